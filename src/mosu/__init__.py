@@ -1,0 +1,1 @@
+"""mosu: the counter of an AI innovation hub, as software."""

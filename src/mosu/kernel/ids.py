@@ -1,0 +1,48 @@
+"""UUIDv7 keys inside, TypeID at the edge (`run_01jd4x...`): sortable, typed, safe to paste.
+
+Sources: RFC 9562 section 5.7; TypeID specification 0.3.
+"""
+
+import os
+import time
+from typing import Final
+from uuid import UUID
+
+from mosu.kernel.refusals import NotFound
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUE: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
+
+
+def uuid7() -> UUID:
+    """A new time-ordered id: 48 bits of Unix milliseconds, then 74 random bits."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+def typeid(prefix: str, value: UUID) -> str:
+    """`value` as the outside sees it."""
+    number = value.int
+    letters = [_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5)]
+    return f"{prefix}_{''.join(letters)}"
+
+
+def uuid_of(prefix: str, text: str) -> UUID:
+    """The key behind a TypeID.
+
+    Raises:
+        NotFound: not an id of this type.
+    """
+    head, _, body = text.rpartition("_")
+    if head == prefix and len(body) == 26 and body[0] in "01234567" and all(letter in _VALUE for letter in body):
+        number = 0
+        for letter in body:
+            number = number << 5 | _VALUE[letter]
+        return UUID(int=number)
+    raise NotFound(
+        f"{text[:60]!r} is not the id of a {prefix}.",
+        hint=f"An id of a {prefix} looks like {prefix}_01jd4xkq3fe8mtz6y6kt5v0a9n.",
+        found=text[:60],
+    )

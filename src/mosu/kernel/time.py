@@ -1,0 +1,36 @@
+"""Instants are aware datetimes in UTC; days, months and years are the hub's. Nothing here reads a clock."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A half-open span `[start, end)` of aware instants."""
+
+    start: datetime
+    end: datetime
+
+    def __post_init__(self) -> None:
+        if self.start.tzinfo is None or self.end.tzinfo is None:
+            raise ValueError("a period needs aware instants")
+        if self.end < self.start:
+            raise ValueError("a period ends before it starts")
+
+    @property
+    def duration(self) -> timedelta:
+        return self.end - self.start
+
+    def overlaps(self, other: "Period") -> bool:
+        return self.start < other.end and other.start < self.end
+
+
+def day_in(zone: ZoneInfo, at: datetime) -> date:
+    """The hub's calendar day of an instant."""
+    return at.astimezone(zone).date()
+
+
+def year_in(zone: ZoneInfo, at: datetime) -> int:
+    """The hub's calendar year of an instant: the year whose caps a purchase counts against."""
+    return at.astimezone(zone).year

@@ -1,0 +1,225 @@
+"""The messages between a hub and a site agent (`/agent/v1`, JSON over HTTPS, always called by the agent).
+
+| call | body | answer |
+|---|---|---|
+| `POST /agent/v1/register` | `Registration` | `Registered` |
+| `POST /agent/v1/lease?wait_s=25` | `LeaseRequest` | `Lease`, or 204 when nothing came in time |
+| `POST /agent/v1/heartbeat` | `Heartbeat` | `HeartbeatAnswer` |
+| `POST /agent/v1/attempts/{id}/log` | `LogChunk` | `LogAck` |
+| `POST /agent/v1/usage` | `UsageBatch` | `UsageAck` |
+| `GET  /agent/v1/blobs/{sha256}` | | bytes of an input of a leased attempt |
+| `PUT  /agent/v1/attempts/{id}/blobs/{sha256}` | bytes | 201 once durable and checked, 200 if already there |
+| `POST /agent/v1/attempts/{id}/report` | `Report` | `ReportAck` |
+
+The agent authenticates with its pool's token (`Authorization: Bearer`). The epoch fences commands, never
+observations: a report of an old epoch is still taken as an observation.
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
+LOG_CHUNK_BYTES_MAX = 262_144
+
+
+class Message(BaseModel):
+    """Strict and closed: an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeviceInfo(Message):
+    """One accelerator card. `accelerator` is the id in the accelerator data file, such as `ascend-910b2`."""
+
+    index: Annotated[int, Field(ge=0, le=1023)]
+    accelerator: str
+
+
+class NodeInfo(Message):
+    """One machine as the engine sees it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    cores: Annotated[int, Field(ge=0, le=4096)]
+    memory_bytes: Annotated[int, Field(ge=0)]
+    disk_bytes: Annotated[int, Field(ge=0)]
+    devices: tuple[DeviceInfo, ...] = ()
+
+
+class EnvironmentInfo(Message):
+    """A prebuilt software environment that a task may name (`mosu: {environment: NAME}`)."""
+
+    name: str
+    python: str
+    packages: tuple[str, ...] = ()
+
+
+class Registration(Message):
+    """What the agent has, at its start and whenever it changes."""
+
+    agent_version: str
+    engine: str
+    clock_at: AwareDatetime
+    nodes: tuple[NodeInfo, ...]
+    environments: tuple[EnvironmentInfo, ...] = ()
+    sandbox: str
+    """`bubblewrap+seccomp+cgroup`, `bubblewrap+seccomp` or why there is none (then no attempt is leased)."""
+    sandbox_ok: bool
+
+
+class Registered(Message):
+    pool_id: str
+    pool_name: str
+    heartbeat_s: int
+    clock_skew_s: float
+
+
+class LeaseRequest(Message):
+    epoch_seen: Annotated[int, Field(ge=0)] = 0
+    running: tuple[AttemptId, ...] = ()
+
+
+class InputFile(Message):
+    """A file that the agent lays under the working folder before it starts. `path` is relative, normalised."""
+
+    path: str
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+    executable: bool = False
+
+
+class AttemptSpec(Message):
+    """All that an engine needs to start one attempt. Secrets reach the run as 0600 files, never by argv."""
+
+    attempt_id: AttemptId
+    run_id: str
+    organisation_id: str
+    epoch: Annotated[int, Field(ge=1)]
+    nodes: tuple[str, ...]
+    cores: Annotated[int, Field(ge=1)]
+    device_indices: tuple[int, ...] = ()
+    memory_bytes: Annotated[int, Field(ge=1)]
+    disk_bytes: Annotated[int, Field(ge=1)]
+    wall_limit_s: Annotated[int, Field(ge=1)]
+    grace_s: Annotated[int, Field(ge=0)]
+    environment: str
+    setup: str = ""
+    run: str
+    envs: dict[str, str] = {}
+    secrets: dict[str, str] = {}
+    workdir: tuple[InputFile, ...] = ()
+    outputs: tuple[str, ...] = ()
+    """Globs, relative to the working folder, of the files that come back."""
+
+
+class Lease(Message):
+    spec: AttemptSpec
+    lease_s: int
+
+
+class AttemptPhase(StrEnum):
+    """What the engine says of an attempt; `lost` means that the engine knows nothing of it."""
+
+    PREPARING = "preparing"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+class AttemptStatus(Message):
+    attempt_id: AttemptId
+    epoch: int
+    phase: AttemptPhase
+    started_at: AwareDatetime | None = None
+
+
+class Heartbeat(Message):
+    clock_at: AwareDatetime
+    attempts: tuple[AttemptStatus, ...] = ()
+
+
+class Command(Message):
+    """What the hub wants done to a leased attempt. An agent obeys only the highest epoch it has seen."""
+
+    attempt_id: AttemptId
+    epoch: int
+    action: Literal["cancel", "forget"]
+    """`forget`: the hub has settled it; the agent may delete its state."""
+
+
+class HeartbeatAnswer(Message):
+    commands: tuple[Command, ...] = ()
+
+
+class LogChunk(Message):
+    """Bytes `offset..` of the attempt's log (stdout and stderr as one), control sequences already stripped."""
+
+    offset: Annotated[int, Field(ge=0)]
+    text: Annotated[str, StringConstraints(max_length=LOG_CHUNK_BYTES_MAX)]
+    """UTF-8; `offset` counts the bytes of its encoding."""
+
+
+class LogAck(Message):
+    next_offset: int
+
+
+class Usage(Message):
+    """What was used since the last report: a claim, which the hub bounds by what it observed itself."""
+
+    attempt_id: AttemptId
+    meter: Literal["core_second", "card_second"]
+    sequence: Annotated[int, Field(ge=0)]
+    quantity: Annotated[int, Field(ge=0)]
+    """In the meter's unit: allocated cores (or cards) x seconds."""
+    start: AwareDatetime
+    end: AwareDatetime
+
+
+class UsageBatch(Message):
+    records: Annotated[tuple[Usage, ...], Field(max_length=1000)]
+
+
+class UsageAck(Message):
+    accepted: int
+    repeated: int
+    quarantined: int
+
+
+class Measures(Message):
+    """What the attempt really consumed, measured around the sandbox."""
+
+    cpu_s: Annotated[float, Field(ge=0)]
+    wall_s: Annotated[float, Field(ge=0)]
+    memory_peak_bytes: Annotated[int, Field(ge=0)]
+    memory_source: Literal["cgroup", "sampled"]
+
+
+class OutputFile(Message):
+    path: str
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0)]
+
+
+class Report(Message):
+    """How an attempt ended. May be sent again; may come late; counts once."""
+
+    epoch: int
+    phase: Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
+    exit_code: int | None
+    reason: str = ""
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime
+    measures: Measures | None
+    log_bytes: int
+    outputs: tuple[OutputFile, ...] = ()
+
+
+class ReportAck(Message):
+    settled: bool
+    settled_at: datetime | None = None
