@@ -36,7 +36,12 @@ def uuid_of(prefix: str, text: str) -> UUID:
         NotFound: not an id of this type.
     """
     head, _, body = text.rpartition("_")
-    if head == prefix and len(body) == 26 and body[0] in "01234567" and all(letter in _VALUE for letter in body):
+    if (
+        head == prefix
+        and len(body) == 26
+        and body[0] in "01234567"
+        and all(letter in _VALUE for letter in body)
+    ):
         number = 0
         for letter in body:
             number = number << 5 | _VALUE[letter]

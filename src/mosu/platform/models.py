@@ -1,0 +1,272 @@
+"""Tables of the platform. Who may do what, and what was done."""
+
+from typing import ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Lower
+
+from mosu.platform.actors import HubRole, Role
+from mosu.platform.rows import Row
+
+
+class OrganisationKind(models.TextChoices):
+    COMPANY = "company"
+    INSTITUTE = "institute"
+    AUTHORITY = "authority"
+    TEAM = "team"
+    """A maker team without a company."""
+
+
+class Capability(models.TextChoices):
+    RESIDENT = "resident"
+    SUPPLIER = "supplier"
+    DATA_PROVIDER = "data_provider"
+    SPONSOR = "sponsor"
+    INVESTOR = "investor"
+    OPERATOR = "operator"
+
+
+class OrganisationState(models.TextChoices):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+
+class Organisation(Row):
+    """A company, institute, authority or maker team."""
+
+    prefix = "org"
+
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=OrganisationKind)
+    capabilities = ArrayField(models.CharField(max_length=20, choices=Capability), default=list, blank=True)
+    state = models.CharField(max_length=20, choices=OrganisationState, default=OrganisationState.ACTIVE)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(Lower("name"), name="organisation_name_once"),
+            models.CheckConstraint(
+                condition=Q(kind__in=OrganisationKind.values), name="organisation_kind_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=OrganisationState.values), name="organisation_state_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(capabilities__contained_by=Capability.values),
+                name="organisation_capability_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Fact(Row):
+    """Something known of an organisation: from where, checked by whom, until when."""
+
+    prefix = "fact"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="facts")
+    name = models.SlugField(max_length=60)
+    value = models.JSONField()
+    source = models.CharField(max_length=200)
+    verified_by = models.ForeignKey("User", null=True, on_delete=models.PROTECT, related_name="+")
+    verified_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["organisation", "name", "-recorded_at"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(verified_by=None, verified_at=None)
+                | Q(verified_by__isnull=False, verified_at__isnull=False),
+                name="fact_verified_by_and_at",
+            )
+        ]
+
+
+class UserManager(BaseUserManager["User"]):
+    """Makes users whose e-mail address is their name."""
+
+    def create_user(self, email: str, password: str | None = None, **fields: object) -> "User":
+        user = self.model(email=self.normalize_email(email).lower(), **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        return self.get(email__iexact=username)
+
+
+class User(Row, AbstractBaseUser, PermissionsMixin):
+    """A person. Signs in by e-mail address."""
+
+    prefix = "user"
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+
+    email = models.EmailField(max_length=254)
+    name = models.CharField(max_length=100, blank=True)
+    language = models.CharField(
+        max_length=10, blank=True, choices=[("zh-hans", "简体中文"), ("en", "English")]
+    )
+    is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    date_joined = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(Lower("email"), name="user_email_once")]
+
+    def __str__(self) -> str:
+        return self.name or self.email
+
+
+class Membership(Row):
+    """What a user may do in an organisation."""
+
+    prefix = "member"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="memberships")
+    role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in Role])
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "user"], name="membership_once"),
+            models.CheckConstraint(
+                condition=Q(role__in=[role.value for role in Role]), name="membership_role_known"
+            ),
+        ]
+
+
+class HubMembership(Row):
+    """What a user may do for the hub."""
+
+    prefix = "hubmember"
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="hub_memberships")
+    role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in HubRole])
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "role"], name="hub_membership_once"),
+            models.CheckConstraint(
+                condition=Q(role__in=[role.value for role in HubRole]), name="hub_membership_role_known"
+            ),
+        ]
+
+
+class Project(Row):
+    """What an organisation's runs and costs are gathered under."""
+
+    prefix = "project"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="projects")
+    name = models.CharField(max_length=100)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint("organisation", Lower("name"), name="project_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ApiToken(Row):
+    """A key to the API. Only its sha256 is kept; the text is shown once, when it is made."""
+
+    prefix = "token"
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
+    organisation = models.ForeignKey(Organisation, null=True, on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=100)
+    secret_sha256 = models.CharField(max_length=64, unique=True)
+    scopes = ArrayField(models.CharField(max_length=20))
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+
+class TransactionIdField(models.TextField):  # type: ignore[type-arg]
+    """The id of a database transaction (`xid8`)."""
+
+    def db_type(self, connection: object) -> str:
+        return "xid8"
+
+
+class AuditRecord(Row):
+    """Who did what, why, and what it was before and after; written in the same transaction as the change."""
+
+    prefix = "audit"
+
+    xid = TransactionIdField(editable=False, null=True)
+    """The transaction that wrote it; set by the database, so that nobody can forge it."""
+    at = models.DateTimeField()
+    actor_kind = models.CharField(max_length=20)
+    actor_id = models.UUIDField(null=True)
+    actor_label = models.CharField(max_length=254)
+    action = models.CharField(max_length=60)
+    organisation_id = models.UUIDField(null=True)
+    subject_id = models.UUIDField()
+    before = models.TextField(null=True)
+    after = models.TextField(null=True)
+    why = models.TextField(blank=True)
+    facts = models.JSONField(default=dict)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["subject_id", "id"]),
+            models.Index(fields=["organisation_id", "-id"]),
+        ]
+
+
+class IdempotencyRecord(models.Model):
+    """What a key was first used for, and what came of it."""
+
+    id = models.BigAutoField(primary_key=True)
+    scope = models.CharField(max_length=100)
+    key = models.CharField(max_length=100)
+    digest = models.CharField(max_length=64)
+    result_id = models.UUIDField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["scope", "key"], name="idempotency_key_once")]
+
+
+class Event(Row):
+    """Something that happened, told to whoever subscribed. Written in the transaction in which it happened."""
+
+    prefix = "event"
+
+    name = models.CharField(max_length=60)
+    subject_id = models.UUIDField()
+    organisation_id = models.UUIDField(null=True)
+    payload = models.JSONField(default=dict)
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["name", "id"])]
+
+
+class Delivery(models.Model):
+    """That a subscriber has handled an event: the same event never reaches it twice."""
+
+    id = models.BigAutoField(primary_key=True)
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries")
+    subscriber = models.CharField(max_length=100)
+    at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["event", "subscriber"], name="delivery_once")]

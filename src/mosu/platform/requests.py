@@ -1,0 +1,69 @@
+"""Who sends a request: by session on pages, by token on the API and the data plane."""
+
+import hashlib
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest
+from django.utils import timezone
+
+from mosu.platform.actors import ANONYMOUS, Actor, Scope
+from mosu.platform.models import ApiToken, User
+from mosu.platform.policy import Unauthenticated
+from mosu.platform.queries import actor_for_user
+
+TOKEN_PREFIX = "mosu_"
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The actor of this request, resolved once.
+
+    Raises:
+        Unauthenticated: a token was sent that is unknown, expired or revoked.
+    """
+    known: Any = getattr(request, "mosu_actor", None)
+    if known is None:
+        known = _resolve(request)
+        request.mosu_actor = known  # type: ignore[attr-defined]
+    return known  # type: ignore[no-any-return]
+
+
+def _resolve(request: HttpRequest) -> Actor:
+    header = request.headers.get("Authorization", "")
+    if header:
+        return actor_of_authorization(header, now=timezone.now())
+    user = getattr(request, "user", None)
+    if isinstance(user, User) and user.is_active:
+        chosen = request.session.get("organisation_id")
+        return actor_for_user(user, organisation_id=UUID(chosen) if chosen else None)
+    assert user is None or isinstance(user, AnonymousUser | User)
+    return ANONYMOUS
+
+
+def actor_of_authorization(header: str, *, now: datetime) -> Actor:
+    """The actor of an `Authorization` header, for Django and the data plane alike.
+
+    Raises:
+        Unauthenticated: not a bearer token of mosu's, or unknown, expired or revoked.
+    """
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() == "bearer" and secret.startswith(TOKEN_PREFIX):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        token = (
+            ApiToken.objects.select_related("user")
+            .filter(secret_sha256=digest, revoked_at=None, expires_at__gt=now, user__is_active=True)
+            .first()
+        )
+        if token:
+            return actor_for_user(
+                token.user,
+                organisation_id=token.organisation_id,
+                only_organisation=token.organisation_id is not None,
+                scopes=[Scope(scope) for scope in token.scopes],
+            )
+    raise Unauthenticated(
+        "This token is unknown, expired or revoked.",
+        hint="Make a new one: mosu login, or on the page of your account.",
+    )

@@ -1,0 +1,176 @@
+"""Django's settings. Everything that differs between machines comes from the environment (see runtime/config.py)."""
+
+import os
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from csp.constants import NONE, SELF
+
+from mosu.kernel.money import MINOR_DIGITS
+
+
+def _secret(name: str) -> str:
+    """A secret by its file (`NAME_FILE`) or, for tests, by its value (`NAME`)."""
+    path = os.environ.get(f"{name}_FILE")
+    return Path(path).read_text().strip() if path else os.environ.get(name, "")
+
+
+def _database(url: str) -> dict[str, object]:
+    """Django's settings for `postgresql://user:password@host:port/name?host=/socket/folder`."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": query["host"][0] if "host" in query else parts.hostname or "",
+        "PORT": query["port"][0] if "port" in query else str(parts.port or ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}} if _pooled else {},
+    }
+
+
+_pooled = os.environ.get("MOSU_DB_POOL", "1") == "1"
+
+SECRET_KEY = _secret("MOSU_SECRET_KEY") or "not-secret: tests and type checks only"
+DEBUG = False
+ALLOWED_HOSTS = os.environ.get("MOSU_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
+MOSU_URL = os.environ.get("MOSU_URL", "http://localhost:8000")
+CSRF_TRUSTED_ORIGINS = [MOSU_URL]
+DATA_DIR = Path(os.environ.get("MOSU_DATA_DIR", "/nonexistent"))
+
+# The hub's own choices, fixed for its life.
+HUB_NAME = os.environ.get("MOSU_HUB_NAME", "mosu")
+HUB_ZONE = os.environ.get("MOSU_ZONE", "Asia/Shanghai")
+HUB_CURRENCY = os.environ.get("MOSU_CURRENCY", "CNY")
+if HUB_CURRENCY not in MINOR_DIGITS:
+    raise ValueError(f"MOSU_CURRENCY: {HUB_CURRENCY} is not one of {', '.join(MINOR_DIGITS)}")
+# Encrypts secrets at rest: a Fernet key.
+MOSU_ENCRYPTION_KEY = _secret("MOSU_ENCRYPTION_KEY")
+
+INSTALLED_APPS = [
+    "mosu.platform",
+    "mosu.store",
+    "mosu.ledger",
+    "mosu.subsidies",
+    "mosu.market",
+    "mosu.compute",
+    "mosu.web",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "ninja",
+    "procrastinate.contrib.django",
+    "csp",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "mosu.web.middleware.Csp",
+    "mosu.web.middleware.Session",
+    "mosu.web.middleware.Locale",
+    "mosu.web.middleware.Common",
+    "mosu.web.middleware.Csrf",
+    "mosu.web.middleware.Authentication",
+    "mosu.web.middleware.Messages",
+    "mosu.web.middleware.XFrameOptions",
+    "allauth.account.middleware.AccountMiddleware",
+]
+ROOT_URLCONF = "mosu.web.urls"
+WSGI_APPLICATION = "mosu.web.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# Migrations run as the owner of the tables, everything else as a role that owns none.
+DATABASES = {
+    "default": _database(
+        (os.environ.get("MOSU_MIGRATE") == "1" and os.environ["DATABASE_OWNER_URL"])
+        or os.environ.get("DATABASE_URL", "postgresql://mosu_app@localhost/mosu")
+    )
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "platform.User"
+AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
+ACCOUNT_ADAPTER = "mosu.web.accounts.AccountAdapter"
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+
+EMAIL_HOST = os.environ.get("MOSU_SMTP_HOST", "")
+EMAIL_BACKEND = (
+    "django.core.mail.backends.smtp.EmailBackend"
+    if EMAIL_HOST
+    else "django.core.mail.backends.dummy.EmailBackend"
+)
+EMAIL_PORT = int(os.environ.get("MOSU_SMTP_PORT", "587"))
+EMAIL_HOST_USER = os.environ.get("MOSU_SMTP_USER", "")
+EMAIL_HOST_PASSWORD = _secret("MOSU_SMTP_PASSWORD")
+EMAIL_USE_TLS = EMAIL_PORT == 587
+DEFAULT_FROM_EMAIL = os.environ.get("MOSU_MAIL_FROM", "mosu@localhost")
+
+LANGUAGES = [("zh-hans", "简体中文"), ("en", "English")]
+LANGUAGE_CODE = "en"
+USE_I18N = True
+LOCALE_PATHS = [Path(__file__).parent / "locale"]
+USE_TZ = True
+TIME_ZONE = HUB_ZONE
+STATIC_URL = "/static/"
+WHITENOISE_USE_FINDERS = True
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = MOSU_URL.startswith("https://")
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+    }
+}
+
+NINJA_PAGINATION_MAX_LIMIT = 200
+PROCRASTINATE_ON_APP_READY = None
+LOGGING_CONFIG = None
