@@ -51,13 +51,6 @@ class Pool(Row):
         return self.name
 
 
-class PoolOffer(models.Model):
-    """Which pool delivers what an offer of the compute shelf sells."""
-
-    offer = models.OneToOneField("market.Offer", primary_key=True, on_delete=models.PROTECT, related_name="+")
-    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="offers")
-
-
 class Node(Row):
     """One machine of a pool. Its row's lock guards its cores and memory."""
 
@@ -104,9 +97,7 @@ class Run(Row):
 
     order = models.OneToOneField("market.Order", on_delete=models.PROTECT, related_name="+")
     organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
-    project = models.ForeignKey(
-        "platform.Project", null=True, on_delete=models.PROTECT, related_name="+"
-    )
+    project = models.ForeignKey("platform.Project", on_delete=models.PROTECT, related_name="+")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="runs")
     name = models.CharField(max_length=63, blank=True)
     state = models.CharField(max_length=20, choices=_choices(RunState), default=RunState.QUEUED)
