@@ -6,7 +6,7 @@ from mosu.compute.api import routers as compute
 from mosu.ledger.api import routers as ledger
 from mosu.market.api import routers as market
 from mosu.platform.api import routers as platform
-from mosu.platform.problems import install_problem_handlers
+from mosu.platform.problems import install
 from mosu.subsidies.api import routers as subsidies
 
 api = NinjaAPI(
@@ -20,6 +20,6 @@ api = NinjaAPI(
     openapi_url="/openapi.json",
     docs_url="/docs",
 )
-install_problem_handlers(api)
+install(api)
 for prefix, router in (*platform, *ledger, *subsidies, *market, *compute):
     api.add_router(prefix, router)
