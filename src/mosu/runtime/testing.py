@@ -1,0 +1,36 @@
+"""A throw-away PostgreSQL for tests: quick, not durable, gone with the process that started it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mosu.runtime.folders import first_closed, service_user
+from mosu.runtime.postgres import Cluster
+
+
+@contextmanager
+def testing_cluster() -> Iterator[Cluster]:
+    """A running cluster in a temporary folder, removed afterwards."""
+    folder = _reachable_folder()
+    try:
+        cluster = Cluster(folder, testing=True)
+        cluster.init()
+        cluster.start(with_parent=True)
+        try:
+            yield cluster
+        finally:
+            cluster.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reachable_folder() -> Path:
+    """A new folder that the server's user can enter, also where TMPDIR is private to root."""
+    base = Path(tempfile.gettempdir())
+    if first_closed((*reversed(base.parents), base), service_user()) is not None:
+        base = Path("/tmp")  # noqa: S108 - mkdtemp makes a new folder in it
+    folder = Path(tempfile.mkdtemp(prefix="mosu-test-", dir=base))
+    folder.chmod(0o755)
+    return folder

@@ -1,0 +1,146 @@
+"""One throw-away PostgreSQL per test session; Django connects as the application's role, so grants are tested.
+
+- `@pytest.mark.django_db` (or the fixture `db`): a database of this worker, rolled back after each test.
+- `fresh_db`: a database of this test alone, for threads, commits and other processes.
+- `now`: a fixed instant.
+
+The first use migrates a template database as the owner's role; every other database is a clone of it.
+`django_db(transaction=True)` is refused: append-only tables refuse the TRUNCATE by which it cleans up.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import call_command
+from django.db import connections
+from psycopg.conninfo import conninfo_to_dict
+
+from mosu.runtime.postgres import Cluster
+from mosu.runtime.testing import testing_cluster as running_cluster
+
+NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
+
+_SHARED = "MOSU_TEST_CLUSTER"
+_TEMPLATE = "mosu_template"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshDatabase:
+    """A test's own database, for other processes: also in the environment as DATABASE_URL."""
+
+    name: str
+    app_dsn: str
+    owner_dsn: str
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With xdist the controller runs the one cluster for all workers, and outlives them."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        config.add_cleanup(stack.close)
+        os.environ[_SHARED] = str(stack.enter_context(running_cluster()).data_dir)
+        stack.callback(os.environ.pop, _SHARED)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        marker = item.get_closest_marker("django_db")
+        flushes = marker is not None and (marker.kwargs.get("transaction") or True in marker.args)
+        if flushes or {"transactional_db", "live_server"} & set(getattr(item, "fixturenames", ())):
+            raise pytest.UsageError(
+                f"{item.nodeid}: use the fixture fresh_db instead of django_db(transaction=True): "
+                "append-only tables refuse the TRUNCATE by which it cleans up."
+            )
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """The session's PostgreSQL."""
+    shared = os.environ.get(_SHARED)
+    if shared:
+        yield Cluster(Path(shared), testing=True)
+    else:
+        with running_cluster() as own:
+            yield own
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(cluster: Cluster, django_db_blocker: Any) -> Iterator[None]:
+    """This worker's clone of the migrated template; Django's default connection goes there."""
+    name = f"mosu_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    with django_db_blocker.unblock():
+        _migrate_template(cluster)
+        with _cloned(cluster, name) as dsn, _connected_to(dsn):
+            yield
+
+
+@pytest.fixture
+def fresh_db(
+    cluster: Cluster, django_db_setup: None, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FreshDatabase]:
+    name = f"mosu_{uuid4().hex}"
+    with django_db_blocker.unblock(), _cloned(cluster, name) as dsn, _connected_to(dsn):
+        monkeypatch.setenv("DATABASE_URL", dsn)
+        yield FreshDatabase(name, app_dsn=dsn, owner_dsn=cluster.owner_dsn(name))
+
+
+def _migrate_template(cluster: Cluster) -> None:
+    """Once per session, whichever worker comes first."""
+    with (cluster.data_dir / "template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if cluster.has_database(_TEMPLATE):
+            return
+        building = f"{_TEMPLATE}_building"
+        cluster.drop_database(building)
+        cluster.prepare_database(building)
+        with _connected_to(cluster.owner_dsn(building)):
+            call_command("migrate", verbosity=0, interactive=False)
+        cluster.clone_database(building, _TEMPLATE)
+        cluster.drop_database(building)
+
+
+@contextmanager
+def _cloned(cluster: Cluster, name: str) -> Iterator[str]:
+    cluster.drop_database(name)
+    cluster.clone_database(_TEMPLATE, name)
+    try:
+        yield cluster.app_dsn(name)
+    finally:
+        cluster.drop_database(name)
+
+
+@contextmanager
+def _connected_to(dsn: str) -> Iterator[None]:
+    """Django's default connection, in every thread, goes to `dsn`, without a pool."""
+    facts = conninfo_to_dict(dsn)
+    settings = connections.settings["default"]
+    before = dict(settings)
+    connections.close_all()
+    settings.update(
+        NAME=facts["dbname"],
+        USER=facts["user"],
+        PASSWORD=facts["password"],
+        HOST=facts["host"],
+        PORT=str(facts["port"]),
+        CONN_MAX_AGE=0,
+        OPTIONS={key: value for key, value in before.get("OPTIONS", {}).items() if key != "pool"},
+    )
+    try:
+        yield
+    finally:
+        connections.close_all()
+        settings.clear()
+        settings.update(before)
