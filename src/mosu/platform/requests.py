@@ -5,16 +5,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
 
+from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import ANONYMOUS, Actor, Scope
 from mosu.platform.models import ApiToken, User
 from mosu.platform.policy import Unauthenticated
 from mosu.platform.queries import actor_for_user
 
-TOKEN_PREFIX = "mosu_"
+TOKEN_PREFIX = "mosu_"  # noqa: S105 -- what every token begins with is no secret
+KEY_CHARACTERS_MAX = 100
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -38,7 +39,6 @@ def _resolve(request: HttpRequest) -> Actor:
     if isinstance(user, User) and user.is_active:
         chosen = request.session.get("organisation_id")
         return actor_for_user(user, organisation_id=UUID(chosen) if chosen else None)
-    assert user is None or isinstance(user, AnonymousUser | User)
     return ANONYMOUS
 
 
@@ -66,4 +66,20 @@ def actor_of_authorization(header: str, *, now: datetime) -> Actor:
     raise Unauthenticated(
         "This token is unknown, expired or revoked.",
         hint="Make a new one: mosu login, or on the page of your account.",
+    )
+
+
+def key_of(request: HttpRequest) -> str:
+    """The request's idempotency key: 1 to 100 printable ASCII characters.
+
+    Raises:
+        Invalid: the header is missing or is not such a key.
+    """
+    key: str = request.headers.get("Idempotency-Key", "")
+    if 1 <= len(key) <= KEY_CHARACTERS_MAX and all("!" <= character <= "~" for character in key):
+        return key
+    raise Invalid(
+        "The header Idempotency-Key is missing or is not a key.",
+        hint=f"Send 1 to {KEY_CHARACTERS_MAX} printable ASCII characters without spaces, such as a new UUID.",
+        field="Idempotency-Key",
     )

@@ -1,0 +1,129 @@
+"""Refusals as RFC 9457 `application/problem+json`, the same from every operation of the API and the data plane."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.http import Http404, HttpRequest, HttpResponse
+from ninja import NinjaAPI, Schema
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+from pydantic import ConfigDict
+
+from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.platform.policy import Unauthenticated
+
+MEDIA_TYPE: Final = "application/problem+json"
+_FOUND_CHARACTERS: Final = 80
+
+_log = logging.getLogger(__name__)
+
+
+class Malformed(DomainError):
+    """The request cannot be read at all."""
+
+    code = "malformed"
+    status = 400
+
+
+class Unexpected(DomainError):
+    """A bug of mosu's: it is logged with its trace, and the caller learns only that it happened."""
+
+    code = "unexpected"
+    status = 500
+
+
+class Problem(Schema):
+    """What was refused, and what to do about it. Further members are facts of this refusal."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def body_of(refusal: DomainError) -> dict[str, Any]:
+    """The members of the problem document; facts never hide the four standard ones."""
+    return {
+        **refusal.facts,
+        "type": f"urn:mosu:{refusal.code}",
+        "title": refusal.message,
+        "status": refusal.status,
+        "detail": refusal.hint,
+    }
+
+
+def response_of(refusal: DomainError, *, extra: Mapping[str, Any] | None = None) -> HttpResponse:
+    """The refusal as Django answers it."""
+    body = {**(extra or {}), **body_of(refusal)}
+    response = HttpResponse(
+        json.dumps(body, ensure_ascii=False), status=refusal.status, content_type=MEDIA_TYPE
+    )
+    if refusal.status == 401:
+        response["WWW-Authenticate"] = 'Bearer realm="mosu"'
+    return response
+
+
+def install(api: NinjaAPI) -> None:
+    """Have `api` answer every refusal, and every other exception, as a problem."""
+    handlers: dict[type[Exception], Any] = {
+        DomainError: _of_refusal,
+        ValidationError: _of_validation,
+        HttpError: _of_http,
+        Http404: _of_404,
+        Exception: _of_bug,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
+
+
+def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
+    return response_of(refusal)
+
+
+def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    errors = [_error_of(raw) for raw in error.errors]
+    first = errors[0]
+    refusal = Invalid(
+        f"{first['field']}: {first['message']}.",
+        hint="Correct the request; `errors` names every field that is wrong.",
+        field=first["field"],
+    )
+    return response_of(refusal, extra={"errors": errors})
+
+
+def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
+    """One error of pydantic's. Its `input` stays here: it may be a password."""
+    # loc is ("body", "<argument>", "field", ...) or ("query", "field"); a page of paths reads best dotted.
+    parts = [str(part) for part in raw["loc"]]
+    named = parts[2:] if parts[0] == "body" and len(parts) > 2 else parts[1:]
+    return {
+        "in": parts[0] if parts else "request",
+        "field": ".".join(named)[:_FOUND_CHARACTERS] or "request",
+        "message": str(raw["msg"]),
+        "code": str(raw["type"]),
+    }
+
+
+def _of_http(request: HttpRequest, error: HttpError) -> HttpResponse:
+    if isinstance(error, AuthenticationError):
+        return response_of(
+            Unauthenticated(
+                "This needs a sign-in.",
+                hint="Send an API token: Authorization: Bearer mosu_...",
+            )
+        )
+    return response_of(Malformed("The request cannot be read.", hint="Send valid JSON in UTF-8."))
+
+
+def _of_404(request: HttpRequest, error: Http404) -> HttpResponse:
+    return response_of(NotFound("There is nothing at this address.", hint="See /api/docs."))
+
+
+def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:
+    _log.error("unexpected exception in the API", exc_info=error)
+    return response_of(
+        Unexpected("mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator.")
+    )
