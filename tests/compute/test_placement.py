@@ -145,9 +145,7 @@ def test_placement_equals_trying_every_minute(shapes, cores, cards, minutes) -> 
     ]
     need = make_need(cores=cores, cards=cards, memory_gib=2)
     found = place(nodes, need, earliest=NOW, latest=FAR, duration=timedelta(minutes=minutes))
-    first = next(
-        (at for at in range(60) if any(_fits_at(node, need, at, minutes) for node in nodes)), None
-    )
+    first = next((at for at in range(60) if any(_fits_at(node, need, at, minutes) for node in nodes)), None)
     if isinstance(found, Unplaced):
         assert first is None
         return

@@ -78,7 +78,14 @@ class Accelerator(_Part):
 
     def sources(self) -> set[str]:
         """Every source that a figure of this card names."""
-        parts = (self.memory_gb, self.bandwidth_gb_s, self.interconnect, self.design, self.make, *self.compute)
+        parts = (
+            self.memory_gb,
+            self.bandwidth_gb_s,
+            self.interconnect,
+            self.design,
+            self.make,
+            *self.compute,
+        )
         return {part.source for part in parts if part is not None}
 
 

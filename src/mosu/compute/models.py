@@ -14,7 +14,9 @@ def _choices(states: type[PoolState | NodeState | RunState | AttemptState]) -> l
     return [(state.value, state.value) for state in states]
 
 
-def _known(name: str, states: type[PoolState | NodeState | RunState | AttemptState]) -> models.CheckConstraint:
+def _known(
+    name: str, states: type[PoolState | NodeState | RunState | AttemptState]
+) -> models.CheckConstraint:
     return models.CheckConstraint(condition=Q(state__in=[state.value for state in states]), name=name)
 
 
@@ -235,31 +237,3 @@ class LogPiece(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["attempt", "start"], name="log_piece_once")]
-
-
-class Upload(models.Model):
-    """That an organisation has sent these bytes itself: knowing a digest alone opens nothing."""
-
-    id = models.BigAutoField(primary_key=True)
-    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
-    sha256 = models.CharField(max_length=64)
-    size_bytes = models.PositiveBigIntegerField()
-    at = models.DateTimeField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["organisation", "sha256"], name="upload_once"),
-        ]
-
-
-class AttemptBlob(models.Model):
-    """Bytes that an attempt's agent has sent: only these may be its outputs."""
-
-    id = models.BigAutoField(primary_key=True)
-    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="blobs")
-    sha256 = models.CharField(max_length=64)
-    size_bytes = models.PositiveBigIntegerField()
-    at = models.DateTimeField()
-
-    class Meta:
-        constraints = [models.UniqueConstraint(fields=["attempt", "sha256"], name="attempt_blob_once")]

@@ -55,9 +55,7 @@ def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = 
         run.started_at = run.started_at or now
     else:
         run.ended_at, run.reason = now, why[:500]
-    _write(
-        run, to=to, actor=actor, now=now, why=why, fields=("started_at", "ended_at", "reason")
-    )
+    _write(run, to=to, actor=actor, now=now, why=why, fields=("started_at", "ended_at", "reason"))
     notify_run(run.id)
 
 

@@ -71,9 +71,7 @@ HELD: Final = frozenset({AttemptState.LEASED, AttemptState.RUNNING, AttemptState
 """An agent has the attempt, or had it when it was last heard of."""
 ATTEMPT_MOVES: Final = MappingProxyType(
     {
-        AttemptState.WAITING: frozenset(
-            {AttemptState.LEASED, AttemptState.CANCELLED, AttemptState.LOST}
-        ),
+        AttemptState.WAITING: frozenset({AttemptState.LEASED, AttemptState.CANCELLED, AttemptState.LOST}),
         AttemptState.LEASED: ATTEMPT_ENDS | {AttemptState.RUNNING, AttemptState.UNREACHABLE},
         AttemptState.RUNNING: ATTEMPT_ENDS | {AttemptState.UNREACHABLE},
         AttemptState.UNREACHABLE: ATTEMPT_ENDS | {AttemptState.LEASED, AttemptState.RUNNING},

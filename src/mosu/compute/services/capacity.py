@@ -101,7 +101,8 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocatio
     )
     devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
     DeviceAllocation.objects.bulk_create(
-        DeviceAllocation(allocation=allocation, device=device, period=period) for device in devices.order_by("id")
+        DeviceAllocation(allocation=allocation, device=device, period=period)
+        for device in devices.order_by("id")
     )
     return allocation
 

@@ -221,9 +221,9 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
 def _lock_orders_that_start(attempt_ids: Iterable[UUID], *, pool_id: UUID) -> None:
     """Orders are locked before attempts, as where runs end."""
     starting = Order.objects.filter(
-        id__in=Attempt.objects.filter(
-            id__in=attempt_ids, pool_id=pool_id, run__state=RunState.QUEUED
-        ).values("run__order_id")
+        id__in=Attempt.objects.filter(id__in=attempt_ids, pool_id=pool_id, run__state=RunState.QUEUED).values(
+            "run__order_id"
+        )
     )
     list(starting.order_by("id").select_for_update(no_key=True).values_list("id"))
 

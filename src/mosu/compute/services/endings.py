@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mosu.compute.models import Allocation, Attempt, AttemptBlob, Run
+from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
@@ -21,7 +21,7 @@ from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
 from mosu.platform.services import emit
-from mosu.store.services import ManifestEntry, put_manifest
+from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
 from mosu.wire.agent import OutputFile, Report, ReportAck
 from mosu.wire.paths import safe_relative_path
 
@@ -34,12 +34,6 @@ class NotLeased(DomainError):
     """The attempt was never handed to an agent, so nobody can have run it."""
 
     code = "not_leased"
-
-
-class OutputMissing(Invalid):
-    """An output names bytes that this attempt's agent has not sent."""
-
-    code = "output_missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +56,7 @@ def take_report(*, actor: Actor, attempt_id: UUID, report: Report, now: datetime
     Raises:
         NotFound: not an attempt of this pool.
         NotLeased: it was never handed out.
-        OutputMissing, UnsafePath, Invalid: the outputs cannot be taken; nothing is.
+        UnsafePath, Invalid: an output's path is bad or its bytes were not sent; nothing is taken.
     """
     attempt = locked_attempt(attempt_id, pool_id=pool_of(actor))
     if attempt.state == AttemptState.WAITING:
@@ -113,7 +107,14 @@ def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime) -> None:
     attempt.ended_at = attempt.settled_at = now
     attempt.save(update_fields=["ended_at", "settled_at"])
     release(attempt.id, now=now)
-    _end_run(attempt.run, AttemptState.CANCELLED, _Result(), actor=actor, now=now, why="cancelled before it started")
+    _end_run(
+        attempt.run,
+        AttemptState.CANCELLED,
+        _Result(),
+        actor=actor,
+        now=now,
+        why="cancelled before it started",
+    )
 
 
 def locked_attempt(attempt_id: UUID, *, pool_id: UUID | None = None) -> Attempt:
@@ -146,7 +147,7 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
     result = _Result(
         exit_code=report.exit_code,
         measures=report.measures.model_dump(mode="json") if report.measures else None,
-        outputs=_checked_outputs(attempt, report.outputs),
+        outputs=_checked_outputs(report.outputs),
         started_at=_believable(report.started_at, attempt, now=now),
     )
     _end(
@@ -167,25 +168,14 @@ def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> da
     return min(max(said, attempt.leased_at or now), now) if said else None
 
 
-def _checked_outputs(attempt: Attempt, outputs: Sequence[OutputFile]) -> tuple[OutputFile, ...]:
+def _checked_outputs(outputs: Sequence[OutputFile]) -> tuple[OutputFile, ...]:
+    """By path, each safe and named once; that the bytes are there, the manifest checks."""
     if len(outputs) > OUTPUTS_MAX:
         raise Invalid(
             f"{len(outputs)} outputs are too many.", hint=f"At most {OUTPUTS_MAX}.", field="outputs"
         )
-    sent = dict(AttemptBlob.objects.filter(attempt=attempt).values_list("sha256", "size_bytes"))
-    seen: set[str] = set()
     for output in outputs:
-        path = safe_relative_path(output.path, field="outputs.path")
-        if path in seen:
-            raise Invalid(f"The output {path!r} is there twice.", hint="Name each once.", field="outputs.path")
-        seen.add(path)
-        if sent.get(output.sha256) != output.size_bytes:
-            raise OutputMissing(
-                f"The bytes of the output {path!r} were not sent.",
-                hint="PUT them first, then report again.",
-                field="outputs.sha256",
-                found=output.sha256,
-            )
+        safe_relative_path(output.path, field="outputs.path")
     return tuple(sorted(outputs, key=lambda output: output.path))
 
 
@@ -260,15 +250,7 @@ def _end_run(
 ) -> None:
     run.exit_code, run.measures = result.exit_code, result.measures
     run.outputs = [output.model_dump(mode="json") for output in result.outputs]
-    if result.outputs:
-        run.outputs_manifest = put_manifest(
-            [
-                ManifestEntry(
-                    path=output.path, sha256=output.sha256, size_bytes=output.size_bytes, executable=False
-                )
-                for output in result.outputs
-            ]
-        )
+    run.outputs_manifest = _manifest_of(run, result.outputs, now=now)
     run.started_at = result.started_at or run.started_at
     run.save(update_fields=["exit_code", "measures", "outputs", "outputs_manifest", "started_at"])
     move_run(run, to=RUN_STATE_OF[ended], actor=actor, now=ended_at or now, why=why)
@@ -283,6 +265,20 @@ def _end_run(
         now=now,
         organisation_id=run.organisation_id,
     )
+
+
+def _manifest_of(run: Run, outputs: Sequence[OutputFile], *, now: datetime) -> str:
+    """The outputs as one folder; empty where there are none, or where the organisation's quota is full."""
+    if not outputs:
+        return ""
+    entries = [
+        ManifestEntry(path=output.path, sha256=output.sha256, size_bytes=output.size_bytes)
+        for output in outputs
+    ]
+    try:
+        return put_manifest(entries, organisation_id=run.organisation_id, now=now)
+    except QuotaExceeded:
+        return ""  # each output is there and counted; the run must end all the same
 
 
 def expire_leases(*, now: datetime) -> None:

@@ -90,11 +90,7 @@ def read_log(*, actor: Actor, run_id: UUID, offset: int, now: datetime) -> LogSl
     has_all = attempt.log_bytes is None or attempt.log_next >= min(attempt.log_bytes, LOG_BYTES_MAX)
     is_late = attempt.settled_at is not None and now > attempt.settled_at + AWAITED
     end = offset + len(data)
-    is_complete = (
-        is_ended(run.state)
-        and (has_all or is_late)
-        and end >= min(attempt.log_next, LOG_BYTES_MAX)
-    )
+    is_complete = is_ended(run.state) and (has_all or is_late) and end >= min(attempt.log_next, LOG_BYTES_MAX)
     return LogSlice(data, offset, end, run.state, is_complete)
 
 

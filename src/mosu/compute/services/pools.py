@@ -54,7 +54,9 @@ def create_pool(
     for field, text, longest in (("name", name, 100), ("region", region, 60)):
         if not text.strip() or len(text) > longest:
             raise Invalid(
-                f"{field}: {text[:60]!r} cannot be used.", hint=f"Give 1 to {longest} characters.", field=field
+                f"{field}: {text[:60]!r} cannot be used.",
+                hint=f"Give 1 to {longest} characters.",
+                field=field,
             )
     organisation = Organisation.objects.get(id=organisation_id)
     if Capability.SUPPLIER not in organisation.capabilities:
@@ -132,7 +134,8 @@ def actor_of_agent(header: str, *, now: datetime) -> Actor:
         if pool is not None:
             return Actor(kind=ActorKind.AGENT, id=pool.id, label=pool.name)
     raise Unauthenticated(
-        "This is not the token of a pool.", hint="Make a new one on the pool's page, and give it to its agent."
+        "This is not the token of a pool.",
+        hint="Make a new one on the pool's page, and give it to its agent.",
     )
 
 
