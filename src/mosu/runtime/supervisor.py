@@ -60,7 +60,8 @@ class Part:
     """One process to keep running.
 
     `before_start` clears what an earlier one left. `ready` is asked until it says yes, once per start. A
-    part with `once` is ready when it ended with 0; the hub does not come up if it ends otherwise.
+    part with `once` is ready when it ended with 0, and `after` is called; the hub does not come up if it
+    ends otherwise.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Part:
     user: ServiceUser | None = None
     once: bool = False
     before_start: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
     note: str = ""
 
 
@@ -191,6 +193,7 @@ class Supervisor:
                     f"{running.part.name} failed (exit code {code}). {running.log.last_words()}",
                     hint=f"Read {running.log.path}, then run: mosu doctor",
                 )
+            running.part.after()
             running.state, running.was_ready = PartState.DONE, True
             return
         running.log.write_event(f"ended with {code}, starts again in {running.backoff_s:.1f} s")
