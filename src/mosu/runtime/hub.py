@@ -137,7 +137,9 @@ def answers(url: str, path: str, *, timeout_s: float = 1.0) -> bool:
 def is_prepared(config: Config, *, owner_dsn: str) -> bool:
     """Whether the database was brought to this code's migrations already: saves a Python start."""
     path = config.data_dir / "prepared.json"
-    if not all(file.exists() for file in (path, token_file(config.data_dir), environment_file(config.data_dir))):
+    if not all(
+        file.exists() for file in (path, token_file(config.data_dir), environment_file(config.data_dir))
+    ):
         return False
     return bool(json.loads(path.read_text()).get("digest") == _digest(owner_dsn))
 

@@ -24,7 +24,7 @@ def main() -> None:
     with connected_to(app_dsn):
         _prepare_local_pool(data_dir)
     environment = build_python_environment(data_dir / "environments")
-    write_environment(data_dir, environment.folder)
+    write_environment(data_dir, environment.root)
 
 
 def _prepare_local_pool(data_dir: Path) -> None:

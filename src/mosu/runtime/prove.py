@@ -3,8 +3,6 @@
 import json
 import os
 import sys
-from datetime import UTC, datetime
-from importlib import import_module
 
 import django
 from django.core.management import call_command
@@ -23,14 +21,33 @@ def main() -> None:
 
 
 def _proof() -> dict[str, object]:
-    services = import_module("mosu.ledger.services")
-    report = services.verify(now=datetime.now(UTC))
-    holds = bool(getattr(report, "ok", not report))
     with connection.cursor() as cursor:
-        cursor.execute("select count(*) from ledger_account")
-        accounts = cursor.fetchone()[0]
-    said = f"{accounts} accounts recomputed, all balances equal their postings" if holds else str(report)
-    return {"holds": holds, "ledger": said}
+        cursor.execute(_RECOUNT)
+        accounts, postings, wrong, unbalanced = cursor.fetchone()
+    said = f"{accounts} accounts and {postings} postings recounted: "
+    if wrong or unbalanced:
+        return {"holds": False, "ledger": f"{said}{wrong} accounts and {unbalanced} entries do not add up"}
+    return {"holds": True, "ledger": f"{said}every balance and every hold adds up, every entry balances"}
+
+
+# From the rows alone, without the ledger's own code.
+_RECOUNT = """
+with posted as (select account_id, sum(amount_micros) as micros from ledger_posting group by account_id),
+held as (
+    select account_id, sum(amount_micros - captured_micros - released_micros) as micros
+    from ledger_hold group by account_id
+)
+select
+    count(*),
+    (select count(*) from ledger_posting),
+    count(*) filter (
+        where account.balance_micros <> coalesce(posted.micros, 0) or account.held_micros <> coalesce(held.micros, 0)
+    ),
+    (select count(*) from (select from ledger_posting group by entry_id having sum(amount_micros) <> 0) unbalanced)
+from ledger_account account
+left join posted on posted.account_id = account.id
+left join held on held.account_id = account.id
+"""
 
 
 if __name__ == "__main__":
