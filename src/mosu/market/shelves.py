@@ -108,6 +108,10 @@ class Shelf(Protocol):
         """None for an offer that can be accepted now, else why not (English); in one batch."""
         ...
 
+    def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
+        """Whether the goods behind `Offer.subject_id` are this supplier's to sell."""
+        ...
+
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         """The public id (`run_...`) of what each order set going, in one batch."""
         ...

@@ -11,10 +11,17 @@ from django.db import IntegrityError, transaction
 from mosu.kernel.money import MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
+
+
+class NotYours(DomainError):
+    """What is to be sold is not the supplier's."""
+
+    code = "not_yours"
 
 
 class NotASupplier(DomainError):
@@ -61,6 +68,7 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
     Raises:
         Forbidden: the actor may not manage the supplier's offers.
         NotASupplier: the organisation does not have the capability.
+        NotYours: the shelf says that the goods are another's.
         Invalid: no price, a price that is not positive, two of one meter, or limits out of order.
     """
     require(actor, "offer.manage", spec.supplier_id)
@@ -168,6 +176,10 @@ def _check(actor: Actor, spec: OfferSpec) -> None:
         raise NotFound("There is no such organisation.", hint="See GET /me.")
     if Capability.SUPPLIER not in supplier.capabilities:
         raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
+        raise NotYours(
+            "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
+        )
     if spec.fee_bp:
         require(actor, "organisation.admit")
     if not 1 <= spec.min_units <= spec.max_units or spec.wall_s_max < 1:

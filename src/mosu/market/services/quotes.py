@@ -61,9 +61,10 @@ def make_quotes(
         lines = [_line(line, offer=offer, price=prices.get((offer.id, line.meter))) for line in plan.lines]
         total = sum(line.amount_max_micros for line in lines)
         split = best_split(spend=_spend(organisation_id, offer, lines, total, now), choice=choice, now=now)
-        priced.append(_quote(plan, offer, lines, total, split, organisation_id, project_id, now))
-    priced.sort(key=lambda pair: _rank(*pair))
-    quotes = [quote for quote, _ in priced]
+        quote = _quote(plan, offer=offer, lines=lines, total=total, split=split, now=now)
+        quote.organisation_id, quote.project_id = organisation_id, project_id
+        priced.append((_rank(quote, split), quote))
+    quotes = [quote for _, quote in sorted(priced, key=lambda pair: pair[0])]
     Quote.objects.bulk_create(quotes)
     for quote in quotes:
         record_audit(
@@ -178,19 +179,11 @@ def _spend(
 
 
 def _quote(
-    plan: Plan,
-    offer: Offer,
-    lines: Sequence[rules.QuotedLine],
-    total: int,
-    split: Split,
-    organisation_id: UUID,
-    project_id: UUID,
-    now: datetime,
-) -> tuple[Quote, Split]:
+    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], total: int, split: Split, now: datetime
+) -> Quote:
+    """All but whose it is."""
     span = timedelta(seconds=plan.wall_limit_s + int(plan.facts.get("grace_s", 0)))
-    quote = Quote(
-        organisation_id=organisation_id,
-        project_id=project_id,
+    return Quote(
         offer=offer,
         shelf=offer.shelf,
         request=dict(plan.request),
@@ -213,7 +206,6 @@ def _quote(
         valid_until=now + rules.QUOTE_VALID,
         state=QuoteState.OPEN,
     )
-    return quote, split
 
 
 def _rank(quote: Quote, split: Split) -> tuple[int, int, datetime, int, UUID]:

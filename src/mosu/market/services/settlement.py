@@ -91,8 +91,7 @@ class Recomputed:
 def recompute_charge(order_id: UUID) -> Recomputed:
     """The settled order's charge as stored and as it comes out anew; for the nightly check."""
     order = Order.objects.get(id=order_id, state=OrderState.SETTLED)
-    assert order.settled_at is not None
-    anew = _charges(order, outcome=Outcome(order.outcome), now=order.settled_at)
+    anew = _charges(order, outcome=Outcome(str(order.outcome)), now=order.placed_at)
     stored = Charge.objects.filter(order_line__order_id=order_id).aggregate(sum=Sum("amount_micros"))["sum"]
     return Recomputed(
         stored_micros=int(stored or 0), recomputed_micros=sum(charge.amount_micros for charge in anew)

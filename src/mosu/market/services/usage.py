@@ -57,7 +57,7 @@ def _check(records: Sequence[UsageIn]) -> None:
 def _locked(order_ids: set[UUID]) -> tuple[dict[UUID, OrderState], dict[tuple[UUID, str], OrderLine]]:
     """States and lines of the orders, their rows locked: usage and settlement take turns."""
     orders = Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id")
-    states = {id: OrderState(state) for id, state in orders.values_list("id", "state")}
+    states = {order_id: OrderState(state) for order_id, state in orders.values_list("id", "state")}
     lines = OrderLine.objects.filter(order_id__in=order_ids)
     return states, {(line.order_id, line.meter): line for line in lines}
 
