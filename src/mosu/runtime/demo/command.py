@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 from rich.console import Console
@@ -124,20 +124,24 @@ def _hub(config: Config, *, say: Callable[[str], None]) -> Iterator[None]:
     say(f"setting up a hub in {config.data_dir}")
     command = [sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())", "up"]
     command += ["--port", str(config.port), "--host", config.host, "--data-dir", str(config.data_dir)]
-    hub = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        until = time.monotonic() + START_S_MAX
-        while not answers(config.local_url, "/readyz"):
-            if hub.poll() is not None or time.monotonic() > until:
-                hub.terminate()
-                printed = hub.communicate(timeout=30)[0]
-                raise HubNotUp(f"The hub did not start:\n{printed[-2000:]}", hint="mosu doctor says what is wrong.")
-            time.sleep(0.1)
-        yield
-    finally:
-        hub.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile("w+") as printed:
+        hub = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
         try:
-            hub.communicate(timeout=60)
-        except subprocess.TimeoutExpired:
-            hub.kill()
-            hub.communicate()
+            _wait_until_up(hub, config, printed)
+            yield
+        finally:
+            hub.send_signal(signal.SIGTERM)
+            try:
+                hub.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                hub.kill()
+                hub.wait()
+
+
+def _wait_until_up(hub: subprocess.Popen[bytes], config: Config, printed: IO[str]) -> None:
+    until = time.monotonic() + START_S_MAX
+    while not answers(config.local_url, "/readyz"):
+        if hub.poll() is not None or time.monotonic() > until:
+            printed.seek(0)
+            raise HubNotUp(f"The hub did not start:\n{printed.read()[-2000:]}", hint="mosu doctor says what is wrong.")
+        time.sleep(0.1)
