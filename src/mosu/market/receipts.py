@@ -8,7 +8,7 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
-from mosu.market.models import Charge, Order, Quote, SoldBy, UsageRecord
+from mosu.market.models import Charge, Order, Quote, Receipt, SoldBy, UsageRecord
 from mosu.subsidies.services import Share, Source, Split
 
 CODE_CHARACTERS = 16
@@ -124,3 +124,8 @@ def _evidence(order: Order, charges: Sequence[Charge]) -> dict[str, Any]:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def code_of(receipt: Receipt) -> str:
+    """What a holder of the receipt proves to have it by: the head of its sha256, which nobody else can know."""
+    return receipt.sha256[:CODE_CHARACTERS]
