@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
+
+import psycopg
 
 import mosu
 from mosu.runtime.agent_config import environment_file, token_file, write_agent_config
@@ -47,7 +49,7 @@ def parts_of(config: Config) -> list[Part]:
     if not is_prepared(config, owner_dsn=owner_dsn):
         parts.append(_prepare(config, cluster, app_dsn=app_dsn, owner_dsn=owner_dsn))
     environment = config.environment(app_dsn=app_dsn)
-    return [*parts, _web(config, environment), _worker(environment), _agent(config)]
+    return [*parts, _web(config, environment), _worker(environment, app_dsn), _agent(config)]
 
 
 def _postgres(cluster: Cluster) -> Part:
@@ -89,12 +91,28 @@ def _web(config: Config, environment: dict[str, str]) -> Part:
     )
 
 
-def _worker(environment: dict[str, str]) -> Part:
+def _worker(environment: dict[str, str], app_dsn: str) -> Part:
+    """Ready when it registered itself: a heartbeat later than its start."""
+    started_at = datetime.now(UTC)
+
+    def note_start() -> None:
+        nonlocal started_at
+        started_at = datetime.now(UTC)
+
+    def has_registered() -> bool:
+        try:
+            with psycopg.connect(app_dsn, connect_timeout=5) as connection:
+                query = "SELECT 1 FROM procrastinate_workers WHERE last_heartbeat >= %s"
+                return connection.execute(query, [started_at]).fetchone() is not None
+        except psycopg.Error:
+            return False
+
     return Part(
         name="worker",
-        argv=[sys.executable, "-m", "django", "procrastinate", "worker", "--shutdown-graceful-timeout", "8"],
-        env=environment,
-        ready=_after_calls(10),
+        argv=[sys.executable, "-m", "mosu.runtime.worker"],
+        env=environment | {"MOSU_DB_POOL": "0"},  # few threads, each with its own connection
+        before_start=note_start,
+        ready=has_registered,
     )
 
 
@@ -104,21 +122,8 @@ def _agent(config: Config) -> Part:
         name="agent",
         argv=[sys.executable, "-m", "mosu.site_agent", "--config", str(config.agent_config)],
         env={**kept, "PYTHONUNBUFFERED": "1"},
-        ready=_after_calls(10),
         before_start=lambda: write_agent_config(config),
     )
-
-
-def _after_calls(count: int) -> Callable[[], bool]:
-    """For a part without a door to knock at: it is taken for ready when it has not ended for a while."""
-    calls = 0
-
-    def ready() -> bool:
-        nonlocal calls
-        calls += 1
-        return calls % count == 0
-
-    return ready
 
 
 def answers(url: str, path: str, *, timeout_s: float = 1.0) -> bool:
