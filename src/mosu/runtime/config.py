@@ -137,7 +137,6 @@ class Config:
             "MOSU_SECRET_KEY_FILE": str(self.secrets_dir / "secret_key"),
             "MOSU_ENCRYPTION_KEY_FILE": str(self.secrets_dir / "encryption_key"),
             "MOSU_URL": self.url,
-            "MOSU_LOCAL_URL": self.local_url,
             "MOSU_HOSTS": os.environ.get("MOSU_HOSTS") or ",".join(sorted(hosts - {""})),
         }
 
