@@ -41,3 +41,184 @@ def page(action: str) -> Callable[[View], View]:
         return shown
 
     return mark
+
+
+@require_GET
+@page("offer.read")
+def shelf(request: HttpRequest) -> HttpResponse:
+    """The compute shelf: every offer with the same label, cheapest first."""
+    now = timezone.now()
+    chosen = {
+        "accelerator": request.GET.get("accelerator", ""),
+        "region": request.GET.get("region", ""),
+        "live": request.GET.get("live") == "true",
+    }
+    rows = offers_on(
+        "compute",
+        now=now,
+        actor=actor_of(request),
+        accelerator=chosen["accelerator"],
+        region=chosen["region"],
+        live=True if chosen["live"] else None,
+    )
+    offers, more = _paged(request, rows)
+    everything = offers_on("compute", now=now, actor=actor_of(request)).order_by()
+    return render(
+        request,
+        "pages/shelf.html",
+        {
+            "here": "shelf",
+            "offers": [label_of(offer) for offer in offers_shown(offers, now=now)],
+            "accelerators": accelerator_choices(everything.values_list("attributes__accelerator", flat=True).distinct()),
+            "regions": sorted({region for region in everything.values_list("attributes__region", flat=True) if region}),
+            "chosen": chosen,
+            "more": more,
+        },
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@page("quote.ask")
+def quote(request: HttpRequest) -> HttpResponse:
+    """Say what to run; see ranked plans, each with who would pay what."""
+    actor = actor_of(request)
+    form = QuoteAsk(request.POST or None, initial={"run": FIRST_COMMAND})
+    context: dict[str, Any] = {"here": "shelf", "form": form, "quotes": [], "refused": []}
+    if request.method == "POST" and form.is_valid():
+        try:
+            found = quote_run(
+                actor=actor,
+                organisation_id=_organisation_of(request),
+                project_id=None,
+                task=parse_task(dump_task(form.task())),
+                workdir=[],
+                choice="auto",
+                now=timezone.now(),
+            )
+        except DomainError as refusal:
+            context["problem"] = refusal
+        else:
+            context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
+            context["refused"] = found.refused
+    return render(request, "pages/quote.html", context)
+
+
+@require_POST
+@page("order.place")
+def accept(request: HttpRequest, quote_id: str) -> HttpResponse:
+    """Place the order of a quote; pressing the button twice places one."""
+    order = accept_quote(
+        actor=actor_of(request),
+        quote_id=Quote.key_of(quote_id),
+        idempotency_key=request.POST.get("key", quote_id),
+        now=timezone.now(),
+    )
+    return redirect("order", order.public_id)
+
+
+@require_GET
+@page("order.read")
+def orders(request: HttpRequest) -> HttpResponse:
+    """The organisation's orders, newest first."""
+    rows, more = _paged(request, orders_visible_to(actor_of(request)))
+    return render(
+        request, "pages/orders.html", {"here": "orders", "orders": [OrderShown.of(row) for row in rows], "more": more}
+    )
+
+
+@require_GET
+@page("order.read")
+def order(request: HttpRequest, order_id: str) -> HttpResponse:
+    """One order and its run: what it does, what it costs, what it made."""
+    actor = actor_of(request)
+    row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
+    run = run_page_of(actor, row.id, now=timezone.now())
+    shown = OrderShown.of(row, cost=run.cost_micros if run else None)
+    return render(request, "pages/order.html", {"here": "orders", "order": shown, "run": run})
+
+
+@require_POST
+@page("order.cancel")
+def cancel(request: HttpRequest, order_id: str) -> HttpResponse:
+    """Stop the order's run, or cancel what has not started."""
+    cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
+    messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
+    return redirect("order", order_id)
+
+
+@require_GET
+@page("receipt.read")
+def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
+    """The receipt, as on a till; it prints well."""
+    row = receipts_visible_to(actor_of(request)).filter(id=Receipt.key_of(receipt_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such receipt."), hint=_("See the list of your orders."))
+    return render(
+        request,
+        "pages/receipt.html",
+        {"here": "orders", "receipt": receipt_shown(row), "verify_url": reverse("verify", args=[row.number, code_of(row)])},
+    )
+
+
+@require_GET
+@page("hub.look")
+def verify(request: HttpRequest, number: str, code: str) -> HttpResponse:
+    """Whether a receipt that somebody shows is one of this hub's: its hash and totals, no more."""
+    row = receipt_numbered(number)
+    genuine = row is not None and compare_digest(code_of(row).encode(), code.encode())
+    return render(
+        request, "pages/verify.html", {"number": number, "receipt": row if genuine else None}, status=200 if genuine else 404
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@page("self.read")
+def account(request: HttpRequest) -> HttpResponse:
+    """Balance, vouchers, tokens: what one has and how to reach it from elsewhere."""
+    actor, now = actor_of(request), timezone.now()
+    new_token = None
+    if request.method == "POST" and "revoke" in request.POST:
+        revoke_token(actor=actor, token_id=ApiToken.key_of(request.POST["revoke"]), now=now)
+        return redirect("account")
+    if request.method == "POST":
+        _token, new_token = make_token(
+            actor=actor,
+            name=request.POST.get("name", "").strip() or "token",
+            scopes=sorted(ALL_SCOPES),
+            organisation_id=actor.organisation_id,
+            expires_at=now + TOKEN_LIFE,
+            now=now,
+        )
+    return render(
+        request,
+        "pages/account.html",
+        {
+            "here": "account",
+            "vouchers": vouchers_shown(actor),
+            "tokens": tokens_visible_to(actor),
+            "new_token": new_token,
+        },
+    )
+
+
+def _organisation_of(request: HttpRequest) -> UUID:
+    """For whom the person buys.
+
+    Raises:
+        NotFound: they belong to no organisation.
+    """
+    chosen = actor_of(request).organisation_id
+    if chosen is None:
+        raise NotFound(_("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation."))
+    return chosen
+
+
+def _paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:
+    """One page of `rows`, and the address of the next one."""
+    items, after = page_of(rows, request.GET.get("cursor"), PAGE)
+    if not after:
+        return items, ""
+    kept = {key: value for key, value in request.GET.items() if key != "cursor"}
+    return items, "?" + urlencode({**kept, "cursor": after})
