@@ -107,6 +107,11 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def orders_settled_since(since: datetime) -> list[UUID]:
+    """For the nightly check alone: whoever's they are."""
+    return list(Order.objects.filter(settled_at__gte=since).order_by("id").values_list("id", flat=True))
+
+
 def receipt_numbered(number: str) -> Receipt | None:
     """A receipt by its number, for whoever proves to hold it; no actor, since anyone may check one."""
     return Receipt.objects.filter(number=number).first() if "\x00" not in number else None
