@@ -30,8 +30,8 @@ REFUSED = """
     settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname
     iopl ioperm modify_ldt move_pages migrate_pages
     sched_setaffinity
-""".split()
-"""`sched_setaffinity` too: without a delegated cgroup the affinity is what holds a job to the cores it bought."""
+"""
+# `sched_setaffinity` too: without a delegated cgroup, affinity holds a job to the cores that it bought.
 
 CLONE_NEW_FLAGS = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
 """NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME (linux/sched.h)."""
@@ -46,7 +46,7 @@ def filter_for(architecture: int) -> bytes:
         rules.add_arch(architecture)
         rules.remove_arch(pyseccomp.system_arch())
     denied, unknown = pyseccomp.ERRNO(errno.EPERM), pyseccomp.ERRNO(errno.ENOSYS)
-    for name in REFUSED:
+    for name in REFUSED.split():
         try:
             rules.add_rule(denied, name)
         except (OSError, ValueError, RuntimeError) as error:

@@ -5,7 +5,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,14 +18,6 @@ from mosu.runtime.folders import DataFolderRefused, check_reach, make_folder, se
 from mosu.runtime.postgres import Cluster, WrongMajor
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """Reachable for the server's user, unlike pytest's own temporary folders."""
-    with tempfile.TemporaryDirectory(prefix="mosu-pg-", dir="/tmp") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
 
 
 @pytest.fixture

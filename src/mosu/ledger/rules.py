@@ -14,6 +14,9 @@ from uuid import UUID
 GENESIS: Final = "0" * 64
 """What the first posting of an account names as its previous hash."""
 
+HUB_ID: Final = UUID(int=0)
+"""The owner of the hub's own accounts."""
+
 MOVES_MAX: Final = 200
 """Moves in one entry."""
 

@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One script to run by bash in `workdir`, which it sees as /work, with the interpreter of `environment`."""
+    """A script for bash, run in `workdir` (inside: /work) with the interpreter of `environment`."""
 
     label: str
     setup: str
@@ -118,7 +118,8 @@ def start(job: Job, *, starter: Path, who: RunAs, cgroup: Cgroup | None = None) 
             pass_fds=[*given.fds, pipes["status"][1], pipes["info"][1]],
             env={"PATH": "/usr/bin:/bin", "MOSU_JOB": job.label},
             cwd="/",
-            preexec_fn=lambda: _become(who, cgroup=cgroup, cpus=job.cpus),
+            # Joins the cgroup with our rights, then drops them; the supervisor has but one thread.
+            preexec_fn=lambda: _become(who, cgroup=cgroup, cpus=job.cpus),  # noqa: PLW1509
         )
     except BaseException:
         for pipe in pipes.values():
@@ -190,7 +191,7 @@ class _Given:
 
 
 def _become(who: RunAs, *, cgroup: Cgroup | None, cpus: Sequence[int]) -> None:
-    """In the child, before bubblewrap: join the cgroup and take the cores as ourselves, then drop all rights."""
+    """In the child: join the cgroup and take the cores as ourselves, then drop all rights."""
     if cgroup is not None:
         cgroup.join()
     if cpus:
@@ -225,8 +226,8 @@ def _options(job: Job, given: _Given) -> list[str]:
         *_system_folders(),
         *_small_files(job, given),
         *("--ro-bind", str(job.environment), "/opt/env"),
-        *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),
-        *("--remount-ro", "/dev", "--perms", "1777", "--size", str(job.limits.tmp_bytes), "--tmpfs", "/tmp"),
+        *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),  # noqa: S108
+        *("--remount-ro", "/dev", "--perms", "1777", "--size", str(job.limits.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
         *_secret_files(job.secrets, given),
         *("--bind", str(job.workdir), WORK, "--chdir", WORK),
         # Last: the root is memory that the payload would own.
@@ -236,7 +237,7 @@ def _options(job: Job, given: _Given) -> list[str]:
 
 
 def _system_folders() -> list[str]:
-    """/usr and what stands for it at the root, as on this machine; of /etc only what programs need to start."""
+    """/usr and what stands for it at the root, as here; of /etc only what programs need to start."""
     options = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         folder = Path("/", name)

@@ -1,4 +1,4 @@
-"""Prebuilt software environments: an interpreter and packages, read-only, where the sandbox's user can read them."""
+"""Prebuilt software environments: an interpreter and packages that the sandbox's user can read."""
 
 import compileall
 import hashlib
@@ -148,7 +148,7 @@ def _lay_interpreter(draft: Path) -> None:
 
 
 def _lay_compiled(source: Path, target: Path) -> None:
-    """Take over the standard library's compiled files, of our version only: they stay valid, times are kept."""
+    """Take over the standard library's compiled files, of our version only; file times keep them valid."""
     for folder in [target, *(child for child in target.rglob("*") if child.is_dir())]:
         cache = source / folder.relative_to(target) / "__pycache__"
         if not cache.is_dir():
@@ -160,14 +160,9 @@ def _lay_compiled(source: Path, target: Path) -> None:
                 shutil.copy2(compiled, folder / "__pycache__" / compiled.name)
 
 
-def _ignored(folder: str, names: list[str]) -> set[str]:
+def _ignored(_folder: str, names: list[str]) -> set[str]:
     return {
-        name
-        for name in names
-        if name in _LEFT_OUT
-        or name.startswith("config-")
-        or name.endswith(_STATIC)
-        or Path(folder, name).is_socket()
+        name for name in names if name in _LEFT_OUT or name.startswith("config-") or name.endswith(_STATIC)
     }
 
 

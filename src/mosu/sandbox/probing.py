@@ -1,4 +1,4 @@
-"""Can untrusted code be contained on this machine? Asked by doing it. `python -m mosu.sandbox.probing` prints it."""
+"""Can untrusted code be contained here? Asked by doing it: `python -m mosu.sandbox.probing`."""
 
 import json
 import os
@@ -19,7 +19,7 @@ _SYSCTL: Final = Path("/proc/sys")
 
 @dataclass(frozen=True, slots=True)
 class SandboxReport:
-    """`features` such as `bubblewrap+seccomp+cgroup`; where not `ok`, why not and the one command that mends it."""
+    """`features`: `bubblewrap+seccomp+cgroup`; where not `ok`, why not and the command that mends it."""
 
     ok: bool
     features: str
@@ -72,7 +72,9 @@ def _try_bwrap(starter: Path) -> str:
                 text=True,
                 timeout=20,
                 check=False,
-                **({"user": who.uid, "group": who.gid, "extra_groups": []} if who.switches else {}),
+                user=who.uid if who.switches else None,
+                group=who.gid if who.switches else None,
+                extra_groups=[] if who.switches else None,
             )
         except (OSError, subprocess.SubprocessError) as error:
             return f"{starter}: {error}"

@@ -1,20 +1,19 @@
 """The first process inside a sandbox: runs the payload, reaps everything, tells what it cost.
 
-Usage: `python -I -S reaper.py STATUS_FD CORES_UNUSED...` is never called by hand; `bubblewrap.py` binds this
-file into the sandbox and starts it as process 1. The standard library only, and little of it: it starts with
-every attempt. It writes lines to the status pipe: `started`, then `ended EXIT_CODE CPU_MICROSECONDS`.
+`bubblewrap.py` binds this file into the sandbox and starts it as process 1, with the status pipe's
+number, the payload's limits (`NPROC=64,...`) and its command. It starts with every attempt, so it imports
+little. It writes lines to the status pipe: `started`, then `ended EXIT_CODE CPU_MICROSECONDS`.
 
 SIGTERM is passed on to every process; SIGUSR1 kills every process. Signals that the payload sends here do
 nothing: the kernel shields process 1 from its own namespace unless it has a handler, and the handlers
 only ever signal the payload.
 """
 
+import ctypes
 import os
 import resource
 import signal
 import sys
-
-Frame = object
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +35,6 @@ def main(argv: list[str]) -> int:
 
 def _hide() -> None:
     """Make /proc/1 unreadable to the payload, which has our uid: else it could write to the status pipe."""
-    import ctypes  # noqa: PLC0415 (not needed by the supervisor, which reads this module's constants)
 
     pr_set_dumpable = 4
     ctypes.CDLL(None).prctl(pr_set_dumpable, 0, 0, 0, 0)
@@ -54,7 +52,7 @@ def _become(command: list[str], *, limits: str, status: int) -> None:
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         os.write(status, b"started\n")
         os.closerange(3, 4096)
-        os.execv(command[0], command)
+        os.execv(command[0], command)  # noqa: S606
     except OSError as error:
         os.write(2, f"mosu: cannot start {command[0]}: {error.strerror}\n".encode())
     finally:

@@ -59,8 +59,10 @@ def make_sandbox_user() -> None:
         pwd.getpwnam(SANDBOX_USER)
     except KeyError:
         subprocess.run(
-            [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent"]
-            + ["--shell", "/usr/sbin/nologin", "--user-group", SANDBOX_USER],
+            [
+                *(useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent"),
+                *("--shell", "/usr/sbin/nologin", "--user-group", SANDBOX_USER),
+            ],
             check=False,
             capture_output=True,
         )

@@ -36,8 +36,8 @@ def tree_memory_bytes(root: int) -> int:
         try:
             _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
             total += (int(resident) - int(shared)) * _PAGE_BYTES
-            for task in os.listdir(f"/proc/{pid}/task"):
-                todo += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                todo += map(int, (task / "children").read_text().split())
         except (FileNotFoundError, ProcessLookupError, ValueError):
             continue
     return total

@@ -2,21 +2,27 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
 
-def write_durably(path: Path, value: Any, *, mode: int = 0o600) -> None:
-    """Replace `path` with `value` as JSON: written aside, flushed to the disk, renamed."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+def write_durably(path: Path, value: Any, *, to_disk: bool = True) -> None:
+    """Replace `path` with `value` as JSON: written aside, flushed to the disk, renamed.
+
+    Not `to_disk`: whole after a crash of ours, but maybe the old one after a crash of the machine.
+    """
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(fd, json.dumps(value).encode())
-        os.fsync(fd)
+        if to_disk:
+            os.fsync(fd)
     finally:
         os.close(fd)
     draft.rename(path)
-    sync_folder(path.parent)
+    if to_disk:
+        sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:

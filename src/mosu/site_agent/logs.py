@@ -1,4 +1,4 @@
-"""A job's output made fit to show: UTF-8, no control sequences, no endless line, no endless log."""
+"""A job's output made fit to show: UTF-8, no control sequences, no endless line or log."""
 
 import codecs
 import re
@@ -18,7 +18,7 @@ _UNFINISHED_MAX: Final = 4096
 
 
 class LogCleaner:
-    """Feed raw bytes, get the bytes to keep; what has been kept never exceeds `bytes_max` by more than a line.
+    """Feed raw bytes, get the bytes to keep: at most `bytes_max`, and then a line that says so.
 
     A lone carriage return (progress bars) becomes a line end, so that each state of the bar is a line.
     """
@@ -31,7 +31,7 @@ class LogCleaner:
         self._full = False
 
     def feed(self, raw: bytes, *, last: bool = False) -> bytes:
-        """The clean bytes of `raw`; an escape sequence or a character that is not complete waits for the rest."""
+        """The clean bytes of `raw`; an incomplete escape sequence or character waits for the rest."""
         if self._full:
             return b""
         text = self._unfinished + self._decoder.decode(raw, last)

@@ -1,7 +1,7 @@
-"""One process per attempt: starts its sandbox, keeps its log, its limits and its measures; outlives the agent.
+"""One process per attempt: its sandbox, its log, its limits, its measures. It outlives the agent.
 
-The agent starts it as `python -I -S supervisor.py FOLDER` (no site packages: it must be up in a few hundredths
-of a second) and speaks with it by files in FOLDER only:
+Started as `python -I -S supervisor.py FOLDER` (no site packages: it must be up in a few hundredths of a
+second), it speaks with the agent by files in FOLDER only:
 
 | file | by | what |
 |---|---|---|
@@ -18,7 +18,7 @@ import sys
 if __name__ == "__main__":
     if os.fork():
         os._exit(0)  # so that the agent has no child left to wait for
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))  # noqa: PTH
+    sys.path.insert(0, __file__.rpartition("/mosu/site_agent/")[0])
 
 import json
 import selectors
@@ -289,7 +289,7 @@ class _Watch:
         return found
 
     def _stop(self, now: float, *, gently: bool) -> None:
-        """The next harder way to stop it: ask, kill all but the first process (it then measures), kill all."""
+        """The next harder way to stop it: ask, kill all but the first process (which measures), kill all."""
         if self._stops_made == 0 and gently:
             self._sandbox.ask_to_stop()
             self._stop_at = now + self._job["stop_grace_s"]

@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +17,10 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
 from mosu.sandbox.cgroups import Delegation, delegated
 from mosu.sandbox.environments import Environment
-from mosu.sandbox.starter import RunAs, SandboxUnavailable, find_bwrap, run_as, unreachable_part
+from mosu.sandbox.starter import SandboxUnavailable, find_bwrap, run_as, unreachable_part
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
-from mosu.site_agent.files import read_json, sync_folder, write_durably
+from mosu.site_agent.files import read_json, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo
@@ -42,7 +43,7 @@ class LocalEngine:
     """State lies in `folder/attempts/ID`; all truth about an attempt is there, none in this object.
 
     Raises (on creation):
-        SandboxUnavailable: there is no bubblewrap, or the sandbox's user cannot reach `folder`.
+        SandboxUnavailable: the sandbox's user cannot reach `folder` or an environment.
     """
 
     name = "local"
@@ -65,8 +66,10 @@ class LocalEngine:
                 part.mkdir(mode=0o711, parents=True)
                 part.chmod(0o711)
         self._check_reach(folder, environments)
-        self._starter = find_bwrap(folder / "tools")
+        self._tools = folder / "tools"
+        self._starter: Path | None = None
         self._delegation = delegated()
+        self._choosing = threading.Lock()
         self._cpus = sorted(os.sched_getaffinity(0))
 
     def nodes(self) -> tuple[NodeInfo, ...]:
@@ -93,9 +96,12 @@ class LocalEngine:
 
         Raises:
             Invalid: the environment, a variable's name or the script cannot be run here; nothing was started.
+            SandboxUnavailable: there is no bubblewrap.
         """
         folder = self._attempts / spec.attempt_id
-        if not (folder / "claim").exists():
+        with self._choosing:
+            if (folder / "claim").exists():
+                return EngineRef(spec.attempt_id)
             job = self._job_of(spec)
             self._give_to_sandbox(self.workdir(spec.attempt_id))
             if spec.secrets:
@@ -105,7 +111,7 @@ class LocalEngine:
         return EngineRef(spec.attempt_id)
 
     def observe(self, refs: Sequence[EngineRef]) -> Mapping[EngineRef, Observation]:
-        """What is true of each: `lost` once its supervisor is gone without a final word, and nothing is left."""
+        """What is true of each; `lost`: its supervisor is gone without a final word, and nothing is left."""
         return {ref: self._observed(self._attempts / ref) for ref in refs}
 
     def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart:
@@ -161,6 +167,7 @@ class LocalEngine:
                 hint="Put it in a file of the working folder.",
                 field="run",
             )
+        self._starter = self._starter or find_bwrap(self._tools)
         return JobFile(
             attempt_id=spec.attempt_id,
             setup=spec.setup.strip(),
@@ -185,10 +192,10 @@ class LocalEngine:
         """The cores that the fewest running attempts are held to."""
         taken = dict.fromkeys(self._cpus, 0)
         for folder in self._attempts.iterdir():
-            state = read_json(folder / "state.json")
-            if state is None or state["phase"] in FINAL_PHASES:
+            state, job = read_json(folder / "state.json"), read_json(folder / "job.json")
+            if job is None or (state is not None and state["phase"] in FINAL_PHASES):
                 continue
-            for cpu in read_json(folder / "job.json")["cpus"]:
+            for cpu in job["cpus"]:
                 taken[cpu] = taken.get(cpu, 0) + 1
         return sorted(self._cpus, key=lambda cpu: (taken[cpu], cpu))[:cores]
 

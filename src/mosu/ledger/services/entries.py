@@ -1,4 +1,4 @@
-"""Writes of the ledger: accounts, entries, holds.
+"""Accounts, entries, holds.
 
 Each is one call of one database function, which locks the accounts it touches, sorted by id, and refuses before
 it writes. Whoever touches more accounts than one call does locks them all first, with `lock_accounts`.
@@ -17,23 +17,6 @@ from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.ledger.models import Account
 from mosu.ledger.rules import MOVES_MAX, Move
 from mosu.platform.services import KeyReused
-
-__all__ = [
-    "AlreadyReversed",
-    "DayClosed",
-    "HoldExceeded",
-    "InsufficientFunds",
-    "KeyReused",
-    "Move",
-    "account_id",
-    "capture_hold",
-    "lock_accounts",
-    "open_account",
-    "place_hold",
-    "post_entry",
-    "release_hold",
-    "reverse_entry",
-]
 
 
 class InsufficientFunds(DomainError):
