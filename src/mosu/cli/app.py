@@ -3,12 +3,13 @@
 import importlib
 import shlex
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 import typer
 
 from mosu.cli.main import Command
-from mosu.cli.stop import Stop, stop_of
+from mosu.cli.stop import USAGE, Stop, stop_of
 
 
 def call(command: Command, arguments: list[str]) -> int:
@@ -20,7 +21,7 @@ def call(command: Command, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        stop = stop_of(error)
+        stop = _server_missing(command, error) or stop_of(error)
         if stop is None:
             raise
         sys.stderr.write(stop.text())
@@ -29,11 +30,7 @@ def call(command: Command, arguments: list[str]) -> int:
 
 
 def typer_of(command: Command) -> typer.Typer:
-    """A Typer app with this one command in it.
-
-    Raises:
-        Stop: it is a server's command and the server is not installed.
-    """
+    """A Typer app with this one command in it."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     app.callback()(_keep_the_name)
     loaded = _load(command)
@@ -50,16 +47,18 @@ def _keep_the_name() -> None:
 
 def _load(command: Command) -> Any:
     module, _, attribute = command.target.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if not command.needs_hub:
-            raise
-        raise Stop(
-            f"mosu {command.name} is a server's command, and the server is not installed (no {error.name}).",
-            hint="pip install 'mosu[hub]'",
-            code=2,
-        ) from error
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _server_missing(command: Command, error: Exception) -> Stop | None:
+    """What to say where only the base package is installed; None if the error is something else."""
+    if not (command.needs_hub and isinstance(error, ModuleNotFoundError)) or find_spec("django") is not None:
+        return None
+    return Stop(
+        f"mosu {command.name} is a server's command, and the server is not installed (no {error.name}).",
+        hint="pip install 'mosu[hub]'",
+        code=USAGE,
+    )
 
 
 def _with_command_line(arguments: list[str]) -> list[str]:
@@ -69,6 +68,6 @@ def _with_command_line(arguments: list[str]) -> list[str]:
     cut = arguments.index("--")
     words = arguments[cut + 1 :]
     if not words:
-        raise Stop("Nothing stands after --.", hint="mosu run -- python train.py", code=2)
+        raise Stop("Nothing stands after --.", hint="mosu run -- python train.py", code=USAGE)
     line = words[0] if len(words) == 1 else shlex.join(words)
     return [*arguments[:cut], "--cmd", line]

@@ -1,28 +1,31 @@
 """Following a run to its end, and bringing back what it made."""
 
 import re
+import sys
 import time
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from mosu.cli.output import say
 from mosu.cli.stop import Stop
 from mosu.cli.text import clean
-from mosu.client import Client, LogText
-from mosu.client.models import Order, Run
+
+if TYPE_CHECKING:
+    from mosu.client import Client
+    from mosu.client.models import Order, Run
 
 SETTLE_S_MAX: Final = 60.0
 """How long to wait for the receipt after the log has ended."""
 _POLL_S: Final = 0.25
 
 
-def follow_to_end(hub: Client, run_id: str, *, into: IO[str] | None = None) -> None:
+def follow_to_end(hub: "Client", run_id: str, *, into: IO[str] | None = None) -> None:
     """Print the log (to `into`, else standard output) until the run ends; interrupting leaves the run alone.
 
     Raises:
         Stop: interrupted; it says that the run goes on.
     """
-    import sys
+    from mosu.client import LogText
 
     stream = into or sys.stdout
     state = ""
@@ -42,7 +45,7 @@ def follow_to_end(hub: Client, run_id: str, *, into: IO[str] | None = None) -> N
         ) from None
 
 
-def ended(hub: Client, run_id: str) -> Run:
+def ended(hub: "Client", run_id: str) -> "Run":
     """The run once it is over, soon after its log has ended.
 
     Raises:
@@ -58,7 +61,7 @@ def ended(hub: Client, run_id: str) -> Run:
     return run
 
 
-def settled(hub: Client, order_id: str) -> Order:
+def settled(hub: "Client", order_id: str) -> "Order":
     """The order once it has its receipt; without one if that takes too long."""
     deadline = time.monotonic() + SETTLE_S_MAX
     order = hub.order(order_id)
@@ -68,13 +71,13 @@ def settled(hub: Client, order_id: str) -> Order:
     return order
 
 
-def folder_of(run: Run) -> Path:
+def folder_of(run: "Run") -> Path:
     """Where a run's outputs go: `./mosu-runs/<name>-<end of its id>`."""
     name = re.sub(r"[^\w.-]+", "-", run.name).strip("-.") or "run"
     return Path("mosu-runs") / f"{name[:60]}-{re.sub(r'[^a-z0-9]', '', run.id)[-8:]}"
 
 
-def bring_back(hub: Client, run: Run, folder: Path) -> list[Path]:
+def bring_back(hub: "Client", run: "Run", folder: Path) -> list[Path]:
     """The outputs of a run under `folder`, whole and checked."""
     if not run.outputs:
         return []

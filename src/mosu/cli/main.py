@@ -3,6 +3,7 @@
 `mosu --help` must answer at once (0.3 s), so this module imports next to nothing and writes the list itself.
 """
 
+import os
 import sys
 from typing import Final, NamedTuple
 
@@ -53,7 +54,13 @@ COMMANDS: Final = (
 
 def main() -> None:
     """Run the command line of this process."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -83,8 +83,8 @@ def render(receipt: "Receipt", width: int = 40, lang: Language = "en", zone: tzi
 def leader(text: str, amount: Decimal, width: int) -> list[str]:
     """`text ..... amount`, the amount flush right; a long text takes lines of its own first."""
     figure = f"{amount:f}"
-    *before, last = wrapped(clean(text), width - width_of(figure) - 4)
     indent = " " * (len(text) - len(text.lstrip()))
+    *before, last = wrapped(clean(text.lstrip()), max(2, width - len(indent) - width_of(figure) - 3))
     before, last = [indent + line for line in before], indent + last
     dots = width - width_of(last) - width_of(figure) - 2
     return [*before, f"{last} {'.' * max(dots, 1)} {figure}"]
@@ -111,7 +111,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _name(party: "Party | str | None") -> str:
-    return party if isinstance(party, str) else clean(party.name) if party is not None else ""
+    return clean(party if isinstance(party, str) else party.name) if party is not None else ""
 
 
 def _percent(rate: Decimal | None) -> str:

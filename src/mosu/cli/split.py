@@ -5,6 +5,7 @@ A refund expected later is a part of what is paid now: hatched, never summed as 
 
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import pairwise
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -50,12 +51,12 @@ def bar_of(*, voucher: Decimal, own: Decimal, refund: Decimal, columns: int = BA
         return ""
     refund = min(refund, own)
     parts = [voucher, own - refund, refund]
-    widths = [int(part * columns / total) for part in parts]
+    edges = [round(sum(parts[:count]) * columns / total) for count in range(4)]
+    widths = [end - start for start, end in pairwise(edges)]
     for index, part in enumerate(parts):
         if part > 0 and widths[index] == 0:
+            widths[widths.index(max(widths))] -= 1
             widths[index] = 1
-    widest = widths.index(max(widths))
-    widths[widest] += columns - sum(widths)
     return "".join(sign * width for sign, width in zip((VOUCHER, OWN, REFUND), widths, strict=True))
 
 

@@ -9,13 +9,14 @@ from typing import Final, Literal
 Language = Literal["zh", "en"]
 
 _UNSAFE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _WIDE: Final = frozenset("WF")
 _NARROWLESS: Final = frozenset({"Mn", "Me", "Cf"})
 
 
 def clean(text: str) -> str:
     """Without what could move a terminal's cursor or turn its text around."""
-    return _UNSAFE.sub("", text)
+    return _UNSAFE.sub("", _SEQUENCE.sub("", text))
 
 
 def width_of(text: str) -> int:
@@ -32,7 +33,7 @@ def _columns(letter: str) -> int:
 def wrapped(text: str, width: int) -> list[str]:
     """Lines of at most `width` columns, cut at spaces where there are some; at least one line."""
     lines, line, room = list[str](), "", width
-    for word in re.findall(r"\S+\s*", text):
+    for word in re.findall(r"\S+ *", re.sub(r"\s", " ", text)):
         if line and width_of(word.rstrip()) > room:
             lines.append(line.rstrip())
             line, room = "", width

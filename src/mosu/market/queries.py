@@ -17,6 +17,11 @@ from mosu.platform.actors import ANONYMOUS, Actor
 
 Sort: TypeAlias = Literal["price", "-price", "-created_at"]
 
+_ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
+    "price": ("price_micros", "id"),
+    "-price": ("-price_micros", "-id"),
+    "-created_at": ("-created_at", "-id"),
+}
 _CLOSED: Final = "Its shelf is closed."
 _DELISTED: Final = "It is off the shelf."
 
@@ -74,7 +79,7 @@ def offers_on(
         )
     if live is not None:
         rows = rows.filter(id__in=[key for key, why in _why_not_live(rows).items() if (why is None) is live])
-    return rows.annotate(price_micros=_dearest(now)).order_by(sort, "-id" if sort.startswith("-") else "id")
+    return rows.annotate(price_micros=_dearest(now)).order_by(*_ORDERS[sort])
 
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
@@ -105,6 +110,11 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     """Receipts of the actor's organisations, or all for the hub's people; newest first."""
     rows = Receipt.objects.select_related("order").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def orders_settled_since(since: datetime) -> list[UUID]:
+    """For the nightly check alone: whoever's they are."""
+    return list(Order.objects.filter(settled_at__gte=since).order_by("id").values_list("id", flat=True))
 
 
 def receipt_numbered(number: str) -> Receipt | None:

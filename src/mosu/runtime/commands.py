@@ -13,6 +13,7 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 
+from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError
 from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
@@ -165,10 +166,17 @@ def bootstrap(
     made = services.bootstrap(
         email=email, organisation_name=organisation, capabilities=capability or [], now=datetime.now(UTC)
     )
-    facts = {name: str(value) for name, value in asdict(made).items() if value is not None}
-    typer.echo(
-        json.dumps(facts) if as_json else "\n".join(f"{name}: {value}" for name, value in facts.items())
-    )
+    facts = {
+        "organisation_id": typeid("org", made.organisation_id),
+        "user_id": typeid("user", made.user_id),
+        "token": made.token,
+        "password": made.password,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:<16} {value or 'as before'}")
 
 
 def use_hub(config: Config) -> None:

@@ -31,17 +31,24 @@ def main() -> None:
 
 
 async def _work(app: App) -> None:
+    """Until told to stop, or until either half fails: then this process ends and its supervisor starts another."""
     async with app.open_async():
-        sweeper = asyncio.create_task(_sweep(app))
-        try:
-            await app.run_worker_async(
+        worker = asyncio.create_task(
+            app.run_worker_async(
                 concurrency=CONCURRENCY,
                 update_heartbeat_interval=HEARTBEAT_S,
                 stalled_worker_timeout=SILENT_S_MAX,
                 shutdown_graceful_timeout=SHUTDOWN_S_MAX,
             )
-        finally:
-            sweeper.cancel()
+        )
+        sweeper = asyncio.create_task(_sweep(app))
+        done, _ = await asyncio.wait({worker, sweeper}, return_when=asyncio.FIRST_COMPLETED)
+        if worker not in done:
+            worker.cancel()
+            await asyncio.wait({worker}, timeout=SHUTDOWN_S_MAX)
+        sweeper.cancel()
+        for task in done:
+            task.result()
 
 
 async def _sweep(app: App) -> None:

@@ -1,18 +1,26 @@
 """What pages show of rows: plain values, ready to print in either language."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import quote as quote_path
 from uuid import uuid4
 
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
+from mosu.compute.accelerators import catalogue
+from mosu.compute.queries import run_of_order
+from mosu.compute.services import read_log
+from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import ShownOffer, cost_so_far
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
+from mosu.platform.actors import Actor
+from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
 
 Bilingual = Mapping[str, str]
@@ -227,3 +235,109 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
         "tax_percent": f"{float(content['tax']['rate']) * 100:g}",
         "order_public_id": content["order"]["id"],
     }
+
+
+def label_of(shown: ShownOffer) -> OfferShown:
+    """The shelf label of an offer; its figures name how far they can be trusted."""
+    offer = shown.offer
+    card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
+    memory = card.memory_gb if card else None
+    return OfferShown(
+        id=offer.public_id,
+        title={"zh": offer.title_zh, "en": offer.title_en},
+        supplier=offer.supplier.name,
+        region=offer.attributes.get("region") or "",
+        sold_by=offer.sold_by,
+        prices=[PriceShown(price.unit, price.unit_price_micros) for price in shown.prices],
+        stock=shown.stock,
+        why_not_live=shown.why_not_live,
+        unit_price_note=f"{memory.value:g} GB" if memory else "",
+        unit_price_source=_confidence(catalogue().sources[memory.source].confidence) if memory else "",
+    )
+
+
+def _confidence(word: str) -> str:
+    return {
+        "vendor": pgettext("figure", "vendor's figure"),
+        "measured": pgettext("figure", "measured"),
+        "contract": pgettext("figure", "from a contract"),
+        "press": pgettext("figure", "press report"),
+    }[word]
+
+
+def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
+    """(id, name) of each accelerator on the shelf, by name."""
+    cards = catalogue().accelerators
+    return sorted(((key, cards[key].zh or cards[key].name) for key in ids if key in cards), key=lambda pair: pair[1])
+
+
+def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
+    """The organisation's vouchers with what is left of each."""
+    return [
+        {
+            "title": {"zh": one.voucher.version.title_zh, "en": one.voucher.version.title_en},
+            "state_name": state_name(one.voucher.state),
+            "remaining": one.remaining_micros,
+            "held": one.held_micros,
+            "expires_at": one.voucher.expires_at,
+        }
+        for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
+    ]
+
+
+@dataclass(frozen=True)
+class RunShown:
+    """A run on its order's page."""
+
+    name: str
+    state: str
+    live: bool
+    reason: str
+    why_waiting: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    measures: Sequence[tuple[str, str]]
+    outputs: Sequence[Mapping[str, Any]]
+    log: str
+    log_offset: int
+    stream: str
+    cost: int
+
+    @classmethod
+    def of_order(cls, actor: Actor, order: Order, *, now: datetime) -> "RunShown | None":
+        """The run that the order bought, with its log so far."""
+        run = run_of_order(actor, order.id)
+        if run is None:
+            return None
+        log = read_log(actor=actor, run_id=run.id, offset=0, now=now)
+        waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
+        return cls(
+            name=run.name,
+            state=run.state,
+            live=not is_ended(run.state),
+            reason=run.reason,
+            why_waiting=waiting,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            exit_code=run.exit_code,
+            measures=_measures(run.measures or {}),
+            outputs=[
+                {**output, "url": f"/runs/{run.public_id}/outputs/{quote_path(output['path'])}"}
+                for output in run.outputs
+            ],
+            log=log.data.decode(errors="replace"),
+            log_offset=log.next_offset,
+            stream=f"/runs/{run.public_id}/log",
+            cost=cost_so_far(order),
+        )
+
+
+def _measures(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not measures:
+        return []
+    source = {"cgroup": _("counted by the kernel"), "sampled": _("sampled")}[measures["memory_source"]]
+    return [
+        (_("CPU time"), f"{measures['cpu_s']:.1f} s"),
+        (_("Peak memory"), f"{measures['memory_peak_bytes'] / 2**20:,.0f} MiB ({source})"),
+    ]

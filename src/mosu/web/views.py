@@ -1,13 +1,15 @@
 """The pages. Each works without JavaScript; each asks the same services as the API."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
-from typing import Any
+from secrets import compare_digest
+from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -15,9 +17,34 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from mosu.compute.services import quote_run
 from mosu.kernel.refusals import DomainError, NotFound
+from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import offers_on, orders_visible_to, receipt_numbered, receipts_visible_to
+from mosu.market.queries import shown as offers_shown
+from mosu.market.receipts import code_of
+from mosu.market.services import accept_quote, cancel_order
+from mosu.platform.actors import ALL_SCOPES
+from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
+from mosu.platform.models import ApiToken
+from mosu.platform.queries import projects_visible_to, tokens_visible_to
 from mosu.platform.requests import actor_of
+from mosu.platform.services import make_token, revoke_token
+from mosu.web.forms import QuoteAsk
+from mosu.web.presenters import (
+    OrderShown,
+    QuoteShown,
+    RunShown,
+    accelerator_choices,
+    label_of,
+    receipt_shown,
+    vouchers_shown,
+)
+from mosu.wire.task import dump_task, parse_task
+
+FIRST_COMMAND: Final = "python3 -c 'print(\"hello from\", __import__(\"platform\").node())'"
+TOKEN_LIFE: Final = timedelta(days=90)
 
 View = Callable[..., HttpResponse]
 PAGE = 30
@@ -35,7 +62,7 @@ def page(action: str) -> Callable[[View], View]:
                 return entered(request, *args, **kwargs)
             except DomainError as refusal:
                 if refusal.status == 401:
-                    return login_required(lambda _: HttpResponse())(request)
+                    return redirect_to_login(request.get_full_path())
                 return render(request, "pages/refused.html", {"refusal": refusal}, status=refusal.status)
 
         return shown
@@ -85,11 +112,12 @@ def quote(request: HttpRequest) -> HttpResponse:
     form = QuoteAsk(request.POST or None, initial={"run": FIRST_COMMAND})
     context: dict[str, Any] = {"here": "shelf", "form": form, "quotes": [], "refused": []}
     if request.method == "POST" and form.is_valid():
+        organisation_id, project_id = _buyer(request)
         try:
             found = quote_run(
                 actor=actor,
-                organisation_id=_organisation_of(request),
-                project_id=None,
+                organisation_id=organisation_id,
+                project_id=project_id,
                 task=parse_task(dump_task(form.task())),
                 workdir=[],
                 choice="auto",
@@ -134,8 +162,8 @@ def order(request: HttpRequest, order_id: str) -> HttpResponse:
     row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
     if row is None:
         raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
-    run = run_page_of(actor, row.id, now=timezone.now())
-    shown = OrderShown.of(row, cost=run.cost_micros if run else None)
+    run = RunShown.of_order(actor, row, now=timezone.now())
+    shown = OrderShown.of(row, cost=run.cost if run else None)
     return render(request, "pages/order.html", {"here": "orders", "order": shown, "run": run})
 
 
@@ -203,16 +231,17 @@ def account(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _organisation_of(request: HttpRequest) -> UUID:
-    """For whom the person buys.
+def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
+    """The organisation for which the person buys, and its first project.
 
     Raises:
         NotFound: they belong to no organisation.
     """
-    chosen = actor_of(request).organisation_id
-    if chosen is None:
+    actor = actor_of(request)
+    project = projects_visible_to(actor).filter(organisation_id=actor.organisation_id).first()
+    if actor.organisation_id is None or project is None:
         raise NotFound(_("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation."))
-    return chosen
+    return actor.organisation_id, project.id
 
 
 def _paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:

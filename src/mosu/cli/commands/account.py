@@ -12,8 +12,6 @@ from mosu.cli.output import client, say, show, show_json, time_of
 from mosu.cli.receipt import render
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import language, table
-from mosu.client import Client
-from mosu.client.config import Profile, save_profile, saved_url
 
 
 def login(
@@ -31,6 +29,9 @@ def login(
     json: JsonOption = False,
 ) -> None:
     """Sign in to a hub and keep a token, in a file that only you can read."""
+    from mosu.client import Client
+    from mosu.client.config import Profile, save_profile, saved_url
+
     url = (url or saved_url() or "http://127.0.0.1:8000").rstrip("/")
     if url.startswith("http://") and not url.removeprefix("http://").startswith(
         ("127.0.0.1", "localhost", "[::1]")

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,10 +15,12 @@ from mosu.cli.receipt import render
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of, vouchers_of
 from mosu.cli.text import Language, language
-from mosu.client import Client
-from mosu.client.models import Order, Quote, Quotes, Run
 from mosu.wire.manifest import LocalFile, files_of
 from mosu.wire.task import TaskFile
+
+if TYPE_CHECKING:
+    from mosu.client import Client
+    from mosu.client.models import Order, Quote, Quotes, Run
 
 _RUN_ID_S_MAX = 10.0
 
@@ -125,7 +127,7 @@ def _files(task: TaskFile) -> tuple[LocalFile, ...]:
     return files_of(Path(task.workdir) if task.workdir is not None else None, mounts=task.file_mounts)
 
 
-def _quotes(hub: Client, text: str, files: tuple[LocalFile, ...], vouchers: str) -> Quotes:
+def _quotes(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers: str) -> "Quotes":
     if files:
         sent = hub.upload_workdir(files)
         total_bytes = sum(file.entry.size_bytes for file in files)
@@ -133,7 +135,7 @@ def _quotes(hub: Client, text: str, files: tuple[LocalFile, ...], vouchers: str)
     return hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
 
 
-def _chosen(quotes: Quotes, *, yes: bool) -> Quote:
+def _chosen(quotes: "Quotes", *, yes: bool) -> "Quote":
     if not quotes.quotes:
         raise Stop(
             "No offer fits this task; nothing was bought.", hint="Each one's reason is above.", code=REFUSED
@@ -155,7 +157,7 @@ def _chosen(quotes: Quotes, *, yes: bool) -> Quote:
     return quotes.quotes[int(answer) - 1]
 
 
-def _with_run(hub: Client, order: Order) -> Order:
+def _with_run(hub: "Client", order: "Order") -> "Order":
     """The order once its run is there (a hub may write it a moment after the order)."""
     deadline = time.monotonic() + _RUN_ID_S_MAX
     while order.run_id is None and time.monotonic() < deadline:
@@ -164,7 +166,7 @@ def _with_run(hub: Client, order: Order) -> Order:
     return order
 
 
-def _say_detached(order: Order, *, json: bool) -> None:
+def _say_detached(order: "Order", *, json: bool) -> None:
     if json:
         show_json(order)
     else:
@@ -172,7 +174,7 @@ def _say_detached(order: Order, *, json: bool) -> None:
     say(f"Order {order.number or order.id} is placed. Watch it: mosu logs -f {order.run_id}")
 
 
-def _see_through(hub: Client, order: Order, *, out: Path | None, lang: Language, json: bool) -> int:
+def _see_through(hub: "Client", order: "Order", *, out: Path | None, lang: Language, json: bool) -> int:
     if order.run_id is None:
         raise Stop(f"Order {order.id} has no run yet.", hint=f"Look later: mosu orders {order.id}")
     say(f"Order {order.number or order.id}, run {order.run_id}")
@@ -193,7 +195,7 @@ def _see_through(hub: Client, order: Order, *, out: Path | None, lang: Language,
     return 0 if run.state == "succeeded" else 1
 
 
-def _say_end(run: Run, folder: Path, outputs: int) -> None:
+def _say_end(run: "Run", folder: Path, outputs: int) -> None:
     code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
     why = f": {run.reason}" if run.reason else ""
     say(f"{run.id} {run.state}{code}{why}.")

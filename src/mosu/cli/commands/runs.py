@@ -1,7 +1,7 @@
 """What runs and ran: runs, logs, fetch, cancel."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,9 @@ from mosu.cli.options import JsonOption, LangOption, LimitOption
 from mosu.cli.output import client, say, show, show_json, time_of
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import clean, language, table
-from mosu.client.models import Run
+
+if TYPE_CHECKING:
+    from mosu.client.models import Run
 
 RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
 
@@ -50,7 +52,7 @@ def runs(
     show(table(["ID", "NAME", "STATE", "STARTED", "OFFER", "COST"], rows, right=frozenset({5})))
 
 
-def _one_run(run: Run) -> str:
+def _one_run(run: "Run") -> str:
     rows = [
         ["id", run.id],
         ["name", run.name],

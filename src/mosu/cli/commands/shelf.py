@@ -1,7 +1,7 @@
 """What is sold and what was bought: offers, quote, orders."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,10 @@ from mosu.cli.split import ordered
 from mosu.cli.stop import REFUSED, Stop
 from mosu.cli.taskfile import load_task, vouchers_of
 from mosu.cli.text import language, table
-from mosu.client.models import Offer, Order
 from mosu.wire.manifest import files_of
+
+if TYPE_CHECKING:
+    from mosu.client.models import Offer, Order
 
 
 def offers(
@@ -59,7 +61,7 @@ def offers(
         say("There are more; raise --limit.")
 
 
-def _availability(offer: Offer) -> str:
+def _availability(offer: "Offer") -> str:
     if not offer.live:
         return f"not now: {offer.why_not_live or 'no agent'}"
     return f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes"
@@ -123,7 +125,7 @@ def orders(
     show(table(["ID", "NUMBER", "STATE", "PLACED", "OFFER", "AMOUNT", "RUN"], rows, right=frozenset({5})))
 
 
-def _one_order(order: Order) -> str:
+def _one_order(order: "Order") -> str:
     rows = [
         ["id", order.id],
         ["number", order.number],
@@ -137,7 +139,7 @@ def _one_order(order: Order) -> str:
     return table(["", ""], rows).strip("\n")
 
 
-def _amount(order: Order) -> str:
+def _amount(order: "Order") -> str:
     if order.total is not None:
         return f"{order.total:f}"
     return f"<= {order.total_max:f}" if order.total_max is not None else "-"

@@ -10,17 +10,19 @@ from mosu.market.services.orders import (
     release_order,
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
-from mosu.market.services.settlement import recompute_charge, settle_order
+from mosu.market.services.settlement import RECOMPUTED_FOR, Recomputed, recompute_charge, settle_order
 from mosu.market.services.usage import record_usage
 from mosu.market.shelves import Plan, PlanLine, Stock, UsageIn, UsageResult
 
 __all__ = [
+    "RECOMPUTED_FOR",
     "OfferSpec",
     "Plan",
     "PlanLine",
     "PriceSpec",
     "QuoteExpired",
     "QuoteTaken",
+    "Recomputed",
     "Stock",
     "UsageIn",
     "UsageResult",

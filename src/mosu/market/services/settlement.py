@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -33,6 +33,8 @@ from mosu.subsidies import services as subsidies
 from mosu.subsidies.services import Split
 
 ORDER_SETTLED = "market.order_settled"
+RECOMPUTED_FOR = timedelta(days=2)
+"""How far back the nightly check computes charges again."""
 
 
 @transaction.atomic

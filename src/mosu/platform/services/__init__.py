@@ -38,6 +38,7 @@ from mosu.platform.services.organisations import (
 )
 from mosu.platform.services.throttle import TooMany, count_failure, forgive_failure
 from mosu.platform.services.tokens import (
+    SCOPES_DEFAULT,
     CodeNeeded,
     EmailUnverified,
     WrongCredentials,
@@ -47,6 +48,7 @@ from mosu.platform.services.tokens import (
 )
 
 __all__ = [
+    "SCOPES_DEFAULT",
     "AlreadyMember",
     "Bootstrapped",
     "CodeNeeded",
