@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 from urllib.parse import quote
 
 import psycopg
@@ -33,6 +33,9 @@ APP: Final = "mosu_app"
 
 SOCKET_PORT: Final = 5432
 """Only names the socket file unless a TCP port is asked for."""
+
+ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+"""The server inherits nothing of the operator's."""
 
 _SOCKET_PATH_MAX: Final = 100  # the kernel's limit is 107 bytes, for the whole path
 _START_S_MAX: Final = 60.0
@@ -73,10 +76,10 @@ class Cluster:
         self.data_dir = data_dir.absolute()
         self.testing = testing
         self._port = port
-        self._user = service_user()
+        self.user = service_user()
+        check_reach(self.data_dir, self.user)
         make_folder(self.data_dir, mode=0o755)
-        check_reach(self.data_dir, self._user)
-        self.binaries = binaries or find_binaries(keep_in=self.data_dir / "postgres-bin", user=self._user)
+        self.binaries = binaries or find_binaries(keep_in=self.data_dir / "postgres-bin", user=self.user)
         self.home = self.data_dir / folder
         self.pg_data = self.home / "data"
         self.socket_dir = self._socket_dir()
@@ -98,7 +101,7 @@ class Cluster:
         if self.is_initialised:
             self.check_major()
             return
-        make_folder(self.home, mode=0o700, owner=self._user)
+        make_folder(self.home, mode=0o700, owner=self.user)
         fresh = self.home / "data.new"
         if fresh.exists():  # an init that was killed
             shutil.rmtree(fresh)
@@ -134,18 +137,29 @@ class Cluster:
                 allowed=self.binaries.major,
             )
 
-    def start(
-        self, *, output: int | IO[bytes] | None = None, with_parent: bool = False
-    ) -> subprocess.Popen[bytes]:
+    def start(self, *, with_parent: bool = False) -> subprocess.Popen[bytes]:
         """The server as a foreground child, already answering; one left over from a crash is stopped first.
 
-        `output` takes what it prints (default: `postgres/server.log`). `with_parent` ends it when this
-        process dies.
+        What it prints goes to `postgres/server.log`. `with_parent` ends it when this process dies.
 
         Raises:
-            DidNotStart: with the last lines that the server printed, where they are in its file.
+            DidNotStart: with the last lines that the server printed.
         """
-        process = self.spawn(output=output, with_parent=with_parent)
+        self.before_start()
+        with (self.home / "server.log").open("ab") as log:
+            process = self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self.user.uid if self.user else None,
+                group=self.user.gid if self.user else None,
+                extra_groups=[] if self.user else None,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,  # the terminal's Ctrl-C is for whoever started this
+                preexec_fn=die_with_parent(signal.SIGQUIT) if with_parent else None,  # noqa: PLW1509 - one call
+            )
         deadline = time.monotonic() + _START_S_MAX
         while not self.answers():
             if process.poll() is not None or time.monotonic() > deadline:
@@ -157,35 +171,36 @@ class Cluster:
             time.sleep(0.03)
         return process
 
-    def spawn(
-        self, *, output: int | IO[bytes] | None = None, with_parent: bool = False
-    ) -> subprocess.Popen[bytes]:
-        """Like `start`, without waiting for an answer: for a supervisor that watches `answers` itself."""
+    def before_start(self) -> None:
+        """What has to be so before `command` is run, by `start` or by a supervisor.
+
+        Raises:
+            WrongMajor: the data is of another major version.
+            DidNotStart: a server left over from a crash does not stop.
+        """
         self.check_major()
         self.stop_leftover()
-        make_folder(self.socket_dir, mode=0o755, owner=self._user)
+        make_folder(self.socket_dir, mode=0o755, owner=self.user)
         self._check_socket_dir()
-        if output is None:
-            with (self.home / "server.log").open("ab") as log:
-                self._process = self._popen(log, with_parent=with_parent)
-        else:
-            self._process = self._popen(output, with_parent=with_parent)
-        return self._process
+        # What `mosu upgrade-db` reads this data with, when the programs in use are newer.
+        write_secret(self.home / "binaries", str(self.binaries.folder))
 
-    def _popen(self, output: int | IO[bytes], *, with_parent: bool) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            self._command(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            user=self._user.uid if self._user else None,
-            group=self._user.gid if self._user else None,
-            extra_groups=[] if self._user else None,
-            cwd="/",
-            env=_ENVIRONMENT,
-            start_new_session=True,  # the terminal's Ctrl-C is for the supervisor, which stops in order
-            preexec_fn=die_with_parent(signal.SIGQUIT) if with_parent else None,  # noqa: PLW1509 - one libc call
-        )
+    def command(self) -> list[str]:
+        """The server in the foreground, to be run as `user` with `ENVIRONMENT`."""
+        options = {
+            "unix_socket_directories": '"' + str(self.socket_dir).replace('"', '""') + '"',
+            "listen_addresses": "127.0.0.1" if self._port else "",
+            "port": str(self._port or SOCKET_PORT),
+            "password_encryption": "scram-sha-256",
+            "max_connections": "200",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_line_prefix": "%m [%p] %q%u@%d ",
+        }
+        if self.testing:
+            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
+        return [self.binaries.path("postgres"), "-D", str(self.pg_data), *settings]
 
     def stop(self) -> None:
         """End the server, this process's child or another's: fast, then at once, then by force."""
@@ -244,6 +259,8 @@ class Cluster:
                     os.kill(pid, signal.SIGQUIT)
             _wait_until(lambda: not self._server_processes(), 5.0)
         (self.pg_data / "postmaster.pid").unlink(missing_ok=True)
+        for stale in self.socket_dir.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
 
     def _server_processes(self) -> list[int]:
         return [
@@ -272,6 +289,16 @@ class Cluster:
     def app_dsn(self, name: str) -> str:
         """For the running hub: a role that owns nothing, so that triggers bind it."""
         return self._dsn(APP, name)
+
+    def client_environment(self, role: str = SUPERUSER) -> dict[str, str]:
+        """For `pg_dump` and its like: a password in arguments would be seen by all users."""
+        return {
+            **ENVIRONMENT,
+            "PGHOST": str(self.socket_dir),
+            "PGPORT": str(self._port or SOCKET_PORT),
+            "PGUSER": role,
+            "PGPASSWORD": self._password(role),
+        }
 
     def _dsn(self, role: str, name: str) -> str:
         host = quote(str(self.socket_dir), safe="")
@@ -368,18 +395,18 @@ class Cluster:
         handle, name = tempfile.mkstemp(dir=self.home)
         with os.fdopen(handle, "w") as file:
             file.write(text)
-        if self._user is not None:
-            os.chown(name, self._user.uid, self._user.gid)
+        if self.user is not None:
+            os.chown(name, self.user.uid, self.user.gid)
         return Path(name)
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [self.binaries.path(program), *arguments],
-            user=self._user.uid if self._user else None,
-            group=self._user.gid if self._user else None,
-            extra_groups=[] if self._user else None,
+            user=self.user.uid if self.user else None,
+            group=self.user.gid if self.user else None,
+            extra_groups=[] if self.user else None,
             cwd="/",
-            env=_ENVIRONMENT,
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
@@ -390,25 +417,9 @@ class Cluster:
                 hint="Run: mosu doctor",
             )
 
-    def _command(self) -> list[str]:
-        options = {
-            "unix_socket_directories": '"' + str(self.socket_dir).replace('"', '""') + '"',
-            "listen_addresses": "127.0.0.1" if self._port else "",
-            "port": str(self._port or SOCKET_PORT),
-            "password_encryption": "scram-sha-256",
-            "max_connections": "200",
-            "timezone": "UTC",
-            "log_timezone": "UTC",
-            "log_line_prefix": "%m [%p] %q%u@%d ",
-        }
-        if self.testing:
-            options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        settings = [text for name, value in options.items() for text in ("-c", f"{name}={value}")]
-        return [self.binaries.path("postgres"), "-D", str(self.pg_data), *settings]
-
     def _socket_dir(self) -> Path:
         """`run/` of the data folder; where that is too long for a socket, a short one made for it."""
-        beside = self.data_dir / "run"
+        beside = self.data_dir / ("run" if self.home.name == "postgres" else f"{self.home.name}.run")
         if len(os.fsencode(beside / f".s.PGSQL.{self._port or SOCKET_PORT}")) <= _SOCKET_PATH_MAX:
             return beside
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
@@ -422,7 +433,7 @@ class Cluster:
     def _check_socket_dir(self) -> None:
         """In a shared folder someone else could have made it first, to catch the passwords."""
         owner = self.socket_dir.lstat().st_uid
-        expected = self._user.uid if self._user else os.geteuid()
+        expected = self.user.uid if self.user else os.geteuid()
         if owner != expected or self.socket_dir.is_symlink():
             raise DataFolderRefused(
                 f"The socket's folder {self.socket_dir} belongs to uid {owner}, not {expected}.",
@@ -434,8 +445,6 @@ class Cluster:
             return (self.home / "server.log").read_text(errors="replace")[-1500:].strip()
         return ""
 
-
-_ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 _DATABASE_GRANTS: Final = (
     "REVOKE ALL ON DATABASE {database} FROM PUBLIC",

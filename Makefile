@@ -1,0 +1,52 @@
+# Everything sets up .venv by itself; nothing is needed but Python 3.11 or newer with venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test lint types e2e bench chaos docs lock clean
+
+demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
+	@$(BIN)/mosu demo $(ARGS)
+
+test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+lint: .venv/.dev ## style, types, architecture, locks
+	@$(BIN)/ruff check src tests tools benchmarks
+	@$(BIN)/ruff format --check src tests tools benchmarks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tools/check_tree.py
+
+e2e: .venv/.e2e ## journeys in a real Chromium
+	@tools/install-chromium.sh
+	@$(BIN)/pytest -m e2e tests/journeys $(ARGS)
+
+bench: .venv/.dev ## figures against their bars; prints a table and writes JSON
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: .venv/.dev ## kill -9 at random for five minutes, then count (SECONDS=60 for a short run)
+	@$(BIN)/python -m benchmarks.chaos --seconds $(or $(SECONDS),300) $(ARGS)
+
+docs: .venv/.dev ## check links and execute the tutorials
+	@$(BIN)/pytest tests/docs $(ARGS)
+
+lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed locks without any address
+	@tools/lock.sh
+
+# One environment, deeper with each target: hub < dev < e2e. A change of a lock installs again.
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mosu needs Python 3.11 or newer; PYTHON=/path/to/python3.11 make ...")'
+	@$(PYTHON) -m venv .venv
+
+.venv/.hub: requirements/hub.lock pyproject.toml | .venv/bin/python
+	@tools/install.sh hub
+
+.venv/.dev: requirements/dev.lock pyproject.toml | .venv/bin/python
+	@tools/install.sh dev
+
+.venv/.e2e: requirements/e2e.lock pyproject.toml | .venv/bin/python
+	@tools/install.sh e2e
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

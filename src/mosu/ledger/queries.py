@@ -1,0 +1,77 @@
+"""Reads of the ledger."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from mosu.kernel.refusals import NotFound
+from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Posting
+from mosu.platform.actors import Actor
+
+ORGANISATION_KINDS = (AccountKind.BALANCE, AccountKind.PAYABLE)
+"""Accounts whose owner is an organisation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an account has, what of it is held, and what is left to spend above the floor."""
+
+    balance_micros: int
+    held_micros: int
+    available_micros: int
+
+
+def balance_of(account_id: UUID) -> Balance:
+    """The account's figures now. An account without a floor counts from zero.
+
+    Raises:
+        NotFound: there is no such account.
+    """
+    account = Account.objects.filter(id=account_id).first()
+    if account is None:
+        raise _no_account()
+    return balance_in(account)
+
+
+def balance_in(account: Account) -> Balance:
+    """The figures of a row already read."""
+    return Balance(
+        balance_micros=account.balance_micros,
+        held_micros=account.held_micros,
+        available_micros=account.balance_micros - account.held_micros - (account.floor_micros or 0),
+    )
+
+
+def accounts_visible_to(actor: Actor) -> QuerySet[Account]:
+    """Accounts of the actor's organisations, or all for the hub's people."""
+    rows = Account.objects.order_by("kind", "id")
+    if actor.sees_all:
+        return rows
+    return rows.filter(kind__in=ORGANISATION_KINDS, owner_id__in=actor.organisation_ids)
+
+
+def statement(actor: Actor, account_id: UUID) -> QuerySet[Posting]:
+    """The account's postings with their entries, newest first, each with the balance after it.
+
+    Raises:
+        NotFound: no such account, or not the actor's to see.
+    """
+    if not accounts_visible_to(actor).filter(id=account_id).exists():
+        raise _no_account()
+    return Posting.objects.filter(account_id=account_id).select_related("entry").order_by("-sequence")
+
+
+def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:
+    """Deposits of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Deposit.objects.order_by("-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def day_heads() -> QuerySet[DayHead]:
+    """The seals of the hub's days, newest first. Public."""
+    return DayHead.objects.order_by("-ends_at")
+
+
+def _no_account() -> NotFound:
+    return NotFound("There is no such account.", hint="See GET /api/v1/balance.")

@@ -1,0 +1,53 @@
+"""Writes of the ledger."""
+
+from mosu.ledger.rules import HUB_ID, Move
+from mosu.ledger.services.books import Verification, seal_days, verify, verify_and_alarm
+from mosu.ledger.services.deposits import (
+    BankReferenceKnown,
+    SamePerson,
+    confirm_deposit,
+    propose_deposit,
+    reject_deposit,
+)
+from mosu.ledger.services.entries import (
+    AlreadyReversed,
+    DayClosed,
+    HoldExceeded,
+    InsufficientFunds,
+    account_id,
+    capture_hold,
+    lock_accounts,
+    open_account,
+    place_hold,
+    post_entry,
+    release_hold,
+    reverse_entry,
+)
+from mosu.platform.services import KeyReused
+
+__all__ = [
+    "HUB_ID",
+    "AlreadyReversed",
+    "BankReferenceKnown",
+    "DayClosed",
+    "HoldExceeded",
+    "InsufficientFunds",
+    "KeyReused",
+    "Move",
+    "SamePerson",
+    "Verification",
+    "account_id",
+    "capture_hold",
+    "confirm_deposit",
+    "lock_accounts",
+    "open_account",
+    "place_hold",
+    "post_entry",
+    "propose_deposit",
+    "reject_deposit",
+    "release_hold",
+    "reverse_entry",
+    "seal_days",
+    "verify",
+    "verify_and_alarm",
+]

@@ -1,0 +1,186 @@
+"""Money in: one person enters what the bank shows, another confirms it, and only then it is there."""
+
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from mosu.kernel.money import MICROS_MAX, rounded
+from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
+from mosu.kernel.states import check_move
+from mosu.ledger.models import AccountKind, Deposit, DepositState
+from mosu.ledger.rules import HUB_ID, Move
+from mosu.ledger.services.entries import open_account, post_entry
+from mosu.platform.actors import Actor
+from mosu.platform.models import Organisation
+from mosu.platform.policy import require
+from mosu.platform.services import emit, record_audit
+
+_MOVES: Final = MappingProxyType(
+    {DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED})}
+)
+
+
+class BankReferenceKnown(DomainError):
+    """A deposit with this bank reference was entered before."""
+
+    code = "bank_reference_known"
+
+
+class SamePerson(Forbidden):
+    """Who entered it may not also decide it."""
+
+    code = "same_person"
+
+
+@transaction.atomic(durable=True)
+def propose_deposit(
+    *, actor: Actor, organisation_id: UUID, amount_micros: int, bank_reference: str, now: datetime
+) -> Deposit:
+    """A deposit that waits for its second person; no money moves yet.
+
+    Raises:
+        Forbidden: not an operator, or not a person.
+        Invalid: the amount is not positive or finer than the currency, or the reference is empty or too long.
+        NotFound: no such organisation.
+        BankReferenceKnown: this transfer was entered before.
+    """
+    require(actor, "deposit.propose")
+    reference = bank_reference.strip()
+    if not 1 <= len(reference) <= 100:
+        raise Invalid(
+            "A deposit needs the bank's reference, of at most 100 characters.",
+            hint="Copy it from the bank's statement.",
+            field="bank_reference",
+        )
+    currency = settings.HUB_CURRENCY
+    if not 0 < amount_micros <= MICROS_MAX or rounded(amount_micros, currency=currency) != amount_micros:
+        raise Invalid(
+            f"The amount must be positive and in whole minor units of {currency}.",
+            hint='Write what the bank shows, such as "5000.00".',
+            field="amount",
+        )
+    if not Organisation.objects.filter(id=organisation_id).exists():
+        raise NotFound("There is no such organisation.", hint="See GET /api/v1/organisations.")
+    deposit, fresh = Deposit.objects.get_or_create(
+        bank_reference=reference,
+        defaults={
+            "organisation_id": organisation_id,
+            "amount_micros": amount_micros,
+            "currency": currency,
+            "maker_id": _person(actor),
+            "proposed_at": now,
+        },
+    )
+    if not fresh:
+        raise BankReferenceKnown(
+            f"The transfer {reference!r} was entered before.",
+            hint="See the list of deposits.",
+            deposit_id=deposit.public_id,
+        )
+    _audit(deposit, actor=actor, before=None, now=now)
+    return deposit
+
+
+@transaction.atomic(durable=True)
+def confirm_deposit(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit:
+    """The deposit, its money now on the organisation's balance. Repeating it changes nothing.
+
+    Raises:
+        Forbidden: not a checker.
+        SamePerson: the actor entered it.
+        NotFound: no such deposit.
+        IllegalMove: it was rejected.
+    """
+    require(actor, "deposit.confirm")
+    deposit = _locked(deposit_id)
+    if deposit.state == DepositState.CONFIRMED:
+        return deposit
+    _check_decision(deposit, actor=actor, to=DepositState.CONFIRMED)
+    bank = open_account(kind=AccountKind.BANK, owner_id=HUB_ID, currency=deposit.currency, floor_micros=None)
+    balance = open_account(
+        kind=AccountKind.BALANCE, owner_id=deposit.organisation_id, currency=deposit.currency, floor_micros=0
+    )
+    deposit.entry_id = post_entry(
+        key=f"deposit:{deposit.id}",
+        kind="deposit",
+        moves=[Move(source=bank, destination=balance, amount_micros=deposit.amount_micros)],
+        subject_id=deposit.id,
+        now=now,
+        memo=deposit.bank_reference,
+    )
+    _decide(deposit, actor=actor, to=DepositState.CONFIRMED, now=now)
+    emit(
+        name="ledger.deposit_confirmed",
+        subject_id=deposit.id,
+        payload={"amount_micros": deposit.amount_micros, "currency": deposit.currency},
+        now=now,
+        organisation_id=deposit.organisation_id,
+    )
+    return deposit
+
+
+@transaction.atomic(durable=True)
+def reject_deposit(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -> Deposit:
+    """The deposit, refused for good. Repeating it changes nothing.
+
+    Raises:
+        Forbidden: not a checker.
+        SamePerson: the actor entered it.
+        Invalid: no reason was given.
+        NotFound: no such deposit.
+        IllegalMove: it was confirmed.
+    """
+    require(actor, "deposit.confirm")
+    if not why.strip():
+        raise Invalid("A rejection needs a reason.", hint="Say what is wrong.", field="why")
+    deposit = _locked(deposit_id)
+    if deposit.state == DepositState.REJECTED:
+        return deposit
+    _check_decision(deposit, actor=actor, to=DepositState.REJECTED)
+    _decide(deposit, actor=actor, to=DepositState.REJECTED, now=now, why=why.strip())
+    return deposit
+
+
+def _person(actor: Actor) -> UUID:
+    if actor.id is None:
+        raise Forbidden("A person enters deposits.", hint="Sign in as an operator.")
+    return actor.id
+
+
+def _locked(deposit_id: UUID) -> Deposit:
+    deposit = Deposit.objects.select_for_update().filter(id=deposit_id).first()
+    if deposit is None:
+        raise NotFound("There is no such deposit.", hint="See GET /api/v1/deposits.")
+    return deposit
+
+
+def _check_decision(deposit: Deposit, *, actor: Actor, to: DepositState) -> None:
+    check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(deposit.state), to=to)
+    if actor.id == deposit.maker_id:
+        raise SamePerson("Who entered a deposit may not decide it.", hint="Ask another checker.")
+
+
+def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
+    """The only place that writes `Deposit.state`; the caller holds the row lock."""
+    before = deposit.state
+    deposit.state, deposit.checker_id, deposit.decided_at = to, actor.id, now
+    deposit.save(update_fields=["state", "checker", "decided_at", "entry"])
+    _audit(deposit, actor=actor, before=before, now=now, why=why)
+
+
+def _audit(deposit: Deposit, *, actor: Actor, before: str | None, now: datetime, why: str = "") -> None:
+    record_audit(
+        actor=actor,
+        action=f"deposit.{deposit.state}",
+        subject_id=deposit.id,
+        before=before,
+        after=deposit.state,
+        now=now,
+        organisation_id=deposit.organisation_id,
+        why=why,
+        facts={"amount_micros": deposit.amount_micros, "bank_reference": deposit.bank_reference},
+    )

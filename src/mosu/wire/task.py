@@ -1,0 +1,390 @@
+"""The task file: SkyPilot's YAML plus a `mosu:` block, checked whole before anything happens.
+
+```yaml
+name: char-lm
+resources: {accelerators: "H100:8", cpus: 8+, memory: 16+}
+workdir: .
+run: python train.py
+mosu: {budget: 500, wall_limit: 2h, outputs: ["weights/*"]}
+```
+
+Keys and their meaning are those of SkyPilot's YAML reference; what mosu does not do is refused by name, never
+passed over. All problems of a file are found in one reading.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, Literal
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from mosu.kernel.refusals import Invalid
+from mosu.wire.document import Problem, Unreadable, compose, problem_at
+from mosu.wire.paths import fault_of_path
+from mosu.wire.task_dump import dump_task
+from mosu.wire.task_reader import Fields, Reader
+
+__all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "dump_task", "parse_task"]
+
+Vouchers = Literal["auto", "none"] | tuple[str, ...]
+
+SCRIPT_CHARS_MAX: Final = 65_536
+VALUE_CHARS_MAX: Final = 32_768
+WALL_LIMIT_S_MAX: Final = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceNeed:
+    """What each node must have. None and empty: the hub's default."""
+
+    accelerators: tuple[tuple[str, int], ...] = ()
+    """(name as written, cards per node); at most one entry."""
+    cpus: int | None = None
+    cpus_at_least: bool = False
+    memory_gb: int | None = None
+    memory_at_least: bool = False
+    disk_gb: int | None = None
+    max_hourly_cost_micros: int | None = None
+    priority: int | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileMount:
+    """`source`, a local file or folder, is laid at `target` below the working folder. Both are relative."""
+
+    target: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFile:
+    """A checked task. Amounts are micros of the hub's currency, durations seconds, instants UTC."""
+
+    run: str
+    name: str = ""
+    resources: ResourceNeed = ResourceNeed()
+    num_nodes: int = 1
+    workdir: str | None = None
+    setup: str = ""
+    envs: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    file_mounts: tuple[FileMount, ...] = ()
+    budget_micros: int | None = None
+    deadline: datetime | None = None
+    wall_limit_s: int | None = None
+    suppliers: tuple[str, ...] = ()
+    domestic_only: bool = False
+    vouchers: Vouchers = "auto"
+    inputs: tuple[str, ...] = ()
+    """Names of datasets and models on the hub; the hub resolves them."""
+    outputs: tuple[str, ...] = ()
+    """Globs of the files that come back, relative to the working folder."""
+    environment: str = ""
+    """A prebuilt software environment of the supplier; empty: the pool's default."""
+
+
+class TaskRefused(Invalid):
+    """The task file cannot be used. `problems` lists all that is wrong, in the order of the file."""
+
+    code = "task_refused"
+
+    def __init__(self, source: str, problems: list[Problem]) -> None:
+        self.source = source
+        self.problems = sorted(problems, key=lambda problem: (problem["line"], problem["column"]))
+        first = self.problems[0]
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        hint = f"Allowed: {first['allowed']}." if first["allowed"] else "Mend the file and try again."
+        super().__init__(
+            f"{source}, line {first['line']}, column {first['column']}: {first['message']}{more}",
+            hint=f'Did you mean "{first["nearest"]}"? {hint}' if first["nearest"] else hint,
+            line=first["line"],
+            column=first["column"],
+            field=first["field"],
+            found=first["found"],
+            allowed=first["allowed"],
+            nearest=first["nearest"],
+            problems=len(problems),
+        )
+
+
+TASK_KEYS: Final = (
+    "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "mosu",
+)  # fmt: skip
+RESOURCE_KEYS: Final = (
+    "accelerators", "cpus", "memory", "disk_size", "use_spot", "max_hourly_cost", "priority", "labels",
+)  # fmt: skip
+MOSU_KEYS: Final = (
+    "budget", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
+    "inputs", "outputs", "environment",
+)  # fmt: skip
+
+_CHOOSES_PLACE: Final = "the hub chooses where a run goes; name suppliers with mosu.suppliers."
+_RESOURCES_UNSUPPORTED: Final = MappingProxyType(
+    {
+        "accelerator_args": "leave it out.",
+        "any_of": "write one set of resources; the hub compares all offers anyway.",
+        "autostop": "a run ends when its command ends, or at mosu.wall_limit.",
+        "cloud": _CHOOSES_PLACE,
+        "disk_tier": "leave it out.",
+        "image_id": "name a prebuilt environment with mosu.environment.",
+        "infra": _CHOOSES_PLACE,
+        "instance_type": "say what you need with accelerators, cpus and memory.",
+        "job_recovery": "an attempt starts at most once; the hub never restarts it.",
+        "local_disk": "say disk_size.",
+        "network_tier": "leave it out.",
+        "ordered": "write one set of resources; the hub ranks the offers.",
+        "ports": "a run has no network.",
+        "region": _CHOOSES_PLACE,
+        "spot_recovery": "an attempt starts at most once; the hub never restarts it.",
+        "volumes": "put files into workdir or file_mounts.",
+        "zone": _CHOOSES_PLACE,
+    }
+)
+_TASK_UNSUPPORTED: Final = MappingProxyType(
+    {
+        **_RESOURCES_UNSUPPORTED,
+        "config": "a task cannot change the hub's configuration.",
+        "experimental": "leave it out.",
+        "event_callback": "follow the run with mosu logs -f.",
+        "pool": "name suppliers with mosu.suppliers.",
+        "service": "a task is a job that ends; services are not sold yet.",
+        "storage_mounts": "put files into workdir or file_mounts.",
+        "volumes": "put files into workdir or file_mounts.",
+    }
+)
+_BELOW: Final = {key: f"resources.{key}" for key in RESOURCE_KEYS} | {key: f"mosu.{key}" for key in MOSU_KEYS}
+_TASK_ELSEWHERE: Final = MappingProxyType(_BELOW | {"gpus": "resources.accelerators", "env": "envs"})
+_RESOURCES_ELSEWHERE: Final = MappingProxyType(
+    {key: key for key in TASK_KEYS if key != "resources"}
+    | {key: f"mosu.{key}" for key in MOSU_KEYS}
+    | {"gpus": "accelerators"}
+)
+_MOSU_ELSEWHERE: Final = MappingProxyType(
+    {key: f"resources.{key}" for key in RESOURCE_KEYS} | {key: key for key in TASK_KEYS if key != "mosu"}
+)
+_NOTHING: Final = MappingProxyType[str, str]({})
+
+_NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
+_ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
+_ACCELERATORS_ALLOWED: Final = 'one accelerator with its count, such as "H100:8" or {H100: 8}'
+
+_NAME = re.compile(r"[^\W_][\w .-]{0,62}")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?::([1-9][0-9]{0,4}))?")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def parse_task(text: str, *, source: str = "task.yaml") -> TaskFile:
+    """The checked task in `text`; `source` names the file in messages.
+
+    Raises:
+        TaskRefused: anything is wrong with it; all problems are listed, each with line and column.
+    """
+    try:
+        root = compose(text)
+    except Unreadable as unreadable:
+        raise TaskRefused(source, [unreadable.problem]) from unreadable
+    if root is None:
+        raise TaskRefused(
+            source, [problem_at(None, "The file is empty.", allowed="a task with at least run")]
+        )
+    reader = Reader()
+    task = _task(reader, root)
+    if reader.problems:
+        raise TaskRefused(source, reader.problems)
+    return task
+
+
+def _task(reader: Reader, root: Node) -> TaskFile:
+    fields = reader.fields(
+        root, "", known=TASK_KEYS, unsupported=_TASK_UNSUPPORTED, elsewhere=_TASK_ELSEWHERE
+    )
+    if isinstance(root, MappingNode) and "run" not in fields:
+        reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
+    mosu = fields.read(
+        "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
+    )
+    terms = mosu or Fields("mosu", {})
+    return TaskFile(
+        name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
+        resources=fields.read("resources", _resources, reader) or ResourceNeed(),
+        num_nodes=fields.read("num_nodes", reader.integer, minimum=1, maximum=1024) or 1,
+        workdir=fields.read("workdir", _workdir, reader),
+        setup=fields.read("setup", reader.text, chars_max=SCRIPT_CHARS_MAX, empty=True) or "",
+        run=fields.read("run", reader.text, chars_max=SCRIPT_CHARS_MAX) or "",
+        envs=(envs := fields.read("envs", _variables, reader) or ()),
+        secrets=fields.read("secrets", _variables, reader, taken=frozenset(name for name, _ in envs)) or (),
+        file_mounts=fields.read("file_mounts", _file_mounts, reader) or (),
+        budget_micros=terms.read("budget", reader.micros),
+        deadline=terms.read("deadline", reader.instant),
+        wall_limit_s=terms.read("wall_limit", reader.seconds, maximum=WALL_LIMIT_S_MAX),
+        suppliers=terms.read("suppliers", reader.items, _words(reader), of="names or ids of suppliers") or (),
+        domestic_only=terms.read("domestic_only", reader.truth) or False,
+        vouchers=terms.read("vouchers", _vouchers, reader) or "auto",
+        inputs=terms.read("inputs", reader.items, _words(reader), of="names of datasets or models") or (),
+        outputs=terms.read("outputs", reader.items, _globs(reader), of="globs below the working folder")
+        or (),
+        environment=terms.read("environment", reader.matched, _ENVIRONMENT, allowed=_ENVIRONMENT_ALLOWED)
+        or "",
+    )
+
+
+def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
+    fields = reader.fields(
+        node, field, known=RESOURCE_KEYS, unsupported=_RESOURCES_UNSUPPORTED, elsewhere=_RESOURCES_ELSEWHERE
+    )
+    cpus, cpus_at_least = fields.read("cpus", reader.at_least, maximum=4096, unit="cores") or (None, False)
+    memory, memory_at_least = fields.read("memory", reader.at_least, maximum=65_536, unit="GB") or (
+        None,
+        False,
+    )
+    fields.read("use_spot", _use_spot, reader)
+    return ResourceNeed(
+        accelerators=fields.read("accelerators", _accelerators, reader) or (),
+        cpus=cpus,
+        cpus_at_least=cpus_at_least,
+        memory_gb=memory,
+        memory_at_least=memory_at_least,
+        disk_gb=fields.read("disk_size", reader.integer, minimum=1, maximum=1_000_000),
+        max_hourly_cost_micros=fields.read("max_hourly_cost", reader.micros),
+        priority=fields.read("priority", reader.integer, minimum=-1000, maximum=1000),
+        labels=fields.read("labels", _labels, reader) or (),
+    )
+
+
+def _accelerators(node: Node, field: str, reader: Reader) -> tuple[tuple[str, int], ...] | None:
+    if isinstance(node, SequenceNode) or (isinstance(node, MappingNode) and len(node.value) > 1):
+        reader.refuse(
+            node,
+            field,
+            "a choice of several accelerators is known to SkyPilot, not supported by mosu yet: name one.",
+            allowed=_ACCELERATORS_ALLOWED,
+        )
+        return None
+    if not isinstance(node, MappingNode):
+        text = reader.matched(node, field, _ACCELERATOR, allowed=_ACCELERATORS_ALLOWED)
+        match = _ACCELERATOR.fullmatch(text) if text is not None else None
+        return ((match[1], int(match[2] or 1)),) if match else None
+    for key, value in reader.pairs(node, field, allowed=_ACCELERATORS_ALLOWED):
+        name = reader.matched(key, field, _ENVIRONMENT, allowed=_ACCELERATORS_ALLOWED)
+        count = reader.integer(value, f"{field}.{str(key.value)[:60]}", minimum=1, maximum=99_999)
+        return ((name, count),) if name is not None and count is not None else None
+    reader.refuse_kind(node, field, allowed=_ACCELERATORS_ALLOWED)
+    return None
+
+
+def _use_spot(node: Node, field: str, reader: Reader) -> None:
+    if reader.truth(node, field):
+        reader.refuse(
+            node,
+            field,
+            "is known to SkyPilot, not supported by mosu yet: what is sold is not taken back.",
+            allowed="false",
+        )
+
+
+def _labels(node: Node, field: str, reader: Reader) -> tuple[tuple[str, str], ...]:
+    labels = []
+    for key, value in reader.pairs(node, field, allowed="a map of labels"):
+        name = reader.matched(key, field, _LABEL, allowed="letters, digits and ._/- as a label's name")
+        text = reader.text(value, f"{field}.{str(key.value)[:60]}", chars_max=63, empty=True)
+        if name is not None and text is not None:
+            labels.append((name, text))
+    return tuple(labels)
+
+
+def _variables(
+    node: Node, field: str, reader: Reader, *, taken: frozenset[str] = frozenset()
+) -> tuple[tuple[str, str], ...]:
+    """Environment variables. A plain number or truth value means its written text, as in a shell."""
+    variables = []
+    for key, value in reader.pairs(node, field, allowed="a map of names and values"):
+        name = reader.matched(key, field, _ENV_NAME, allowed="letters, digits and _ as a variable's name")
+        below = f"{field}.{str(key.value)[:60]}"
+        if name is not None and (name.startswith("MOSU_") or name in taken):
+            why = "is also in envs." if name in taken else "is set by mosu itself."
+            reader.refuse(key, below, why, allowed="another name, not beginning with MOSU_")
+        if value.tag == "tag:yaml.org,2002:null":
+            reader.refuse(value, below, "has no value.", allowed="a value; give one here or with --env")
+        elif not isinstance(value, ScalarNode):
+            reader.refuse_kind(value, below, allowed="text or a number")
+        else:
+            text = reader.checked_text(value, below, chars_max=VALUE_CHARS_MAX, empty=True)
+            if name is not None and text is not None:
+                variables.append((name, text))
+    return tuple(variables)
+
+
+def _workdir(node: Node, field: str, reader: Reader) -> str | None:
+    if isinstance(node, MappingNode):
+        reader.refuse(
+            node,
+            field,
+            "a Git address is known to SkyPilot, not supported by mosu yet: clone it and name the folder.",
+            allowed="a relative folder",
+        )
+        return None
+    return _local_path(node, field, reader)
+
+
+def _file_mounts(node: Node, field: str, reader: Reader) -> tuple[FileMount, ...]:
+    mounts = []
+    for key, value in reader.pairs(node, field, allowed="a map of target: local source"):
+        target = _path(key, field, reader)
+        source = _local_path(value, f"{field}.{str(key.value)[:60]}", reader)
+        if target is not None and source is not None:
+            mounts.append(FileMount(target=target, source=source))
+    return tuple(mounts)
+
+
+def _local_path(node: Node, field: str, reader: Reader) -> str | None:
+    """A local path below the current folder, or `.`, in its shortest form."""
+    if isinstance(node, MappingNode) or (isinstance(node, ScalarNode) and _URL.match(node.value)):
+        reader.refuse(
+            node,
+            field,
+            "object storage is known to SkyPilot, not supported by mosu yet: name a local file or folder.",
+            allowed="a relative local path",
+        )
+        return None
+    if isinstance(node, ScalarNode) and node.value in {".", "./"}:
+        return "."
+    return _path(node, field, reader)
+
+
+def _path(node: Node, field: str, reader: Reader) -> str | None:
+    text = reader.text(node, field, chars_max=1024)
+    if text is None:
+        return None
+    text = text.removeprefix("./").removesuffix("/") or text
+    fault = fault_of_path(text)
+    if fault is not None:
+        allowed = 'a relative path without ".."'
+        reader.refuse(node, field, f"{text[:60]!r} cannot be used as a path: {fault}.", allowed=allowed)
+        return None
+    return text
+
+
+def _vouchers(node: Node, field: str, reader: Reader) -> Vouchers | None:
+    if isinstance(node, SequenceNode):
+        return reader.items(node, field, _words(reader), of="voucher ids") or "none"
+    if isinstance(node, ScalarNode) and node.value == "auto":
+        return "auto"
+    if isinstance(node, ScalarNode) and node.value == "none":
+        return "none"
+    reader.refuse_kind(node, field, allowed='"auto", "none" or a list of voucher ids')
+    return None
+
+
+def _words(reader: Reader) -> Callable[[Node, str], str | None]:
+    return lambda node, field: reader.text(node, field, chars_max=200)
+
+
+def _globs(reader: Reader) -> Callable[[Node, str], str | None]:
+    return lambda node, field: _path(node, field, reader)

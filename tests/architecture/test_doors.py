@@ -1,0 +1,57 @@
+"""The matrix of roles x doors: every door is listed with its action, and the policy alone decides who enters.
+
+`docs/reference/doors.md` is the list, for people; `python -m tests.architecture.doors` writes it anew.
+"""
+
+from pathlib import Path
+
+import pytest
+from django.test import Client
+
+from mosu.platform.actors import HubRole, Role, Scope
+from mosu.platform.policy import POLICY
+from tests.architecture.doors import Door, Persona, all_doors, as_table, personas
+
+DOORS = all_doors()
+LISTED = Path(__file__).parents[2] / "docs" / "reference" / "doors.md"
+
+
+def test_every_door_names_an_action_of_the_policy() -> None:
+    assert [door for door in DOORS if door.action not in POLICY] == []
+
+
+def test_every_action_of_the_policy_has_a_door() -> None:
+    assert sorted(set(POLICY) - {door.action for door in DOORS}) == []
+
+
+def test_the_list_for_people_is_current() -> None:
+    assert LISTED.read_text(encoding="utf-8") == as_table(DOORS), "run: python -m tests.architecture.doors"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("door", [door for door in DOORS if door.kind == "api"], ids=str)
+def test_the_api_lets_in_whom_the_policy_allows(door: Door, client: Client) -> None:
+    """401 or 403 exactly where the policy says no; anything but those (and no 500) where it says yes."""
+    for persona in personas():
+        response = client.generic(
+            door.method,
+            door.example,
+            data=b"{}",
+            content_type="application/json",
+            headers=persona.headers,
+        )
+        refused = response.status_code in (401, 403)
+        assert refused is not persona.may(door.action), f"{persona} at {door}: {response.status_code} {response.content!r}"
+        assert response.status_code < 500, f"{persona} at {door}: {response.content!r}"
+
+
+@pytest.mark.django_db
+def test_the_personas_are_all_roles_and_scopes() -> None:
+    names = {persona.name for persona in personas()}
+    assert names >= {role.value for role in Role} | {role.value for role in HubRole} | {"anonymous"}
+    assert {f"owner, {scope.value} only" for scope in Scope} <= names
+
+
+def test_a_persona_is_what_it_says() -> None:
+    assert Persona(name="anonymous", headers={}, actor=None).may("offer.read")
+    assert not Persona(name="anonymous", headers={}, actor=None).may("order.place")

@@ -1,0 +1,116 @@
+"""Recomputation finds every change that got past the database; sealed days stay as they were."""
+
+from datetime import date, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from tests.conftest import NOW, FreshDatabase
+from tests.ledger.conftest import funded, open_account
+
+from mosu.ledger import rules, services
+from mosu.ledger.models import DayHead, Posting
+from mosu.ledger.rules import Move
+from mosu.platform.models import Event
+
+
+def post(source: UUID, destination: UUID, *, at: datetime = NOW) -> None:
+    services.post_entry(
+        key=str(uuid4()), kind="test", moves=[Move(source, destination, 10)], subject_id=source, now=at
+    )
+
+
+def busy() -> tuple[UUID, UUID]:
+    a, b = funded(100), open_account()
+    post(a, b)
+    hold = services.place_hold(key="h", account_id=a, amount_micros=30, subject_id=a, now=NOW)
+    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=20, kind="charge", now=NOW)
+    return a, b
+
+
+def test_an_honest_ledger_adds_up(fresh_db: FreshDatabase) -> None:
+    busy()
+    found = services.verify(now=NOW)
+    assert found.problems == ()
+    assert (found.ok, found.entries, found.postings, found.accounts, found.holds) == (True, 3, 6, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("tampering", "problem"),
+    [
+        ("update ledger_posting set amount_micros = amount_micros * 2 where sequence = 2", "hash is another"),
+        ("update ledger_posting set hash = repeat('1', 64) where sequence = 1", "names another hash before"),
+        ("update ledger_journalentry set memo = 'x' where kind = 'test'", "digest is another"),
+        ("update ledger_journalentry set posted_at = posted_at - interval '1 day'", "hash is another"),
+        ("update ledger_account set balance_micros = balance_micros + 1", "not where its postings end"),
+        ("update ledger_account set held_micros = held_micros + 1 where kind = 'bank'", "something else"),
+        ("update ledger_hold set captured_micros = 19, released_micros = 1", "captured something else"),
+        ("delete from ledger_posting where sequence = 1", "1 is missing"),
+        ("update ledger_dayhead set sha256 = repeat('1', 64)", "its head is another"),
+    ],
+)
+def test_tampering_below_the_triggers_is_found(fresh_db: FreshDatabase, tampering: str, problem: str) -> None:
+    busy()
+    services.seal_days(now=NOW + timedelta(days=1))
+    assert services.verify(now=NOW).ok
+    with psycopg.connect(fresh_db.owner_dsn, autocommit=True) as connection:
+        for table in ("posting", "journalentry", "account", "hold", "dayhead"):
+            connection.execute(f"alter table ledger_{table} disable trigger user")
+        connection.execute(tampering)
+    found = services.verify_and_alarm(now=NOW)
+    assert any(problem in text for text in found.problems), found.problems
+    assert Event.objects.filter(name="ledger.broken").count() == 1
+
+
+def test_days_are_sealed_once_and_take_no_more_entries(fresh_db: FreshDatabase) -> None:
+    a, b = busy()  # 2026-03-02 10:00 in Shanghai
+    assert services.seal_days(now=NOW) == []
+    later = NOW + timedelta(days=3)
+    assert services.seal_days(now=later) == [date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4)]
+    assert services.seal_days(now=later) == []
+    before = list(DayHead.objects.values_list("date", "sha256", "accounts").order_by("date"))
+    with pytest.raises(services.DayClosed):
+        post(a, b)
+    with pytest.raises(services.DayClosed):
+        post(a, b, at=datetime.fromisoformat("2026-03-04T15:59:59.999999Z"))
+    post(a, b, at=datetime.fromisoformat("2026-03-04T16:00:00Z"))
+    heads = [
+        (
+            account,
+            *Posting.objects.filter(account=account).values_list("sequence", "hash").order_by("sequence")[n],
+        )
+        for account, n in (
+            (a, 2),
+            (b, 1),
+            (Posting.objects.get(sequence=1, amount_micros=-100).account_id, 0),
+        )
+    ]
+    assert before[-1][1:] == (rules.day_head_of(heads), 3)
+    assert list(DayHead.objects.values_list("date", "sha256", "accounts").order_by("date")) == before
+    assert services.verify(now=later).ok
+
+
+def test_a_day_that_is_not_over_cannot_be_sealed(fresh_db: FreshDatabase) -> None:
+    busy()
+    with (
+        psycopg.connect(fresh_db.app_dsn) as connection,
+        pytest.raises(psycopg.errors.InvalidParameterValue),
+    ):
+        connection.execute(
+            "select ledger_seal_day('2026-03-02', '2026-03-02T16:00:00Z', '2026-03-02T15:00Z')"
+        )
+
+
+def test_the_seal_waits_for_entries_under_way(fresh_db: FreshDatabase) -> None:
+    a, b = busy()
+    with psycopg.connect(fresh_db.app_dsn) as writer, psycopg.connect(fresh_db.app_dsn) as sealer:
+        writer.execute(
+            "select * from ledger_post(%s, 'late', 'test', %s, %s, %s, %s::bigint[], %s, '')",
+            [uuid4(), a, [a], [b], [1], NOW],
+        )
+        sealer.execute("set lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            sealer.execute(
+                "select ledger_seal_day('2026-03-02', '2026-03-02T16:00:00Z', '2026-03-03T00:00Z')"
+            )
+    assert not DayHead.objects.exists()

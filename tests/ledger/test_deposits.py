@@ -1,0 +1,134 @@
+"""Money in takes two persons."""
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from tests.conftest import NOW, FreshDatabase
+from tests.ledger.people import make_actor, make_organisation
+
+from mosu.kernel.refusals import Forbidden, Invalid, NotFound
+from mosu.kernel.states import IllegalMove
+from mosu.ledger import queries, services
+from mosu.ledger.models import Account, Deposit, JournalEntry
+from mosu.platform.actors import SYSTEM, HubRole, Role
+from mosu.platform.models import AuditRecord, Event
+
+
+class World:
+    def __init__(self) -> None:
+        with transaction.atomic():
+            self.organisation = make_organisation()
+            self.operator = make_actor("operator", HubRole.OPERATOR, HubRole.CHECKER)
+            self.checker = make_actor("checker", HubRole.CHECKER)
+            self.owner = make_actor("owner", organisation_id=self.organisation.id, role=Role.OWNER)
+
+    def propose(self, **changes: Any) -> Deposit:
+        given: dict[str, Any] = {
+            "actor": self.operator,
+            "organisation_id": self.organisation.id,
+            "amount_micros": 5_000_000_000,
+            "bank_reference": "ICBC 1",
+            "now": NOW,
+        }
+        return services.propose_deposit(**(given | changes))
+
+    def balance(self) -> int:
+        return queries.balance_of(
+            services.account_id(kind="balance", owner_id=self.organisation.id, currency="CNY")
+        ).balance_micros
+
+
+@pytest.fixture
+def world(fresh_db: FreshDatabase) -> World:
+    return World()
+
+
+def test_a_second_person_brings_the_money(world: World) -> None:
+    deposit = world.propose()
+    assert not Account.objects.exists()
+    for _ in range(2):
+        confirmed = services.confirm_deposit(actor=world.checker, deposit_id=deposit.id, now=NOW)
+    assert confirmed.state == "confirmed"
+    assert world.balance() == 5_000_000_000
+    entry = JournalEntry.objects.get()
+    assert (entry.id, entry.memo, entry.subject_id) == (confirmed.entry_id, "ICBC 1", deposit.id)
+    trail = AuditRecord.objects.filter(subject_id=deposit.id).order_by("id")
+    assert list(trail.values_list("before", "after", "actor_label")) == [
+        (None, "proposed", "operator@example.org"),
+        ("proposed", "confirmed", "checker@example.org"),
+    ]
+    assert Event.objects.filter(name="ledger.deposit_confirmed", subject_id=deposit.id).count() == 1
+
+
+def test_the_same_person_cannot_do_both(world: World) -> None:
+    deposit = world.propose()
+    with pytest.raises(services.SamePerson):
+        services.confirm_deposit(actor=world.operator, deposit_id=deposit.id, now=NOW)
+    with pytest.raises(services.SamePerson):
+        services.reject_deposit(actor=world.operator, deposit_id=deposit.id, why="no", now=NOW)
+    deposit.refresh_from_db()
+    assert deposit.state == "proposed"
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "update ledger_deposit set state = 'rejected', checker_id = maker_id, decided_at = now()"
+        )
+
+
+def test_only_the_right_people_may(world: World) -> None:
+    with pytest.raises(Forbidden):
+        world.propose(actor=world.owner)
+    with pytest.raises(Forbidden):
+        world.propose(actor=world.checker)
+    with pytest.raises(Forbidden):
+        world.propose(actor=SYSTEM)
+    assert not Deposit.objects.exists()
+    deposit = world.propose()
+    with pytest.raises(Forbidden):
+        services.confirm_deposit(actor=world.owner, deposit_id=deposit.id, now=NOW)
+    assert not JournalEntry.objects.exists()
+
+
+def test_one_bank_reference_one_deposit(world: World) -> None:
+    world.propose()
+    with pytest.raises(services.BankReferenceKnown):
+        world.propose(bank_reference=" ICBC 1 ", amount_micros=1_000_000)
+    assert Deposit.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"amount_micros": 0}, {"amount_micros": -1}, {"amount_micros": 1}, {"bank_reference": " "}]
+)
+def test_bad_deposits_are_refused(world: World, changes: dict[str, Any]) -> None:
+    with pytest.raises(Invalid):
+        world.propose(**changes)
+    assert not Deposit.objects.exists()
+
+
+def test_an_unknown_organisation_or_deposit(world: World) -> None:
+    with pytest.raises(NotFound):
+        world.propose(organisation_id=world.checker.id)
+    with pytest.raises(NotFound):
+        services.confirm_deposit(actor=world.checker, deposit_id=world.organisation.id, now=NOW)
+
+
+def test_a_rejected_deposit_stays_rejected(world: World) -> None:
+    deposit = world.propose()
+    with pytest.raises(Invalid):
+        services.reject_deposit(actor=world.checker, deposit_id=deposit.id, why=" ", now=NOW)
+    for _ in range(2):
+        rejected = services.reject_deposit(actor=world.checker, deposit_id=deposit.id, why="typo", now=NOW)
+    assert rejected.state == "rejected"
+    with pytest.raises(IllegalMove):
+        services.confirm_deposit(actor=world.checker, deposit_id=deposit.id, now=NOW)
+    assert not JournalEntry.objects.exists()
+
+
+def test_a_deposit_changes_no_state_without_its_audit_record(world: World) -> None:
+    world.propose()
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "update ledger_deposit set state = 'rejected', checker_id = %s, decided_at = now()",
+            [world.checker.id],
+        )
+    assert Deposit.objects.get().state == "proposed"

@@ -1,0 +1,252 @@
+"""Every refusal of a task file, with its place; and what is accepted, value by value."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from mosu.wire import document
+from mosu.wire.task import FileMount, Problem, ResourceNeed, TaskFile, TaskRefused, parse_task
+
+
+def problems_of(text: str) -> list[Problem]:
+    with pytest.raises(TaskRefused) as refused:
+        parse_task(text)
+    return refused.value.problems
+
+
+FULL = """\
+name: char-lm
+resources:
+  accelerators: "H100:8"
+  cpus: 8+
+  memory: "16+"
+  disk_size: 100
+  use_spot: false
+  max_hourly_cost: 12.5
+  priority: -3
+  labels: {team: red}
+num_nodes: 2
+workdir: ./code/
+setup: ""
+run: |
+  python train.py
+  echo done
+envs: {EPOCHS: 3, FAST: true, NAME: a b}
+secrets: {HF_TOKEN: "x"}
+file_mounts: {data/in.csv: local/in.csv}
+mosu:
+  budget: 0.3
+  deadline: 2026-12-01T18:00:00+08:00
+  wall_limit: 1h30m
+  suppliers: [alpha, org_01jd4xkq3fe8mtz6y6kt5v0a9n]
+  domestic_only: true
+  vouchers: [voucher_01jd4xkq3fe8mtz6y6kt5v0a9n]
+  inputs: [alice/corpus]
+  outputs: ["weights/*", loss.csv]
+  environment: py311-numpy
+"""
+
+
+def test_every_field_is_read() -> None:
+    assert parse_task(FULL) == TaskFile(
+        name="char-lm",
+        resources=ResourceNeed(
+            accelerators=(("H100", 8),),
+            cpus=8,
+            cpus_at_least=True,
+            memory_gb=16,
+            memory_at_least=True,
+            disk_gb=100,
+            max_hourly_cost_micros=12_500_000,
+            priority=-3,
+            labels=(("team", "red"),),
+        ),
+        num_nodes=2,
+        workdir="code",
+        run="python train.py\necho done\n",
+        envs=(("EPOCHS", "3"), ("FAST", "true"), ("NAME", "a b")),
+        secrets=(("HF_TOKEN", "x"),),
+        file_mounts=(FileMount(target="data/in.csv", source="local/in.csv"),),
+        budget_micros=300_000,
+        deadline=datetime(2026, 12, 1, 10, tzinfo=UTC),
+        wall_limit_s=5400,
+        suppliers=("alpha", "org_01jd4xkq3fe8mtz6y6kt5v0a9n"),
+        domestic_only=True,
+        vouchers=("voucher_01jd4xkq3fe8mtz6y6kt5v0a9n",),
+        inputs=("alice/corpus",),
+        outputs=("weights/*", "loss.csv"),
+        environment="py311-numpy",
+    )
+
+
+def test_secrets_do_not_show_in_the_representation() -> None:
+    assert "hunter2" not in repr(parse_task("run: ls\nsecrets: {PASSWORD: hunter2}"))
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("H100", ("H100", 1)),
+        ("H100:8", ("H100", 8)),
+        ("{H100: 8}", ("H100", 8)),
+        ("4090:8", ("4090", 8)),  # YAML 1.1 reads this as a number to the base 60
+        ("ascend-910b2:2", ("ascend-910b2", 2)),
+    ],
+)
+def test_ways_to_write_accelerators(written: str, expected: tuple[str, int]) -> None:
+    assert parse_task(f"run: ls\nresources: {{accelerators: {written}}}").resources.accelerators == (
+        expected,
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("30m", 1800),
+        ("2h", 7200),
+        ("1d", 86_400),
+        ('"1h 30m"', 5400),
+        ("2h0m5s", 7205),
+    ],
+)
+def test_ways_to_write_a_wall_limit(written: str, seconds: int) -> None:
+    assert parse_task(f"run: ls\nmosu: {{wall_limit: {written}}}").wall_limit_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("auto", "auto"), ("none", "none"), ("[]", "none"), ("[a]", ("a",))]
+)
+def test_ways_to_choose_vouchers(written: str, read: str | tuple[str, ...]) -> None:
+    assert parse_task(f"run: ls\nmosu: {{vouchers: {written}}}").vouchers == read
+
+
+def test_keys_without_a_value_count_as_left_out() -> None:
+    assert parse_task("run: ls\nsetup:\nenvs:\nmosu:\nresources:\n") == TaskFile(run="ls")
+
+
+REFUSED = [
+    # text, line, column, field, part of the message
+    ("", 1, 1, "", "empty"),
+    ("- a", 1, 1, "", "found a list"),
+    ("ls", 1, 1, "", "'ls' is text"),
+    ("name: a", 1, 1, "run", "needs a command"),
+    ("run:", 1, 1, "run", "needs a command"),
+    ('run: "  "', 1, 6, "run", "is empty"),
+    ("run: 3", 1, 6, "run", "'3' is a number"),
+    ('run: "a\\0b"', 1, 6, "run", "NUL"),
+    ("run: [ls]", 1, 6, "run", "found a list"),
+    ("run: ls\nnam: a", 2, 1, "nam", "did you mean 'name'?"),
+    ("run: ls\nzzzzzz: a", 2, 1, "zzzzzz", "allowed are name, resources"),
+    ("run: ls\nrun: ls", 2, 1, "run", "comes twice; it is already on line 1"),
+    ("run: ls\n? [a]\n: b", 2, 3, "", "a key is a list"),
+    ("run: ls\nname: -x", 2, 7, "name", "does not fit"),
+    ("run: ls\nname: ../x", 2, 7, "name", "does not fit"),
+    ("run: ls\nnum_nodes: 0", 2, 12, "num_nodes", "whole number from 1 to 1024"),
+    ("run: ls\nnum_nodes: 1.5", 2, 12, "num_nodes", "whole number"),
+    ("run: ls\nnum_nodes: 010", 2, 12, "num_nodes", "whole number"),
+    ("run: ls\nworkdir: /etc", 2, 10, "workdir", "not relative"),
+    ("run: ls\nworkdir: ~/x", 2, 10, "workdir", "not relative"),
+    ("run: ls\nworkdir: a/../..", 2, 10, "workdir", '".."'),
+    ("run: ls\nworkdir: {url: x}", 2, 10, "workdir", "known to SkyPilot, not supported by mosu yet"),
+    ("run: ls\nworkdir: s3://b", 2, 10, "workdir", "known to SkyPilot, not supported by mosu yet"),
+    ("run: ls\nenvs: [A]", 2, 7, "envs", "found a list"),
+    ("run: ls\nenvs: {1A: x}", 2, 8, "envs", "does not fit"),
+    ("run: ls\nenvs: {A: }", 2, 11, "envs.A", "has no value"),
+    ("run: ls\nenvs: {A: [x]}", 2, 11, "envs.A", "found a list"),
+    ("run: ls\nenvs: {MOSU_A: x}", 2, 8, "envs.MOSU_A", "set by mosu"),
+    ("run: ls\nenvs: {A: x}\nsecrets: {A: y}", 3, 11, "secrets.A", "also in envs"),
+    ("run: ls\nfile_mounts: {/abs: x}", 2, 15, "file_mounts", "not relative"),
+    ("run: ls\nfile_mounts: {a: ../x}", 2, 18, "file_mounts.a", '".."'),
+    ("run: ls\nfile_mounts: {a: s3://x}", 2, 18, "file_mounts.a", "not supported by mosu yet"),
+    ("run: ls\nfile_mounts: {a: {source: x}}", 2, 18, "file_mounts.a", "not supported by mosu yet"),
+    ("run: ls\nresources: 3", 2, 12, "resources", "'3' is a number"),
+    ("run: ls\nresources: {cpu: 3}", 2, 13, "resources.cpu", "did you mean 'cpus'?"),
+    ("run: ls\nresources: {cpus: many}", 2, 19, "resources.cpus", "whole number of cores"),
+    ("run: ls\nresources: {cpus: 0.5}", 2, 19, "resources.cpus", "whole number of cores"),
+    ("run: ls\nresources: {memory: 16GB}", 2, 21, "resources.memory", "whole number of GB"),
+    ("run: ls\nresources: {disk_size: -1}", 2, 24, "resources.disk_size", "whole number"),
+    ("run: ls\nresources: {use_spot: true}", 2, 23, "resources.use_spot", "known to SkyPilot"),
+    ("run: ls\nresources: {use_spot: maybe}", 2, 23, "resources.use_spot", "true or false"),
+    ("run: ls\nresources: {use_spot: yes}", 2, 23, "resources.use_spot", "true or false"),
+    ("run: ls\nresources: {max_hourly_cost: 1e3}", 2, 30, "resources.max_hourly_cost", "positive amount"),
+    ("run: ls\nresources: {priority: 2000}", 2, 23, "resources.priority", "from -1000 to 1000"),
+    ("run: ls\nresources: {labels: {a: 1}}", 2, 25, "resources.labels.a", "'1' is a number"),
+    ("run: ls\nresources: {accelerators: [A, B]}", 2, 27, "resources.accelerators", "several accelerators"),
+    ("run: ls\nresources: {accelerators: {A: 1, B: 2}}", 2, 27, "resources.accelerators", "several"),
+    ("run: ls\nresources: {accelerators: {A: 0.5}}", 2, 31, "resources.accelerators.A", "whole number"),
+    ("run: ls\nresources: {accelerators: {}}", 2, 27, "resources.accelerators", "an empty map"),
+    ('run: ls\nresources: {accelerators: "A:0"}', 2, 27, "resources.accelerators", "does not fit"),
+    ("run: ls\nresources: {infra: aws}", 2, 13, "resources.infra", "known to SkyPilot"),
+    ("run: ls\nresources: {budget: 3}", 2, 13, "resources.budget", "write it as mosu.budget"),
+    ("run: ls\nservice: {}", 2, 1, "service", "known to SkyPilot"),
+    ("run: ls\ninfra: aws", 2, 1, "infra", "known to SkyPilot"),
+    ("run: ls\noutputs: [a]", 2, 1, "outputs", "write it as mosu.outputs"),
+    ("run: ls\ncpus: 3", 2, 1, "cpus", "write it as resources.cpus"),
+    ("run: ls\n<<: {name: a}", 2, 1, "<<", "merge keys"),
+    ("run: ls\nmosu: {cpus: 3}", 2, 8, "mosu.cpus", "write it as resources.cpus"),
+    ("run: ls\nmosu: {buget: 3}", 2, 8, "mosu.buget", "did you mean 'budget'?"),
+    ("run: ls\nmosu: {budget: 0}", 2, 16, "mosu.budget", "positive amount"),
+    ("run: ls\nmosu: {budget: 0.0000001}", 2, 16, "mosu.budget", "positive amount"),
+    ("run: ls\nmosu: {deadline: 2026-12-01T18:00:00}", 2, 18, "mosu.deadline", "with its zone"),
+    ("run: ls\nmosu: {deadline: 0001-01-01T00:00:00+08:00}", 2, 18, "mosu.deadline", "with its zone"),
+    ("run: ls\nmosu: {wall_limit: 0}", 2, 20, "mosu.wall_limit", "from 1 s to 30 days"),
+    ("run: ls\nmosu: {wall_limit: 31d}", 2, 20, "mosu.wall_limit", "from 1 s to 30 days"),
+    ("run: ls\nmosu: {wall_limit: 1:30:00}", 2, 20, "mosu.wall_limit", "a duration such as"),
+    ("run: ls\nmosu: {suppliers: alpha}", 2, 19, "mosu.suppliers", "a list of names or ids"),
+    ("run: ls\nmosu: {suppliers: [no]}", 2, 20, "mosu.suppliers[0]", "'no' is true or false"),
+    ("run: ls\nmosu: {domestic_only: 1}", 2, 23, "mosu.domestic_only", "true or false"),
+    ("run: ls\nmosu: {vouchers: some}", 2, 18, "mosu.vouchers", '"auto", "none" or a list'),
+    ("run: ls\nmosu: {outputs: [a, ../b]}", 2, 21, "mosu.outputs[1]", '".."'),
+    ("run: ls\nmosu: {outputs: [/b]}", 2, 18, "mosu.outputs[0]", "not relative"),
+    ("run: ls\nmosu: {environment: a b}", 2, 21, "mosu.environment", "does not fit"),
+    ("run: 'ls", 1, 9, "", "Not YAML"),
+    ("run: ls\n\tname: a", 2, 1, "", "Not YAML"),
+    ("run: ls\n---\nrun: ls", 2, 1, "", "a single document"),
+    ("run: *nowhere", 1, 6, "", "Not YAML"),
+    ("run: !!python/object:os.system ls", 1, 6, "", "tag"),
+    ("run: \x07", 1, 1, "", "Not YAML"),
+    ("run: \ud800", 1, 1, "", "surrogate"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column", "field", "part"), REFUSED)
+def test_refusals_name_the_place(text: str, line: int, column: int, field: str, part: str) -> None:
+    (problem,) = problems_of(text)
+    assert (problem["line"], problem["column"], problem["field"]) == (line, column, field), problem
+    assert part in problem["message"]
+
+
+def test_all_problems_are_found_in_one_reading() -> None:
+    with pytest.raises(TaskRefused) as refused:
+        parse_task("nam: a\nresources: {cpu: 3}\nrun: 3\n", source="x.yaml")
+    assert [(p["line"], p["nearest"]) for p in refused.value.problems] == [(1, "name"), (2, "cpus"), (3, "")]
+    assert refused.value.message.startswith("x.yaml, line 1, column 1: nam: unknown key")
+    assert refused.value.message.endswith("(and 2 more)")
+    assert refused.value.status == 422
+    assert refused.value.facts["nearest"] == "name"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("run: ls\n#" + "x" * document.TEXT_BYTES_MAX, "bytes"),
+        ("[" * 100_000, "levels of nesting"),
+        ("{a: " * 100_000, "levels of nesting"),
+        ("run: ls\nenvs: [" + "1," * 60_000 + "]", "values"),
+        ("a: &a [x]\nb: [" + ", ".join(["*a"] * 101) + "]", "aliases"),
+    ],
+)
+def test_bombs_are_refused_before_they_are_built(text: str, part: str) -> None:
+    (problem,) = problems_of(text)
+    assert part in problem["message"]
+
+
+def test_an_alias_to_itself_ends() -> None:
+    assert problems_of("run: ls\nenvs: &e {A: *e}")[0]["field"] == "envs.A"
+
+
+def test_a_long_list_is_refused() -> None:
+    text = "run: ls\nmosu: {outputs: [" + ", ".join(["a"] * 257) + "]}"
+    assert "257 entries" in problems_of(text)[0]["message"]

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Resolves pyproject.toml into hashed locks that name no address:  tools/lock.sh [--upgrade]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+uv=$(command -v uv || echo .venv/bin/uv)
+compile() {
+  "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-annotate --no-header "${upgrade[@]}" pyproject.toml "${@:2}" -o "requirements/$1.lock"
+}
+upgrade=("$@")
+compile base
+compile hub --extra hub
+compile dev --extra hub --group dev
+compile e2e --extra hub --group dev --group e2e
