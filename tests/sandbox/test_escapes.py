@@ -209,7 +209,7 @@ def test_nothing_outlives_the_attempt(lab: Lab) -> None:
 
 def test_another_runs_files_cannot_be_reached(lab: Lab) -> None:
     other = lab.start("echo private > mine; sleep 8")
-    until(lambda: (lab.attempt(other) / "work" / "mine").exists())
+    until((lab.attempt(other) / "work" / "mine").exists)
     path = lab.attempt(other) / "work" / "mine"
     ended = lab.run(
         f"cat {path} /proc/*/root/work/mine /work/../mine 2>/dev/null; ls /work /tmp | wc -l; ls /proc/1/root"
