@@ -11,8 +11,8 @@ second), it speaks with the agent by files in FOLDER only:
 | `state.json` | supervisor | `StateFile`, replaced as a whole |
 | `log` | supervisor | what the job printed, cleaned |
 
-Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses), and
-a job whose files together pass it is killed at the next look, half a second or more later.
+Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses),
+and a job whose files together pass it is killed at the next look, half a second or more later.
 """
 
 import os
