@@ -20,9 +20,8 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import call_command
-from django.db import connections
-from psycopg.conninfo import conninfo_to_dict
 
+from mosu.runtime.databases import connected_to
 from mosu.runtime.postgres import Cluster
 from mosu.runtime.testing import testing_cluster as running_cluster
 
@@ -83,7 +82,7 @@ def django_db_setup(cluster: Cluster, django_db_blocker: Any) -> Iterator[None]:
     name = f"mosu_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     with django_db_blocker.unblock():
         _migrate_template(cluster)
-        with _cloned(cluster, name) as dsn, _connected_to(dsn):
+        with _cloned(cluster, name) as dsn, connected_to(dsn):
             yield
 
 
@@ -92,7 +91,7 @@ def fresh_db(
     cluster: Cluster, django_db_setup: None, django_db_blocker: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FreshDatabase]:
     name = f"mosu_{uuid4().hex}"
-    with django_db_blocker.unblock(), _cloned(cluster, name) as dsn, _connected_to(dsn):
+    with django_db_blocker.unblock(), _cloned(cluster, name) as dsn, connected_to(dsn):
         monkeypatch.setenv("DATABASE_URL", dsn)
         yield FreshDatabase(name, app_dsn=dsn, owner_dsn=cluster.owner_dsn(name))
 
@@ -106,7 +105,7 @@ def _migrate_template(cluster: Cluster) -> None:
         building = f"{_TEMPLATE}_building"
         cluster.drop_database(building)
         cluster.prepare_database(building)
-        with _connected_to(cluster.owner_dsn(building)):
+        with connected_to(cluster.owner_dsn(building)):
             call_command("migrate", verbosity=0, interactive=False)
         cluster.clone_database(building, _TEMPLATE)
         cluster.drop_database(building)
@@ -120,27 +119,3 @@ def _cloned(cluster: Cluster, name: str) -> Iterator[str]:
         yield cluster.app_dsn(name)
     finally:
         cluster.drop_database(name)
-
-
-@contextmanager
-def _connected_to(dsn: str) -> Iterator[None]:
-    """Django's default connection, in every thread, goes to `dsn`, without a pool."""
-    facts = conninfo_to_dict(dsn)
-    settings = connections.settings["default"]
-    before = dict(settings)
-    connections.close_all()
-    settings.update(
-        NAME=facts["dbname"],
-        USER=facts["user"],
-        PASSWORD=facts["password"],
-        HOST=facts["host"],
-        PORT=str(facts["port"]),
-        CONN_MAX_AGE=0,
-        OPTIONS={key: value for key, value in before.get("OPTIONS", {}).items() if key != "pool"},
-    )
-    try:
-        yield
-    finally:
-        connections.close_all()
-        settings.clear()
-        settings.update(before)

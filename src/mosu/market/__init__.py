@@ -1,0 +1,1 @@
+"""The counter: shelves, offers, quotes, orders, usage, charges, receipts."""

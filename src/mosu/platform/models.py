@@ -6,7 +6,7 @@ from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.db.models.functions import Lower
 
 from mosu.platform.actors import HubRole, Role
@@ -75,6 +75,8 @@ class Fact(Row):
     name = models.SlugField(max_length=60)
     value = models.JSONField()
     source = models.CharField(max_length=200)
+    recorded_by = models.ForeignKey("User", null=True, on_delete=models.PROTECT, related_name="+")
+    """None: mosu itself, by rule."""
     verified_by = models.ForeignKey("User", null=True, on_delete=models.PROTECT, related_name="+")
     verified_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(null=True)
@@ -87,7 +89,11 @@ class Fact(Row):
                 condition=Q(verified_by=None, verified_at=None)
                 | Q(verified_by__isnull=False, verified_at__isnull=False),
                 name="fact_verified_by_and_at",
-            )
+            ),
+            models.CheckConstraint(
+                condition=Q(recorded_by=None) | Q(verified_by=None) | ~Q(recorded_by=F("verified_by")),
+                name="fact_two_persons",
+            ),
         ]
 
 
@@ -182,6 +188,46 @@ class Project(Row):
         return self.name
 
 
+class InvitationState(models.TextChoices):
+    OPEN = "open"
+    ACCEPTED = "accepted"
+    REVOKED = "revoked"
+
+
+class Invitation(Row):
+    """A link by which one person may join. Only the sha256 of its secret is kept."""
+
+    prefix = "invite"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="invitations")
+    email = models.EmailField(max_length=254)
+    role = models.CharField(max_length=20, choices=[(role.value, role.value) for role in Role])
+    secret_sha256 = models.CharField(max_length=64, unique=True)
+    invited_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=20, choices=InvitationState, default=InvitationState.OPEN)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    accepted_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                "organisation",
+                Lower("email"),
+                condition=Q(state=InvitationState.OPEN),
+                name="invitation_open_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(role__in=[role.value for role in Role]), name="invitation_role_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=InvitationState.ACCEPTED, accepted_by__isnull=False)
+                | Q(state__in=[InvitationState.OPEN, InvitationState.REVOKED], accepted_by=None),
+                name="invitation_accepted_by_someone",
+            ),
+        ]
+
+
 class ApiToken(Row):
     """A key to the API. Only its sha256 is kept; the text is shown once, when it is made."""
 
@@ -265,8 +311,58 @@ class Delivery(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries")
-    subscriber = models.CharField(max_length=100)
+    subscriber = models.CharField(max_length=200)
     at = models.DateTimeField()
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["event", "subscriber"], name="delivery_once")]
+
+
+class Notice(Row):
+    """Something a person should know, in both languages: `{"zh": ..., "en": ...}`."""
+
+    prefix = "notice"
+
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="notices")
+    organisation = models.ForeignKey(Organisation, null=True, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=60)
+    subject_id = models.UUIDField(null=True)
+    title = models.JSONField()
+    body = models.JSONField()
+    link = models.CharField(max_length=300, blank=True)
+    """A path of the hub's own, such as `/orders/order_01...`."""
+    created_at = models.DateTimeField()
+    read_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["user", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(title__has_keys=["zh", "en"], body__has_keys=["zh", "en"]),
+                name="notice_in_both_languages",
+            )
+        ]
+
+
+class Mail(Row):
+    """A letter that went out, or, on a hub without a mail server, waits for the operator to pass it on."""
+
+    prefix = "mail"
+
+    email = models.EmailField(max_length=254)
+    language = models.CharField(max_length=10, blank=True)
+    """Empty: in both languages."""
+    title = models.JSONField()
+    body = models.JSONField()
+    sealed_link = models.BinaryField(null=True)
+    """A link that is itself a key (an invitation, a new password): encrypted."""
+    created_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True)
+
+
+class FailureCount(models.Model):
+    """How often something failed in the current window: what sign-in is slowed down by, on every process alike."""
+
+    key = models.CharField(primary_key=True, max_length=64)
+    window_start_at = models.DateTimeField()
+    count = models.PositiveIntegerField()

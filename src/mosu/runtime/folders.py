@@ -86,14 +86,14 @@ def make_folder(path: Path, *, mode: int, owner: ServiceUser | None = None) -> N
 
 
 def check_reach(path: Path, user: ServiceUser | None) -> None:
-    """Pass if `user` can enter `path`, which exists, through each of its parents.
+    """Pass if `user` can enter `path`, or as much of it as exists, through each of its parents.
 
     The kernel is asked, as that user, so that access lists and mount options count too.
 
     Raises:
         DataFolderRefused: names the first folder in the way and the command that opens it.
     """
-    closed = first_closed((*reversed(path.parents), path), user)
+    closed = first_closed((folder for folder in (*reversed(path.parents), path) if folder.exists()), user)
     if closed is None:
         return
     if user is None:

@@ -77,8 +77,8 @@ class Cluster:
         self.testing = testing
         self._port = port
         self.user = service_user()
-        make_folder(self.data_dir, mode=0o755)
         check_reach(self.data_dir, self.user)
+        make_folder(self.data_dir, mode=0o755)
         self.binaries = binaries or find_binaries(keep_in=self.data_dir / "postgres-bin", user=self.user)
         self.home = self.data_dir / folder
         self.pg_data = self.home / "data"
@@ -259,6 +259,8 @@ class Cluster:
                     os.kill(pid, signal.SIGQUIT)
             _wait_until(lambda: not self._server_processes(), 5.0)
         (self.pg_data / "postmaster.pid").unlink(missing_ok=True)
+        for stale in self.socket_dir.glob(".s.PGSQL.*"):
+            stale.unlink(missing_ok=True)
 
     def _server_processes(self) -> list[int]:
         return [
@@ -417,7 +419,7 @@ class Cluster:
 
     def _socket_dir(self) -> Path:
         """`run/` of the data folder; where that is too long for a socket, a short one made for it."""
-        beside = self.data_dir / "run"
+        beside = self.data_dir / ("run" if self.home.name == "postgres" else f"{self.home.name}.run")
         if len(os.fsencode(beside / f".s.PGSQL.{self._port or SOCKET_PORT}")) <= _SOCKET_PATH_MAX:
             return beside
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]

@@ -29,6 +29,7 @@ BACKOFF_S_MIN: Final = 0.2
 BACKOFF_S_MAX: Final = 10.0
 STABLE_S: Final = 10.0
 """A part that ran this long is forgiven its earlier deaths."""
+QUIET_S: Final = 1.0
 READY_S_MAX: Final = 60.0
 """After this long without being ready, the parts behind it start anyway."""
 
@@ -59,19 +60,22 @@ class PartState(StrEnum):
 class Part:
     """One process to keep running.
 
-    `before_start` clears what an earlier one left. `ready` is asked until it says yes, once per start. A
-    part with `once` is ready when it ended with 0; the hub does not come up if it ends otherwise.
+    `before_start` clears what an earlier one left. `ready` is asked until it says yes, at each start; without
+    it a part counts as ready when it has not ended within a second. A
+    part with `once` is ready when it ended with 0, and `after` is called; the hub does not come up if it
+    ends otherwise.
     """
 
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
-    ready: Callable[[], bool] = lambda: True
+    ready: Callable[[], bool] | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_s_max: float = 20.0
     user: ServiceUser | None = None
     once: bool = False
     before_start: Callable[[], None] = lambda: None
+    after: Callable[[], None] = lambda: None
     note: str = ""
 
 
@@ -153,11 +157,16 @@ class Supervisor:
                 self._start(running)
         elif running.process is not None and running.process.poll() is not None:
             self._ended(running, running.process.returncode)
-        elif running.state is PartState.STARTING and not running.part.once and running.part.ready():
+        elif running.state is PartState.STARTING and not running.part.once and self._is_ready(running):
             running.state = PartState.READY
             running.was_ready = True
         elif running.state is PartState.READY and self._clock() > running.started_at + STABLE_S:
             running.backoff_s = BACKOFF_S_MIN
+
+    def _is_ready(self, running: _Running) -> bool:
+        if running.part.ready is None:
+            return self._clock() >= running.started_at + QUIET_S
+        return running.part.ready()
 
     def _start(self, running: _Running) -> None:
         part = running.part
@@ -191,6 +200,7 @@ class Supervisor:
                     f"{running.part.name} failed (exit code {code}). {running.log.last_words()}",
                     hint=f"Read {running.log.path}, then run: mosu doctor",
                 )
+            running.part.after()
             running.state, running.was_ready = PartState.DONE, True
             return
         running.log.write_event(f"ended with {code}, starts again in {running.backoff_s:.1f} s")

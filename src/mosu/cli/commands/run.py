@@ -1,0 +1,203 @@
+"""`mosu run`: from a task to a receipt."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mosu.cli.following import bring_back, ended, folder_of, follow_to_end, settled
+from mosu.cli.options import JsonOption, LangOption, YesOption
+from mosu.cli.output import client, say, show, show_json
+from mosu.cli.plans import plans_text
+from mosu.cli.receipt import render
+from mosu.cli.stop import REFUSED, USAGE, Stop
+from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of, vouchers_of
+from mosu.cli.text import Language, language
+from mosu.wire.manifest import LocalFile, files_of
+from mosu.wire.task import TaskFile
+
+if TYPE_CHECKING:
+    from mosu.client import Client
+    from mosu.client.models import Order, Quote, Quotes, Run
+
+_RUN_ID_S_MAX = 10.0
+
+
+def run(
+    *,
+    task_file: Annotated[Path | None, typer.Argument(help="A task file; or write -- CMD at the end.")] = None,
+    cmd: Annotated[
+        str, typer.Option("--cmd", help="A shell command to run instead; the same as -- CMD.")
+    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "",
+    cpus: Annotated[str, typer.Option(help="Cores, such as 4 or 8+.")] = "",
+    memory: Annotated[str, typer.Option(help="GB of memory, such as 16 or 16+.")] = "",
+    accelerators: Annotated[str, typer.Option(help="Accelerators, such as H100:8.")] = "",
+    wall_limit: Annotated[str, typer.Option("--wall-limit", help="Longest time, such as 30m or 2h.")] = "",
+    budget: Annotated[str, typer.Option(help="Most that it may cost.")] = "",
+    environment: Annotated[str, typer.Option(help="A prebuilt environment of the supplier.")] = "",
+    workdir: Annotated[str, typer.Option(help="Folder that goes up; for -- CMD otherwise this one.")] = "",
+    no_workdir: Annotated[bool, typer.Option("--no-workdir", help="With -- CMD: send no files.")] = False,
+    env: Annotated[
+        list[str] | None, typer.Option("--env", metavar="NAME=VALUE", help="A variable; may be repeated.")
+    ] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option("--output", metavar="GLOB", help="Files that come back; may be repeated."),
+    ] = None,
+    vouchers: Annotated[str, typer.Option(help="auto, none, or voucher ids with commas.")] = "",
+    write: Annotated[Path | None, typer.Option("--write", help="Save the task to this new file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where outputs go.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the run.")] = False,
+    yes: YesOption = False,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Buy the best plan for a task, run it, print the receipt, bring back the outputs.
+
+    mosu run task.yaml, or mosu run [OPTIONS] -- python train.py. A command takes this folder along.
+
+    Exit code: 0 the run succeeded, 1 it did not, 2 the call is wrong, 3 refused, 4 no hub answers.
+    """
+    options = {
+        "name": name,
+        "resources.cpus": cpus,
+        "resources.memory": memory,
+        "resources.accelerators": accelerators,
+        "workdir": workdir,
+        "envs": variables_of(env or []),
+        "mosu.wall_limit": wall_limit,
+        "mosu.budget": budget,
+        "mosu.environment": environment,
+        "mosu.outputs": list(output or []),
+    }
+    text, task = _task(task_file, cmd, options, workdir=not no_workdir)
+    if write is not None:
+        _save(write, text)
+    files = _files(task)
+    with client() as hub:
+        quotes = _quotes(hub, text, files, vouchers)
+        say(plans_text(quotes, language(lang)))
+        quote = _chosen(quotes, yes=yes)
+        order = _with_run(hub, hub.accept(quote.id))
+        if detach:
+            _say_detached(order, json=json)
+            return
+        code = _see_through(hub, order, out=out, lang=language(lang), json=json)
+    raise typer.Exit(code)
+
+
+def _task(
+    task_file: Path | None, cmd: str, options: dict[str, Any], *, workdir: bool
+) -> tuple[str, TaskFile]:
+    if (task_file is None) == (not cmd):
+        raise Stop(
+            "Say what to run: a task file or a command, one of them.",
+            hint="mosu run task.yaml\nmosu run --cpus 2 -- python train.py",
+            code=USAGE,
+        )
+    if task_file is None:
+        return changed({"run": cmd} | ({"workdir": "."} if workdir else {}), options)
+    text, task = load_task(task_file)
+    return changed(as_mapping(task), options) if any(options.values()) else (text, task)
+
+
+def _save(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError as error:
+        raise Stop(
+            f"{path} exists already.", hint="Name a new file, or delete that one.", code=USAGE
+        ) from error
+    except OSError as error:
+        raise Stop(f"{path} cannot be written: {error.strerror}.", code=USAGE) from error
+    say(f"Saved {path}.")
+
+
+def _files(task: TaskFile) -> tuple[LocalFile, ...]:
+    if task.workdir is not None and Path(task.workdir).resolve() in {Path("/"), Path.home().resolve()}:
+        raise Stop(
+            f"The working folder would be all of {Path(task.workdir).resolve()}.",
+            hint="Change into the folder of your code, name it with --workdir, or say --no-workdir.",
+            code=USAGE,
+        )
+    return files_of(Path(task.workdir) if task.workdir is not None else None, mounts=task.file_mounts)
+
+
+def _quotes(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers: str) -> "Quotes":
+    if files:
+        sent = hub.upload_workdir(files)
+        total_bytes = sum(file.entry.size_bytes for file in files)
+        say(f"Working folder: {len(files)} files, {total_bytes / 1e6:.1f} MB; {sent} sent.")
+    return hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
+
+
+def _chosen(quotes: "Quotes", *, yes: bool) -> "Quote":
+    if not quotes.quotes:
+        raise Stop(
+            "No offer fits this task; nothing was bought.", hint="Each one's reason is above.", code=REFUSED
+        )
+    if yes:
+        return quotes.quotes[0]
+    if not sys.stdin.isatty():
+        raise Stop(
+            "Nothing was bought: there is no terminal to ask at.",
+            hint="--yes buys the first plan.",
+            code=REFUSED,
+        )
+    count = len(quotes.quotes)
+    answer = typer.prompt(f"Buy which plan (1-{count}, or n for none)", default="1", err=True).strip()
+    if not answer.isascii() or not answer.isdigit() or not 1 <= int(answer) <= count:
+        raise Stop(
+            "Nothing was bought.", hint="The quotes stay open for a while: mosu run again.", code=REFUSED
+        )
+    return quotes.quotes[int(answer) - 1]
+
+
+def _with_run(hub: "Client", order: "Order") -> "Order":
+    """The order once its run is there (a hub may write it a moment after the order)."""
+    deadline = time.monotonic() + _RUN_ID_S_MAX
+    while order.run_id is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+        order = hub.order(order.id)
+    return order
+
+
+def _say_detached(order: "Order", *, json: bool) -> None:
+    if json:
+        show_json(order)
+    else:
+        show(order.run_id or order.id)
+    say(f"Order {order.number or order.id} is placed. Watch it: mosu logs -f {order.run_id}")
+
+
+def _see_through(hub: "Client", order: "Order", *, out: Path | None, lang: Language, json: bool) -> int:
+    if order.run_id is None:
+        raise Stop(f"Order {order.id} has no run yet.", hint=f"Look later: mosu orders {order.id}")
+    say(f"Order {order.number or order.id}, run {order.run_id}")
+    follow_to_end(hub, order.run_id, into=sys.stderr if json else None)
+    run = ended(hub, order.run_id)
+    order = settled(hub, order.id)
+    folder = out or folder_of(run)
+    paths = bring_back(hub, run, folder)
+    receipt = hub.receipt(order.receipt_id) if order.receipt_id is not None else None
+    if json:
+        outputs = [str(path) for path in paths]
+        show_json({"order": order, "run": run, "receipt": receipt, "folder": str(folder), "outputs": outputs})
+    elif receipt is not None:
+        show(render(receipt, lang=lang))
+    else:
+        say(f"The receipt is not written yet: mosu orders {order.id}")
+    _say_end(run, folder, len(paths))
+    return 0 if run.state == "succeeded" else 1
+
+
+def _say_end(run: "Run", folder: Path, outputs: int) -> None:
+    code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
+    why = f": {run.reason}" if run.reason else ""
+    say(f"{run.id} {run.state}{code}{why}.")
+    if outputs:
+        say(f"{outputs} outputs in {folder}")

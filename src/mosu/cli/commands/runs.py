@@ -1,0 +1,127 @@
+"""What runs and ran: runs, logs, fetch, cancel."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mosu.cli.following import bring_back, folder_of, follow_to_end
+from mosu.cli.options import JsonOption, LangOption, LimitOption
+from mosu.cli.output import client, say, show, show_json, time_of
+from mosu.cli.stop import USAGE, Stop
+from mosu.cli.text import clean, language, table
+
+if TYPE_CHECKING:
+    from mosu.client.models import Run
+
+RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
+
+
+def runs(
+    *,
+    run_id: Annotated[str, typer.Argument(help="A run's id; without it they are listed.")] = "",
+    limit: LimitOption = 20,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Your organisation's runs, newest first, or one of them."""
+    with client() as hub:
+        if run_id:
+            one = hub.run(run_id)
+            if json:
+                show_json(one)
+            else:
+                show(_one_run(one))
+            return
+        page = hub.runs(limit=limit)
+    if json:
+        show_json(page)
+        return
+    chosen = language(lang)
+    rows = [
+        [
+            run.id,
+            run.name,
+            run.state,
+            time_of(run.started_at or run.created_at),
+            run.offer.title.in_language(chosen) if run.offer is not None else "",
+            f"{run.cost_so_far:f}" if run.cost_so_far is not None else "",
+        ]
+        for run in page.items
+    ]
+    show(table(["ID", "NAME", "STATE", "STARTED", "OFFER", "COST"], rows, right=frozenset({5})))
+
+
+def _one_run(run: "Run") -> str:
+    rows = [
+        ["id", run.id],
+        ["name", run.name],
+        ["state", run.state],
+        ["why", run.reason or run.why_waiting or ""],
+        ["started", time_of(run.started_at)],
+        ["ended", time_of(run.ended_at)],
+        ["exit code", "" if run.exit_code is None else str(run.exit_code)],
+        ["cost", "" if run.cost_so_far is None else f"{run.cost_so_far:f} {run.currency}"],
+        ["order", run.order_id or ""],
+        *[["output", f"{output.path} ({output.size_bytes} bytes)"] for output in run.outputs],
+    ]
+    return table(["", ""], [row for row in rows if row[1]]).strip("\n")
+
+
+def logs(
+    *,
+    run_id: RunArgument,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """The log of a run so far; with -f as it grows."""
+    with client() as hub:
+        if follow and not json:
+            follow_to_end(hub, run_id)
+            return
+        text = hub.log(run_id)
+    if json:
+        show_json({"run_id": run_id, "text": text})
+    else:
+        typer.echo(clean(text), nl=False)
+
+
+def fetch(
+    *,
+    run_id: RunArgument,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder; otherwise ./mosu-runs/NAME.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring back the outputs of a run, each checked by its sha256."""
+    with client() as hub:
+        run = hub.run(run_id)
+        folder = out or folder_of(run)
+        paths = bring_back(hub, run, folder)
+    if json:
+        show_json({"folder": str(folder), "outputs": [str(path) for path in paths]})
+        return
+    for path in paths:
+        show(str(path))
+    if not paths:
+        say(f"Run {run_id} has no outputs; it is {run.state}.")
+
+
+def cancel(
+    *,
+    id: Annotated[str, typer.Argument(help="Id of a run or of an order.")],
+    json: JsonOption = False,
+) -> None:
+    """Cancel a run or an order. What was used is paid, the rest is given back."""
+    kind = id.partition("_")[0]
+    if kind not in {"run", "order"}:
+        raise Stop(
+            f"{id[:60]!r} is the id of neither a run nor an order.", hint="mosu runs lists them.", code=USAGE
+        )
+    with client() as hub:
+        cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(id)
+    if json:
+        show_json(cancelled)
+    else:
+        say(f"{id} is {cancelled.state}.")

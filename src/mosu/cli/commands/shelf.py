@@ -1,0 +1,145 @@
+"""What is sold and what was bought: offers, quote, orders."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mosu.cli.options import JsonOption, LangOption, LimitOption
+from mosu.cli.output import client, say, show, show_json, time_of
+from mosu.cli.plans import plans_text
+from mosu.cli.split import ordered
+from mosu.cli.stop import REFUSED, Stop
+from mosu.cli.taskfile import load_task, vouchers_of
+from mosu.cli.text import language, table
+from mosu.wire.manifest import files_of
+
+if TYPE_CHECKING:
+    from mosu.client.models import Offer, Order
+
+
+def offers(
+    *,
+    accelerator: Annotated[str, typer.Option(help="Only this accelerator.")] = "",
+    region: Annotated[str, typer.Option(help="Only this region.")] = "",
+    supplier: Annotated[str, typer.Option(help="Only this supplier (id or name).")] = "",
+    shelf: Annotated[str, typer.Option(help="Which shelf.")] = "compute",
+    all: Annotated[bool, typer.Option("--all", help="Also those that cannot be bought right now.")] = False,
+    sort: Annotated[str, typer.Option(help="Sort by: price.")] = "price",
+    limit: LimitOption = 50,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """What is on the shelf, cheapest first."""
+    with client() as hub:
+        page = hub.offers(
+            shelf=shelf,
+            accelerator=accelerator or None,
+            region=region or None,
+            supplier=supplier or None,
+            live=None if all else True,
+            sort=sort,
+            limit=limit,
+        )
+    if json:
+        show_json(page)
+        return
+    chosen = language(lang)
+    rows = [
+        [
+            offer.id,
+            offer.title.in_language(chosen),
+            offer.supplier.name if offer.supplier is not None else "",
+            offer.region,
+            ", ".join(f"{price.unit_price:f}/{price.unit or price.meter}" for price in offer.prices),
+            _availability(offer),
+        ]
+        for offer in page.items
+    ]
+    show(table(["ID", "OFFER", "SUPPLIER", "REGION", "PRICE", "FREE"], rows))
+    if page.next is not None:
+        say("There are more; raise --limit.")
+
+
+def _availability(offer: "Offer") -> str:
+    if not offer.live:
+        return f"not now: {offer.why_not_live or 'no agent'}"
+    return f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes"
+
+
+def quote(
+    *,
+    task_file: Annotated[Path, typer.Argument(help="A task file.")],
+    vouchers: Annotated[str, typer.Option(help="auto, none, or voucher ids with commas.")] = "",
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Plans that fit a task, best first, with who pays what; why other offers do not fit. Buys nothing."""
+    text, task = load_task(task_file)
+    files = files_of(Path(task.workdir) if task.workdir is not None else None, mounts=task.file_mounts)
+    with client() as hub:
+        answer = hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
+    if json:
+        show_json(answer)
+    else:
+        show(plans_text(answer, language(lang)))
+    if not answer.quotes:
+        raise Stop(
+            "No offer fits this task.", hint="Each one's reason is above; change the task.", code=REFUSED
+        )
+
+
+def orders(
+    *,
+    order_id: Annotated[str, typer.Argument(help="An order's id; without it they are listed.")] = "",
+    limit: LimitOption = 20,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Your organisation's orders, newest first, or one of them."""
+    chosen = language(lang)
+    with client() as hub:
+        if order_id:
+            order = hub.order(order_id)
+            if json:
+                show_json(order)
+            else:
+                show(_one_order(order))
+            return
+        page = hub.orders(limit=limit)
+    if json:
+        show_json(page)
+        return
+    rows = [
+        [
+            order.id,
+            order.number,
+            order.state,
+            time_of(order.placed_at),
+            order.offer.title.in_language(chosen) if order.offer is not None else "",
+            _amount(order),
+            order.run_id or "",
+        ]
+        for order in page.items
+    ]
+    show(table(["ID", "NUMBER", "STATE", "PLACED", "OFFER", "AMOUNT", "RUN"], rows, right=frozenset({5})))
+
+
+def _one_order(order: "Order") -> str:
+    rows = [
+        ["id", order.id],
+        ["number", order.number],
+        ["state", order.state],
+        ["placed", time_of(order.placed_at)],
+        ["amount", f"{_amount(order)} {order.currency}"],
+        *[[share.source, f"{share.amount:f}"] for share in ordered(order.split)],
+        ["run", order.run_id or "-"],
+        ["receipt", order.receipt_id or "-"],
+    ]
+    return table(["", ""], rows).strip("\n")
+
+
+def _amount(order: "Order") -> str:
+    if order.total is not None:
+        return f"{order.total:f}"
+    return f"<= {order.total_max:f}" if order.total_max is not None else "-"

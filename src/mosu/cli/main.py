@@ -1,0 +1,117 @@
+"""The entry point. It knows every command by name and loads one only when it is called.
+
+`mosu --help` must answer at once (0.3 s), so this module imports next to nothing and writes the list itself.
+"""
+
+import os
+import sys
+from typing import Final, NamedTuple
+
+
+class Command(NamedTuple):
+    """`target` is `module:attribute` of a function with Typer's annotations, or of a `typer.Typer`."""
+
+    name: str
+    target: str
+    help: str
+    needs_hub: bool = False
+    """It is a server's command: it comes with `mosu[hub]`."""
+
+
+COMMANDS: Final = (
+    Command("login", "mosu.cli.commands.account:login", "Sign in to a hub and keep a token."),
+    Command("offers", "mosu.cli.commands.shelf:offers", "What is on the shelf, and for how much."),
+    Command("quote", "mosu.cli.commands.shelf:quote", "Plans and prices for a task; buys nothing."),
+    Command("run", "mosu.cli.commands.run:run", "Buy a plan for a task, run it, bring back its outputs."),
+    Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),
+    Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
+    Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
+    Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
+    Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
+    Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
+    Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
+    Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
+    Command("up", "mosu.runtime.commands:up", "Run a hub on this machine.", needs_hub=True),
+    Command(
+        "doctor", "mosu.runtime.commands:doctor", "What is missing here, and the command that mends it.", True
+    ),
+    Command(
+        "demo", "mosu.runtime.commands:demo", "One order from shelf to receipt, on an empty folder.", True
+    ),
+    Command("backup", "mosu.runtime.commands:backup", "Save database, blobs and keys.", needs_hub=True),
+    Command(
+        "restore",
+        "mosu.runtime.commands:restore",
+        "Bring a backup back into an empty folder.",
+        needs_hub=True,
+    ),
+    Command(
+        "upgrade-db", "mosu.runtime.commands:upgrade_db", "Move to a new PostgreSQL major version.", True
+    ),
+    Command("admin", "mosu.runtime.commands:admin", "First operator, organisations, tokens.", needs_hub=True),
+)
+
+
+def main() -> None:
+    """Run the command line of this process."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader (head, less) has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command; its exit code: 0 done, 1 the run failed, 2 usage, 3 refused, 4 no hub answers."""
+    name = arguments[0] if arguments else "--help"
+    if name in {"--help", "-h", "help"}:
+        print(help_text())
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"mosu {version('mosu')}")
+        return 0
+    for command in COMMANDS:
+        if command.name == name:
+            from mosu.cli.app import call
+
+            return call(command, arguments)
+    return _unknown(name)
+
+
+def help_text() -> str:
+    """The list of commands."""
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [
+        "Usage: mosu COMMAND [OPTIONS]",
+        "",
+        "The counter of an AI innovation hub: find compute, pay part by voucher, run, keep the receipt.",
+    ]
+    for title, needs_hub in (("Commands", False), ("Commands of a server (pip install 'mosu[hub]')", True)):
+        lines += ["", f"{title}:"]
+        lines += [f"  {c.name:<{width}}  {c.help}" for c in COMMANDS if c.needs_hub is needs_hub]
+    lines += [
+        "",
+        "Options:",
+        "  --version  The version, and nothing else.",
+        "  --help     This list; mosu COMMAND --help explains one.",
+        "",
+        "With --json: data on standard output, messages on standard error.",
+    ]
+    return "\n".join(lines)
+
+
+def _unknown(name: str) -> int:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    hint = f"Did you mean mosu {close[0]}?" if close else "mosu --help lists the commands."
+    print(f"error: there is no command {name!r}.\n  {hint}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Data on standard output, messages on standard error."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mosu.cli.text import clean
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from mosu.client import Client
+
+
+def show(text: str) -> None:
+    """Text that the user asked for."""
+    sys.stdout.write(clean(text).rstrip("\n") + "\n")
+    sys.stdout.flush()
+
+
+def show_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> None:
+    """One JSON value, as the hub sent it: money as decimal strings."""
+    sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
+
+
+def plain(value: object) -> object:
+    """A value that `json` can write."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def say(text: str) -> None:
+    """A message about what is going on."""
+    sys.stderr.write(clean(text) + "\n")
+    sys.stderr.flush()
+
+
+def time_of(at: datetime | None) -> str:
+    """Local time to the minute, or a dash."""
+    return f"{at.astimezone():%Y-%m-%d %H:%M}" if at is not None else "-"
+
+
+def client() -> "Client":
+    """The hub that the environment or the configuration file names.
+
+    Raises:
+        NotSignedIn: there is none.
+    """
+    from mosu.client import Client
+    from mosu.client.config import load_profile
+
+    profile = load_profile()
+    return Client(profile.url, profile.token)

@@ -1,0 +1,40 @@
+"""Why a command ended early, as one message and an exit code."""
+
+from typing import Final
+
+from mosu.kernel.refusals import DomainError
+
+USAGE: Final = 2
+REFUSED: Final = 3
+NO_HUB: Final = 4
+
+
+class Stop(Exception):
+    """The command ends here. `message` says what and why, `hint` what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "", code: int = REFUSED) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.code = message, hint, code
+
+    def text(self) -> str:
+        from mosu.cli.text import clean
+
+        hint = "".join(f"  {line}\n" for line in self.hint.splitlines() if line.strip())
+        return clean(f"error: {self.message}\n{hint}")
+
+
+def stop_of(error: Exception) -> Stop | None:
+    """The stop that an error means; None for a bug, which must show its traceback."""
+    if isinstance(error, Stop):
+        return error
+    if isinstance(error, DomainError):
+        return Stop(error.message, hint=error.hint)
+    from mosu.client.errors import BrokenAnswer, ClientError, NotSignedIn, Unreachable
+
+    if isinstance(error, ClientError):
+        if isinstance(error, NotSignedIn):
+            code = USAGE
+        else:
+            code = NO_HUB if isinstance(error, Unreachable | BrokenAnswer) else REFUSED
+        return Stop(error.message, hint=error.hint, code=code)
+    return None

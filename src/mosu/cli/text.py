@@ -1,0 +1,75 @@
+"""Text for a terminal: widths, columns, languages. A Chinese character is two columns wide."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Final, Literal
+
+Language = Literal["zh", "en"]
+
+_UNSAFE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_WIDE: Final = frozenset("WF")
+_NARROWLESS: Final = frozenset({"Mn", "Me", "Cf"})
+
+
+def clean(text: str) -> str:
+    """Without what could move a terminal's cursor or turn its text around."""
+    return _UNSAFE.sub("", _SEQUENCE.sub("", text))
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal."""
+    return sum(_columns(letter) for letter in text)
+
+
+def _columns(letter: str) -> int:
+    if unicodedata.category(letter) in _NARROWLESS:
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in _WIDE else 1
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, cut at spaces where there are some; at least one line."""
+    lines, line, room = list[str](), "", width
+    for word in re.findall(r"\S+ *", re.sub(r"\s", " ", text)):
+        if line and width_of(word.rstrip()) > room:
+            lines.append(line.rstrip())
+            line, room = "", width
+        for letter in word:
+            if line and _columns(letter) > room:
+                lines.append(line.rstrip())
+                line, room = "", width
+                if letter.isspace():
+                    continue
+            line += letter
+            room -= _columns(letter)
+    return [*lines, line.rstrip()] if line.strip() or not lines else lines
+
+
+def centred(text: str, width: int) -> str:
+    return " " * max(0, (width - width_of(text)) // 2) + text
+
+
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()
+) -> str:
+    """Columns as wide as their widest cell; those numbered in `right` end flush (amounts)."""
+    cells = [list(headings), *[[clean(cell).replace("\n", " ") for cell in row] for row in rows]]
+    widths = [max(width_of(row[column]) for row in cells) for column in range(len(headings))]
+    lines = []
+    for row in cells:
+        padded = []
+        for column, cell in enumerate(row):
+            gap = " " * (widths[column] - width_of(cell))
+            padded.append(gap + cell if column in right else cell + gap)
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def language(chosen: str | None = None) -> Language:
+    """`zh` or `en`: as asked, else as the environment says (LC_ALL, LC_MESSAGES, LANG)."""
+    names = (chosen, *(os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG")))
+    spoken = next((name for name in names if name), "en")
+    return "zh" if spoken.lower().startswith("zh") else "en"

@@ -1,0 +1,39 @@
+"""What can go wrong between a caller and a hub."""
+
+
+class ClientError(Exception):
+    """What went wrong, and what to do about it."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+class ProblemError(ClientError):
+    """The hub refused: an answer in the form of RFC 9457.
+
+    `code` is the refusal's name (`sold_out`), `detail` what to do next, `facts` what a program needs to know.
+    """
+
+    def __init__(
+        self, *, status: int, code: str, title: str, detail: str = "", facts: dict[str, object] | None = None
+    ) -> None:
+        super().__init__(title, hint=detail)
+        self.status, self.code, self.title, self.detail = status, code, title, detail
+        self.facts = facts or {}
+
+
+class Unreachable(ClientError):
+    """No answer came from the hub."""
+
+
+class BrokenAnswer(ClientError):
+    """The hub's answer is not what the protocol says."""
+
+
+class NotSignedIn(ClientError):
+    """There is no hub or no token to use."""
+
+
+class DamagedOutput(ClientError):
+    """The bytes that came are not those that the hub names."""

@@ -1,0 +1,261 @@
+"""What the hub answers, typed. Keys that this version does not know are kept, so that a newer hub works too.
+
+Money is `Decimal`, from decimal strings; instants are aware datetimes.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+T = TypeVar("T")
+
+
+class Answer(BaseModel):
+    """Frozen; open to keys of a newer hub."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Text(Answer):
+    """The same words in both languages."""
+
+    zh: str = ""
+    en: str = ""
+
+    def in_language(self, lang: str) -> str:
+        return (self.zh or self.en) if lang == "zh" else (self.en or self.zh)
+
+
+class Page(Answer, Generic[T]):
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+class Party(Answer):
+    id: str = ""
+    name: str = ""
+
+
+class Person(Answer):
+    id: str
+    email: str
+    name: str = ""
+
+
+class Organisation(Answer):
+    id: str
+    name: str
+    kind: str = ""
+    capabilities: tuple[str, ...] = ()
+    role: str = ""
+
+
+class Me(Answer):
+    user: Person | None = None
+    organisation: Organisation | None = None
+    organisations: tuple[Organisation, ...] = ()
+    hub_roles: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    currency: str = "CNY"
+    zone: str = "Asia/Shanghai"
+
+
+class NewToken(Answer):
+    """`token` is shown this once."""
+
+    token: str
+    id: str
+    name: str = ""
+    expires_at: datetime | None = None
+    scopes: tuple[str, ...] = ()
+
+
+class Price(Answer):
+    meter: str
+    unit_price: Decimal
+    unit: str = ""
+
+
+class Stock(Answer):
+    free: int = 0
+    reserved: int = 0
+    taken: int = 0
+    total: int = 0
+
+
+class Offer(Answer):
+    id: str
+    shelf: str = ""
+    title: Text = Text()
+    supplier: Party | None = None
+    accelerator: str | None = None
+    region: str = ""
+    mode: str = ""
+    prices: tuple[Price, ...] = ()
+    stock: Stock | None = None
+    live: bool = True
+    why_not_live: str | None = None
+
+
+class Programme(Answer):
+    id: str = ""
+    version: int | str = ""
+    title: Text | str = ""
+
+
+class Share(Answer):
+    """A part of a bill: who pays how much of it. `source`: balance, voucher or refund."""
+
+    source: str
+    amount: Decimal
+    label: Text = Text()
+    voucher_id: str | None = None
+    programme: Programme | None = None
+    rate: Decimal | None = None
+    limit: Decimal | None = None
+
+
+class Line(Answer):
+    id: str = ""
+    meter: str = ""
+    units: int = 0
+    unit_price: Decimal | None = None
+    quantity_max: Decimal | None = None
+    amount_max: Decimal | None = None
+
+
+class Quote(Answer):
+    id: str
+    state: str
+    offer: Offer
+    total_max: Decimal
+    currency: str
+    valid_until: datetime | None = None
+    starts_at: datetime | None = None
+    wall_limit_s: int | None = None
+    lines: tuple[Line, ...] = ()
+    split: tuple[Share, ...] = ()
+    pay_now: Decimal = Decimal(0)
+    voucher_now: Decimal = Decimal(0)
+    refund_later: Decimal = Decimal(0)
+    holds_until: datetime | None = None
+
+
+class Reason(Answer):
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class RefusedOffer(Answer):
+    offer_id: str = ""
+    title: Text | str = ""
+    reasons: tuple[Reason, ...] = ()
+
+
+class Quotes(Answer):
+    """Plans that fit, best first, and why each other offer does not."""
+
+    quotes: tuple[Quote, ...] = ()
+    refused: tuple[RefusedOffer, ...] = ()
+
+
+class Order(Answer):
+    id: str
+    state: str
+    number: str = ""
+    placed_at: datetime | None = None
+    quote_id: str = ""
+    offer: Offer | None = None
+    run_id: str | None = None
+    currency: str = "CNY"
+    total: Decimal | None = None
+    total_max: Decimal | None = None
+    split: tuple[Share, ...] = ()
+    receipt_id: str | None = None
+
+
+class Output(Answer):
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class Run(Answer):
+    id: str
+    state: str
+    name: str = ""
+    order_id: str | None = None
+    offer: Offer | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    reason: str | None = ""
+    cores: int | None = None
+    wall_limit_s: int | None = None
+    outputs: tuple[Output, ...] = ()
+    cost_so_far: Decimal | None = None
+    currency: str = "CNY"
+    why_waiting: str | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in {"succeeded", "failed", "cancelled", "timed_out"}
+
+
+class ReceiptLine(Answer):
+    text: Text
+    amount: Decimal
+    quantity: Decimal | None = None
+    unit: str = ""
+    unit_price: Decimal | None = None
+
+
+class Tax(Answer):
+    rate: Decimal | None = None
+    amount: Decimal | None = None
+
+
+class Receipt(Answer):
+    id: str
+    number: str
+    currency: str
+    total: Decimal
+    paid: Decimal
+    voucher_share: Decimal = Decimal(0)
+    order_id: str = ""
+    run_id: str | None = None
+    issued_at: datetime | None = None
+    lines: tuple[ReceiptLine, ...] = ()
+    split: tuple[Share, ...] = ()
+    released: Decimal | None = None
+    tax: Tax | None = None
+    seller: Party | str | None = None
+    buyer: Party | str | None = None
+    sha256: str = ""
+    verify_url: str = ""
+
+
+class Balance(Answer):
+    currency: str
+    balance: Decimal
+    held: Decimal
+    available: Decimal
+
+
+class Voucher(Answer):
+    id: str
+    state: str
+    amount: Decimal
+    remaining: Decimal
+    programme: Programme | None = None
+    kind: str = ""
+    held: Decimal = Decimal(0)
+    rate: Decimal | None = None
+    cap_per_order: Decimal | None = None
+    valid_from: datetime | None = None
+    expires_at: datetime | None = None
+    shelves: tuple[str, ...] = ()

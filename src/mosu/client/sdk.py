@@ -1,0 +1,320 @@
+"""The calls of `/api/v1`, typed."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote as quoted
+from uuid import uuid4
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from mosu.client.errors import BrokenAnswer, DamagedOutput
+from mosu.client.logs import LogEvent, follow
+from mosu.client.models import (
+    Answer,
+    Balance,
+    Me,
+    NewToken,
+    Offer,
+    Order,
+    Output,
+    Page,
+    Quote,
+    Quotes,
+    Receipt,
+    Run,
+    Voucher,
+)
+from mosu.client.transport import Transport, checked
+from mosu.wire.manifest import LocalFile
+from mosu.wire.paths import safe_relative_path
+
+AnswerT = TypeVar("AnswerT", bound=BaseModel)
+_CHUNK_BYTES = 1_048_576
+_DIGESTS_PER_CALL = 1000
+
+
+class Client:
+    """A hub, spoken to as the owner of `token`. A context manager; `close` it otherwise.
+
+    Every call raises `ProblemError` if the hub refuses and `Unreachable` if it does not answer.
+    """
+
+    def __init__(self, url: str, token: str, *, transport: Transport | None = None) -> None:
+        self._hub = transport or Transport(url, token)
+
+    @property
+    def url(self) -> str:
+        return self._hub.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._hub.close()
+
+    # Who
+
+    def me(self) -> Me:
+        return self._get(Me, "/me")
+
+    def login(
+        self,
+        *,
+        email: str,
+        password: str,
+        otp: str | None = None,
+        name: str | None = None,
+        scopes: Sequence[str] | None = None,
+        organisation_id: str | None = None,
+    ) -> NewToken:
+        """A new API token; the client itself goes on with the one it has."""
+        body = _given(
+            email=email,
+            password=password,
+            otp=otp,
+            name=name,
+            scopes=list(scopes) if scopes is not None else None,
+            organisation_id=organisation_id,
+        )
+        return _read(NewToken, self._hub.json("POST", "/tokens", repeat=False, json=body))
+
+    # Buying
+
+    def offers(
+        self,
+        *,
+        shelf: str | None = None,
+        accelerator: str | None = None,
+        region: str | None = None,
+        supplier: str | None = None,
+        live: bool | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Offer]:
+        params = _given(
+            shelf=shelf,
+            accelerator=accelerator,
+            region=region,
+            supplier=supplier,
+            live=None if live is None else str(live).lower(),
+            sort=sort,
+        )
+        return self._page(Offer, "/offers", limit=limit, cursor=cursor, **params)
+
+    def offer(self, offer_id: str) -> Offer:
+        return self._get(Offer, f"/offers/{_id(offer_id)}")
+
+    def make_quotes(
+        self,
+        task: str,
+        *,
+        files: Sequence[LocalFile] = (),
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+        project_id: str | None = None,
+    ) -> Quotes:
+        """Ranked quotes for the text of a task file; without `vouchers` the task's own choice holds."""
+        body = _given(
+            task=task,
+            workdir=[
+                {
+                    "path": file.entry.path,
+                    "sha256": file.entry.sha256,
+                    "size_bytes": file.entry.size_bytes,
+                    "executable": file.entry.executable,
+                }
+                for file in files
+            ],
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+            project_id=project_id,
+        )
+        return _read(Quotes, self._hub.json("POST", "/quotes", repeat=False, json=body))
+
+    def quote(self, quote_id: str) -> Quote:
+        return self._get(Quote, f"/quotes/{_id(quote_id)}")
+
+    def accept(self, quote_id: str, *, idempotency_key: str | None = None) -> Order:
+        """The order made of a quote: one, however often this has to be sent until an answer comes."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        answer = self._hub.json("POST", "/orders", repeat=True, json={"quote_id": quote_id}, headers=headers)
+        return _read(Order, answer)
+
+    def orders(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Order]:
+        return self._page(Order, "/orders", limit=limit, cursor=cursor)
+
+    def order(self, order_id: str) -> Order:
+        return self._get(Order, f"/orders/{_id(order_id)}")
+
+    def cancel_order(self, order_id: str) -> Order:
+        return _read(Order, self._hub.json("POST", f"/orders/{_id(order_id)}/cancel", repeat=False))
+
+    # Running
+
+    def runs(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Run]:
+        return self._page(Run, "/runs", limit=limit, cursor=cursor)
+
+    def run(self, run_id: str) -> Run:
+        return self._get(Run, f"/runs/{_id(run_id)}")
+
+    def cancel_run(self, run_id: str) -> Run:
+        return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))
+
+    def log(self, run_id: str, *, offset: int = 0) -> str:
+        """The log so far, from `offset` (in bytes) on."""
+        text = ""
+        while True:
+            response = self._hub.exchange(
+                "GET", f"/runs/{_id(run_id)}/log", repeat=True, params={"offset": offset}
+            )
+            text += response.content.decode(errors="replace")
+            after = int(response.headers.get("X-Next-Offset", offset + len(response.content)))
+            if after <= offset:
+                return text
+            offset = after
+
+    def follow_log(self, run_id: str, *, offset: int = 0) -> Iterator[LogEvent]:
+        """The log as it grows, and the run's states, until the end; taken up again when the line is lost."""
+        return follow(self._hub, f"/runs/{_id(run_id)}/log", offset=offset)
+
+    def download_output(self, run_id: str, output: Output, into: Path) -> Path:
+        """The file under `into`, whole and checked, or no file.
+
+        Raises:
+            UnsafePath: the output's path leaves `into`.
+            DamagedOutput: the bytes are not those that the hub names.
+        """
+        target = _target(output.path, into)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".mosu-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                digest = self._download(
+                    f"/runs/{_id(run_id)}/outputs/{quoted(output.path, safe='/')}", stream
+                )
+            if digest != output.sha256:
+                raise DamagedOutput(
+                    f"{output.path} came with another sha256 than the hub names.", hint="Fetch it again."
+                )
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return target
+
+    def _download(self, path: str, stream: Any) -> str:
+        digest = sha256()
+        try:
+            with self._hub.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    checked(response)
+                for chunk in response.iter_bytes(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    stream.write(chunk)
+        except httpx.TransportError as error:
+            raise self._hub.unreachable(error) from error
+        return digest.hexdigest()
+
+    def upload_workdir(self, files: Sequence[LocalFile]) -> int:
+        """Send the bytes that the hub has not yet; how many files went."""
+        sources = {file.entry.sha256: file.source for file in files}
+        digests = sorted(sources)
+        sent = 0
+        for start in range(0, len(digests), _DIGESTS_PER_CALL):
+            batch = digests[start : start + _DIGESTS_PER_CALL]
+            answer = self._hub.json("POST", "/blobs/missing", repeat=True, json={"sha256": batch})
+            for digest in _missing(answer):
+                if digest in sources:
+                    self._upload(digest, sources[digest])
+                    sent += 1
+        return sent
+
+    def _upload(self, digest: str, source: Path) -> None:
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(source.stat().st_size)}
+        self._hub.exchange(
+            "PUT", f"/blobs/{digest}", repeat=True, body=lambda: _chunks_of(source), headers=headers
+        )
+
+    # Money
+
+    def receipts(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Receipt]:
+        return self._page(Receipt, "/receipts", limit=limit, cursor=cursor)
+
+    def receipt(self, receipt_id: str) -> Receipt:
+        return self._get(Receipt, f"/receipts/{_id(receipt_id)}")
+
+    def balance(self) -> Balance:
+        return self._get(Balance, "/balance")
+
+    def vouchers(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Voucher]:
+        return self._page(Voucher, "/vouchers", limit=limit, cursor=cursor)
+
+    def statement(
+        self, *, account: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Answer]:
+        return self._page(Answer, "/statement", limit=limit, cursor=cursor, **_given(account=account))
+
+    def _get(self, model: type[AnswerT], path: str) -> AnswerT:
+        return _read(model, self._hub.json("GET", path, repeat=True))
+
+    def _page(
+        self, model: type[AnswerT], path: str, *, limit: int | None, cursor: str | None, **params: Any
+    ) -> Page[AnswerT]:
+        params |= _given(limit=limit, cursor=cursor)
+        return _read(Page[model], self._hub.json("GET", path, repeat=True, params=params))  # type: ignore[valid-type]
+
+
+def _read(model: type[AnswerT], answer: object) -> AnswerT:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BrokenAnswer(
+            f"The hub's answer cannot be read: {where}: {first['msg']}.",
+            hint="Update mosu, or check the address.",
+        ) from error
+
+
+def _missing(answer: object) -> list[str]:
+    missing = answer.get("missing") if isinstance(answer, dict) else None
+    if not isinstance(missing, list):
+        raise BrokenAnswer("The hub did not say which files it needs.", hint="Update mosu.")
+    return [str(digest) for digest in missing]
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _id(text: str) -> str:
+    return quoted(text, safe="")
+
+
+def _target(path: str, into: Path) -> Path:
+    """Where an output goes; its folders are made, and none of them may be a link that leaves `into`."""
+    target = into / safe_relative_path(path, field="output")
+    into.mkdir(parents=True, exist_ok=True)
+    inside = into.resolve()
+    folder = inside
+    for part in Path(path).parent.parts:
+        folder = (folder / part).resolve()
+        if not folder.is_relative_to(inside):
+            raise DamagedOutput(
+                f"{path} would be written outside {into}.", hint="Fetch into an empty folder."
+            )
+        folder.mkdir(exist_ok=True)
+    return target
+
+
+def _chunks_of(source: Path) -> Iterable[bytes]:
+    with source.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,239 @@
+"""Tables of the compute shelf: pools, what they have, what is promised of it, and what runs there."""
+
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.indexes import GistIndex
+from django.db import models
+from django.db.models import F, Q
+
+from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
+from mosu.platform.rows import Row
+
+
+def _choices(states: type[PoolState | NodeState | RunState | AttemptState]) -> list[tuple[str, str]]:
+    return [(state.value, state.value) for state in states]
+
+
+def _known(
+    name: str, states: type[PoolState | NodeState | RunState | AttemptState]
+) -> models.CheckConstraint:
+    return models.CheckConstraint(condition=Q(state__in=[state.value for state in states]), name=name)
+
+
+class Pool(Row):
+    """A supplier's cluster, served by one site agent."""
+
+    prefix = "pool"
+
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=100)
+    region = models.CharField(max_length=60)
+    state = models.CharField(max_length=20, choices=_choices(PoolState), default=PoolState.OPEN)
+    created_at = models.DateTimeField()
+    token_sha256 = models.CharField(max_length=64, unique=True)
+    """Of the agent's token; the text is shown once, when it is made."""
+    token_made_at = models.DateTimeField()
+    engine = models.CharField(max_length=60, blank=True)
+    agent_version = models.CharField(max_length=60, blank=True)
+    sandbox = models.CharField(max_length=500, blank=True)
+    """What the agent said: its kind, or why there is none."""
+    sandbox_ok = models.BooleanField(default=False)
+    environments = models.JSONField(default=list)
+    clock_skew_s = models.FloatField(default=0)
+    registered_at = models.DateTimeField(null=True)
+    last_seen_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="pool_name_once"),
+            _known("pool_state_known", PoolState),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Node(Row):
+    """One machine of a pool. Its row's lock guards its cores and memory."""
+
+    prefix = "node"
+
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="nodes")
+    name = models.CharField(max_length=63)
+    state = models.CharField(max_length=20, choices=_choices(NodeState), default=NodeState.UP)
+    cores = models.PositiveIntegerField()
+    memory_bytes = models.PositiveBigIntegerField()
+    disk_bytes = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pool", "name"], name="node_name_once"),
+            _known("node_state_known", NodeState),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Device(Row):
+    """One accelerator card of a node."""
+
+    prefix = "device"
+
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="devices")
+    index = models.PositiveIntegerField()
+    accelerator = models.CharField(max_length=60)
+    """Its id in `accelerators.yaml`."""
+    present = models.BooleanField(default=True)
+    """False once the agent no longer lists it; the row stays for what it did."""
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["node", "index"], name="device_index_once")]
+
+
+class Run(Row):
+    """Work that somebody asked for and bought."""
+
+    prefix = "run"
+
+    order = models.OneToOneField("market.Order", on_delete=models.PROTECT, related_name="+")
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey("platform.Project", on_delete=models.PROTECT, related_name="+")
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="runs")
+    name = models.CharField(max_length=63, blank=True)
+    state = models.CharField(max_length=20, choices=_choices(RunState), default=RunState.QUEUED)
+    request = models.JSONField()
+    """The frozen request (see `requests.RunRequest`): what was asked, checked and priced."""
+    created_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    exit_code = models.IntegerField(null=True)
+    reason = models.CharField(max_length=500, blank=True)
+    measures = models.JSONField(null=True)
+    outputs = models.JSONField(default=list)
+    outputs_manifest = models.CharField(max_length=64, blank=True)
+    cancel_asked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["organisation", "-created_at", "-id"])]
+        constraints = [
+            _known("run_state_known", RunState),
+            models.CheckConstraint(
+                condition=Q(state__in=[RunState.QUEUED.value, RunState.RUNNING.value], ended_at=None)
+                | Q(~Q(state__in=[RunState.QUEUED.value, RunState.RUNNING.value]), ended_at__isnull=False),
+                name="run_ended_at_when_ended",
+            ),
+        ]
+
+
+class Attempt(Row):
+    """One try of a run. Its lease says until when the agent has it without a word.
+
+    `first_running_at` and `last_contact_at` are the hub's own observations: they bound what may be billed.
+    `started_at` and `ended_at` are what the agent said.
+    """
+
+    prefix = "attempt"
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="attempts")
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="attempts")
+    epoch = models.PositiveIntegerField()
+    state = models.CharField(max_length=20, choices=_choices(AttemptState), default=AttemptState.WAITING)
+    created_at = models.DateTimeField()
+    leased_at = models.DateTimeField(null=True)
+    leased_until = models.DateTimeField(null=True)
+    first_running_at = models.DateTimeField(null=True)
+    last_contact_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    settled_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=500, blank=True)
+    late_report = models.JSONField(null=True)
+    """What the agent said after the attempt had been ended without it."""
+    log_next = models.PositiveBigIntegerField(default=0)
+    """The next byte of the log that is awaited from the agent."""
+    log_bytes = models.PositiveBigIntegerField(null=True)
+    """How long the log is, once the agent has reported."""
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["pool", "id"],
+                condition=Q(state=AttemptState.WAITING.value),
+                name="attempt_waiting",
+            ),
+            models.Index(
+                fields=["leased_until"],
+                condition=Q(state__in=["leased", "running"]),
+                name="attempt_leased",
+            ),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "epoch"], name="attempt_epoch_once"),
+            models.UniqueConstraint(
+                fields=["run"],
+                condition=Q(state__in=["waiting", "leased", "running", "unreachable"]),
+                name="attempt_one_open",
+            ),
+            _known("attempt_state_known", AttemptState),
+        ]
+
+
+class Allocation(Row):
+    """A time-bounded share of a node. Live, it holds what it names; also past its period, until released."""
+
+    prefix = "alloc"
+
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="allocations")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="allocations")
+    cores = models.PositiveIntegerField()
+    memory_bytes = models.PositiveBigIntegerField()
+    period = DateTimeRangeField()
+    live = models.BooleanField(default=True)
+    released_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["node"], condition=Q(live=True), name="allocation_live")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(live=True, released_at=None) | Q(live=False, released_at__isnull=False),
+                name="allocation_released_when_not_live",
+            ),
+            models.CheckConstraint(condition=Q(cores__gte=1), name="allocation_has_cores"),
+        ]
+
+
+class DeviceAllocation(models.Model):
+    """A whole card taken by an allocation. No card is ever in two live ones at the same time."""
+
+    id = models.BigAutoField(primary_key=True)
+    allocation = models.ForeignKey(Allocation, on_delete=models.PROTECT, related_name="devices")
+    device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="allocations")
+    period = DateTimeRangeField()
+    live = models.BooleanField(default=True)
+
+    class Meta:
+        indexes = [GistIndex(fields=["period"], name="device_allocation_period")]
+        constraints = [
+            ExclusionConstraint(
+                name="device_never_twice",
+                expressions=[
+                    (F("device"), RangeOperators.EQUAL),
+                    (F("period"), RangeOperators.OVERLAPS),
+                ],
+                condition=Q(live=True),
+            )
+        ]
+
+
+class LogPiece(models.Model):
+    """Bytes `start..` of an attempt's log, as they came; append-only."""
+
+    id = models.BigAutoField(primary_key=True)
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="log_pieces")
+    start = models.PositiveBigIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "start"], name="log_piece_once")]

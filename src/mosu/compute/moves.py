@@ -1,0 +1,121 @@
+"""The only place that writes states of the compute shelf; the caller holds the row's lock."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from mosu.compute.models import Attempt, Node, Pool, Run
+from mosu.compute.states import (
+    ATTEMPT_MOVES,
+    NODE_MOVES,
+    POOL_MOVES,
+    RUN_MOVES,
+    AttemptState,
+    NodeState,
+    PoolState,
+    RunState,
+)
+from mosu.kernel.states import check_move
+from mosu.platform.actors import Actor
+from mosu.platform.services import record_audit
+
+CHANNEL = "mosu_compute"
+
+
+def record_made(row: Pool | Node | Run | Attempt, *, actor: Actor, now: datetime) -> None:
+    """Audit that a row was made, in the state it has."""
+    record_audit(
+        actor=actor,
+        action=f"{row.prefix}.made",
+        subject_id=row.id,
+        before=None,
+        after=row.state,
+        now=now,
+        organisation_id=_organisation_of(row),
+    )
+
+
+def move_pool(pool: Pool, *, to: PoolState, actor: Actor, now: datetime, why: str = "") -> None:
+    check_move(POOL_MOVES, what=f"Pool {pool.public_id}", now=PoolState(pool.state), to=to)
+    _write(pool, to=to, actor=actor, now=now, why=why)
+
+
+def move_node(node: Node, *, to: NodeState, actor: Actor, now: datetime, why: str = "") -> None:
+    check_move(NODE_MOVES, what=f"Node {node.public_id}", now=NodeState(node.state), to=to)
+    _write(node, to=to, actor=actor, now=now, why=why)
+
+
+def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
+    """Move a run; whoever follows it is told."""
+    check_move(RUN_MOVES, what=f"Run {run.public_id}", now=RunState(run.state), to=to)
+    if to is RunState.RUNNING:
+        run.started_at = run.started_at or now
+    else:
+        run.ended_at, run.reason = now, why[:500]
+    _write(run, to=to, actor=actor, now=now, why=why, fields=("started_at", "ended_at", "reason"))
+    notify_run(run.id)
+
+
+def move_attempt(
+    attempt: Attempt,
+    *,
+    to: AttemptState,
+    actor: Actor,
+    now: datetime,
+    why: str = "",
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Move an attempt; whoever follows its run is told."""
+    check_move(ATTEMPT_MOVES, what=f"Attempt {attempt.public_id}", now=AttemptState(attempt.state), to=to)
+    attempt.reason = why[:500]
+    _write(attempt, to=to, actor=actor, now=now, why=why, fields=("reason",), facts=facts)
+    notify_run(attempt.run_id)
+
+
+def notify_run(run_id: UUID) -> None:
+    """Wake whoever follows the run, once this transaction commits."""
+    _notify(f"run:{run_id.hex}")
+
+
+def notify_pool(pool_id: UUID) -> None:
+    """Wake the pool's agent where it waits for work, once this transaction commits."""
+    _notify(f"pool:{pool_id.hex}")
+
+
+def _notify(payload: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_notify(%s, %s)", [CHANNEL, payload])
+
+
+def _write(
+    row: Pool | Node | Run | Attempt,
+    *,
+    to: PoolState | NodeState | RunState | AttemptState,
+    actor: Actor,
+    now: datetime,
+    why: str,
+    fields: tuple[str, ...] = (),
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    before, row.state = row.state, to.value
+    row.save(update_fields=["state", *fields])
+    record_audit(
+        actor=actor,
+        action=f"{row.prefix}.{to.value}",
+        subject_id=row.id,
+        before=before,
+        after=to.value,
+        now=now,
+        organisation_id=_organisation_of(row),
+        why=why,
+        facts=facts,
+    )
+
+
+def _organisation_of(row: Pool | Node | Run | Attempt) -> UUID:
+    if isinstance(row, Pool | Run):
+        return row.organisation_id
+    return row.pool.organisation_id if isinstance(row, Node) else row.run.organisation_id

@@ -1,0 +1,80 @@
+"""What a run asks for, frozen: made from a task file at the quote, read back when it is reserved and leased."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from mosu.compute.placement import GIB, Need
+from mosu.wire.task import TaskFile
+
+WALL_LIMIT_S: Final = 3600
+"""Where a task names none."""
+ENGINE_GRACE_S: Final = 30
+"""Between the engine's polite and its hard stop."""
+PERIOD_GRACE_S: Final = 120
+"""What an allocation lasts beyond the wall limit: laying the files, starting, the engine's grace, reporting."""
+MEMORY_GIB_PER_CORE: Final = 1
+DISK_GIB: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """All that placement and the engine need. Secrets are sealed; everything else is plain JSON without floats."""
+
+    pool_id: str
+    name: str
+    run: str
+    setup: str
+    envs: dict[str, str]
+    sealed_secrets: str
+    outputs: tuple[str, ...]
+    environment: str
+    workdir_manifest: str
+    cores: int
+    memory_bytes: int
+    disk_bytes: int
+    accelerator: str | None
+    cards: int
+    wall_limit_s: int
+    task: str
+    """The task file again, without secrets, for people."""
+
+    @property
+    def meter(self) -> str:
+        """What the run is sold by: cards where it has any (their cores come with them), else cores."""
+        return "card_second" if self.cards else "core_second"
+
+    @property
+    def units(self) -> int:
+        """How many of the meter's units it takes at once."""
+        return self.cards or self.cores
+
+    @property
+    def need(self) -> Need:
+        return Need(
+            cores=self.cores,
+            memory_bytes=self.memory_bytes,
+            disk_bytes=self.disk_bytes,
+            accelerator=self.accelerator,
+            cards=self.cards,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "outputs": list(self.outputs)}
+
+    @classmethod
+    def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
+        return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
+
+
+def need_of(task: TaskFile, *, accelerator: str | None) -> Need:
+    """What the task takes of one node, with the hub's defaults where it says nothing."""
+    asked = task.resources
+    cores = asked.cpus or 1
+    return Need(
+        cores=cores,
+        memory_bytes=(asked.memory_gb or MEMORY_GIB_PER_CORE * cores) * GIB,
+        disk_bytes=(asked.disk_gb or DISK_GIB) * GIB,
+        accelerator=accelerator,
+        cards=asked.accelerators[0][1] if asked.accelerators else 0,
+    )

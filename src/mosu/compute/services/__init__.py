@@ -1,0 +1,63 @@
+"""Writes of the compute shelf; one function per intention."""
+
+from mosu.compute.services.capacity import SoldOut
+from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
+from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.logs import LogSlice, append_log, read_log
+from mosu.compute.services.pools import (
+    NameTaken,
+    NotASupplier,
+    actor_of_agent,
+    create_pool,
+    register_agent,
+    rotate_token,
+    set_node_state,
+    set_pool_state,
+)
+from mosu.compute.services.quoting import QuoteResult, Reason, RefusedOffer, quote_run
+from mosu.compute.services.runs import cancel_run
+from mosu.compute.services.trial import ensure_local_pool
+from mosu.compute.services.uploads import (
+    Destination,
+    check_input,
+    missing_for,
+    output_named,
+    output_of,
+    upload_of,
+)
+from mosu.compute.services.usage import take_usage
+
+__all__ = [
+    "Destination",
+    "LeaseAnswer",
+    "LogSlice",
+    "NameTaken",
+    "NotASupplier",
+    "NotLeased",
+    "QuoteResult",
+    "Reason",
+    "RefusedOffer",
+    "SoldOut",
+    "actor_of_agent",
+    "append_log",
+    "cancel_run",
+    "check_input",
+    "create_pool",
+    "ensure_local_pool",
+    "expire_leases",
+    "fence_attempt",
+    "heartbeat",
+    "lease_attempt",
+    "missing_for",
+    "output_named",
+    "output_of",
+    "quote_run",
+    "read_log",
+    "register_agent",
+    "rotate_token",
+    "set_node_state",
+    "set_pool_state",
+    "take_report",
+    "take_usage",
+    "upload_of",
+]

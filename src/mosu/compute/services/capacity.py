@@ -1,0 +1,145 @@
+"""What is there of pools, what is held of it, and taking a share: never twice."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
+
+from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node
+from mosu.compute.placement import (
+    Card,
+    Need,
+    NodeView,
+    Placement,
+    Taken,
+    Unplaced,
+    place,
+)
+from mosu.compute.states import NodeState
+from mosu.kernel.refusals import DomainError
+from mosu.kernel.time import Period
+
+
+class SoldOut(DomainError):
+    """The capacity went to someone else; the hint names the next start time."""
+
+    code = "sold_out"
+
+
+class Held(NamedTuple):
+    """A live allocation: its attempt and what it takes."""
+
+    attempt_id: UUID
+    taken: Taken
+
+
+def lock_nodes(pool_id: UUID) -> None:
+    """Take the lock that guards a pool's cores and memory: its nodes, by id."""
+    list(Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True).values_list("id"))
+
+
+def nodes_of(
+    pool_ids: Iterable[UUID], *, now: datetime, without: UUID | None = None
+) -> Mapping[UUID, Sequence[NodeView]]:
+    """Nodes in service, by pool, with all that live allocations hold; but not those of the attempt `without`.
+
+    A live allocation whose period is over holds what it has until it is released: its end is unknown.
+    """
+    ids = list(pool_ids)
+    nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP).order_by("id"))
+    cards = _cards_of([node.id for node in nodes])
+    held = _held_of([node.id for node in nodes], now=now)
+    views: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
+    for node in nodes:
+        views[node.pool_id].append(
+            NodeView(
+                id=node.id,
+                name=node.name,
+                cores=node.cores,
+                memory_bytes=node.memory_bytes,
+                disk_bytes=node.disk_bytes,
+                cards=tuple(cards[node.id]),
+                taken=tuple(one.taken for one in held[node.id] if one.attempt_id != without),
+            )
+        )
+    return views
+
+
+def find_place(
+    *,
+    pool_id: UUID,
+    need: Need,
+    earliest: datetime,
+    latest: datetime,
+    wall_limit_s: int,
+    grace_s: int,
+    now: datetime,
+    without: UUID | None = None,
+) -> Placement | Unplaced:
+    """A placement in the pool as it is now; hold its lock if it is to be taken."""
+    return place(
+        nodes_of([pool_id], now=now, without=without)[pool_id],
+        need,
+        earliest=earliest,
+        latest=latest,
+        duration=timedelta(seconds=wall_limit_s + grace_s),
+    )
+
+
+def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
+    """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
+    period = _range(placement.period)
+    allocation = Allocation.objects.create(
+        attempt=attempt,
+        node_id=placement.node_id,
+        cores=need.cores,
+        memory_bytes=need.memory_bytes,
+        period=period,
+    )
+    devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
+    DeviceAllocation.objects.bulk_create(
+        DeviceAllocation(allocation=allocation, device=device, period=period)
+        for device in devices.order_by("id")
+    )
+    return allocation
+
+
+def release(attempt_id: UUID, *, now: datetime) -> bool:
+    """Give back all that the attempt holds; whether it held anything."""
+    DeviceAllocation.objects.filter(allocation__attempt_id=attempt_id, live=True).update(live=False)
+    return bool(
+        Allocation.objects.filter(attempt_id=attempt_id, live=True).update(live=False, released_at=now)
+    )
+
+
+def period_of(allocation: Allocation) -> Period:
+    return Period(allocation.period.lower, allocation.period.upper)
+
+
+def _range(period: Period) -> DateTimeTZRange:
+    return DateTimeTZRange(period.start, period.end)
+
+
+def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
+    cards: dict[UUID, list[Card]] = defaultdict(list)
+    rows = Device.objects.filter(node_id__in=node_ids, present=True).order_by("node_id", "index")
+    for device in rows:
+        cards[device.node_id].append(Card(device.index, device.accelerator))
+    return cards
+
+
+def _held_of(node_ids: Sequence[UUID], *, now: datetime) -> Mapping[UUID, list[Held]]:
+    indices: dict[UUID, set[int]] = defaultdict(set)
+    for allocation_id, index in DeviceAllocation.objects.filter(
+        live=True, allocation__node_id__in=node_ids
+    ).values_list("allocation_id", "device__index"):
+        indices[allocation_id].add(index)
+    held: dict[UUID, list[Held]] = defaultdict(list)
+    for one in Allocation.objects.filter(node_id__in=node_ids, live=True).order_by("id"):
+        end = one.period.upper if one.period.upper > now else None
+        taken = Taken(one.period.lower, end, one.cores, one.memory_bytes, frozenset(indices[one.id]))
+        held[one.node_id].append(Held(one.attempt_id, taken))
+    return held

@@ -1,0 +1,256 @@
+"""What an agent hears of: attempts to start, and commands. What the hub hears of it: that they run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import QuerySet
+
+from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
+from mosu.compute.moves import move_attempt, move_run
+from mosu.compute.placement import Placement
+from mosu.compute.requests import ENGINE_GRACE_S, PERIOD_GRACE_S, RunRequest
+from mosu.compute.sealing import opened
+from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.endings import fail_attempt
+from mosu.compute.services.pools import LEASE_S, pool_of
+from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
+from mosu.market.models import Order
+from mosu.market.services import activate_order
+from mosu.platform.actors import Actor
+from mosu.store.services import read_manifest
+from mosu.wire.agent import (
+    AttemptPhase,
+    AttemptSpec,
+    AttemptStatus,
+    Command,
+    Heartbeat,
+    HeartbeatAnswer,
+    InputFile,
+    Lease,
+    LeaseRequest,
+)
+
+PATIENCE: Final = timedelta(seconds=60)
+"""How long a start waits for what the one before it still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """A lease, or when to look again at the latest (None: when somebody orders something)."""
+
+    lease: Lease | None = None
+    next_at: datetime | None = None
+
+
+class _NoRoom(Exception):
+    """Inside this module: the attempt cannot start where it was promised."""
+
+    def __init__(self, attempt_id: UUID) -> None:
+        super().__init__(attempt_id)
+        self.attempt_id = attempt_id
+
+
+def lease_attempt(*, actor: Actor, request: LeaseRequest, now: datetime) -> LeaseAnswer:
+    """Hand the pool's agent its next attempt, if one is due.
+
+    What was handed out before and is not among `request.running`, because the answer was lost on its way, is
+    handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
+    one that overstays is moved to another, or ended and credited.
+    """
+    try:
+        return _lease(actor=actor, request=request, now=now)
+    except _NoRoom as no_room:
+        fail_attempt(
+            attempt_id=no_room.attempt_id,
+            why="its place was still taken when it was to start",
+            keeps_capacity=False,
+            now=now,
+        )
+        return LeaseAnswer(next_at=now)
+
+
+@transaction.atomic(durable=True)
+def _lease(*, actor: Actor, request: LeaseRequest, now: datetime) -> LeaseAnswer:
+    pool_id = pool_of(actor)
+    Pool.objects.filter(id=pool_id).update(last_seen_at=now)
+    pool = Pool.objects.get(id=pool_id)
+    if not pool.sandbox_ok:
+        return LeaseAnswer()
+    running = [Attempt.key_of(attempt_id) for attempt_id in request.running]
+    lost = _locked(
+        Attempt.objects.filter(
+            pool_id=pool_id,
+            state__in=[AttemptState.LEASED.value, AttemptState.UNREACHABLE.value],
+            first_running_at=None,
+        ).exclude(id__in=running)
+    )
+    if lost is not None:
+        return LeaseAnswer(lease=_handed(lost, actor=actor, now=now))
+    waiting = Attempt.objects.filter(pool_id=pool_id, state=AttemptState.WAITING)
+    due = _locked(waiting.filter(allocations__live=True, allocations__period__startswith__lte=now))
+    if due is None or not _keep_place(due, now=now):
+        starts = waiting.filter(allocations__live=True).order_by("allocations__period")
+        first = starts.values_list("allocations__period", flat=True).first()
+        return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
+    return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+
+
+def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
+    return (
+        rows.order_by("id")
+        .select_for_update(of=("self",), skip_locked=True, no_key=True)
+        .select_related("run")
+        .first()
+    )
+
+
+def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
+    """Renew the attempt's period from now on, on its own cards if they are free; False: not free yet.
+
+    Raises:
+        _NoRoom: not free, and it has waited long enough.
+    """
+    lock_nodes(attempt.pool_id)
+    request = RunRequest.of_json(attempt.run.request)
+    allocation = Allocation.objects.get(attempt=attempt, live=True)
+    found = find_place(
+        pool_id=attempt.pool_id,
+        need=request.need,
+        earliest=now,
+        latest=now,
+        wall_limit_s=request.wall_limit_s,
+        grace_s=PERIOD_GRACE_S,
+        now=now,
+        without=attempt.id,
+    )
+    if not isinstance(found, Placement):
+        if now > allocation.period.lower + PATIENCE:
+            raise _NoRoom(attempt.id)
+        return False
+    release(attempt.id, now=now)
+    allocate(attempt=attempt, need=request.need, placement=found)
+    return True
+
+
+def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
+    if attempt.state != AttemptState.LEASED:
+        move_attempt(attempt, to=AttemptState.LEASED, actor=actor, now=now)
+    attempt.leased_at = attempt.leased_at or now
+    attempt.leased_until = now + timedelta(seconds=LEASE_S)
+    attempt.save(update_fields=["leased_at", "leased_until"])
+    return Lease(spec=_spec(attempt), lease_s=LEASE_S)
+
+
+def _spec(attempt: Attempt) -> AttemptSpec:
+    run = attempt.run
+    request = RunRequest.of_json(run.request)
+    allocation = Allocation.objects.select_related("node").get(attempt=attempt, live=True)
+    cards = DeviceAllocation.objects.filter(allocation=allocation).order_by("device__index")
+    return AttemptSpec(
+        attempt_id=attempt.public_id,
+        run_id=run.public_id,
+        organisation_id=run.organisation.public_id,
+        epoch=attempt.epoch,
+        nodes=(allocation.node.name,),
+        cores=request.cores,
+        device_indices=tuple(cards.values_list("device__index", flat=True)),
+        memory_bytes=request.memory_bytes,
+        disk_bytes=request.disk_bytes,
+        wall_limit_s=request.wall_limit_s,
+        grace_s=ENGINE_GRACE_S,
+        environment=request.environment,
+        setup=request.setup,
+        run=request.run,
+        envs=request.envs,
+        secrets=opened(request.sealed_secrets),
+        workdir=_inputs_of(request.workdir_manifest),
+        outputs=request.outputs,
+    )
+
+
+def _inputs_of(manifest: str) -> tuple[InputFile, ...]:
+    if not manifest:
+        return ()
+    return tuple(
+        InputFile(
+            path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes, executable=entry.executable
+        )
+        for entry in read_manifest(manifest)
+    )
+
+
+@transaction.atomic(durable=True)
+def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAnswer:
+    """Note what the agent says runs, renew its leases, and answer what it shall stop or forget.
+
+    An attempt of another pool is answered like one that nobody knows: with nothing.
+    """
+    pool_id = pool_of(actor)
+    Pool.objects.filter(id=pool_id).update(
+        last_seen_at=now, clock_skew_s=(message.clock_at - now).total_seconds()
+    )
+    said = {Attempt.key_of(status.attempt_id): status for status in message.attempts}
+    _lock_orders_that_start(said, pool_id=pool_id)
+    attempts = list(
+        Attempt.objects.select_for_update(of=("self", "run"), no_key=True)
+        .select_related("run")
+        .filter(id__in=said, pool_id=pool_id)
+        .order_by("id")
+    )
+    over = set(
+        Allocation.objects.filter(
+            attempt_id__in=[attempt.id for attempt in attempts], live=True, period__endswith__lt=now
+        ).values_list("attempt_id", flat=True)
+    )
+    commands: list[Command] = []
+    for attempt in attempts:
+        _observe(attempt, said[attempt.id], actor=actor, now=now)
+        action = _command_for(attempt, said[attempt.id], is_over=attempt.id in over)
+        if action is not None:
+            commands.append(Command(attempt_id=attempt.public_id, epoch=attempt.epoch, action=action))
+    for attempt in attempts:
+        if attempt.first_running_at == now:
+            activate_order(order_id=attempt.run.order_id, now=now)
+    return HeartbeatAnswer(commands=tuple(commands))
+
+
+def _lock_orders_that_start(attempt_ids: Iterable[UUID], *, pool_id: UUID) -> None:
+    """Orders are locked before attempts, as where runs end."""
+    starting = Order.objects.filter(
+        id__in=Attempt.objects.filter(id__in=attempt_ids, pool_id=pool_id, run__state=RunState.QUEUED).values(
+            "run__order_id"
+        )
+    )
+    list(starting.order_by("id").select_for_update(no_key=True).values_list("id"))
+
+
+def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: datetime) -> None:
+    """The epoch fences commands, never observations: whatever epoch it says, it is seen."""
+    attempt.last_contact_at = now
+    if attempt.state in ATTEMPT_ENDS or attempt.state == AttemptState.WAITING:
+        attempt.save(update_fields=["last_contact_at"])
+        return
+    attempt.leased_until = now + timedelta(seconds=LEASE_S)
+    if status.phase is AttemptPhase.RUNNING and attempt.first_running_at is None:
+        attempt.first_running_at = now
+        said = status.started_at or now
+        attempt.started_at = min(max(said, attempt.leased_at or now), now)
+    attempt.save(update_fields=["last_contact_at", "leased_until", "first_running_at", "started_at"])
+    to = AttemptState.LEASED if attempt.first_running_at is None else AttemptState.RUNNING
+    if attempt.state != to:
+        move_attempt(attempt, to=to, actor=actor, now=now)
+    if to is AttemptState.RUNNING and attempt.run.state == RunState.QUEUED:
+        move_run(attempt.run, to=RunState.RUNNING, actor=actor, now=attempt.started_at or now)
+
+
+def _command_for(
+    attempt: Attempt, status: AttemptStatus, *, is_over: bool
+) -> Literal["cancel", "forget"] | None:
+    lives = status.phase in {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
+    if attempt.state in ATTEMPT_ENDS:
+        return "cancel" if lives else "forget"
+    return "cancel" if lives and (is_over or attempt.run.cancel_asked_at) else None

@@ -1,0 +1,231 @@
+"""Pools: made by suppliers, described by their agents."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from mosu.compute.accelerators import catalogue
+from mosu.compute.models import Device, Node, Pool
+from mosu.compute.moves import move_node, move_pool, record_made
+from mosu.compute.states import NodeState, PoolState
+from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
+from mosu.platform.actors import Actor, ActorKind
+from mosu.platform.models import Capability, Organisation
+from mosu.platform.policy import Unauthenticated, require
+from mosu.platform.services import record_audit
+from mosu.wire.agent import NodeInfo, Registered, Registration
+
+POOL_TOKEN_PREFIX: Final = "mosu_pool_"  # noqa: S105 - the beginning of tokens, not one
+HEARTBEAT_S: Final = 2
+"""How often an agent reports; a cancel reaches it within this."""
+LEASE_S: Final = 30
+"""After so long without a word, an attempt is unreachable, and a pool not live."""
+
+
+class NameTaken(DomainError):
+    """The organisation has a pool of this name already."""
+
+    code = "name_taken"
+
+
+class NotASupplier(Forbidden):
+    """The organisation may not sell here."""
+
+    code = "not_a_supplier"
+
+
+@transaction.atomic
+def create_pool(
+    *, actor: Actor, organisation_id: UUID, name: str, region: str, now: datetime
+) -> tuple[Pool, str]:
+    """A new pool, and the token of its agent: shown now, never again.
+
+    Raises:
+        NotASupplier: the organisation was not admitted as a supplier.
+        NameTaken: it has a pool of this name.
+        Invalid: the name or region is empty or too long.
+    """
+    require(actor, "pool.manage", organisation_id)
+    for field, text, longest in (("name", name, 100), ("region", region, 60)):
+        if not text.strip() or len(text) > longest:
+            raise Invalid(
+                f"{field}: {text[:60]!r} cannot be used.",
+                hint=f"Give 1 to {longest} characters.",
+                field=field,
+            )
+    organisation = Organisation.objects.get(id=organisation_id)
+    if Capability.SUPPLIER not in organisation.capabilities:
+        raise NotASupplier(
+            f"{organisation.name} is not a supplier.", hint="Ask the hub's operator to admit it as one."
+        )
+    token, digest = _new_token()
+    try:
+        with transaction.atomic():
+            pool = Pool.objects.create(
+                organisation=organisation,
+                name=name.strip(),
+                region=region.strip(),
+                created_at=now,
+                token_sha256=digest,
+                token_made_at=now,
+            )
+    except IntegrityError as error:
+        raise NameTaken(
+            f"{organisation.name} has a pool called {name!r}.", hint="Choose another name."
+        ) from error
+    record_made(pool, actor=actor, now=now)
+    return pool, token
+
+
+@transaction.atomic
+def rotate_token(*, actor: Actor, pool_id: UUID, now: datetime) -> str:
+    """A new token for the pool's agent; the old one no longer works from this moment."""
+    pool = _locked_pool(pool_id)
+    require(actor, "pool.manage", pool.organisation_id)
+    token, pool.token_sha256 = _new_token()
+    pool.token_made_at = now
+    pool.save(update_fields=["token_sha256", "token_made_at"])
+    record_audit(
+        actor=actor,
+        action="pool.token_rotated",
+        subject_id=pool.id,
+        before=None,
+        after=None,
+        now=now,
+        organisation_id=pool.organisation_id,
+    )
+    return token
+
+
+@transaction.atomic
+def set_pool_state(*, actor: Actor, pool_id: UUID, to: PoolState, why: str, now: datetime) -> Pool:
+    """Open, drain or close a pool. What runs there goes on."""
+    pool = _locked_pool(pool_id)
+    require(actor, "pool.manage", pool.organisation_id)
+    move_pool(pool, to=to, actor=actor, now=now, why=why)
+    return pool
+
+
+@transaction.atomic
+def set_node_state(*, actor: Actor, node_id: UUID, to: NodeState, why: str, now: datetime) -> Node:
+    """Drain a node, take it down or bring it back. What runs there goes on."""
+    node = Node.objects.select_for_update(of=("self",)).select_related("pool").filter(id=node_id).first()
+    if node is None:
+        raise NotFound("There is no such node.", hint="See the pool's nodes.")
+    require(actor, "pool.manage", node.pool.organisation_id)
+    move_node(node, to=to, actor=actor, now=now, why=why)
+    return node
+
+
+def actor_of_agent(header: str, *, now: datetime) -> Actor:
+    """The actor of a site agent's `Authorization` header: an agent, whose id is its pool's.
+
+    Raises:
+        Unauthenticated: not the token of a pool that is there.
+    """
+    scheme, _, secret = header.partition(" ")
+    if scheme.lower() == "bearer" and secret.startswith(POOL_TOKEN_PREFIX):
+        pool = Pool.objects.filter(token_sha256=_digest(secret)).exclude(state=PoolState.CLOSED).first()
+        if pool is not None:
+            return Actor(kind=ActorKind.AGENT, id=pool.id, label=pool.name)
+    raise Unauthenticated(
+        "This is not the token of a pool.",
+        hint="Make a new one on the pool's page, and give it to its agent.",
+    )
+
+
+def pool_of(actor: Actor) -> UUID:
+    """The pool that the agent serves."""
+    require(actor, "agent.serve")
+    if actor.kind is not ActorKind.AGENT or actor.id is None:
+        raise Forbidden("Only a site agent may do this.", hint="Use the token of a pool.")
+    return actor.id
+
+
+@transaction.atomic(durable=True)
+def register_agent(*, actor: Actor, registration: Registration, now: datetime) -> Registered:
+    """Take down what the agent has; nodes and cards that it no longer lists leave sale.
+
+    A node that the supplier drains stays draining.
+
+    Raises:
+        Invalid: two nodes of one name, two cards of one index, or an accelerator that the catalogue lacks.
+    """
+    pool = _locked_pool(pool_of(actor))
+    _check_inventory(registration.nodes)
+    pool.engine, pool.agent_version = registration.engine[:60], registration.agent_version[:60]
+    pool.sandbox, pool.sandbox_ok = registration.sandbox[:500], registration.sandbox_ok
+    pool.environments = [environment.model_dump(mode="json") for environment in registration.environments]
+    pool.clock_skew_s = (registration.clock_at - now).total_seconds()
+    pool.registered_at = pool.last_seen_at = now
+    pool.save()
+    known = {node.name: node for node in pool.nodes.order_by("id").select_for_update()}
+    for info in registration.nodes:
+        _take_node(pool, known.pop(info.name, None), info, actor=actor, now=now)
+    for gone in known.values():
+        if gone.state != NodeState.DOWN:
+            move_node(gone, to=NodeState.DOWN, actor=actor, now=now, why="the agent no longer lists it")
+    return Registered(
+        pool_id=pool.public_id,
+        pool_name=pool.name,
+        heartbeat_s=HEARTBEAT_S,
+        clock_skew_s=pool.clock_skew_s,
+    )
+
+
+def _take_node(pool: Pool, node: Node | None, info: NodeInfo, *, actor: Actor, now: datetime) -> None:
+    facts = {"cores": info.cores, "memory_bytes": info.memory_bytes, "disk_bytes": info.disk_bytes}
+    if node is None:
+        node = Node.objects.create(pool=pool, name=info.name, created_at=now, **facts)
+        record_made(node, actor=actor, now=now)
+    else:
+        Node.objects.filter(id=node.id).update(**facts)
+        if node.state == NodeState.DOWN:
+            move_node(node, to=NodeState.UP, actor=actor, now=now, why="the agent lists it again")
+    listed = {device.index: device.accelerator for device in info.devices}
+    node.devices.exclude(index__in=listed).update(present=False)
+    for index, accelerator in sorted(listed.items()):
+        Device.objects.update_or_create(
+            node=node, index=index, defaults={"accelerator": accelerator, "present": True}
+        )
+
+
+def _check_inventory(nodes: Sequence[NodeInfo]) -> None:
+    names = [node.name for node in nodes]
+    if len(set(names)) != len(names):
+        raise Invalid("Two nodes have the same name.", hint="Give each node its own name.", field="nodes")
+    for node in nodes:
+        indices = [device.index for device in node.devices]
+        if len(set(indices)) != len(indices):
+            raise Invalid(
+                f"Node {node.name}: two cards have the same index.", hint="Number the cards.", field="devices"
+            )
+        for device in node.devices:
+            if device.accelerator not in catalogue().accelerators:
+                raise Invalid(
+                    f"Node {node.name}: {device.accelerator[:60]!r} is not an accelerator of the catalogue.",
+                    hint="Use an id of accelerators.yaml.",
+                    field="accelerator",
+                    found=device.accelerator[:60],
+                )
+
+
+def _locked_pool(pool_id: UUID) -> Pool:
+    pool = Pool.objects.select_for_update().filter(id=pool_id).first()
+    if pool is None:
+        raise NotFound("There is no such pool.", hint="See your pools.")
+    return pool
+
+
+def _new_token() -> tuple[str, str]:
+    token = POOL_TOKEN_PREFIX + secrets.token_urlsafe(32)
+    return token, _digest(token)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

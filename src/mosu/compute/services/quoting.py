@@ -1,0 +1,313 @@
+"""Asking where and when a task fits, and for how much: every offer answers with a plan or with its reasons."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from mosu.compute.accelerators import accelerators_named
+from mosu.compute.models import Pool
+from mosu.compute.placement import HORIZON, Need, NodeView, Placement, Unplaced, place
+from mosu.compute.queries import pools_by_id, why_not_live
+from mosu.compute.requests import PERIOD_GRACE_S, WALL_LIMIT_S, RunRequest, need_of
+from mosu.compute.sealing import sealed
+from mosu.compute.services.capacity import nodes_of
+from mosu.kernel.money import decimal_of
+from mosu.kernel.refusals import Invalid
+from mosu.market.models import Quote
+from mosu.market.queries import ShownOffer, offers_on, shown
+from mosu.market.services import Plan, PlanLine, make_quotes
+from mosu.platform.actors import Actor
+from mosu.platform.policy import require
+from mosu.store.services import ManifestEntry, put_manifest
+from mosu.subsidies.services import Choice
+from mosu.wire.task import TaskFile, dump_task
+
+SHELF: Final = "compute"
+PLANS_MAX: Final = 20
+OFFERS_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an offer does not do, and what would."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedOffer:
+    """An offer that was looked at, with all that speaks against it."""
+
+    offer_id: UUID
+    public_id: str
+    title_zh: str
+    title_en: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteResult:
+    """Quotes, best first, and every offer that was refused."""
+
+    quotes: Sequence[Quote]
+    refused: Sequence[RefusedOffer]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The task with what follows from it."""
+
+    task: TaskFile
+    accelerators: tuple[str, ...]
+    wall_limit_s: int
+    manifest: str
+    now: datetime
+
+
+@transaction.atomic(durable=True)
+def quote_run(
+    *,
+    actor: Actor,
+    organisation_id: UUID,
+    project_id: UUID,
+    task: TaskFile,
+    workdir: Sequence[ManifestEntry],
+    choice: Choice,
+    now: datetime,
+) -> QuoteResult:
+    """A quote for each offer on which the task fits, best first, and why each other one was refused.
+
+    `workdir` lists files that the organisation has uploaded. Nothing is reserved: a quote's capacity is checked
+    again when it is accepted.
+
+    Raises:
+        Forbidden: the actor may not ask quotes for this organisation.
+        Invalid: a file of the working folder has a bad path or was not uploaded.
+        UnknownAccelerator: nothing is called so.
+        Invalid: the task asks for what no pool of this hub can do yet.
+    """
+    require(actor, "quote.ask", organisation_id)
+    asked = _asked(task, workdir, organisation_id=organisation_id, now=now)
+    offers = shown(list(offers_on(SHELF, now=now)[:OFFERS_MAX]), now=now)
+    pools = pools_by_id(offer.offer.subject_id for offer in offers)
+    nodes = nodes_of(pools, now=now)
+    plans: list[Plan] = []
+    refused: list[RefusedOffer] = []
+    for offer in offers:
+        pool = pools.get(offer.offer.subject_id)
+        found = _plan(asked, offer, pool, nodes.get(offer.offer.subject_id, ()))
+        if isinstance(found, Plan):
+            plans.append(found)
+        else:
+            refused.append(_refused(offer, found))
+    quotes = make_quotes(
+        actor=actor,
+        organisation_id=organisation_id,
+        project_id=project_id,
+        shelf=SHELF,
+        plans=sorted(plans, key=lambda plan: plan.starts_at)[:PLANS_MAX],
+        choice=choice,
+        now=now,
+    )
+    return QuoteResult(quotes=quotes, refused=refused)
+
+
+def _asked(
+    task: TaskFile, workdir: Sequence[ManifestEntry], *, organisation_id: UUID, now: datetime
+) -> _Asked:
+    if task.num_nodes != 1:
+        raise Invalid(
+            f"num_nodes: {task.num_nodes} is not possible yet.",
+            hint="A run uses one node; ask for more cores or cards on it.",
+            field="num_nodes",
+            found=task.num_nodes,
+        )
+    if task.inputs:
+        raise Invalid(
+            "mosu.inputs: this hub has no datasets or models yet.",
+            hint="Put the files into workdir.",
+            field="mosu.inputs",
+        )
+    name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
+    return _Asked(
+        task=task,
+        accelerators=accelerators_named(name) if name else (),
+        wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
+        manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
+        now=now,
+    )
+
+
+def _plan(
+    asked: _Asked, offer: ShownOffer, pool: Pool | None, nodes: Sequence[NodeView]
+) -> Plan | list[Reason]:
+    task, row = asked.task, offer.offer
+    accelerator: str | None = row.attributes.get("accelerator")
+    need = need_of(task, accelerator=accelerator if task.resources.accelerators else None)
+    meter, units = ("card_second", need.cards) if need.cards else ("core_second", need.cores)
+    reasons = [
+        *_mismatches(asked, offer),
+        *_beyond_limits(asked, offer, units),
+        *_too_dear(asked, offer, meter, units),
+    ]
+    dead = why_not_live(pool, now=asked.now)
+    if dead is not None or pool is None:
+        reasons.append(Reason("not_live", dead or "no live agent", "Choose an offer that is live."))
+        return reasons
+    reasons += _environment_missing(task, pool)
+    if reasons:
+        return reasons
+    placed = place(
+        nodes,
+        need,
+        earliest=asked.now,
+        latest=_latest_start(asked),
+        duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),
+    )
+    if isinstance(placed, Unplaced):
+        return [Reason(placed.code, placed.message, placed.hint)]
+    return _plan_at(asked, offer, placed, _request(asked, pool, need))
+
+
+def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRequest) -> Plan:
+    quantity_max = request.units * asked.wall_limit_s
+    return Plan(
+        offer_id=offer.offer.id,
+        lines=(PlanLine(meter=request.meter, units=request.units, quantity_max=quantity_max),),
+        starts_at=placed.period.start,
+        wall_limit_s=asked.wall_limit_s,
+        request=request.to_json(),
+        facts={
+            "grace_s": PERIOD_GRACE_S,
+            "name": request.name,
+            "cores": request.cores,
+            "cards": request.cards,
+        },
+    )
+
+
+def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
+    task = asked.task
+    return RunRequest(
+        pool_id=str(pool.id),
+        name=task.name,
+        run=task.run,
+        setup=task.setup,
+        envs=dict(task.envs),
+        sealed_secrets=sealed(dict(task.secrets)),
+        outputs=task.outputs,
+        environment=task.environment or _default_environment(pool),
+        workdir_manifest=asked.manifest,
+        cores=need.cores,
+        memory_bytes=need.memory_bytes,
+        disk_bytes=need.disk_bytes,
+        accelerator=need.accelerator,
+        cards=need.cards,
+        wall_limit_s=asked.wall_limit_s,
+        task=_without_secrets(task),
+    )
+
+
+def _without_secrets(task: TaskFile) -> str:
+    """The task file as kept for people: the names of its secrets stay, their values do not."""
+    return dump_task(replace(task, secrets=tuple((name, "(secret)") for name, _ in task.secrets)))
+
+
+def _default_environment(pool: Pool) -> str:
+    return pool.environments[0]["name"] if pool.environments else ""
+
+
+def _latest_start(asked: _Asked) -> datetime:
+    if asked.task.deadline is None:
+        return asked.now + HORIZON
+    return asked.task.deadline - timedelta(seconds=asked.wall_limit_s)
+
+
+def _mismatches(asked: _Asked, offer: ShownOffer) -> Iterable[Reason]:
+    task, row = asked.task, offer.offer
+    accelerator = row.attributes.get("accelerator")
+    if asked.accelerators and accelerator not in asked.accelerators:
+        yield Reason(
+            "other_accelerator",
+            f"sells {accelerator or 'cores'}, not {task.resources.accelerators[0][0]}",
+            "Ask for that, or choose another offer.",
+        )
+    if not asked.accelerators and accelerator:
+        yield Reason("sells_cards", f"sells {accelerator} by the card", "Ask for accelerators to use it.")
+    if task.suppliers and not {row.supplier.name, row.supplier.public_id} & set(task.suppliers):
+        yield Reason("other_supplier", f"is {row.supplier.name}'s", "Widen mosu.suppliers.")
+    if task.domestic_only and row.attributes.get("domestic") is not True:
+        yield Reason("not_domestic", "is not known to be domestic", "Leave out mosu.domestic_only.")
+    for name, value in task.resources.labels:
+        if str(row.attributes.get(name)) != value:
+            yield Reason("other_label", f"does not have {name}={value}", "Leave out that label.")
+    if asked.task.deadline is not None and _latest_start(asked) < asked.now:
+        yield Reason(
+            "deadline", "cannot end before the deadline", "Set a later deadline or a shorter wall limit."
+        )
+
+
+def _beyond_limits(asked: _Asked, offer: ShownOffer, units: int) -> Iterable[Reason]:
+    row = offer.offer
+    if not row.min_units <= units <= row.max_units:
+        yield Reason(
+            "outside_limits",
+            f"sells {row.min_units} to {row.max_units} units at once, not {units}",
+            "Ask for a number within the limits.",
+        )
+    if asked.wall_limit_s > row.wall_s_max:
+        yield Reason(
+            "too_long",
+            f"sells up to {row.wall_s_max} s, not {asked.wall_limit_s} s",
+            "Set a shorter mosu.wall_limit.",
+        )
+
+
+def _too_dear(asked: _Asked, offer: ShownOffer, meter: str, units: int) -> Iterable[Reason]:
+    """Compared exactly; what is charged is rounded once, later."""
+    price = next((price for price in offer.prices if price.meter == meter), None)
+    if price is None:
+        yield Reason("no_price", f"has no price for {meter}", "Choose another offer.")
+        return
+    row = offer.offer
+    gross = 1 + (Decimal(0) if row.tax_included else Decimal(row.tax_rate_bp) / 10_000)
+    per_second = Decimal(units * price.unit_price_micros) / price.per * gross
+    budget, hourly = asked.task.budget_micros, asked.task.resources.max_hourly_cost_micros
+    if budget is not None and per_second * asked.wall_limit_s > budget:
+        yield Reason(
+            "over_budget",
+            f"may cost {_money(per_second * asked.wall_limit_s)}, the budget is {_money(Decimal(budget))}",
+            "Raise mosu.budget or shorten mosu.wall_limit.",
+        )
+    if hourly is not None and per_second * 3600 > hourly:
+        yield Reason(
+            "over_hourly_cost",
+            f"costs {_money(per_second * 3600)} an hour, at most {_money(Decimal(hourly))} is allowed",
+            "Raise resources.max_hourly_cost.",
+        )
+
+
+def _money(micros: Decimal) -> str:
+    return decimal_of(int(micros))
+
+
+def _environment_missing(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+    names = [environment["name"] for environment in pool.environments]
+    if task.environment and task.environment not in names:
+        yield Reason(
+            "no_environment",
+            f"has no environment {task.environment!r}",
+            f"It has: {', '.join(names) or 'none'}.",
+        )
+
+
+def _refused(offer: ShownOffer, reasons: Sequence[Reason]) -> RefusedOffer:
+    row = offer.offer
+    return RefusedOffer(row.id, row.public_id, row.title_zh, row.title_en, tuple(reasons))

@@ -1,0 +1,77 @@
+"""What agents say was used: a claim, bounded by what the hub saw itself."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+
+from mosu.compute.models import Attempt
+from mosu.compute.requests import RunRequest
+from mosu.compute.services.endings import NotLeased
+from mosu.compute.services.pools import HEARTBEAT_S, pool_of
+from mosu.compute.states import ATTEMPT_ENDS, AttemptState
+from mosu.kernel.refusals import Invalid, NotFound
+from mosu.market.services import UsageIn, record_usage
+from mosu.platform.actors import Actor
+from mosu.wire.agent import Usage, UsageAck, UsageBatch
+
+TOLERANCE: Final = timedelta(seconds=HEARTBEAT_S + 1)
+"""A start is seen up to a heartbeat late, and seconds are rounded up."""
+_SEQUENCES_PER_EPOCH: Final = 1 << 32
+
+
+@transaction.atomic(durable=True)
+def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
+    """Take all records or none. What exceeds allocation x observed time is kept, quarantined and not billed.
+
+    Raises:
+        NotFound: a record of an attempt of another pool.
+        NotLeased: of one that was never handed out.
+        Invalid: a meter that the order does not have, or an end before the start.
+    """
+    ids = {Attempt.key_of(record.attempt_id) for record in batch.records}
+    found = Attempt.objects.filter(id__in=ids, pool_id=pool_of(actor)).select_related("run")
+    attempts = {attempt.id: attempt for attempt in found}
+    records = [_record_of(attempts, usage, now=now) for usage in batch.records]
+    result = record_usage(records=records, now=now)
+    return UsageAck(accepted=result.accepted, repeated=result.repeated, quarantined=result.quarantined)
+
+
+def _record_of(attempts: dict[UUID, Attempt], usage: Usage, *, now: datetime) -> UsageIn:
+    attempt = attempts.get(Attempt.key_of(usage.attempt_id))
+    if attempt is None:
+        raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
+    if attempt.state == AttemptState.WAITING or attempt.leased_at is None:
+        raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
+    request = RunRequest.of_json(attempt.run.request)
+    if usage.meter != request.meter:
+        raise Invalid(
+            f"This order has no meter {usage.meter}.", hint=f"It is sold by {request.meter}.", field="meter"
+        )
+    if usage.end < usage.start or usage.sequence >= _SEQUENCES_PER_EPOCH:
+        raise Invalid("The record ends before it starts.", hint="Mend the record.", field="end")
+    return UsageIn(
+        order_id=attempt.run.order_id,
+        meter=usage.meter,
+        sequence=attempt.epoch * _SEQUENCES_PER_EPOCH + usage.sequence,
+        quantity=usage.quantity,
+        start=usage.start,
+        end=usage.end,
+        quantity_allowed=request.units * observed_s(attempt, now=now),
+    )
+
+
+def observed_s(attempt: Attempt, *, now: datetime) -> int:
+    """For how long the hub itself can have seen the attempt run: whole seconds, rounded up.
+
+    From the first word that it runs (or, before that, from the lease) to the last word of it: this one, while it
+    has not ended.
+    """
+    assert attempt.leased_at is not None
+    start = attempt.leased_at
+    if attempt.first_running_at is not None:
+        start = max(start, attempt.first_running_at - TOLERANCE)
+    last = attempt.last_contact_at or attempt.leased_at
+    end = (last if attempt.state in ATTEMPT_ENDS else now) + TOLERANCE
+    return -((start - end) // timedelta(seconds=1))

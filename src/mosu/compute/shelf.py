@@ -1,0 +1,112 @@
+"""The compute shelf, as the counter sees it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.utils import timezone
+
+from mosu.compute.models import Attempt, Pool, Run
+from mosu.compute.moves import notify_pool, notify_run, record_made
+from mosu.compute.placement import Placement
+from mosu.compute.queries import cards_of, cores_of, pools_by_id, why_not_live
+from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
+from mosu.compute.services.capacity import SoldOut, allocate, find_place, lock_nodes
+from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
+from mosu.compute.states import AttemptState, is_ended
+from mosu.market.models import Offer, Quote
+from mosu.market.services import Stock
+from mosu.platform.actors import SYSTEM, Actor
+
+
+class ComputeShelf:
+    """Sells time on cores and cards. `Offer.subject_id` is the pool."""
+
+    code = "compute"
+
+    def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
+        """Take the capacity and write the run down, under the lock of the pool's nodes.
+
+        Raises:
+            SoldOut: the capacity went to someone else, or the pool can sell nothing now.
+        """
+        request = RunRequest.of_json(quote.request)
+        pool = Pool.objects.get(id=request.pool_id)
+        dead = why_not_live(pool, now=now)
+        if dead is not None:
+            raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
+        lock_nodes(pool.id)
+        start = max(now, quote.starts_at)
+        found = find_place(
+            pool_id=pool.id,
+            need=request.need,
+            earliest=start,
+            latest=start,
+            wall_limit_s=request.wall_limit_s,
+            grace_s=PERIOD_GRACE_S,
+            now=now,
+        )
+        if not isinstance(found, Placement):
+            when = f"The next start is {found.next_at:%Y-%m-%d %H:%M} UTC. " if found.next_at else ""
+            raise SoldOut(
+                f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
+            )
+        run = Run.objects.create(
+            order_id=order_id,
+            organisation_id=quote.organisation_id,
+            project_id=quote.project_id,
+            pool=pool,
+            name=request.name,
+            request=quote.request,
+            created_at=now,
+        )
+        record_made(run, actor=SYSTEM, now=now)
+        allocate(attempt=make_attempt(run=run, epoch=1, now=now), need=request.need, placement=found)
+
+    def fulfil(self, *, order_id: UUID, now: datetime) -> None:
+        """Wake the pool's agent: its next lease is this run's attempt."""
+        notify_pool(Run.objects.values_list("pool_id", flat=True).get(order_id=order_id))
+
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
+        """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""
+        attempt = locked_attempt(
+            Attempt.objects.filter(run__order_id=order_id).order_by("-epoch").values_list("id", flat=True)[0]
+        )
+        run = attempt.run
+        if attempt.state == AttemptState.WAITING:
+            cancel_waiting(attempt=attempt, actor=actor, now=now)
+            return True
+        if not is_ended(run.state) and run.cancel_asked_at is None:
+            run.cancel_asked_at = now
+            run.save(update_fields=["cancel_asked_at"])
+            notify_run(run.id)
+        return False
+
+    def stock(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, Stock]:
+        offers = list(Offer.objects.filter(id__in=offer_ids))
+        pool_ids = [offer.subject_id for offer in offers]
+        cores, cards = cores_of(pool_ids), cards_of(pool_ids)
+        found = {}
+        for offer in offers:
+            accelerator = offer.attributes.get("accelerator")
+            total, reserved, taken = (
+                cards.get((offer.subject_id, accelerator), (0, 0, 0))
+                if accelerator
+                else cores[offer.subject_id]
+            )
+            free = max(0, total - reserved - taken)
+            found[offer.id] = Stock(free=free, reserved=reserved, taken=taken, total=total)
+        return found
+
+    def live(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        offers = Offer.objects.filter(id__in=offer_ids).values_list("id", "subject_id")
+        subjects = dict(offers)
+        pools, now = pools_by_id(subjects.values()), timezone.now()
+        return {key: why_not_live(pools.get(pool_id), now=now) for key, pool_id in subjects.items()}
+
+    def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
+        return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()
+
+    def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        runs = Run.objects.filter(order_id__in=order_ids).only("id", "order_id")
+        return {run.order_id: run.public_id for run in runs}

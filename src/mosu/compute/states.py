@@ -1,0 +1,95 @@
+"""The states of pools, nodes, runs and attempts, and every move between them."""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+
+class PoolState(StrEnum):
+    OPEN = "open"
+    DRAINING = "draining"
+    """What runs goes on; nothing new is sold."""
+    CLOSED = "closed"
+
+
+class NodeState(StrEnum):
+    UP = "up"
+    DRAINING = "draining"
+    DOWN = "down"
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+class AttemptState(StrEnum):
+    WAITING = "waiting"
+    LEASED = "leased"
+    RUNNING = "running"
+    UNREACHABLE = "unreachable"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+    LOST = "lost"
+
+
+POOL_MOVES: Final = MappingProxyType(
+    {
+        PoolState.OPEN: frozenset({PoolState.DRAINING, PoolState.CLOSED}),
+        PoolState.DRAINING: frozenset({PoolState.OPEN, PoolState.CLOSED}),
+    }
+)
+NODE_MOVES: Final = MappingProxyType(
+    {
+        NodeState.UP: frozenset({NodeState.DRAINING, NodeState.DOWN}),
+        NodeState.DRAINING: frozenset({NodeState.UP, NodeState.DOWN}),
+        NodeState.DOWN: frozenset({NodeState.UP, NodeState.DRAINING}),
+    }
+)
+
+_RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
+RUN_MOVES: Final = MappingProxyType(
+    {RunState.QUEUED: _RUN_ENDS | {RunState.RUNNING}, RunState.RUNNING: _RUN_ENDS}
+)
+
+ATTEMPT_ENDS: Final = frozenset(
+    {
+        AttemptState.SUCCEEDED,
+        AttemptState.FAILED,
+        AttemptState.CANCELLED,
+        AttemptState.TIMED_OUT,
+        AttemptState.LOST,
+    }
+)
+HELD: Final = frozenset({AttemptState.LEASED, AttemptState.RUNNING, AttemptState.UNREACHABLE})
+"""An agent has the attempt, or had it when it was last heard of."""
+ATTEMPT_MOVES: Final = MappingProxyType(
+    {
+        AttemptState.WAITING: frozenset({AttemptState.LEASED, AttemptState.CANCELLED, AttemptState.LOST}),
+        AttemptState.LEASED: ATTEMPT_ENDS | {AttemptState.RUNNING, AttemptState.UNREACHABLE},
+        AttemptState.RUNNING: ATTEMPT_ENDS | {AttemptState.UNREACHABLE},
+        AttemptState.UNREACHABLE: ATTEMPT_ENDS | {AttemptState.LEASED, AttemptState.RUNNING},
+    }
+)
+
+RUN_STATE_OF: Final = MappingProxyType(
+    {
+        AttemptState.SUCCEEDED: RunState.SUCCEEDED,
+        AttemptState.FAILED: RunState.FAILED,
+        AttemptState.CANCELLED: RunState.CANCELLED,
+        AttemptState.TIMED_OUT: RunState.TIMED_OUT,
+        AttemptState.LOST: RunState.FAILED,
+    }
+)
+"""How a run ends when its last attempt ended so."""
+
+
+def is_ended(state: str) -> bool:
+    """Whether a run in `state` has ended."""
+    return RunState(state) in _RUN_ENDS

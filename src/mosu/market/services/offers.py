@@ -1,0 +1,217 @@
+"""Putting goods on a shelf and pricing them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from mosu.kernel.money import MICROS_MAX
+from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.shelves import shelf_of
+from mosu.platform.actors import Actor
+from mosu.platform.models import Capability, Organisation
+from mosu.platform.policy import require
+from mosu.platform.services import record_audit
+
+
+class NotYours(DomainError):
+    """What is to be sold is not the supplier's."""
+
+    code = "not_yours"
+
+
+class NotASupplier(DomainError):
+    """The organisation may not sell: it lacks the capability `supplier`."""
+
+    code = "not_a_supplier"
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSpec:
+    """A price of one meter: `unit_price_micros` for `per` of the meter's own unit."""
+
+    meter: str
+    unit: str
+    unit_price_micros: int
+    per: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class OfferSpec:
+    """What a supplier puts on the shelf; see `models.Offer`."""
+
+    supplier_id: UUID
+    shelf: str
+    subject_id: UUID
+    title_zh: str
+    title_en: str
+    max_units: int
+    wall_s_max: int
+    prices: Sequence[PriceSpec]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    min_units: int = 1
+    tax_rate_bp: int = 600
+    tax_included: bool = True
+    sold_by: SoldBy = SoldBy.HUB
+    fee_bp: int = 0
+    source: str = ""
+
+
+@transaction.atomic
+def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
+    """A listed offer with its first prices. What the hub takes (`fee_bp`) only its own people may set.
+
+    Raises:
+        Forbidden: the actor may not manage the supplier's offers.
+        NotASupplier: the organisation does not have the capability.
+        NotYours: the shelf says that the goods are another's.
+        Invalid: no price, a price that is not positive, two of one meter, or limits out of order.
+    """
+    require(actor, "offer.manage", spec.supplier_id)
+    _check(actor, spec)
+    offer = Offer.objects.create(
+        supplier_id=spec.supplier_id,
+        shelf=spec.shelf,
+        subject_id=spec.subject_id,
+        title_zh=spec.title_zh,
+        title_en=spec.title_en,
+        attributes=dict(spec.attributes),
+        tax_rate_bp=spec.tax_rate_bp,
+        tax_included=spec.tax_included,
+        min_units=spec.min_units,
+        max_units=spec.max_units,
+        wall_s_max=spec.wall_s_max,
+        sold_by=spec.sold_by,
+        fee_bp=spec.fee_bp,
+        source=spec.source,
+        created_at=now,
+    )
+    OfferPrice.objects.bulk_create(_price_row(offer.id, price, valid_from=now) for price in spec.prices)
+    record_audit(
+        actor=actor,
+        action="offer.create",
+        subject_id=offer.id,
+        before=None,
+        after=OfferState.LISTED,
+        now=now,
+        organisation_id=spec.supplier_id,
+    )
+    return offer
+
+
+@transaction.atomic
+def set_price(*, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime) -> OfferPrice:
+    """A new price from `now` on; quotes already made keep the old one.
+
+    Raises:
+        NotFound: no such offer.
+        Forbidden: the actor may not manage the supplier's offers.
+        Invalid: not positive, or another price of this meter starts at this very instant.
+    """
+    offer = _locked_offer(offer_id)
+    require(actor, "offer.manage", offer.supplier_id)
+    _check_price(price)
+    row = _price_row(offer.id, price, valid_from=now)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise Invalid(
+            f"{price.meter} has a price from this instant on.", hint="Try again.", field="meter"
+        ) from None
+    record_audit(
+        actor=actor,
+        action="offer.price",
+        subject_id=offer.id,
+        before=offer.state,
+        after=offer.state,
+        now=now,
+        organisation_id=offer.supplier_id,
+        facts={"meter": price.meter, "unit_price_micros": price.unit_price_micros, "per": price.per},
+    )
+    return row
+
+
+@transaction.atomic
+def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") -> Offer:
+    """The offer, off the shelf; orders and open quotes are untouched. Repeating it changes nothing.
+
+    Raises:
+        NotFound: no such offer.
+        Forbidden: the actor may not manage the supplier's offers.
+    """
+    offer = _locked_offer(offer_id)
+    require(actor, "offer.manage", offer.supplier_id)
+    if offer.state == OfferState.DELISTED:
+        return offer
+    record_audit(
+        actor=actor,
+        action="offer.delist",
+        subject_id=offer.id,
+        before=offer.state,
+        after=OfferState.DELISTED,
+        now=now,
+        organisation_id=offer.supplier_id,
+        why=why,
+    )
+    offer.state = OfferState.DELISTED
+    offer.save(update_fields=["state"])
+    return offer
+
+
+def _locked_offer(offer_id: UUID) -> Offer:
+    offer = Offer.objects.select_for_update(no_key=True).filter(id=offer_id).first()
+    if offer is None:
+        raise NotFound("There is no such offer.", hint="See GET /offers.")
+    return offer
+
+
+def _check(actor: Actor, spec: OfferSpec) -> None:
+    supplier = Organisation.objects.filter(id=spec.supplier_id).first()
+    if supplier is None:
+        raise NotFound("There is no such organisation.", hint="See GET /me.")
+    if Capability.SUPPLIER not in supplier.capabilities:
+        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
+        raise NotYours(
+            "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
+        )
+    if spec.fee_bp:
+        require(actor, "organisation.admit")
+    if not 1 <= spec.min_units <= spec.max_units or spec.wall_s_max < 1:
+        raise Invalid(
+            "The limits are out of order.",
+            hint="1 <= min_units <= max_units, and wall_s_max >= 1.",
+            field="limits",
+        )
+    if not (0 <= spec.tax_rate_bp <= 10_000 and 0 <= spec.fee_bp <= 10_000):
+        raise Invalid("A rate is at most the whole.", hint="0 to 10000 basis points.", field="tax_rate_bp")
+    meters = [price.meter for price in spec.prices]
+    if not meters or len(set(meters)) != len(meters):
+        raise Invalid(
+            "An offer needs a price, and one of each meter.", hint="See GET /offers.", field="prices"
+        )
+    for price in spec.prices:
+        _check_price(price)
+
+
+def _check_price(price: PriceSpec) -> None:
+    if not 0 < price.unit_price_micros <= MICROS_MAX or price.per < 1:
+        raise Invalid(
+            f"The price of {price.meter} is not positive.", hint="Write a price above 0.", field="unit_price"
+        )
+
+
+def _price_row(offer_id: UUID, price: PriceSpec, *, valid_from: datetime) -> OfferPrice:
+    return OfferPrice(
+        offer_id=offer_id,
+        meter=price.meter,
+        unit=price.unit,
+        per=price.per,
+        unit_price_micros=price.unit_price_micros,
+        valid_from=valid_from,
+    )

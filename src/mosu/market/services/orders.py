@@ -1,0 +1,274 @@
+"""Accepting a quote, starting and cancelling an order."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from mosu.kernel.digests import sha256_of
+from mosu.kernel.ids import uuid7, uuid_of
+from mosu.kernel.refusals import DomainError, NotFound
+from mosu.kernel.states import check_move
+from mosu.kernel.time import year_in
+from mosu.ledger import services as ledger
+from mosu.market import rules
+from mosu.market.hub import hub_zone
+from mosu.market.models import Order, OrderLine, OrderState, Quote, QuoteState, SoldBy
+from mosu.market.queries import orders_visible_to, quotes_visible_to
+from mosu.market.shelves import shelf_of
+from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.policy import require
+from mosu.platform.services import claim_key, emit, fill_key, record_audit
+from mosu.subsidies import services as subsidies
+
+ORDER_PLACED = "market.order_placed"
+ORDER_CANCELLED = "market.order_cancelled"
+
+
+class QuoteExpired(DomainError):
+    """The quote is past its validity."""
+
+    code = "quote_expired"
+
+
+class QuoteTaken(DomainError):
+    """The quote was accepted before, by another request."""
+
+    code = "quote_taken"
+
+
+@transaction.atomic(durable=True)
+def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: datetime) -> Order:
+    """Turn a quote into an order: take the capacity, hold the money, set the work going.
+
+    All happen or none does. Repeating the call with the same key returns the first order. Locks: the key, the
+    quote, nodes (by the shelf), then all ledger accounts once.
+
+    Raises:
+        NotFound: no such quote, or not of an organisation of the actor's.
+        Forbidden: the actor may not buy for that organisation.
+        QuoteExpired: `now` is past `valid_until`.
+        QuoteTaken: the quote became an order under another key.
+        KeyReused: the key was used with another quote.
+        InsufficientFunds: the balance does not cover what is to be held.
+        VoucherNotUsable: a voucher of the split expired or was revoked since the quote.
+        SoldOut and its like, from the shelf: the capacity went to someone else.
+    """
+    seen = quotes_visible_to(actor).filter(id=quote_id).values_list("organisation_id", flat=True).first()
+    if seen is None:
+        raise NotFound("There is no such quote.", hint="Ask for quotes again.")
+    require(actor, "order.place", seen)
+    scope = f"order.place:{seen}"
+    earlier = claim_key(scope=scope, key=idempotency_key, digest=sha256_of({"quote_id": str(quote_id)}))
+    if earlier is not None:
+        return Order.objects.get(id=earlier)
+    quote = Quote.objects.select_for_update(no_key=True).get(id=quote_id)
+    _check_open(quote, now=now)
+    order = _write(quote, now=now)
+    shelf = shelf_of(quote.shelf)
+    shelf.reserve(order_id=order.id, quote=quote, now=now)
+    _hold(order, quote, now=now)
+    _audit_acceptance(actor, order, now=now)
+    fill_key(scope=scope, key=idempotency_key, result_id=order.id)
+    shelf.fulfil(order_id=order.id, now=now)
+    emit(
+        name=ORDER_PLACED,
+        subject_id=order.id,
+        payload={"number": order.number, "shelf": order.shelf, "quote_id": quote.public_id},
+        now=now,
+        organisation_id=order.organisation_id,
+    )
+    return order
+
+
+@transaction.atomic
+def activate_order(*, order_id: UUID, now: datetime, actor: Actor = SYSTEM) -> None:
+    """Its work has started; for the shelf to call. Repeating it, or calling it after the end, changes nothing."""
+    order = locked_order(order_id)
+    if order.state == OrderState.PLACED:
+        move_order(order, to=OrderState.ACTIVE, actor=actor, now=now)
+        order.save(update_fields=["state"])
+
+
+@transaction.atomic(durable=True)
+def cancel_order(*, actor: Actor, order_id: UUID, now: datetime, why: str = "") -> Order:
+    """The order: cancelled with everything given back if nothing had started, else told to stop.
+
+    Work that runs is settled for what was used once it has stopped. Repeating it changes nothing.
+
+    Raises:
+        NotFound: no such order, or not of an organisation of the actor's.
+        Forbidden: the actor may not cancel for that organisation.
+        IllegalMove: the order is settled.
+    """
+    order = orders_visible_to(actor).filter(id=order_id).first()
+    if order is None:
+        raise NotFound("There is no such order.", hint="See GET /orders.")
+    require(actor, "order.cancel", order.organisation_id)
+    if order.state == OrderState.CANCELLED:
+        return order
+    if order.state == OrderState.SETTLED:
+        check_move(rules.ORDER_MOVES, what=order.number, now=OrderState.SETTLED, to=OrderState.CANCELLED)
+    if shelf_of(order.shelf).cancel(order_id=order_id, actor=actor, now=now):
+        release_order(order_id=order_id, actor=actor, now=now, why=why)
+    order.refresh_from_db()
+    return order
+
+
+@transaction.atomic
+def release_order(*, order_id: UUID, actor: Actor, now: datetime, why: str = "") -> None:
+    """Cancel an order whose work never started, and give everything held back; for a shelf to call.
+
+    The shelf has freed the capacity. Repeating it changes nothing.
+
+    Raises:
+        IllegalMove: the order is active or settled.
+    """
+    order = locked_order(order_id)
+    if order.state == OrderState.CANCELLED:
+        return
+    move_order(order, to=OrderState.CANCELLED, actor=actor, now=now, why=why)
+    order.ended_at = now
+    order.save(update_fields=["state", "ended_at"])
+    release_holds(order, now=now)
+    emit(
+        name=ORDER_CANCELLED,
+        subject_id=order.id,
+        payload={"number": order.number},
+        now=now,
+        organisation_id=order.organisation_id,
+    )
+
+
+def locked_order(order_id: UUID) -> Order:
+    """The order, its row locked: after nodes, before accounts."""
+    return Order.objects.select_for_update(no_key=True).get(id=order_id)
+
+
+def move_order(order: Order, *, to: OrderState, actor: Actor, now: datetime, why: str = "") -> None:
+    """The only place that sets `Order.state` after its birth; the caller holds the row lock and saves."""
+    check_move(rules.ORDER_MOVES, what=order.number, now=OrderState(order.state), to=to)
+    record_audit(
+        actor=actor,
+        action=f"order.{to.value}",
+        subject_id=order.id,
+        before=order.state,
+        after=to,
+        now=now,
+        organisation_id=order.organisation_id,
+        why=why,
+    )
+    order.state = to
+
+
+def release_holds(order: Order, *, now: datetime) -> None:
+    """Give back all that the order holds, vouchers and money; all accounts locked at once."""
+    own = own_hold_accounts(order)
+    ledger.lock_accounts([*own, *subsidies.accounts_of_order(order.id)])
+    subsidies.release_redemptions(order_id=order.id, now=now)
+    if order.balance_hold_id:
+        ledger.release_hold(hold_id=order.balance_hold_id, now=now)
+
+
+def own_hold_accounts(order: Order) -> list[UUID]:
+    """The account behind the order's own hold, if it has one."""
+    if order.balance_hold_id is None:
+        return []
+    return [ledger.account_id(kind="balance", owner_id=order.organisation_id, currency=order.currency)]
+
+
+def _check_open(quote: Quote, *, now: datetime) -> None:
+    if quote.state == QuoteState.ACCEPTED:
+        raise QuoteTaken(
+            "This quote became an order already.",
+            hint="See GET /orders, or ask for quotes again.",
+            quote_id=quote.public_id,
+        )
+    if quote.state == QuoteState.EXPIRED or now > quote.valid_until:
+        raise QuoteExpired(
+            "This quote is no longer valid.",
+            hint="Ask for quotes again.",
+            quote_id=quote.public_id,
+            valid_until=quote.valid_until.isoformat(),
+        )
+
+
+def _write(quote: Quote, *, now: datetime) -> Order:
+    """The order and its lines as the quote froze them."""
+    order = Order.objects.create(
+        id=uuid7(),
+        number=_next_number(now),
+        quote=quote,
+        organisation_id=quote.organisation_id,
+        project_id=quote.project_id,
+        offer_id=quote.offer_id,
+        shelf=quote.shelf,
+        state=OrderState.PLACED,
+        total_max_micros=quote.total_max_micros,
+        currency=quote.currency,
+        placed_at=now,
+    )
+    OrderLine.objects.bulk_create(
+        OrderLine(
+            id=uuid_of(OrderLine.prefix, line.id),
+            order=order,
+            meter=line.meter,
+            unit=line.unit,
+            units=line.units,
+            per=line.per,
+            unit_price_micros=line.unit_price_micros,
+            tax_rate_bp=line.tax_rate_bp,
+            tax_included=line.tax_included,
+            quantity_max=line.quantity_max,
+            amount_max_micros=line.amount_max_micros,
+        )
+        for line in rules.lines_of_json(quote.lines)
+    )
+    return order
+
+
+def _next_number(now: datetime) -> str:
+    """Such as O-2026-000123. From a sequence, so that acceptances need not wait for each other: a refused one
+    leaves a gap, and the count runs on through the years."""
+    with connection.cursor() as cursor:
+        cursor.execute("select nextval('market_order_number')")
+        (count,) = cursor.fetchone()
+    return f"O-{year_in(hub_zone(), now)}-{count:06d}"
+
+
+def _hold(order: Order, quote: Quote, *, now: datetime) -> None:
+    """Hold vouchers and, when the hub bills, the buyer's own money; all accounts locked at once, by id."""
+    split = subsidies.Split.from_json(quote.split)
+    accounts = subsidies.accounts_of(split, now=now)
+    own = split.pay_hold_micros if quote.terms["sold_by"] == SoldBy.HUB else 0
+    if own:
+        balance = ledger.open_account(
+            kind="balance", owner_id=order.organisation_id, currency=order.currency, floor_micros=0
+        )
+        accounts = [*accounts, balance]
+    ledger.lock_accounts(accounts)
+    subsidies.redeem(order_id=order.id, split=split, now=now)
+    if own:
+        order.balance_hold_id = ledger.place_hold(
+            key=f"order:{order.id}:own", account_id=balance, amount_micros=own, subject_id=order.id, now=now
+        )
+        order.save(update_fields=["balance_hold_id"])
+
+
+def _audit_acceptance(actor: Actor, order: Order, *, now: datetime) -> None:
+    """Both moves of an acceptance: the quote is accepted, the order is placed."""
+    check_move(rules.QUOTE_MOVES, what="Quote", now=QuoteState.OPEN, to=QuoteState.ACCEPTED)
+    for action, subject_id, before, after in (
+        ("quote.accept", order.quote_id, QuoteState.OPEN, QuoteState.ACCEPTED),
+        ("order.place", order.id, None, OrderState.PLACED),
+    ):
+        record_audit(
+            actor=actor,
+            action=action,
+            subject_id=subject_id,
+            before=before,
+            after=after,
+            now=now,
+            organisation_id=order.organisation_id,
+        )
+    Quote.objects.filter(id=order.quote_id).update(state=QuoteState.ACCEPTED)

@@ -1,0 +1,377 @@
+"""The counter's JSON: money as decimal strings, ids as TypeIDs, times in UTC."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from django.conf import settings
+from ninja import Schema
+from pydantic import Field, StringConstraints
+
+from mosu.kernel.ids import typeid
+from mosu.kernel.money import decimal_of
+from mosu.market import rules
+from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import ShownOffer, work_of
+from mosu.market.receipts import code_of, percent_of, share_json
+from mosu.platform.models import Organisation
+from mosu.subsidies.services import Split
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+Key = Annotated[str, StringConstraints(max_length=100)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Bilingual(Schema):
+    zh: str
+    en: str
+
+
+class BilingualIn(Schema):
+    zh: Text
+    en: Text
+
+
+class Named(Schema):
+    id: str
+    name: str
+
+
+class PriceOut(Schema):
+    meter: str
+    unit_price: str
+    unit: str
+
+
+class TaxTerms(Schema):
+    included: bool
+    rate: str
+
+
+class Limits(Schema):
+    min_units: int
+    max_units: int
+    wall_s_max: int
+
+
+class StockOut(Schema):
+    free: int
+    reserved: int
+    taken: int
+    total: int
+
+
+class OfferOut(Schema):
+    """Something for sale, as it stands now."""
+
+    id: str
+    shelf: str
+    title: Bilingual
+    supplier: Named
+    accelerator: str | None
+    region: str | None
+    mode: str | None
+    currency: str
+    prices: list[PriceOut]
+    tax: TaxTerms
+    sold_by: Literal["hub", "supplier"]
+    limits: Limits
+    stock: StockOut | None
+    live: bool
+    why_not_live: str | None
+
+    @classmethod
+    def of(cls, shown: ShownOffer) -> "OfferOut":
+        offer, stock = shown.offer, shown.stock
+        return cls(
+            id=offer.public_id,
+            shelf=offer.shelf,
+            title=Bilingual(zh=offer.title_zh, en=offer.title_en),
+            supplier=Named(id=offer.supplier.public_id, name=offer.supplier.name),
+            accelerator=offer.attributes.get("accelerator"),
+            region=offer.attributes.get("region"),
+            mode=offer.attributes.get("mode"),
+            currency=settings.HUB_CURRENCY,
+            prices=[
+                PriceOut(meter=price.meter, unit_price=_money(price.unit_price_micros), unit=price.unit)
+                for price in shown.prices
+            ],
+            tax=TaxTerms(included=offer.tax_included, rate=percent_of(offer.tax_rate_bp)),
+            sold_by=offer.sold_by,  # type: ignore[arg-type]
+            limits=Limits(min_units=offer.min_units, max_units=offer.max_units, wall_s_max=offer.wall_s_max),
+            stock=StockOut(**asdict(stock)) if stock else None,
+            live=shown.live,
+            why_not_live=shown.why_not_live,
+        )
+
+
+class OfferBrief(Schema):
+    id: str
+    title: Bilingual
+    supplier: Named
+
+    @classmethod
+    def of(cls, quote: Quote) -> "OfferBrief":
+        return cls(
+            id=typeid("offer", quote.offer_id),
+            title=Bilingual(**quote.terms["title"]),
+            supplier=Named(**quote.terms["supplier"]),
+        )
+
+
+class LineOut(Schema):
+    """A line with its frozen price. `quantity_max` is in the meter's own unit: core-seconds, card-seconds."""
+
+    id: str
+    meter: str
+    units: int
+    unit: str
+    unit_price: str
+    quantity_max: int
+    amount_max: str
+
+
+class ProgrammeOut(Schema):
+    id: str
+    version: int
+    title: Bilingual
+
+
+class ShareOut(Schema):
+    source: Literal["voucher", "balance", "refund"]
+    voucher_id: str | None
+    programme: ProgrammeOut | None
+    rate: str | None
+    limit: str
+    amount: str
+    label: Bilingual
+
+
+class QuoteOut(Schema):
+    """A price promised until `valid_until`."""
+
+    id: str
+    state: Literal["open", "accepted", "expired"]
+    valid_until: datetime
+    offer: OfferBrief
+    sold_by: Literal["hub", "supplier"]
+    starts_at: datetime
+    wall_limit_s: int
+    lines: list[LineOut]
+    total_max: str
+    currency: str
+    split: list[ShareOut]
+    pay_now: str
+    voucher_now: str
+    refund_later: str
+    holds_until: datetime
+
+    @classmethod
+    def of(cls, quote: Quote, *, now: datetime) -> "QuoteOut":
+        """The quote; one past its validity reads as expired before the background task has moved it."""
+        split = Split.from_json(quote.split)
+        expired = quote.state == "open" and now > quote.valid_until
+        return cls(
+            id=quote.public_id,
+            state="expired" if expired else quote.state,  # type: ignore[arg-type]
+            valid_until=quote.valid_until,
+            offer=OfferBrief.of(quote),
+            sold_by=quote.terms["sold_by"],
+            starts_at=quote.starts_at,
+            wall_limit_s=quote.wall_limit_s,
+            lines=_lines(quote),
+            total_max=_money(quote.total_max_micros, quote.currency),
+            currency=quote.currency,
+            split=_shares(split),
+            pay_now=_money(split.pay_now_micros, quote.currency),
+            voucher_now=_money(split.voucher_now_micros, quote.currency),
+            refund_later=_money(split.refund_later_micros, quote.currency),
+            holds_until=quote.holds_until,
+        )
+
+
+class OrderIn(Schema):
+    quote_id: Key
+
+
+class OrderOut(Schema):
+    """What was bought. `split` is the promised one until the order is settled, then the actual one."""
+
+    id: str
+    number: str
+    state: Literal["placed", "active", "settled", "cancelled"]
+    outcome: str | None
+    placed_at: datetime
+    settled_at: datetime | None
+    quote_id: str
+    organisation_id: str
+    offer: OfferBrief
+    run_id: str | None
+    lines: list[LineOut]
+    currency: str
+    total: str | None
+    total_max: str
+    split: list[ShareOut]
+    receipt_id: str | None
+
+    @classmethod
+    def of(cls, order: Order, *, run_id: str | None) -> "OrderOut":
+        receipt = getattr(order, "receipt", None)
+        split = receipt.content["split"] if receipt else _shares(Split.from_json(order.quote.split))
+        return cls(
+            id=order.public_id,
+            number=order.number,
+            state=order.state,  # type: ignore[arg-type]
+            outcome=order.outcome,
+            placed_at=order.placed_at,
+            settled_at=order.settled_at,
+            quote_id=order.quote.public_id,
+            organisation_id=typeid(Organisation.prefix, order.organisation_id),
+            offer=OfferBrief.of(order.quote),
+            run_id=run_id,
+            lines=_lines(order.quote),
+            currency=order.currency,
+            total=None if order.total_micros is None else _money(order.total_micros, order.currency),
+            total_max=_money(order.total_max_micros, order.currency),
+            split=split,
+            receipt_id=receipt.public_id if receipt else None,
+        )
+
+    @classmethod
+    def all_of(cls, orders: Sequence[Order]) -> list["OrderOut"]:
+        """Each order; what they set going is asked from the shelves in one batch."""
+        work = work_of(orders)
+        return [cls.of(order, run_id=work.get(order.id)) for order in orders]
+
+
+class ReceiptLineOut(Schema):
+    text: Bilingual
+    quantity: str
+    unit: str
+    unit_price: str
+    amount: str
+
+
+class ReceiptTax(Schema):
+    rate: str
+    included: bool
+    amount: str
+
+
+class ReceiptOut(Schema):
+    """Proof of one order: total = voucher_share + paid. `sha256` is that of `content`'s canonical JSON."""
+
+    id: str
+    number: str
+    order_id: str
+    run_id: str | None
+    issued_at: datetime
+    currency: str
+    outcome: str
+    why: str
+    lines: list[ReceiptLineOut]
+    total: str
+    credited: str
+    split: list[ShareOut]
+    voucher_share: str
+    paid: str
+    released: str
+    billed_by: Literal["hub", "supplier"]
+    tax: ReceiptTax
+    seller: Named
+    buyer: Named
+    content: dict[str, Any]
+    sha256: str
+    verify_url: str
+
+    @classmethod
+    def of(cls, receipt: Receipt, *, run_id: str | None) -> "ReceiptOut":
+        content = receipt.content
+        return cls(
+            id=receipt.public_id,
+            order_id=typeid(Order.prefix, receipt.order_id),
+            run_id=run_id,
+            content=content,
+            sha256=receipt.sha256,
+            verify_url=verify_url_of(receipt),
+            **{key: value for key, value in content.items() if key in cls.model_fields},
+        )
+
+    @classmethod
+    def all_of(cls, receipts: Sequence[Receipt]) -> list["ReceiptOut"]:
+        """Each receipt; what their orders set going is asked from the shelves in one batch."""
+        work = work_of([receipt.order for receipt in receipts])
+        return [cls.of(receipt, run_id=work.get(receipt.order_id)) for receipt in receipts]
+
+
+class VerifiedOut(Schema):
+    """What anyone who holds a receipt may check of it: that it is the hub's, unchanged, and its totals."""
+
+    number: str
+    issued_at: datetime
+    currency: str
+    total: str
+    voucher_share: str
+    paid: str
+    sha256: str
+
+
+class PriceIn(Schema):
+    meter: Slug
+    unit: Slug
+    unit_price: Key
+    per: Count = 3600
+
+
+class OfferIn(Schema):
+    """Goods of the actor's organisation; `subject_id` names them on their shelf (`pool_...`)."""
+
+    shelf: Slug
+    subject_id: Key
+    title: BilingualIn
+    accelerator: Slug | None = None
+    region: Word = ""
+    mode: Slug = "on_demand"
+    kind: Word = ""
+    domestic: bool | None = None
+    prices: Annotated[list[PriceIn], Field(min_length=1, max_length=20)]
+    tax_rate_bp: BasisPoints = 600
+    tax_included: bool = True
+    min_units: Count = 1
+    max_units: Count
+    wall_s_max: Count
+    sold_by: Literal["hub", "supplier"] = "hub"
+    fee_bp: BasisPoints = 0
+    supplier_id: Key | None = None
+
+
+def verify_url_of(receipt: Receipt) -> str:
+    """The public address at which the receipt can be checked."""
+    return f"{settings.MOSU_URL}/api/v1/verify/{receipt.number}/{code_of(receipt)}"
+
+
+def _money(micros: int, currency: str = "") -> str:
+    return decimal_of(micros, currency=currency or settings.HUB_CURRENCY)
+
+
+def _lines(quote: Quote) -> list[LineOut]:
+    return [
+        LineOut(
+            id=line.id,
+            meter=line.meter,
+            units=line.units,
+            unit=line.unit,
+            unit_price=_money(line.unit_price_micros, quote.currency),
+            quantity_max=line.quantity_max,
+            amount_max=_money(line.amount_max_micros, quote.currency),
+        )
+        for line in rules.lines_of_json(quote.lines)
+    ]
+
+
+def _shares(split: Split) -> list[ShareOut]:
+    return [ShareOut(**share_json(share, currency=split.currency)) for share in split.shares]

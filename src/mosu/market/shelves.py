@@ -1,0 +1,143 @@
+"""What a shelf must be able to do to sell at the counter. A context above defines one and registers it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
+
+from mosu.kernel.refusals import NotFound
+from mosu.platform.actors import Actor
+
+if TYPE_CHECKING:
+    from mosu.market.models import Quote
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """One metered part of a plan: `units` of something at once (cores, cards), `quantity_max` over all time.
+
+    Quantities are whole numbers in the meter's unit: for `core_second`, cores x seconds.
+    """
+
+    meter: str
+    units: int
+    quantity_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way in which a shelf can serve a request, before it has a price.
+
+    `request` is frozen into the quote and handed back in `Shelf.reserve`. `facts` are frozen beside it, for
+    people and for the receipt; `grace_s` in it (optional, whole seconds) lengthens `Quote.holds_until`.
+    """
+
+    offer_id: UUID
+    lines: tuple[PlanLine, ...]
+    starts_at: datetime
+    wall_limit_s: int
+    request: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """How many units of an offer's goods there are, in the shelf's own unit (cores, cards)."""
+
+    free: int
+    reserved: int
+    taken: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageIn:
+    """One record of use, as the shelf took it from the supplier.
+
+    `quantity_allowed` is the most that the whole line may have used by now, by what the hub itself observed
+    (allocation x time); None leaves the line's own `quantity_max` as the only bound.
+    """
+
+    order_id: UUID
+    meter: str
+    sequence: int
+    quantity: int
+    start: datetime
+    end: datetime
+    quantity_allowed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageResult:
+    """How many records were taken whole, were known already, and were more than their bound."""
+
+    accepted: int
+    repeated: int
+    quarantined: int
+
+
+class Shelf(Protocol):
+    """One kind of goods. Every method is called inside the market's open transaction."""
+
+    @property
+    def code(self) -> str:
+        """The shelf's name in `Offer.shelf`, such as `compute`."""
+        ...
+
+    def reserve(self, *, order_id: UUID, quote: "Quote", now: datetime) -> None:
+        """Take the capacity of `quote.request` for the order, locking nodes by id; touch no ledger account.
+
+        The order's row already exists. Raises a refusal such as `SoldOut`; then nothing of the order remains.
+        """
+        ...
+
+    def fulfil(self, *, order_id: UUID, now: datetime) -> None:
+        """Queue the work: the last step of acceptance, with the money already held."""
+        ...
+
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
+        """True: nothing had started, the capacity is free again. False: told to stop, settlement follows."""
+        ...
+
+    def stock(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, Stock]:
+        """What there is of each offer, in one batch; offers without a countable stock are left out."""
+        ...
+
+    def live(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
+        """None for an offer that can be accepted now, else why not (English); in one batch."""
+        ...
+
+    def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
+        """Whether the goods behind `Offer.subject_id` are this supplier's to sell."""
+        ...
+
+    def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
+        """The public id (`run_...`) of what each order set going, in one batch."""
+        ...
+
+
+_shelves: Final[dict[str, Shelf]] = {}
+
+
+def register_shelf(shelf: Shelf) -> None:
+    """Let `shelf` sell. For `AppConfig.ready`; registering a code again replaces the shelf."""
+    _shelves[shelf.code] = shelf
+
+
+def shelf_of(code: str) -> Shelf:
+    """The shelf registered under `code`.
+
+    Raises:
+        NotFound: no such shelf.
+    """
+    try:
+        return _shelves[code]
+    except KeyError:
+        known = ", ".join(sorted(_shelves)) or "none"
+        raise NotFound(f"There is no shelf {code[:40]!r}.", hint=f"Shelves: {known}.") from None
+
+
+def has_shelf(code: str) -> bool:
+    """Whether a shelf of this code is registered."""
+    return code in _shelves

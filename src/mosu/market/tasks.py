@@ -1,0 +1,33 @@
+"""Background work of the counter."""
+
+import logging
+
+from django.utils import timezone
+from procrastinate.contrib.django import app
+
+from mosu.market import queries, services
+
+_log = logging.getLogger(__name__)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task(name="market.expire_quotes", queueing_lock="market.expire_quotes")
+def expire_quotes(timestamp: int) -> None:
+    """Move open quotes that are past their validity to expired."""
+    while services.expire_quotes(now=timezone.now()):
+        pass
+
+
+@app.periodic(cron="25 18 * * *")
+@app.task(name="market.recompute_charges", queueing_lock="market.recompute_charges")
+def recompute_charges(timestamp: int) -> None:
+    """Compute the charges of the last two days again; one that disagrees with what is stored raises the alarm."""
+    for order_id in queries.orders_settled_since(timezone.now() - services.RECOMPUTED_FOR):
+        outcome = services.recompute_charge(order_id)
+        if not outcome.agrees:
+            _log.critical(
+                "charge of order %s: stored %d micros, recomputed %d",
+                order_id,
+                outcome.stored_micros,
+                outcome.recomputed_micros,
+            )

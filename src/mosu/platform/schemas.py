@@ -1,0 +1,29 @@
+"""What every body of the API has in common."""
+
+from typing import Any
+
+from ninja import Schema
+from pydantic import ConfigDict, model_validator
+
+
+class In(Schema):
+    """A request's body: an unknown member is refused, so that a misspelt one is not silently ignored.
+
+    So are characters that PostgreSQL cannot keep (U+0000).
+    """
+
+    model_config = ConfigDict(extra="forbid", str_max_length=20_000)
+
+    @model_validator(mode="after")
+    def _keepable(self) -> "In":
+        if _has_nul(self.__dict__):
+            raise ValueError("the character U+0000 cannot be kept")
+        return self
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\x00" in value
+    if isinstance(value, dict):
+        return any(_has_nul(inner) for pair in value.items() for inner in pair)
+    return isinstance(value, list | tuple) and any(_has_nul(inner) for inner in value)

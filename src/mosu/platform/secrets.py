@@ -1,0 +1,28 @@
+"""Secrets at rest: sealed by the hub's key, so that a copy of the database alone opens none of them."""
+
+from cryptography.fernet import Fernet, InvalidToken
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def seal(text: str) -> bytes:
+    """`text`, encrypted and authenticated under the hub's key."""
+    return _fernet().encrypt(text.encode())
+
+
+def unseal(sealed: bytes | memoryview) -> str:
+    """What was sealed.
+
+    Raises:
+        ValueError: altered, or sealed under another key.
+    """
+    try:
+        return _fernet().decrypt(bytes(sealed)).decode()
+    except InvalidToken:
+        raise ValueError("sealed under another key, or altered") from None
+
+
+def _fernet() -> Fernet:
+    if not settings.MOSU_ENCRYPTION_KEY:
+        raise ImproperlyConfigured("MOSU_ENCRYPTION_KEY is not set: secrets cannot be kept")
+    return Fernet(settings.MOSU_ENCRYPTION_KEY)

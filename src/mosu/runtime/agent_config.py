@@ -1,0 +1,41 @@
+"""What the local site agent reads: written by mosu, at each start, since the hub's address may change."""
+
+import json
+from pathlib import Path
+
+from mosu.runtime.config import Config
+from mosu.runtime.folders import make_folder
+from mosu.runtime.postgres import write_secret
+
+
+def token_file(data_dir: Path) -> Path:
+    return data_dir / "secrets" / "local_pool_token"
+
+
+def write_token(data_dir: Path, token: str) -> None:
+    """Keep the local pool's token, which the hub shows once."""
+    write_secret(token_file(data_dir), token)
+
+
+def environment_file(data_dir: Path) -> Path:
+    return data_dir / "environments" / "local"
+
+
+def write_environment(data_dir: Path, folder: Path) -> None:
+    """Keep which prebuilt environment the local pool's jobs run in."""
+    write_secret(environment_file(data_dir), str(folder))
+
+
+def write_agent_config(config: Config) -> None:
+    """The agent's configuration for this hub. The token stays in its own file."""
+    # Its user's jobs lie below, each in a folder of its own that they have to pass through.
+    make_folder(config.agent_config.parent, mode=0o711)
+    facts: dict[str, str | list[str]] = {
+        "hub_url": config.local_url,
+        "token_file": str(token_file(config.data_dir)),
+        "state_dir": str(config.agent_config.parent),
+        "environments": [environment_file(config.data_dir).read_text()],
+    }
+    # JSON's strings and lists of strings are TOML's too.
+    text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items())
+    write_secret(config.agent_config, text)

@@ -1,0 +1,195 @@
+"""The server's commands. Loaded by the command line only when one of them is called."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from mosu.kernel.ids import typeid
+from mosu.kernel.refusals import DomainError
+from mosu.runtime import doctor as doctor_checks
+from mosu.runtime.backup import make_backup, restore_backup
+from mosu.runtime.config import Config, load_config
+from mosu.runtime.hub import forget_old_clusters, parts_of
+from mosu.runtime.status import Screen
+from mosu.runtime.supervisor import Supervisor, only_one
+from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="The hub's folder. [default: MOSU_DATA_DIR, else /var/lib/mosu as root]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+class NotUp(DomainError):
+    """The command needs a started hub."""
+
+    code = "not_up"
+
+
+def refusing(command: Callable[P, R]) -> Callable[P, R]:
+    """`command`, whose refusals are shown with their mend and end the process with 1."""
+
+    @wraps(command)
+    def shown(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return command(*arguments, **options)
+        except DomainError as refused:
+            typer.echo(f"{refused.message}\n{refused.hint}", err=True)
+            raise typer.Exit(1) from refused
+
+    return shown
+
+
+@refusing
+def up(
+    port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else 8000]")] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    data_dir: DataDir = None,
+) -> None:
+    """Start the hub on this machine and keep it running."""
+    run_hub(load_config(data_dir=data_dir, host=host, port=port))
+
+
+def run_hub(config: Config) -> None:
+    """The hub in the foreground, until SIGTERM or Ctrl-C.
+
+    Raises:
+        AlreadyUp: another process runs on the folder.
+        PartFailed: the database could not be prepared.
+    """
+    os.umask(0o022)
+    screen = Screen(sys.stdout)
+    if config.is_embedded:
+        config.cluster()  # refused before anything is made
+    config.ensure()
+    with only_one(config.data_dir):
+        finish_upgrade(config.data_dir)
+
+        def ready() -> None:
+            forget_old_clusters(config.data_dir)
+            screen.say(f"mosu is up: {config.url}")
+
+        Supervisor(
+            parts_of(config),
+            logs_dir=config.logs_dir,
+            screen=screen,
+            status_file=config.status_file,
+            on_ready=ready,
+        ).run()
+
+
+@refusing
+def doctor(
+    as_json: Json = False,
+    port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else 8000]")] = None,
+    host: Annotated[str, typer.Option(help="The address the hub listens on.")] = "127.0.0.1",
+    data_dir: DataDir = None,
+) -> None:
+    """Say what is missing and the command that mends it."""
+    checks = doctor_checks.examine(load_config(data_dir=data_dir, host=host, port=port))
+    if as_json:
+        typer.echo(json.dumps({"ok": doctor_checks.is_well(checks), "checks": [asdict(c) for c in checks]}))
+    else:
+        for check in checks:
+            typer.echo(f"{check.outcome:<4}  {check.name:<12}  {check.found}")
+            if check.mend:
+                typer.echo(f"{'':<20}{check.mend}")
+    if not doctor_checks.is_well(checks):
+        raise typer.Exit(1)
+
+
+@refusing
+def backup(
+    file: Annotated[Path, typer.Argument(help="The tar file to write.")], data_dir: DataDir = None
+) -> None:
+    """Keep the database, the blobs and the keys in one file; the hub may run meanwhile."""
+    made = make_backup(load_config(data_dir=data_dir), file=file.absolute())
+    typer.echo(f"{file}: {made.blobs} blobs, {made.size_bytes} bytes, sha256 {made.sha256}")
+
+
+@refusing
+def restore(
+    file: Annotated[Path, typer.Argument(help="What `mosu backup` wrote.")], data_dir: DataDir = None
+) -> None:
+    """Bring a backup back into an empty folder, and prove its balances and hashes."""
+    proof = restore_backup(load_config(data_dir=data_dir), file=file.absolute())
+    for line in proof.lines():
+        typer.echo(line)
+    if not proof.holds:
+        raise typer.Exit(1)
+
+
+@refusing
+def upgrade_db(
+    data_dir: DataDir = None,
+    old_bin: Annotated[
+        Path | None, typer.Option(help="The old PostgreSQL's programs, if mosu did not keep them.")
+    ] = None,
+) -> None:
+    """Bring the database to the PostgreSQL that is installed now."""
+    done = upgrade_cluster(load_config(data_dir=data_dir), old_bin=old_bin)
+    typer.echo(
+        f"PostgreSQL {done.old} -> {done.new}: {done.tables} tables, {done.rows} rows, counted in both."
+    )
+
+
+admin = typer.Typer(no_args_is_help=True, help="For whoever runs the hub's machine.")
+
+
+@admin.command("bootstrap")
+@refusing
+def bootstrap(
+    email: Annotated[str, typer.Option(help="Of the first operator, or of the organisation's owner.")],
+    organisation: Annotated[str, typer.Option(help="The organisation's name.")],
+    capability: Annotated[
+        list[str] | None, typer.Option(help="Such as operator or supplier; repeatable.")
+    ] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make an organisation with its owner, and print an API token of theirs, once."""
+    use_hub(load_config(data_dir=data_dir))
+    services = import_module("mosu.platform.services")
+    made = services.bootstrap(
+        email=email, organisation_name=organisation, capabilities=capability or [], now=datetime.now(UTC)
+    )
+    facts = {
+        "organisation_id": typeid("org", made.organisation_id),
+        "user_id": typeid("user", made.user_id),
+        "token": made.token,
+        "password": made.password,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:<16} {value or 'as before'}")
+
+
+def use_hub(config: Config) -> None:
+    """Make this process one of the hub's: Django set up, connected as the application.
+
+    Raises:
+        NotUp: the hub's database does not answer.
+    """
+    if config.is_embedded:
+        mend = f"Start it: mosu up --data-dir {config.data_dir}"
+        if not (config.data_dir / "prepared.json").exists():
+            raise NotUp(f"There is no started hub in {config.data_dir}.", hint=mend)
+        if not config.cluster().answers():
+            raise NotUp(f"The hub in {config.data_dir} is not up.", hint=mend)
+    os.environ.update(config.environment(app_dsn=config.app_dsn()))
+    import_module("django").setup()

@@ -1,0 +1,147 @@
+"""`mosu demo`: a hub with a small world, one order through it, and the receipt."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from rich.console import Console
+
+from mosu.cli.receipt import render
+from mosu.client import Client
+from mosu.kernel.refusals import DomainError
+from mosu.runtime.commands import refusing, use_hub
+from mosu.runtime.config import Config, free_port, load_config
+from mosu.runtime.demo.journey import summary, travel
+from mosu.runtime.hub import answers
+from mosu.sandbox import probe
+
+START_S_MAX = 120.0
+NO_SANDBOX = 3
+
+
+class FolderInUse(DomainError):
+    """The demo's folder has a hub in it already."""
+
+    code = "folder_in_use"
+
+
+class HubNotUp(DomainError):
+    """The demo's hub did not start."""
+
+    code = "hub_not_up"
+
+
+@refusing
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the receipt, with 0 only if all held.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
+    port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else a free one from 8000]")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="An empty folder, kept. [default: a temporary one]")] = None,
+) -> None:
+    """Set up a hub with a small world and show one order, from shelf to receipt."""
+    once = once or not sys.stdout.isatty()
+    console = Console(highlight=False)
+    say: Callable[[str], None] = console.print if sys.stdout.isatty() else print
+    report = probe()
+    if not report.ok:
+        typer.echo(f"{report.why_not}\nNothing was bought. This mends it:\n\n    {report.mend}\n", err=True)
+        raise typer.Exit(NO_SANDBOX)
+
+    with _folder(data_dir) as folder:
+        config = load_config(data_dir=folder, host="127.0.0.1", port=port or _port())
+        began = time.monotonic()
+        with _hub(config, say=say):
+            use_hub(config)
+            # Django is set up now; what stands on it can be imported.
+            from mosu.runtime.demo.world import is_balanced, load_world
+
+            world = load_world(say=say)
+            setup_s = time.monotonic() - began
+            say(f"the hub is set up: {config.url} ({setup_s:.1f} s)\n")
+            with Client(config.url, world.startup_token) as client:
+                journey = travel(client, outputs=folder / "demo-outputs", say=say)
+            journey_s = time.monotonic() - began - setup_s
+            balanced = is_balanced()
+            say("\n" + render(journey.receipt))
+            say(f"{config.url}/receipts/{journey.receipt.id}/")
+            if json_file is not None:
+                facts = summary(
+                    journey, url=config.url, balanced=balanced, setup_s=setup_s, journey_s=journey_s
+                )
+                json_file.write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            if not balanced:
+                raise typer.Exit(1)
+            if not once:
+                say("\nSign in with one of these (made up for this demo):")
+                for email, password, who in world.sign_ins:
+                    say(f"  {email:34} {password}   {who}")
+                say("\nCtrl-C ends the demo.")
+                signal.pause()
+
+
+def _port() -> int:
+    return int(os.environ["MOSU_PORT"]) if "MOSU_PORT" in os.environ else free_port(8000)
+
+
+@contextmanager
+def _folder(data_dir: Path | None) -> Iterator[Path]:
+    """The demo's folder: the one asked for, kept; else a temporary one, removed.
+
+    Raises:
+        FolderInUse: there is something in the folder.
+    """
+    asked = data_dir or (Path(os.environ["MOSU_DATA_DIR"]) if "MOSU_DATA_DIR" in os.environ else None)
+    if asked is not None:
+        if asked.exists() and any(asked.iterdir()):
+            raise FolderInUse(
+                f"{asked} is not empty: a demo must not mix with a hub in use.",
+                hint="Name an empty folder: MOSU_DATA_DIR=/path/to/new make demo",
+            )
+        yield asked
+        return
+    # Not /tmp, which is memory on some machines; the database wants a disk.
+    made = Path(tempfile.mkdtemp(prefix="mosu-demo-", dir="/var/tmp"))  # noqa: S108
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
+def _hub(config: Config, *, say: Callable[[str], None]) -> Iterator[None]:
+    """`mosu up` on the folder, as a process of its own."""
+    say(f"setting up a hub in {config.data_dir}")
+    command = [sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())", "up"]
+    command += ["--port", str(config.port), "--host", config.host, "--data-dir", str(config.data_dir)]
+    with tempfile.TemporaryFile("w+") as printed:
+        hub = subprocess.Popen(command, stdout=printed, stderr=subprocess.STDOUT)
+        try:
+            _wait_until_up(hub, config, printed)
+            yield
+        finally:
+            hub.send_signal(signal.SIGTERM)
+            try:
+                hub.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                hub.kill()
+                hub.wait()
+
+
+def _wait_until_up(hub: subprocess.Popen[bytes], config: Config, printed: IO[str]) -> None:
+    until = time.monotonic() + START_S_MAX
+    while not answers(config.local_url, "/readyz"):
+        if hub.poll() is not None or time.monotonic() > until:
+            printed.seek(0)
+            raise HubNotUp(f"The hub did not start:\n{printed.read()[-2000:]}", hint="mosu doctor says what is wrong.")
+        time.sleep(0.1)

@@ -1,0 +1,39 @@
+"""Run once before the hub serves (`python -m mosu.runtime.prepare`): migrations, the local pool, its environment.
+
+Migrations run as the role that owns the tables, all else as the one that owns none.
+"""
+
+import os
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+
+import django
+from django.core.management import call_command
+
+from mosu.runtime.agent_config import write_environment, write_token
+from mosu.runtime.databases import connected_to
+from mosu.sandbox.environments import build_python_environment
+
+
+def main() -> None:
+    """Everything that the database needs before the first request. Safe to repeat."""
+    app_dsn, data_dir = os.environ["DATABASE_URL"], Path(os.environ["MOSU_DATA_DIR"])
+    django.setup()
+    call_command("migrate", verbosity=1, interactive=False)
+    with connected_to(app_dsn):
+        _prepare_local_pool(data_dir)
+    environment = build_python_environment(data_dir / "environments")
+    write_environment(data_dir, environment.root)
+
+
+def _prepare_local_pool(data_dir: Path) -> None:
+    """This machine's own pool, with its agent's token at first start."""
+    services = import_module("mosu.compute.services")
+    _, token = services.ensure_local_pool(now=datetime.now(UTC))
+    if token is not None:
+        write_token(data_dir, token)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""The agent: registers, leases, keeps in touch. What runs does not depend on it."""
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+from structlog.stdlib import BoundLogger
+
+import mosu
+from mosu.kernel.refusals import DomainError, Invalid
+from mosu.sandbox.environments import Environment, load_environment
+from mosu.sandbox.probing import SandboxReport, probe
+from mosu.sandbox.starter import make_sandbox_user
+from mosu.site_agent.config import AgentConfig, measured
+from mosu.site_agent.courier import Courier
+from mosu.site_agent.engines.local import LocalEngine, LocalNode
+from mosu.site_agent.engines.protocol import Engine
+from mosu.site_agent.files import sync_folder, write_durably
+from mosu.site_agent.hub import Hub, HubAway, HubRefused, Stopping, TokenRefused
+from mosu.wire.agent import Command, EnvironmentInfo, Lease, LeaseRequest, Registration
+
+EXIT_STOPPED: Final = 0
+EXIT_CONFIG: Final = 2
+EXIT_SANDBOX: Final = 3
+EXIT_REFUSED: Final = 4
+_REPROBE_EVERY_S: Final = 60.0
+
+
+def run_agent(config: AgentConfig) -> int:
+    """Run until SIGTERM or SIGINT; attempts go on without us. Returns the exit code."""
+    log = _logger()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stopping.set())
+    try:
+        agent = Agent(config, stopping=stopping, log=log)
+    except DomainError as refusal:
+        log.error("cannot start", reason=refusal.message, hint=refusal.hint)  # noqa: TRY400
+        return EXIT_CONFIG if isinstance(refusal, Invalid) else EXIT_SANDBOX
+    with agent:
+        return agent.run()
+
+
+class Agent:
+    """One per state folder. Threads: one for leases, one for heartbeats, one per attempt."""
+
+    def __init__(self, config: AgentConfig, *, stopping: threading.Event, log: BoundLogger) -> None:
+        make_sandbox_user()
+        self._stopping, self._log = stopping, log
+        self._state_dir = config.state_dir.absolute()
+        self._environments = [load_environment(folder.absolute()) for folder in config.environments]
+        self._engine = _engine(config, self._state_dir, self._environments)
+        self._leases = self._state_dir / "leases"
+        self._leases.mkdir(mode=0o700, exist_ok=True)
+        self._only_one = _lock(self._state_dir)
+        self._hub = Hub(config.hub_url, config.token, stopping=stopping, log=log)
+        self._couriers: dict[str, Courier] = {}
+        self._guard = threading.Lock()
+        self._changed = threading.Event()
+        self._sandbox = SandboxReport(False, "", "", "not probed yet", "")
+        self._heartbeat_s = 10.0
+        self._exit_code = EXIT_STOPPED
+
+    def __enter__(self) -> "Agent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._changed.set()
+        self._hub.close()
+        os.close(self._only_one)
+
+    def run(self) -> int:
+        """Adopt what is on the disk, then serve; returns the exit code."""
+        self._sandbox = probe(self._state_dir / "tools")
+        self._adopt()
+        for work in (self._lease_for_ever, self._beat_for_ever):
+            threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True).start()
+        self._stopping.wait()
+        self._log.info("stopped", exit_code=self._exit_code, attempts_left_running=self._unreported())
+        return self._exit_code
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread's work; when it cannot go on, neither can the agent."""
+        try:
+            work()
+        except Stopping:
+            return
+        except HubRefused as refusal:
+            self._exit_code = EXIT_REFUSED
+            what = "the pool token was refused" if isinstance(refusal, TokenRefused) else "the hub refused us"
+            self._log.error(
+                what, status=refusal.status, said=refusal.said, hint="Set a valid token, restart."
+            )
+        except Exception:  # noqa: BLE001 (a thread may not die unheard)
+            self._exit_code = 1
+            self._log.exception("the agent failed")
+        finally:
+            self._stopping.set()
+
+    def _register(self) -> None:
+        report = self._sandbox
+        registered = self._hub.register(
+            Registration(
+                agent_version=mosu_version(),
+                engine=self._engine.name,
+                clock_at=datetime.now(UTC),
+                nodes=self._engine.nodes(),
+                environments=tuple(
+                    EnvironmentInfo(name=item.name, python=item.version, packages=item.packages)
+                    for item in self._environments
+                ),
+                sandbox=report.features if report.ok else f"{report.why_not} Mend it: {report.mend}",
+                sandbox_ok=report.ok,
+            )
+        )
+        self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
+        self._log.info("registered", pool=registered.pool_name, sandbox=report.features or report.why_not)
+
+    def _adopt(self) -> None:
+        for folder in sorted(self._leases.iterdir()):
+            if (folder / "lease.json").is_file():
+                courier = self._courier(folder)
+                self._couriers[courier.spec.attempt_id] = courier
+                if not courier.reported:
+                    self._log.info("adopted", attempt=courier.spec.attempt_id)
+                    courier.begin()
+
+    def _courier(self, folder: Path) -> Courier:
+        return Courier(
+            folder,
+            engine=self._engine,
+            hub=self._hub,
+            stopping=self._stopping,
+            changed=self._changed.set,
+            log=self._log,
+        )
+
+    def _lease_for_ever(self) -> None:
+        self._register()
+        while not self._stopping.is_set():
+            if not self._sandbox.ok:
+                self._wait_for_sandbox()
+                continue
+            with self._guard:
+                known = list(self._couriers.values())
+            seen = max((courier.spec.epoch for courier in known), default=0)
+            running = tuple(courier.spec.attempt_id for courier in known if not courier.reported)
+            lease = self._hub.lease(LeaseRequest(epoch_seen=seen, running=running))
+            if lease is not None:
+                self._take(lease)
+
+    def _wait_for_sandbox(self) -> None:
+        """Without a sandbox nothing is leased; look again now and then, since the mend is one command."""
+        self._log.error("no sandbox", reason=self._sandbox.why_not, mend=self._sandbox.mend)
+        if not self._stopping.wait(_REPROBE_EVERY_S):
+            self._sandbox = probe(self._state_dir / "tools")
+            self._register()
+
+    def _take(self, lease: Lease) -> None:
+        spec = lease.spec
+        with self._guard:
+            known = self._couriers.get(spec.attempt_id)
+            if known is not None:
+                if spec.epoch > known.spec.epoch:
+                    known.renew(spec.epoch)
+                return
+            folder = self._leases / spec.attempt_id
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_durably(folder / "lease.json", spec.model_dump(mode="json"))
+            sync_folder(self._leases)
+            courier = self._courier(folder)
+            self._couriers[spec.attempt_id] = courier
+        self._log.info("leased", attempt=spec.attempt_id, run=spec.run_id, epoch=spec.epoch)
+        courier.begin()
+
+    def _beat_for_ever(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.wait(self._heartbeat_s)
+            self._changed.clear()
+            with self._guard:
+                statuses = tuple(courier.status for courier in self._couriers.values())
+            try:
+                answer = self._hub.heartbeat(statuses)
+            except HubAway as away:
+                self._log.warning("hub away", call="heartbeat", error=str(away))
+                continue
+            for command in answer.commands:
+                self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        with self._guard:
+            courier = self._couriers.get(command.attempt_id)
+            if courier is None or command.epoch < courier.spec.epoch:
+                return
+            if command.action == "cancel":
+                self._log.info("cancelling", attempt=command.attempt_id)
+                courier.cancel()
+            elif courier.reported:
+                courier.forget()
+                del self._couriers[command.attempt_id]
+
+    def _unreported(self) -> int:
+        with self._guard:
+            return sum(not courier.reported for courier in self._couriers.values())
+
+
+def mosu_version() -> str:
+    return getattr(mosu, "__version__", "0.1.0")
+
+
+def _engine(config: AgentConfig, state_dir: Path, environments: list[Environment]) -> Engine:
+    if config.engine != "local":
+        raise Invalid(
+            f"There is no engine {config.engine!r}.",
+            hint="Available: local.",
+            field="engine",
+            found=config.engine,
+        )
+    cores, memory_bytes, disk_bytes = measured(config)
+    return LocalEngine(
+        state_dir,
+        node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes),
+        environments=environments,
+        log_bytes_max=config.log_bytes_max,
+    )
+
+
+def _lock(state_dir: Path) -> int:
+    """Hold the state folder for this process alone; the kernel lets go when it dies."""
+    fd = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Invalid(
+            f"Another site agent works in {state_dir}.", hint="Stop it, or choose another state_dir."
+        ) from error
+    return fd
+
+
+def _logger() -> BoundLogger:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logger: BoundLogger = structlog.get_logger().bind(part="site_agent")
+    return logger

@@ -1,0 +1,246 @@
+"""One leased attempt, from inputs to report: a thread that can be killed and begun again at any line."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, cast
+
+from structlog.stdlib import BoundLogger
+
+from mosu.kernel.refusals import DomainError
+from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
+from mosu.site_agent.files import read_json, write_durably
+from mosu.site_agent.hub import Hub, HubRefused, Stopping
+from mosu.site_agent.metering import UsageBook
+from mosu.site_agent.outputs import collect, lay_inputs
+from mosu.wire.agent import (
+    LOG_CHUNK_BYTES_MAX,
+    AttemptPhase,
+    AttemptSpec,
+    AttemptStatus,
+    LogChunk,
+    OutputFile,
+    Report,
+    UsageBatch,
+)
+
+POLL_S: Final = 0.05
+USAGE_EVERY_S: Final = 5.0
+RESUBMIT_EVERY_S: Final = 10.0
+_USAGE_RECORDS_MAX: Final = 1000
+
+
+class Courier:
+    """Carries one attempt between hub and engine. All it must remember lies in `folder`.
+
+    | file | what |
+    |---|---|
+    | `lease.json` | the spec; without its secrets once the engine has taken the attempt |
+    | `submitted` | the engine has taken it |
+    | `log_offset` | how much of the log the hub has |
+    | `usage.json` | meters and unsent records |
+    | `report.json` | the final report, written before it is first sent |
+    | `reported` | the hub has the report |
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        engine: Engine,
+        hub: Hub,
+        stopping: threading.Event,
+        changed: Callable[[], None],
+        log: BoundLogger,
+    ) -> None:
+        self._folder, self._engine, self._hub = folder, engine, hub
+        self._stopping, self._changed = stopping, changed
+        self.spec = AttemptSpec.model_validate(read_json(folder / "lease.json"))
+        self._log = log.bind(attempt=self.spec.attempt_id, run=self.spec.run_id)
+        self._ref = EngineRef(self.spec.attempt_id)
+        self._usage = UsageBook(folder / "usage.json", self.spec)
+        self._seen = Observation(AttemptPhase.PREPARING)
+        if report := read_json(folder / "report.json"):
+            self._seen = Observation(AttemptPhase(report["phase"]))
+        self._offset = read_json(folder / "log_offset") or 0
+        self._log_refused = self._usage_refused = False
+        self._usage_due = 0.0
+        self._resubmit_at = time.monotonic() + RESUBMIT_EVERY_S
+        self._thread: threading.Thread | None = None
+
+    @property
+    def reported(self) -> bool:
+        return (self._folder / "reported").exists()
+
+    @property
+    def status(self) -> AttemptStatus:
+        return AttemptStatus(
+            attempt_id=self.spec.attempt_id,
+            epoch=self.spec.epoch,
+            phase=self._seen.phase,
+            started_at=self._seen.started_at,
+        )
+
+    def begin(self) -> None:
+        """Carry on, in a thread, from wherever the attempt is."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name=self.spec.attempt_id, daemon=True)
+            self._thread.start()
+
+    def cancel(self) -> None:
+        if self._seen.phase not in FINAL_PHASES:
+            self._engine.workdir(self.spec.attempt_id)
+            self._engine.cancel(self._ref)
+
+    def renew(self, epoch: int) -> None:
+        """The hub leased it again: take the new epoch, and tell again how it ended if it has."""
+        self.spec = self.spec.model_copy(update={"epoch": epoch})
+        self._save_lease(self.spec)
+        if report := read_json(self._folder / "report.json"):
+            write_durably(self._folder / "report.json", {**report, "epoch": epoch})
+            (self._folder / "reported").unlink(missing_ok=True)
+        self.begin()
+
+    def forget(self) -> None:
+        """Delete everything, here and at the engine; only for an attempt that has ended."""
+        if self._seen.phase in FINAL_PHASES:
+            self._engine.forget(self._ref)
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self) -> None:
+        try:
+            if not (self._folder / "report.json").exists():
+                self._write_report(self._carry())
+            if not self.reported:
+                self._send_report()
+            self._engine.clean(self._ref)
+        except Stopping:
+            return
+        except HubRefused as refusal:
+            self._log.error("refused by the hub", status=refusal.status, said=refusal.said)
+        except Exception:  # noqa: BLE001 (other attempts go on)
+            self._log.exception("attempt left as it is until the agent restarts")
+
+    def _carry(self) -> Report:
+        """Prepare, submit, follow to the end; the report to send."""
+        try:
+            if not (self._folder / "submitted").exists():
+                self._submit()
+        except (DomainError, HubRefused) as refusal:
+            self._saw(Observation(AttemptPhase.FAILED))
+            return self._report_of(Observation(AttemptPhase.FAILED, reason=str(refusal)), outputs=())
+        end = self._follow()
+        outputs, why = self._send_outputs()
+        return self._report_of(end, outputs=outputs, why=why)
+
+    def _submit(self) -> None:
+        work = self._engine.workdir(self.spec.attempt_id)
+        lay_inputs(work, self.spec.workdir, fetch=self._hub.fetch_blob)
+        self._engine.submit(self.spec)
+        self.spec = self.spec.model_copy(update={"secrets": {}})
+        self._save_lease(self.spec)
+        (self._folder / "submitted").touch()
+
+    def _save_lease(self, spec: AttemptSpec) -> None:
+        write_durably(self._folder / "lease.json", spec.model_dump(mode="json"))
+
+    def _follow(self) -> Observation:
+        """Ship log and usage until the attempt has ended and the hub has all of both."""
+        while True:
+            seen = self._engine.observe([self._ref])[self._ref]
+            self._saw(seen)
+            if seen.phase == AttemptPhase.PREPARING and time.monotonic() > self._resubmit_at:
+                self._resubmit_at = time.monotonic() + RESUBMIT_EVERY_S
+                self._engine.submit(self.spec)  # in case the start was lost; twice is once
+            sent = self._ship_log()
+            ended = seen.phase in FINAL_PHASES
+            self._meter(seen, at_once=ended)
+            if ended and not sent:
+                return seen
+            if not sent and self._stopping.wait(POLL_S):
+                raise Stopping
+
+    def _saw(self, seen: Observation) -> None:
+        news = seen.phase != self._seen.phase
+        self._seen = seen
+        if news:
+            self._log.info("attempt", phase=seen.phase.value, reason=seen.reason)
+            self._changed()
+
+    def _ship_log(self) -> bool:
+        """Send the next part of the log; whether there was one."""
+        if self._log_refused:
+            return False
+        part = self._engine.read_log(self._ref, offset=self._offset, bytes_max=LOG_CHUNK_BYTES_MAX)
+        if not part.data:
+            return False
+        chunk = LogChunk(offset=part.offset, text=part.data.decode(errors="replace"))
+        try:
+            self._offset = self._hub.log(self.spec.attempt_id, chunk).next_offset
+        except HubRefused as refusal:
+            wanted = refusal.facts.get("next_offset")
+            self._log_refused = refusal.status != 409 or not isinstance(wanted, int) or wanted == self._offset
+            self._log.warning("log refused", said=refusal.said, given_up=self._log_refused)
+            self._offset = wanted if isinstance(wanted, int) else self._offset
+        write_durably(self._folder / "log_offset", self._offset, to_disk=False)
+        return True
+
+    def _meter(self, seen: Observation, *, at_once: bool) -> None:
+        if seen.started_at is None or (not at_once and time.monotonic() < self._usage_due):
+            return
+        self._usage_due = time.monotonic() + USAGE_EVERY_S
+        now = seen.ended_at or datetime.now(UTC)
+        if seen.phase != AttemptPhase.LOST:
+            # How long a lost attempt ran is unknown, so no more is claimed for it than was until now.
+            self._usage.advance(started_at=seen.started_at, now=now)
+        while self._usage.unsent and not self._usage_refused:
+            records = self._usage.unsent[:_USAGE_RECORDS_MAX]
+            try:
+                self._hub.usage(UsageBatch(records=records))
+            except HubRefused as refusal:
+                self._usage_refused = True
+                self._log.error("usage refused", status=refusal.status, said=refusal.said)
+            else:
+                self._usage.taken(records)
+
+    def _send_outputs(self) -> tuple[tuple[OutputFile, ...], str]:
+        """Store what the globs name at the hub; and if that failed, why."""
+        work = self._engine.workdir(self.spec.attempt_id)
+        try:
+            found = collect(work, self.spec.outputs) if self.spec.outputs else []
+            for file in found:
+                path = work / file.path
+                self._hub.put_blob(self.spec.attempt_id, file.sha256, path, size_bytes=file.size_bytes)
+        except (DomainError, HubRefused, OSError) as error:
+            self._log.error("outputs not stored", error=str(error))
+            return (), f"Its outputs could not be stored: {error}"
+        return tuple(
+            OutputFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes) for file in found
+        ), ""
+
+    def _report_of(self, end: Observation, *, outputs: tuple[OutputFile, ...], why: str = "") -> Report:
+        return Report.model_validate(
+            {
+                "epoch": self.spec.epoch,
+                "phase": end.phase.value,
+                "exit_code": end.exit_code,
+                "reason": " ".join(part for part in (end.reason, why) if part)[:2000],
+                "started_at": end.started_at,
+                "ended_at": end.ended_at or datetime.now(UTC),
+                "measures": end.measures,
+                "log_bytes": end.log_bytes,
+                "outputs": outputs,
+            }
+        )
+
+    def _write_report(self, report: Report) -> None:
+        write_durably(self._folder / "report.json", report.model_dump(mode="json"))
+
+    def _send_report(self) -> None:
+        report = Report.model_validate(cast(object, read_json(self._folder / "report.json")))
+        self._hub.report(self.spec.attempt_id, report)
+        (self._folder / "reported").touch()
+        self._log.info("reported", phase=report.phase, exit_code=report.exit_code)

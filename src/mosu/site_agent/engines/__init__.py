@@ -1,0 +1,1 @@
+"""Engines: where attempts really run. One protocol for a laptop and a cluster."""

@@ -1,0 +1,55 @@
+"""What the agent asks of an engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NewType, Protocol
+
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo
+
+EngineRef = NewType("EngineRef", str)
+"""The engine's own name for an attempt; the local engine uses the attempt's id."""
+
+FINAL_PHASES = frozenset(AttemptPhase) - {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the engine says of an attempt now."""
+
+    phase: AttemptPhase
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    exit_code: int | None = None
+    reason: str = ""
+    measures: Measures | None = None
+    log_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """Whole characters of the log from `offset` on; empty if there is nothing more yet."""
+
+    offset: int
+    data: bytes
+
+
+class Engine(Protocol):
+    """Runs attempts somewhere. Submitting one attempt id twice starts it once."""
+
+    name: str
+
+    def nodes(self) -> tuple[NodeInfo, ...]: ...
+    def workdir(self, attempt_id: str) -> Path:
+        """The folder in which the agent lays the inputs before it submits, and finds the outputs."""
+
+    def submit(self, spec: AttemptSpec) -> EngineRef: ...
+    def observe(self, refs: Sequence[EngineRef]) -> Mapping[EngineRef, Observation]: ...
+    def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart: ...
+    def cancel(self, ref: EngineRef) -> None: ...
+    def clean(self, ref: EngineRef) -> None:
+        """Delete the working folder of an ended attempt, once its outputs are safe elsewhere."""
+
+    def forget(self, ref: EngineRef) -> None:
+        """Delete all that is known of an ended attempt."""

@@ -1,0 +1,87 @@
+"""Usage records of one attempt: on disk before they are sent, so that a restart loses and doubles none."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from mosu.site_agent.files import read_json, write_durably
+from mosu.wire.agent import AttemptSpec, Usage
+
+Meter = Literal["core_second", "card_second"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """How far one meter has come."""
+
+    next_sequence: int
+    quantity: int
+    until: datetime
+
+
+def next_record(
+    attempt_id: str, meter: Meter, units: int, before: Metered, *, started_at: datetime, now: datetime
+) -> tuple[Usage | None, Metered]:
+    """The record for the time since `before`, in whole unit-seconds, and how far the meter is then.
+
+    Rounded down over the whole attempt, not per record: the sum is never more than units x time.
+    """
+    total = max(0, int(units * (now - started_at).total_seconds()))
+    if total <= before.quantity or now <= before.until:
+        return None, before
+    record = Usage(
+        attempt_id=attempt_id,
+        meter=meter,
+        sequence=before.next_sequence,
+        quantity=total - before.quantity,
+        start=before.until,
+        end=now,
+    )
+    return record, Metered(before.next_sequence + 1, total, now)
+
+
+class UsageBook:
+    """The meters of one attempt and the records that the hub has not yet taken."""
+
+    def __init__(self, path: Path, spec: AttemptSpec) -> None:
+        self._path, self._spec = path, spec
+        found: dict[str, Any] = read_json(path) or {"meters": {}, "unsent": []}
+        self._meters = {
+            name: Metered(item["next_sequence"], item["quantity"], datetime.fromisoformat(item["until"]))
+            for name, item in found["meters"].items()
+        }
+        self.unsent = tuple(Usage.model_validate(item) for item in found["unsent"])
+
+    def advance(self, *, started_at: datetime, now: datetime) -> None:
+        """Write down what was used up to `now`."""
+        units: dict[Meter, int] = {"core_second": self._spec.cores}
+        if self._spec.device_indices:
+            units["card_second"] = len(self._spec.device_indices)
+        made = []
+        for meter, count in units.items():
+            before = self._meters.get(meter) or Metered(0, 0, started_at)
+            record, self._meters[meter] = next_record(
+                self._spec.attempt_id, meter, count, before, started_at=started_at, now=now
+            )
+            made += [record] if record else []
+        if made:
+            self.unsent += tuple(made)
+            self._save()
+
+    def taken(self, records: tuple[Usage, ...]) -> None:
+        """The hub has these."""
+        self.unsent = tuple(record for record in self.unsent if record not in records)
+        self._save()
+
+    def _save(self) -> None:
+        meters = {
+            name: {
+                "next_sequence": item.next_sequence,
+                "quantity": item.quantity,
+                "until": item.until.isoformat(),
+            }
+            for name, item in self._meters.items()
+        }
+        unsent = [record.model_dump(mode="json") for record in self.unsent]
+        write_durably(self._path, {"meters": meters, "unsent": unsent})

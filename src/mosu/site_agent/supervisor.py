@@ -1,0 +1,352 @@
+"""One process per attempt: its sandbox, its log, its limits, its measures. It outlives the agent.
+
+Started as `python -I -S supervisor.py FOLDER` (no site packages: it must be up in a few hundredths of a
+second), it speaks with the agent by files in FOLDER only:
+
+| file | by | what |
+|---|---|---|
+| `job.json`, `secrets.json` | agent | what to run (`JobFile`); the secrets are deleted once they are read |
+| `cancel` | agent | its existence asks for the end |
+| `claim` | supervisor | pid, start and boot of the one supervisor that may start this attempt |
+| `state.json` | supervisor | `StateFile`, replaced as a whole |
+| `log` | supervisor | what the job printed, cleaned |
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    if os.fork():
+        os._exit(0)  # so that the agent has no child left to wait for
+    sys.path.insert(0, __file__.rpartition("/mosu/site_agent/")[0])
+
+import json
+import selectors
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Final, Literal, TypedDict
+
+from mosu.kernel.refusals import DomainError
+from mosu.sandbox import bubblewrap, watch
+from mosu.sandbox.cgroups import Cgroup, Delegation, make_cgroup
+from mosu.sandbox.starter import RunAs
+from mosu.site_agent.files import read_json, sync_folder, write_durably
+from mosu.site_agent.logs import LogCleaner
+
+TICK_S: Final = 0.1
+STOP_GRACE_S_MAX: Final = 10.0
+_KILL_PATIENCE_S: Final = 2.0
+_WATCH_SHARE: Final = 20
+"""Looking may take one part in twenty of the time: a slow look makes the next one later."""
+
+
+class JobFile(TypedDict):
+    attempt_id: str
+    setup: str
+    script: str
+    environment: str
+    python: str
+    cores: int
+    cpus: list[int]
+    memory_bytes: int
+    disk_bytes: int
+    wall_limit_s: float
+    stop_grace_s: float
+    log_bytes_max: int
+    envs: dict[str, str]
+    starter: str
+    uid: int
+    gid: int
+    delegation: tuple[int, list[tuple[str, str]]] | None
+    """Version and folders below which a cgroup is made; None: memory is sampled."""
+
+
+class MeasuresFile(TypedDict):
+    cpu_s: float
+    wall_s: float
+    memory_peak_bytes: int
+    memory_source: Literal["cgroup", "sampled"]
+
+
+class StateFile(TypedDict):
+    phase: str
+    pids: list[tuple[int, int]]
+    """Each process to kill if the supervisor is gone, with its start in clock ticks."""
+    started_at: str | None
+    ended_at: str | None
+    exit_code: int | None
+    reason: str
+    measures: MeasuresFile | None
+
+
+def blank_state(phase: str) -> StateFile:
+    """A state in which nothing has started."""
+    return StateFile(
+        phase=phase, pids=[], started_at=None, ended_at=None, exit_code=None, reason="", measures=None
+    )
+
+
+def claim(folder: Path) -> bool:
+    """Take the attempt for this process, durably; False if another process ever took it.
+
+    The claim appears with its content in one step, so that nobody reads half of it.
+    """
+    draft = folder / f".claim.{os.getpid()}"
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(fd, json.dumps([os.getpid(), watch.start_ticks(os.getpid()), watch.boot_id()]).encode())
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    try:
+        os.link(draft, folder / "claim")
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink()
+    sync_folder(folder)
+    return True
+
+
+def cgroup_of(folder: Path, job: JobFile) -> Cgroup | None:
+    """The attempt's cgroup, whether it exists or not; None where none is delegated."""
+    if job["delegation"] is None:
+        return None
+    version, parts = job["delegation"]
+    return Cgroup(version, tuple((name, Path(part) / f"mosu-{folder.name}") for name, part in parts))
+
+
+def supervise(folder: Path) -> None:
+    """Run the attempt in `folder` from claim to final state; at once back if it was claimed before."""
+    if not claim(folder):
+        return
+    job: JobFile = read_json(folder / "job.json")
+    if (folder / "cancel").exists():
+        _finish(folder, blank_state("cancelled"), reason="Cancelled before it started.")
+        return
+    write_durably(folder / "state.json", blank_state("preparing"))
+    cgroup = _made_cgroup(folder, job)
+    try:
+        sandbox = bubblewrap.start(
+            _job_of(folder, job),
+            starter=Path(job["starter"]),
+            who=RunAs(job["uid"], job["gid"]),
+            cgroup=cgroup,
+        )
+    except (DomainError, OSError) as error:
+        _finish(folder, blank_state("failed"), reason=f"The sandbox could not be started: {error}")
+        return
+    finally:
+        (folder / "secrets.json").unlink(missing_ok=True)
+    with (folder / "log").open("ab", buffering=0) as log:
+        state = _Watch(folder, job, sandbox, cgroup, log).until_end()
+    if cgroup is not None:
+        cgroup.remove()
+    _finish(folder, state, reason=state["reason"])
+
+
+def _finish(folder: Path, state: StateFile, *, reason: str) -> None:
+    state["reason"] = reason
+    state["ended_at"] = state["ended_at"] or datetime.now(UTC).isoformat()
+    write_durably(folder / "state.json", state)
+
+
+def _made_cgroup(folder: Path, job: JobFile) -> Cgroup | None:
+    if job["delegation"] is None:
+        return None
+    version, parts = job["delegation"]
+    return make_cgroup(
+        Delegation(version, tuple((name, Path(part)) for name, part in parts)),
+        f"mosu-{folder.name}",
+        memory_bytes=job["memory_bytes"],
+        processes_max=_processes_max(job),
+        cores=job["cores"],
+    )
+
+
+def _processes_max(job: JobFile) -> int:
+    return 256 + 64 * job["cores"]
+
+
+def _job_of(folder: Path, job: JobFile) -> bubblewrap.Job:
+    return bubblewrap.Job(
+        label=job["attempt_id"],
+        setup=job["setup"],
+        script=job["script"],
+        workdir=folder / "work",
+        environment=Path(job["environment"]),
+        python=job["python"],
+        limits=bubblewrap.Limits(
+            cores=job["cores"],
+            memory_bytes=job["memory_bytes"],
+            file_bytes=job["disk_bytes"],
+            processes_max=_processes_max(job),
+            tmp_bytes=max(16 << 20, job["memory_bytes"] // 4),
+        ),
+        envs=job["envs"],
+        secrets=read_json(folder / "secrets.json") or {},
+        cpus=job["cpus"],
+    )
+
+
+class _Watch:
+    """The running attempt: one thread, one loop, everything that may end it."""
+
+    def __init__(
+        self, folder: Path, job: JobFile, sandbox: bubblewrap.Sandbox, cgroup: Cgroup | None, log: IO[bytes]
+    ) -> None:
+        self._folder, self._job, self._sandbox, self._cgroup, self._log = folder, job, sandbox, cgroup, log
+        self._cleaner = LogCleaner(bytes_max=job["log_bytes_max"])
+        self._state = blank_state("preparing")
+        self._state["pids"] = [
+            (pid, watch.start_ticks(pid) or 0) for pid in (sandbox.first_pid, sandbox.process.pid)
+        ]
+        self._said = b""
+        self._began = time.monotonic()
+        self._memory_peak = 0
+        self._next_look = {"memory": 0.0, "disk": 0.0}
+        self._ended_by: tuple[str, str] | None = None
+        self._stop_at = 0.0
+        self._stops_made = 0
+
+    def until_end(self) -> StateFile:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._sandbox.log, selectors.EVENT_READ, self._take_log)
+            selector.register(self._sandbox.status, selectors.EVENT_READ, self._take_status)
+            ended = os.pidfd_open(self._sandbox.process.pid)
+            selector.register(ended, selectors.EVENT_READ, lambda: False)  # wakes the loop, nothing to read
+            while self._sandbox.process.poll() is None:
+                for key, _ in selector.select(TICK_S):
+                    if not key.data():
+                        selector.unregister(key.fileobj)
+                self._look()
+            while selector.get_map() and (ready := selector.select(0)):
+                for key, _ in ready:
+                    if not key.data():
+                        selector.unregister(key.fileobj)
+        os.close(ended)
+        self._log.write(self._cleaner.feed(b"", last=True))
+        self._sandbox.log.close()
+        self._sandbox.status.close()
+        return self._final_state(time.monotonic())
+
+    def _take_log(self) -> bool:
+        raw = os.read(self._sandbox.log.fileno(), 65536)
+        if raw:
+            self._log.write(self._cleaner.feed(raw))
+        return bool(raw)
+
+    def _take_status(self) -> bool:
+        said = os.read(self._sandbox.status.fileno(), 4096)
+        self._said += said
+        if self._state["phase"] == "preparing" and self._said.startswith(b"started\n"):
+            self._began = time.monotonic()
+            self._state["phase"], self._state["started_at"] = "running", datetime.now(UTC).isoformat()
+            write_durably(self._folder / "state.json", self._state)
+        return bool(said)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if self._ended_by is None:
+            self._ended_by = self._why_end(now)
+        if self._ended_by is not None and now >= self._stop_at and self._stops_made < 3:
+            self._stop(now, gently=self._ended_by[0] in {"cancelled", "timed_out"})
+
+    def _why_end(self, now: float) -> tuple[str, str] | None:
+        """The phase and the reason for ending it now; None to let it run."""
+        job = self._job
+        if (self._folder / "cancel").exists():
+            return "cancelled", "Cancelled."
+        if now - self._began > job["wall_limit_s"]:
+            return "timed_out", f"Stopped at its wall limit of {job['wall_limit_s']:g} s."
+        if self._cgroup is None and self._due("memory", now, every_s=TICK_S):
+            used = self._timed("memory", lambda: watch.tree_memory_bytes(self._sandbox.first_pid))
+            self._memory_peak = max(self._memory_peak, used)
+            if used > job["memory_bytes"]:
+                return "failed", f"memory: used {used} bytes, more than its {job['memory_bytes']}."
+        if self._due("disk", now, every_s=0.5):
+            used = self._timed("disk", lambda: watch.folder_bytes(self._folder / "work"))
+            if used > job["disk_bytes"]:
+                return (
+                    "failed",
+                    f"disk: its working folder took {used} bytes, more than its {job['disk_bytes']}.",
+                )
+        return None
+
+    def _due(self, what: str, now: float, *, every_s: float) -> bool:
+        if now < self._next_look[what]:
+            return False
+        self._next_look[what] = now + every_s
+        return True
+
+    def _timed(self, what: str, look: Callable[[], int]) -> int:
+        before = time.monotonic()
+        found = look()
+        took = time.monotonic() - before
+        self._next_look[what] = max(self._next_look[what], before + _WATCH_SHARE * took)
+        return found
+
+    def _stop(self, now: float, *, gently: bool) -> None:
+        """The next harder way to stop it: ask, kill all but the first process (which measures), kill all."""
+        if self._stops_made == 0 and gently:
+            self._sandbox.ask_to_stop()
+            self._stop_at = now + self._job["stop_grace_s"]
+            self._stops_made = 1
+        elif self._stops_made <= 1:
+            self._sandbox.kill_inside()
+            self._stop_at = now + _KILL_PATIENCE_S
+            self._stops_made = 2
+        else:
+            self._sandbox.kill()
+            self._stops_made = 3
+
+    def _final_state(self, ended: float) -> StateFile:
+        exit_code, cpu_s = _told(self._said)
+        state = self._state
+        if self._ended_by is not None:
+            state["phase"], state["reason"] = self._ended_by
+        else:
+            state["phase"] = "succeeded" if exit_code == 0 else "failed"
+            state["reason"] = self._why_failed(exit_code)
+        if state["started_at"] is None:
+            state["phase"] = "failed" if self._ended_by is None else state["phase"]
+        state["exit_code"] = exit_code
+        state["ended_at"] = datetime.now(UTC).isoformat()
+        state["measures"] = self._measures(ended, cpu_s)
+        return state
+
+    def _why_failed(self, exit_code: int | None) -> str:
+        if exit_code == 0:
+            return ""
+        if self._cgroup is not None and self._cgroup.killed_for_memory():
+            return f"memory: killed by the kernel at its {self._job['memory_bytes']} bytes."
+        if exit_code is None:
+            return "The sandbox was killed from outside."
+        return f"Ended with exit code {exit_code}."
+
+    def _measures(self, ended: float, cpu_s: float) -> MeasuresFile | None:
+        if self._state["started_at"] is None:
+            return None
+        measured = None if self._cgroup is None else self._cgroup.memory_peak_bytes()
+        return MeasuresFile(
+            cpu_s=cpu_s,
+            wall_s=round(ended - self._began, 3),
+            memory_peak_bytes=self._memory_peak if measured is None else measured,
+            memory_source="sampled" if measured is None else "cgroup",
+        )
+
+
+def _told(said: bytes) -> tuple[int | None, float]:
+    """Exit code and CPU seconds as the sandbox's first process wrote them; None and 0 if it was killed."""
+    for line in said.splitlines():
+        words = line.split()
+        if len(words) == 3 and words[0] == b"ended":
+            code = int(words[1])
+            return (code if code >= 0 else 128 - code), int(words[2]) / 1_000_000
+    return None, 0.0
+
+
+if __name__ == "__main__":
+    supervise(Path(sys.argv[1]))

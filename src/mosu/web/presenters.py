@@ -1,0 +1,343 @@
+"""What pages show of rows: plain values, ready to print in either language."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote as quote_path
+from uuid import uuid4
+
+from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
+
+from mosu.compute.accelerators import catalogue
+from mosu.compute.queries import run_of_order
+from mosu.compute.services import read_log
+from mosu.compute.states import is_ended
+from mosu.kernel.money import micros_of
+from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import ShownOffer, cost_so_far
+from mosu.market.rules import QuotedLine, lines_of_json
+from mosu.market.shelves import Stock
+from mosu.platform.actors import Actor
+from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
+from mosu.subsidies.services import Source, Split
+
+Bilingual = Mapping[str, str]
+
+# A state's sign: done and well, alive, refused or broken; all else waits.
+_MARKS: Final = {
+    "settled": "ok",
+    "succeeded": "ok",
+    "active": "live",
+    "running": "live",
+    "cancelled": "refused",
+    "failed": "refused",
+    "timed_out": "refused",
+}
+
+
+def state_name(state: str) -> str:
+    """A state in the page's language."""
+    return {
+        "placed": pgettext("order", "Placed"),
+        "active": pgettext("order", "Running"),
+        "settled": pgettext("order", "Settled"),
+        "cancelled": pgettext("order", "Cancelled"),
+        "queued": pgettext("run", "Queued"),
+        "running": pgettext("run", "Running"),
+        "succeeded": pgettext("run", "Succeeded"),
+        "failed": pgettext("run", "Failed"),
+        "timed_out": pgettext("run", "Stopped at its limit"),
+        "issued": pgettext("voucher", "Waits for release"),
+        "released": pgettext("voucher", "Ready to use"),
+        "expired": pgettext("voucher", "Expired"),
+        "exhausted": pgettext("voucher", "Used up"),
+        "revoked": pgettext("voucher", "Revoked"),
+    }.get(state, state)
+
+
+def mark_of(state: str) -> str:
+    """The class of the sign beside a state's word."""
+    return _MARKS.get(state, "")
+
+
+@dataclass(frozen=True)
+class ShareShown:
+    """One line of the split bar's key."""
+
+    label: Bilingual
+    amount: int
+
+
+@dataclass(frozen=True)
+class SplitShown:
+    """Who pays what; `final` once it is charged."""
+
+    pay_now: int
+    voucher_now: int
+    refund_later: int
+    vouchers: Sequence[ShareShown]
+    refunds: Sequence[ShareShown]
+    final: bool = False
+
+    @classmethod
+    def of(cls, split: Split) -> "SplitShown":
+        """As promised by a quote."""
+        shares = [
+            (share.source, ShareShown({"zh": share.title_zh, "en": share.title_en}, share.amount_micros))
+            for share in split.shares
+        ]
+        return cls._of(shares, final=False)
+
+    @classmethod
+    def charged(cls, content: Mapping[str, Any]) -> "SplitShown":
+        """As charged, from a receipt's content."""
+        shares = [
+            (Source(share["source"]), ShareShown(share["label"], micros_of(share["amount"])))
+            for share in content["split"]
+        ]
+        return cls._of(shares, final=True)
+
+    @classmethod
+    def _of(cls, shares: Sequence[tuple[Source, ShareShown]], *, final: bool) -> "SplitShown":
+        by_source = {source: [shown for kind, shown in shares if kind is source] for source in Source}
+        total = {source: sum(shown.amount for shown in group) for source, group in by_source.items()}
+        return cls(
+            pay_now=total[Source.BALANCE],
+            voucher_now=total[Source.VOUCHER],
+            refund_later=total[Source.REFUND],
+            vouchers=by_source[Source.VOUCHER],
+            refunds=by_source[Source.REFUND],
+            final=final,
+        )
+
+
+@dataclass(frozen=True)
+class PriceShown:
+    """A price per unit."""
+
+    unit: str
+    unit_price: int
+
+
+@dataclass(frozen=True)
+class OfferShown:
+    """One shelf label."""
+
+    id: str
+    title: Bilingual
+    supplier: str
+    region: str
+    sold_by: str
+    prices: Sequence[PriceShown]
+    stock: Stock | None
+    why_not_live: str | None
+    unit_price_note: str = ""
+    unit_price_source: str = ""
+
+
+@dataclass(frozen=True)
+class QuoteShown:
+    """A plan with its price, and who would pay it."""
+
+    public_id: str
+    title: Bilingual
+    supplier: str
+    total_max: int
+    split: SplitShown
+    starts_at: datetime
+    valid_until: datetime
+    wall_limit: str
+    lines: Sequence[QuotedLine]
+    key: str = field(default_factory=lambda: str(uuid4()))
+    """The idempotency key of its button: pressing it twice orders once."""
+
+    @classmethod
+    def of(cls, quote: Quote) -> "QuoteShown":
+        return cls(
+            public_id=quote.public_id,
+            title=quote.terms["title"],
+            supplier=quote.terms["supplier"]["name"],
+            total_max=quote.total_max_micros,
+            split=SplitShown.of(Split.from_json(quote.split)),
+            starts_at=quote.starts_at,
+            valid_until=quote.valid_until,
+            wall_limit=duration(quote.wall_limit_s),
+            lines=lines_of_json(quote.lines),
+        )
+
+
+@dataclass(frozen=True)
+class OrderShown:
+    """An order, in a list or on its own page."""
+
+    public_id: str
+    number: str
+    title: Bilingual
+    supplier: str
+    state: str
+    placed_at: datetime
+    total: int | None
+    total_max: int
+    cost: int
+    split: SplitShown
+    receipt_id: str | None
+
+    @property
+    def mark(self) -> str:
+        return mark_of(self.state)
+
+    @property
+    def state_name(self) -> str:
+        return state_name(self.state)
+
+    @classmethod
+    def of(cls, order: Order, *, cost: int | None = None) -> "OrderShown":
+        """The caller fetched `quote` and `receipt` with the order."""
+        terms = order.quote.terms
+        receipt: Receipt | None = getattr(order, "receipt", None)
+        return cls(
+            public_id=order.public_id,
+            number=order.number,
+            title=terms["title"],
+            supplier=terms["supplier"]["name"],
+            state=order.state,
+            placed_at=order.placed_at,
+            total=order.total_micros,
+            total_max=order.total_max_micros,
+            cost=order.total_micros if order.total_micros is not None else cost or 0,
+            split=SplitShown.charged(receipt.content) if receipt else SplitShown.of(Split.from_json(order.quote.split)),
+            receipt_id=receipt.public_id if receipt else None,
+        )
+
+
+def duration(seconds: int) -> str:
+    """`1 h 30 min`, in the page's language."""
+    span = timedelta(seconds=seconds)
+    hours, rest = divmod(int(span.total_seconds()), 3600)
+    minutes, left = divmod(rest, 60)
+    parts = [(hours, _("%d h")), (minutes, _("%d min")), (left, _("%d s"))]
+    return " ".join(text % count for count, text in parts if count) or _("%d s") % 0
+
+
+def receipt_shown(receipt: Receipt) -> dict[str, Any]:
+    """The frozen content, with what the page adds."""
+    content = receipt.content
+    return {
+        **content,
+        "seller": content["seller"]["name"],
+        "buyer": content["buyer"]["name"],
+        "issued_at": receipt.issued_at,
+        "sha256": receipt.sha256,
+        "vouchers": [share for share in content["split"] if share["source"] == Source.VOUCHER],
+        "refunds": [share for share in content["split"] if share["source"] == Source.REFUND],
+        "tax_percent": f"{float(content['tax']['rate']) * 100:g}",
+        "order_public_id": content["order"]["id"],
+    }
+
+
+def label_of(shown: ShownOffer) -> OfferShown:
+    """The shelf label of an offer; its figures name how far they can be trusted."""
+    offer = shown.offer
+    card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
+    memory = card.memory_gb if card else None
+    return OfferShown(
+        id=offer.public_id,
+        title={"zh": offer.title_zh, "en": offer.title_en},
+        supplier=offer.supplier.name,
+        region=offer.attributes.get("region") or "",
+        sold_by=offer.sold_by,
+        prices=[PriceShown(price.unit, price.unit_price_micros) for price in shown.prices],
+        stock=shown.stock,
+        why_not_live=shown.why_not_live,
+        unit_price_note=f"{memory.value:g} GB" if memory else "",
+        unit_price_source=_confidence(catalogue().sources[memory.source].confidence) if memory else "",
+    )
+
+
+def _confidence(word: str) -> str:
+    return {
+        "vendor": pgettext("figure", "vendor's figure"),
+        "measured": pgettext("figure", "measured"),
+        "contract": pgettext("figure", "from a contract"),
+        "press": pgettext("figure", "press report"),
+    }[word]
+
+
+def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
+    """(id, name) of each accelerator on the shelf, by name."""
+    cards = catalogue().accelerators
+    return sorted(((key, cards[key].zh or cards[key].name) for key in ids if key in cards), key=lambda pair: pair[1])
+
+
+def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
+    """The organisation's vouchers with what is left of each."""
+    return [
+        {
+            "title": {"zh": one.voucher.version.title_zh, "en": one.voucher.version.title_en},
+            "state_name": state_name(one.voucher.state),
+            "remaining": one.remaining_micros,
+            "held": one.held_micros,
+            "expires_at": one.voucher.expires_at,
+        }
+        for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
+    ]
+
+
+@dataclass(frozen=True)
+class RunShown:
+    """A run on its order's page."""
+
+    name: str
+    state: str
+    live: bool
+    reason: str
+    why_waiting: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    measures: Sequence[tuple[str, str]]
+    outputs: Sequence[Mapping[str, Any]]
+    log: str
+    log_offset: int
+    stream: str
+    cost: int
+
+    @classmethod
+    def of_order(cls, actor: Actor, order: Order, *, now: datetime) -> "RunShown | None":
+        """The run that the order bought, with its log so far."""
+        run = run_of_order(actor, order.id)
+        if run is None:
+            return None
+        log = read_log(actor=actor, run_id=run.id, offset=0, now=now)
+        waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
+        return cls(
+            name=run.name,
+            state=run.state,
+            live=not is_ended(run.state),
+            reason=run.reason,
+            why_waiting=waiting,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            exit_code=run.exit_code,
+            measures=_measures(run.measures or {}),
+            outputs=[
+                {**output, "url": f"/runs/{run.public_id}/outputs/{quote_path(output['path'])}"}
+                for output in run.outputs
+            ],
+            log=log.data.decode(errors="replace"),
+            log_offset=log.next_offset,
+            stream=f"/runs/{run.public_id}/log",
+            cost=cost_so_far(order),
+        )
+
+
+def _measures(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
+    if not measures:
+        return []
+    source = {"cgroup": _("counted by the kernel"), "sampled": _("sampled")}[measures["memory_source"]]
+    return [
+        (_("CPU time"), f"{measures['cpu_s']:.1f} s"),
+        (_("Peak memory"), f"{measures['memory_peak_bytes'] / 2**20:,.0f} MiB ({source})"),
+    ]

@@ -1,0 +1,253 @@
+"""The pages. Each works without JavaScript; each asks the same services as the API."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from secrets import compare_digest
+from typing import Any, Final
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from mosu.compute.services import quote_run
+from mosu.kernel.refusals import DomainError, NotFound
+from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import offers_on, orders_visible_to, receipt_numbered, receipts_visible_to
+from mosu.market.queries import shown as offers_shown
+from mosu.market.receipts import code_of
+from mosu.market.services import accept_quote, cancel_order
+from mosu.platform.actors import ALL_SCOPES
+from mosu.platform.cursors import page_of
+from mosu.platform.doors import door
+from mosu.platform.models import ApiToken
+from mosu.platform.queries import projects_visible_to, tokens_visible_to
+from mosu.platform.requests import actor_of
+from mosu.platform.services import make_token, revoke_token
+from mosu.web.forms import QuoteAsk
+from mosu.web.presenters import (
+    OrderShown,
+    QuoteShown,
+    RunShown,
+    accelerator_choices,
+    label_of,
+    receipt_shown,
+    vouchers_shown,
+)
+from mosu.wire.task import dump_task, parse_task
+
+FIRST_COMMAND: Final = "python3 -c 'print(\"hello from\", __import__(\"platform\").node())'"
+TOKEN_LIFE: Final = timedelta(days=90)
+
+View = Callable[..., HttpResponse]
+PAGE = 30
+
+
+def page(action: str) -> Callable[[View], View]:
+    """A page behind a door: strangers are sent to the sign-in, refusals are said on a page of their own."""
+
+    def mark(view: View) -> View:
+        entered = door(action)(view)
+
+        @wraps(entered)
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                return entered(request, *args, **kwargs)
+            except DomainError as refusal:
+                if refusal.status == 401:
+                    return redirect_to_login(request.get_full_path())
+                return render(request, "pages/refused.html", {"refusal": refusal}, status=refusal.status)
+
+        return shown
+
+    return mark
+
+
+@require_GET
+@page("offer.read")
+def shelf(request: HttpRequest) -> HttpResponse:
+    """The compute shelf: every offer with the same label, cheapest first."""
+    now = timezone.now()
+    chosen = {
+        "accelerator": request.GET.get("accelerator", ""),
+        "region": request.GET.get("region", ""),
+        "live": request.GET.get("live") == "true",
+    }
+    rows = offers_on(
+        "compute",
+        now=now,
+        actor=actor_of(request),
+        accelerator=chosen["accelerator"],
+        region=chosen["region"],
+        live=True if chosen["live"] else None,
+    )
+    offers, more = _paged(request, rows)
+    everything = offers_on("compute", now=now, actor=actor_of(request)).order_by()
+    return render(
+        request,
+        "pages/shelf.html",
+        {
+            "here": "shelf",
+            "offers": [label_of(offer) for offer in offers_shown(offers, now=now)],
+            "accelerators": accelerator_choices(everything.values_list("attributes__accelerator", flat=True).distinct()),
+            "regions": sorted({region for region in everything.values_list("attributes__region", flat=True) if region}),
+            "chosen": chosen,
+            "more": more,
+        },
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@page("quote.ask")
+def quote(request: HttpRequest) -> HttpResponse:
+    """Say what to run; see ranked plans, each with who would pay what."""
+    actor = actor_of(request)
+    form = QuoteAsk(request.POST or None, initial={"run": FIRST_COMMAND})
+    context: dict[str, Any] = {"here": "shelf", "form": form, "quotes": [], "refused": []}
+    if request.method == "POST" and form.is_valid():
+        organisation_id, project_id = _buyer(request)
+        try:
+            found = quote_run(
+                actor=actor,
+                organisation_id=organisation_id,
+                project_id=project_id,
+                task=parse_task(dump_task(form.task())),
+                workdir=[],
+                choice="auto",
+                now=timezone.now(),
+            )
+        except DomainError as refusal:
+            context["problem"] = refusal
+        else:
+            context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
+            context["refused"] = found.refused
+    return render(request, "pages/quote.html", context)
+
+
+@require_POST
+@page("order.place")
+def accept(request: HttpRequest, quote_id: str) -> HttpResponse:
+    """Place the order of a quote; pressing the button twice places one."""
+    order = accept_quote(
+        actor=actor_of(request),
+        quote_id=Quote.key_of(quote_id),
+        idempotency_key=request.POST.get("key", quote_id),
+        now=timezone.now(),
+    )
+    return redirect("order", order.public_id)
+
+
+@require_GET
+@page("order.read")
+def orders(request: HttpRequest) -> HttpResponse:
+    """The organisation's orders, newest first."""
+    rows, more = _paged(request, orders_visible_to(actor_of(request)))
+    return render(
+        request, "pages/orders.html", {"here": "orders", "orders": [OrderShown.of(row) for row in rows], "more": more}
+    )
+
+
+@require_GET
+@page("order.read")
+def order(request: HttpRequest, order_id: str) -> HttpResponse:
+    """One order and its run: what it does, what it costs, what it made."""
+    actor = actor_of(request)
+    row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
+    run = RunShown.of_order(actor, row, now=timezone.now())
+    shown = OrderShown.of(row, cost=run.cost if run else None)
+    return render(request, "pages/order.html", {"here": "orders", "order": shown, "run": run})
+
+
+@require_POST
+@page("order.cancel")
+def cancel(request: HttpRequest, order_id: str) -> HttpResponse:
+    """Stop the order's run, or cancel what has not started."""
+    cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
+    messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
+    return redirect("order", order_id)
+
+
+@require_GET
+@page("receipt.read")
+def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
+    """The receipt, as on a till; it prints well."""
+    row = receipts_visible_to(actor_of(request)).filter(id=Receipt.key_of(receipt_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such receipt."), hint=_("See the list of your orders."))
+    return render(
+        request,
+        "pages/receipt.html",
+        {"here": "orders", "receipt": receipt_shown(row), "verify_url": reverse("verify", args=[row.number, code_of(row)])},
+    )
+
+
+@require_GET
+@page("hub.look")
+def verify(request: HttpRequest, number: str, code: str) -> HttpResponse:
+    """Whether a receipt that somebody shows is one of this hub's: its hash and totals, no more."""
+    row = receipt_numbered(number)
+    genuine = row is not None and compare_digest(code_of(row).encode(), code.encode())
+    return render(
+        request, "pages/verify.html", {"number": number, "receipt": row if genuine else None}, status=200 if genuine else 404
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@page("self.read")
+def account(request: HttpRequest) -> HttpResponse:
+    """Balance, vouchers, tokens: what one has and how to reach it from elsewhere."""
+    actor, now = actor_of(request), timezone.now()
+    new_token = None
+    if request.method == "POST" and "revoke" in request.POST:
+        revoke_token(actor=actor, token_id=ApiToken.key_of(request.POST["revoke"]), now=now)
+        return redirect("account")
+    if request.method == "POST":
+        _token, new_token = make_token(
+            actor=actor,
+            name=request.POST.get("name", "").strip() or "token",
+            scopes=sorted(ALL_SCOPES),
+            organisation_id=actor.organisation_id,
+            expires_at=now + TOKEN_LIFE,
+            now=now,
+        )
+    return render(
+        request,
+        "pages/account.html",
+        {
+            "here": "account",
+            "vouchers": vouchers_shown(actor),
+            "tokens": tokens_visible_to(actor),
+            "new_token": new_token,
+        },
+    )
+
+
+def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
+    """The organisation for which the person buys, and its first project.
+
+    Raises:
+        NotFound: they belong to no organisation.
+    """
+    actor = actor_of(request)
+    project = projects_visible_to(actor).filter(organisation_id=actor.organisation_id).first()
+    if actor.organisation_id is None or project is None:
+        raise NotFound(_("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation."))
+    return actor.organisation_id, project.id
+
+
+def _paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:
+    """One page of `rows`, and the address of the next one."""
+    items, after = page_of(rows, request.GET.get("cursor"), PAGE)
+    if not after:
+        return items, ""
+    kept = {key: value for key, value in request.GET.items() if key != "cursor"}
+    return items, "?" + urlencode({**kept, "cursor": after})

@@ -1,0 +1,346 @@
+"""The commands against a hub over real HTTP."""
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.client.fake_hub import TOKEN, FakeHub
+
+from mosu.cli import main
+from mosu.client import logs
+from mosu.client.config import load_profile
+from mosu.wire.task import parse_task
+
+TASK = "name: char-lm\nrun: python train.py\nworkdir: .\nmosu: {outputs: ['out/*']}\n"
+
+
+@pytest.fixture(autouse=True)
+def signed_in(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("MOSU_URL", hub.url)
+    monkeypatch.setenv("MOSU_TOKEN", TOKEN)
+    monkeypatch.setenv("LANG", "en_US.UTF-8")
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "task.yaml").write_text(TASK)
+    (work / "train.py").write_text("print(1)")
+    monkeypatch.chdir(work)
+    return work
+
+
+def outcome(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main.run(list(arguments))
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return code, printed.out, printed.err
+
+
+def data(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    code, out, _ = outcome(capsys, *arguments, "--json")
+    assert code == 0
+    return json.loads(out)
+
+
+def test_run_from_task_to_receipt(capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path) -> None:
+    code, out, err = outcome(capsys, "run", "task.yaml", "--yes")
+    assert code == 0, err
+    assert out.startswith(hub.log.decode())
+    assert "TOTAL CNY ......................... 0.90" in out
+    assert "▓ Compute voucher 6.40" in err
+    assert "Ascend: No agent is connected." in err
+    assert (signed_in / "mosu-runs" / "char-lm-run1" / "out" / "loss.csv").read_bytes() == b"1,2\n"
+    assert [file["path"] for file in hub.tasks[0]["workdir"]] == ["task.yaml", "train.py"]
+    assert hub.tasks[0]["task"] == TASK
+    outcome(capsys, "run", "task.yaml", "--yes")  # what came back does not go up again
+    assert [file["path"] for file in hub.tasks[1]["workdir"]] == ["task.yaml", "train.py"]
+
+
+def test_run_with_json_prints_data_only(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    code, out, err = outcome(capsys, "run", "task.yaml", "--yes", "--json", "--out", "here")
+    answer = json.loads(out)
+    assert code == 0
+    assert (answer["order"]["total"], answer["run"]["state"], answer["receipt"]["paid"]) == (
+        "0.90",
+        "succeeded",
+        "0.45",
+    )
+    assert answer["outputs"] == ["here/out/loss.csv"]
+    assert hub.log.decode() in err
+
+
+@pytest.mark.parametrize(
+    ("state", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1), ("timed_out", 1)]
+)
+def test_the_exit_code_is_the_runs_outcome(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, state: str, code: int
+) -> None:
+    hub.state = state
+    assert outcome(capsys, "run", "task.yaml", "-y")[0] == code
+
+
+def test_without_a_terminal_nothing_is_bought_unasked(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    code, _, err = outcome(capsys, "run", "task.yaml")
+    assert code == 3
+    assert "--yes" in err
+    assert hub.orders == {}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "orders"), [("n\n", 3, 0), ("2\n", 3, 0), ("\n", 0, 1), ("1\n", 0, 1)]
+)
+def test_at_a_terminal_it_asks(
+    capsys: pytest.CaptureFixture[str],
+    hub: FakeHub,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: str,
+    code: int,
+    orders: int,
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    assert outcome(capsys, "run", "task.yaml")[0] == code
+    assert len(hub.orders) == orders
+
+
+def test_no_plan_fits(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    hub.no_quotes = True
+    code, _, err = outcome(capsys, "run", "task.yaml", "--yes")
+    assert code == 3
+    assert "No agent is connected." in err
+    assert hub.orders == {}
+
+
+def test_a_bad_task_shows_the_place_with_a_caret(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path
+) -> None:
+    (signed_in / "task.yaml").write_text("run: ls\nresources:\n  acelerators: H100\n  cpus: many\n")
+    code, out, err = outcome(capsys, "run", "task.yaml", "--yes")
+    assert (code, out) == (3, "")
+    assert err.splitlines()[:4] == [
+        "error: task.yaml cannot be used.",
+        "task.yaml:3:3: resources.acelerators: unknown key; did you mean 'accelerators'?",
+        "      acelerators: H100",
+        "      ^",
+    ]
+    assert "task.yaml:4:9: resources.cpus" in err
+    assert hub.calls == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "run"),
+    [
+        (["--", "python", "train.py", "--lr", "0.1 x"], "python train.py --lr '0.1 x'"),
+        (["--", "a && b"], "a && b"),
+        (["--cmd", "a && b"], "a && b"),
+    ],
+)
+def test_a_command_becomes_a_task(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path, arguments: list[str], run: str
+) -> None:
+    options = [
+        "--cpus",
+        "2+",
+        "--memory",
+        "4",
+        "--wall-limit",
+        "30m",
+        "--env",
+        "A=b=c",
+        "--output",
+        "*.csv",
+        "--budget",
+        "3.5",
+        "--write",
+        "new.yaml",
+        "-y",
+    ]
+    assert outcome(capsys, "run", *options, *arguments)[0] == 0
+    written = (signed_in / "new.yaml").read_text()
+    assert hub.tasks[0]["task"] == written
+    task = task_in(written)
+    assert task.run == run
+    assert (task.resources.cpus, task.resources.cpus_at_least, task.resources.memory_gb) == (2, True, 4)
+    assert (task.wall_limit_s, task.envs, task.outputs, task.workdir) == (
+        1800,
+        (("A", "b=c"),),
+        ("*.csv",),
+        ".",
+    )
+    assert task.budget_micros == 3_500_000
+
+
+def task_in(text: str) -> Any:
+    return parse_task(text)
+
+
+def test_options_change_a_task_file(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    assert outcome(capsys, "run", "task.yaml", "-y", "--cpus", "3", "--vouchers", "none")[0] == 0
+    task = task_in(hub.tasks[0]["task"])
+    assert (task.name, task.resources.cpus, task.outputs) == ("char-lm", 3, ("out/*",))
+    assert hub.tasks[0]["vouchers"] == "none"
+
+
+def test_a_written_file_is_not_overwritten(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path
+) -> None:
+    code, _, err = outcome(capsys, "run", "--write", "task.yaml", "-y", "--", "ls")
+    assert (code, (signed_in / "task.yaml").read_text()) == (2, TASK)
+    assert "exists already" in err
+    assert hub.calls == []
+
+
+def test_a_whole_home_does_not_go_up(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(signed_in))
+    assert outcome(capsys, "run", "-y", "--", "ls")[0] == 2
+    assert hub.calls == []
+    assert outcome(capsys, "run", "-y", "--no-workdir", "--", "ls")[0] == 0
+    assert hub.tasks[0]["workdir"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["run"], "Say what to run"),
+        (["run", "task.yaml", "--", "ls"], "Say what to run"),
+        (["run", "--"], "Nothing stands after --"),
+        (["run", "nowhere.yaml"], "cannot be read"),
+        (["run", "-y", "--env", "A", "--", "ls"], "no value"),
+        (["run", "--nonsense"], "--nonsense"),
+        (["cancel", "receipt_1"], "neither a run nor an order"),
+        (["quotes"], "Did you mean mosu quote?"),
+        (["login", "--url", "http://127.0.0.1:1"], "--email"),
+    ],
+)
+def test_wrong_calls(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, arguments: list[str], part: str
+) -> None:
+    code, out, err = outcome(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert part in err
+    assert hub.calls == []
+
+
+def test_detached(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    code, out, err = outcome(capsys, "run", "task.yaml", "-y", "-d")
+    assert (code, out) == (0, "run_1\n")
+    assert "mosu logs -f run_1" in err
+    assert ("GET", "/runs/run_1/log") not in hub.calls
+
+
+def test_interrupting_the_log_leaves_the_run(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(logs, "_event", interrupted)
+    code, _, err = outcome(capsys, "run", "task.yaml", "-y")
+    assert code == 130
+    assert "run_1 goes on" in err
+    assert "mosu cancel run_1" in err
+    assert ("POST", "/runs/run_1/cancel") not in hub.calls
+
+
+def test_logs_fetch_cancel(capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path) -> None:
+    assert outcome(capsys, "logs", "run_1")[1] == hub.log.decode()
+    assert outcome(capsys, "logs", "run_1", "-f")[1] == hub.log.decode()
+    assert data(capsys, "logs", "run_1")["text"] == hub.log.decode()
+    assert outcome(capsys, "fetch", "run_1")[1] == "mosu-runs/char-lm-run1/out/loss.csv\n"
+    assert data(capsys, "fetch", "run_1", "--out", "x")["outputs"] == ["x/out/loss.csv"]
+    assert "is cancelled" in outcome(capsys, "cancel", "run_1")[2]
+    assert data(capsys, "cancel", "order_1")["state"] == "cancelled"
+
+
+def test_a_log_cannot_move_the_terminal(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    hub.log = b"a\x1b[2Jb\n"
+    assert outcome(capsys, "logs", "run_1", "-f")[1] == outcome(capsys, "logs", "run_1")[1] == "ab\n"
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Local cores  Local pool  shanghai  0.36/core-hour  2 of 2" in outcome(capsys, "offers")[1]
+    assert "本地核时" in outcome(capsys, "offers", "--lang", "zh")[1]
+    assert "order_1  O-1     settled" in outcome(capsys, "orders")[1]
+    assert "receipt_1" in outcome(capsys, "orders", "order_1")[1]
+    assert "run_1  char-lm  succeeded" in outcome(capsys, "runs")[1]
+    assert "out/loss.csv (4 bytes)" in outcome(capsys, "runs", "run_1")[1]
+    assert "available   93.60" in outcome(capsys, "balance")[1]
+    assert "voucher_1  Compute voucher  active" in outcome(capsys, "vouchers")[1]
+    assert "R-2026-000001" in outcome(capsys, "receipts")[1]
+    assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
+    assert "1. Local cores" in outcome(capsys, "quote", "task.yaml")[1]
+
+
+def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    assert data(capsys, "offers", "--region", "shanghai")["items"][0]["query"] == {
+        "shelf": "compute",
+        "region": "shanghai",
+        "live": "true",
+        "sort": "price",
+        "limit": "50",
+    }
+    assert data(capsys, "orders")["items"][0]["total"] == "0.90"
+    assert data(capsys, "orders", "order_1")["id"] == "order_1"
+    assert data(capsys, "runs")["next"] == "cursor"
+    assert data(capsys, "runs", "run_1")["exit_code"] == 0
+    assert data(capsys, "balance")["held"] == "6.40"
+    assert data(capsys, "vouchers")["items"][0]["state"] == "active"
+    assert data(capsys, "receipts")["items"][0]["paid"] == "0.45"
+    assert data(capsys, "receipts", "receipt_1")["total"] == "0.90"
+    assert data(capsys, "quote", "task.yaml")["quotes"][0]["pay_now"] == "6.40"
+    assert not hub.blobs  # a quote sends no files
+
+
+def test_refusals_and_silence(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = outcome(capsys, "runs", "run_2")
+    assert (code, out, err) == (3, "", "error: There is no /runs/run_2.\n  Check the id.\n")
+    monkeypatch.setenv("MOSU_TOKEN", "mosu_other")
+    assert outcome(capsys, "balance") == (3, "", "error: The token is not known.\n  Sign in: mosu login\n")
+    monkeypatch.setenv("MOSU_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    assert outcome(capsys, "orders")[0] == 4
+    monkeypatch.delenv("MOSU_TOKEN")
+    assert "mosu login --url http://127.0.0.1:1" in outcome(capsys, "orders")[2]
+
+
+def test_login_keeps_a_token(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOSU_URL")
+    monkeypatch.delenv("MOSU_TOKEN")
+    arguments = ["login", "--url", f"{hub.url}/", "--email", "a@example.org", "--password-stdin"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("wrong\n"))
+    assert outcome(capsys, *arguments)[0] == 3
+    assert outcome(capsys, "balance")[0] == 2
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{hub.password}\n"))
+    code, out, err = outcome(capsys, *arguments)
+    assert (code, out) == (0, "")
+    assert "as a@example.org for Startup Ltd" in err
+    assert TOKEN not in err
+    assert load_profile().url == hub.url
+    assert outcome(capsys, "balance")[0] == 0
+
+
+def test_login_with_a_token(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOSU_TOKEN")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("mosu_bad\n"))
+    assert outcome(capsys, "login", "--token-stdin")[0] == 3
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{TOKEN}\n"))
+    assert outcome(capsys, "login", "--token-stdin")[0] == 0
+    assert load_profile().token == TOKEN

@@ -1,0 +1,316 @@
+"""A small hub for tests of the client and the command line: real HTTP, one offer, one run, and faults on order."""
+
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from mosu.wire.task import TaskRefused, parse_task
+
+TOKEN = "mosu_fake"
+OFFER = {
+    "id": "offer_1",
+    "shelf": "compute",
+    "title": {"zh": "本地核时", "en": "Local cores"},
+    "supplier": {"id": "org_9", "name": "Local pool"},
+    "accelerator": None,
+    "region": "shanghai",
+    "mode": "on_demand",
+    "prices": [{"meter": "core_second", "unit_price": "0.36", "unit": "core-hour"}],
+    "stock": {"free": 2, "reserved": 0, "taken": 0, "total": 2},
+    "live": True,
+    "why_not_live": None,
+    "key_of_a_newer_hub": [1],
+}
+SPLIT = [
+    {
+        "source": "voucher",
+        "voucher_id": "voucher_1",
+        "programme": {"id": "programme_1", "version": 1, "title": {"zh": "算力券", "en": "Compute voucher"}},
+        "rate": "0.5",
+        "limit": "100.00",
+        "amount": "6.40",
+        "label": {"zh": "算力券", "en": "Compute voucher"},
+    },
+    {"source": "balance", "amount": "6.40", "limit": "12.80", "label": {"zh": "余额", "en": "Balance"}},
+    {"source": "refund", "amount": "1.28", "limit": "1.28", "label": {"zh": "后补", "en": "Refund later"}},
+]
+QUOTE = {
+    "id": "quote_1",
+    "state": "open",
+    "valid_until": "2026-12-01T10:15:00Z",
+    "offer": {key: OFFER[key] for key in ("id", "title", "supplier")},
+    "starts_at": "2026-12-01T10:00:00Z",
+    "wall_limit_s": 600,
+    "lines": [],
+    "total_max": "12.80",
+    "currency": "CNY",
+    "split": SPLIT,
+    "pay_now": "6.40",
+    "voucher_now": "6.40",
+    "refund_later": "1.28",
+    "holds_until": None,
+}
+RECEIPT = {
+    "id": "receipt_1",
+    "number": "R-2026-000001",
+    "order_id": "order_1",
+    "run_id": "run_1",
+    "issued_at": "2026-12-01T10:05:00Z",
+    "currency": "CNY",
+    "lines": [
+        {
+            "text": {"zh": "CPU 核时", "en": "Core-hours"},
+            "quantity": "2.5",
+            "unit": "core-hour",
+            "unit_price": "0.36",
+            "amount": "0.90",
+        }
+    ],
+    "total": "0.90",
+    "split": [{**SPLIT[0], "amount": "0.45"}, {**SPLIT[1], "amount": "0.45"}],
+    "voucher_share": "0.45",
+    "paid": "0.45",
+    "released": "11.90",
+    "tax": {"rate": "0.06", "amount": "0.05"},
+    "seller": {"id": "org_1", "name": "模速空间"},
+    "buyer": {"id": "org_2", "name": "Startup Ltd"},
+    "sha256": "ab" * 32,
+    "verify_url": "http://127.0.0.1/verify/1",
+}
+
+
+@dataclass
+class FakeHub:
+    """`faults` maps "METHOD /path" to what the next calls do: `drop` (after it took effect), or a status."""
+
+    url: str = ""
+    faults: dict[str, list[str | int]] = field(default_factory=dict)
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+    log: bytes = "step 1\nstep 2 \u2028损失\n".encode()
+    log_cuts: list[int] = field(default_factory=list)
+    """After so many bytes of the log each connection breaks, one after the other."""
+    outputs: dict[str, bytes] = field(default_factory=lambda: {"out/loss.csv": b"1,2\n"})
+    lie_about: set[str] = field(default_factory=set)
+    state: str = "succeeded"
+    no_quotes: bool = False
+    password: str = "correct horse"
+
+    def run(self) -> dict[str, Any]:
+        outputs = [
+            {"path": path, "sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+            for path, data in self.outputs.items()
+        ]
+        return {
+            "id": "run_1",
+            "name": "char-lm",
+            "state": self.state,
+            "order_id": "order_1",
+            "exit_code": {"succeeded": 0, "failed": 7}.get(self.state),
+            "reason": "exit code 7" if self.state == "failed" else "",
+            "outputs": outputs,
+            "cost_so_far": "0.90",
+            "currency": "CNY",
+            "created_at": "2026-12-01T10:00:00Z",
+        }
+
+    def order(self) -> dict[str, Any]:
+        return {
+            "id": "order_1",
+            "number": "O-1",
+            "state": "settled",
+            "quote_id": "quote_1",
+            "run_id": "run_1",
+            "currency": "CNY",
+            "total": "0.90",
+            "total_max": "12.80",
+            "receipt_id": "receipt_1",
+            "placed_at": "2026-12-01T10:00:00Z",
+            "offer": QUOTE["offer"],
+            "split": SPLIT,
+        }
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: str, title: str, detail: str = "", **facts: object) -> None:
+        self.status = status
+        self.body = {"type": f"urn:mosu:{code}", "title": title, "status": status, "detail": detail, **facts}
+
+
+@contextlib.contextmanager
+def running_hub() -> Iterator[FakeHub]:
+    hub = FakeHub()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: FakeHub
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._serve("GET")
+
+    def do_POST(self) -> None:
+        self._serve("POST")
+
+    def do_PUT(self) -> None:
+        self._serve("PUT")
+
+    def _serve(self, method: str) -> None:
+        parts = urlsplit(self.path)
+        path = unquote(parts.path.removeprefix("/api/v1"))
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        body = self._body()
+        self.hub.calls.append((method, path))
+        faults = self.hub.faults.get(f"{method} {path}", [])
+        fault = faults.pop(0) if faults else None
+        try:
+            if isinstance(fault, int):
+                raise Refused(fault, "server", "The hub stumbles.")
+            if path != "/tokens" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise Refused(401, "unauthenticated", "The token is not known.", "Sign in: mosu login")
+            if path == "/runs/run_1/log" and query.get("follow") == "true":
+                self._follow(int(query.get("offset", "0")))
+                return
+            status, answer, headers = self._answer(method, path, query, body)
+        except Refused as refused:
+            status, answer, headers = refused.status, json.dumps(refused.body).encode(), {}
+        if fault == "drop":
+            self.close_connection = True
+            self.connection.close()
+            return
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(answer)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            raise AssertionError("bodies are sent with their length")
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def _follow(self, offset: int) -> None:
+        hub = self.hub
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
+        self.wfile.write(b': hello\n\nevent: state\ndata: {"state": "running"}\n\n')
+        end = min(hub.log_cuts.pop(0), len(hub.log)) if hub.log_cuts else len(hub.log)
+        start = max(0, offset - 3) if offset else 0  # sends a little again, as a hub may
+        text = hub.log[start:end].decode()
+        data = json.dumps({"offset": start, "text": text}, ensure_ascii=False)
+        self.wfile.write(f"event: log\ndata: {data}\n\n".encode())
+        if end == len(hub.log):
+            self.wfile.write(f'event: state\ndata: {{"state": "{hub.state}"}}\n\nevent: end\n\n'.encode())
+
+    def _answer(
+        self, method: str, path: str, query: dict[str, str], body: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
+        hub = self.hub
+        if path.startswith("/blobs/") and method == "PUT":
+            digest = path.removeprefix("/blobs/")
+            if hashlib.sha256(body).hexdigest() != digest:
+                raise Refused(422, "digest_mismatch", "The bytes have another sha256.")
+            hub.blobs[digest] = body
+            return 201, b"", {}
+        if path.startswith("/runs/run_1/outputs/"):
+            name = path.removeprefix("/runs/run_1/outputs/")
+            return 200, b"other bytes" if name in hub.lie_about else hub.outputs[name], {}
+        if path == "/runs/run_1/log":
+            offset = int(query.get("offset", "0"))
+            piece = hub.log[offset : offset + 10]
+            return 200, piece, {"X-Next-Offset": str(offset + len(piece)), "X-Ended": "true"}
+        status, answer = self._json(method, path, query, json.loads(body) if body else {})
+        return status, json.dumps(answer).encode(), {"Content-Type": "application/json"}
+
+    def _json(
+        self, method: str, path: str, query: dict[str, str], body: dict[str, Any]
+    ) -> tuple[int, object]:
+        hub = self.hub
+        match method, path:
+            case "POST", "/tokens":
+                if body["password"] != hub.password:
+                    raise Refused(403, "wrong_password", "E-mail or password is wrong.", "Try again.")
+                return 201, {"token": TOKEN, "id": "token_1", "name": body.get("name", ""), "scopes": ["buy"]}
+            case "GET", "/me":
+                return 200, {
+                    "user": {"id": "user_1", "email": "a@example.org", "name": "A"},
+                    "organisation": {"id": "org_2", "name": "Startup Ltd"},
+                    "currency": "CNY",
+                }
+            case "GET", "/offers":
+                return 200, {"items": [OFFER | {"query": query}], "next": None}
+            case "GET", "/offers/offer_1":
+                return 200, OFFER
+            case "POST", "/quotes":
+                return self._quotes(body)
+            case "GET", "/quotes/quote_1":
+                return 200, QUOTE
+            case "POST", "/orders":
+                key = self.headers["Idempotency-Key"]
+                hub.keys.append(key)
+                return 201, hub.orders.setdefault(key, hub.order())
+            case "GET", "/orders":
+                return 200, {"items": [hub.order()], "next": None}
+            case "GET", "/orders/order_1":
+                return 200, hub.order()
+            case "POST", "/orders/order_1/cancel":
+                return 200, hub.order() | {"state": "cancelled"}
+            case "GET", "/runs":
+                return 200, {"items": [hub.run()], "next": "cursor"}
+            case "GET", "/runs/run_1":
+                return 200, hub.run()
+            case "POST", "/runs/run_1/cancel":
+                return 200, hub.run() | {"state": "cancelled"}
+            case "POST", "/blobs/missing":
+                return 200, {"missing": [digest for digest in body["sha256"] if digest not in hub.blobs]}
+            case "GET", "/receipts":
+                return 200, {"items": [RECEIPT], "next": None}
+            case "GET", "/receipts/receipt_1":
+                return 200, RECEIPT
+            case "GET", "/balance":
+                return 200, {"currency": "CNY", "balance": "100.00", "held": "6.40", "available": "93.60"}
+            case "GET", "/statement":
+                return 200, {"items": [{"memo": "trial"}], "next": None}
+            case "GET", "/vouchers":
+                voucher = {"id": "voucher_1", "state": "active", "amount": "100.00", "remaining": "93.60"}
+                return 200, {"items": [voucher | {"programme": SPLIT[0]["programme"]}], "next": None}
+        raise Refused(404, "not_found", f"There is no {path}.", "Check the id.")
+
+    def _quotes(self, body: dict[str, Any]) -> tuple[int, object]:
+        try:
+            parse_task(body["task"])
+        except TaskRefused as refused:
+            raise Refused(422, "task_refused", refused.message, refused.hint) from refused
+        self.hub.tasks.append(body)
+        refused_offer = {
+            "offer_id": "offer_2",
+            "title": {"zh": "昇腾", "en": "Ascend"},
+            "reasons": [{"code": "no_agent", "message": "No agent is connected.", "hint": ""}],
+        }
+        return 201, {"quotes": [] if self.hub.no_quotes else [QUOTE], "refused": [refused_offer]}

@@ -1,0 +1,102 @@
+"""A whole hub of `mosu up` on a free port and an empty folder, for tests, benchmarks and tutorials."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
+START_S_MAX = 90.0
+
+
+@dataclass(frozen=True)
+class Hub:
+    """A running hub."""
+
+    url: str
+    data_dir: Path
+    process: subprocess.Popen[bytes]
+    env: Mapping[str, str]
+
+    def mosu(self, *arguments: str, token: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run the `mosu` command against this hub."""
+        env = {**self.env, "MOSU_URL": self.url} | ({"MOSU_TOKEN": token} if token else {})
+        return subprocess.run([*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=180, **options)
+
+    def bootstrap(self, *, email: str, organisation: str, capabilities: tuple[str, ...] = ()) -> dict[str, Any]:
+        """What `mosu admin bootstrap --json` printed."""
+        flags = [flag for capability in capabilities for flag in ("--capability", capability)]
+        done = self.mosu("admin", "bootstrap", "--email", email, "--organisation", organisation, *flags, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[Hub]:
+    """A hub that answers. Without `data_dir`, in a new folder that is removed afterwards."""
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="mosu-hub-"))
+    folder.chmod(0o755)
+    port = free_port()
+    home = folder.parent / f"{folder.name}-home"
+    home.mkdir(exist_ok=True)
+    source = str(Path(__file__).parents[1] / "src")
+    full = {
+        "PATH": os.environ["PATH"],
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "PYTHONPATH": source,
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "MOSU_DATA_DIR": str(folder / "data"),
+        "MOSU_PORT": str(port),
+        **(env or {}),
+    }
+    with (folder / "up.log").open("wb") as log:
+        process = subprocess.Popen([*MOSU, "up", "--port", str(port)], env=full, stdout=log, stderr=log)
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_until_ready(url, process, folder / "up.log")
+            yield Hub(url=url, data_dir=folder / "data", process=process, env=full)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if data_dir is None:
+                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + START_S_MAX
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    raise RuntimeError(f"the hub did not become ready:\n{log.read_text(errors='replace')[-4000:]}")

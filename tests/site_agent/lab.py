@@ -1,0 +1,108 @@
+"""A place where real sandboxes run: below /tmp, since pytest's own folders are closed to the sandbox's user."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mosu.kernel.ids import typeid, uuid7
+from mosu.sandbox.environments import Environment, build_python_environment
+from mosu.site_agent.engines.local import LocalEngine, LocalNode
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, Observation
+from mosu.wire.agent import AttemptPhase, AttemptSpec
+
+MIB = 1 << 20
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may pass through, deleted afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mosu-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def environment_in(folder: Path) -> Environment:
+    return build_python_environment(folder / "environments", packages=["numpy"])
+
+
+def make_spec(run: str = "true", **changes: Any) -> AttemptSpec:
+    facts: dict[str, Any] = {
+        "attempt_id": typeid("attempt", uuid7()),
+        "run_id": typeid("run", uuid7()),
+        "organisation_id": typeid("org", uuid7()),
+        "epoch": 1,
+        "nodes": ("local",),
+        "cores": 1,
+        "memory_bytes": 256 * MIB,
+        "disk_bytes": 64 * MIB,
+        "wall_limit_s": 20,
+        "grace_s": 1,
+        "environment": "python",
+        "run": run,
+    }
+    return AttemptSpec(**{**facts, **changes})
+
+
+def until(holds: Callable[[], object], *, within_s: float = 10.0, what: str = "") -> None:
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, f"not within {within_s} s: {what or holds}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Ended:
+    seen: Observation
+    log: str
+
+    @property
+    def ok(self) -> bool:
+        return self.seen.phase == AttemptPhase.SUCCEEDED
+
+
+class Lab:
+    """A local engine over one state folder."""
+
+    def __init__(self, folder: Path, environment: Environment, **settings: Any) -> None:
+        self.folder = folder
+        self.environment = environment
+        self.engine = self.restarted(**settings)
+
+    def restarted(self, **settings: Any) -> LocalEngine:
+        node = LocalNode("local", 2, 1024 * MIB, 1024 * MIB)
+        return LocalEngine(self.folder, node=node, environments=[self.environment], **settings)
+
+    def attempt(self, ref: EngineRef) -> Path:
+        return self.folder / "attempts" / ref
+
+    def seen(self, ref: EngineRef) -> Observation:
+        return self.engine.observe([ref])[ref]
+
+    def log(self, ref: EngineRef) -> str:
+        return self.engine.read_log(ref, offset=0, bytes_max=1 << 30).data.decode()
+
+    def start(self, run: str, **changes: Any) -> EngineRef:
+        """Submit and wait until it runs."""
+        ref = self.engine.submit(make_spec(run, **changes))
+        until(lambda: self.seen(ref).phase != AttemptPhase.PREPARING, what="running")
+        return ref
+
+    def wait(self, ref: EngineRef, *, within_s: float = 15.0) -> Ended:
+        until(lambda: self.seen(ref).phase in FINAL_PHASES, within_s=within_s, what="ended")
+        return Ended(self.seen(ref), self.log(ref))
+
+    def run(self, run: str, **changes: Any) -> Ended:
+        return self.wait(self.engine.submit(make_spec(run, **changes)))
+
+    def python(self, code: str, **changes: Any) -> Ended:
+        return self.run(f"python3 - <<'PY'\n{code}\nPY", **changes)

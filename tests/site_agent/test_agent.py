@@ -1,0 +1,254 @@
+"""The whole agent as a process, against a hub that fails when told to."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.site_agent.fake_hub import TOKEN, FakeHub
+from tests.site_agent.lab import make_spec, until
+
+from mosu.sandbox.environments import Environment
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile
+
+
+class AgentProcess:
+    def __init__(self, folder: Path, environment: Environment, hub: FakeHub) -> None:
+        self.folder, self.state = folder, folder / "state"
+        self._config = folder / "agent.toml"
+        self._config.write_text(
+            f'hub_url = "{hub.url}"\nstate_dir = "{self.state}"\nenvironments = ["{environment.root}"]\n'
+            "cores = 2\nmemory_bytes = 1073741824\ndisk_bytes = 1073741824\n"
+        )
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, token: str = TOKEN) -> None:
+        with (self.folder / "stderr").open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mosu.site_agent", "--config", self._config],
+                env={**os.environ, "MOSU_POOL_TOKEN": token},
+                stderr=errors,
+            )
+
+    def end(self, number: int) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(10)
+
+    def said(self) -> str:
+        return (self.folder / "stderr").read_text()
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    made = FakeHub()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def agent(folder: Path, environment: Environment, hub: FakeHub) -> Iterator[AgentProcess]:
+    made = AgentProcess(folder, environment, hub)
+    made.start()
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.end(signal.SIGKILL)
+    for claim in (made.state / "attempts").glob("*/claim"):
+        (claim.parent / "cancel").touch()
+    until(lambda: not _running(made.state), within_s=5)
+
+
+def _running(state: Path) -> list[Path]:
+    states = [json.loads(path.read_text()) for path in (state / "attempts").glob("*/state.json")]
+    return [found for found in states if found["phase"] in {"preparing", "running"}]
+
+
+def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
+    content = b"print('from the input')\n"
+    spec = make_spec(
+        'python3 train.py; echo "$GREETING"; mkdir out; echo 1,2 > out/loss.csv; ln -s /etc/passwd out/link; sleep 1.2',
+        cores=2,
+        envs={"GREETING": "你好"},
+        secrets={"KEY": "s3cret"},
+        workdir=(InputFile(path="train.py", sha256=hub.put(content), size_bytes=len(content)),),
+        outputs=("out",),
+    )
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert (report.phase, report.exit_code, report.epoch) == ("succeeded", 0, 1)
+    assert hub.text(spec.attempt_id) == "from the input\n你好\n"
+    assert report.log_bytes == len(hub.logs[spec.attempt_id])
+    assert [(item.path, hub.blobs[item.sha256]) for item in report.outputs] == [("out/loss.csv", b"1,2\n")]
+    assert report.started_at is not None and report.measures is not None
+    assert (
+        hub.quantity(spec.attempt_id) == int(2 * (report.ended_at - report.started_at).total_seconds()) >= 2
+    )
+    registration = hub.registrations[0]
+    assert registration.sandbox_ok and registration.sandbox.startswith("bubblewrap+seccomp")
+    assert registration.nodes[0].cores == 2 and registration.environments[0].name == "python"
+    until(lambda: hub.heartbeats and hub.heartbeats[-1].attempts[0].phase == AttemptPhase.SUCCEEDED)
+    for secret in (TOKEN, "s3cret"):
+        assert secret not in agent.said()
+        assert not subprocess.run(
+            ["grep", "-r", secret, agent.state], capture_output=True, check=False
+        ).stdout
+    hub.commands.append(Command(attempt_id=spec.attempt_id, epoch=1, action="forget"))
+    until(
+        lambda: (
+            not list((agent.state / "attempts").iterdir()) and not list((agent.state / "leases").iterdir())
+        )
+    )
+
+
+def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo ready; sleep 30", epoch=3))
+    until(lambda: "ready" in hub.text(attempt))
+    hub.commands.append(Command(attempt_id=attempt, epoch=2, action="cancel"))
+    until(lambda: not hub.commands)
+    time.sleep(0.3)
+    assert not hub.reports[attempt]
+    hub.commands.append(Command(attempt_id=attempt, epoch=3, action="cancel"))
+    until(lambda: hub.reports[attempt])
+    assert hub.reports[attempt][0].phase == "cancelled"
+
+
+def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(
+        make_spec(
+            "for i in $(seq 20); do echo line $i; sleep 0.1; done; echo 1 > result", outputs=("result",)
+        )
+    )
+    for _ in range(2):
+        seen = len(hub.logs[attempt])
+        until(lambda seen=seen: len(hub.logs[attempt]) > seen)
+        agent.end(signal.SIGKILL)
+        agent.start()
+    until(lambda: hub.reports[attempt])
+    report = hub.reports[attempt][0]
+    assert hub.text(attempt) == "".join(f"line {n}\n" for n in range(1, 21))
+    assert report.phase == "succeeded" and len(report.outputs) == 1
+    assert report.started_at is not None
+    assert hub.quantity(attempt) == int((report.ended_at - report.started_at).total_seconds())
+    assert attempt in hub.lease_requests[-1].running or hub.reports[attempt]
+
+
+def test_a_hub_outage_delays_everything_and_loses_nothing(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo before; sleep 0.5; echo during; sleep 0.7; echo end"))
+    until(lambda: "before" in hub.text(attempt))
+    hub.down = True
+    time.sleep(1.6)
+    assert hub.text(attempt) == "before\n"
+    assert agent.process is not None and agent.process.poll() is None
+    hub.down = False
+    until(lambda: hub.reports[attempt], within_s=20)
+    assert hub.text(attempt) == "before\nduring\nend\n"
+    assert hub.reports[attempt][0].phase == "succeeded"
+    assert hub.quantity(attempt) == 1
+
+
+def test_answers_that_get_lost_change_nothing(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("for i in $(seq 10); do echo line $i; sleep 0.12; done"))
+    until(lambda: "line 1\n" in hub.text(attempt))
+    hub.drop_answers = 6
+    until(lambda: hub.reports[attempt])
+    assert hub.text(attempt) == "".join(f"line {n}\n" for n in range(1, 11))
+    assert hub.quantity(attempt) == 1
+    assert len({report.model_dump_json() for report in hub.reports[attempt]}) == 1
+
+
+def test_sigterm_stops_the_agent_and_leaves_the_attempt_running(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo ready; sleep 1; echo survived"))
+    until(lambda: "ready" in hub.text(attempt))
+    began = time.monotonic()
+    assert agent.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 2
+    assert len(_running(agent.state)) == 1
+    agent.start()
+    until(lambda: hub.reports[attempt])
+    assert hub.text(attempt) == "ready\nsurvived\n"
+
+
+def test_what_cannot_start_is_reported_as_failed(hub: FakeHub, agent: AgentProcess) -> None:
+    missing = InputFile(path="x", sha256=hashlib.sha256(b"gone").hexdigest(), size_bytes=4)
+    outside = InputFile(path="../x", sha256=hub.put(b"x"), size_bytes=1)
+    for changes, said in (
+        ({"environment": "other"}, "no environment 'other'"),
+        ({"workdir": (missing,)}, "no such blob"),
+        ({"workdir": (outside,)}, "cannot be laid"),
+    ):
+        spec = AttemptSpec.model_validate({**make_spec().model_dump(), **changes})
+        hub.lease(spec)
+        until(lambda spec=spec: hub.reports[spec.attempt_id])
+        report = hub.reports[spec.attempt_id][0]
+        assert report.phase == "failed" and said in report.reason
+        assert report.started_at is None and hub.quantity(spec.attempt_id) == 0
+    assert not (agent.state / "x").exists()
+
+
+def test_leased_again_with_a_new_epoch_reports_again_and_starts_once(
+    hub: FakeHub, agent: AgentProcess
+) -> None:
+    spec = make_spec("echo once")
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id])
+    hub.lease(spec.model_copy(update={"epoch": 2}))
+    until(lambda: len(hub.reports[spec.attempt_id]) == 2)
+    assert [report.epoch for report in hub.reports[spec.attempt_id]] == [1, 2]
+    assert hub.text(spec.attempt_id) == "once\n"
+
+
+def test_a_refused_token_ends_the_agent_with_a_clear_line(hub: FakeHub, agent: AgentProcess) -> None:
+    agent.end(signal.SIGKILL)
+    agent.start(token="mosu_pool_wrong")
+    assert agent.process is not None
+    assert agent.process.wait(10) == 4
+    assert "the pool token was refused" in agent.said()
+    assert "mosu_pool_wrong" not in agent.said()
+
+
+def test_a_second_agent_on_the_same_folder_is_refused(hub: FakeHub, agent: AgentProcess) -> None:
+    until(lambda: hub.registrations)
+    second = AgentProcess.__new__(AgentProcess)
+    second.__dict__.update(agent.__dict__)
+    second.start()
+    assert second.process is not None and second.process.wait(10) == 2
+    assert re.search("Another site agent", agent.said())
+
+
+def test_without_a_sandbox_nothing_is_leased(
+    hub: FakeHub, agent: AgentProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.end(signal.SIGKILL)
+    denied = folder / "denied"
+    denied.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
+    denied.chmod(0o755)
+    monkeypatch.setenv("MOSU_BWRAP", str(denied))
+    before = len(hub.lease_requests)
+    agent.start()
+    until(lambda: not hub.registrations[-1].sandbox_ok)
+    assert "Mend it: " in hub.registrations[-1].sandbox
+    time.sleep(0.3)
+    assert len(hub.lease_requests) == before
+
+
+def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
+    until(lambda: hub.registrations)
+    starts, shown = [], []
+    for _ in range(5):
+        began = time.time()
+        attempt = hub.lease(make_spec("date +%s.%N; sleep 0.1"))
+        until(lambda attempt=attempt: hub.reports[attempt])
+        started_at = hub.reports[attempt][0].started_at
+        assert started_at is not None
+        starts.append(started_at.timestamp() - began)
+        shown.append(hub.log_at[attempt] - float(hub.text(attempt)))
+    assert sorted(starts)[2] <= 0.3, starts
+    assert sorted(shown)[2] <= 0.2, shown

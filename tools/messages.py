@@ -1,0 +1,82 @@
+"""Keeps the Chinese catalogue whole:  python tools/messages.py [--check]
+
+Finds every message of templates and code, reports what the catalogue lacks or no longer needs, and compiles it.
+With `--check` it changes nothing and fails if a message is untranslated or the compiled file is not current.
+Django's own makemessages needs GNU gettext, which a machine may not have.
+"""
+
+import io
+import re
+import sys
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.extract import extract
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+SOURCE = Path(__file__).resolve().parent.parent / "src" / "mosu"
+CATALOGUE = SOURCE / "web" / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
+
+_SINGLE = re.compile(r"""\{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
+_BLOCK = re.compile(r"\{%\s*blocktranslate(?P<head>[^%]*)%\}(?P<body>.*?)\{%\s*endblocktranslate\s*%\}", re.S)
+_PLURAL = re.compile(r"\{%\s*plural\s*%\}")
+_VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+
+Message = str | tuple[str, str]
+
+
+def messages_in_template(text: str) -> set[tuple[str | None, Message]]:
+    """(context, message) of each; a message with a plural is a pair."""
+    found: set[tuple[str | None, Message]] = {(None, one or other) for one, other in _SINGLE.findall(text)}
+    for block in _BLOCK.finditer(text):
+        forms = [_VARIABLE.sub(r"%(\1)s", form) for form in _PLURAL.split(block["body"])]
+        found.add((None, forms[0] if len(forms) == 1 else (forms[0], forms[1])))
+    return found
+
+
+def messages_in_code(path: Path) -> set[tuple[str | None, Message]]:
+    keywords = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+    with path.open("rb") as file:
+        return {
+            (context, message if isinstance(message, str) else (message[0], message[1]))
+            for _, message, _, context in extract("python", file, keywords=keywords)
+            if message
+        }
+
+
+def wanted() -> set[tuple[str | None, Message]]:
+    found: set[tuple[str | None, Message]] = set()
+    for path in sorted(SOURCE.rglob("*.html")):
+        found |= messages_in_template(path.read_text(encoding="utf-8"))
+    for path in sorted((SOURCE / "web").rglob("*.py")):
+        found |= messages_in_code(path)
+    return found
+
+
+def main() -> int:
+    catalogue: Catalog = read_po(io.BytesIO(CATALOGUE.read_bytes()), locale="zh_Hans")
+    have = {(row.context, row.id) for row in catalogue if row.id}
+    lacking = sorted(wanted() - have, key=str)
+    empty = [row.id for row in catalogue if row.id and not all([row.string] if isinstance(row.string, str) else row.string)]
+    unused = sorted(have - wanted(), key=str)
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue)
+    target = CATALOGUE.with_suffix(".mo")
+    for context, message in lacking:
+        print(f"untranslated: {message!r}" + (f" ({context})" if context else ""))  # noqa: T201
+    for message in empty:
+        print(f"empty: {message!r}")  # noqa: T201
+    for context, message in unused:
+        print(f"no longer used: {message!r}" + (f" ({context})" if context else ""))  # noqa: T201
+    if "--check" in sys.argv:
+        stale = not target.exists() or target.read_bytes() != compiled.getvalue()
+        if stale:
+            print("the compiled catalogue is not current: python tools/messages.py")  # noqa: T201
+        return 1 if lacking or empty or unused or stale else 0
+    target.write_bytes(compiled.getvalue())
+    return 1 if lacking or empty else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
