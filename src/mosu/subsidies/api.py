@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid, uuid_of
@@ -299,11 +299,11 @@ def list_programmes(request: HttpRequest, paging: Query[Paging]) -> dict[str, An
 
 @router.post("/programmes", response={201: ProgrammeOut}, operation_id="proposeProgramme")
 @door("programme.propose")
-def propose_programme(request: HttpRequest, body: ProgrammeIn) -> tuple[int, ProgrammeOut]:
+def propose_programme(request: HttpRequest, body: ProgrammeIn) -> Status[ProgrammeOut]:
     version = services.propose_programme(
         actor=actor_of(request), text=body.text, source=body.source, now=timezone.now()
     )
-    return 201, ProgrammeOut.of(version.programme, drafts=True)
+    return Status(201, ProgrammeOut.of(version.programme, drafts=True))
 
 
 @router.get("/programmes/{programme_id}", response=ProgrammeOut, operation_id="getProgramme")
@@ -333,7 +333,7 @@ def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]
 
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")
 @door("voucher.issue")
-def issue_voucher(request: HttpRequest, body: VoucherIn) -> tuple[int, VoucherOut]:
+def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
     actor = actor_of(request)
     voucher = services.issue_voucher(
         actor=actor,
@@ -342,7 +342,7 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> tuple[int, VoucherOu
         amount_micros=micros_of(body.amount),
         now=timezone.now(),
     )
-    return 201, VoucherOut.of(voucher)
+    return Status(201, VoucherOut.of(voucher))
 
 
 @router.get("/vouchers/{voucher_id}", response=VoucherOut, operation_id="getVoucher")
@@ -381,7 +381,7 @@ def list_applications(request: HttpRequest, paging: Query[Paging]) -> dict[str, 
 
 @router.post("/applications", response={201: ApplicationOut}, operation_id="applyForVoucher")
 @door("voucher.apply")
-def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> tuple[int, ApplicationOut]:
+def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> Status[ApplicationOut]:
     actor = actor_of(request)
     application = services.apply_for_voucher(
         actor=actor,
@@ -391,7 +391,7 @@ def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> tuple[int, A
         note=body.note,
         now=timezone.now(),
     )
-    return 201, ApplicationOut.of(application)
+    return Status(201, ApplicationOut.of(application))
 
 
 @router.post("/applications/{application_id}/approve", response=VoucherOut, operation_id="approveApplication")
@@ -428,14 +428,14 @@ def list_claims(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
 
 @router.post("/claims", response={201: ClaimOut}, operation_id="submitClaim")
 @door("voucher.apply")
-def submit_claim(request: HttpRequest, body: ClaimIn) -> tuple[int, ClaimOut]:
+def submit_claim(request: HttpRequest, body: ClaimIn) -> Status[ClaimOut]:
     claim = services.submit_claim(
         actor=actor_of(request),
         order_id=uuid_of(ORDER_PREFIX, body.order_id),
         evidence=body.evidence,
         now=timezone.now(),
     )
-    return 201, ClaimOut.of(claim)
+    return Status(201, ClaimOut.of(claim))
 
 
 @router.post("/claims/{claim_id}/approve", response=ClaimOut, operation_id="approveClaim")
