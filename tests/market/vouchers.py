@@ -5,10 +5,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from tests.conftest import NOW
+
 from mosu.kernel.ids import uuid7
 from mosu.ledger import services as ledger
-from mosu.subsidies import services as subsidies
 from mosu.subsidies import rules
+from mosu.subsidies import services as subsidies
 from mosu.subsidies.rules import Candidate, Source
 
 _candidates: dict[UUID, list[Candidate]] = defaultdict(list)
@@ -34,7 +35,7 @@ def give_voucher(world, *, rate="0.4", amount_micros=1000_000_000, mode="checkou
             voucher_id=voucher,
             source=Source.VOUCHER if mode == "checkout" else Source.REFUND,
             left_micros=amount_micros,
-            expires_at=NOW + timedelta(days=30),
+            expires_at=NOW + timedelta(days=3000),
             programme_id=uuid7(),
             programme_code="p",
             programme_version=1,
