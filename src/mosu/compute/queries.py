@@ -10,6 +10,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node, Pool, Run
 from mosu.compute.states import AttemptState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
+from mosu.market.queries import used_so_far
 from mosu.platform.actors import Actor
 
 LIVE: Final = timedelta(seconds=30)
@@ -18,7 +19,8 @@ LIVE: Final = timedelta(seconds=30)
 
 def runs_visible_to(actor: Actor) -> QuerySet[Run]:
     """Runs of the actor's organisations, or all for the hub's people; newest first."""
-    rows = Run.objects.select_related("pool", "order").order_by("-created_at", "-id")
+    rows = Run.objects.select_related("pool", "order__quote").order_by("-created_at", "-id")
+    rows = rows.prefetch_related("attempts__allocations__node")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
@@ -39,9 +41,14 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
     return runs_visible_to(actor).filter(order_id=order_id).first()
 
 
-def attempts_of(run: Run) -> QuerySet[Attempt]:
-    """The run's attempts, in order, each with where it is."""
-    return run.attempts.prefetch_related("allocations__node").order_by("epoch")
+def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
+    """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
+    open_orders = [run.order_id for run in runs if run.order.total_micros is None]
+    used = used_so_far(open_orders)
+    return {
+        run.id: used.get(run.order_id, 0) if run.order.total_micros is None else run.order.total_micros
+        for run in runs
+    }
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:
