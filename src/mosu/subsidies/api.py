@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.money import decimal_of, micros_of
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.ledger.queries import balance_of
+from mosu.ledger.queries import Balance, balances_of
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -182,9 +182,17 @@ class VoucherOut(Schema):
 
     @classmethod
     def of(cls, voucher: Voucher) -> "VoucherOut":
+        return cls.all_of([voucher])[0]
+
+    @classmethod
+    def all_of(cls, vouchers: Sequence[Voucher]) -> list["VoucherOut"]:
+        money = balances_of(voucher.account_id for voucher in vouchers if voucher.account_id)
+        return [cls._of(voucher, money.get(voucher.account_id)) for voucher in vouchers]
+
+    @classmethod
+    def _of(cls, voucher: Voucher, money: Balance | None) -> "VoucherOut":
         version = voucher.version
         terms = queries.terms_of(version)
-        money = balance_of(voucher.account_id) if voucher.account_id else None
         return cls(
             id=voucher.public_id,
             organisation_id=typeid(Organisation.prefix, voucher.organisation_id),
@@ -328,7 +336,7 @@ def release_programme(request: HttpRequest, programme_id: str, body: ReleaseIn) 
 @door("voucher.read")
 def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
     rows, further = page_of(queries.vouchers_visible_to(actor_of(request)), paging.cursor, paging.limit)
-    return {"items": [VoucherOut.of(row) for row in rows], "next": further}
+    return {"items": VoucherOut.all_of(rows), "next": further}
 
 
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")

@@ -85,7 +85,9 @@ def load_world(*, say: Callable[[str], None]) -> World:
         now=now,
     )
     release_voucher(actor=checker, voucher_id=voucher.id, now=now)
-    say(f"{plan['organisations']['startup']['name']}: a deposit of {plan['deposit']} and a voucher of {plan['voucher']}")
+    say(
+        f"{plan['organisations']['startup']['name']}: a deposit of {plan['deposit']} and a voucher of {plan['voucher']}"
+    )
     return World(startup_token=startup.token, sign_ins=tuple(sign_ins))
 
 
@@ -124,7 +126,11 @@ def _stock_the_shelf(plan: dict[str, Any], *, person: Callable[..., Bootstrapped
                 title_en=one["title"]["en"],
                 max_units=one["cards"],
                 wall_s_max=CARDS_WALL_S_MAX,
-                prices=[PriceSpec(meter="card_second", unit="card_hour", unit_price_micros=micros_of(one["price"]))],
+                prices=[
+                    PriceSpec(
+                        meter="card_second", unit="card_hour", unit_price_micros=micros_of(one["price"])
+                    )
+                ],
                 attributes={"accelerator": one["accelerator"], "region": one["region"], "mode": "on_demand"},
                 sold_by=one.get("sold_by", "hub"),
                 source="demo",
