@@ -1,5 +1,6 @@
 """The doors of subsidies: programmes, vouchers, applications, claims."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
