@@ -5,12 +5,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.runtime.waiting import eventually
 
 from mosu.runtime.binaries import BinariesMissing
 from mosu.runtime.children import is_running, process_state
@@ -28,13 +28,6 @@ def own(folder: Path) -> Iterator[Cluster]:
     cluster.prepare_database("hub")
     yield cluster
     cluster.stop()
-
-
-def eventually(condition: Callable[[], bool], *, limit_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def test_the_app_role_writes_rows_and_owns_nothing(own: Cluster) -> None:
