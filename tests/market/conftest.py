@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from tests.conftest import NOW
 
 from mosu.kernel.ids import typeid, uuid7
@@ -86,15 +86,16 @@ def make_organisation(name: str, *, capabilities: Sequence[str] = ()) -> Organis
     organisation = Organisation(
         name=f"{name} {uuid7().hex}", kind="company", capabilities=list(capabilities), created_at=NOW
     )
-    record_audit(
-        actor=SYSTEM,
-        action="test",
-        subject_id=organisation.id,
-        before=None,
-        after=organisation.state,
-        now=NOW,
-    )
-    organisation.save(force_insert=True)
+    with transaction.atomic():
+        record_audit(
+            actor=SYSTEM,
+            action="test",
+            subject_id=organisation.id,
+            before=None,
+            after=organisation.state,
+            now=NOW,
+        )
+        organisation.save(force_insert=True)
     return organisation
 
 
@@ -140,11 +141,22 @@ def ledger_sum() -> int:
 
 def rows_now() -> dict[str, list[tuple[Any, ...]]]:
     """All that an intention of the counter may change, to compare before and after a refusal."""
-    tables = (
-        "market_quote market_order market_orderline market_usagerecord market_charge market_receipt "
-        "market_offer market_offerprice ledger_account ledger_hold ledger_journalentry "
-        "platform_event platform_auditrecord platform_idempotencyrecord"
-    ).split()
+    tables = [
+        "market_quote",
+        "market_order",
+        "market_orderline",
+        "market_usagerecord",
+        "market_charge",
+        "market_receipt",
+        "market_offer",
+        "market_offerprice",
+        "ledger_account",
+        "ledger_hold",
+        "ledger_journalentry",
+        "platform_event",
+        "platform_auditrecord",
+        "platform_idempotencyrecord",
+    ]
     with connection.cursor() as cursor:
         return {table: _rows(cursor, table) for table in tables}
 

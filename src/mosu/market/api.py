@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
@@ -79,10 +79,10 @@ def get_offer(request: HttpRequest, offer_id: str) -> OfferOut:
 
 @router.post("/offers", response={201: OfferOut}, auth=token_auth, operation_id="createOffer")
 @door("offer.manage")
-def create_offer(request: HttpRequest, body: OfferIn) -> tuple[int, OfferOut]:
+def create_offer(request: HttpRequest, body: OfferIn) -> Status[OfferOut]:
     actor, now = actor_of(request), timezone.now()
     offer = services.create_offer(actor=actor, spec=_spec_of(body, _supplier_of(body, actor)), now=now)
-    return 201, _offer_out(actor, offer.id, now=now)
+    return Status(201, _offer_out(actor, offer.id, now=now))
 
 
 @router.patch("/offers/{offer_id}/price", response=OfferOut, auth=token_auth, operation_id="setOfferPrice")
@@ -113,7 +113,7 @@ def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:
 
 @router.post("/orders", response={201: OrderOut}, auth=token_auth, operation_id="createOrder")
 @door("order.place")
-def create_order(request: HttpRequest, body: OrderIn) -> tuple[int, OrderOut]:
+def create_order(request: HttpRequest, body: OrderIn) -> Status[OrderOut]:
     """Accept a quote. Needs the header Idempotency-Key; repeated with it, answers the first order."""
     actor = actor_of(request)
     order = services.accept_quote(
@@ -122,7 +122,7 @@ def create_order(request: HttpRequest, body: OrderIn) -> tuple[int, OrderOut]:
         idempotency_key=key_of(request),
         now=timezone.now(),
     )
-    return 201, _order_out(actor, order.id)
+    return Status(201, _order_out(actor, order.id))
 
 
 @router.get("/orders", response=Listed[OrderOut], auth=token_auth, operation_id="listOrders")

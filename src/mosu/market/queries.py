@@ -17,6 +17,11 @@ from mosu.platform.actors import ANONYMOUS, Actor
 
 Sort: TypeAlias = Literal["price", "-price", "-created_at"]
 
+_ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
+    "price": ("price_micros", "id"),
+    "-price": ("-price_micros", "-id"),
+    "-created_at": ("-created_at", "-id"),
+}
 _CLOSED: Final = "Its shelf is closed."
 _DELISTED: Final = "It is off the shelf."
 
@@ -74,7 +79,7 @@ def offers_on(
         )
     if live is not None:
         rows = rows.filter(id__in=[key for key, why in _why_not_live(rows).items() if (why is None) is live])
-    return rows.annotate(price_micros=_dearest(now)).order_by(sort, "-id" if sort.startswith("-") else "id")
+    return rows.annotate(price_micros=_dearest(now)).order_by(*_ORDERS[sort])
 
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:

@@ -1,5 +1,26 @@
 """Pure decisions: how a price is split, what a programme file says, what may become of a voucher."""
 
+from mosu.subsidies.rules.clauses import Clause, ClauseResult, results_of
+from mosu.subsidies.rules.moves import (
+    APPLICATION_MOVES,
+    CLAIM_MOVES,
+    REDEMPTION_MOVES,
+    VERSION_MOVES,
+    VOUCHER_MOVES,
+    ApplicationState,
+    ClaimState,
+    RedemptionState,
+    VersionState,
+    VoucherState,
+)
+from mosu.subsidies.rules.programme import (
+    Mode,
+    Problem,
+    ProgrammeKind,
+    ProgrammeRefused,
+    Terms,
+    parse_programme,
+)
 from mosu.subsidies.rules.split import (
     Candidate,
     Choice,
@@ -13,13 +34,32 @@ from mosu.subsidies.rules.split import (
 )
 
 __all__ = [
+    "APPLICATION_MOVES",
+    "CLAIM_MOVES",
+    "REDEMPTION_MOVES",
+    "VERSION_MOVES",
+    "VOUCHER_MOVES",
+    "ApplicationState",
     "Candidate",
     "Choice",
+    "ClaimState",
+    "Clause",
+    "ClauseResult",
+    "Mode",
+    "Problem",
+    "ProgrammeKind",
+    "ProgrammeRefused",
+    "RedemptionState",
     "Share",
     "Source",
     "Spend",
     "SpendKind",
     "Split",
+    "Terms",
+    "VersionState",
+    "VoucherState",
     "best_split",
+    "parse_programme",
+    "results_of",
     "split_at",
 ]

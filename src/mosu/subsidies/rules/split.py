@@ -397,7 +397,7 @@ def _order_of(split: Split) -> tuple[Any, ...]:
 
 
 def _with_balance(split: Split) -> Split:
-    """The split with the organisation's own share, held so that it covers every smaller charge."""
+    """The voucher and refund shares with the organisation's own, held so that it covers every smaller charge."""
     own = split.charge_micros - split.voucher_now_micros
     vouchers = sum(share.source is Source.VOUCHER for share in split.shares)
     slack = max(0, vouchers - 1) * (MICROS // 10 ** MINOR_DIGITS[split.currency])

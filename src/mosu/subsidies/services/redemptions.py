@@ -1,11 +1,56 @@
-"""Drawing on vouchers for an order: choose, hold, capture, give back. The market calls these inside its own
-transactions, after it locked the accounts that `accounts_of` and `accounts_of_order` name."""
+"""Drawing on vouchers for an order: choose, hold, capture, give back.
+
+The market calls these inside its own transactions, after it locked the accounts that `accounts_of` and
+`accounts_of_order` name. The lock of a voucher's account also guards its row: it is taken first.
+"""
 
 from collections.abc import Sequence
-from datetime import datetime
-from uuid import UUID
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID, uuid5
 
-from mosu.subsidies.rules import Choice, Spend, Split
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from mosu.kernel.refusals import DomainError
+from mosu.ledger.queries import balance_of
+from mosu.ledger.services import (
+    Move,
+    capture_hold,
+    open_account,
+    place_hold,
+    post_entry,
+    release_hold,
+)
+from mosu.platform.actors import SYSTEM
+from mosu.subsidies import queries, rules
+from mosu.subsidies.models import Redemption, Voucher, YearCap
+from mosu.subsidies.rules import (
+    Candidate,
+    Choice,
+    Mode,
+    RedemptionState,
+    Share,
+    Source,
+    Spend,
+    Split,
+    Terms,
+    VoucherState,
+    split_at,
+)
+from mosu.subsidies.services.states import move, record_birth
+
+
+class VoucherNotUsable(DomainError):
+    """A voucher cannot be used for this; the message says why."""
+
+    code = "voucher_not_usable"
+
+
+class AlreadyRedeemed(DomainError):
+    """The order holds vouchers already: it cannot be paid twice."""
+
+    code = "already_redeemed"
 
 
 def best_split(*, spend: Spend, choice: Choice, now: datetime) -> Split:
@@ -14,42 +59,366 @@ def best_split(*, spend: Spend, choice: Choice, now: datetime) -> Split:
     Raises:
         VoucherNotUsable: a voucher named in `choice` cannot be used for this spend; the message says why.
     """
-    raise NotImplementedError
+    if choice == "none":
+        return rules.best_split(spend, (), year=0)
+    year = queries.hub_year(spend.accepted_at)
+    vouchers = queries.usable_vouchers(spend.organisation_id, now=now)
+    if choice != "auto":
+        vouchers = _named(vouchers, choice, spend=spend)
+    candidates = [
+        _candidate(voucher, terms, year=year)
+        for voucher in vouchers
+        if not _fault(terms := queries.terms_of(voucher.version), spend)
+    ]
+    return rules.best_split(spend, candidates, year=year)
 
 
+def _named(vouchers: Sequence[Voucher], choice: Choice, *, spend: Spend) -> list[Voucher]:
+    """The vouchers of the choice, each of which must fit."""
+    by_id = {voucher.id: voucher for voucher in vouchers}
+    named = []
+    for voucher_id in choice:
+        voucher = by_id.get(UUID(str(voucher_id)))
+        why = (
+            _fault(queries.terms_of(voucher.version), spend)
+            if voucher
+            else "it is not a released voucher of yours within its time"
+        )
+        if voucher is None or why:
+            raise VoucherNotUsable(
+                f"This voucher cannot be used here: {why}.",
+                hint='Leave it out, or let mosu choose: vouchers: "auto".',
+                voucher=voucher.public_id if voucher else str(voucher_id),
+            )
+        named.append(voucher)
+    return named
+
+
+def _fault(terms: Terms, spend: Spend) -> str:
+    """Why the terms do not cover this spend; empty if they do."""
+    if spend.shelf not in terms.shelves:
+        return f"its programme covers {', '.join(terms.shelves)}, not {spend.shelf}"
+    if spend.kind not in terms.spend_kinds:
+        return f"its programme covers {', '.join(terms.spend_kinds)}, not {spend.kind}"
+    if terms.regions and spend.region not in terms.regions:
+        return f"its programme covers the regions {', '.join(terms.regions)}"
+    if terms.domestic_only and not spend.domestic:
+        return "its programme covers goods of domestic make only"
+    if terms.unrelated_parties and spend.organisation_id == spend.supplier_id:
+        return "its programme needs a supplier unrelated to the buyer"
+    return ""
+
+
+def _candidate(voucher: Voucher, terms: Terms, *, year: int) -> Candidate:
+    return Candidate(
+        voucher_id=voucher.id,
+        source=Source.VOUCHER if terms.mode is Mode.CHECKOUT else Source.REFUND,
+        left_micros=balance_of(voucher.account_id).available_micros if voucher.account_id else 0,
+        expires_at=voucher.expires_at,
+        programme_id=voucher.version.programme_id,
+        programme_code=terms.code,
+        programme_version=terms.version,
+        rate=terms.rate,
+        title_zh=terms.title_zh,
+        title_en=terms.title_en,
+        cap_per_order_micros=terms.cap_per_order_micros,
+        cap_left_micros=_cap_left(voucher, terms, year=year),
+        group=terms.exclusivity_group,
+        stacking=terms.stacking,
+    )
+
+
+def _cap_left(voucher: Voucher, terms: Terms, *, year: int) -> dict[int, int]:
+    if terms.cap_per_organisation_year_micros is None:
+        return {}
+    cap = queries.year_cap_of(
+        organisation_id=voucher.organisation_id, programme_id=voucher.version.programme_id, year=year
+    )
+    if cap is None or cap.entry_id is None:
+        return {year: terms.cap_per_organisation_year_micros}
+    return {year: balance_of(cap.account_id).available_micros}
+
+
+@transaction.atomic
 def accounts_of(split: Split, *, now: datetime) -> list[UUID]:
     """The ledger accounts that `redeem` will touch, for the caller to lock with its own, by id, once.
 
-    Opens the year's cap accounts where they are not open yet.
+    Opens the year's cap accounts where they are not open yet; `now` is the acceptance, whose year counts.
     """
-    raise NotImplementedError
+    accounts: set[UUID] = set()
+    # By programme: two first uses of two new caps wait for each other in one order only.
+    for voucher in sorted(_vouchers_of(split).values(), key=lambda one: one.version.programme_id):
+        accounts |= {voucher.account_id} if voucher.account_id else set()
+        cap = _open_cap(voucher, year=queries.hub_year(now))
+        if cap:
+            accounts.add(cap.account_id)
+            if cap.entry_id is None:
+                accounts.add(_programme_account("cap_source", voucher))
+    return sorted(accounts)
 
 
+@transaction.atomic
 def redeem(*, order_id: UUID, split: Split, now: datetime, evidence: Sequence[str] = ()) -> None:
     """Hold every voucher share of the split and the year's cap behind it; one Redemption per voucher.
 
+    `evidence` are sha256 digests of what the order stands on (the quote).
+
     Raises:
         VoucherNotUsable: a voucher expired or was revoked since the quote.
-        InsufficientFunds: a voucher or a cap no longer has what the quote promised.
+        InsufficientFunds: a voucher or a cap no longer has what the quote promised; quote anew.
+        AlreadyRedeemed: the order holds vouchers already.
     """
-    raise NotImplementedError
+    vouchers = _vouchers_of(split)
+    drawn = [share for share in split.shares if share.voucher_id]
+    for position, share in enumerate(drawn):
+        voucher = vouchers.get(share.voucher_id) if share.voucher_id else None
+        if voucher is None or voucher.state != VoucherState.RELEASED or voucher.expires_at <= now:
+            raise VoucherNotUsable(
+                "A voucher of this quote has ended since.",
+                hint="Ask for a new quote.",
+                voucher=voucher.public_id if voucher else str(share.voucher_id),
+            )
+        _hold(
+            voucher,
+            share,
+            order_id=order_id,
+            position=position,
+            charge_micros=split.charge_micros,
+            evidence=evidence,
+            now=now,
+        )
+
+
+def _hold(
+    voucher: Voucher,
+    share: Share,
+    *,
+    order_id: UUID,
+    position: int,
+    charge_micros: int,
+    evidence: Sequence[str],
+    now: datetime,
+) -> None:
+    """The redemption of one share, with its holds."""
+    assert voucher.account_id is not None  # noqa: S101  a released voucher has one: a database constraint
+    cap = _open_cap(voucher, year=queries.hub_year(now))
+    if cap and cap.entry_id is None:
+        _fill_cap(cap, voucher, now=now)
+    key = f"redemption:{order_id}:{voucher.id}"
+    hold = partial(place_hold, amount_micros=share.limit_micros, subject_id=order_id, now=now)
+    redemption = Redemption(
+        order_id=order_id,
+        position=position,
+        voucher=voucher,
+        source=share.source.value,
+        share=share.to_json(),
+        charge_micros=charge_micros,
+        voucher_hold_id=hold(key=key, account_id=voucher.account_id),
+        cap=cap,
+        cap_hold_id=hold(key=f"{key}:cap", account_id=cap.account_id) if cap else None,
+        evidence=list(evidence),
+        held_at=now,
+    )
+    try:
+        with transaction.atomic():
+            redemption.save(force_insert=True)
+    except IntegrityError:
+        raise AlreadyRedeemed("This order holds its vouchers already.", hint="See the order.") from None
+    record_birth(redemption, actor=SYSTEM, now=now, why="the order was placed")
 
 
 def accounts_of_order(order_id: UUID) -> list[UUID]:
     """The ledger accounts that `capture_redemptions` or `release_redemptions` will touch, the payee's apart."""
-    raise NotImplementedError
+    accounts: set[UUID] = set()
+    for redemption in _redemptions(order_id):
+        if redemption.voucher.account_id:
+            accounts.add(redemption.voucher.account_id)
+        if redemption.cap:
+            accounts |= {redemption.cap.account_id, _programme_account("cap_used", redemption.voucher)}
+    return sorted(accounts)
 
 
+@transaction.atomic
 def capture_redemptions(
     *, order_id: UUID, frozen: Split, charge_micros: int, payee_account_id: UUID, now: datetime
 ) -> Split:
-    """Pay the payee from the holds what each share owes of the actual charge; the rest returns.
+    """The actual split: each voucher's hold pays the payee what its share of `frozen` owes, the rest returns.
 
-    Returns the actual split. A charge above the frozen one counts as the frozen one.
+    A refund share pays nothing now: it becomes due, its money stays held until its claim is disbursed or lapses.
+    A charge above the frozen one counts as the frozen one. A voucher that expired while held is captured all the
+    same. Repeating the call changes nothing.
     """
-    raise NotImplementedError
+    actual = split_at(frozen, charge_micros)
+    by_voucher = {share.voucher_id: share.amount_micros for share in actual.shares}
+    for redemption in _redemptions(order_id):
+        if redemption.state == RedemptionState.HELD:
+            amount = by_voucher[redemption.voucher_id]
+            _settle(redemption, amount_micros=amount, payee_account_id=payee_account_id, now=now)
+    return actual
 
 
+@transaction.atomic
 def release_redemptions(*, order_id: UUID, now: datetime) -> None:
-    """Give back all that the order held: it was cancelled or cost nothing."""
-    raise NotImplementedError
+    """Give back all that the order still holds and has not settled: it was cancelled or cost nothing."""
+    for redemption in _redemptions(order_id):
+        if redemption.state == RedemptionState.HELD:
+            give_back(redemption, now=now, why="the order ended without a charge")
+
+
+def _settle(redemption: Redemption, *, amount_micros: int, payee_account_id: UUID, now: datetime) -> None:
+    """Take the actual amount from the redemption's holds, or leave it due."""
+    if amount_micros == 0:
+        give_back(redemption, now=now, why="the actual charge needed none of it")
+    elif redemption.source == Source.VOUCHER:
+        take(redemption, destination_id=payee_account_id, amount_micros=amount_micros, now=now)
+        move(
+            redemption,
+            to=RedemptionState.CAPTURED,
+            actor=SYSTEM,
+            now=now,
+            amount_micros=amount_micros,
+            settled_at=now,
+        )
+        look_after(redemption.voucher, now=now)
+    else:
+        _leave_due(redemption, amount_micros=amount_micros, now=now)
+
+
+def take(redemption: Redemption, *, destination_id: UUID, amount_micros: int, now: datetime) -> UUID:
+    """The entry that pays from the voucher's hold; the cap is used up by as much, the rest of both returns."""
+    voucher = redemption.voucher
+    entry = capture_hold(
+        key=f"redemption:{redemption.id}:captured",
+        hold_id=redemption.voucher_hold_id,
+        destination_id=destination_id,
+        amount_micros=amount_micros,
+        kind="voucher.captured",
+        now=now,
+    )
+    if redemption.cap_hold_id:
+        capture_hold(
+            key=f"redemption:{redemption.id}:cap",
+            hold_id=redemption.cap_hold_id,
+            destination_id=_programme_account("cap_used", voucher),
+            amount_micros=amount_micros,
+            kind="cap.used",
+            now=now,
+        )
+    release_holds(redemption, now=now)
+    return entry
+
+
+def give_back(redemption: Redemption, *, now: datetime, why: str) -> None:
+    """Release both holds: nothing was or will be paid from them."""
+    release_holds(redemption, now=now)
+    move(
+        redemption,
+        to=RedemptionState.RELEASED,
+        actor=SYSTEM,
+        now=now,
+        why=why,
+        amount_micros=0,
+        settled_at=redemption.settled_at or now,
+    )
+    look_after(redemption.voucher, now=now)
+
+
+def _leave_due(redemption: Redemption, *, amount_micros: int, now: datetime) -> None:
+    """Shrink the holds to what may be claimed, and say until when."""
+    voucher = redemption.voucher
+    release_holds(redemption, now=now)
+    key = f"redemption:{redemption.id}:due"
+    hold = partial(place_hold, amount_micros=amount_micros, subject_id=redemption.order_id, now=now)
+    assert voucher.account_id is not None  # noqa: S101  as in `_hold`
+    cap = redemption.cap
+    move(
+        redemption,
+        to=RedemptionState.DUE,
+        actor=SYSTEM,
+        now=now,
+        amount_micros=amount_micros,
+        settled_at=now,
+        claim_by=now + timedelta(days=queries.terms_of(voucher.version).claim_days or 0),
+        voucher_hold_id=hold(key=key, account_id=voucher.account_id),
+        cap_hold_id=hold(key=f"{key}:cap", account_id=cap.account_id) if cap else None,
+    )
+    look_after(voucher, now=now)
+
+
+def release_holds(redemption: Redemption, *, now: datetime) -> None:
+    release_hold(hold_id=redemption.voucher_hold_id, now=now)
+    if redemption.cap_hold_id:
+        release_hold(hold_id=redemption.cap_hold_id, now=now)
+
+
+def look_after(voucher: Voucher, *, now: datetime) -> None:
+    """Close a voucher that is used up; note what an ended one has to return to its pool."""
+    assert voucher.account_id is not None  # noqa: S101  as in `_hold`
+    balance = balance_of(voucher.account_id)
+    if voucher.state == VoucherState.RELEASED and balance.balance_micros == 0:
+        move(voucher, to=VoucherState.EXHAUSTED, actor=SYSTEM, now=now, why="nothing is left of it")
+    elif voucher.state != VoucherState.RELEASED and balance.available_micros:
+        voucher.owes_pool = True
+        voucher.save(update_fields=["owes_pool"])
+
+
+def _vouchers_of(split: Split) -> dict[UUID, Voucher]:
+    ids = [share.voucher_id for share in split.shares if share.voucher_id]
+    return Voucher.objects.select_related("version__programme").in_bulk(ids)
+
+
+def _redemptions(order_id: UUID) -> list[Redemption]:
+    """In the order of the waterfall."""
+    return list(
+        Redemption.objects.filter(order_id=order_id)
+        .select_related("voucher__version__programme", "cap")
+        .order_by("position")
+    )
+
+
+def _programme_account(kind: str, voucher: Voucher) -> UUID:
+    """The programme's side of its caps: where they come from, where used ones go. No floor: it only counts."""
+    return open_account(
+        kind=kind,
+        owner_id=voucher.version.programme_id,
+        currency=settings.HUB_CURRENCY,
+        floor_micros=None,
+    )
+
+
+def _open_cap(voucher: Voucher, *, year: int) -> YearCap | None:
+    """The year's cap of the voucher's organisation and programme, opened if need be; None without a cap.
+
+    Its amount is that of the version first used in the year.
+    """
+    amount = queries.terms_of(voucher.version).cap_per_organisation_year_micros
+    if amount is None:
+        return None
+    programme_id = voucher.version.programme_id
+    cap = queries.year_cap_of(organisation_id=voucher.organisation_id, programme_id=programme_id, year=year)
+    if cap is not None:
+        return cap
+    account = open_account(
+        kind="cap",
+        owner_id=uuid5(programme_id, f"{voucher.organisation_id}:{year}"),
+        currency=settings.HUB_CURRENCY,
+        floor_micros=0,
+    )
+    return YearCap.objects.get_or_create(
+        organisation_id=voucher.organisation_id,
+        programme_id=programme_id,
+        year=year,
+        defaults={"amount_micros": amount, "account_id": account},
+    )[0]
+
+
+def _fill_cap(cap: YearCap, voucher: Voucher, *, now: datetime) -> None:
+    cap.entry_id = post_entry(
+        key=f"cap:{cap.id}",
+        kind="cap.opened",
+        moves=[Move(_programme_account("cap_source", voucher), cap.account_id, cap.amount_micros)],
+        subject_id=cap.id,
+        now=now,
+        memo=str(cap.year),
+    )
+    cap.save(update_fields=["entry_id"])

@@ -1,0 +1,98 @@
+"""Reads of subsidies."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from mosu.kernel.time import year_in
+from mosu.platform.actors import Actor
+from mosu.platform.models import Organisation
+from mosu.platform.queries import verified_facts
+from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher, YearCap
+from mosu.subsidies.rules import Terms, VersionState, VoucherState
+
+
+def hub_year(at: datetime) -> int:
+    """The year whose caps an acceptance at `at` counts against."""
+    return year_in(ZoneInfo(settings.HUB_ZONE), at)
+
+
+def terms_of(version: ProgrammeVersion) -> Terms:
+    """What the version promises."""
+    return Terms.from_json(version.terms)
+
+
+def released_version(programme_id: UUID) -> ProgrammeVersion | None:
+    """The version that new vouchers are issued under: the highest released."""
+    return (
+        ProgrammeVersion.objects.filter(programme_id=programme_id, state=VersionState.RELEASED)
+        .order_by("-number")
+        .first()
+    )
+
+
+def draft_versions(programme_id: UUID) -> list[ProgrammeVersion]:
+    """What waits for a second person, the lowest number first."""
+    rows = ProgrammeVersion.objects.filter(programme_id=programme_id, state=VersionState.DRAFT)
+    return list(rows.order_by("number"))
+
+
+def facts_of(organisation: Organisation, *, now: datetime) -> Mapping[str, Any]:
+    """What clauses may ask of an organisation: verified facts, kind and capabilities."""
+    # A fact's name is a slug; CEL reads `-` as minus.
+    named = {name.replace("-", "_"): value for name, value in verified_facts(organisation.id, at=now).items()}
+    return {**named, "kind": organisation.kind, "capabilities": list(organisation.capabilities)}
+
+
+def programmes_visible_to(actor: Actor) -> QuerySet[Programme]:
+    """Programmes with a released version; the hub's people see drafts too."""
+    rows = Programme.objects.order_by("code", "id")
+    if actor.sees_all:
+        return rows
+    return rows.filter(
+        id__in=ProgrammeVersion.objects.filter(state=VersionState.RELEASED).values("programme_id")
+    )
+
+
+def vouchers_visible_to(actor: Actor) -> QuerySet[Voucher]:
+    """Vouchers of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Voucher.objects.select_related("version__programme").order_by("-issued_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def applications_visible_to(actor: Actor) -> QuerySet[Application]:
+    """Applications of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Application.objects.select_related("version__programme").order_by("-submitted_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def claims_visible_to(actor: Actor) -> QuerySet[Claim]:
+    """Claims of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Claim.objects.order_by("-submitted_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def year_cap_of(*, organisation_id: UUID, programme_id: UUID, year: int) -> YearCap | None:
+    """The cap account of an organisation, a programme and a year, if it was opened."""
+    return YearCap.objects.filter(
+        organisation_id=organisation_id, programme_id=programme_id, year=year
+    ).first()
+
+
+def usable_vouchers(organisation_id: UUID, *, now: datetime) -> list[Voucher]:
+    """Released vouchers of an organisation whose time is now, the one that lapses first first."""
+    return list(
+        Voucher.objects.filter(
+            organisation_id=organisation_id,
+            state=VoucherState.RELEASED,
+            valid_from__lte=now,
+            expires_at__gt=now,
+        )
+        .select_related("version__programme")
+        .order_by("expires_at", "id")
+    )
