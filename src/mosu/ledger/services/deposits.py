@@ -8,16 +8,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from mosu.kernel.money import MICROS_MAX, rounded
+from mosu.kernel.money import MICROS_MAX, decimal_of, rounded
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.kernel.states import check_move
 from mosu.ledger.models import AccountKind, Deposit, DepositState
 from mosu.ledger.rules import HUB_ID, Move
 from mosu.ledger.services.entries import open_account, post_entry
-from mosu.platform.actors import Actor
+from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
-from mosu.platform.services import emit, record_audit
+from mosu.platform.services import emit, members_of, notify, record_audit
 
 _MOVES: Final = MappingProxyType(
     {DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED})}
@@ -120,6 +120,7 @@ def confirm_deposit(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit
         now=now,
         organisation_id=deposit.organisation_id,
     )
+    _tell(deposit, now=now)
     return deposit
 
 
@@ -170,6 +171,22 @@ def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, 
     deposit.state, deposit.checker_id, deposit.decided_at = to, actor.id, now
     deposit.save(update_fields=["state", "checker", "decided_at", "entry"])
     _audit(deposit, actor=actor, before=before, now=now, why=why)
+
+
+def _tell(deposit: Deposit, *, now: datetime) -> None:
+    amount = f"{decimal_of(deposit.amount_micros, currency=deposit.currency)} {deposit.currency}"
+    notify(
+        user_ids=members_of(deposit.organisation_id, roles=[Role.OWNER, Role.FINANCE]),
+        kind="deposit.confirmed",
+        title={"zh": f"充值到账:{amount}", "en": f"Deposit received: {amount}"},
+        body={
+            "zh": f"银行流水号 {deposit.bank_reference} 的充值已计入余额。",
+            "en": f"The transfer {deposit.bank_reference} is now on your balance.",
+        },
+        now=now,
+        subject_id=deposit.id,
+        organisation_id=deposit.organisation_id,
+    )
 
 
 def _audit(deposit: Deposit, *, actor: Actor, before: str | None, now: datetime, why: str = "") -> None:
