@@ -17,7 +17,7 @@ from mosu.ledger.services.entries import open_account, post_entry
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
-from mosu.platform.services import emit, members_of, notify, record_audit
+from mosu.platform.services import emit, members_of, notify, record_audit, two_persons
 
 _MOVES: Final = MappingProxyType(
     {DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED})}
@@ -28,12 +28,6 @@ class BankReferenceKnown(DomainError):
     """A deposit with this bank reference was entered before."""
 
     code = "bank_reference_known"
-
-
-class SamePerson(Forbidden):
-    """Who entered it may not also decide it."""
-
-    code = "same_person"
 
 
 @transaction.atomic(durable=True)
@@ -161,8 +155,7 @@ def _locked(deposit_id: UUID) -> Deposit:
 
 def _check_decision(deposit: Deposit, *, actor: Actor, to: DepositState) -> None:
     check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(deposit.state), to=to)
-    if actor.id == deposit.maker_id:
-        raise SamePerson("Who entered a deposit may not decide it.", hint="Ask another checker.")
+    two_persons(deposit.maker_id, actor.id)
 
 
 def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
