@@ -13,7 +13,6 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.money import decimal_of, micros_of
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.ledger.queries import balance_of
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -182,9 +181,14 @@ class VoucherOut(Schema):
 
     @classmethod
     def of(cls, voucher: Voucher) -> "VoucherOut":
+        (shown,) = queries.vouchers_with_balances([voucher])
+        return cls.shown(shown)
+
+    @classmethod
+    def shown(cls, balance: queries.VoucherBalance) -> "VoucherOut":
+        voucher = balance.voucher
         version = voucher.version
         terms = queries.terms_of(version)
-        money = balance_of(voucher.account_id) if voucher.account_id else None
         return cls(
             id=voucher.public_id,
             organisation_id=typeid(Organisation.prefix, voucher.organisation_id),
@@ -196,8 +200,8 @@ class VoucherOut(Schema):
             kind=terms.kind.value,
             state=voucher.state,
             amount=_money(voucher.amount_micros),
-            remaining=_money(money.available_micros if money else 0),
-            held=_money(money.held_micros if money else 0),
+            remaining=_money(balance.remaining_micros),
+            held=_money(balance.held_micros),
             currency=settings.HUB_CURRENCY,
             rate=terms.rate,
             cap_per_order=_money_or_none(terms.cap_per_order_micros),
@@ -328,7 +332,7 @@ def release_programme(request: HttpRequest, programme_id: str, body: ReleaseIn) 
 @door("voucher.read")
 def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
     rows, further = page_of(queries.vouchers_visible_to(actor_of(request)), paging.cursor, paging.limit)
-    return {"items": [VoucherOut.of(row) for row in rows], "next": further}
+    return {"items": [VoucherOut.shown(one) for one in queries.vouchers_with_balances(rows)], "next": further}
 
 
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")
