@@ -39,9 +39,7 @@ router = Router(tags=["compute"])
 routers: Final = [("", router)]
 
 
-@router.get(
-    "/accelerators", response=list[AcceleratorOut], auth=public_auth, operation_id="listAccelerators"
-)
+@router.get("/accelerators", response=list[AcceleratorOut], auth=public_auth, operation_id="listAccelerators")
 @door("offer.read")
 def list_accelerators(request: HttpRequest) -> list[AcceleratorOut]:
     return [AcceleratorOut.of(one) for one in catalogue().accelerators.values()]
@@ -91,7 +89,9 @@ def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
     return _run_out(actor, run.id)
 
 
-@router.post("/attempts/{attempt_id}/fence", response={204: None}, auth=token_auth, operation_id="fenceAttempt")
+@router.post(
+    "/attempts/{attempt_id}/fence", response={204: None}, auth=token_auth, operation_id="fenceAttempt"
+)
 @door("attempt.fence")
 def fence_attempt(request: HttpRequest, attempt_id: str, body: FenceIn) -> tuple[int, None]:
     """Record that an attempt runs no more: its run ends, nothing is charged, what it held is free."""
@@ -123,7 +123,9 @@ def create_pool(request: HttpRequest, body: PoolIn) -> tuple[int, MadePoolOut]:
     return 201, MadePoolOut(pool=PoolOut.of(pool, now=now), token=token)
 
 
-@router.post("/pools/{pool_id}/token", response={201: TokenOut}, auth=token_auth, operation_id="rotatePoolToken")
+@router.post(
+    "/pools/{pool_id}/token", response={201: TokenOut}, auth=token_auth, operation_id="rotatePoolToken"
+)
 @door("pool.manage")
 def rotate_pool_token(request: HttpRequest, pool_id: str) -> tuple[int, TokenOut]:
     """A new token for the pool's agent; the old one no longer works."""
@@ -202,7 +204,7 @@ def _buyer(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
 
 def _choice_of(vouchers: Vouchers | list[str]) -> Choice:
     if vouchers in ("auto", "none"):
-        return vouchers  # type: ignore[return-value]
+        return vouchers
     return [uuid_of("voucher", voucher) for voucher in vouchers]
 
 

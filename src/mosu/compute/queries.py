@@ -1,5 +1,6 @@
 """Reads of the compute shelf; every list takes the actor."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -7,10 +8,11 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node, Pool, Run
+from mosu.compute.models import Allocation, Device, DeviceAllocation, Node, Pool, Run
 from mosu.compute.states import AttemptState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
-from mosu.market.queries import used_so_far
+from mosu.market import rules as market_rules
+from mosu.market.models import OrderLine
 from mosu.platform.actors import Actor
 
 LIVE: Final = timedelta(seconds=30)
@@ -44,7 +46,18 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
     open_orders = [run.order_id for run in runs if run.order.total_micros is None]
-    used = used_so_far(open_orders)
+    used: dict[UUID, int] = defaultdict(int)
+    lines = OrderLine.objects.filter(order_id__in=open_orders).select_related("order").order_by()
+    for line in lines.annotate(used=Sum("usage__quantity_accepted")):
+        price = market_rules.Price(
+            meter=line.meter,
+            unit=line.unit,
+            per=line.per,
+            unit_price_micros=line.unit_price_micros,
+            tax_rate_bp=line.tax_rate_bp,
+            tax_included=line.tax_included,
+        )
+        used[line.order_id] += market_rules.amount_of(line.used or 0, price, currency=line.order.currency)
     return {
         run.id: used.get(run.order_id, 0) if run.order.total_micros is None else run.order.total_micros
         for run in runs

@@ -11,12 +11,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from mosu.compute.accelerators import catalogue
-from mosu.compute.queries import run_of_order
+from mosu.compute.queries import costs_of, run_of_order
 from mosu.compute.services import read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt
-from mosu.market.queries import ShownOffer, cost_so_far
+from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
@@ -329,7 +329,7 @@ class RunShown:
             log=log.data.decode(errors="replace"),
             log_offset=log.next_offset,
             stream=f"/runs/{run.public_id}/log",
-            cost=cost_so_far(order),
+            cost=costs_of([run])[run.id],
         )
 
 
