@@ -10,13 +10,14 @@ from typing import Any, Final
 
 import yaml
 
-from mosu.kernel.money import MICROS, MINOR_DIGITS, micros_of
+from mosu.kernel.money import MICROS, MICROS_MAX, MINOR_DIGITS, micros_of
 from mosu.kernel.refusals import Invalid
 from mosu.subsidies.rules.clauses import Clause, fault_of
 from mosu.subsidies.rules.split import SpendKind
 
 BYTES_MAX: Final = 64 * 1024
 ITEMS_MAX: Final = 50
+YEARS: Final = (2000, 2999)
 
 
 class ProgrammeKind(StrEnum):
@@ -308,21 +309,24 @@ def _amount(reader: _Reader, node: yaml.Node, field: str) -> int:
         micros = micros_of(value)
     except Invalid:
         micros = 0
-    if micros <= 0 or micros % (MICROS // 10**digits):
+    if not 0 < micros <= MICROS_MAX or micros % (MICROS // 10**digits):
         reader.add(node, field, shown(node), allowed)
     return micros
 
 
 def _date(reader: _Reader, node: yaml.Node, field: str) -> date | None:
-    allowed = "a date such as 2026-01-31"
+    allowed = f"a date from {YEARS[0]} to {YEARS[1]} such as 2026-01-31"
     value = reader.scalar(node, field, allowed, "str", "timestamp")
     if value is None:
         return None
     try:
-        return date.fromisoformat(value)
+        found = date.fromisoformat(value)
     except ValueError:
-        reader.add(node, field, shown(node), allowed)
-        return None
+        found = date.min
+    if YEARS[0] <= found.year <= YEARS[1]:
+        return found
+    reader.add(node, field, shown(node), allowed)
+    return None
 
 
 def _list_of(check: _Check, *, at_least: int) -> _Check:
@@ -338,7 +342,8 @@ def _list_of(check: _Check, *, at_least: int) -> _Check:
     return check_all
 
 
-_TITLE = _text(r".*\S.*", "text that is not empty")
+_TITLE = _text(r"(?=.*\S).{1,1000}", "text that is not empty, at most 1000 characters")
+_NAME = _text(r"(?=.*\S).{1,100}", "a name of at most 100 characters")
 _SLUG = _text(r"[a-z][a-z0-9_-]{0,59}", "lower-case letters, digits, - and _, beginning with a letter")
 
 
@@ -347,7 +352,7 @@ def _bilingual(reader: _Reader, node: yaml.Node, field: str) -> dict[str, Any]:
 
 
 def _funder(reader: _Reader, node: yaml.Node, field: str) -> Funder:
-    values = reader.fields(node, {"name": _Field(_TITLE), "share": _Field(_rate)}, prefix=f"{field}.")
+    values = reader.fields(node, {"name": _Field(_NAME), "share": _Field(_rate)}, prefix=f"{field}.")
     return Funder(name=values["name"] or "", share=values["share"] or "0")
 
 
@@ -389,7 +394,7 @@ _FIELDS: Final[Mapping[str, _Field]] = {
     "valid_from": _Field(_date, required=False),
     "valid_to": _Field(_date, required=False),
     "claim_days": _Field(_whole(1, 3660), required=False),
-    "regions": _Field(_list_of(_SLUG, at_least=1), required=False, default=()),
+    "regions": _Field(_list_of(_NAME, at_least=1), required=False, default=()),
     "domestic_only": _Field(_truth, required=False, default=False),
     "unrelated_parties": _Field(_truth),
     "exclusivity_group": _Field(_SLUG, required=False, default=""),
