@@ -17,6 +17,7 @@ from mosu.subsidies.rules.split import SpendKind
 
 BYTES_MAX: Final = 64 * 1024
 ITEMS_MAX: Final = 50
+DEPTH_MAX: Final = 10
 YEARS: Final = (2000, 2999)
 
 
@@ -159,7 +160,7 @@ def parse_programme(text: str, *, source: str, currency: str) -> Terms:
 
 
 def _root(text: str, source: str) -> yaml.MappingNode:
-    """The file's root mapping, without anchors: an alias could unfold without end."""
+    """The file's root mapping: without anchors and deep nesting, by which a small file becomes endless work."""
 
     def refuse(line: int, field: str, found: str, allowed: str) -> ProgrammeRefused:
         return ProgrammeRefused(source, (Problem(line, field, found, allowed),))
@@ -167,10 +168,15 @@ def _root(text: str, source: str) -> yaml.MappingNode:
     if len(text.encode(errors="replace")) > BYTES_MAX:
         raise refuse(1, "(file)", f"{len(text)} characters", f"at most {BYTES_MAX} bytes")
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise refuse(line, "(file)", "an anchor or alias", "every value in full")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEPTH_MAX:
+                raise refuse(line, "(file)", "brackets in brackets", f"at most {DEPTH_MAX} levels")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as broken:
         mark = broken.problem_mark or broken.context_mark
