@@ -19,7 +19,7 @@ from mosu.client import (
     Unreachable,
 )
 from mosu.client.logs import parse_events
-from mosu.client.models import Output
+from mosu.client.models import Output, Run
 from mosu.client.transport import ATTEMPTS_MAX, Transport
 from mosu.wire.manifest import files_of
 from mosu.wire.paths import UnsafePath
@@ -229,3 +229,12 @@ def test_outputs_do_not_follow_links_out(client: Client, hub: FakeHub, tmp_path:
     with pytest.raises(DamagedOutput, match="outside"):
         client.download_output("run_1", output, tmp_path / "into")
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_null_counts_as_left_out() -> None:
+    run = Run.model_validate(
+        {"id": "run_1", "state": "queued", "name": None, "outputs": None, "exit_code": None}
+    )
+    assert (run.name, run.outputs, run.exit_code) == ("", (), None)
+    with pytest.raises(ValueError, match="state"):
+        Run.model_validate({"id": "run_1", "state": None})

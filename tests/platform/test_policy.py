@@ -20,6 +20,7 @@ EXPECTED = {
     "organisation.read": "yyyyy yyy ...",
     "organisation.manage": "yy... y.. ...",
     "organisation.admit": "..... y.. ...",
+    "invitation.read": "yy... yyy ...",
     "project.make": "yyy.. y.. ...",
     "fact.verify": "..... y.. ...",
     "audit.read": "yy... yyy ...",

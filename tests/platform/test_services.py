@@ -103,6 +103,26 @@ def test_a_name_is_taken_once(name: str) -> None:
     assert Organisation.objects.count() == Event.objects.count() == 1
 
 
+def test_of_two_who_found_the_same_name_at_once_one_does(fresh_db: Any) -> None:
+    def found(user: User) -> Callable[[], Any]:
+        actor = actor_for_user(user)
+        return lambda: services.found_organisation(actor=actor, name="Ding Wei", kind="team", now=NOW)
+
+    results = in_threads(*[found(make_user()) for _ in range(4)])
+    assert sorted(type(result).__name__ for result in results) == ["NameTaken"] * 3 + ["Organisation"]
+    assert Membership.objects.count() == Event.objects.count() == 1
+
+
+def test_one_who_founds_many_at_once_stays_within_the_limit(fresh_db: Any) -> None:
+    actor = actor_for_user(make_user())
+
+    def found(number: int) -> Callable[[], Any]:
+        return lambda: services.found_organisation(actor=actor, name=f"No {number}", kind="team", now=NOW)
+
+    in_threads(*[found(number) for number in range(6)])
+    assert Organisation.objects.count() == 3
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("name", ["", " ", "x", "a" * 201, "a\u202eb", "a\x00b"])
 def test_what_is_no_name_is_refused(name: str) -> None:

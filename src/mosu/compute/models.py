@@ -28,7 +28,7 @@ class Pool(Row):
     organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
     name = models.CharField(max_length=100)
     region = models.CharField(max_length=60)
-    state = models.CharField(max_length=20, choices=_choices(PoolState), default=PoolState.OPEN)
+    state = models.CharField(max_length=20, choices=_choices(PoolState), default=PoolState.OPEN.value)
     created_at = models.DateTimeField()
     token_sha256 = models.CharField(max_length=64, unique=True)
     """Of the agent's token; the text is shown once, when it is made."""
@@ -60,7 +60,7 @@ class Node(Row):
 
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="nodes")
     name = models.CharField(max_length=63)
-    state = models.CharField(max_length=20, choices=_choices(NodeState), default=NodeState.UP)
+    state = models.CharField(max_length=20, choices=_choices(NodeState), default=NodeState.UP.value)
     cores = models.PositiveIntegerField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
@@ -102,7 +102,7 @@ class Run(Row):
     project = models.ForeignKey("platform.Project", on_delete=models.PROTECT, related_name="+")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="runs")
     name = models.CharField(max_length=63, blank=True)
-    state = models.CharField(max_length=20, choices=_choices(RunState), default=RunState.QUEUED)
+    state = models.CharField(max_length=20, choices=_choices(RunState), default=RunState.QUEUED.value)
     request = models.JSONField()
     """The frozen request (see `requests.RunRequest`): what was asked, checked and priced."""
     created_at = models.DateTimeField()
@@ -139,7 +139,9 @@ class Attempt(Row):
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="attempts")
     pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="attempts")
     epoch = models.PositiveIntegerField()
-    state = models.CharField(max_length=20, choices=_choices(AttemptState), default=AttemptState.WAITING)
+    state = models.CharField(
+        max_length=20, choices=_choices(AttemptState), default=AttemptState.WAITING.value
+    )
     created_at = models.DateTimeField()
     leased_at = models.DateTimeField(null=True)
     leased_until = models.DateTimeField(null=True)

@@ -1,5 +1,6 @@
 """Reads of the compute shelf; every list takes the actor."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
@@ -7,9 +8,11 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
-from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node, Pool, Run
+from mosu.compute.models import Allocation, Device, DeviceAllocation, Node, Pool, Run
 from mosu.compute.states import AttemptState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
+from mosu.market import rules as market_rules
+from mosu.market.models import OrderLine
 from mosu.platform.actors import Actor
 
 LIVE: Final = timedelta(seconds=30)
@@ -18,7 +21,8 @@ LIVE: Final = timedelta(seconds=30)
 
 def runs_visible_to(actor: Actor) -> QuerySet[Run]:
     """Runs of the actor's organisations, or all for the hub's people; newest first."""
-    rows = Run.objects.select_related("pool", "order").order_by("-created_at", "-id")
+    rows = Run.objects.select_related("pool", "order__quote").order_by("-created_at", "-id")
+    rows = rows.prefetch_related("attempts__allocations__node")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
@@ -39,9 +43,25 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
     return runs_visible_to(actor).filter(order_id=order_id).first()
 
 
-def attempts_of(run: Run) -> QuerySet[Attempt]:
-    """The run's attempts, in order, each with where it is."""
-    return run.attempts.prefetch_related("allocations__node").order_by("epoch")
+def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
+    """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
+    open_orders = [run.order_id for run in runs if run.order.total_micros is None]
+    used: dict[UUID, int] = defaultdict(int)
+    lines = OrderLine.objects.filter(order_id__in=open_orders).select_related("order").order_by()
+    for line in lines.annotate(used=Sum("usage__quantity_accepted")):
+        price = market_rules.Price(
+            meter=line.meter,
+            unit=line.unit,
+            per=line.per,
+            unit_price_micros=line.unit_price_micros,
+            tax_rate_bp=line.tax_rate_bp,
+            tax_included=line.tax_included,
+        )
+        used[line.order_id] += market_rules.amount_of(line.used or 0, price, currency=line.order.currency)
+    return {
+        run.id: used.get(run.order_id, 0) if run.order.total_micros is None else run.order.total_micros
+        for run in runs
+    }
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.kernel.ids import typeid, uuid_of
@@ -94,7 +94,7 @@ def _token(token: ApiToken) -> dict[str, Any]:
 
 @router.post("/tokens", response={201: TokenMade}, auth=public_auth, operation_id="createToken")
 @door("hub.enter")
-def create_token(request: HttpRequest, body: TokenIn) -> tuple[int, TokenMade]:
+def create_token(request: HttpRequest, body: TokenIn) -> Status[TokenMade]:
     """A token for e-mail address and password, and the code where the account asks for one."""
     token, secret = services.token_by_password(
         email=body.email,
@@ -107,7 +107,7 @@ def create_token(request: HttpRequest, body: TokenIn) -> tuple[int, TokenMade]:
         address=request.META.get("REMOTE_ADDR", ""),
         now=timezone.now(),
     )
-    return 201, TokenMade(token=secret, **_token(token))
+    return Status(201, TokenMade(token=secret, **_token(token)))
 
 
 @router.get("/tokens", response=Listed[TokenOut], operation_id="listTokens")
@@ -120,10 +120,10 @@ def list_tokens(request: HttpRequest, paging: Query[Paging]) -> Listed[TokenOut]
 
 @router.delete("/tokens/{token_id}", response={204: None}, operation_id="revokeToken")
 @door("self.change")
-def revoke_token(request: HttpRequest, token_id: str) -> tuple[int, None]:
+def revoke_token(request: HttpRequest, token_id: str) -> Status[None]:
     """Make one of the caller's tokens void."""
     services.revoke_token(actor=actor_of(request), token_id=ApiToken.key_of(token_id), now=timezone.now())
-    return 204, None
+    return Status(204, None)
 
 
 class UserOut(Schema):
@@ -205,12 +205,12 @@ def list_organisations(request: HttpRequest, paging: Query[Paging]) -> Listed[Or
 
 @router.post("/organisations", response={201: OrganisationOut}, operation_id="foundOrganisation")
 @door("organisation.found")
-def found_organisation(request: HttpRequest, body: OrganisationIn) -> tuple[int, OrganisationOut]:
+def found_organisation(request: HttpRequest, body: OrganisationIn) -> Status[OrganisationOut]:
     """A new organisation, which the caller owns."""
     organisation = services.found_organisation(
         actor=actor_of(request), name=body.name, kind=body.kind, now=timezone.now()
     )
-    return 201, OrganisationOut.of(organisation)
+    return Status(201, OrganisationOut.of(organisation))
 
 
 @router.get("/organisations/{organisation_id}", response=OrganisationOut, operation_id="getOrganisation")
@@ -316,12 +316,12 @@ def change_membership(request: HttpRequest, membership_id: str, body: RoleIn) ->
 
 @router.delete("/memberships/{membership_id}", response={204: None}, operation_id="endMembership")
 @door("self.change")
-def end_membership(request: HttpRequest, membership_id: str) -> tuple[int, None]:
+def end_membership(request: HttpRequest, membership_id: str) -> Status[None]:
     """End a membership: a manager another's, anyone their own."""
     services.remove_member(
         actor=actor_of(request), membership_id=Membership.key_of(membership_id), now=timezone.now()
     )
-    return 204, None
+    return Status(204, None)
 
 
 class InvitationIn(In):
@@ -363,7 +363,7 @@ def _invitation(invitation: Invitation) -> dict[str, Any]:
 
 
 @router.get("/invitations", response=Listed[InvitationOut], operation_id="listInvitations")
-@door("organisation.manage")
+@door("invitation.read")
 def list_invitations(request: HttpRequest, paging: Query[Paging]) -> Listed[InvitationOut]:
     """Invitations to the organisations that the caller manages."""
     rows, after = page_of(queries.invitations_visible_to(actor_of(request)), paging.cursor, paging.limit)
@@ -372,7 +372,7 @@ def list_invitations(request: HttpRequest, paging: Query[Paging]) -> Listed[Invi
 
 @router.post("/invitations", response={201: InvitationMade}, operation_id="invite")
 @door("organisation.manage")
-def invite(request: HttpRequest, body: InvitationIn) -> tuple[int, InvitationMade]:
+def invite(request: HttpRequest, body: InvitationIn) -> Status[InvitationMade]:
     """Invite a person; the link is mailed, or the caller passes it on."""
     invitation, link = services.invite(
         actor=actor_of(request),
@@ -381,7 +381,7 @@ def invite(request: HttpRequest, body: InvitationIn) -> tuple[int, InvitationMad
         role=body.role,
         now=timezone.now(),
     )
-    return 201, InvitationMade(link=link, mailed=services.mail_goes_out(), **_invitation(invitation))
+    return Status(201, InvitationMade(link=link, mailed=services.mail_goes_out(), **_invitation(invitation)))
 
 
 class SecretIn(In):
@@ -398,12 +398,12 @@ def accept_invitation(request: HttpRequest, body: SecretIn) -> MembershipOut:
 
 @router.delete("/invitations/{invitation_id}", response={204: None}, operation_id="revokeInvitation")
 @door("organisation.manage")
-def revoke_invitation(request: HttpRequest, invitation_id: str) -> tuple[int, None]:
+def revoke_invitation(request: HttpRequest, invitation_id: str) -> Status[None]:
     """Make an open invitation void."""
     services.revoke_invitation(
         actor=actor_of(request), invitation_id=Invitation.key_of(invitation_id), now=timezone.now()
     )
-    return 204, None
+    return Status(204, None)
 
 
 class ProjectIn(In):
@@ -437,7 +437,7 @@ def list_projects(request: HttpRequest, paging: Query[Paging]) -> Listed[Project
 
 @router.post("/projects", response={201: ProjectOut}, operation_id="createProject")
 @door("project.make")
-def create_project(request: HttpRequest, body: ProjectIn) -> tuple[int, ProjectOut]:
+def create_project(request: HttpRequest, body: ProjectIn) -> Status[ProjectOut]:
     """A new project of one of the caller's organisations."""
     project = services.make_project(
         actor=actor_of(request),
@@ -445,7 +445,7 @@ def create_project(request: HttpRequest, body: ProjectIn) -> tuple[int, ProjectO
         name=body.name,
         now=timezone.now(),
     )
-    return 201, ProjectOut.of(project)
+    return Status(201, ProjectOut.of(project))
 
 
 FactValue = bool | int | Text | Annotated[list[Text], Field(max_length=100)]
@@ -495,7 +495,7 @@ def list_facts(request: HttpRequest, paging: Query[Paging]) -> Listed[FactOut]:
 
 @router.post("/facts", response={201: FactOut}, operation_id="recordFact")
 @door("organisation.manage")
-def record_fact(request: HttpRequest, body: FactIn) -> tuple[int, FactOut]:
+def record_fact(request: HttpRequest, body: FactIn) -> Status[FactOut]:
     """Note something of an organisation; it counts once the hub has verified it."""
     fact = services.record_fact(
         actor=actor_of(request),
@@ -506,7 +506,7 @@ def record_fact(request: HttpRequest, body: FactIn) -> tuple[int, FactOut]:
         expires_at=body.expires_at,
         now=timezone.now(),
     )
-    return 201, FactOut.of(fact)
+    return Status(201, FactOut.of(fact))
 
 
 @router.post("/facts/{fact_id}/verify", response=FactOut, operation_id="verifyFact")
@@ -651,9 +651,9 @@ class HubRoleIn(In):
 
 @router.post("/hub-roles", response={204: None}, operation_id="grantHubRole")
 @door("hub.staff")
-def grant_hub_role(request: HttpRequest, body: HubRoleIn) -> tuple[int, None]:
+def grant_hub_role(request: HttpRequest, body: HubRoleIn) -> Status[None]:
     """Take another person into the hub's staff."""
     services.grant_hub_role(
         actor=actor_of(request), user_id=User.key_of(body.user_id), role=body.role, now=timezone.now()
     )
-    return 204, None
+    return Status(204, None)

@@ -49,6 +49,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "organisation.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
         "organisation.admit": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "fact.verify": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "invitation.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
         "project.make": Rule(scope=Scope.MANAGE, roles=_MAKERS, hub_roles=_OPERATOR),
         "audit.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
         "hub.staff": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),

@@ -98,7 +98,7 @@ def invitations_visible_to(actor: Actor) -> QuerySet[Invitation]:
     rows = Invitation.objects.select_related("organisation").order_by("-id")
     if actor.sees_all:
         return rows
-    return rows.filter(organisation_id__in=organisations_where(actor, "organisation.manage"))
+    return rows.filter(organisation_id__in=organisations_where(actor, "invitation.read"))
 
 
 def projects_visible_to(actor: Actor) -> QuerySet[Project]:

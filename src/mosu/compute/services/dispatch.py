@@ -54,15 +54,15 @@ class _NoRoom(Exception):
         self.attempt_id = attempt_id
 
 
-def lease_attempt(*, actor: Actor, request: LeaseRequest, now: datetime) -> LeaseAnswer:
+def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     """Hand the pool's agent its next attempt, if one is due.
 
-    What was handed out before and is not among `request.running`, because the answer was lost on its way, is
+    What was handed out before and is not among `asked.running`, because the answer was lost on its way, is
     handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
     one that overstays is moved to another, or ended and credited.
     """
     try:
-        return _lease(actor=actor, request=request, now=now)
+        return _lease(actor=actor, asked=asked, now=now)
     except _NoRoom as no_room:
         fail_attempt(
             attempt_id=no_room.attempt_id,
@@ -74,13 +74,13 @@ def lease_attempt(*, actor: Actor, request: LeaseRequest, now: datetime) -> Leas
 
 
 @transaction.atomic(durable=True)
-def _lease(*, actor: Actor, request: LeaseRequest, now: datetime) -> LeaseAnswer:
+def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     pool_id = pool_of(actor)
     Pool.objects.filter(id=pool_id).update(last_seen_at=now)
     pool = Pool.objects.get(id=pool_id)
     if not pool.sandbox_ok:
         return LeaseAnswer()
-    running = [Attempt.key_of(attempt_id) for attempt_id in request.running]
+    running = [Attempt.key_of(attempt_id) for attempt_id in asked.running]
     lost = _locked(
         Attempt.objects.filter(
             pool_id=pool_id,

@@ -68,10 +68,9 @@ def observed_s(attempt: Attempt, *, now: datetime) -> int:
     From the first word that it runs (or, before that, from the lease) to the last word of it: this one, while it
     has not ended.
     """
-    assert attempt.leased_at is not None
-    start = attempt.leased_at
+    start = attempt.leased_at or now
     if attempt.first_running_at is not None:
         start = max(start, attempt.first_running_at - TOLERANCE)
-    last = attempt.last_contact_at or attempt.leased_at
+    last = attempt.last_contact_at or start
     end = (last if attempt.state in ATTEMPT_ENDS else now) + TOLERANCE
     return -((start - end) // timedelta(seconds=1))

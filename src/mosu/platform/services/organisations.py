@@ -5,8 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import QuerySet
+from django.db import IntegrityError, transaction
 
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.states import check_move
@@ -78,8 +77,7 @@ def found_for(*, actor: Actor, owner: User, name: str, kind: str, now: datetime)
     if kind not in OrganisationKind.values:
         raise _unknown("kind", kind, OrganisationKind.values)
     organisation = Organisation(name=name_of(name), kind=kind, created_at=now)
-    _refuse_taken(Organisation.objects.all(), organisation.name, "organisation")
-    organisation.save(force_insert=True)
+    _insert_named(organisation)
     record_audit(
         actor=actor,
         action="organisation.found",
@@ -207,8 +205,7 @@ def make_project(*, actor: Actor, organisation_id: UUID, name: str, now: datetim
     require(actor, "project.make", organisation_id)
     organisation = _locked(organisation_id)
     project = Project(organisation=organisation, name=name_of(name, characters_max=100), created_at=now)
-    _refuse_taken(Project.objects.filter(organisation=organisation), project.name, "project")
-    project.save(force_insert=True)
+    _insert_named(project)
     record_audit(
         actor=actor,
         action="project.make",
@@ -303,10 +300,18 @@ def _locked(organisation_id: UUID) -> Organisation:
     return organisation
 
 
-def _refuse_taken(rows: QuerySet[Any], name: str, what: str) -> None:
-    """Said before the insert, which the unique constraint guards all the same against a race."""
-    if rows.filter(name__iexact=name).exists():
-        raise NameTaken(f"There is already a {what} named {name}.", hint="Choose another name.", name=name)
+def _insert_named(row: Organisation | Project) -> None:
+    """Insert a row; that its name is unique, only the database knows without a race."""
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError as error:
+        if "_name_once" not in str(error):
+            raise
+        what = type(row).__name__.lower()
+        raise NameTaken(
+            f"There is already a {what} named {row.name}.", hint="Choose another name.", name=row.name
+        ) from None
 
 
 def _unknown(field: str, found: str, allowed: list[str]) -> Invalid:

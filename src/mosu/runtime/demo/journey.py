@@ -58,7 +58,9 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
         raise JourneyFailed("No plan fits the demo's job.", hint="See the refusals above.")
     quote = found.quotes[0]
     say(f"cheapest plan: {quote.offer.title.en}, at most {quote.total_max} {quote.currency}:")
-    say(f"  {quote.voucher_now} by voucher now, {quote.pay_now} from the balance, {quote.refund_later} back later")
+    say(
+        f"  {quote.voucher_now} by voucher now, {quote.pay_now} from the balance, {quote.refund_later} back later"
+    )
 
     order = client.accept(quote.id)
     if order.run_id is None:
@@ -77,7 +79,8 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     receipt = client.receipt(order.receipt_id)
     if receipt.total != receipt.voucher_share + receipt.paid or receipt.total <= 0:
         raise JourneyFailed(
-            f"{receipt.total} is not {receipt.voucher_share} + {receipt.paid}.", hint="This is a bug of mosu's."
+            f"{receipt.total} is not {receipt.voucher_share} + {receipt.paid}.",
+            hint="This is a bug of mosu's.",
         )
     paths = tuple(client.download_output(run.id, output, outputs) for output in run.outputs)
     say(f"{len(paths)} files came back to {outputs}")

@@ -1,0 +1,214 @@
+"""The compute shelf's operations of `/api/v1`; logs, outputs and blobs are the data plane's (`streams.py`)."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Query, Router
+
+from mosu.compute import queries, services
+from mosu.compute.accelerators import catalogue
+from mosu.compute.models import Attempt, Node, Pool, Run
+from mosu.compute.shapes import (
+    AcceleratorOut,
+    FenceIn,
+    MadePoolOut,
+    NodeOut,
+    PoolIn,
+    PoolOut,
+    QuoteIn,
+    QuotesOut,
+    RunOut,
+    StateIn,
+    TokenOut,
+)
+from mosu.compute.states import NodeState, PoolState
+from mosu.kernel.ids import uuid_of
+from mosu.kernel.refusals import Invalid, NotFound
+from mosu.platform.actors import Actor
+from mosu.platform.auth import public_auth, token_auth
+from mosu.platform.cursors import Listed, Paging, page_of
+from mosu.platform.doors import door
+from mosu.platform.models import Organisation, Project
+from mosu.platform.requests import actor_of
+from mosu.subsidies.services import Choice
+from mosu.wire.task import Vouchers, parse_task
+
+router = Router(tags=["compute"])
+routers: Final = [("", router)]
+
+
+@router.get("/accelerators", response=list[AcceleratorOut], auth=public_auth, operation_id="listAccelerators")
+@door("offer.read")
+def list_accelerators(request: HttpRequest) -> list[AcceleratorOut]:
+    return [AcceleratorOut.of(one) for one in catalogue().accelerators.values()]
+
+
+@router.post("/quotes", response={201: QuotesOut}, auth=token_auth, operation_id="createQuotes")
+@door("quote.ask")
+def create_quotes(request: HttpRequest, body: QuoteIn) -> tuple[int, QuotesOut]:
+    """Ask every offer of compute for the task: quotes, best first, and why the others were refused."""
+    actor, now = actor_of(request), timezone.now()
+    organisation_id, project_id = _buyer(actor, body.project_id)
+    task = parse_task(body.task)
+    result = services.quote_run(
+        actor=actor,
+        organisation_id=organisation_id,
+        project_id=project_id,
+        task=task,
+        workdir=[file.entry() for file in body.workdir],
+        choice=_choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
+        now=now,
+    )
+    return 201, QuotesOut.of(result, now=now)
+
+
+@router.get("/runs", response=Listed[RunOut], auth=token_auth, operation_id="listRuns")
+@door("run.read")
+def list_runs(
+    request: HttpRequest, paging: Annotated[Paging, Query()], state: str | None = None
+) -> dict[str, object]:
+    rows = queries.runs_visible_to(actor_of(request))
+    page, after = page_of(rows.filter(state=state) if state else rows, paging.cursor, paging.limit)
+    return {"items": RunOut.all_of(page, now=timezone.now()), "next": after}
+
+
+@router.get("/runs/{run_id}", response=RunOut, auth=token_auth, operation_id="getRun")
+@door("run.read")
+def get_run(request: HttpRequest, run_id: str) -> RunOut:
+    return _run_out(actor_of(request), Run.key_of(run_id))
+
+
+@router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")
+@door("run.cancel")
+def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
+    """End what has not started; stop what runs, which is then settled for what was used."""
+    actor = actor_of(request)
+    run = services.cancel_run(actor=actor, run_id=Run.key_of(run_id), now=timezone.now())
+    return _run_out(actor, run.id)
+
+
+@router.post(
+    "/attempts/{attempt_id}/fence", response={204: None}, auth=token_auth, operation_id="fenceAttempt"
+)
+@door("attempt.fence")
+def fence_attempt(request: HttpRequest, attempt_id: str, body: FenceIn) -> tuple[int, None]:
+    """Record that an attempt runs no more: its run ends, nothing is charged, what it held is free."""
+    services.fence_attempt(
+        actor=actor_of(request), attempt_id=Attempt.key_of(attempt_id), why=body.why, now=timezone.now()
+    )
+    return 204, None
+
+
+@router.get("/pools", response=Listed[PoolOut], auth=token_auth, operation_id="listPools")
+@door("pool.read")
+def list_pools(request: HttpRequest, paging: Annotated[Paging, Query()]) -> dict[str, object]:
+    page, after = page_of(queries.pools_visible_to(actor_of(request)), paging.cursor, paging.limit)
+    return {"items": [PoolOut.of(pool, now=timezone.now()) for pool in page], "next": after}
+
+
+@router.post("/pools", response={201: MadePoolOut}, auth=token_auth, operation_id="createPool")
+@door("pool.manage")
+def create_pool(request: HttpRequest, body: PoolIn) -> tuple[int, MadePoolOut]:
+    """A new pool of a supplier, with the token of its agent: shown now, never again."""
+    actor, now = actor_of(request), timezone.now()
+    pool, token = services.create_pool(
+        actor=actor,
+        organisation_id=_organisation(actor, body.organisation_id),
+        name=body.name,
+        region=body.region,
+        now=now,
+    )
+    return 201, MadePoolOut(pool=PoolOut.of(pool, now=now), token=token)
+
+
+@router.post(
+    "/pools/{pool_id}/token", response={201: TokenOut}, auth=token_auth, operation_id="rotatePoolToken"
+)
+@door("pool.manage")
+def rotate_pool_token(request: HttpRequest, pool_id: str) -> tuple[int, TokenOut]:
+    """A new token for the pool's agent; the old one no longer works."""
+    actor = actor_of(request)
+    pool = _pool(actor, pool_id)
+    return 201, TokenOut(token=services.rotate_token(actor=actor, pool_id=pool.id, now=timezone.now()))
+
+
+@router.post("/pools/{pool_id}/state", response=PoolOut, auth=token_auth, operation_id="setPoolState")
+@door("pool.manage")
+def set_pool_state(request: HttpRequest, pool_id: str, body: StateIn) -> PoolOut:
+    """Open, drain or close a pool. What runs there goes on."""
+    actor, now = actor_of(request), timezone.now()
+    _state_in(PoolState, body.state)
+    pool = services.set_pool_state(
+        actor=actor, pool_id=_pool(actor, pool_id).id, to=PoolState(body.state), why=body.why, now=now
+    )
+    return PoolOut.of(pool, now=now)
+
+
+@router.get("/pools/{pool_id}/nodes", response=list[NodeOut], auth=token_auth, operation_id="listNodes")
+@door("pool.read")
+def list_nodes(request: HttpRequest, pool_id: str) -> list[NodeOut]:
+    actor = actor_of(request)
+    nodes = queries.nodes_visible_to(actor).filter(pool=_pool(actor, pool_id))
+    return [NodeOut.of(node) for node in nodes]
+
+
+@router.post("/nodes/{node_id}/state", response=NodeOut, auth=token_auth, operation_id="setNodeState")
+@door("pool.manage")
+def set_node_state(request: HttpRequest, node_id: str, body: StateIn) -> NodeOut:
+    """Drain a node, take it down, or bring it back. What runs there goes on."""
+    actor = actor_of(request)
+    _state_in(NodeState, body.state)
+    node = queries.nodes_visible_to(actor).filter(id=Node.key_of(node_id)).first()
+    if node is None:
+        raise NotFound("There is no such node.", hint="See GET /pools/{pool_id}/nodes.")
+    moved = services.set_node_state(
+        actor=actor, node_id=node.id, to=NodeState(body.state), why=body.why, now=timezone.now()
+    )
+    return NodeOut.of(moved)
+
+
+def _run_out(actor: Actor, run_id: UUID) -> RunOut:
+    return RunOut.all_of([queries.run_visible_to(actor, run_id)], now=timezone.now())[0]
+
+
+def _pool(actor: Actor, pool_id: str) -> Pool:
+    pool = queries.pools_visible_to(actor).filter(id=Pool.key_of(pool_id)).first()
+    if pool is None:
+        raise NotFound("There is no such pool.", hint="See GET /pools.")
+    return pool
+
+
+def _organisation(actor: Actor, public_id: str | None) -> UUID:
+    found = Organisation.key_of(public_id) if public_id else actor.organisation_id
+    if found is None:
+        raise Invalid(
+            "For which organisation?", hint="Name it, or use a token made for one.", field="organisation_id"
+        )
+    return found
+
+
+def _buyer(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
+    """The organisation and project for which the actor buys; without a project, the organisation's first."""
+    visible = Project.objects.filter(organisation_id__in=actor.organisation_ids)
+    if project_id:
+        chosen = visible.filter(id=Project.key_of(project_id)).first()
+    else:
+        organisation_id = _organisation(actor, None)
+        chosen = visible.filter(organisation_id=organisation_id).order_by("created_at", "id").first()
+    if chosen is None:
+        raise NotFound("There is no such project.", hint="Make one in your organisation.")
+    return chosen.organisation_id, chosen.id
+
+
+def _choice_of(vouchers: Vouchers | list[str]) -> Choice:
+    if vouchers in ("auto", "none"):
+        return vouchers
+    return [uuid_of("voucher", voucher) for voucher in vouchers]
+
+
+def _state_in(states: type[PoolState] | type[NodeState], found: str) -> None:
+    allowed = ", ".join(sorted(state.value for state in states))
+    if found not in {state.value for state in states}:
+        raise Invalid(f"There is no state {found[:40]!r}.", hint=f"Allowed: {allowed}.", field="state")

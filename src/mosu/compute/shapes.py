@@ -1,0 +1,343 @@
+"""The compute shelf's JSON: ids as TypeIDs, times in UTC, money as decimal strings."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from ninja import Schema
+from pydantic import Field, StringConstraints
+
+from mosu.compute.accelerators import Accelerator, catalogue
+from mosu.compute.models import Attempt, Node, Pool, Run
+from mosu.compute.queries import costs_of, why_not_live
+from mosu.compute.services import QuoteResult, RefusedOffer
+from mosu.compute.states import AttemptState, RunState
+from mosu.kernel.ids import typeid
+from mosu.kernel.money import decimal_of
+from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
+from mosu.store.services import ManifestEntry
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
+
+
+class FileIn(Schema):
+    path: Annotated[str, StringConstraints(max_length=1024)]
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
+    executable: bool = False
+
+    def entry(self) -> ManifestEntry:
+        return ManifestEntry(
+            path=self.path, sha256=self.sha256, size_bytes=self.size_bytes, executable=self.executable
+        )
+
+
+class QuoteIn(Schema):
+    """`task` is the text of the task file; `vouchers`, where given, wins over its `mosu.vouchers`."""
+
+    task: Annotated[str, StringConstraints(max_length=200_000)]
+    workdir: Annotated[list[FileIn], Field(max_length=10_000)] = []
+    project_id: Word | None = None
+    vouchers: Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)] | None = None
+
+
+class ReasonOut(Schema):
+    code: str
+    message: str
+    hint: str
+
+
+class RefusedOut(Schema):
+    offer_id: str
+    title: Bilingual
+    reasons: list[ReasonOut]
+
+    @classmethod
+    def of(cls, refused: RefusedOffer) -> "RefusedOut":
+        return cls(
+            offer_id=refused.public_id,
+            title=Bilingual(zh=refused.title_zh, en=refused.title_en),
+            reasons=[
+                ReasonOut(code=reason.code, message=reason.message, hint=reason.hint)
+                for reason in refused.reasons
+            ],
+        )
+
+
+class QuotesOut(Schema):
+    """Quotes, best first, and why each other offer was refused."""
+
+    quotes: list[QuoteOut]
+    refused: list[RefusedOut]
+
+    @classmethod
+    def of(cls, result: QuoteResult, *, now: datetime) -> "QuotesOut":
+        return cls(
+            quotes=[QuoteOut.of(quote, now=now) for quote in result.quotes],
+            refused=[RefusedOut.of(refused) for refused in result.refused],
+        )
+
+
+class AttemptOut(Schema):
+    id: str
+    state: str
+    epoch: int
+    node: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    reason: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "AttemptOut":
+        places = list(attempt.allocations.all())
+        return cls(
+            id=attempt.public_id,
+            state=attempt.state,
+            epoch=attempt.epoch,
+            node=places[-1].node.name if places else None,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            reason=attempt.reason,
+        )
+
+
+class FileOut(Schema):
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class RunOut(Schema):
+    """A run as it stands now. `cost_so_far` is final once the run has ended."""
+
+    id: str
+    name: str
+    state: str
+    order_id: str
+    offer: OfferBrief
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    reason: str
+    environment: str
+    cores: int
+    accelerator: str | None
+    cards: int
+    wall_limit_s: int
+    attempts: list[AttemptOut]
+    measures: dict[str, Any] | None
+    outputs: list[FileOut]
+    cost_so_far: str
+    currency: str
+    why_waiting: str | None
+
+    @classmethod
+    def all_of(cls, runs: Sequence[Run], *, now: datetime) -> list["RunOut"]:
+        costs = costs_of(runs)
+        return [cls._of(run, cost=costs[run.id], now=now) for run in runs]
+
+    @classmethod
+    def _of(cls, run: Run, *, cost: int, now: datetime) -> "RunOut":
+        attempts = sorted(run.attempts.all(), key=lambda attempt: attempt.epoch)
+        return cls(
+            id=run.public_id,
+            name=run.name,
+            state=run.state,
+            order_id=typeid("order", run.order_id),
+            offer=OfferBrief.of(run.order.quote),
+            created_at=run.created_at,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            exit_code=run.exit_code,
+            reason=run.reason,
+            environment=run.request["environment"],
+            cores=run.request["cores"],
+            accelerator=run.request["accelerator"],
+            cards=run.request["cards"],
+            wall_limit_s=run.request["wall_limit_s"],
+            attempts=[AttemptOut.of(attempt) for attempt in attempts],
+            measures=run.measures,
+            outputs=[FileOut(**output) for output in run.outputs],
+            cost_so_far=decimal_of(cost, currency=run.order.currency),
+            currency=run.order.currency,
+            why_waiting=_why_waiting(run, attempts, now=now),
+        )
+
+
+class DeviceOut(Schema):
+    index: int
+    accelerator: str
+    present: bool
+
+
+class NodeOut(Schema):
+    id: str
+    name: str
+    state: str
+    cores: int
+    memory_bytes: int
+    disk_bytes: int
+    devices: list[DeviceOut]
+
+    @classmethod
+    def of(cls, node: Node) -> "NodeOut":
+        devices = sorted(node.devices.all(), key=lambda device: device.index)
+        return cls(
+            id=node.public_id,
+            name=node.name,
+            state=node.state,
+            cores=node.cores,
+            memory_bytes=node.memory_bytes,
+            disk_bytes=node.disk_bytes,
+            devices=[
+                DeviceOut(index=one.index, accelerator=one.accelerator, present=one.present)
+                for one in devices
+            ],
+        )
+
+
+class PoolIn(Schema):
+    name: Word
+    region: Word
+    organisation_id: Word | None = None
+
+
+class PoolOut(Schema):
+    id: str
+    organisation_id: str
+    name: str
+    region: str
+    state: str
+    engine: str
+    agent_version: str
+    sandbox: str
+    sandbox_ok: bool
+    clock_skew_s: float
+    environments: list[dict[str, Any]]
+    last_seen_at: datetime | None
+    live: bool
+    why_not_live: str | None
+
+    @classmethod
+    def of(cls, pool: Pool, *, now: datetime) -> "PoolOut":
+        why = why_not_live(pool, now=now)
+        return cls(
+            id=pool.public_id,
+            organisation_id=typeid("org", pool.organisation_id),
+            name=pool.name,
+            region=pool.region,
+            state=pool.state,
+            engine=pool.engine,
+            agent_version=pool.agent_version,
+            sandbox=pool.sandbox,
+            sandbox_ok=pool.sandbox_ok,
+            clock_skew_s=pool.clock_skew_s,
+            environments=pool.environments,
+            last_seen_at=pool.last_seen_at,
+            live=why is None,
+            why_not_live=why,
+        )
+
+
+class MadePoolOut(Schema):
+    """A pool with its agent's token: shown now, never again."""
+
+    pool: PoolOut
+    token: str
+
+
+class TokenOut(Schema):
+    """An agent's token: shown now, never again."""
+
+    token: str
+
+
+class StateIn(Schema):
+    """Where a pool or node is moved to, and why."""
+
+    state: Word
+    why: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+
+
+class FenceIn(Schema):
+    """How the operator knows that the attempt runs no more."""
+
+    why: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00]*$")]
+
+
+class FigureOut(Schema):
+    value: float
+    source: str
+    confidence: str
+
+
+class ComputeOut(FigureOut):
+    precision: str
+    sparse: bool
+    vector: bool
+
+
+class AcceleratorOut(Schema):
+    """A card type; a figure that is not known is null or missing."""
+
+    id: str
+    name: str
+    name_zh: str
+    vendor: str
+    aliases: list[str]
+    memory_gb: FigureOut | None
+    bandwidth_gb_s: FigureOut | None
+    interconnect: dict[str, Any] | None
+    compute: list[ComputeOut]
+    software: list[str]
+    designed_in: list[str]
+    made_in: list[str]
+
+    @classmethod
+    def of(cls, one: Accelerator) -> "AcceleratorOut":
+        return cls(
+            id=one.id,
+            name=one.name,
+            name_zh=one.zh or one.name,
+            vendor=one.vendor,
+            aliases=list(one.aliases),
+            memory_gb=_figure(one.memory_gb.value, one.memory_gb.source) if one.memory_gb else None,
+            bandwidth_gb_s=(
+                _figure(one.bandwidth_gb_s.value, one.bandwidth_gb_s.source) if one.bandwidth_gb_s else None
+            ),
+            interconnect=one.interconnect.model_dump() if one.interconnect else None,
+            compute=[
+                ComputeOut(
+                    **_figure(figure.tflops, figure.source).model_dump(),
+                    precision=figure.precision,
+                    sparse=figure.sparse,
+                    vector=figure.vector,
+                )
+                for figure in one.compute
+            ],
+            software=list(one.software),
+            designed_in=list(one.design.value) if one.design else [],
+            made_in=list(one.make.value) if one.make else [],
+        )
+
+
+def _figure(value: float, source: str) -> FigureOut:
+    known = catalogue().sources[source]
+    return FigureOut(value=value, source=known.title, confidence=known.confidence)
+
+
+def _why_waiting(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> str | None:
+    """What a run that has not started waits for."""
+    if run.state != RunState.QUEUED or not attempts:
+        return None
+    last = attempts[-1]
+    if last.state == AttemptState.UNREACHABLE:
+        return "the supplier's agent has not been heard of"
+    if last.state == AttemptState.LEASED:
+        return "the agent is preparing it"
+    starts = [place.period.lower for place in last.allocations.all() if place.live]
+    if starts and starts[0] > now:
+        return f"it starts at {starts[0]:%Y-%m-%d %H:%M} UTC"
+    return why_not_live(run.pool, now=now) or "the supplier's agent takes it next"

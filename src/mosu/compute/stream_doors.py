@@ -1,0 +1,153 @@
+"""What `platform.doors` and `platform.problems` are for Django, for the data plane's routes."""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import wraps
+from typing import Any, Final, TypeAlias, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections
+from django.utils import timezone
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from mosu.compute.services import actor_of_agent
+from mosu.kernel.refusals import DomainError, Invalid
+from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.platform.doors import ATTRIBUTE
+from mosu.platform.policy import POLICY, require
+from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
+from mosu.platform.requests import actor_of_authorization
+from mosu.store.services import TooLarge
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+ActorOf: TypeAlias = Callable[[Request], Actor]
+ResultT = TypeVar("ResultT")
+MessageT = TypeVar("MessageT", bound=BaseModel)
+
+JSON_BYTES_MAX: Final = 4 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
+
+
+async def in_thread(call: Callable[..., ResultT], **arguments: Any) -> ResultT:
+    """What `call` returns, run in a thread of its own with Django's connections, given back afterwards."""
+
+    def called() -> ResultT:
+        close_old_connections()
+        try:
+            return call(**arguments)
+        finally:
+            close_old_connections()
+
+    return await sync_to_async(called, thread_sensitive=False)()
+
+
+def actor_of_token(request: Request) -> Actor:
+    """The actor of the `Authorization` header: a person's token, or nobody.
+
+    Raises:
+        Unauthenticated: the token is unknown, expired or revoked.
+    """
+    header = request.headers.get("authorization", "")
+    return actor_of_authorization(header, now=timezone.now()) if header else ANONYMOUS
+
+
+def actor_of_pool(request: Request) -> Actor:
+    """The actor of the `Authorization` header: a pool's site agent.
+
+    Raises:
+        Unauthenticated: there is no token of a pool.
+    """
+    return actor_of_agent(request.headers.get("authorization", ""), now=timezone.now())
+
+
+def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[Endpoint], Endpoint]:
+    """Let an endpoint be entered only by those whom the policy allows `action` somewhere.
+
+    The actor is in `request.state.actor`; it comes from the token, unless `actor_of` says from where else. Every
+    refusal is answered as problem+json.
+    """
+    if action not in POLICY:
+        raise ValueError(f"{action} is not in the policy")
+    whose = actor_of or (actor_of_pool if POLICY[action].agent else actor_of_token)
+
+    def mark(endpoint: Endpoint) -> Endpoint:
+        @wraps(endpoint)
+        async def entered(request: Request) -> Response:
+            try:
+                request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
+                return await endpoint(request)
+            except DomainError as refusal:
+                return problem(refusal)
+            except ClientDisconnect:
+                return Response(status_code=499)
+            except Exception as error:  # noqa: BLE001 - a bug: logged with its trace, answered without
+                _log.error("unexpected exception in the data plane", exc_info=error)
+                return problem(
+                    Unexpected(
+                        "mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator."
+                    )
+                )
+
+        setattr(entered, ATTRIBUTE, action)
+        return entered
+
+    return mark
+
+
+def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
+    actor = whose(request)
+    require(actor, action)
+    return actor
+
+
+def problem(refusal: DomainError) -> Response:
+    """The refusal as problem+json."""
+    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else None
+    body = json.dumps(body_of(refusal), ensure_ascii=False)
+    return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def answer(message: BaseModel, *, status: int = 200) -> Response:
+    """A message of the wire as JSON."""
+    return Response(message.model_dump_json(), status_code=status, media_type="application/json")
+
+
+async def body_as(request: Request, kind: type[MessageT]) -> MessageT:
+    """The request's body as a message.
+
+    Raises:
+        TooLarge: more than 4 MiB came.
+        Invalid: not such a message; names the first field that is wrong.
+    """
+    body = bytearray()
+    async for chunk in limited(request, JSON_BYTES_MAX):
+        body += chunk
+    try:
+        return kind.model_validate_json(bytes(body))
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid(f"{field}: {first['msg']}.", hint="Correct the message.", field=field) from error
+
+
+async def limited(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
+    """The request's body in chunks.
+
+    Raises:
+        TooLarge: more than `bytes_max` come, or are announced.
+    """
+    announced = request.headers.get("content-length", "")
+    count = int(announced) if announced.isdigit() else 0
+    if count <= bytes_max:
+        count = 0
+        async for chunk in request.stream():
+            count += len(chunk)
+            if count > bytes_max:
+                break
+            yield chunk
+    if count > bytes_max:
+        raise TooLarge(f"More than {bytes_max} bytes came.", hint="Send less at once.", allowed=bytes_max)
