@@ -344,3 +344,16 @@ def test_login_with_a_token(
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{TOKEN}\n"))
     assert outcome(capsys, "login", "--token-stdin")[0] == 0
     assert load_profile().token == TOKEN
+
+
+def test_login_asks_for_the_one_time_code(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MOSU_TOKEN")
+    hub.otp = "123456"
+    arguments = ["login", "--email", "a@example.org", "--password-stdin"]
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{hub.password}\n"))
+    assert outcome(capsys, *arguments)[0] == 3
+    monkeypatch.setattr(sys, "stdin", Terminal(f"{hub.password}\n123456\n"))
+    assert outcome(capsys, *arguments)[0] == 0
+    assert load_profile().token == TOKEN

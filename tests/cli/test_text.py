@@ -123,6 +123,13 @@ def test_the_receipt_in_chinese() -> None:
     assert {width_of(line) for line in lines if " .." in line} == {40}
 
 
+def test_what_was_not_charged_is_said() -> None:
+    receipt = Receipt.model_validate(RECEIPT | {"credited": "1.00", "why": "The node was lost."})
+    lines = render(receipt, zone=UTC).splitlines()
+    assert "not charged: not your fault ....... 1.00" in lines
+    assert "The node was lost." in lines
+
+
 WORDS = st.text(st.sampled_from("算力 abc券,.x\x1b\n"), max_size=60)
 LINES = st.builds(
     ReceiptLine,

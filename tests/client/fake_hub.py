@@ -20,8 +20,9 @@ OFFER = {
     "supplier": {"id": "org_9", "name": "Local pool"},
     "accelerator": None,
     "region": "shanghai",
-    "mode": "on_demand",
+    "mode": None,
     "prices": [{"meter": "core_second", "unit_price": "0.36", "unit": "core-hour"}],
+    "shelf_note": None,
     "stock": {"free": 2, "reserved": 0, "taken": 0, "total": 2},
     "live": True,
     "why_not_live": None,
@@ -45,7 +46,7 @@ QUOTE = {
     "state": "open",
     "valid_until": "2026-12-01T10:15:00Z",
     "offer": {key: OFFER[key] for key in ("id", "title", "supplier")},
-    "starts_at": "2026-12-01T10:00:00Z",
+    "starts_at": None,
     "wall_limit_s": 600,
     "lines": [],
     "total_max": "12.80",
@@ -104,6 +105,7 @@ class FakeHub:
     state: str = "succeeded"
     no_quotes: bool = False
     password: str = "correct horse"
+    otp: str = ""
 
     def run(self) -> dict[str, Any]:
         outputs = [
@@ -222,9 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b': hello\n\nevent: state\ndata: {"state": "running"}\n\n')
         end = min(hub.log_cuts.pop(0), len(hub.log)) if hub.log_cuts else len(hub.log)
         start = max(0, offset - 3) if offset else 0  # sends a little again, as a hub may
-        text = hub.log[start:end].decode()
+        text = hub.log[start:end].decode(errors="replace")
         data = json.dumps({"offset": start, "text": text}, ensure_ascii=False)
-        self.wfile.write(f"event: log\ndata: {data}\n\n".encode())
+        self.wfile.write(f"event: log\nid: {end}\ndata: {data}\n\n".encode())
         if end == len(hub.log):
             self.wfile.write(f'event: state\ndata: {{"state": "{hub.state}"}}\n\nevent: end\n\n'.encode())
 
@@ -255,7 +257,9 @@ class _Handler(BaseHTTPRequestHandler):
         match method, path:
             case "POST", "/tokens":
                 if body["password"] != hub.password:
-                    raise Refused(403, "wrong_password", "E-mail or password is wrong.", "Try again.")
+                    raise Refused(401, "wrong_credentials", "E-mail or password is wrong.", "Try again.")
+                if hub.otp and body.get("otp") != hub.otp:
+                    raise Refused(401, "code_needed", "A one-time code is needed.", "Give --otp.")
                 return 201, {"token": TOKEN, "id": "token_1", "name": body.get("name", ""), "scopes": ["buy"]}
             case "GET", "/me":
                 return 200, {

@@ -1,17 +1,21 @@
 """Recomputation finds every change that got past the database; sealed days stay as they were."""
 
+import threading
 from datetime import date, datetime, timedelta
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from django.db import connections, transaction
 from tests.conftest import NOW, FreshDatabase
 from tests.ledger.conftest import funded, open_account
+from tests.ledger.people import make_actor
 
-from mosu.ledger import rules, services
+from mosu.ledger import rules, services, tasks
 from mosu.ledger.models import DayHead, Posting
 from mosu.ledger.rules import Move
-from mosu.platform.models import Event
+from mosu.platform.actors import HubRole
+from mosu.platform.models import Event, HubMembership, Notice
 
 
 def post(source: UUID, destination: UUID, *, at: datetime = NOW) -> None:
@@ -108,9 +112,53 @@ def test_the_seal_waits_for_entries_under_way(fresh_db: FreshDatabase) -> None:
             "select * from ledger_post(%s, 'late', 'test', %s, %s, %s, %s::bigint[], %s, '')",
             [uuid4(), a, [a], [b], [1], NOW],
         )
-        sealer.execute("set lock_timeout = '200ms'")
-        with pytest.raises(psycopg.errors.LockNotAvailable):
+        with pytest.raises(psycopg.errors.LockNotAvailable):  # after two seconds
             sealer.execute(
                 "select ledger_seal_day('2026-03-02', '2026-03-02T16:00:00Z', '2026-03-03T00:00Z')"
             )
     assert not DayHead.objects.exists()
+
+
+def test_an_entry_under_way_does_not_slip_behind_the_seal(fresh_db: FreshDatabase) -> None:
+    """The seal was taken while the entry waited: it is refused, not posted into the sealed day."""
+    a, b = busy()
+    seen: list[Exception | None] = []
+
+    def late() -> None:
+        try:
+            post(a, b)
+            seen.append(None)
+        except services.DayClosed as refusal:
+            seen.append(refusal)
+        finally:
+            connections.close_all()
+
+    with psycopg.connect(fresh_db.app_dsn) as sealer:
+        sealer.execute("select ledger_seal_day('2026-03-02', '2026-03-02T16:00:00Z', '2026-03-03T00:00Z')")
+        thread = threading.Thread(target=late)
+        thread.start()
+        thread.join(timeout=0.3)
+        assert seen == []
+    thread.join(timeout=30)
+    assert isinstance(seen[0], services.DayClosed)
+    assert services.verify(now=NOW).ok
+
+
+def test_the_nightly_tasks_seal_and_recompute(
+    fresh_db: FreshDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    with transaction.atomic():
+        operator = make_actor("operator", HubRole.OPERATOR)
+        HubMembership.objects.create(user_id=operator.id, role=HubRole.OPERATOR, created_at=NOW)
+    busy()
+    tasks.seal_days(timestamp=0)
+    tasks.verify_ledger(timestamp=0)
+    assert DayHead.objects.filter(date="2026-03-02").exists()
+    assert not Event.objects.filter(name="ledger.broken").exists()
+    with psycopg.connect(fresh_db.owner_dsn, autocommit=True) as connection:
+        connection.execute("alter table ledger_account disable trigger user")
+        connection.execute("update ledger_account set balance_micros = balance_micros + 1")
+    tasks.verify_ledger(timestamp=0)
+    assert Event.objects.filter(name="ledger.broken").count() == 1
+    assert "does not add up" in caplog.text
+    assert Notice.objects.get(kind="ledger.broken").user_id == operator.id

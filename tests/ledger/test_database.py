@@ -188,3 +188,23 @@ def test_the_application_cannot_call_the_inner_function(fresh_db: FreshDatabase)
                 "select * from ledger_post(%s, 'k', 'test', %s, %s, %s, %s::bigint[], %s, '')",
                 [uuid4(), a, [a], [b], [-1], NOW],
             )
+
+
+def test_temporary_tables_do_not_deceive(fresh_db: FreshDatabase) -> None:
+    """The application may make temporary tables; none of them is taken for the ledger's."""
+    a, b, _ = world()
+    with raw(fresh_db, "app") as connection:
+        for table in ("account", "journalentry", "posting", "hold", "dayhead"):
+            connection.execute(f"create temporary table ledger_{table} (like public.ledger_{table})")
+        connection.execute("set search_path = pg_temp, public")
+        row = connection.execute(
+            "select refusal from ledger_post(%s, 'new', 'test', %s, %s, %s, %s::bigint[], %s, '')",
+            [uuid7(), a, [a], [b], [61], NOW],
+        ).fetchone()
+        assert row == ("funds",)
+        connection.execute(
+            "select refusal from ledger_post(%s, 'new', 'test', %s, %s, %s, %s::bigint[], %s, '')",
+            [uuid7(), a, [a], [b], [60], NOW],
+        )
+    assert Account.objects.get(id=a).balance_micros == 40
+    assert services.verify(now=NOW).ok

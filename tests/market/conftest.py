@@ -141,7 +141,22 @@ def ledger_sum() -> int:
 
 def rows_now() -> dict[str, list[tuple[Any, ...]]]:
     """All that an intention of the counter may change, to compare before and after a refusal."""
-    tables = ["market_quote", "market_order", "market_orderline", "market_usagerecord", "market_charge", "market_receipt", "market_offer", "market_offerprice", "ledger_account", "ledger_hold", "ledger_journalentry", "platform_event", "platform_auditrecord", "platform_idempotencyrecord"]
+    tables = [
+        "market_quote",
+        "market_order",
+        "market_orderline",
+        "market_usagerecord",
+        "market_charge",
+        "market_receipt",
+        "market_offer",
+        "market_offerprice",
+        "ledger_account",
+        "ledger_hold",
+        "ledger_journalentry",
+        "platform_event",
+        "platform_auditrecord",
+        "platform_idempotencyrecord",
+    ]
     with connection.cursor() as cursor:
         return {table: _rows(cursor, table) for table in tables}
 

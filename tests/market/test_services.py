@@ -103,7 +103,7 @@ def test_a_quote_freezes_prices_tax_terms_and_split(world: World) -> None:
 
 
 def test_quotes_rank_by_what_is_paid_now_then_net_then_start(world: World) -> None:
-    give_voucher(world, rate="0.5", amount_micros=1000 * YUAN)
+    give_voucher(world, rate="0.5")
     cheap, dear = world.offer(price="2"), world.offer(price="3")
     late = world.plan(cheap, starts_at=NOW + HOUR)
     ranked = world.quotes(world.plan(dear), late, world.plan(cheap))
@@ -156,7 +156,7 @@ def test_open_quotes_expire_in_the_background(world: World) -> None:
 
 
 def test_accepting_holds_voucher_and_money_and_sets_the_work_going(world: World) -> None:
-    voucher = give_voucher(world, rate="0.4", amount_micros=1000 * YUAN)
+    voucher = give_voucher(world, rate="0.4")
     quote = world.quote()
     order = accept(world, quote)
     assert order.total_max_micros == 14_400_000
@@ -208,7 +208,7 @@ def test_without_enough_money_nothing_happens(world: World) -> None:
 
 
 def test_what_the_supplier_bills_holds_vouchers_only(world: World) -> None:
-    voucher = give_voucher(world, rate="0.4", amount_micros=1000 * YUAN)
+    voucher = give_voucher(world, rate="0.4")
     order = accept(world, world.quote(offer=world.offer(sold_by=SoldBy.SUPPLIER, price="1000")))
     assert order.balance_hold_id is None
     assert figures("balance", world.buyer.id) == (100 * YUAN, 0)
@@ -279,7 +279,7 @@ def test_usage_takes_as_many_statements_for_many_records_as_for_one(
 
 
 def test_settling_charges_captures_releases_pays_and_writes_the_receipt(world: World) -> None:
-    voucher = give_voucher(world, rate="0.4", amount_micros=1000 * YUAN)
+    voucher = give_voucher(world, rate="0.4")
     offer = world.offer(price="3.6")
     quote = world.quote(offer=offer)
     order = accept(world, quote)
@@ -327,7 +327,7 @@ def test_the_hub_takes_its_fee_from_what_the_supplier_is_paid(world: World) -> N
 
 
 def test_a_failure_of_the_platform_costs_the_buyer_nothing(world: World) -> None:
-    voucher = give_voucher(world, rate="0.4", amount_micros=1000 * YUAN)
+    voucher = give_voucher(world, rate="0.4")
     order = accept(world, world.quote())
     record(used(order, 1250))
     content = settle(order, outcome=Outcome.PLATFORM_FAILURE).content
@@ -346,7 +346,7 @@ def test_an_order_without_use_costs_nothing(world: World) -> None:
 
 
 def test_a_refund_later_is_paid_now(world: World) -> None:
-    give_voucher(world, rate="0.5", amount_micros=1000 * YUAN, mode="reimbursement")
+    give_voucher(world, rate="0.5", mode="reimbursement", more="claim_days: 90")
     quote = world.quote()
     order = accept(world, quote)
     assert figures("balance", world.buyer.id) == (100 * YUAN, 14_400_000)
@@ -371,7 +371,7 @@ def test_receipt_numbers_have_no_gaps(world: World) -> None:
 
 
 def test_cancelling_before_the_start_gives_everything_back(world: World) -> None:
-    voucher = give_voucher(world, rate="0.4", amount_micros=1000 * YUAN)
+    voucher = give_voucher(world, rate="0.4")
     order = accept(world, world.quote())
     cancelled = services.cancel_order(actor=world.actor, order_id=order.id, now=NOW)
     assert cancelled.state == OrderState.CANCELLED

@@ -1,29 +1,3 @@
-from collections.abc import Iterator
-from pathlib import Path
+from tests.site_agent.fixtures import environment, folder, lab, shelf
 
-import pytest
-from tests.site_agent.lab import Lab, environment_in, open_folder
-
-from mosu.sandbox.environments import Environment
-
-
-@pytest.fixture(scope="session")
-def shelf() -> Iterator[Path]:
-    with open_folder() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="session")
-def environment(shelf: Path) -> Environment:
-    return environment_in(shelf)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with open_folder() as found:
-        yield found
-
-
-@pytest.fixture
-def lab(folder: Path, environment: Environment) -> Lab:
-    return Lab(folder / "state", environment)
+__all__ = ["environment", "folder", "lab", "shelf"]

@@ -25,8 +25,7 @@ def plans_text(answer: "Quotes", lang: Language) -> str:
 
 
 def _title(offer: "RefusedOffer", lang: Language) -> str:
-    title = offer.title if isinstance(offer.title, str) else offer.title.in_language(lang)
-    return title or offer.offer_id
+    return offer.title.in_language(lang) or offer.offer_id
 
 
 def _why(offer: "RefusedOffer") -> str:

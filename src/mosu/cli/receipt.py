@@ -24,6 +24,7 @@ _WORDS: Final = MappingProxyType(
             "vouchers": "券抵扣",
             "released": "已解冻",
             "refund": "预计后补 (不计入实付)",
+            "credited": "平台或供方故障, 未收",
             "check": "校验",
         },
         "en": {
@@ -37,6 +38,7 @@ _WORDS: Final = MappingProxyType(
             "vouchers": "VOUCHERS",
             "released": "held, given back",
             "refund": "refund expected (not in paid)",
+            "credited": "not charged: not your fault",
             "check": "sha256",
         },
     }
@@ -76,6 +78,10 @@ def render(receipt: "Receipt", width: int = 40, lang: Language = "en", zone: tzi
         lines += leader(words["refund"], refund, width)
     if receipt.released:
         lines += leader(words["released"], receipt.released, width)
+    if receipt.credited:
+        lines += leader(words["credited"], receipt.credited, width)
+    if receipt.why:
+        lines += _wrapped(receipt.why, width)
     lines += _proof(receipt, width, lang)
     return "\n".join(lines) + "\n"
 

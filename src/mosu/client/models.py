@@ -5,17 +5,28 @@ Money is `Decimal`, from decimal strings; instants are aware datetimes.
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 T = TypeVar("T")
 
 
 class Answer(BaseModel):
-    """Frozen; open to keys of a newer hub."""
+    """Frozen; open to keys of a newer hub. A null where a value was expected counts as left out."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {key: value for key, value in data.items() if value is not None or not cls._has_default(key)}
+
+    @classmethod
+    def _has_default(cls, key: str) -> bool:
+        return key in cls.model_fields and not cls.model_fields[key].is_required()
 
 
 class Text(Answer):
@@ -91,8 +102,8 @@ class Offer(Answer):
     title: Text = Text()
     supplier: Party | None = None
     accelerator: str | None = None
-    region: str = ""
-    mode: str = ""
+    region: str | None = None
+    mode: str | None = None
     prices: tuple[Price, ...] = ()
     stock: Stock | None = None
     live: bool = True
@@ -102,7 +113,7 @@ class Offer(Answer):
 class Programme(Answer):
     id: str = ""
     version: int | str = ""
-    title: Text | str = ""
+    title: Text = Text()
 
 
 class Share(Answer):
@@ -151,7 +162,7 @@ class Reason(Answer):
 
 class RefusedOffer(Answer):
     offer_id: str = ""
-    title: Text | str = ""
+    title: Text = Text()
     reasons: tuple[Reason, ...] = ()
 
 
@@ -232,6 +243,9 @@ class Receipt(Answer):
     lines: tuple[ReceiptLine, ...] = ()
     split: tuple[Share, ...] = ()
     released: Decimal | None = None
+    credited: Decimal = Decimal(0)
+    outcome: str = ""
+    why: str = ""
     tax: Tax | None = None
     seller: Party | str | None = None
     buyer: Party | str | None = None

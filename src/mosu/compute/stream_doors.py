@@ -15,14 +15,15 @@ from starlette.responses import Response
 
 from mosu.compute.services import actor_of_agent
 from mosu.kernel.refusals import DomainError, Invalid
-from mosu.platform.actors import Actor
+from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
-from mosu.platform.policy import POLICY, Unauthenticated, require
+from mosu.platform.policy import POLICY, require
 from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+ActorOf: TypeAlias = Callable[[Request], Actor]
 ResultT = TypeVar("ResultT")
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
@@ -44,26 +45,40 @@ async def in_thread(call: Callable[..., ResultT], **arguments: Any) -> ResultT:
     return await sync_to_async(called, thread_sensitive=False)()
 
 
-def stream_door(action: str) -> Callable[[Endpoint], Endpoint]:
+def actor_of_token(request: Request) -> Actor:
+    """The actor of the `Authorization` header: a person's token, or nobody.
+
+    Raises:
+        Unauthenticated: the token is unknown, expired or revoked.
+    """
+    header = request.headers.get("authorization", "")
+    return actor_of_authorization(header, now=timezone.now()) if header else ANONYMOUS
+
+
+def actor_of_pool(request: Request) -> Actor:
+    """The actor of the `Authorization` header: a pool's site agent.
+
+    Raises:
+        Unauthenticated: there is no token of a pool.
+    """
+    return actor_of_agent(request.headers.get("authorization", ""), now=timezone.now())
+
+
+def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[Endpoint], Endpoint]:
     """Let an endpoint be entered only by those whom the policy allows `action` somewhere.
 
-    The actor is in `request.state.actor`. Every refusal is answered as problem+json.
+    The actor is in `request.state.actor`; it comes from the token, unless `actor_of` says from where else. Every
+    refusal is answered as problem+json.
     """
     if action not in POLICY:
         raise ValueError(f"{action} is not in the policy")
-    of_header = actor_of_agent if POLICY[action].agent else actor_of_authorization
+    whose = actor_of or (actor_of_pool if POLICY[action].agent else actor_of_token)
 
     def mark(endpoint: Endpoint) -> Endpoint:
         @wraps(endpoint)
         async def entered(request: Request) -> Response:
             try:
-                header = request.headers.get("authorization", "")
-                if not header:
-                    raise Unauthenticated(
-                        "This needs a sign-in.", hint="Send a token: Authorization: Bearer mosu_..."
-                    )
-                actor = await in_thread(_entering, of_header=of_header, header=header, action=action)
-                request.state.actor = actor
+                request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
                 return await endpoint(request)
             except DomainError as refusal:
                 return problem(refusal)
@@ -83,8 +98,8 @@ def stream_door(action: str) -> Callable[[Endpoint], Endpoint]:
     return mark
 
 
-def _entering(*, of_header: Callable[..., Actor], header: str, action: str) -> Actor:
-    actor = of_header(header, now=timezone.now())
+def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
+    actor = whose(request)
     require(actor, action)
     return actor
 

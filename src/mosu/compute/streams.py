@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -18,13 +18,13 @@ from mosu.compute import services
 from mosu.compute.listening import listener
 from mosu.compute.models import Attempt, Run
 from mosu.compute.services import Destination, LeaseAnswer, LogSlice
-from mosu.compute.stream_doors import answer, body_as, in_thread, limited, stream_door
+from mosu.compute.stream_doors import Endpoint, answer, body_as, in_thread, limited, stream_door
 from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import Actor
 from mosu.store.services import open_blob, put_blob_streamed
 from mosu.wire import agent as wire
 
-__all__ = ["listener", "routes"]
+__all__ = ["listener", "reading_routes", "routes"]
 
 WAIT_S_MAX: Final = 55
 KEEPALIVE_S: Final = 15
@@ -119,7 +119,6 @@ async def put_blob(request: Request) -> Response:
     return await _put(request, sha256, destination)
 
 
-@stream_door("run.read")
 async def get_output(request: Request) -> Response:
     sha256, _ = await in_thread(
         services.output_named,
@@ -131,7 +130,6 @@ async def get_output(request: Request) -> Response:
     return await _blob(sha256, **{"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
 
 
-@stream_door("run.read")
 async def get_log(request: Request) -> Response:
     """The log from `offset` on: what is there as plain text, or with `follow=true` as it comes, as events."""
     run_id = Run.key_of(request.path_params["run_id"])
@@ -256,6 +254,14 @@ def _whole(request: Request, name: str) -> int:
     return int(text)
 
 
+def reading_routes(prefix: str, door: Callable[[Endpoint], Endpoint]) -> list[Route]:
+    """What can be read of a run, below `prefix`, by those whom `door` lets in."""
+    return [
+        Route(f"{prefix}/runs/{{run_id}}/log", door(get_log), methods=["GET"]),
+        Route(f"{prefix}/runs/{{run_id}}/outputs/{{path:path}}", door(get_output), methods=["GET"]),
+    ]
+
+
 routes: Final = [
     Route("/agent/v1/register", register, methods=["POST"]),
     Route("/agent/v1/lease", lease, methods=["POST"]),
@@ -267,6 +273,5 @@ routes: Final = [
     Route("/agent/v1/blobs/{sha256}", get_input, methods=["GET"]),
     Route("/api/v1/blobs/missing", missing_blobs, methods=["POST"]),
     Route("/api/v1/blobs/{sha256}", put_blob, methods=["PUT"]),
-    Route("/api/v1/runs/{run_id}/log", get_log, methods=["GET"]),
-    Route("/api/v1/runs/{run_id}/outputs/{path:path}", get_output, methods=["GET"]),
+    *reading_routes("/api/v1", stream_door("run.read")),
 ]

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import Field
 
 from mosu.kernel.ids import typeid
@@ -197,7 +197,7 @@ def list_deposits(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]
 
 @router.post("/deposits", response={201: DepositOut}, operation_id="proposeDeposit")
 @door("deposit.propose")
-def propose_deposit(request: HttpRequest, body: DepositIn) -> tuple[int, DepositOut]:
+def propose_deposit(request: HttpRequest, body: DepositIn) -> Status[DepositOut]:
     deposit = services.propose_deposit(
         actor=actor_of(request),
         organisation_id=Organisation.key_of(body.organisation_id),
@@ -205,7 +205,7 @@ def propose_deposit(request: HttpRequest, body: DepositIn) -> tuple[int, Deposit
         bank_reference=body.bank_reference,
         now=timezone.now(),
     )
-    return 201, DepositOut.of(deposit)
+    return Status(201, DepositOut.of(deposit))
 
 
 @router.post("/deposits/{deposit_id}/confirm", response=DepositOut, operation_id="confirmDeposit")

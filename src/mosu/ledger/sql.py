@@ -70,7 +70,8 @@ begin
   return new;
 end $$;
 
-create function ledger_require_balance() returns trigger language plpgsql as $$
+-- Runs at commit, as whoever commits: the path is pinned so that no temporary table of theirs is read instead.
+create function ledger_require_balance() returns trigger language plpgsql set search_path = public, pg_temp as $$
 declare
   checked uuid;
   legs bigint;
@@ -178,6 +179,8 @@ begin
     refusal := 'funds';
     return;
   end if;
+  -- The lock that the insert below takes anyway, taken before looking: no seal comes between.
+  lock table ledger_journalentry in row exclusive mode;
   if exists (select 1 from ledger_dayhead d where d.ends_at > at) then
     refusal := 'closed';
     return;
@@ -305,9 +308,10 @@ begin
    where h.id = hold and h.state = 'open';
 end $$;
 
--- Seals a day that is over: waits for the entries under way, then no more can be posted into it.
+-- Seals a day that is over: waits for the entries under way, then no more can be posted into it. While it waits
+-- nobody posts, so it gives up soon and is tried again.
 create function ledger_seal_day(day date, day_ends_at timestamptz, at timestamptz) returns void
-language plpgsql security definer set search_path = public, pg_temp as $$
+language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '2s' as $$
 begin
   if at < day_ends_at then
     raise exception 'the day is not over' using errcode = 'invalid_parameter_value';

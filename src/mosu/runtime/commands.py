@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, ParamSpec, TypeVar
 
+import django
 import typer
 
 from mosu.kernel.ids import typeid
@@ -162,7 +162,8 @@ def bootstrap(
 ) -> None:
     """Make an organisation with its owner, and print an API token of theirs, once."""
     use_hub(load_config(data_dir=data_dir))
-    services = import_module("mosu.platform.services")
+    from mosu.platform import services
+
     made = services.bootstrap(
         email=email, organisation_name=organisation, capabilities=capability or [], now=datetime.now(UTC)
     )
@@ -192,4 +193,4 @@ def use_hub(config: Config) -> None:
         if not config.cluster().answers():
             raise NotUp(f"The hub in {config.data_dir} is not up.", hint=mend)
     os.environ.update(config.environment(app_dsn=config.app_dsn()))
-    import_module("django").setup()
+    django.setup()

@@ -7,7 +7,6 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -20,6 +19,7 @@ from mosu.runtime.children import is_running
 from mosu.runtime.config import Config
 from mosu.runtime.folders import check_reach, service_user
 from mosu.runtime.hub import answers
+from mosu.sandbox.probing import probe
 
 DISK_BYTES_MIN: Final = 500_000_000
 DISK_BYTES_WARN: Final = 5_000_000_000
@@ -62,7 +62,7 @@ def _python() -> Check:
 
 def _sandbox() -> Check:
     """Without it no run can be started, but the counter works."""
-    report = import_module("mosu.sandbox.probing").probe()
+    report = probe()
     if report.ok:
         return Check("sandbox", "ok", f"Untrusted code can be confined ({report.features}).")
     return Check("sandbox", "fail", report.why_not, report.mend)

@@ -5,13 +5,12 @@ Migrations run as the role that owns the tables, all else as the one that owns n
 
 import os
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import django
 from django.core.management import call_command
 
-from mosu.runtime.agent_config import write_environment, write_token
+from mosu.runtime.agent_config import token_file, write_environment, write_token
 from mosu.runtime.databases import connected_to
 from mosu.sandbox.environments import build_python_environment
 
@@ -28,9 +27,10 @@ def main() -> None:
 
 
 def _prepare_local_pool(data_dir: Path) -> None:
-    """This machine's own pool, with its agent's token at first start."""
-    services = import_module("mosu.compute.services")
-    _, token = services.ensure_local_pool(now=datetime.now(UTC))
+    """This machine's own pool; its agent gets a new token where none was kept, as after a crash before this."""
+    from mosu.compute.services import ensure_local_pool
+
+    _, token = ensure_local_pool(now=datetime.now(UTC), rotate=not token_file(data_dir).exists())
     if token is not None:
         write_token(data_dir, token)
 

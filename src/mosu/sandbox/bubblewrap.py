@@ -121,10 +121,12 @@ def start(job: Job, *, starter: Path, who: RunAs, cgroup: Cgroup | None = None) 
             # Joins the cgroup with our rights, then drops them; the supervisor has but one thread.
             preexec_fn=lambda: _become(who, cgroup=cgroup, cpus=job.cpus),  # noqa: PLW1509
         )
-    except BaseException:
+    except (OSError, subprocess.SubprocessError, SandboxUnavailable) as error:
         for pipe in pipes.values():
             os.close(pipe[0])
-        raise
+        raise SandboxUnavailable(
+            f"{starter} could not be started: {error}", hint="python -m mosu.sandbox.probing says why."
+        ) from error
     finally:
         given.close()
         for fd in writers:
@@ -197,6 +199,7 @@ def _become(who: RunAs, *, cgroup: Cgroup | None, cpus: Sequence[int]) -> None:
     if cpus:
         os.sched_setaffinity(0, cpus)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o022)
     if who.switches:
         os.setgroups([])
         os.setresgid(who.gid, who.gid, who.gid)

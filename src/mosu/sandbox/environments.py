@@ -63,7 +63,10 @@ def build_python_environment(dest: Path, *, packages: Sequence[str] = ("numpy",)
     facts = json.dumps([_LAYOUT, version, sys.base_prefix, sysconfig.get_platform(), names])
     folder = dest / f"python-{version}-{hashlib.sha256(facts.encode()).hexdigest()[:12]}"
     if not (folder / "environment.json").is_file():
-        dest.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = not dest.is_dir()
+        dest.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            dest.chmod(0o755)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=dest))
         try:
             _lay(draft, found, Environment("python", folder, _python_inside(), version, names))
@@ -172,7 +175,7 @@ def _lay_distribution(item: Distribution, site: Path) -> None:
         if ".." in entry.parts or entry.is_absolute() or {"tests", "__pycache__"} & set(entry.parts[:-1]):
             continue
         source = Path(str(item.locate_file(entry)))
-        if source.is_file():
+        if source.is_file() and not entry.name.endswith(_STATIC):
             target = site / entry
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)

@@ -131,14 +131,22 @@ def _copied(package: Path, tools: Path) -> Path:
     original = package / "_bin" / "bwrap"
     if program.exists() and program.stat().st_size == original.stat().st_size:
         return program
-    program.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _make_open(tools, tools / package.name, program.parent)
     libraries = package.parent / f"{package.name}.libs"
     if libraries.is_dir():
-        (tools / libraries.name).mkdir(mode=0o755, exist_ok=True)
+        _make_open(tools / libraries.name)
         for library in libraries.iterdir():
             _copy(library, tools / libraries.name / library.name)
     _copy(original, program)
     return program
+
+
+def _make_open(*folders: Path) -> None:
+    """Make each folder that is not there, open to all whatever our umask is; leave the others as they are."""
+    for folder in folders:
+        if not folder.is_dir():
+            folder.mkdir()
+            folder.chmod(0o755)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -28,19 +28,46 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def tree_memory_bytes(root: int) -> int:
-    """Private memory of a process and all below it; every orphan in a sandbox falls to its first process."""
-    total, todo = 0, [root]
-    while todo:
-        pid = todo.pop()
+def tree_memory_bytes(root: int, *, exact_above: int) -> int:
+    """Private memory of a process and all below it; every orphan in a sandbox falls to its first process.
+
+    Cheap to find, but pages shared since a fork count more than once: above `exact_above` they are counted
+    by their share, which is dear.
+    """
+    pids = _tree(root)
+    cheap = sum(_private_bytes(pid) for pid in pids)
+    return cheap if cheap <= exact_above else sum(_proportional_bytes(pid) for pid in pids)
+
+
+def _tree(root: int) -> list[int]:
+    found = [root]
+    for pid in found:
         try:
-            _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
-            total += (int(resident) - int(shared)) * _PAGE_BYTES
             for task in Path(f"/proc/{pid}/task").iterdir():
-                todo += map(int, (task / "children").read_text().split())
-        except (FileNotFoundError, ProcessLookupError, ValueError):
+                found += map(int, (task / "children").read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
             continue
-    return total
+    return found
+
+
+def _private_bytes(pid: int) -> int:
+    try:
+        _, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * _PAGE_BYTES
+
+
+def _proportional_bytes(pid: int) -> int:
+    """Anonymous and shared memory by share; what may not be looked at counts in full."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except PermissionError:
+        return _private_bytes(pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    fields = (line.split() for line in lines)
+    return sum(int(field[1]) * 1024 for field in fields if field[0] in {"Pss_Anon:", "Pss_Shmem:"})
 
 
 def folder_bytes(folder: Path) -> int:

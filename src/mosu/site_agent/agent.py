@@ -24,7 +24,7 @@ from mosu.site_agent.courier import Courier
 from mosu.site_agent.engines.local import LocalEngine, LocalNode
 from mosu.site_agent.engines.protocol import Engine
 from mosu.site_agent.files import sync_folder, write_durably
-from mosu.site_agent.hub import Hub, HubAway, HubRefused, Stopping, TokenRefused
+from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.wire.agent import Command, EnvironmentInfo, Lease, LeaseRequest, Registration
 
 EXIT_STOPPED: Final = 0
@@ -36,6 +36,7 @@ _REPROBE_EVERY_S: Final = 60.0
 
 def run_agent(config: AgentConfig) -> int:
     """Run until SIGTERM or SIGINT; attempts go on without us. Returns the exit code."""
+    os.umask(0o077)
     log = _logger()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +95,7 @@ class Agent:
             work()
         except Stopping:
             return
-        except HubRefused as refusal:
+        except Refusal as refusal:
             self._exit_code = EXIT_REFUSED
             what = "the pool token was refused" if isinstance(refusal, TokenRefused) else "the hub refused us"
             self._log.error(

@@ -13,7 +13,7 @@ from structlog.stdlib import BoundLogger
 from mosu.kernel.refusals import DomainError
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
 from mosu.site_agent.files import read_json, write_durably
-from mosu.site_agent.hub import Hub, HubRefused, Stopping
+from mosu.site_agent.hub import Hub, HubRefused, Refusal, Stopping, TokenRefused
 from mosu.site_agent.metering import UsageBook
 from mosu.site_agent.outputs import collect, lay_inputs
 from mosu.wire.agent import (
@@ -117,9 +117,9 @@ class Courier:
             if not self.reported:
                 self._send_report()
             self._engine.clean(self._ref)
-        except Stopping:
+        except (Stopping, TokenRefused):
             return
-        except HubRefused as refusal:
+        except Refusal as refusal:
             self._log.error("refused by the hub", status=refusal.status, said=refusal.said)
         except Exception:  # noqa: BLE001 (other attempts go on)
             self._log.exception("attempt left as it is until the agent restarts")
@@ -237,6 +237,8 @@ class Courier:
         )
 
     def _write_report(self, report: Report) -> None:
+        self.spec = self.spec.model_copy(update={"secrets": {}})
+        self._save_lease(self.spec)
         write_durably(self._folder / "report.json", report.model_dump(mode="json"))
 
     def _send_report(self) -> None:

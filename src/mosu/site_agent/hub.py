@@ -18,7 +18,7 @@ _BACKOFF_S: Final = (0.2, 15.0)
 _RETRIED: Final = frozenset({408, 425, 429})
 
 
-class HubRefused(Exception):
+class Refusal(Exception):
     """The hub understood and said no: to repeat the same would not help."""
 
     def __init__(self, status: int, said: str, facts: dict[str, Any]) -> None:
@@ -26,8 +26,12 @@ class HubRefused(Exception):
         self.status, self.said, self.facts = status, said, facts
 
 
-class TokenRefused(HubRefused):
-    """The pool's token is unknown, expired or revoked."""
+class HubRefused(Refusal):
+    """It refused this call."""
+
+
+class TokenRefused(Refusal):
+    """It refused us: the pool's token is unknown, expired or revoked. Says nothing of the call."""
 
 
 class HubAway(Exception):

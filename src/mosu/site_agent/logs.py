@@ -36,7 +36,7 @@ class LogCleaner:
             return b""
         text = self._unfinished + self._decoder.decode(raw, last)
         text, self._unfinished = (text, "") if last else _split_unfinished(text)
-        text = _SEQUENCE.sub("", text).replace("\r\n", "\n").replace("\r", "\n")
+        text = _SEQUENCE.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
         return self._capped(self._cut_lines(_CONTROL.sub("", text)))
 
     def _cut_lines(self, text: str) -> bytes:

@@ -10,6 +10,9 @@ second), it speaks with the agent by files in FOLDER only:
 | `claim` | supervisor | pid, start and boot of the one supervisor that may start this attempt |
 | `state.json` | supervisor | `StateFile`, replaced as a whole |
 | `log` | supervisor | what the job printed, cleaned |
+
+Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses),
+and a job whose files together pass it is killed at the next look, half a second or more later.
 """
 
 import os
@@ -120,31 +123,37 @@ def cgroup_of(folder: Path, job: JobFile) -> Cgroup | None:
 
 def supervise(folder: Path) -> None:
     """Run the attempt in `folder` from claim to final state; at once back if it was claimed before."""
+    os.umask(0o077)
     if not claim(folder):
         return
     job: JobFile = read_json(folder / "job.json")
+    secrets = read_json(folder / "secrets.json") or {}
+    (folder / "secrets.json").unlink(missing_ok=True)
     if (folder / "cancel").exists():
         _finish(folder, blank_state("cancelled"), reason="Cancelled before it started.")
         return
     write_durably(folder / "state.json", blank_state("preparing"))
     cgroup = _made_cgroup(folder, job)
     try:
+        state = _run(folder, job, secrets, cgroup)
+    except (DomainError, OSError) as error:
+        state = blank_state("failed")
+        state["reason"] = f"The sandbox could not be started: {error}"
+    finally:
+        if cgroup is not None:
+            cgroup.remove()
+    _finish(folder, state, reason=state["reason"])
+
+
+def _run(folder: Path, job: JobFile, secrets: dict[str, str], cgroup: Cgroup | None) -> StateFile:
+    with (folder / "log").open("ab", buffering=0) as log:
         sandbox = bubblewrap.start(
-            _job_of(folder, job),
+            _job_of(folder, job, secrets),
             starter=Path(job["starter"]),
             who=RunAs(job["uid"], job["gid"]),
             cgroup=cgroup,
         )
-    except (DomainError, OSError) as error:
-        _finish(folder, blank_state("failed"), reason=f"The sandbox could not be started: {error}")
-        return
-    finally:
-        (folder / "secrets.json").unlink(missing_ok=True)
-    with (folder / "log").open("ab", buffering=0) as log:
-        state = _Watch(folder, job, sandbox, cgroup, log).until_end()
-    if cgroup is not None:
-        cgroup.remove()
-    _finish(folder, state, reason=state["reason"])
+        return _Watch(folder, job, sandbox, cgroup, log).until_end()
 
 
 def _finish(folder: Path, state: StateFile, *, reason: str) -> None:
@@ -170,7 +179,7 @@ def _processes_max(job: JobFile) -> int:
     return 256 + 64 * job["cores"]
 
 
-def _job_of(folder: Path, job: JobFile) -> bubblewrap.Job:
+def _job_of(folder: Path, job: JobFile, secrets: dict[str, str]) -> bubblewrap.Job:
     return bubblewrap.Job(
         label=job["attempt_id"],
         setup=job["setup"],
@@ -186,7 +195,7 @@ def _job_of(folder: Path, job: JobFile) -> bubblewrap.Job:
             tmp_bytes=max(16 << 20, job["memory_bytes"] // 4),
         ),
         envs=job["envs"],
-        secrets=read_json(folder / "secrets.json") or {},
+        secrets=secrets,
         cpus=job["cpus"],
     )
 
@@ -262,7 +271,7 @@ class _Watch:
         if now - self._began > job["wall_limit_s"]:
             return "timed_out", f"Stopped at its wall limit of {job['wall_limit_s']:g} s."
         if self._cgroup is None and self._due("memory", now, every_s=TICK_S):
-            used = self._timed("memory", lambda: watch.tree_memory_bytes(self._sandbox.first_pid))
+            used = self._timed("memory", self._memory_bytes)
             self._memory_peak = max(self._memory_peak, used)
             if used > job["memory_bytes"]:
                 return "failed", f"memory: used {used} bytes, more than its {job['memory_bytes']}."
@@ -274,6 +283,9 @@ class _Watch:
                     f"disk: its working folder took {used} bytes, more than its {job['disk_bytes']}.",
                 )
         return None
+
+    def _memory_bytes(self) -> int:
+        return watch.tree_memory_bytes(self._sandbox.first_pid, exact_above=self._job["memory_bytes"])
 
     def _due(self, what: str, now: float, *, every_s: float) -> bool:
         if now < self._next_look[what]:

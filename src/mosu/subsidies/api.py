@@ -7,13 +7,12 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Query, Router, Schema, Status
 from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.money import decimal_of, micros_of
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.ledger.queries import balance_of
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -182,9 +181,14 @@ class VoucherOut(Schema):
 
     @classmethod
     def of(cls, voucher: Voucher) -> "VoucherOut":
+        (shown,) = queries.vouchers_with_balances([voucher])
+        return cls.shown(shown)
+
+    @classmethod
+    def shown(cls, balance: queries.VoucherBalance) -> "VoucherOut":
+        voucher = balance.voucher
         version = voucher.version
         terms = queries.terms_of(version)
-        money = balance_of(voucher.account_id) if voucher.account_id else None
         return cls(
             id=voucher.public_id,
             organisation_id=typeid(Organisation.prefix, voucher.organisation_id),
@@ -196,8 +200,8 @@ class VoucherOut(Schema):
             kind=terms.kind.value,
             state=voucher.state,
             amount=_money(voucher.amount_micros),
-            remaining=_money(money.available_micros if money else 0),
-            held=_money(money.held_micros if money else 0),
+            remaining=_money(balance.remaining_micros),
+            held=_money(balance.held_micros),
             currency=settings.HUB_CURRENCY,
             rate=terms.rate,
             cap_per_order=_money_or_none(terms.cap_per_order_micros),
@@ -299,11 +303,11 @@ def list_programmes(request: HttpRequest, paging: Query[Paging]) -> dict[str, An
 
 @router.post("/programmes", response={201: ProgrammeOut}, operation_id="proposeProgramme")
 @door("programme.propose")
-def propose_programme(request: HttpRequest, body: ProgrammeIn) -> tuple[int, ProgrammeOut]:
+def propose_programme(request: HttpRequest, body: ProgrammeIn) -> Status[ProgrammeOut]:
     version = services.propose_programme(
         actor=actor_of(request), text=body.text, source=body.source, now=timezone.now()
     )
-    return 201, ProgrammeOut.of(version.programme, drafts=True)
+    return Status(201, ProgrammeOut.of(version.programme, drafts=True))
 
 
 @router.get("/programmes/{programme_id}", response=ProgrammeOut, operation_id="getProgramme")
@@ -328,12 +332,12 @@ def release_programme(request: HttpRequest, programme_id: str, body: ReleaseIn) 
 @door("voucher.read")
 def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
     rows, further = page_of(queries.vouchers_visible_to(actor_of(request)), paging.cursor, paging.limit)
-    return {"items": [VoucherOut.of(row) for row in rows], "next": further}
+    return {"items": [VoucherOut.shown(one) for one in queries.vouchers_with_balances(rows)], "next": further}
 
 
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")
 @door("voucher.issue")
-def issue_voucher(request: HttpRequest, body: VoucherIn) -> tuple[int, VoucherOut]:
+def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
     actor = actor_of(request)
     voucher = services.issue_voucher(
         actor=actor,
@@ -342,7 +346,7 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> tuple[int, VoucherOu
         amount_micros=micros_of(body.amount),
         now=timezone.now(),
     )
-    return 201, VoucherOut.of(voucher)
+    return Status(201, VoucherOut.of(voucher))
 
 
 @router.get("/vouchers/{voucher_id}", response=VoucherOut, operation_id="getVoucher")
@@ -381,7 +385,7 @@ def list_applications(request: HttpRequest, paging: Query[Paging]) -> dict[str, 
 
 @router.post("/applications", response={201: ApplicationOut}, operation_id="applyForVoucher")
 @door("voucher.apply")
-def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> tuple[int, ApplicationOut]:
+def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> Status[ApplicationOut]:
     actor = actor_of(request)
     application = services.apply_for_voucher(
         actor=actor,
@@ -391,7 +395,7 @@ def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> tuple[int, A
         note=body.note,
         now=timezone.now(),
     )
-    return 201, ApplicationOut.of(application)
+    return Status(201, ApplicationOut.of(application))
 
 
 @router.post("/applications/{application_id}/approve", response=VoucherOut, operation_id="approveApplication")
@@ -428,14 +432,14 @@ def list_claims(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
 
 @router.post("/claims", response={201: ClaimOut}, operation_id="submitClaim")
 @door("voucher.apply")
-def submit_claim(request: HttpRequest, body: ClaimIn) -> tuple[int, ClaimOut]:
+def submit_claim(request: HttpRequest, body: ClaimIn) -> Status[ClaimOut]:
     claim = services.submit_claim(
         actor=actor_of(request),
         order_id=uuid_of(ORDER_PREFIX, body.order_id),
         evidence=body.evidence,
         now=timezone.now(),
     )
-    return 201, ClaimOut.of(claim)
+    return Status(201, ClaimOut.of(claim))
 
 
 @router.post("/claims/{claim_id}/approve", response=ClaimOut, operation_id="approveClaim")

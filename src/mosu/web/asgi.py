@@ -15,6 +15,7 @@ from starlette.routing import Mount
 from mosu.web.wsgi import application as control_plane  # isort: skip
 from mosu.compute.streams import listener, routes as compute_routes
 from mosu.web.health import routes as health_routes
+from mosu.web.sessions import routes as page_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +30,11 @@ async def _lifespan(app: Starlette) -> "AsyncIterator[None]":
 
 
 application = Starlette(
-    routes=[*health_routes, *compute_routes, Mount("/", app=WSGIMiddleware(control_plane, workers=THREADS))],
+    routes=[
+        *health_routes,
+        *compute_routes,
+        *page_routes,
+        Mount("/", app=WSGIMiddleware(control_plane, workers=THREADS)),
+    ],
     lifespan=_lifespan,
 )

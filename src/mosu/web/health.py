@@ -1,18 +1,25 @@
 """Whether the hub lives (`/healthz`), can serve (`/readyz`), and how it does (`/metrics`)."""
 
-from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection
+from django.db import connection
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mosu.platform.doors import stream_door
+from mosu.compute.stream_doors import in_thread, stream_door
 
 _FIGURES = {
-    "mosu_attempts": ("Attempts by state", "state", "select state, count(*) from compute_attempt group by state"),
+    "mosu_attempts": (
+        "Attempts by state",
+        "state",
+        "select state, count(*) from compute_attempt group by state",
+    ),
     "mosu_orders": ("Orders by state", "state", "select state, count(*) from market_order group by state"),
-    "mosu_tasks": ("Background tasks by status", "status", "select status, count(*) from procrastinate_jobs group by status"),
+    "mosu_tasks": (
+        "Background tasks by status",
+        "status",
+        "select status, count(*) from procrastinate_jobs group by status",
+    ),
     "mosu_pool_silence_seconds": (
         "Seconds since a pool's site agent was last heard",
         "pool",
@@ -24,7 +31,7 @@ _gauges = {name: Gauge(name, text, [label]) for name, (text, label, _) in _FIGUR
 
 @stream_door("hub.look")
 async def healthz(request: Request) -> Response:
-    """This process answers."""
+    """This process answers; the database is not asked."""
     return PlainTextResponse("ok\n")
 
 
@@ -32,7 +39,7 @@ async def healthz(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """The database answers too."""
     try:
-        await sync_to_async(_ask_database, thread_sensitive=False)()
+        await in_thread(_ask_database)
     except Exception:  # noqa: BLE001  (whatever it is, the hub cannot serve)
         return JSONResponse({"ready": False, "why": "the database does not answer"}, status_code=503)
     return JSONResponse({"ready": True})
@@ -41,18 +48,16 @@ async def readyz(request: Request) -> Response:
 @stream_door("hub.look")
 async def metrics(request: Request) -> Response:
     """Figures for Prometheus, counted in the database when asked."""
-    await sync_to_async(_count, thread_sensitive=False)()
+    await in_thread(_count)
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
 
 
 def _ask_database() -> None:
-    close_old_connections()
     with connection.cursor() as cursor:
         cursor.execute("select 1")
 
 
 def _count() -> None:
-    close_old_connections()
     with connection.cursor() as cursor:
         for name, (_, _, query) in _FIGURES.items():
             cursor.execute(query)

@@ -11,16 +11,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
 from mosu.compute.accelerators import catalogue
-from mosu.compute.queries import run_of_order
+from mosu.compute.queries import costs_of, run_of_order
 from mosu.compute.services import read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt
-from mosu.market.queries import ShownOffer, cost_so_far
+from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
-from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
+from mosu.subsidies.models import Voucher
+from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
 
 Bilingual = Mapping[str, str]
@@ -207,7 +208,9 @@ class OrderShown:
             total=order.total_micros,
             total_max=order.total_max_micros,
             cost=order.total_micros if order.total_micros is not None else cost or 0,
-            split=SplitShown.charged(receipt.content) if receipt else SplitShown.of(Split.from_json(order.quote.split)),
+            split=SplitShown.charged(receipt.content)
+            if receipt
+            else SplitShown.of(Split.from_json(order.quote.split)),
             receipt_id=receipt.public_id if receipt else None,
         )
 
@@ -268,14 +271,16 @@ def _confidence(word: str) -> str:
 def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
     """(id, name) of each accelerator on the shelf, by name."""
     cards = catalogue().accelerators
-    return sorted(((key, cards[key].zh or cards[key].name) for key in ids if key in cards), key=lambda pair: pair[1])
+    return sorted(
+        ((key, cards[key].zh or cards[key].name) for key in ids if key in cards), key=lambda pair: pair[1]
+    )
 
 
 def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
     """The organisation's vouchers with what is left of each."""
     return [
         {
-            "title": {"zh": one.voucher.version.title_zh, "en": one.voucher.version.title_en},
+            "title": title_of(one.voucher),
             "state_name": state_name(one.voucher.state),
             "remaining": one.remaining_micros,
             "held": one.held_micros,
@@ -283,6 +288,12 @@ def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
         }
         for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
     ]
+
+
+def title_of(voucher: Voucher) -> Bilingual:
+    """The programme's title under which the voucher was issued."""
+    terms = terms_of(voucher.version)
+    return {"zh": terms.title_zh, "en": terms.title_en}
 
 
 @dataclass(frozen=True)
@@ -329,7 +340,7 @@ class RunShown:
             log=log.data.decode(errors="replace"),
             log_offset=log.next_offset,
             stream=f"/runs/{run.public_id}/log",
-            cost=cost_so_far(order),
+            cost=costs_of([run])[run.id],
         )
 
 

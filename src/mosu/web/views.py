@@ -28,7 +28,7 @@ from mosu.platform.actors import ALL_SCOPES
 from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
 from mosu.platform.models import ApiToken
-from mosu.platform.queries import projects_visible_to, tokens_visible_to
+from mosu.platform.queries import projects_visible_to, tokens_of
 from mosu.platform.requests import actor_of
 from mosu.platform.services import make_token, revoke_token
 from mosu.web.forms import QuoteAsk
@@ -43,7 +43,7 @@ from mosu.web.presenters import (
 )
 from mosu.wire.task import dump_task, parse_task
 
-FIRST_COMMAND: Final = "python3 -c 'print(\"hello from\", __import__(\"platform\").node())'"
+FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
 TOKEN_LIFE: Final = timedelta(days=90)
 
 View = Callable[..., HttpResponse]
@@ -96,8 +96,12 @@ def shelf(request: HttpRequest) -> HttpResponse:
         {
             "here": "shelf",
             "offers": [label_of(offer) for offer in offers_shown(offers, now=now)],
-            "accelerators": accelerator_choices(everything.values_list("attributes__accelerator", flat=True).distinct()),
-            "regions": sorted({region for region in everything.values_list("attributes__region", flat=True) if region}),
+            "accelerators": accelerator_choices(
+                everything.values_list("attributes__accelerator", flat=True).distinct()
+            ),
+            "regions": sorted(
+                {region for region in everything.values_list("attributes__region", flat=True) if region}
+            ),
             "chosen": chosen,
             "more": more,
         },
@@ -150,7 +154,9 @@ def orders(request: HttpRequest) -> HttpResponse:
     """The organisation's orders, newest first."""
     rows, more = _paged(request, orders_visible_to(actor_of(request)))
     return render(
-        request, "pages/orders.html", {"here": "orders", "orders": [OrderShown.of(row) for row in rows], "more": more}
+        request,
+        "pages/orders.html",
+        {"here": "orders", "orders": [OrderShown.of(row) for row in rows], "more": more},
     )
 
 
@@ -186,7 +192,11 @@ def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
     return render(
         request,
         "pages/receipt.html",
-        {"here": "orders", "receipt": receipt_shown(row), "verify_url": reverse("verify", args=[row.number, code_of(row)])},
+        {
+            "here": "orders",
+            "receipt": receipt_shown(row),
+            "verify_url": reverse("verify", args=[row.number, code_of(row)]),
+        },
     )
 
 
@@ -197,7 +207,10 @@ def verify(request: HttpRequest, number: str, code: str) -> HttpResponse:
     row = receipt_numbered(number)
     genuine = row is not None and compare_digest(code_of(row).encode(), code.encode())
     return render(
-        request, "pages/verify.html", {"number": number, "receipt": row if genuine else None}, status=200 if genuine else 404
+        request,
+        "pages/verify.html",
+        {"number": number, "receipt": row if genuine else None},
+        status=200 if genuine else 404,
     )
 
 
@@ -225,7 +238,7 @@ def account(request: HttpRequest) -> HttpResponse:
         {
             "here": "account",
             "vouchers": vouchers_shown(actor),
-            "tokens": tokens_visible_to(actor),
+            "tokens": tokens_of(actor),
             "new_token": new_token,
         },
     )
@@ -240,7 +253,9 @@ def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
     actor = actor_of(request)
     project = projects_visible_to(actor).filter(organisation_id=actor.organisation_id).first()
     if actor.organisation_id is None or project is None:
-        raise NotFound(_("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation."))
+        raise NotFound(
+            _("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation.")
+        )
     return actor.organisation_id, project.id
 
 

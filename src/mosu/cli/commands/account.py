@@ -3,7 +3,7 @@
 import os
 import platform
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,11 @@ from mosu.cli.options import JsonOption, LangOption, LimitOption
 from mosu.cli.output import client, say, show, show_json, time_of
 from mosu.cli.receipt import render
 from mosu.cli.stop import USAGE, Stop
-from mosu.cli.text import language, table
+from mosu.cli.text import Language, language, table
+
+if TYPE_CHECKING:
+    from mosu.client import Client
+    from mosu.client.models import Programme
 
 
 def login(
@@ -43,13 +47,7 @@ def login(
         email = email or _asked("E-mail")
         password = sys.stdin.readline().rstrip("\n") if password_stdin else _asked("Password", hidden=True)
         with Client(url, "") as hub:
-            token = hub.login(
-                email=email,
-                password=password,
-                otp=otp or None,
-                name=f"mosu command on {platform.node()}",
-                organisation_id=organisation or None,
-            ).token
+            token = _token(hub, email=email, password=password, otp=otp, organisation=organisation)
     with Client(url, token) as hub:
         me = hub.me()
     path = save_profile(Profile(url=url, token=token))
@@ -60,6 +58,25 @@ def login(
     say(f"Signed in to {url} as {who}{whom}; the token is in {path}.")
     if os.environ.get("MOSU_TOKEN"):
         say("warning: MOSU_TOKEN is set and wins over the token that was just saved.")
+
+
+def _token(hub: "Client", *, email: str, password: str, otp: str, organisation: str) -> str:
+    """A new token; at a terminal the one-time code is asked for, if the account has one."""
+    from mosu.client import ProblemError
+
+    try:
+        return hub.login(
+            email=email,
+            password=password,
+            otp=otp or None,
+            name=f"mosu command on {platform.node()}"[:60],
+            organisation_id=organisation or None,
+        ).token
+    except ProblemError as error:
+        if error.code != "code_needed" or otp or not sys.stdin.isatty():
+            raise
+    otp = _asked("One-time code")
+    return _token(hub, email=email, password=password, otp=otp, organisation=organisation)
 
 
 def _asked(what: str, *, hidden: bool = False) -> str:
@@ -146,7 +163,7 @@ def vouchers(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOption
     show(table(headings, rows, right=frozenset({3, 4})))
 
 
-def _title(programme: Any, lang: Any) -> str:
+def _title(programme: "Programme | None", lang: Language) -> str:
     if programme is None:
         return ""
-    return programme.title if isinstance(programme.title, str) else str(programme.title.in_language(lang))
+    return programme.title.in_language(lang)

@@ -50,7 +50,7 @@ def offers(
             offer.id,
             offer.title.in_language(chosen),
             offer.supplier.name if offer.supplier is not None else "",
-            offer.region,
+            offer.region or "",
             ", ".join(f"{price.unit_price:f}/{price.unit or price.meter}" for price in offer.prices),
             _availability(offer),
         ]

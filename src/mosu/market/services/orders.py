@@ -247,7 +247,8 @@ def _hold(order: Order, quote: Quote, *, now: datetime) -> None:
         )
         accounts = [*accounts, balance]
     ledger.lock_accounts(accounts)
-    subsidies.redeem(order_id=order.id, split=split, now=now)
+    evidence = sha256_of({"quote_id": quote.public_id, "lines": quote.lines, "split": quote.split})
+    subsidies.redeem(order_id=order.id, split=split, now=now, evidence=[evidence])
     if own:
         order.balance_hold_id = ledger.place_hold(
             key=f"order:{order.id}:own", account_id=balance, amount_micros=own, subject_id=order.id, now=now

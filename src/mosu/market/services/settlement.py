@@ -12,9 +12,9 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import uuid7
 from mosu.kernel.time import year_in
 from mosu.ledger import services as ledger
-from mosu.ledger.services import Move
+from mosu.ledger.services import HUB_ID, Move
 from mosu.market import rules
-from mosu.market.hub import HUB_ID, hub_zone
+from mosu.market.hub import hub_zone
 from mosu.market.models import (
     Charge,
     Order,

@@ -23,7 +23,7 @@ from mosu.runtime.commands import refusing, use_hub
 from mosu.runtime.config import Config, free_port, load_config
 from mosu.runtime.demo.journey import summary, travel
 from mosu.runtime.hub import answers
-from mosu.sandbox import probe
+from mosu.sandbox.probing import probe
 
 START_S_MAX = 120.0
 NO_SANDBOX = 3
@@ -43,10 +43,16 @@ class HubNotUp(DomainError):
 
 @refusing
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the receipt, with 0 only if all held.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write what happened to this file.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="End after the receipt, with 0 only if all held.")
+    ] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write what happened to this file.")
+    ] = None,
     port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else a free one from 8000]")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="An empty folder, kept. [default: a temporary one]")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="An empty folder, kept. [default: a temporary one]")
+    ] = None,
 ) -> None:
     """Set up a hub with a small world and show one order, from shelf to receipt."""
     once = once or not sys.stdout.isatty()
@@ -143,5 +149,7 @@ def _wait_until_up(hub: subprocess.Popen[bytes], config: Config, printed: IO[str
     while not answers(config.local_url, "/readyz"):
         if hub.poll() is not None or time.monotonic() > until:
             printed.seek(0)
-            raise HubNotUp(f"The hub did not start:\n{printed.read()[-2000:]}", hint="mosu doctor says what is wrong.")
+            raise HubNotUp(
+                f"The hub did not start:\n{printed.read()[-2000:]}", hint="mosu doctor says what is wrong."
+            )
         time.sleep(0.1)

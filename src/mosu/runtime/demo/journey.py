@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mosu.client import Client
+from mosu.client.logs import LogText
 from mosu.client.models import Order, Quote, Receipt, Run
 from mosu.kernel.refusals import DomainError
 from mosu.wire.manifest import files_of
@@ -58,15 +59,18 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
         raise JourneyFailed("No plan fits the demo's job.", hint="See the refusals above.")
     quote = found.quotes[0]
     say(f"cheapest plan: {quote.offer.title.en}, at most {quote.total_max} {quote.currency}:")
-    say(f"  {quote.voucher_now} by voucher now, {quote.pay_now} from the balance, {quote.refund_later} back later")
+    say(
+        f"  {quote.voucher_now} by voucher now, {quote.pay_now} from the balance, {quote.refund_later} back later"
+    )
 
     order = client.accept(quote.id)
     if order.run_id is None:
         raise JourneyFailed("The order has no run.", hint="This is a bug of mosu's.")
     say(f"order {order.number} placed; what it may cost is held")
     for event in client.follow_log(order.run_id):
-        for line in (event.text or "").splitlines():
-            say(f"  | {line}")
+        if isinstance(event, LogText):
+            for line in event.text.splitlines():
+                say(f"  | {line}")
     run = _ended(client, order.run_id)
     if run.state != "succeeded":
         raise JourneyFailed(f"The run {run.state}: {run.reason}", hint=client.log(run.id)[-500:] or "No log.")
@@ -77,7 +81,8 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     receipt = client.receipt(order.receipt_id)
     if receipt.total != receipt.voucher_share + receipt.paid or receipt.total <= 0:
         raise JourneyFailed(
-            f"{receipt.total} is not {receipt.voucher_share} + {receipt.paid}.", hint="This is a bug of mosu's."
+            f"{receipt.total} is not {receipt.voucher_share} + {receipt.paid}.",
+            hint="This is a bug of mosu's.",
         )
     paths = tuple(client.download_output(run.id, output, outputs) for output in run.outputs)
     say(f"{len(paths)} files came back to {outputs}")

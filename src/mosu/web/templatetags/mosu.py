@@ -41,7 +41,9 @@ def split_bar(own: int, public: int, later: int) -> SafeString:
     """Who pays what, as one bar. `own` includes `later`, which is hatched: paid now, expected back."""
     total = max(own + public, 1)
     parts = (("own", own - later, 0), ("later", later, own - later), ("pub", public, own))
-    rects = [_rect(kind, Decimal(start) / total, Decimal(size) / total) for kind, size, start in parts if size]
+    rects = [
+        _rect(kind, Decimal(start) / total, Decimal(size) / total) for kind, size, start in parts if size
+    ]
     label = gettext("Pay now %(own)s, of which expected back %(later)s; vouchers pay %(public)s") % {
         "own": money(own),
         "later": money(later),

@@ -86,7 +86,10 @@ def sample(length):
 def curve(rows):
     """The loss curve as SVG."""
     width, height, top = 640, 240, max(row[1] for row in rows)
-    points = " ".join(f"{40 + row[0] / STEPS * (width - 60):.1f},{20 + (1 - row[1] / top) * (height - 50):.1f}" for row in rows)
+    points = " ".join(
+        f"{40 + row[0] / STEPS * (width - 60):.1f},{20 + (1 - row[1] / top) * (height - 50):.1f}"
+        for row in rows
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="monospace" font-size="12">'
         f'<rect width="{width}" height="{height}" fill="#fffdf9"/>'
@@ -96,7 +99,10 @@ def curve(rows):
     )
 
 
-print(f"{len(text):,} letters, {letters} different, {sum(w.size for w in weights.values()):,} weights", flush=True)
+print(
+    f"{len(text):,} letters, {letters} different, {sum(w.size for w in weights.values()):,} weights",
+    flush=True,
+)
 started, rows = time.monotonic(), []
 for step in range(1, STEPS + 1):
     loss, slopes = gradients(train[rng.integers(0, len(train), BATCH)])

@@ -3,7 +3,7 @@
 (() => {
   const log = document.querySelector("[data-stream]");
   if (!log || !window.EventSource) return;
-  const stream = new EventSource(`${log.dataset.stream}?offset=${log.dataset.offset}`);
+  const stream = new EventSource(`${log.dataset.stream}?follow=true&offset=${log.dataset.offset}`);
   const atEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   stream.addEventListener("log", (event) => {
     const follow = atEnd();

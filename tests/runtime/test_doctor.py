@@ -1,0 +1,88 @@
+"""What doctor finds, and what it tells to do."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from mosu.runtime import doctor
+from mosu.runtime.config import ConfigRefused, load_config
+from mosu.runtime.doctor import Check, examine, is_well
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DATABASE_URL", "PG_BIN", "MOSU_ZONE", "MOSU_PORT", "MOSU_CURRENCY", "MOSU_URL"):
+        monkeypatch.delenv(name, raising=False)
+    # Probing builds a real sandbox; that is tested with the sandbox.
+    monkeypatch.setattr(doctor, "_sandbox", lambda: Check("sandbox", "ok", "not looked at"))
+
+
+def found(data_dir: Path, port: int = 8000) -> dict[str, Check]:
+    return {check.name: check for check in examine(load_config(data_dir=data_dir, port=port))}
+
+
+def test_an_empty_machine_is_well_and_left_alone(folder: Path) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    checks = examine(load_config(data_dir=folder / "hub", port=port))
+    assert is_well(checks), checks
+    assert list(folder.iterdir()) == []
+
+
+def test_a_taken_port_fails(folder: Path) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        check = found(folder / "hub", door.getsockname()[1])["port"]
+    assert (check.outcome, check.mend) == ("fail", "Choose another: mosu up --port 8001")
+
+
+def test_open_keys_fail(folder: Path) -> None:
+    config = load_config(data_dir=folder / "hub")
+    config.ensure()
+    assert found(config.data_dir)["secrets"].outcome == "ok"
+    (config.secrets_dir / "secret_key").chmod(0o644)
+    check = found(config.data_dir)["secrets"]
+    assert check.outcome == "fail"
+    assert check.mend == f"Run: chmod -R go-rwx {config.secrets_dir}"
+
+
+def test_a_database_of_another_major_names_the_command(folder: Path) -> None:
+    written = folder / "hub" / "postgres" / "data" / "PG_VERSION"
+    written.parent.mkdir(parents=True)
+    written.write_text("13\n")
+    check = found(folder / "hub")["postgresql"]
+    assert (check.outcome, check.mend) == ("fail", "Run: mosu upgrade-db")
+
+
+def test_missing_programs_and_zone_fail(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PG_BIN", str(folder))
+    monkeypatch.setenv("MOSU_ZONE", "Moon/Base")
+    checks = found(folder / "hub")
+    assert checks["postgresql"].outcome == checks["zone"].outcome == "fail"
+
+
+def test_the_zone_and_currency_stay_for_the_hubs_life(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(data_dir=folder / "hub")
+    config.ensure()
+    monkeypatch.setenv("MOSU_CURRENCY", "EUR")
+    with pytest.raises(ConfigRefused, match="MOSU_CURRENCY=CNY"):
+        config.ensure()
+    assert config.choices() == {"MOSU_ZONE": "Asia/Shanghai", "MOSU_CURRENCY": "CNY"}
+
+
+def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOSU_PORT", "80000")
+    with pytest.raises(ConfigRefused, match="80000"):
+        load_config()
+
+
+def test_the_hubs_processes_never_see_the_owners_role(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner:secret@db/mosu")
+    monkeypatch.setenv("MOSU_MIGRATE", "1")
+    environment = load_config(data_dir=folder).environment(app_dsn="postgresql://app@db/mosu")
+    assert environment["DATABASE_URL"] == "postgresql://app@db/mosu"
+    assert "DATABASE_OWNER_URL" not in environment
+    assert "MOSU_MIGRATE" not in environment
