@@ -14,8 +14,20 @@ from mosu.compute.accelerators import (
 
 @pytest.mark.parametrize(
     "vendor",
-    "Huawei Cambricon Hygon MetaX Enflame Biren Kunlunxin T-Head NVIDIA AMD".split()
-    + ["Moore Threads", "Iluvatar CoreX"],
+    [
+        "Huawei",
+        "Cambricon",
+        "Hygon",
+        "MetaX",
+        "Moore Threads",
+        "Iluvatar CoreX",
+        "Enflame",
+        "Biren",
+        "Kunlunxin",
+        "T-Head",
+        "NVIDIA",
+        "AMD",
+    ],
 )
 def test_every_vendor_of_the_field_is_there(vendor: str) -> None:
     assert any(one.vendor == vendor for one in catalogue().accelerators.values())

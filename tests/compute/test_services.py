@@ -10,7 +10,7 @@ from mosu.compute.services import NotLeased, SoldOut
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import OfferPrice, UsageRecord
 from mosu.platform.policy import Unauthenticated
-from mosu.wire.agent import LogChunk
+from mosu.wire.agent import LogChunk, Usage, UsageBatch
 from tests.compute.world import (
     OPERATOR,
     accept,
@@ -287,7 +287,7 @@ def test_outputs_whose_bytes_were_not_sent_are_refused() -> None:
 
 def test_usage_above_what_the_hub_saw_is_quarantined() -> None:
     world = make_world()
-    run, attempt = started(world, wall="1h")
+    _, attempt = started(world, wall="1h")
     assert use(world, attempt, 10, since=NOW, now=at(10), sequence=0).accepted == 1
     assert use(world, attempt, 10, since=NOW, now=at(10), sequence=0).repeated == 1
     assert use(world, attempt, 3000, since=NOW, now=at(20), sequence=1).quarantined == 1
@@ -298,8 +298,6 @@ def test_usage_above_what_the_hub_saw_is_quarantined() -> None:
 
 
 def test_usage_of_a_meter_that_was_not_sold_is_refused() -> None:
-    from mosu.wire.agent import Usage, UsageBatch
-
     world = make_world()
     _, attempt = started(world)
     record = Usage(

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from starlette.applications import Starlette
 
@@ -229,8 +230,6 @@ def test_what_another_organisation_uploaded_is_missing_here(client: TestClient) 
 
 def test_no_core_is_sold_twice_to_those_who_come_together(client: TestClient) -> None:
     """Ten buyers with ready quotes for two cores each, on a node of six: three get them."""
-    from django.db import connection
-
     world = make_world(cores=6, now=timezone.now())
     quotes = [quote(world, task_of(cores=2), now=timezone.now()).quotes[0].id for _ in range(10)]
     outcomes: list[str] = []

@@ -11,7 +11,7 @@ from mosu.compute.accelerators import Accelerator, catalogue
 from mosu.compute.models import Attempt, Node, Pool, Run
 from mosu.compute.queries import costs_of, why_not_live
 from mosu.compute.services import QuoteResult, RefusedOffer
-from mosu.compute.states import AttemptState, RunState
+from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
@@ -19,6 +19,9 @@ from mosu.store.services import ManifestEntry
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Word = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
+
+
+Why = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00]*$")]
 
 
 class FileIn(Schema):
@@ -254,11 +257,18 @@ class TokenOut(Schema):
     token: str
 
 
-class StateIn(Schema):
-    """Where a pool or node is moved to, and why."""
+class PoolStateIn(Schema):
+    """Where a pool is moved to, and why."""
 
-    state: Word
-    why: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")] = ""
+    state: PoolState
+    why: Why = ""
+
+
+class NodeStateIn(Schema):
+    """Where a node is moved to, and why."""
+
+    state: NodeState
+    why: Why = ""
 
 
 class FenceIn(Schema):

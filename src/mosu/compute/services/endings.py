@@ -20,7 +20,7 @@ from mosu.market.models import Order, Outcome
 from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
-from mosu.platform.services import emit
+from mosu.platform.services import emit, record_audit
 from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
 from mosu.wire.agent import OutputFile, Report, ReportAck
 from mosu.wire.paths import safe_relative_path
@@ -85,6 +85,16 @@ def fence_attempt(*, actor: Actor, attempt_id: UUID, why: str, now: datetime) ->
         raise Invalid("A fence needs a reason.", hint="Say how you know that it runs no more.", field="why")
     attempt = locked_attempt(attempt_id)
     if attempt.state in ATTEMPT_ENDS and release(attempt.id, now=now):
+        record_audit(
+            actor=actor,
+            action="attempt.fenced",
+            subject_id=attempt.id,
+            before=attempt.state,
+            after=attempt.state,
+            now=now,
+            organisation_id=attempt.run.organisation_id,
+            why=why,
+        )
         return
     _end(attempt, to=AttemptState.LOST, actor=actor, now=now, why=f"fenced: {why}", failed_us=True)
     release(attempt.id, now=now)

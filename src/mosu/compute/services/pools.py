@@ -114,7 +114,12 @@ def set_pool_state(*, actor: Actor, pool_id: UUID, to: PoolState, why: str, now:
 @transaction.atomic
 def set_node_state(*, actor: Actor, node_id: UUID, to: NodeState, why: str, now: datetime) -> Node:
     """Drain a node, take it down or bring it back. What runs there goes on."""
-    node = Node.objects.select_for_update(of=("self",)).select_related("pool").filter(id=node_id).first()
+    node = (
+        Node.objects.select_for_update(of=("self",), no_key=True)
+        .select_related("pool")
+        .filter(id=node_id)
+        .first()
+    )
     if node is None:
         raise NotFound("There is no such node.", hint="See the pool's nodes.")
     require(actor, "pool.manage", node.pool.organisation_id)
@@ -164,7 +169,7 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()
-    known = {node.name: node for node in pool.nodes.order_by("id").select_for_update()}
+    known = {node.name: node for node in pool.nodes.order_by("id").select_for_update(no_key=True)}
     for info in registration.nodes:
         _take_node(pool, known.pop(info.name, None), info, actor=actor, now=now)
     for gone in known.values():
@@ -216,7 +221,7 @@ def _check_inventory(nodes: Sequence[NodeInfo]) -> None:
 
 
 def _locked_pool(pool_id: UUID) -> Pool:
-    pool = Pool.objects.select_for_update().filter(id=pool_id).first()
+    pool = Pool.objects.select_for_update(no_key=True).filter(id=pool_id).first()
     if pool is None:
         raise NotFound("There is no such pool.", hint="See your pools.")
     return pool

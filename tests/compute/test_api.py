@@ -1,0 +1,80 @@
+"""The compute shelf over HTTP, as the CLI and scripts use it."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from mosu.compute.models import Run
+from tests.compute.test_streams import make_token
+from tests.compute.world import World, make_organisation, make_world, task_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.compute.urls")]
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world(now=timezone.now())
+
+
+def post(client: Client, path: str, headers: dict[str, str], body: dict[str, Any], **more: str) -> Any:
+    return client.post(
+        f"/api/v1{path}", data=body, content_type="application/json", headers={**headers, **more}
+    )
+
+
+def test_quote_order_run_cancel(client: Client, world: World) -> None:
+    headers = make_token(world)
+    asked = post(client, "/quotes", headers, {"task": task_of(cores=2), "vouchers": "none"})
+    assert asked.status_code == 201, asked.content
+    first = asked.json()["quotes"][0]
+    assert (first["total_max"], first["currency"]) == ("0.00", "CNY") or first["total_max"] == "0.01"
+    order = post(client, "/orders", headers, {"quote_id": first["id"]}, **{"Idempotency-Key": "k"}).json()
+    run = client.get(f"/api/v1/runs/{order['run_id']}", headers=headers).json()
+    assert (run["state"], run["cores"], run["order_id"]) == ("queued", 2, order["id"])
+    assert run["why_waiting"] == "the supplier's agent takes it next"
+    assert run["attempts"][0]["node"] == "n1"
+    cancelled = post(client, f"/runs/{run['id']}/cancel", headers, {}).json()
+    assert (cancelled["state"], cancelled["cost_so_far"]) == ("cancelled", "0.00")
+    assert [one["id"] for one in client.get("/api/v1/runs", headers=headers).json()["items"]] == [run["id"]]
+
+
+def test_a_bad_task_names_its_line(client: Client, world: World) -> None:
+    answer = post(client, "/quotes", make_token(world), {"task": "run: x\nresources: {cpu: 1}\n"})
+    assert answer.status_code == 422
+    assert (answer.json()["type"], answer.json()["line"], answer.json()["nearest"]) == (
+        "urn:mosu:task_refused",
+        2,
+        "cpus",
+    )
+    assert Run.objects.count() == 0
+
+
+def test_strangers_get_404(client: Client, world: World) -> None:
+    headers = make_token(world)
+    quoted = post(client, "/quotes", headers, {"task": task_of()}).json()["quotes"][0]
+    order = post(client, "/orders", headers, {"quote_id": quoted["id"]}, **{"Idempotency-Key": "k"}).json()
+    stranger = make_token(world, organisation=make_organisation("stranger"))
+    assert client.get(f"/api/v1/runs/{order['run_id']}", headers=stranger).status_code == 404
+    assert post(client, f"/runs/{order['run_id']}/cancel", stranger, {}).status_code == 404
+    assert client.get("/api/v1/runs", headers=stranger).json()["items"] == []
+    assert Run.objects.get().state == "queued"
+
+
+def test_the_shelf_shows_stock_and_liveness(client: Client, world: World) -> None:
+    offer = client.get("/api/v1/offers?shelf=compute").json()["items"][0]
+    assert offer["live"] is True
+    assert offer["stock"] == {"free": 4, "reserved": 0, "taken": 0, "total": 4}
+    headers = make_token(world)
+    quoted = post(client, "/quotes", headers, {"task": task_of(cores=3)}).json()["quotes"][0]
+    post(client, "/orders", headers, {"quote_id": quoted["id"]}, **{"Idempotency-Key": "k"})
+    offer = client.get("/api/v1/offers?shelf=compute").json()["items"][0]
+    assert offer["stock"] == {"free": 1, "reserved": 3, "taken": 0, "total": 4}
+
+
+def test_accelerators_tell_source_and_confidence(client: Client) -> None:
+    found = {one["id"]: one for one in client.get("/api/v1/accelerators").json()}
+    assert found["nvidia-h100-sxm"]["memory_gb"]["confidence"] == "vendor"
+    assert found["kunlunxin-p800"]["memory_gb"] is None
+    assert found["thead-ppu"]["compute"][0]["confidence"] == "contract"

@@ -1,0 +1,103 @@
+"""Whole cards: sold by the card, and never one of them twice, by placement and by the database."""
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from mosu.compute import services
+from mosu.compute.models import Device, DeviceAllocation
+from mosu.kernel.refusals import Invalid
+from mosu.market.services import OfferSpec, PriceSpec, create_offer
+from mosu.platform.actors import SYSTEM
+from mosu.wire.agent import DeviceInfo, NodeInfo
+from tests.compute.world import (
+    World,
+    accept,
+    at,
+    attempt_of,
+    buy,
+    lease,
+    make_world,
+    pool_of,
+    quote,
+    register,
+    report,
+)
+from tests.conftest import NOW
+
+pytestmark = pytest.mark.django_db
+
+TASK = "resources: {accelerators: 'H100:3', cpus: 4}\nrun: train\nmosu: {wall_limit: 1h}\n"
+
+
+def make_cards_world() -> World:
+    world = make_world(cores=32, cards=4)
+    pool = pool_of(world)
+    create_offer(
+        actor=SYSTEM,
+        now=NOW,
+        spec=OfferSpec(
+            supplier_id=pool.organisation_id,
+            shelf="compute",
+            subject_id=pool.id,
+            title_zh="H100",
+            title_en="H100",
+            max_units=8,
+            wall_s_max=86_400,
+            prices=[PriceSpec(meter="card_second", unit="card_hour", unit_price_micros=20_000_000)],
+            attributes={"accelerator": "nvidia-h100-sxm", "domestic": False},
+        ),
+    )
+    return world
+
+
+def test_cards_are_leased_by_index_and_priced_by_the_hour() -> None:
+    world = make_cards_world()
+    result = quote(world, TASK)
+    assert [one.total_max_micros for one in result.quotes] == [60_000_000]
+    assert [reason.code for reason in result.refused[0].reasons] == ["other_accelerator"]
+    run = accept(world, result.quotes[0].id)
+    found = lease(world, now=at(1))
+    assert found is not None
+    assert found.spec.device_indices == (0, 1, 2)
+    again = quote(world, TASK, now=at(2)).quotes[0]
+    assert again.starts_at > at(3600)
+    report(world, attempt_of(run), now=at(10))
+    assert quote(world, TASK, now=at(11)).quotes[0].starts_at == at(11)
+
+
+def test_the_database_refuses_a_card_twice() -> None:
+    world = make_cards_world()
+    buy(world, TASK)
+    held = DeviceAllocation.objects.filter(live=True)[0]
+    with pytest.raises(IntegrityError, match="device_never_twice"), transaction.atomic():
+        DeviceAllocation.objects.create(
+            allocation=held.allocation, device=held.device, period=held.period, live=True
+        )
+    DeviceAllocation.objects.create(
+        allocation=held.allocation, device=held.device, period=held.period, live=False
+    )
+
+
+def test_a_card_that_the_agent_no_longer_lists_is_not_sold() -> None:
+    world = make_cards_world()
+    register(world, cores=32, cards=2)
+    assert Device.objects.filter(present=False).count() == 2
+    refused = {one.title_en: one.reasons[0].code for one in quote(world, TASK).refused}
+    assert refused["H100"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        (DeviceInfo(index=0, accelerator="abacus"),),
+        (DeviceInfo(index=0, accelerator="nvidia-l20"), DeviceInfo(index=0, accelerator="nvidia-l20")),
+    ],
+)
+def test_a_bad_inventory_changes_nothing(devices: tuple[DeviceInfo, ...]) -> None:
+    world = make_cards_world()
+    node = NodeInfo(name="n1", cores=1, memory_bytes=1, disk_bytes=1, devices=devices)
+    with pytest.raises(Invalid):
+        register(world, nodes=(node,))
+    assert pool_of(world).nodes.get().cores == 32
+    assert Device.objects.filter(present=True).count() == 4
+    assert services.ensure_local_pool(now=NOW)[1] is None
