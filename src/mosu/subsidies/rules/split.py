@@ -236,9 +236,9 @@ def best_split(spend: Spend, candidates: Sequence[Candidate], *, year: int) -> S
 
     `year` is the hub's year of acceptance. Exact while the selections of one unit per exclusivity group that
     `_narrow` leaves number at most `SELECTIONS_MAX`; beyond, what is paid now and the net are still the least, and
-    only what decides between equals may fall otherwise. Always: within a selection the choice of vouchers is exact for any number, in polynomial time:
-    the bounds are laminar (voucher in unit in charge), so taking the earliest expiry first reaches the greatest
-    sum, and only the last expiry drawn on leaves a choice, which `_fewest` makes.
+    only what decides between equals may fall otherwise. Within a selection the choice of vouchers is exact for any
+    number, in polynomial time: the bounds are laminar (voucher in unit in charge), so taking the earliest expiry
+    first reaches the greatest sum, and only the last expiry drawn on leaves a choice, which `_fewest` makes.
     """
     usable = [one for one in candidates if one.left_micros > 0 and one.expires_at > spend.accepted_at]
     chosen = min(
