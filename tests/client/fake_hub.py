@@ -224,9 +224,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b': hello\n\nevent: state\ndata: {"state": "running"}\n\n')
         end = min(hub.log_cuts.pop(0), len(hub.log)) if hub.log_cuts else len(hub.log)
         start = max(0, offset - 3) if offset else 0  # sends a little again, as a hub may
-        text = hub.log[start:end].decode()
+        text = hub.log[start:end].decode(errors="replace")
         data = json.dumps({"offset": start, "text": text}, ensure_ascii=False)
-        self.wfile.write(f"event: log\ndata: {data}\n\n".encode())
+        self.wfile.write(f"event: log\nid: {end}\ndata: {data}\n\n".encode())
         if end == len(hub.log):
             self.wfile.write(f'event: state\ndata: {{"state": "{hub.state}"}}\n\nevent: end\n\n'.encode())
 

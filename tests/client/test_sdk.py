@@ -157,6 +157,14 @@ def test_a_lost_line_is_taken_up_where_it_was(client: Client, hub: FakeHub) -> N
     assert text_of(list(client.follow_log("run_1", offset=7))) == hub.log[7:].decode()
 
 
+def test_bytes_that_are_no_text_do_not_shift_the_rest(client: Client, hub: FakeHub) -> None:
+    hub.log = b"a\xff\xffb\n" + b"line\n" * 5
+    hub.log_cuts = [5, 12]
+    assert text_of(list(client.follow_log("run_1"))) == hub.log.decode(errors="replace")
+    hub.log = "步骤\n".encode() * 9
+    assert client.log("run_1") == hub.log.decode()
+
+
 def test_a_hub_that_stays_away_is_given_up(client: Client, hub: FakeHub) -> None:
     hub.faults["GET /runs/run_1/log"] = [503] * 99
     with pytest.raises(Unreachable, match="broke off"):
@@ -174,7 +182,7 @@ def test_the_whole_log_is_put_together(client: Client, hub: FakeHub) -> None:
 
 def test_events_are_read_as_the_standard_says() -> None:
     lines = ["data: a", "data:b", "", ": comment", "event: end", "", "id: 3", "", "data: unfinished"]
-    assert list(parse_events(lines)) == [("message", "a\nb"), ("end", "")]
+    assert list(parse_events(lines)) == [("message", "a\nb", ""), ("end", "", "")]
 
 
 def test_only_missing_files_go_up(client: Client, hub: FakeHub, tmp_path: Path) -> None:

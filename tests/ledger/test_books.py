@@ -6,14 +6,16 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from django.db import connections
+from django.db import connections, transaction
 from tests.conftest import NOW, FreshDatabase
 from tests.ledger.conftest import funded, open_account
+from tests.ledger.people import make_actor
 
 from mosu.ledger import rules, services, tasks
 from mosu.ledger.models import DayHead, Posting
 from mosu.ledger.rules import Move
-from mosu.platform.models import Event
+from mosu.platform.actors import HubRole
+from mosu.platform.models import Event, HubMembership, Notice
 
 
 def post(source: UUID, destination: UUID, *, at: datetime = NOW) -> None:
@@ -145,6 +147,9 @@ def test_an_entry_under_way_does_not_slip_behind_the_seal(fresh_db: FreshDatabas
 def test_the_nightly_tasks_seal_and_recompute(
     fresh_db: FreshDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
+    with transaction.atomic():
+        operator = make_actor("operator", HubRole.OPERATOR)
+        HubMembership.objects.create(user_id=operator.id, role=HubRole.OPERATOR, created_at=NOW)
     busy()
     tasks.seal_days(timestamp=0)
     tasks.verify_ledger(timestamp=0)
@@ -156,3 +161,4 @@ def test_the_nightly_tasks_seal_and_recompute(
     tasks.verify_ledger(timestamp=0)
     assert Event.objects.filter(name="ledger.broken").count() == 1
     assert "does not add up" in caplog.text
+    assert Notice.objects.get(kind="ledger.broken").user_id == operator.id

@@ -12,7 +12,7 @@ from mosu.kernel.states import IllegalMove
 from mosu.ledger import queries, services
 from mosu.ledger.models import Account, Deposit, JournalEntry
 from mosu.platform.actors import SYSTEM, HubRole, Role
-from mosu.platform.models import AuditRecord, Event
+from mosu.platform.models import AuditRecord, Event, Membership, Notice
 
 
 class World:
@@ -22,6 +22,9 @@ class World:
             self.operator = make_actor("operator", HubRole.OPERATOR, HubRole.CHECKER)
             self.checker = make_actor("checker", HubRole.CHECKER)
             self.owner = make_actor("owner", organisation_id=self.organisation.id, role=Role.OWNER)
+            Membership.objects.create(
+                organisation=self.organisation, user_id=self.owner.id, role=Role.OWNER, created_at=NOW
+            )
 
     def propose(self, **changes: Any) -> Deposit:
         given: dict[str, Any] = {
@@ -58,6 +61,7 @@ def test_a_second_person_brings_the_money(world: World) -> None:
         (None, "proposed", "operator@example.org"),
         ("proposed", "confirmed", "checker@example.org"),
     ]
+    assert Notice.objects.get(subject_id=deposit.id).user_id == world.owner.id
     assert Event.objects.filter(name="ledger.deposit_confirmed", subject_id=deposit.id).count() == 1
 
 

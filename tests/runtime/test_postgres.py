@@ -5,12 +5,12 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.runtime.waiting import eventually
 
 from mosu.runtime.binaries import BinariesMissing
 from mosu.runtime.children import is_running, process_state
@@ -21,20 +21,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
 @pytest.fixture
-def own(folder: Path) -> Iterator[Cluster]:
-    cluster = Cluster(folder / "hub", testing=True)
-    cluster.init()
-    cluster.start()
-    cluster.prepare_database("hub")
-    yield cluster
-    cluster.stop()
-
-
-def eventually(condition: Callable[[], bool], *, limit_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + limit_s
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
+def own(folder: Path, cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster of this test's, with the session's copy of the programs."""
+    made = Cluster(folder / "hub", testing=True, binaries=cluster.binaries)
+    made.init()
+    made.start()
+    made.prepare_database("hub")
+    yield made
+    made.stop()
 
 
 def test_the_app_role_writes_rows_and_owns_nothing(own: Cluster) -> None:
@@ -263,6 +257,9 @@ def test_missing_binaries_are_named(folder: Path, monkeypatch: pytest.MonkeyPatc
         Cluster(folder / "hub", testing=True)
 
 
-def test_path_is_not_searched(own: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nonexistent")
-    assert Cluster(own.data_dir, testing=True).binaries == own.binaries
+def test_path_is_not_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PG_BIN", raising=False)
+    monkeypatch.setenv("PATH", "/nonexistent:/usr/lib/postgresql/15/bin")
+    cluster = Cluster(folder / "hub", testing=True)
+    assert cluster.binaries.folder.is_relative_to(folder / "hub" / "postgres-bin")
+    assert cluster.binaries.major >= 18

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.runtime.waiting import eventually
 
 from mosu.runtime.children import is_running
 from mosu.runtime.logs import PartLog
@@ -218,12 +219,3 @@ def test_a_second_one_is_refused_by_the_process_id_of_the_first(tmp_path: Path) 
     other.stdout.close()
     with only_one(tmp_path):
         assert (tmp_path / "up.lock").read_text() == f"{os.getpid()}\n"
-
-
-def eventually(condition: Callable[[], bool], *, limit_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + limit_s
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return condition()

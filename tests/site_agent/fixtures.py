@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.site_agent.lab import Lab, environment_in, open_folder
+from tests.site_agent.lab import Lab, environment_in, open_folder, shared_folder
 
 from mosu.sandbox.environments import Environment
 
 
 @pytest.fixture(scope="session")
-def shelf() -> Iterator[Path]:
-    with open_folder() as folder:
-        yield folder
+def shelf() -> Path:
+    return shared_folder()
 
 
 @pytest.fixture(scope="session")

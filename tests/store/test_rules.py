@@ -32,12 +32,12 @@ def test_what_is_not_a_sha256(text: str) -> None:
 )  # fmt: skip
 def test_paths_that_are_refused(path: str) -> None:
     with pytest.raises(Invalid):
-        rules.checked_path(path)
+        rules.checked_entries([entry(path)])
 
 
 @pytest.mark.parametrize("path", ["a", "a/b.txt", "数据/第一.txt", "...", "a..b/.hidden", "x" * 255])
 def test_paths_that_are_taken(path: str) -> None:
-    assert rules.checked_path(path) == path
+    assert rules.checked_entries([entry(path)])[0].path == path
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def amounts_of(split: Split) -> dict[UUID, int]:
     return {share.voucher_id: share.amount_micros // FEN for share in split.shares if share.voucher_id}
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(candidates(), st.integers(0, 100), st.sampled_from([2026, 2027]), st.integers(0, 2))
 def test_equals_brute_force_in_both_years_and_past_expiry(
     all_of_them: list[Candidate], charge_fen: int, year: int, days: int
@@ -147,7 +147,7 @@ def test_equals_brute_force_in_both_years_and_past_expiry(
     assert split.refund_later_micros <= split.pay_now_micros
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(candidates(vouchers_max=9, fen_max=12), st.integers(0, 40))
 def test_equals_brute_force_with_more_vouchers_and_many_ties(
     all_of_them: list[Candidate], charge_fen: int
@@ -174,7 +174,7 @@ def best_division(frozen: Split, charge_fen: int) -> tuple[int, int]:
     return best
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(candidates(vouchers_max=3, fen_max=12), st.integers(0, 20), st.integers(0, 30))
 def test_actual_charge_is_divided_as_well_as_any_division_of_the_frozen_limits(
     all_of_them: list[Candidate], charge_fen: int, actual_fen: int
@@ -187,7 +187,7 @@ def test_actual_charge_is_divided_as_well_as_any_division_of_the_frozen_limits(
         assert (actual.pay_now_micros // FEN, net // FEN) == best_division(frozen, counted)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 @given(candidates(vouchers_max=10), st.integers(0, 200), st.integers(0, 250))
 def test_no_actual_share_exceeds_its_hold_or_its_rate(
     all_of_them: list[Candidate], charge_fen: int, actual_fen: int
@@ -208,7 +208,7 @@ def test_no_actual_share_exceeds_its_hold_or_its_rate(
     assert all(total <= Fraction(unit[2]) * counted for unit, total in by_unit.items())
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(candidates(vouchers_max=10), st.integers(0, 200))
 def test_frozen_split_comes_back_from_json_and_is_its_own_value_at_the_frozen_charge(
     all_of_them: list[Candidate], charge_fen: int

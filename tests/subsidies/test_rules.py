@@ -65,6 +65,8 @@ BAD = [
     ("name: District", "name: City", "  - {name: City", "funders", "a funder twice"),
     ('pool: "1000"', 'pool: "-5"', "pool", "pool", "'-5'"),
     ('pool: "1000"', 'pool: "10.005"', "pool", "pool", "'10.005'"),
+    ('pool: "1000"', 'pool: "9999999999999"', "pool", "pool", "'9999999999999'"),
+    ("validity_days: 30", "validity_days: 30\nvalid_to: 9999-12-31", "valid_to", "valid_to", "9999-12-31"),
     ('pool: "1000"', "pool: 1e3", "pool", "pool", "'1e3'"),
     ("shelves: [compute]", "shelves: []", "shelves", "shelves", "0 entries"),
     ("spend_kinds: [core_hours]", "spend_kinds: [beer]", "spend_kinds", "spend_kinds[0]", "'beer'"),
@@ -139,6 +141,8 @@ def test_a_clause_passes_fails_or_says_what_it_needs() -> None:
     }
     results = {when: (one.passed, one.needs) for when in cases for one in results_of([clause(when)], known)}
     assert results == cases
+    (impossible,) = results_of([clause("organisation.staff / 0 == 1")], known)
+    assert not impossible.passed
     (mistyped,) = results_of([clause("organisation.name > 3")], known)
     assert not mistyped.passed
     assert mistyped.needs

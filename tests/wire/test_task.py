@@ -153,7 +153,7 @@ REFUSED = [
     ("run: ls\nworkdir: s3://b", 2, 10, "workdir", "known to SkyPilot, not supported by mosu yet"),
     ("run: ls\nenvs: [A]", 2, 7, "envs", "found a list"),
     ("run: ls\nenvs: {1A: x}", 2, 8, "envs", "does not fit"),
-    ("run: ls\nenvs: {A: }", 2, 11, "envs.A", "has no value"),
+    ("run: ls\nenvs: {A: ~}", 2, 11, "envs.A", "has no value"),
     ("run: ls\nenvs: {A: [x]}", 2, 11, "envs.A", "found a list"),
     ("run: ls\nenvs: {MOSU_A: x}", 2, 8, "envs.MOSU_A", "set by mosu"),
     ("run: ls\nenvs: {A: x}\nsecrets: {A: y}", 3, 11, "secrets.A", "also in envs"),

@@ -36,7 +36,7 @@ COMMANDS: Final = (
         "doctor", "mosu.runtime.commands:doctor", "What is missing here, and the command that mends it.", True
     ),
     Command(
-        "demo", "mosu.runtime.commands:demo", "One order from shelf to receipt, on an empty folder.", True
+        "demo", "mosu.runtime.demo.command:demo", "One order from shelf to receipt, on an empty folder.", True
     ),
     Command("backup", "mosu.runtime.commands:backup", "Save database, blobs and keys.", needs_hub=True),
     Command(

@@ -17,14 +17,14 @@ _WAIT_S_MAX: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class LogText:
-    """Text of the log; `offset` is the place of its first byte."""
+    """Text of the log; `offset` is the place of its first byte, `next_offset` that of the byte after it.
+
+    The hub says both: where the log's bytes were no UTF-8, the text alone does not tell.
+    """
 
     offset: int
     text: str
-
-    @property
-    def next_offset(self) -> int:
-        return self.offset + len(self.text.encode())
+    next_offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ def follow(transport: Transport, path: str, *, offset: int) -> Iterator[LogEvent
     lost = 0
     while True:
         try:
-            for name, data in _events(transport, path, offset):
+            for name, data, event_id in _events(transport, path, offset):
                 lost = 0
                 if name == "end":
                     return
-                event = _event(name, data, offset)
+                event = _event(name, data, event_id, offset)
                 if event is not None:
                     offset = event.next_offset if isinstance(event, LogText) else offset
                     yield event
@@ -74,14 +74,16 @@ def follow(transport: Transport, path: str, *, offset: int) -> Iterator[LogEvent
         transport.sleep(min(_WAIT_S_MAX, 0.1 * 2 ** min(lost, 10)))
 
 
-def _event(name: str, data: str, offset: int) -> LogEvent | None:
+def _event(name: str, data: str, event_id: str, offset: int) -> LogEvent | None:
     """What an event says that was not seen yet; None if it says nothing new."""
     try:
         if name == "state":
             return StateSeen(str(loads(data)["state"]))
         if name == "log":
             fields = loads(data)
-            fresh = _fresh(LogText(int(fields["offset"]), str(fields["text"])), offset)
+            start, text = int(fields["offset"]), str(fields["text"])
+            after = int(event_id) if event_id.isdecimal() else start + len(text.encode())
+            fresh = _fresh(LogText(start, text, after), offset)
             return fresh if fresh.text else None
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenAnswer("The hub sent an event that cannot be read.", hint="Update mosu.") from error
@@ -92,11 +94,12 @@ def _fresh(chunk: LogText, offset: int) -> LogText:
     """The part of a chunk that was not seen yet: after a reconnection a hub may send some of it again."""
     if chunk.offset >= offset:
         return chunk
-    rest = chunk.text.encode()[offset - chunk.offset :]
-    return LogText(offset, rest.decode(errors="replace"))
+    unseen_bytes = chunk.next_offset - offset
+    rest = chunk.text.encode()[-unseen_bytes:] if unseen_bytes > 0 else b""
+    return LogText(offset, rest.decode(errors="replace"), max(offset, chunk.next_offset))
 
 
-def _events(transport: Transport, path: str, offset: int) -> Iterator[tuple[str, str]]:
+def _events(transport: Transport, path: str, offset: int) -> Iterator[tuple[str, str, str]]:
     with transport.stream("GET", path, params={"follow": "true", "offset": offset}) as response:
         if not response.is_success:
             response.read()
@@ -113,18 +116,18 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
             yield line.removesuffix(b"\r").decode(errors="replace")
 
 
-def parse_events(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(event, data) of a `text/event-stream`; comments, ids and retry hints are passed over.
+def parse_events(lines: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    """(event, data, id) of a `text/event-stream`; comments and retry hints are passed over.
 
     Source: WHATWG HTML, 9.2.6; but an event with a name counts without data too. One that was not finished by
     an empty line does not count.
     """
-    name, data = "", list[str]()
+    name, data, event_id = "", list[str](), ""
     for line in lines:
         if not line:
             if name or data:
-                yield name or "message", "\n".join(data)
-            name, data = "", []
+                yield name or "message", "\n".join(data), event_id
+            name, data, event_id = "", [], ""
             continue
         key, _, value = line.partition(":")
         value = value.removeprefix(" ")
@@ -132,3 +135,5 @@ def parse_events(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
             name = value
         elif key == "data":
             data.append(value)
+        elif key == "id":
+            event_id = value

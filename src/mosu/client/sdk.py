@@ -169,15 +169,15 @@ class Client:
 
     def log(self, run_id: str, *, offset: int = 0) -> str:
         """The log so far, from `offset` (in bytes) on."""
-        text = ""
+        data = b""
         while True:
             response = self._hub.exchange(
                 "GET", f"/runs/{_id(run_id)}/log", repeat=True, params={"offset": offset}
             )
-            text += response.content.decode(errors="replace")
+            data += response.content
             after = int(response.headers.get("X-Next-Offset", offset + len(response.content)))
             if after <= offset:
-                return text
+                return data.decode(errors="replace")
             offset = after
 
     def follow_log(self, run_id: str, *, offset: int = 0) -> Iterator[LogEvent]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from mosu.compute.placement import GIB, Need
@@ -48,6 +49,11 @@ class RunRequest:
     def units(self) -> int:
         """How many of the meter's units it takes at once."""
         return self.cards or self.cores
+
+    @property
+    def duration(self) -> timedelta:
+        """For how long its capacity is promised."""
+        return timedelta(seconds=self.wall_limit_s + PERIOD_GRACE_S)
 
     @property
     def need(self) -> Need:

@@ -10,7 +10,7 @@ from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import cards_of, cores_of, pools_by_id, why_not_live
-from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
+from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place, lock_nodes
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.states import AttemptState, is_ended
@@ -42,8 +42,7 @@ class ComputeShelf:
             need=request.need,
             earliest=start,
             latest=start,
-            wall_limit_s=request.wall_limit_s,
-            grace_s=PERIOD_GRACE_S,
+            duration=request.duration,
             now=now,
         )
         if not isinstance(found, Placement):

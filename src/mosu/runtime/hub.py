@@ -153,11 +153,6 @@ def mark_prepared(config: Config, *, owner_dsn: str) -> None:
     write_secret(config.data_dir / "prepared.json", json.dumps({"digest": _digest(owner_dsn)}))
 
 
-def forget_prepared(data_dir: Path) -> None:
-    """The next start looks at the migrations again."""
-    (data_dir / "prepared.json").unlink(missing_ok=True)
-
-
 def _digest(owner_dsn: str) -> str:
     """Of all migrations, of which database they were run on, and of what the jobs' environment is made of."""
     digest = hashlib.sha256(f"{owner_dsn} {sys.version} {sys.base_prefix}".encode())

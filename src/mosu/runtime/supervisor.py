@@ -196,6 +196,7 @@ class Supervisor:
         running.last_exit = code
         if running.part.once:
             if code != 0:
+                running.state = PartState.STOPPED
                 raise PartFailed(
                     f"{running.part.name} failed (exit code {code}). {running.log.last_words()}",
                     hint=f"Read {running.log.path}, then run: mosu doctor",

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class Cgroup:
 
 
 def delegated() -> Delegation | None:
-    """Where we may make cgroups with memory and process limits; tried by making one."""
+    """Where we may make cgroups with memory and process limits; tried by making and joining one."""
     mounts, own = _mounts(), _own_groups()
     for found in (_version_2(mounts, own), _version_1(mounts, own)):
         if found is not None and _usable(found):
@@ -180,6 +181,16 @@ def _usable(delegation: Delegation) -> bool:
     tried = make_cgroup(
         delegation, f"mosu-probe-{os.getpid()}", memory_bytes=1 << 28, processes_max=16, cores=1
     )
-    if tried is not None:
+    if tried is None:
+        return False
+    try:
+        procs = [str(folder / "cgroup.procs") for _, folder in tried.folders]
+        script = 'for file; do echo 0 > "$file" || exit 1; done'
+        return (
+            subprocess.run(
+                ["/bin/sh", "-c", script, "sh", *procs], capture_output=True, check=False
+            ).returncode
+            == 0
+        )
+    finally:
         tried.remove()
-    return tried is not None

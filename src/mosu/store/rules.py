@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from mosu.kernel.digests import canonical
 from mosu.kernel.refusals import Invalid
+from mosu.wire.paths import safe_relative_path
 
 ENTRIES_MAX: Final = 50_000
 MANIFEST_BYTES_MAX: Final = 32 << 20
-PATH_BYTES_MAX: Final = 1_024
-_NAME_BYTES_MAX: Final = 255
 _VERSION: Final = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = {"path": str, "sha256": str, "size_bytes": int, "executable": bool}
@@ -44,32 +43,6 @@ def checked_sha256(text: str) -> str:
     return text
 
 
-def checked_path(path: str) -> str:
-    """`path`, if it stays below the folder it is put in.
-
-    Raises:
-        Invalid: absolute, climbing, empty, too long, or with control characters or backslashes.
-    """
-    try:
-        parts = [part.encode() for part in path.split("/")]
-    except UnicodeEncodeError:
-        parts = [b""]
-    safe = (
-        all(0 < len(part) <= _NAME_BYTES_MAX and part not in (b".", b"..") for part in parts)
-        and sum(map(len, parts)) + len(parts) - 1 <= PATH_BYTES_MAX
-        and "\\" not in path
-        and all(character >= " " and character != "\x7f" for character in path)
-    )
-    if not safe:
-        raise Invalid(
-            f"{path[:100]!a} is not a path of a file in a folder.",
-            hint="Write it like data/part-1.txt: relative, without `..`, at most 1024 bytes.",
-            field="path",
-            found=ascii(path[:100]),
-        )
-    return path
-
-
 def checked_entries(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
     """The entries sorted by path, if they can be laid out as one folder.
 
@@ -81,7 +54,7 @@ def checked_entries(entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ..
         raise _bad(f"{len(ordered)} files are too many", allowed=ENTRIES_MAX)
     files: set[str] = set()
     for entry in ordered:
-        checked_path(entry.path)
+        safe_relative_path(entry.path)
         checked_sha256(entry.sha256)
         if entry.size_bytes < 0:
             raise _bad(f"{entry.path!r} has a negative size")

@@ -1,6 +1,5 @@
 """The doors of subsidies: programmes, vouchers, applications, claims."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,7 +13,6 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.money import decimal_of, micros_of
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.ledger.queries import Balance, balances_of
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -183,15 +181,12 @@ class VoucherOut(Schema):
 
     @classmethod
     def of(cls, voucher: Voucher) -> "VoucherOut":
-        return cls.all_of([voucher])[0]
+        (shown,) = queries.vouchers_with_balances([voucher])
+        return cls.shown(shown)
 
     @classmethod
-    def all_of(cls, vouchers: Sequence[Voucher]) -> list["VoucherOut"]:
-        money = balances_of(voucher.account_id for voucher in vouchers if voucher.account_id)
-        return [cls._of(voucher, money.get(voucher.account_id)) for voucher in vouchers]
-
-    @classmethod
-    def _of(cls, voucher: Voucher, money: Balance | None) -> "VoucherOut":
+    def shown(cls, balance: queries.VoucherBalance) -> "VoucherOut":
+        voucher = balance.voucher
         version = voucher.version
         terms = queries.terms_of(version)
         return cls(
@@ -205,8 +200,8 @@ class VoucherOut(Schema):
             kind=terms.kind.value,
             state=voucher.state,
             amount=_money(voucher.amount_micros),
-            remaining=_money(money.available_micros if money else 0),
-            held=_money(money.held_micros if money else 0),
+            remaining=_money(balance.remaining_micros),
+            held=_money(balance.held_micros),
             currency=settings.HUB_CURRENCY,
             rate=terms.rate,
             cap_per_order=_money_or_none(terms.cap_per_order_micros),
@@ -337,7 +332,7 @@ def release_programme(request: HttpRequest, programme_id: str, body: ReleaseIn) 
 @door("voucher.read")
 def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]:
     rows, further = page_of(queries.vouchers_visible_to(actor_of(request)), paging.cursor, paging.limit)
-    return {"items": VoucherOut.all_of(rows), "next": further}
+    return {"items": [VoucherOut.shown(one) for one in queries.vouchers_with_balances(rows)], "next": further}
 
 
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")

@@ -1,6 +1,7 @@
 """Reads of subsidies."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,6 +11,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from mosu.kernel.time import year_in
+from mosu.ledger.queries import Balance, balances_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.queries import verified_facts
@@ -63,6 +65,25 @@ def vouchers_visible_to(actor: Actor) -> QuerySet[Voucher]:
     """Vouchers of the actor's organisations, or all for the hub's people; newest first."""
     rows = Voucher.objects.select_related("version__programme").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherBalance:
+    """A voucher and its money; one that is not released has none."""
+
+    voucher: Voucher
+    remaining_micros: int
+    """What is left to spend, without what orders hold."""
+    held_micros: int
+
+
+def vouchers_with_balances(vouchers: Iterable[Voucher]) -> list[VoucherBalance]:
+    """The vouchers with what is left and held of each, in one further query."""
+    rows = list(vouchers)
+    balances = balances_of([row.account_id for row in rows if row.account_id])
+    nothing = Balance(balance_micros=0, held_micros=0, available_micros=0)
+    found = [(row, balances[row.account_id] if row.account_id else nothing) for row in rows]
+    return [VoucherBalance(row, money.available_micros, money.held_micros) for row, money in found]
 
 
 def applications_visible_to(actor: Actor) -> QuerySet[Application]:

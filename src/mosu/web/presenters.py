@@ -15,13 +15,13 @@ from mosu.compute.queries import costs_of, run_of_order
 from mosu.compute.services import read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
-from mosu.ledger.queries import balances_of
 from mosu.market.models import Order, Quote, Receipt
 from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
-from mosu.subsidies.queries import terms_of, vouchers_visible_to
+from mosu.subsidies.models import Voucher
+from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
 
 Bilingual = Mapping[str, str]
@@ -278,19 +278,22 @@ def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
 
 def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
     """The organisation's vouchers with what is left of each."""
-    vouchers = list(vouchers_visible_to(actor)[:100])
-    money = balances_of(voucher.account_id for voucher in vouchers if voucher.account_id)
     return [
         {
-            "title": {"zh": terms.title_zh, "en": terms.title_en},
-            "state_name": state_name(voucher.state),
-            "remaining": balance.available_micros if balance else 0,
-            "held": balance.held_micros if balance else 0,
-            "expires_at": voucher.expires_at,
+            "title": title_of(one.voucher),
+            "state_name": state_name(one.voucher.state),
+            "remaining": one.remaining_micros,
+            "held": one.held_micros,
+            "expires_at": one.voucher.expires_at,
         }
-        for voucher in vouchers
-        for terms, balance in [(terms_of(voucher.version), money.get(voucher.account_id))]
+        for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
     ]
+
+
+def title_of(voucher: Voucher) -> Bilingual:
+    """The programme's title under which the voucher was issued."""
+    terms = terms_of(voucher.version)
+    return {"zh": terms.title_zh, "en": terms.title_en}
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,7 @@ def find_place(
     need: Need,
     earliest: datetime,
     latest: datetime,
-    wall_limit_s: int,
-    grace_s: int,
+    duration: timedelta,
     now: datetime,
     without: UUID | None = None,
 ) -> Placement | Unplaced:
@@ -85,7 +84,7 @@ def find_place(
         need,
         earliest=earliest,
         latest=latest,
-        duration=timedelta(seconds=wall_limit_s + grace_s),
+        duration=duration,
     )
 
 

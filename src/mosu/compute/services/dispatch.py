@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
-from mosu.compute.requests import ENGINE_GRACE_S, PERIOD_GRACE_S, RunRequest
+from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
 from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
 from mosu.compute.services.endings import fail_attempt
@@ -109,7 +109,9 @@ def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
 
 
 def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
-    """Renew the attempt's period from now on, on its own cards if they are free; False: not free yet.
+    """Move the start of the attempt's period to now, in its place or another; False: nothing is free yet.
+
+    The period's end stays, unless what is left is too short for the wall limit and the engine's grace.
 
     Raises:
         _NoRoom: not free, and it has waited long enough.
@@ -117,13 +119,13 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     lock_nodes(attempt.pool_id)
     request = RunRequest.of_json(attempt.run.request)
     allocation = Allocation.objects.get(attempt=attempt, live=True)
+    least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
     found = find_place(
         pool_id=attempt.pool_id,
         need=request.need,
         earliest=now,
         latest=now,
-        wall_limit_s=request.wall_limit_s,
-        grace_s=PERIOD_GRACE_S,
+        duration=max(allocation.period.upper - now, least),
         now=now,
         without=attempt.id,
     )

@@ -11,7 +11,7 @@ from django.db import transaction
 from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
+from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
 from mosu.compute.services.pools import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
@@ -191,8 +191,7 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
         need=request.need,
         earliest=now,
         latest=now,
-        wall_limit_s=request.wall_limit_s,
-        grace_s=PERIOD_GRACE_S,
+        duration=request.duration,
         now=now,
     )
     if attempt.epoch >= ATTEMPTS_MAX or run.cancel_asked_at or not isinstance(found, Placement):

@@ -152,8 +152,7 @@ def _plan(
     accelerator: str | None = row.attributes.get("accelerator")
     need = need_of(task, accelerator=accelerator if task.resources.accelerators else None)
     meter, units = ("card_second", need.cards) if need.cards else ("core_second", need.cores)
-    reasons = [
-        *_mismatches(asked, offer),
+    reasons = list(_mismatches(asked, offer)) or [
         *_beyond_limits(asked, offer, units),
         *_too_dear(asked, offer, meter, units),
     ]

@@ -4,7 +4,6 @@ from mosu.ledger.rules import HUB_ID, Move
 from mosu.ledger.services.books import Verification, seal_days, verify, verify_and_alarm
 from mosu.ledger.services.deposits import (
     BankReferenceKnown,
-    SamePerson,
     confirm_deposit,
     propose_deposit,
     reject_deposit,
@@ -23,7 +22,7 @@ from mosu.ledger.services.entries import (
     release_hold,
     reverse_entry,
 )
-from mosu.platform.services import KeyReused
+from mosu.platform.services import KeyReused, SamePerson
 
 __all__ = [
     "HUB_ID",

@@ -17,7 +17,8 @@ from django.db.models import F, Sum
 from mosu.kernel.time import day_in
 from mosu.ledger import rules
 from mosu.ledger.models import Account, DayHead, Hold, JournalEntry, Posting
-from mosu.platform.services import emit
+from mosu.platform.models import HubMembership
+from mosu.platform.services import emit, notify
 
 _log = logging.getLogger(__name__)
 
@@ -67,17 +68,35 @@ def verify(*, now: datetime) -> Verification:
 
 
 def verify_and_alarm(*, now: datetime) -> Verification:
-    """`verify`; when something is wrong, also an event `ledger.broken` and an error in the log."""
+    """`verify`; when something is wrong, also an error in the log, an event and a notice to the hub's people."""
     found = verify(now=now)
     if not found.ok:
         _log.error("the ledger does not add up: %s", "; ".join(found.problems[:5]))
-        emit(
-            name="ledger.broken",
-            subject_id=rules.HUB_ID,
-            payload={"problems": list(found.problems), "entries": found.entries},
-            now=now,
-        )
+        _raise_alarm(found)
     return found
+
+
+@transaction.atomic
+def _raise_alarm(found: Verification) -> None:
+    emit(
+        name="ledger.broken",
+        subject_id=rules.HUB_ID,
+        payload={"problems": list(found.problems), "entries": found.entries},
+        now=found.at,
+    )
+    first = found.problems[0]
+    notify(
+        user_ids=set(HubMembership.objects.values_list("user_id", flat=True)),
+        kind="ledger.broken",
+        title={"zh": "账本核对不符", "en": "The ledger does not add up"},
+        body={
+            "zh": f"夜间重算发现 {len(found.problems)} 处不符,第一处:{first}。请暂停付款并核查。",
+            "en": f"The nightly recomputation found {len(found.problems)} problems, first: {first}. "
+            "Pause payments and look into it.",
+        },
+        now=found.at,
+        mail=True,
+    )
 
 
 def seal_days(*, now: datetime) -> list[date]:

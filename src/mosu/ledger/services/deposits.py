@@ -8,16 +8,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from mosu.kernel.money import MICROS_MAX, rounded
+from mosu.kernel.money import MICROS_MAX, decimal_of, rounded
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.kernel.states import check_move
 from mosu.ledger.models import AccountKind, Deposit, DepositState
 from mosu.ledger.rules import HUB_ID, Move
 from mosu.ledger.services.entries import open_account, post_entry
-from mosu.platform.actors import Actor
+from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
-from mosu.platform.services import emit, record_audit
+from mosu.platform.services import emit, members_of, notify, record_audit, two_persons
 
 _MOVES: Final = MappingProxyType(
     {DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED})}
@@ -28,12 +28,6 @@ class BankReferenceKnown(DomainError):
     """A deposit with this bank reference was entered before."""
 
     code = "bank_reference_known"
-
-
-class SamePerson(Forbidden):
-    """Who entered it may not also decide it."""
-
-    code = "same_person"
 
 
 @transaction.atomic(durable=True)
@@ -120,6 +114,7 @@ def confirm_deposit(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit
         now=now,
         organisation_id=deposit.organisation_id,
     )
+    _tell(deposit, now=now)
     return deposit
 
 
@@ -160,8 +155,7 @@ def _locked(deposit_id: UUID) -> Deposit:
 
 def _check_decision(deposit: Deposit, *, actor: Actor, to: DepositState) -> None:
     check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(deposit.state), to=to)
-    if actor.id == deposit.maker_id:
-        raise SamePerson("Who entered a deposit may not decide it.", hint="Ask another checker.")
+    two_persons(deposit.maker_id, actor.id)
 
 
 def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
@@ -170,6 +164,22 @@ def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, 
     deposit.state, deposit.checker_id, deposit.decided_at = to, actor.id, now
     deposit.save(update_fields=["state", "checker", "decided_at", "entry"])
     _audit(deposit, actor=actor, before=before, now=now, why=why)
+
+
+def _tell(deposit: Deposit, *, now: datetime) -> None:
+    amount = f"{decimal_of(deposit.amount_micros, currency=deposit.currency)} {deposit.currency}"
+    notify(
+        user_ids=members_of(deposit.organisation_id, roles=[Role.OWNER, Role.FINANCE]),
+        kind="deposit.confirmed",
+        title={"zh": f"充值到账:{amount}", "en": f"Deposit received: {amount}"},
+        body={
+            "zh": f"银行流水号 {deposit.bank_reference} 的充值已计入余额。",
+            "en": f"The transfer {deposit.bank_reference} is now on your balance.",
+        },
+        now=now,
+        subject_id=deposit.id,
+        organisation_id=deposit.organisation_id,
+    )
 
 
 def _audit(deposit: Deposit, *, actor: Actor, before: str | None, now: datetime, why: str = "") -> None:

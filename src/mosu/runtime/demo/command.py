@@ -23,7 +23,7 @@ from mosu.runtime.commands import refusing, use_hub
 from mosu.runtime.config import Config, free_port, load_config
 from mosu.runtime.demo.journey import summary, travel
 from mosu.runtime.hub import answers
-from mosu.sandbox import probe
+from mosu.sandbox.probing import probe
 
 START_S_MAX = 120.0
 NO_SANDBOX = 3

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mosu.client import Client
+from mosu.client.logs import LogText
 from mosu.client.models import Order, Quote, Receipt, Run
 from mosu.kernel.refusals import DomainError
 from mosu.wire.manifest import files_of
@@ -67,8 +68,9 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
         raise JourneyFailed("The order has no run.", hint="This is a bug of mosu's.")
     say(f"order {order.number} placed; what it may cost is held")
     for event in client.follow_log(order.run_id):
-        for line in (event.text or "").splitlines():
-            say(f"  | {line}")
+        if isinstance(event, LogText):
+            for line in event.text.splitlines():
+                say(f"  | {line}")
     run = _ended(client, order.run_id)
     if run.state != "succeeded":
         raise JourneyFailed(f"The run {run.state}: {run.reason}", hint=client.log(run.id)[-500:] or "No log.")

@@ -46,7 +46,7 @@ def fault_of(when: str) -> str:
         _compiled(when).execute({"organisation": {}})
     except KeyError:
         return ""
-    except (ValueError, TypeError, RuntimeError) as refusal:
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as refusal:
         return str(refusal).splitlines()[0][:200]
     return ""
 
@@ -61,7 +61,7 @@ def _result_of(clause: Clause, organisation: Mapping[str, Any]) -> ClauseResult:
         value = _compiled(clause.when).execute({"organisation": dict(organisation)})
     except KeyError as missing:
         return ClauseResult(clause, passed=False, needs=str(missing.args[0]))
-    except (TypeError, ValueError, RuntimeError):
+    except (ValueError, TypeError, RuntimeError, ArithmeticError):
         # A fact of another type than the clause compares with: it was recorded wrongly.
         return ClauseResult(clause, passed=False, needs=f"facts of the types that {clause.when!r} compares")
     return ClauseResult(clause, passed=value is True)

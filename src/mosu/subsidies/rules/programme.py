@@ -10,13 +10,15 @@ from typing import Any, Final
 
 import yaml
 
-from mosu.kernel.money import MICROS, MINOR_DIGITS, micros_of
+from mosu.kernel.money import MICROS, MICROS_MAX, MINOR_DIGITS, micros_of
 from mosu.kernel.refusals import Invalid
 from mosu.subsidies.rules.clauses import Clause, fault_of
 from mosu.subsidies.rules.split import SpendKind
 
 BYTES_MAX: Final = 64 * 1024
 ITEMS_MAX: Final = 50
+DEPTH_MAX: Final = 10
+YEARS: Final = (2000, 2999)
 
 
 class ProgrammeKind(StrEnum):
@@ -158,7 +160,7 @@ def parse_programme(text: str, *, source: str, currency: str) -> Terms:
 
 
 def _root(text: str, source: str) -> yaml.MappingNode:
-    """The file's root mapping, without anchors: an alias could unfold without end."""
+    """The file's root mapping: without anchors and deep nesting, by which a small file becomes endless work."""
 
     def refuse(line: int, field: str, found: str, allowed: str) -> ProgrammeRefused:
         return ProgrammeRefused(source, (Problem(line, field, found, allowed),))
@@ -166,10 +168,15 @@ def _root(text: str, source: str) -> yaml.MappingNode:
     if len(text.encode(errors="replace")) > BYTES_MAX:
         raise refuse(1, "(file)", f"{len(text)} characters", f"at most {BYTES_MAX} bytes")
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            line = event.start_mark.line + 1 if event.start_mark else 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                line = event.start_mark.line + 1 if event.start_mark else 1
                 raise refuse(line, "(file)", "an anchor or alias", "every value in full")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEPTH_MAX:
+                raise refuse(line, "(file)", "brackets in brackets", f"at most {DEPTH_MAX} levels")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as broken:
         mark = broken.problem_mark or broken.context_mark
@@ -308,21 +315,24 @@ def _amount(reader: _Reader, node: yaml.Node, field: str) -> int:
         micros = micros_of(value)
     except Invalid:
         micros = 0
-    if micros <= 0 or micros % (MICROS // 10**digits):
+    if not 0 < micros <= MICROS_MAX or micros % (MICROS // 10**digits):
         reader.add(node, field, shown(node), allowed)
     return micros
 
 
 def _date(reader: _Reader, node: yaml.Node, field: str) -> date | None:
-    allowed = "a date such as 2026-01-31"
+    allowed = f"a date from {YEARS[0]} to {YEARS[1]} such as 2026-01-31"
     value = reader.scalar(node, field, allowed, "str", "timestamp")
     if value is None:
         return None
     try:
-        return date.fromisoformat(value)
+        found = date.fromisoformat(value)
     except ValueError:
-        reader.add(node, field, shown(node), allowed)
-        return None
+        found = date.min
+    if YEARS[0] <= found.year <= YEARS[1]:
+        return found
+    reader.add(node, field, shown(node), allowed)
+    return None
 
 
 def _list_of(check: _Check, *, at_least: int) -> _Check:
@@ -338,7 +348,8 @@ def _list_of(check: _Check, *, at_least: int) -> _Check:
     return check_all
 
 
-_TITLE = _text(r".*\S.*", "text that is not empty")
+_TITLE = _text(r"(?=.*\S).{1,1000}", "text that is not empty, at most 1000 characters")
+_NAME = _text(r"(?=.*\S).{1,100}", "a name of at most 100 characters")
 _SLUG = _text(r"[a-z][a-z0-9_-]{0,59}", "lower-case letters, digits, - and _, beginning with a letter")
 
 
@@ -347,7 +358,7 @@ def _bilingual(reader: _Reader, node: yaml.Node, field: str) -> dict[str, Any]:
 
 
 def _funder(reader: _Reader, node: yaml.Node, field: str) -> Funder:
-    values = reader.fields(node, {"name": _Field(_TITLE), "share": _Field(_rate)}, prefix=f"{field}.")
+    values = reader.fields(node, {"name": _Field(_NAME), "share": _Field(_rate)}, prefix=f"{field}.")
     return Funder(name=values["name"] or "", share=values["share"] or "0")
 
 
@@ -389,7 +400,7 @@ _FIELDS: Final[Mapping[str, _Field]] = {
     "valid_from": _Field(_date, required=False),
     "valid_to": _Field(_date, required=False),
     "claim_days": _Field(_whole(1, 3660), required=False),
-    "regions": _Field(_list_of(_SLUG, at_least=1), required=False, default=()),
+    "regions": _Field(_list_of(_NAME, at_least=1), required=False, default=()),
     "domestic_only": _Field(_truth, required=False, default=False),
     "unrelated_parties": _Field(_truth),
     "exclusivity_group": _Field(_SLUG, required=False, default=""),

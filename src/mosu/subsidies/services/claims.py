@@ -43,11 +43,9 @@ def submit_claim(*, actor: Actor, order_id: UUID, evidence: Sequence[str], now: 
         Invalid: no evidence, or not sha256 digests.
     """
     _check_evidence(evidence)
-    due = list(
-        Redemption.objects.filter(order_id=order_id, state=RedemptionState.DUE)
-        .select_related("voucher")
-        .order_by("position")
-    )
+    # The accounts' locks keep the refunds from lapsing while they are claimed.
+    lock_accounts(accounts_of_order(order_id))
+    due = _due(order_id)
     if due:
         require(actor, "voucher.apply", due[0].voucher.organisation_id)
     due = [one for one in due if one.claim_by and one.claim_by > now]

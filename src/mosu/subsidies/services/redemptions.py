@@ -65,11 +65,8 @@ def best_split(*, spend: Spend, choice: Choice, now: datetime) -> Split:
     vouchers = queries.usable_vouchers(spend.organisation_id, now=now)
     if choice != "auto":
         vouchers = _named(vouchers, choice, spend=spend)
-    candidates = [
-        _candidate(voucher, terms, year=year)
-        for voucher in vouchers
-        if not _fault(terms := queries.terms_of(voucher.version), spend)
-    ]
+    fitting = [one for one in vouchers if not _fault(queries.terms_of(one.version), spend)]
+    candidates = [_candidate(one, year=year) for one in queries.vouchers_with_balances(fitting)]
     return rules.best_split(spend, candidates, year=year)
 
 
@@ -109,11 +106,13 @@ def _fault(terms: Terms, spend: Spend) -> str:
     return ""
 
 
-def _candidate(voucher: Voucher, terms: Terms, *, year: int) -> Candidate:
+def _candidate(balance: queries.VoucherBalance, *, year: int) -> Candidate:
+    voucher = balance.voucher
+    terms = queries.terms_of(voucher.version)
     return Candidate(
         voucher_id=voucher.id,
         source=Source.VOUCHER if terms.mode is Mode.CHECKOUT else Source.REFUND,
-        left_micros=balance_of(voucher.account_id).available_micros if voucher.account_id else 0,
+        left_micros=balance.remaining_micros,
         expires_at=voucher.expires_at,
         programme_id=voucher.version.programme_id,
         programme_code=terms.code,

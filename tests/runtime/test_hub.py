@@ -1,0 +1,159 @@
+"""`mosu up` with the real PostgreSQL and toy parts behind it: what kills and a second start do."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.runtime.waiting import eventually
+
+from mosu.runtime import hub
+from mosu.runtime.children import is_running
+from mosu.runtime.config import DATABASE, load_config
+from mosu.runtime.hub import answers, is_prepared, mark_prepared
+from mosu.runtime.postgres import write_secret
+
+# Everything is real but the programs of prepare, web, worker and agent.
+PROGRAM = '''
+import sys
+from dataclasses import replace
+from pathlib import Path
+from mosu.kernel.refusals import DomainError
+from mosu.runtime import commands, hub
+from mosu.runtime.config import load_config
+
+PREPARE = """
+import sys
+from pathlib import Path
+for name in ("secrets/local_pool_token", "environments/local"):
+    file = Path(sys.argv[1], name)
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+"""
+
+def parts_of(config):
+    for part in hub.parts_of(config):
+        if part.name == "prepare":
+            yield replace(part, argv=[sys.executable, "-c", PREPARE, str(config.data_dir)])
+        elif part.name != "postgres":
+            yield replace(part, argv=["sleep", "600"], ready=None, before_start=lambda: None)
+        else:
+            yield part
+
+commands.parts_of = lambda config: list(parts_of(config))
+try:
+    commands.run_hub(load_config(data_dir=Path(sys.argv[1]), port=int(sys.argv[2])))
+except DomainError as refused:
+    sys.exit(f"{refused.message} {refused.hint}")
+'''
+
+
+@contextmanager
+def started(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MOSU_", "DATABASE_"))
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(data_dir), "8765"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(timeout=30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> str:
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"{text!r} did not come:\n{seen}")
+
+
+@pytest.fixture
+def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return folder / "hub"
+
+
+def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
+    with started(data_dir) as first:
+        seen = wait_for(first, "mosu is up: http://127.0.0.1:8765")
+        assert seen.index("prepare   done") < seen.index("web       starting")
+        cluster = load_config(data_dir=data_dir).cluster()
+        with psycopg.connect(cluster.owner_dsn(DATABASE)) as owner:
+            owner.execute("CREATE TABLE kept AS SELECT 7 AS number")
+        server = cluster.postmaster_pid()
+        assert server is not None
+
+        with started(data_dir) as second:
+            refused = second.communicate(timeout=30)[0]
+        assert f"process {first.pid}" in refused
+        assert second.returncode != 0
+        assert cluster.postmaster_pid() == server
+
+        os.kill(server, signal.SIGKILL)
+        assert eventually(lambda: cluster.postmaster_pid() not in (None, server) and cluster.answers())
+
+        server = cluster.postmaster_pid()
+        assert server is not None
+        first.kill()
+        first.wait()
+        assert eventually(lambda: not is_running(server))
+
+    with started(data_dir) as again:
+        seen = wait_for(again, "mosu is up")
+        assert "prepare" not in seen
+        with psycopg.connect(cluster.app_dsn(DATABASE)) as app:
+            assert app.execute("SELECT number FROM kept").fetchall() == [(7,)]
+        again.terminate()
+        assert again.wait(timeout=30) == 0
+    assert not cluster.is_alive()
+    assert not (data_dir / "up.json").exists()
+
+
+def test_a_database_is_prepared_once_for_each_code(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(data_dir=data_dir)
+    config.ensure()
+    (data_dir / "environments").mkdir()
+    for file in (config.secrets_dir / "local_pool_token", data_dir / "environments" / "local"):
+        write_secret(file, "x")
+    assert not is_prepared(config, owner_dsn="postgresql://one")
+    mark_prepared(config, owner_dsn="postgresql://one")
+    assert is_prepared(config, owner_dsn="postgresql://one")
+    assert not is_prepared(config, owner_dsn="postgresql://another")
+    monkeypatch.setattr(hub, "version", lambda package: "99")
+    assert not is_prepared(config, owner_dsn="postgresql://one")
+    monkeypatch.undo()
+    assert is_prepared(config, owner_dsn="postgresql://one")
+
+
+def test_the_agent_gets_no_secret_of_the_hub(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOSU_SMTP_PASSWORD", "secret")
+    config = replace(load_config(data_dir=data_dir), database_url="postgresql://app:secret@db/mosu")
+    config.ensure()
+    parts = {part.name: part for part in hub.parts_of(config)}
+    assert "postgres" not in parts
+    assert "secret" not in str(parts["agent"].env)
+    assert "secret" not in str([part.argv for part in parts.values()])
+    assert parts["web"].env["DATABASE_URL"] == "postgresql://app:secret@db/mosu"
+
+
+def test_nobody_there_does_not_answer() -> None:
+    assert not answers("http://127.0.0.1:9", "/readyz")
