@@ -152,9 +152,7 @@ def beat(
     status = AttemptStatus(
         attempt_id=attempt.public_id, epoch=epoch or attempt.epoch, phase=AttemptPhase(phase), started_at=None
     )
-    return services.heartbeat(
-        actor=world.agent, message=Heartbeat(clock_at=now, attempts=(status,)), now=now
-    )
+    return services.heartbeat(actor=world.agent, message=Heartbeat(clock_at=now, attempts=(status,)), now=now)
 
 
 def use(
