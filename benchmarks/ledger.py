@@ -6,6 +6,7 @@ It makes a PostgreSQL of its own (fsync on) in a temporary folder and removes it
 called by bare psycopg from as many processes, as pgbench would: the ratio is what Python and Django cost.
 """
 
+# ruff: noqa: PLC0415, S311 - Django is set up first, then imported; chance is no secret here
 import argparse
 import json
 import multiprocessing
@@ -31,7 +32,7 @@ def bench(*, seconds: float) -> dict[str, Any]:
     """Entries per second over 1,000 accounts and over 4, by `post_entry` and by bare SQL."""
     from mosu.runtime.postgres import Cluster
 
-    folder = Path(tempfile.mkdtemp(prefix="mosu-bench-", dir="/var/tmp"))  # noqa: S108 - a disk, not memory
+    folder = Path(tempfile.mkdtemp(prefix="mosu-bench-", dir="/var/tmp"))  # a disk, not memory
     folder.chmod(0o755)
     cluster = Cluster(folder)
     try:
@@ -94,7 +95,7 @@ def _rate(worker: Callable[..., int], accounts: list[UUID], seconds: float) -> f
     barrier = context.Barrier(PROCESSES)
     counts = context.Queue()
     workers = [
-        context.Process(target=_work, args=(worker, number, accounts, seconds, barrier, counts))
+        context.Process(target=_work, args=(counts, worker, (number, accounts, seconds, barrier)))
         for number in range(PROCESSES)
     ]
     for process in workers:
@@ -105,8 +106,8 @@ def _rate(worker: Callable[..., int], accounts: list[UUID], seconds: float) -> f
     return total / seconds
 
 
-def _work(worker: Any, number: int, accounts: list[UUID], seconds: float, barrier: Any, counts: Any) -> None:
-    counts.put(worker(number, accounts, seconds, barrier))
+def _work(counts: Any, worker: Callable[..., int], arguments: tuple[Any, ...]) -> None:
+    counts.put(worker(*arguments))
 
 
 def _by_service(number: int, accounts: list[UUID], seconds: float, barrier: Any) -> int:

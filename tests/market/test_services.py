@@ -180,6 +180,15 @@ def test_the_same_key_returns_the_first_order(world: World) -> None:
     assert world.shelf.reserved == [first.id]
 
 
+def test_an_acceptance_asks_exactly_this_much(
+    world: World, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    """With eight statements of savepoints, without vouchers; the shelf and the vouchers add their own."""
+    quote = world.quote()
+    with django_assert_num_queries(23):
+        accept(world, quote)
+
+
 def test_refusals_of_acceptance_change_nothing(world: World) -> None:
     quote, other = world.quotes(world.plan(world.offer()), world.plan(world.offer()))
     stranger = person((make_organisation("Stranger"), Role.OWNER))

@@ -114,7 +114,7 @@ def create_token(request: HttpRequest, body: TokenIn) -> Status[TokenMade]:
 @door("self.read")
 def list_tokens(request: HttpRequest, paging: Query[Paging]) -> Listed[TokenOut]:
     """The caller's tokens that are not revoked."""
-    rows, after = page_of(queries.tokens_visible_to(actor_of(request)), paging.cursor, paging.limit)
+    rows, after = page_of(queries.tokens_of(actor_of(request)), paging.cursor, paging.limit)
     return Listed(items=[TokenOut.of(row) for row in rows], next=after)
 
 

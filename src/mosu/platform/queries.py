@@ -126,7 +126,7 @@ def verified_facts(organisation_id: UUID, *, at: datetime) -> dict[str, Any]:
     return dict(rows.values_list("name", "value"))
 
 
-def tokens_visible_to(actor: Actor) -> QuerySet[ApiToken]:
+def tokens_of(actor: Actor) -> QuerySet[ApiToken]:
     """The actor's own tokens that are not revoked; newest first."""
     return (
         ApiToken.objects.select_related("organisation").filter(user=actor.id, revoked_at=None).order_by("-id")

@@ -4,6 +4,7 @@ Migrations run as the role that owns the tables, all else as the one that owns n
 """
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from mosu.sandbox.environments import build_python_environment
 def main() -> None:
     """Everything that the database needs before the first request. Safe to repeat."""
     app_dsn, data_dir = os.environ["DATABASE_URL"], Path(os.environ["MOSU_DATA_DIR"])
-    django.setup()
-    call_command("migrate", verbosity=1, interactive=False)
-    with connected_to(app_dsn):
-        _prepare_local_pool(data_dir)
-    environment = build_python_environment(data_dir / "environments")
-    write_environment(data_dir, environment.root)
+    with ThreadPoolExecutor(1) as aside:
+        # Copying an interpreter waits for the disk, migrating for the database.
+        building = aside.submit(build_python_environment, data_dir / "environments")
+        django.setup()
+        call_command("migrate", verbosity=1, interactive=False)
+        with connected_to(app_dsn):
+            _prepare_local_pool(data_dir)
+        write_environment(data_dir, building.result().root)
 
 
 def _prepare_local_pool(data_dir: Path) -> None:

@@ -141,7 +141,7 @@ def release_order(*, order_id: UUID, actor: Actor, now: datetime, why: str = "")
 
 
 def locked_order(order_id: UUID) -> Order:
-    """The order, its row locked: after nodes, before accounts."""
+    """The order, its row locked: before nodes and accounts (an acceptance makes its order, so none waits for it)."""
     return Order.objects.select_for_update(no_key=True).get(id=order_id)
 
 

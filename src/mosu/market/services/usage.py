@@ -22,7 +22,7 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
 
     What exceeds a bound stays on the record but does not count: the record is quarantined with the reason.
     A record whose order has no such meter is a bug of the shelf. Four statements, whatever the number.
-    Locks the orders by id (after nodes, before accounts).
+    Locks the orders by id, and nothing after them.
 
     Raises:
         ValueError: an unknown order or meter, a negative quantity or sequence, an end before the start.

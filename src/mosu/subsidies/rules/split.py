@@ -19,8 +19,8 @@ from uuid import UUID
 
 from mosu.kernel.money import MICROS, MINOR_DIGITS, floored
 
-SELECTIONS_MAX: Final = 4096
-"""Selections of units that are compared. Beyond, each exclusivity group keeps its most generous unit only."""
+SELECTIONS_MAX: Final = 256
+"""Selections of units that are compared, some 0.2 s; beyond, each exclusivity group keeps its most generous unit."""
 
 
 class Source(StrEnum):
@@ -234,10 +234,11 @@ def best_split(spend: Spend, candidates: Sequence[Candidate], *, year: int) -> S
     """The legal split with the least paid now; then the least net of refunds; then whose money lapses first;
     then of the fewest vouchers; then of the lowest ids.
 
-    `year` is the hub's year of acceptance. Exact while the selections of one unit per exclusivity group number at
-    most `SELECTIONS_MAX`; within a selection the choice of vouchers is exact for any number, in polynomial time:
-    the bounds are laminar (voucher in unit in charge), so taking the earliest expiry first reaches the greatest
-    sum, and only the last expiry drawn on leaves a choice, which `_fewest` makes.
+    `year` is the hub's year of acceptance. Exact while the selections of one unit per exclusivity group that
+    `_narrow` leaves number at most `SELECTIONS_MAX`; beyond, what is paid now and the net are still the least, and
+    only what decides between equals may fall otherwise. Within a selection the choice of vouchers is exact for any
+    number, in polynomial time: the bounds are laminar (voucher in unit in charge), so taking the earliest expiry
+    first reaches the greatest sum, and only the last expiry drawn on leaves a choice, which `_fewest` makes.
     """
     usable = [one for one in candidates if one.left_micros > 0 and one.expires_at > spend.accepted_at]
     chosen = min(
@@ -260,15 +261,44 @@ def _selections(
             groups[unit[0].exclusive_key].append(tuple(unit))
         else:
             yield (tuple(unit),)
+    _narrow(groups, spend, year)
     if prod(len(group) for group in groups.values()) > SELECTIONS_MAX:
         for key, group in groups.items():
             groups[key] = [min(group, key=lambda unit: _generosity(unit, spend, year))]
     yield from product(*groups.values())
 
 
+def _narrow(groups: dict[str, list[tuple[Candidate, ...]]], spend: Spend, year: int) -> None:
+    """Leave out units that no best split uses; exact.
+
+    Where the charge has room for the most that every group can give, each group has to give its most.
+    """
+    left = spend.charge_max_micros
+    settled: set[str] = set()
+    for source in (Source.VOUCHER, Source.REFUND):
+        gives = {
+            key: [_gives(unit, spend, year) if unit[0].source is source else 0 for unit in group]
+            for key, group in groups.items()
+            if key not in settled
+        }
+        left -= sum(max(amounts) for amounts in gives.values())
+        if left < 0:
+            return
+        for key, amounts in gives.items():
+            if max(amounts) > 0:
+                pairs = zip(groups[key], amounts, strict=True)
+                groups[key] = [unit for unit, amount in pairs if amount == max(amounts)]
+                settled.add(key)
+
+
+def _gives(unit: Sequence[Candidate], spend: Spend, year: int) -> int:
+    """The most that the unit's vouchers can give to this spend."""
+    return min(_bound_of(unit[0], spend, year), sum(one.left_micros for one in unit))
+
+
 def _generosity(unit: Sequence[Candidate], spend: Spend, year: int) -> tuple[bool, int]:
     """Sorts the most generous unit first: paid at checkout before refunded, then the most."""
-    gives = min(_bound_of(unit[0], spend, year), sum(one.left_micros for one in unit))
+    gives = _gives(unit, spend, year)
     return unit[0].source is not Source.VOUCHER or gives == 0, -gives
 
 
