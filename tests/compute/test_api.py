@@ -26,10 +26,10 @@ def post(client: Client, path: str, headers: dict[str, str], body: dict[str, Any
 
 def test_quote_order_run_cancel(client: Client, world: World) -> None:
     headers = make_token(world)
-    asked = post(client, "/quotes", headers, {"task": task_of(cores=2), "vouchers": "none"})
+    asked = post(client, "/quotes", headers, {"task": task_of(cores=2, wall="1h"), "vouchers": "none"})
     assert asked.status_code == 201, asked.content
     first = asked.json()["quotes"][0]
-    assert (first["total_max"], first["currency"]) == ("0.00", "CNY") or first["total_max"] == "0.01"
+    assert (first["total_max"], first["currency"]) == ("0.30", "CNY")
     order = post(client, "/orders", headers, {"quote_id": first["id"]}, **{"Idempotency-Key": "k"}).json()
     run = client.get(f"/api/v1/runs/{order['run_id']}", headers=headers).json()
     assert (run["state"], run["cores"], run["order_id"]) == ("queued", 2, order["id"])

@@ -132,7 +132,9 @@ def rotate_pool_token(request: HttpRequest, pool_id: str) -> Status[TokenOut]:
     """A new token for the pool's agent; the old one no longer works."""
     actor = actor_of(request)
     pool = _pool(actor, pool_id)
-    return Status(201, TokenOut(token=services.rotate_token(actor=actor, pool_id=pool.id, now=timezone.now())))
+    return Status(
+        201, TokenOut(token=services.rotate_token(actor=actor, pool_id=pool.id, now=timezone.now()))
+    )
 
 
 @router.post("/pools/{pool_id}/state", response=PoolOut, auth=token_auth, operation_id="setPoolState")

@@ -27,6 +27,8 @@ from mosu.wire import agent as wire
 __all__ = ["listener", "reading_routes", "routes"]
 
 WAIT_S_MAX: Final = 55
+LOOK_AGAIN_S: Final = 5
+"""A lease may have gone to a connection that has died; who still waits then finds it."""
 KEEPALIVE_S: Final = 15
 _CHUNK_BYTES: Final = 256 * 1024
 
@@ -56,7 +58,7 @@ async def lease(request: Request) -> Response:
             if found.next_at is not None:
                 due = (found.next_at - timezone.now()) / timedelta(seconds=1)
                 left = min(left, max(due, 0.05))
-            await _waited(woken, left)
+            await _waited(woken, min(left, LOOK_AGAIN_S))
 
 
 @stream_door("agent.serve")

@@ -51,7 +51,7 @@ def nodes_of(
     ids = list(pool_ids)
     nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP).order_by("id"))
     cards = _cards_of([node.id for node in nodes])
-    held = _held_of([node.id for node in nodes], now=now)
+    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
     views: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
     for node in nodes:
         views[node.pool_id].append(
@@ -98,11 +98,12 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocatio
         memory_bytes=need.memory_bytes,
         period=period,
     )
-    devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
-    DeviceAllocation.objects.bulk_create(
-        DeviceAllocation(allocation=allocation, device=device, period=period)
-        for device in devices.order_by("id")
-    )
+    if placement.card_indices:
+        devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
+        DeviceAllocation.objects.bulk_create(
+            DeviceAllocation(allocation=allocation, device=device, period=period)
+            for device in devices.order_by("id")
+        )
     return allocation
 
 
@@ -112,10 +113,6 @@ def release(attempt_id: UUID, *, now: datetime) -> bool:
     return bool(
         Allocation.objects.filter(attempt_id=attempt_id, live=True).update(live=False, released_at=now)
     )
-
-
-def period_of(allocation: Allocation) -> Period:
-    return Period(allocation.period.lower, allocation.period.upper)
 
 
 def _range(period: Period) -> DateTimeTZRange:
@@ -130,12 +127,12 @@ def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
     return cards
 
 
-def _held_of(node_ids: Sequence[UUID], *, now: datetime) -> Mapping[UUID, list[Held]]:
+def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Mapping[UUID, list[Held]]:
     indices: dict[UUID, set[int]] = defaultdict(set)
-    for allocation_id, index in DeviceAllocation.objects.filter(
-        live=True, allocation__node_id__in=node_ids
-    ).values_list("allocation_id", "device__index"):
-        indices[allocation_id].add(index)
+    if has_cards:
+        taken_cards = DeviceAllocation.objects.filter(live=True, allocation__node_id__in=node_ids)
+        for allocation_id, index in taken_cards.values_list("allocation_id", "device__index"):
+            indices[allocation_id].add(index)
     held: dict[UUID, list[Held]] = defaultdict(list)
     for one in Allocation.objects.filter(node_id__in=node_ids, live=True).order_by("id"):
         end = one.period.upper if one.period.upper > now else None

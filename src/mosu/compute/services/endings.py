@@ -78,7 +78,7 @@ def fence_attempt(*, actor: Actor, attempt_id: UUID, why: str, now: datetime) ->
 
     Raises:
         Invalid: without a reason.
-        IllegalMove: it is waiting, or has ended and holds nothing.
+        IllegalMove: it has ended and holds nothing.
     """
     require(actor, "attempt.fence")
     if not why.strip():
