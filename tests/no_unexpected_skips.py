@@ -5,6 +5,8 @@ import pytest
 EXPECTED = (
     "shared data absent",
     "needs an ordinary user",
+    "root only",
+    "needs: apt-get install postgresql-15",
 )
 
 

@@ -13,7 +13,7 @@ MICROS_MAX: Final = 9_000_000_000_000_000_000
 # ISO 4217 minor units of the currencies that a hub may settle in.
 MINOR_DIGITS: Final = {"CNY": 2, "USD": 2, "EUR": 2, "INR": 2, "GBP": 2, "CAD": 2, "JPY": 0}
 
-_DECIMAL = re.compile(r"-?\d{1,13}(\.\d{1,6})?")
+_DECIMAL = re.compile(r"-?[0-9]{1,13}(\.[0-9]{1,6})?")
 
 
 def micros_of(text: str, *, field: str = "amount") -> int:

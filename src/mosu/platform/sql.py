@@ -9,7 +9,7 @@ from django.db.migrations.operations import RunSQL
 APP_ROLE = "mosu_app"
 
 _REQUIRE_AUDIT = """
-create function require_audit() returns trigger language plpgsql as $$
+create function require_audit() returns trigger language plpgsql set search_path = public, pg_temp as $$
 declare was text := case when tg_op = 'UPDATE' then old.state end;
 begin
   if tg_op = 'UPDATE' and new.state = old.state then return null; end if;

@@ -28,7 +28,7 @@ from mosu.platform.actors import ALL_SCOPES
 from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
 from mosu.platform.models import ApiToken
-from mosu.platform.queries import projects_visible_to, tokens_visible_to
+from mosu.platform.queries import projects_visible_to, tokens_of
 from mosu.platform.requests import actor_of
 from mosu.platform.services import make_token, revoke_token
 from mosu.web.forms import QuoteAsk
@@ -238,7 +238,7 @@ def account(request: HttpRequest) -> HttpResponse:
         {
             "here": "account",
             "vouchers": vouchers_shown(actor),
-            "tokens": tokens_visible_to(actor),
+            "tokens": tokens_of(actor),
             "new_token": new_token,
         },
     )
