@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import psycopg
 
-from benchmarks.chaos.buyers import Market, Shopper, tickets
+from benchmarks.chaos.buyers import LATE_MAX, Market, Shopper, tickets
 from benchmarks.chaos.counts import Count, count_all
 from benchmarks.chaos.killer import Killer
 from benchmarks.chaos.witness import install_witness
@@ -68,7 +68,7 @@ def _chaos(folder: Path, *, seconds: float, seed: int, orders: int) -> dict[str,
         buyers = make_buyers(vouchers=VOUCHERS, year_cap=YEAR_CAP)
         print(f"{hub.url}: {orders} orders in {seconds:.0f} s, seed {seed}", flush=True)
         began = time.monotonic()
-        market = Market(tickets(orders, seed=seed), url=hub.url, seed=seed, until=began + seconds)
+        market = Market(tickets(orders, seed=seed), url=hub.url, seed=seed, seconds=seconds)
         shoppers = [
             Shopper(market, buyers[number % len(buyers)], name=f"shopper {number}")
             for number in range(SHOPPERS)
@@ -77,8 +77,10 @@ def _chaos(folder: Path, *, seconds: float, seed: int, orders: int) -> dict[str,
         killer.start()
         for shopper in shoppers:
             shopper.start()
-        while time.monotonic() < began + seconds and any(shopper.is_alive() for shopper in shoppers):
+        while any(shopper.is_alive() for shopper in shoppers):
             time.sleep(0.5)
+            if time.monotonic() > began + LATE_MAX * seconds:
+                break
         killer.stop()
         stopped = time.monotonic()
         for shopper in shoppers:

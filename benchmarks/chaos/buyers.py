@@ -18,6 +18,8 @@ Kind = Literal["voucher", "own money", "fails", "cancelled", "too long"]
 
 WAIT_S_MAX: Final = 180.0
 """How long a buyer waits for one run before turning to the next order; the count at the end sees it all the same."""
+LATE_MAX: Final = 2.0
+"""On a slow machine the orders may take so many times the seconds; what is not begun then is left."""
 _KINDS: Final[dict[Kind, int]] = {"voucher": 60, "own money": 12, "fails": 12, "cancelled": 12, "too long": 4}
 _SCRIPTS: Final[dict[Kind, str]] = {"fails": "sleep {s}; echo no; exit 7", "too long": "sleep 60"}
 
@@ -61,8 +63,10 @@ def tickets(count: int, *, seed: int) -> list[Ticket]:
 class Market:
     """The tickets still to be bought, and what came of the others."""
 
-    def __init__(self, todo: Sequence[Ticket], *, url: str, seed: int, until: float) -> None:
-        self.url, self._seed, self._until = url, seed, until
+    def __init__(self, todo: Sequence[Ticket], *, url: str, seed: int, seconds: float) -> None:
+        self.url, self._seed = url, seed
+        self._began, self._pace_s = time.monotonic(), seconds / len(todo)
+        self._until = self._began + LATE_MAX * seconds
         self._todo, self._guard = list(reversed(todo)), threading.Lock()
         self.acknowledged: list[Acknowledged] = []
         self.repeated = 0
@@ -71,8 +75,12 @@ class Market:
         """Answers that no fault excuses."""
 
     def next_ticket(self) -> Ticket | None:
+        """The next order when its time has come: they are spread over the seconds. None: no more."""
         with self._guard:
-            return self._todo.pop() if self._todo and time.monotonic() < self._until else None
+            ticket = self._todo.pop() if self._todo and time.monotonic() < self._until else None
+        if ticket is not None:
+            time.sleep(max(0.0, self._began + ticket.number * self._pace_s - time.monotonic()))
+        return ticket
 
     def note(self, order: Order, ticket: Ticket, key: str) -> None:
         with self._guard:
