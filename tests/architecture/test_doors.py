@@ -41,7 +41,9 @@ def test_the_api_lets_in_whom_the_policy_allows(door: Door, client: Client) -> N
             headers=persona.headers,
         )
         refused = response.status_code in (401, 403)
-        assert refused is not persona.may(door.action), f"{persona} at {door}: {response.status_code} {response.content!r}"
+        assert refused is not persona.may(door.action), (
+            f"{persona} at {door}: {response.status_code} {response.content!r}"
+        )
         assert response.status_code < 500, f"{persona} at {door}: {response.content!r}"
 
 
