@@ -27,7 +27,7 @@ class _PagesOnly:
         if is_api(request):
             unchanged: HttpResponseBase = self.get_response(request)
             return unchanged
-        answer: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
+        answer: HttpResponseBase = super().__call__(request)
         return answer
 
 
