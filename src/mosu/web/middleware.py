@@ -27,11 +27,11 @@ class _PagesOnly:
         if is_api(request):
             unchanged: HttpResponseBase = self.get_response(request)
             return unchanged
-        answer: HttpResponseBase = super().__call__(request)
+        answer: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
         return answer
 
 
-class Csp(_PagesOnly, CSPMiddleware):  # type: ignore[misc]
+class Csp(_PagesOnly, CSPMiddleware):
     """Content Security Policy for pages."""
 
 
