@@ -13,7 +13,7 @@ PYTHON_LINES_MAX = 700
 """A file longer than this has more than one subject."""
 
 ADDRESS = re.compile(r"https?://|--index-url|--find-links|file://")
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:root|home/\w+|work/main|work/steering|farm)/")
+MACHINE_PATH = re.compile(r"(?<![\w.*])/(?:root/\w|home/\w+|work/main|work/steering|farm)\b")
 
 
 def tracked() -> list[Path]:

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from mosu.kernel.ids import typeid, uuid7
@@ -170,7 +168,7 @@ def as_table(doors: list[Door]) -> str:
     lines = [
         "# Every door, and who enters",
         "",
-        "Written by `python -m tests.architecture.doors`; a test fails when it is not current.",
+        "Written by `python tools/doors.py`; a test fails when it is not current.",
         "",
         "| kind | door | action | organisation roles | hub roles | token scope |",
         "|---|---|---|---|---|---|",
@@ -188,12 +186,3 @@ def as_table(doors: list[Door]) -> str:
             f"| {door.kind} | `{door.method} {door.path}` | {door.action} | {who} | {hub} | {scope} |"
         )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import django
-
-    django.setup()
-    target = Path(__file__).parents[2] / "docs" / "reference" / "doors.md"
-    target.write_text(as_table(all_doors()), encoding="utf-8")
-    sys.stdout.write(f"{target} written\n")

@@ -1,6 +1,6 @@
 """The matrix of roles x doors: every door is listed with its action, and the policy alone decides who enters.
 
-`docs/reference/doors.md` is the list, for people; `python -m tests.architecture.doors` writes it anew.
+`docs/reference/doors.md` is the list, for people; `python tools/doors.py` writes it anew.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_every_action_of_the_policy_has_a_door() -> None:
 
 
 def test_the_list_for_people_is_current() -> None:
-    assert LISTED.read_text(encoding="utf-8") == as_table(DOORS), "run: python -m tests.architecture.doors"
+    assert LISTED.read_text(encoding="utf-8") == as_table(DOORS), "run: python tools/doors.py"
 
 
 @pytest.mark.django_db

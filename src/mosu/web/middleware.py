@@ -31,7 +31,7 @@ class _PagesOnly:
         return answer
 
 
-class Csp(_PagesOnly, CSPMiddleware):  # type: ignore[misc]
+class Csp(_PagesOnly, CSPMiddleware):
     """Content Security Policy for pages."""
 
 
