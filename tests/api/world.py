@@ -37,7 +37,11 @@ class Personas:
 def make_personas() -> Personas:
     now = timezone.now()
     world = make_world(now=now)
-    headers, people = {"nobody": {}}, {}
+    headers: dict[str, dict[str, str]] = {
+        "nobody": {},
+        "agent": {"Authorization": f"Bearer {world.token}"},
+    }
+    people = {}
     for who, roles in (("owner", []), ("staff", list(HubRole)), ("maker", [HubRole.OPERATOR])):
         user = User.objects.create_user(email=f"{who}@example.org")
         organisation = make_organisation(who) if roles else world.buyer
