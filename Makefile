@@ -17,6 +17,7 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_tree.py
+	@$(BIN)/python tools/messages.py --check
 
 e2e: .venv/.e2e ## journeys in a real Chromium
 	@tools/install-chromium.sh

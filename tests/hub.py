@@ -30,15 +30,23 @@ class Hub:
     process: subprocess.Popen[bytes]
     env: Mapping[str, str]
 
-    def mosu(self, *arguments: str, token: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    def mosu(
+        self, *arguments: str, token: str | None = None, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run the `mosu` command against this hub."""
         env = {**self.env, "MOSU_URL": self.url} | ({"MOSU_TOKEN": token} if token else {})
-        return subprocess.run([*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=180, **options)
+        return subprocess.run(
+            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=180, **options
+        )
 
-    def bootstrap(self, *, email: str, organisation: str, capabilities: tuple[str, ...] = ()) -> dict[str, Any]:
+    def bootstrap(
+        self, *, email: str, organisation: str, capabilities: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """What `mosu admin bootstrap --json` printed."""
         flags = [flag for capability in capabilities for flag in ("--capability", capability)]
-        done = self.mosu("admin", "bootstrap", "--email", email, "--organisation", organisation, *flags, "--json")
+        done = self.mosu(
+            "admin", "bootstrap", "--email", email, "--organisation", organisation, *flags, "--json"
+        )
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found

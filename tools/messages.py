@@ -36,7 +36,13 @@ def messages_in_template(text: str) -> set[tuple[str | None, Message]]:
 
 
 def messages_in_code(path: Path) -> set[tuple[str | None, Message]]:
-    keywords = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
+    keywords = {
+        "_": None,
+        "gettext": None,
+        "gettext_lazy": None,
+        "ngettext": (1, 2),
+        "pgettext": ((1, "c"), 2),
+    }
     with path.open("rb") as file:
         return {
             (context, message if isinstance(message, str) else (message[0], message[1]))
@@ -54,11 +60,15 @@ def wanted() -> set[tuple[str | None, Message]]:
     return found
 
 
+def _forms(text: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else text
+
+
 def main() -> int:
     catalogue: Catalog = read_po(io.BytesIO(CATALOGUE.read_bytes()), locale="zh_Hans")
     have = {(row.context, row.id) for row in catalogue if row.id}
     lacking = sorted(wanted() - have, key=str)
-    empty = [row.id for row in catalogue if row.id and not all([row.string] if isinstance(row.string, str) else row.string)]
+    empty = [row.id for row in catalogue if row.id and not all(_forms(row.string))]
     unused = sorted(have - wanted(), key=str)
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from mosu.kernel.ids import typeid, uuid7
@@ -16,7 +14,10 @@ from mosu.platform.policy import allows
 
 # Doors that libraries bring, with the action that they amount to.
 LIBRARY_DOORS = (
-    (r"/account/(login|signup|logout|confirm-email|password/reset|2fa/authenticate|inactive|login/code)", "hub.enter"),
+    (
+        r"/account/(login|signup|logout|confirm-email|password/reset|2fa/authenticate|inactive|login/code)",
+        "hub.enter",
+    ),
     (r"/account/", "self.change"),
     (r"/api/v1/(docs|openapi\.json|$)", "hub.look"),
     (r"/static/|/language/|/api/docs", "hub.look"),
@@ -38,7 +39,9 @@ class Door:
     @property
     def example(self) -> str:
         """The path with ids that exist nowhere."""
-        return re.sub(r"\{(?:\w+:)?(\w+)\}", lambda found: typeid(found[1].removesuffix("_id"), uuid7()), self.path)
+        return re.sub(
+            r"\{(?:\w+:)?(\w+)\}", lambda found: typeid(found[1].removesuffix("_id"), uuid7()), self.path
+        )
 
 
 def all_doors() -> list[Door]:
@@ -73,7 +76,9 @@ def _operations() -> Iterator[Door]:
         for path, view in router.path_operations.items():
             for operation in view.operations:
                 for method in operation.methods:
-                    full = "/api/v1/" + "/".join(part.strip("/") for part in (prefix, path) if part.strip("/"))
+                    full = "/api/v1/" + "/".join(
+                        part.strip("/") for part in (prefix, path) if part.strip("/")
+                    )
                     yield Door("api", full, method, getattr(operation.view_func, ATTRIBUTE, ""))
 
 
@@ -109,12 +114,19 @@ def personas() -> list[Persona]:
     found = [Persona("anonymous", {}, None)]
     found += [_person(role.value, roles=[role]) for role in Role]
     found += [_person(role.value, hub_roles=[role]) for role in HubRole]
-    found += [_person(f"owner, {scope.value} only", roles=[Role.OWNER], scopes=frozenset({scope})) for scope in Scope]
+    found += [
+        _person(f"owner, {scope.value} only", roles=[Role.OWNER], scopes=frozenset({scope}))
+        for scope in Scope
+    ]
     return found
 
 
 def _person(
-    name: str, *, roles: list[Role] = [], hub_roles: list[HubRole] = [], scopes: frozenset[Scope] = ALL_SCOPES  # noqa: B006
+    name: str,
+    *,
+    roles: Sequence[Role] = (),
+    hub_roles: Sequence[HubRole] = (),
+    scopes: frozenset[Scope] = ALL_SCOPES,
 ) -> Persona:
     from mosu.platform.actors import SYSTEM
     from mosu.platform.models import ApiToken, HubMembership, Membership, Organisation, User
@@ -126,7 +138,12 @@ def _person(
     for role in roles:
         organisation = Organisation(name=uuid7().hex, kind="company", created_at=now)
         record_audit(
-            actor=SYSTEM, action="test", subject_id=organisation.id, before=None, after=organisation.state, now=now
+            actor=SYSTEM,
+            action="test",
+            subject_id=organisation.id,
+            before=None,
+            after=organisation.state,
+            now=now,
         )
         organisation.save(force_insert=True)
         Membership.objects.create(organisation=organisation, user=user, role=role, created_at=now)
@@ -151,7 +168,7 @@ def as_table(doors: list[Door]) -> str:
     lines = [
         "# Every door, and who enters",
         "",
-        "Written by `python -m tests.architecture.doors`; a test fails when it is not current.",
+        "Written by `python tools/doors.py`; a test fails when it is not current.",
         "",
         "| kind | door | action | organisation roles | hub roles | token scope |",
         "|---|---|---|---|---|---|",
@@ -165,14 +182,7 @@ def as_table(doors: list[Door]) -> str:
             who = everyone or ("site agent" if rule.agent else ", ".join(sorted(rule.roles))) or "none"
             hub = ", ".join(sorted(rule.hub_roles)) or "none"
             scope = "none" if rule.public or rule.agent else rule.scope.value
-        lines.append(f"| {door.kind} | `{door.method} {door.path}` | {door.action} | {who} | {hub} | {scope} |")
+        lines.append(
+            f"| {door.kind} | `{door.method} {door.path}` | {door.action} | {who} | {hub} | {scope} |"
+        )
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    import django
-
-    django.setup()
-    target = Path(__file__).parents[2] / "docs" / "reference" / "doors.md"
-    target.write_text(as_table(all_doors()), encoding="utf-8")
-    sys.stdout.write(f"{target} written\n")

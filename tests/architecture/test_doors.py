@@ -1,6 +1,6 @@
 """The matrix of roles x doors: every door is listed with its action, and the policy alone decides who enters.
 
-`docs/reference/doors.md` is the list, for people; `python -m tests.architecture.doors` writes it anew.
+`docs/reference/doors.md` is the list, for people; `python tools/doors.py` writes it anew.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def test_every_action_of_the_policy_has_a_door() -> None:
 
 
 def test_the_list_for_people_is_current() -> None:
-    assert LISTED.read_text(encoding="utf-8") == as_table(DOORS), "run: python -m tests.architecture.doors"
+    assert LISTED.read_text(encoding="utf-8") == as_table(DOORS), "run: python tools/doors.py"
 
 
 @pytest.mark.django_db
@@ -41,7 +41,9 @@ def test_the_api_lets_in_whom_the_policy_allows(door: Door, client: Client) -> N
             headers=persona.headers,
         )
         refused = response.status_code in (401, 403)
-        assert refused is not persona.may(door.action), f"{persona} at {door}: {response.status_code} {response.content!r}"
+        assert refused is not persona.may(door.action), (
+            f"{persona} at {door}: {response.status_code} {response.content!r}"
+        )
         assert response.status_code < 500, f"{persona} at {door}: {response.content!r}"
 
 

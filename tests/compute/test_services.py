@@ -297,15 +297,16 @@ def test_usage_above_what_the_hub_saw_is_quarantined() -> None:
     assert use(world, attempt, 5, since=NOW, now=at(30), sequence=2).quarantined == 1
 
 
-def test_usage_of_a_meter_that_was_not_sold_is_refused() -> None:
+def test_usage_of_a_meter_that_was_not_sold_is_not_billed() -> None:
     world = make_world()
-    _, attempt = started(world)
+    run, attempt = started(world)
     record = Usage(
         attempt_id=attempt.public_id, meter="card_second", sequence=0, quantity=1, start=NOW, end=at(1)
     )
-    with pytest.raises(Invalid):
-        services.take_usage(actor=world.agent, batch=UsageBatch(records=(record,)), now=at(1))
+    services.take_usage(actor=world.agent, batch=UsageBatch(records=(record,)), now=at(1))
+    report(world, attempt, now=at(2), reason="a\x00b")
     assert UsageRecord.objects.count() == 0
+    assert (order_of(run).total_micros, Run.objects.get(id=run.id).reason) == (0, "a?b")
 
 
 def test_logs_are_taken_once_and_without_control_sequences() -> None:

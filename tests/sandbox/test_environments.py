@@ -57,3 +57,14 @@ def test_a_missing_package_is_refused_and_nothing_is_left(folder: Path) -> None:
     assert not (folder / "e").exists()
     with pytest.raises(Invalid, match="holds no environment"):
         load_environment(folder)
+
+
+def test_a_system_interpreter_answers_to_its_short_names_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environments, "_system_interpreter", lambda: True)
+    built = build_python_environment(folder / "e", packages=["click"])
+    assert {name: str((built.root / "bin" / name).readlink()) for name in ("python", "python3")} == {
+        "python": built.python,
+        "python3": built.python,
+    }

@@ -21,7 +21,7 @@ from mosu.platform.policy import POLICY, require
 from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
-from mosu.wire.agent import LogChunk
+from mosu.wire.agent import LogChunk, Report
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 ActorOf: TypeAlias = Callable[[Request], Actor]
@@ -127,7 +127,8 @@ async def body_as(request: Request, kind: type[MessageT]) -> MessageT:
     body = bytearray()
     async for chunk in limited(request, JSON_BYTES_MAX):
         body += chunk
-    if b"\\u0000" in body and kind is not LogChunk:  # of a log, a NUL is replaced like any control character
+    # A NUL in a log or a report is replaced where they are taken: a run must be able to end.
+    if b"\\u0000" in body and kind not in (LogChunk, Report):
         raise Invalid("The message has a NUL.", hint="Leave it out.", field="body")
     try:
         return kind.model_validate_json(bytes(body))

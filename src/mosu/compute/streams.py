@@ -210,10 +210,13 @@ async def _call(request: Request, service: Any, **arguments: Any) -> Any:
 
 
 async def _put(request: Request, sha256: str, destination: Destination) -> Response:
+    chunks = limited(request, destination.size_bytes_max)
     if destination.is_there:
+        async for _ in chunks:  # read to its end, or the sender would find the connection broken
+            pass
         return Response(status_code=200)
     await put_blob_streamed(
-        chunks=limited(request, destination.size_bytes_max),
+        chunks=chunks,
         sha256=sha256,
         size_bytes_max=destination.size_bytes_max,
         now=timezone.now(),

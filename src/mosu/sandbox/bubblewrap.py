@@ -277,7 +277,6 @@ def _secret_files(secrets: Mapping[str, str], given: _Given) -> list[str]:
 
 def _environment(job: Job) -> dict[str, str]:
     """The payload's variables: the task's own may not replace those that make the sandbox work."""
-    bin_folder = str(Path(job.python).parent)
     version = Path(job.python).name
     return {
         "LANG": "C.UTF-8",
@@ -286,7 +285,7 @@ def _environment(job: Job) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "TERM": "dumb",
         **job.envs,
-        "PATH": f"{bin_folder}:/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
+        "PATH": "/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": WORK,
         "TMPDIR": "/tmp",  # noqa: S108 (the sandbox's own)
         "USER": "runner",

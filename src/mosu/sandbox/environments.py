@@ -18,7 +18,7 @@ from mosu.kernel.refusals import Invalid
 
 INSIDE: Final = "/opt/env"
 """Where an environment appears inside the sandbox."""
-_LAYOUT: Final = 1
+_LAYOUT: Final = 2
 _LEFT_OUT: Final = frozenset(
     {
         "test",
@@ -125,8 +125,11 @@ def _installed(name: str) -> Distribution:
 
 def _lay(draft: Path, found: Sequence[Distribution], environment: Environment) -> None:
     site = _site_packages(draft)
+    (draft / "bin").mkdir()
     if not _system_interpreter():
         _lay_interpreter(draft)
+    for alias in ("python", "python3"):
+        (draft / "bin" / alias).symlink_to(environment.python)
     site.mkdir(mode=0o755, parents=True, exist_ok=True)
     for item in found:
         _lay_distribution(item, site)
@@ -140,10 +143,7 @@ def _lay(draft: Path, found: Sequence[Distribution], environment: Environment) -
 
 def _lay_interpreter(draft: Path) -> None:
     base, name = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    (draft / "bin").mkdir()
     shutil.copy2(base / "bin" / name, draft / "bin" / name)
-    for alias in ("python", "python3"):
-        (draft / "bin" / alias).symlink_to(name)
     shutil.copytree(base / "lib" / name, draft / "lib" / name, symlinks=False, ignore=_ignored)
     for library in (base / "lib").glob("libpython*.so*"):
         shutil.copy2(library, draft / "lib" / library.name, follow_symlinks=False)

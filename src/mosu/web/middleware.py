@@ -25,11 +25,13 @@ class _PagesOnly:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_api(request):
-            return self.get_response(request)  # type: ignore[no-any-return]
-        return super().__call__(request)  # type: ignore[misc]
+            unchanged: HttpResponseBase = self.get_response(request)
+            return unchanged
+        answer: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
+        return answer
 
 
-class Csp(_PagesOnly, CSPMiddleware):  # type: ignore[misc]
+class Csp(_PagesOnly, CSPMiddleware):
     """Content Security Policy for pages."""
 
 

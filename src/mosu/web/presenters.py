@@ -272,7 +272,8 @@ def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
     """(id, name) of each accelerator on the shelf, by name."""
     cards = catalogue().accelerators
     return sorted(
-        ((key, cards[key].zh or cards[key].name) for key in ids if key in cards), key=lambda pair: pair[1]
+        ((key, cards[key].zh or cards[key].name) for key in ids if key and key in cards),
+        key=lambda pair: pair[1],
     )
 
 

@@ -75,18 +75,15 @@ def page(action: str) -> Callable[[View], View]:
 def shelf(request: HttpRequest) -> HttpResponse:
     """The compute shelf: every offer with the same label, cheapest first."""
     now = timezone.now()
-    chosen = {
-        "accelerator": request.GET.get("accelerator", ""),
-        "region": request.GET.get("region", ""),
-        "live": request.GET.get("live") == "true",
-    }
+    accelerator, region = request.GET.get("accelerator", ""), request.GET.get("region", "")
+    live = request.GET.get("live") == "true"
     rows = offers_on(
         "compute",
         now=now,
         actor=actor_of(request),
-        accelerator=chosen["accelerator"],
-        region=chosen["region"],
-        live=True if chosen["live"] else None,
+        accelerator=accelerator,
+        region=region,
+        live=True if live else None,
     )
     offers, more = _paged(request, rows)
     everything = offers_on("compute", now=now, actor=actor_of(request)).order_by()
@@ -102,7 +99,7 @@ def shelf(request: HttpRequest) -> HttpResponse:
             "regions": sorted(
                 {region for region in everything.values_list("attributes__region", flat=True) if region}
             ),
-            "chosen": chosen,
+            "chosen": {"accelerator": accelerator, "region": region, "live": live},
             "more": more,
         },
     )
@@ -251,7 +248,8 @@ def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
         NotFound: they belong to no organisation.
     """
     actor = actor_of(request)
-    project = projects_visible_to(actor).filter(organisation_id=actor.organisation_id).first()
+    owned = projects_visible_to(actor)
+    project = owned.filter(organisation_id=actor.organisation_id).first() if actor.organisation_id else None
     if actor.organisation_id is None or project is None:
         raise NotFound(
             _("You belong to no organisation yet."), hint=_("Found one, or ask for an invitation.")

@@ -58,6 +58,7 @@ def take_report(*, actor: Actor, attempt_id: UUID, report: Report, now: datetime
         NotLeased: it was never handed out.
         UnsafePath, Invalid: an output's path is bad or its bytes were not sent; nothing is taken.
     """
+    report = report.model_copy(update={"reason": report.reason.replace("\x00", "?")})
     attempt = locked_attempt(attempt_id, pool_id=pool_of(actor))
     if attempt.state == AttemptState.WAITING:
         raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")

@@ -23,34 +23,41 @@ _SEQUENCES_PER_EPOCH: Final = 1 << 32
 
 @transaction.atomic(durable=True)
 def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
-    """Take all records or none. What exceeds allocation x observed time is kept, quarantined and not billed.
+    """Take all records or none.
+
+    What exceeds allocation x observed time is kept, quarantined and not billed; of meters by which an order was
+    not sold nothing is kept.
 
     Raises:
         NotFound: a record of an attempt of another pool.
         NotLeased: of one that was never handed out.
-        Invalid: a meter that the order does not have, or an end before the start.
+        Invalid: a record that ends before it starts.
     """
     ids = {Attempt.key_of(record.attempt_id) for record in batch.records}
     found = Attempt.objects.filter(id__in=ids, pool_id=pool_of(actor)).select_related("run")
     attempts = {attempt.id: attempt for attempt in found}
     records = [_record_of(attempts, usage, now=now) for usage in batch.records]
-    result = record_usage(records=records, now=now)
-    return UsageAck(accepted=result.accepted, repeated=result.repeated, quarantined=result.quarantined)
+    sold = [record for record in records if record is not None]
+    result = record_usage(records=sold, now=now)
+    return UsageAck(
+        accepted=result.accepted + len(records) - len(sold),
+        repeated=result.repeated,
+        quarantined=result.quarantined,
+    )
 
 
-def _record_of(attempts: dict[UUID, Attempt], usage: Usage, *, now: datetime) -> UsageIn:
+def _record_of(attempts: dict[UUID, Attempt], usage: Usage, *, now: datetime) -> UsageIn | None:
+    """None for a meter by which the order was not sold: an agent meters cores beside cards."""
     attempt = attempts.get(Attempt.key_of(usage.attempt_id))
     if attempt is None:
         raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
     if attempt.state == AttemptState.WAITING or attempt.leased_at is None:
         raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
     request = RunRequest.of_json(attempt.run.request)
-    if usage.meter != request.meter:
-        raise Invalid(
-            f"This order has no meter {usage.meter}.", hint=f"It is sold by {request.meter}.", field="meter"
-        )
     if usage.end < usage.start or usage.sequence >= _SEQUENCES_PER_EPOCH:
         raise Invalid("The record ends before it starts.", hint="Mend the record.", field="end")
+    if usage.meter != request.meter:
+        return None
     return UsageIn(
         order_id=attempt.run.order_id,
         meter=usage.meter,

@@ -116,7 +116,7 @@ def _folder(data_dir: Path | None) -> Iterator[Path]:
         yield asked
         return
     # Not /tmp, which is memory on some machines; the database wants a disk.
-    made = Path(tempfile.mkdtemp(prefix="mosu-demo-", dir="/var/tmp"))  # noqa: S108
+    made = Path(tempfile.mkdtemp(prefix="mosu-demo-", dir="/var/tmp"))
     made.chmod(0o755)
     try:
         yield made

@@ -1,0 +1,59 @@
+"""The main job, as a user starts it: a hub, one order, the receipt. Real at every layer."""
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+from tests.hub import MOSU, free_port
+
+ROOT = Path(__file__).parents[2]
+
+
+def demo(*arguments: str, before: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT / "src"), **env}
+    return subprocess.run(
+        [*before, *MOSU, "demo", *arguments], env=variables, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_from_an_empty_folder_to_the_receipt(folder: Path) -> None:
+    written = folder / "out.json"
+    done = demo(
+        "--once",
+        "--json",
+        str(written),
+        HOME=str(folder),
+        MOSU_DATA_DIR=str(folder / "hub"),
+        MOSU_PORT=str(free_port()),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(written.read_text())
+    order = {name: Decimal(facts["order"][name]) for name in ("total", "voucher_share", "paid")}
+    assert facts["ok"] and facts["ledger"]["balanced"]
+    assert order["total"] == order["voucher_share"] + order["paid"]
+    assert order["voucher_share"] > 0 and order["paid"] > 0
+    assert facts["run"]["state"] == "succeeded" and facts["run"]["exit_code"] == 0
+    assert {output["path"] for output in facts["run"]["outputs"]} == {
+        "loss.csv",
+        "loss.svg",
+        "model.npz",
+        "sample.txt",
+    }
+    assert facts["receipt"]["number"] in done.stdout
+    assert "step 1500" in done.stdout
+
+    again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "hub"))
+    assert again.returncode == 1
+    assert "not empty" in again.stderr and "empty folder" in again.stderr
+
+
+def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:
+    data = folder / "hub"
+    denying = (sys.executable, str(ROOT / "tests" / "sandbox" / "denied.py"))
+    done = demo("--once", before=denying, HOME=str(folder), MOSU_DATA_DIR=str(data))
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "sysctl" in done.stderr
+    assert not data.exists()
