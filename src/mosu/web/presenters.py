@@ -265,6 +265,7 @@ def _confidence(word: str) -> str:
         "measured": pgettext("figure", "measured"),
         "contract": pgettext("figure", "from a contract"),
         "press": pgettext("figure", "press report"),
+        "recalled": pgettext("figure", "typed from memory"),
     }[word]
 
 
