@@ -64,6 +64,23 @@ def bootstrap(
     return Bootstrapped(organisation_id=organisation.id, user_id=user.id, token=secret, password=password)
 
 
+@transaction.atomic
+def add_staff(*, email: str, role: HubRole, now: datetime, name: str = "") -> tuple[UUID, str, str | None]:
+    """A person of the hub's staff: their id, an API token with all scopes, and the password of a new account.
+
+    The token speaks for the person, not for an organisation of theirs. Repeated, it makes a further token.
+
+    Raises:
+        Invalid: not an e-mail address.
+    """
+    user, password = _user(email_of(email), name)
+    grant_hub_role(actor=SYSTEM, user_id=user.id, role=role, now=now)
+    _, secret = make_token(
+        actor=actor_for_user(user), name="staff", scopes=ALL_SCOPES, organisation_id=None, now=now
+    )
+    return user.id, secret, password
+
+
 def _user(email: str, name: str) -> tuple[User, str | None]:
     user = User.objects.filter(email__iexact=email).first()
     if user:
