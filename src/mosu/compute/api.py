@@ -19,10 +19,10 @@ from mosu.compute.shapes import (
     PoolIn,
     PoolOut,
     PoolStateIn,
+    PoolTokenOut,
     QuoteIn,
     QuotesOut,
     RunOut,
-    PoolTokenOut,
 )
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
