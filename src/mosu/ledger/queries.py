@@ -1,10 +1,12 @@
 """Reads of the ledger."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import F, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce
 
 from mosu.kernel.refusals import NotFound
 from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Posting
@@ -38,6 +40,16 @@ def balance_of(account_id: UUID) -> Balance:
 def balances_of(account_ids: Collection[UUID]) -> dict[UUID, Balance]:
     """The figures of several accounts, in one query; an account that does not exist is left out."""
     return {key: balance_in(row) for key, row in Account.objects.in_bulk(list(account_ids)).items()}
+
+
+def available_by_kind(owners: Mapping[str, Collection[UUID] | QuerySet[Any, UUID]]) -> dict[str, int]:
+    """What is left to spend in all accounts of each kind whose owner is among those named, in one query."""
+    wanted = Q(pk__in=[])
+    for kind, ids in owners.items():
+        wanted |= Q(kind=kind, owner_id__in=ids)
+    left = F("balance_micros") - F("held_micros") - Coalesce("floor_micros", 0)
+    rows = Account.objects.filter(wanted).order_by().values_list("kind").annotate(left=Sum(left))
+    return {kind: int(left) for kind, left in rows}
 
 
 def balance_in(account: Account) -> Balance:

@@ -1,5 +1,6 @@
 """Reads of the platform."""
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from types import MappingProxyType
@@ -99,6 +100,17 @@ def invitations_visible_to(actor: Actor) -> QuerySet[Invitation]:
     if actor.sees_all:
         return rows
     return rows.filter(organisation_id__in=organisations_where(actor, "invitation.read"))
+
+
+def invitation_with(secret: str) -> Invitation | None:
+    """The invitation that whoever holds the secret was sent; no actor, since they may not have signed in yet."""
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    return Invitation.objects.select_related("organisation").filter(secret_sha256=digest).first()
+
+
+def organisations_of(actor: Actor) -> QuerySet[Organisation]:
+    """The organisations for which the actor may speak, by name."""
+    return Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id")
 
 
 def projects_visible_to(actor: Actor) -> QuerySet[Project]:

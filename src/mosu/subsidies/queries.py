@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from mosu.kernel.time import year_in
-from mosu.ledger.queries import Balance, balances_of
+from mosu.ledger.queries import Balance, available_by_kind, balances_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.queries import verified_facts
@@ -107,13 +107,33 @@ def year_cap_of(*, organisation_id: UUID, programme_id: UUID, year: int) -> Year
 
 def usable_vouchers(organisation_id: UUID, *, now: datetime) -> list[Voucher]:
     """Released vouchers of an organisation whose time is now, the one that lapses first first."""
-    return list(
-        Voucher.objects.filter(
-            organisation_id=organisation_id,
-            state=VoucherState.RELEASED,
-            valid_from__lte=now,
-            expires_at__gt=now,
-        )
-        .select_related("version__programme")
-        .order_by("expires_at", "id")
+    rows = _usable(organisation_id, now=now).select_related("version__programme")
+    return list(rows.order_by("expires_at", "id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What an organisation can spend now: its own money, and what its usable vouchers have left."""
+
+    balance_micros: int
+    vouchers_micros: int
+
+
+def purse_of(organisation_id: UUID, *, now: datetime) -> Purse:
+    """The organisation's purse, in one query."""
+    left = available_by_kind(
+        {
+            "balance": [organisation_id],
+            "voucher": _usable(organisation_id, now=now).order_by().values_list("id", flat=True),
+        }
+    )
+    return Purse(left.get("balance", 0), left.get("voucher", 0))
+
+
+def _usable(organisation_id: UUID, *, now: datetime) -> QuerySet[Voucher]:
+    return Voucher.objects.filter(
+        organisation_id=organisation_id,
+        state=VoucherState.RELEASED,
+        valid_from__lte=now,
+        expires_at__gt=now,
     )

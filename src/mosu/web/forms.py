@@ -1,26 +1,37 @@
 """What people fill in."""
 
-from typing import Any
+from typing import Any, Final
 
+from allauth.account.forms import SignupForm
+from allauth.core import context
 from django import forms
-from django.contrib.auth.base_user import AbstractBaseUser
-from django.http import HttpRequest
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from mosu.platform.actors import Actor
+from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.models import Organisation, OrganisationKind, User
 from mosu.platform.queries import actor_for_user
-from mosu.platform.services import found_organisation
+from mosu.platform.rules import name_of
+from mosu.platform.services import NameTaken, found_organisation
+
+INVITATIONS: Final = "/invitations/"
+
+_TAKEN: Final = _("This name is taken. If it is your organisation, ask its owner for an invitation.")
+_NO_NAME: Final = _("This is not a name: write 2 to 200 visible characters.")
 
 
-class SignUp(forms.Form):
-    """The part of signing up that is mosu's: the organisation for which one buys."""
+class Founding(forms.Form):
+    """The organisation for which one buys."""
 
     organisation = forms.CharField(
         label=_("Company or team"),
         max_length=200,
         help_text=_("The name on your receipts. A team without a company is welcome."),
+        widget=forms.TextInput(attrs={"autocomplete": "organization"}),
     )
     kind = forms.ChoiceField(
         label=_("What it is"),
@@ -32,29 +43,72 @@ class SignUp(forms.Form):
     )
 
     def clean_organisation(self) -> str:
-        name: str = self.cleaned_data["organisation"].strip()
+        try:
+            name = name_of(self.cleaned_data["organisation"])
+        except Invalid:
+            raise forms.ValidationError(_NO_NAME) from None
         if Organisation.objects.filter(name__iexact=name).exists():
-            raise forms.ValidationError(
-                _("This name is taken. If it is your organisation, ask its owner for an invitation.")
-            )
+            raise forms.ValidationError(_TAKEN)
         return name
 
-    def signup(self, request: HttpRequest, user: AbstractBaseUser) -> None:
-        """Found the organisation; allauth calls it when the account is made."""
-        assert isinstance(user, User)  # noqa: S101
-        founder: Actor = actor_for_user(user)
+    def found(self, user: User) -> None:
+        """Found the organisation, with `user` as its owner.
+
+        Raises:
+            NameTaken: someone was quicker.
+        """
         found_organisation(
-            actor=founder,
+            actor=actor_for_user(user),
             name=self.cleaned_data["organisation"],
             kind=OrganisationKind(self.cleaned_data["kind"]),
             now=timezone.now(),
         )
 
 
+class SignUp(Founding, SignupForm):  # type: ignore[misc]
+    """An account and the organisation for which it buys; whoever comes by an invitation joins the inviter's."""
+
+    field_order = ("email", "password1", "organisation", "kind")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("email", "password1"):
+            self.fields[name].widget.attrs.pop("placeholder", None)
+        asked = context.request
+        if (asked.POST.get("next") or asked.GET.get("next", "")).startswith(INVITATIONS):
+            del self.fields["organisation"], self.fields["kind"]
+
+    def custom_signup(self, request: HttpRequest, user: User) -> None:
+        if "organisation" in self.fields:
+            self.found(user)
+
+    def try_save(self, request: HttpRequest) -> tuple[User | None, HttpResponse | None]:
+        """The account with its organisation, or neither: then the form again, with what is wrong."""
+        try:
+            with transaction.atomic():
+                made: tuple[User | None, HttpResponse | None] = super().try_save(request)
+                return made
+        except DomainError as refusal:
+            self.add_error("organisation", _TAKEN if isinstance(refusal, NameTaken) else refusal.message)
+        again = {"form": self, "login_url": reverse("account_login")}
+        return None, render(request, "account/signup.html", again)
+
+
 class QuoteAsk(forms.Form):
     """A run in the fewest fields: what to run, on how much, for how long at most."""
 
-    run = forms.CharField(label=_("Command"), widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}))
+    run = forms.CharField(
+        label=_("Command"),
+        max_length=20_000,
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "autocapitalize": "off"}),
+    )
+    name = forms.RegexField(
+        r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        label=_("Name"),
+        required=False,
+        max_length=60,
+        help_text=_("Small letters, digits and hyphens; may stay empty."),
+    )
     cpus = forms.IntegerField(label=_("Cores"), min_value=1, max_value=4096, initial=1)
     memory = forms.IntegerField(label=_("Memory, GB"), min_value=1, max_value=65536, initial=1)
     wall_limit = forms.IntegerField(label=_("At most, minutes"), min_value=1, max_value=43200, initial=10)
@@ -72,6 +126,7 @@ class QuoteAsk(forms.Form):
         if given["accelerators"]:
             resources["accelerators"] = given["accelerators"]
         return {
+            **({"name": given["name"]} if given["name"] else {}),
             "resources": resources,
             "run": given["run"].replace("\r\n", "\n"),
             "mosu": {"wall_limit": f"{given['wall_limit']}m", "vouchers": "auto", "outputs": ["**"]},

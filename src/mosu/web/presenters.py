@@ -3,18 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote as quote_path
 from uuid import uuid4
 
+from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from mosu.compute.accelerators import catalogue
+from mosu.compute.accelerators import Accelerator, Compute, catalogue
+from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, run_of_order
-from mosu.compute.services import read_log
+from mosu.compute.services import LogSlice, RefusedOffer, read_log
 from mosu.compute.states import is_ended
-from mosu.kernel.money import micros_of
+from mosu.kernel.money import micros_of, rounded
 from mosu.market.models import Order, Quote, Receipt
 from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
@@ -23,6 +26,7 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
+from mosu.web.words import Said, said_of_reason, state_name, words_of_liveness
 
 Bilingual = Mapping[str, str]
 
@@ -30,32 +34,15 @@ Bilingual = Mapping[str, str]
 _MARKS: Final = {
     "settled": "ok",
     "succeeded": "ok",
+    "released": "ok",
     "active": "live",
     "running": "live",
     "cancelled": "refused",
     "failed": "refused",
     "timed_out": "refused",
+    "revoked": "refused",
+    "expired": "refused",
 }
-
-
-def state_name(state: str) -> str:
-    """A state in the page's language."""
-    return {
-        "placed": pgettext("order", "Placed"),
-        "active": pgettext("order", "Running"),
-        "settled": pgettext("order", "Settled"),
-        "cancelled": pgettext("order", "Cancelled"),
-        "queued": pgettext("run", "Queued"),
-        "running": pgettext("run", "Running"),
-        "succeeded": pgettext("run", "Succeeded"),
-        "failed": pgettext("run", "Failed"),
-        "timed_out": pgettext("run", "Stopped at its limit"),
-        "issued": pgettext("voucher", "Waits for release"),
-        "released": pgettext("voucher", "Ready to use"),
-        "expired": pgettext("voucher", "Expired"),
-        "exhausted": pgettext("voucher", "Used up"),
-        "revoked": pgettext("voucher", "Revoked"),
-    }.get(state, state)
 
 
 def mark_of(state: str) -> str:
@@ -133,9 +120,12 @@ class OfferShown:
     sold_by: str
     prices: Sequence[PriceShown]
     stock: Stock | None
-    why_not_live: str | None
-    unit_price_note: str = ""
-    unit_price_source: str = ""
+    live: bool
+    why_not_live: str
+    memory: str = ""
+    effective: int | None = None
+    """Micros per PFLOP-hour: what one pays for computing, rather than for a card."""
+    effective_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -167,6 +157,28 @@ class QuoteShown:
             wall_limit=duration(quote.wall_limit_s),
             lines=lines_of_json(quote.lines),
         )
+
+
+@dataclass(frozen=True)
+class RefusedGroup:
+    """Offers that were refused for the same reasons."""
+
+    reasons: Sequence[Said]
+    titles: Sequence[Bilingual]
+
+
+def refused_groups(refused: Sequence[RefusedOffer]) -> list[RefusedGroup]:
+    """One group for each set of reasons; what concerns fewest offers comes first, since it says most."""
+    groups: dict[tuple[str, ...], list[RefusedOffer]] = {}
+    for one in refused:
+        groups.setdefault(tuple(reason.code for reason in one.reasons), []).append(one)
+    return [
+        RefusedGroup(
+            reasons=[said_of_reason(reason, of_several=len(group) > 1) for reason in group[0].reasons],
+            titles=[{"zh": one.title_zh, "en": one.title_en} for one in group],
+        )
+        for group in sorted(groups.values(), key=len)
+    ]
 
 
 @dataclass(frozen=True)
@@ -232,10 +244,11 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
         "seller": content["seller"]["name"],
         "buyer": content["buyer"]["name"],
         "issued_at": receipt.issued_at,
+        "bar": SplitShown.charged(content),
         "sha256": receipt.sha256,
         "vouchers": [share for share in content["split"] if share["source"] == Source.VOUCHER],
         "refunds": [share for share in content["split"] if share["source"] == Source.REFUND],
-        "tax_percent": f"{float(content['tax']['rate']) * 100:g}",
+        "tax_percent": f"{float(content['tax']['rate']) * 100:g}%",
         "order_public_id": content["order"]["id"],
     }
 
@@ -245,27 +258,51 @@ def label_of(shown: ShownOffer) -> OfferShown:
     offer = shown.offer
     card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
     memory = card.memory_gb if card else None
+    prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
+    compute = _compared_by(card) if card else None
     return OfferShown(
         id=offer.public_id,
         title={"zh": offer.title_zh, "en": offer.title_en},
         supplier=offer.supplier.name,
         region=offer.attributes.get("region") or "",
         sold_by=offer.sold_by,
-        prices=[PriceShown(price.unit, price.unit_price_micros) for price in shown.prices],
+        prices=prices,
         stock=shown.stock,
-        why_not_live=shown.why_not_live,
-        unit_price_note=f"{memory.value:g} GB" if memory else "",
-        unit_price_source=_confidence(catalogue().sources[memory.source].confidence) if memory else "",
+        live=shown.live,
+        why_not_live=words_of_liveness(shown.why_not_live),
+        memory=f"{memory.value:g} GB" if memory else "",
+        effective=_per_pflop_hour(prices, compute) if compute else None,
+        effective_note=_effective_note(card, compute),
     )
 
 
-def _confidence(word: str) -> str:
+def _compared_by(card: Accelerator) -> Compute | None:
+    """The figure by which cards are compared: dense 16-bit matrix compute. Unknown stays unknown."""
+    fitting = (one for one in card.compute if one.precision in ("fp16", "bf16"))
+    return next((one for one in fitting if not one.sparse and not one.vector), None)
+
+
+def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:
+    hourly = next((price.unit_price for price in prices if price.unit == "card_hour"), None)
+    if hourly is None:
+        return None
+    return rounded(Decimal(hourly) * 1000 / Decimal(str(compute.tflops)), currency=settings.HUB_CURRENCY)
+
+
+def _effective_note(card: Accelerator | None, compute: Compute | None) -> str:
+    if card is None:
+        return _("metered by the second")
+    return f"FP16 {_confidence(compute.source)}" if compute else _("compute: not published")
+
+
+def _confidence(source: str) -> str:
     return {
         "vendor": pgettext("figure", "vendor's figure"),
         "measured": pgettext("figure", "measured"),
         "contract": pgettext("figure", "from a contract"),
         "press": pgettext("figure", "press report"),
-    }[word]
+        "recalled": pgettext("figure", "typed from memory"),
+    }[catalogue().sources[source].confidence]
 
 
 def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
@@ -283,6 +320,7 @@ def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
         {
             "title": title_of(one.voucher),
             "state_name": state_name(one.voucher.state),
+            "mark": mark_of(one.voucher.state),
             "remaining": one.remaining_micros,
             "held": one.held_micros,
             "expires_at": one.voucher.expires_at,
@@ -309,6 +347,8 @@ class RunShown:
     started_at: datetime | None
     ended_at: datetime | None
     exit_code: int | None
+    elapsed_s: int
+    limit_s: int
     measures: Sequence[tuple[str, str]]
     outputs: Sequence[Mapping[str, Any]]
     log: str
@@ -316,13 +356,37 @@ class RunShown:
     stream: str
     cost: int
 
+    @property
+    def mark(self) -> str:
+        return mark_of(self.state)
+
+    @property
+    def state_name(self) -> str:
+        return state_name(self.state)
+
+    @property
+    def elapsed(self) -> str:
+        return duration(self.elapsed_s)
+
+    @property
+    def limit(self) -> str:
+        return duration(self.limit_s)
+
+    @property
+    def ends_by(self) -> datetime | None:
+        """When it is stopped at the latest; None unless it runs."""
+        running = self.live and self.started_at is not None
+        return self.started_at + timedelta(seconds=self.limit_s) if running and self.started_at else None
+
     @classmethod
-    def of_order(cls, actor: Actor, order: Order, *, now: datetime) -> "RunShown | None":
+    def of_order(
+        cls, actor: Actor, order: Order, *, now: datetime, with_log: bool = True
+    ) -> "RunShown | None":
         """The run that the order bought, with its log so far."""
         run = run_of_order(actor, order.id)
         if run is None:
             return None
-        log = read_log(actor=actor, run_id=run.id, offset=0, now=now)
+        log = read_log(actor=actor, run_id=run.id, offset=0, now=now) if with_log else _NO_LOG
         waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
         return cls(
             name=run.name,
@@ -333,6 +397,8 @@ class RunShown:
             started_at=run.started_at,
             ended_at=run.ended_at,
             exit_code=run.exit_code,
+            elapsed_s=_elapsed_s(run, now=now),
+            limit_s=order.quote.wall_limit_s,
             measures=_measures(run.measures or {}),
             outputs=[
                 {**output, "url": f"/runs/{run.public_id}/outputs/{quote_path(output['path'])}"}
@@ -343,6 +409,15 @@ class RunShown:
             stream=f"/runs/{run.public_id}/log",
             cost=costs_of([run])[run.id],
         )
+
+
+_NO_LOG: Final = LogSlice(b"", 0, 0, "", False)
+
+
+def _elapsed_s(run: Run, *, now: datetime) -> int:
+    if run.started_at is None:
+        return 0
+    return max(0, int(((run.ended_at or now) - run.started_at).total_seconds()))
 
 
 def _measures(measures: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -95,6 +95,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "mosu.web.purse.purse",
             ],
         },
     }
@@ -125,7 +126,8 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
 ACCOUNT_ADAPTER = "mosu.platform.accounts.AccountAdapter"
 MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
-ACCOUNT_SIGNUP_FORM_CLASS = "mosu.web.forms.SignUp"
+ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
+ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -19,7 +20,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.compute.services import quote_run
 from mosu.kernel.refusals import DomainError, NotFound
-from mosu.market.models import Order, Quote, Receipt
+from mosu.market.models import Offer, Order, Quote, Receipt
 from mosu.market.queries import offers_on, orders_visible_to, receipt_numbered, receipts_visible_to
 from mosu.market.queries import shown as offers_shown
 from mosu.market.receipts import code_of
@@ -27,11 +28,12 @@ from mosu.market.services import accept_quote, cancel_order
 from mosu.platform.actors import ALL_SCOPES
 from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
-from mosu.platform.models import ApiToken
-from mosu.platform.queries import projects_visible_to, tokens_of
+from mosu.platform.models import ApiToken, InvitationState, Organisation, User
+from mosu.platform.policy import allows
+from mosu.platform.queries import invitation_with, projects_visible_to, tokens_of
 from mosu.platform.requests import actor_of
-from mosu.platform.services import make_token, revoke_token
-from mosu.web.forms import QuoteAsk
+from mosu.platform.services import accept_invitation, make_token, revoke_token
+from mosu.web.forms import Founding, QuoteAsk
 from mosu.web.presenters import (
     OrderShown,
     QuoteShown,
@@ -39,8 +41,10 @@ from mosu.web.presenters import (
     accelerator_choices,
     label_of,
     receipt_shown,
+    refused_groups,
     vouchers_shown,
 )
+from mosu.web.words import role_name, said_of
 from mosu.wire.task import dump_task, parse_task
 
 FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
@@ -48,6 +52,7 @@ TOKEN_LIFE: Final = timedelta(days=90)
 
 View = Callable[..., HttpResponse]
 PAGE = 30
+USABLE_MAX: Final = 60
 
 
 def page(action: str) -> Callable[[View], View]:
@@ -63,7 +68,8 @@ def page(action: str) -> Callable[[View], View]:
             except DomainError as refusal:
                 if refusal.status == 401:
                     return redirect_to_login(request.get_full_path())
-                return render(request, "pages/refused.html", {"refusal": refusal}, status=refusal.status)
+                said = {"refusal": said_of(refusal)}
+                return render(request, "pages/refused.html", said, status=refusal.status)
 
         return shown
 
@@ -73,33 +79,39 @@ def page(action: str) -> Callable[[View], View]:
 @require_GET
 @page("offer.read")
 def shelf(request: HttpRequest) -> HttpResponse:
-    """The compute shelf: every offer with the same label, cheapest first."""
-    now = timezone.now()
-    accelerator, region = request.GET.get("accelerator", ""), request.GET.get("region", "")
-    live = request.GET.get("live") == "true"
-    rows = offers_on(
-        "compute",
-        now=now,
-        actor=actor_of(request),
-        accelerator=accelerator,
-        region=region,
-        live=True if live else None,
-    )
-    offers, more = _paged(request, rows)
-    everything = offers_on("compute", now=now, actor=actor_of(request)).order_by()
+    """The compute shelf: the same label on every offer, what can be used now above the rest, cheapest first."""
+    now, actor = timezone.now(), actor_of(request)
+    chosen = {
+        "accelerator": request.GET.get("accelerator", "").replace("\x00", ""),
+        "region": request.GET.get("region", "").replace("\x00", ""),
+        "live": request.GET.get("live") == "true",
+    }
+
+    def fitting(*, live: bool) -> QuerySet[Offer]:
+        return offers_on(
+            "compute",
+            now=now,
+            actor=actor,
+            accelerator=str(chosen["accelerator"]),
+            region=str(chosen["region"]),
+            live=live,
+        )
+
+    shown_only, more = ([], "") if chosen["live"] else _paged(request, fitting(live=False))
+    usable = [] if "cursor" in request.GET else list(fitting(live=True)[:USABLE_MAX])
+    labels = [label_of(offer) for offer in offers_shown([*usable, *shown_only], now=now)]
+    everything = offers_on("compute", now=now, actor=actor).order_by()
+    facets = list(everything.values_list("attributes__accelerator", "attributes__region").distinct())
     return render(
         request,
         "pages/shelf.html",
         {
             "here": "shelf",
-            "offers": [label_of(offer) for offer in offers_shown(offers, now=now)],
-            "accelerators": accelerator_choices(
-                everything.values_list("attributes__accelerator", flat=True).distinct()
-            ),
-            "regions": sorted(
-                {region for region in everything.values_list("attributes__region", flat=True) if region}
-            ),
-            "chosen": {"accelerator": accelerator, "region": region, "live": live},
+            "usable": [label for label in labels if label.live],
+            "shown_only": [label for label in labels if not label.live],
+            "accelerators": accelerator_choices({accelerator for accelerator, _region in facets}),
+            "regions": sorted({region for _accelerator, region in facets if region}),
+            "chosen": chosen,
             "more": more,
         },
     )
@@ -110,8 +122,8 @@ def shelf(request: HttpRequest) -> HttpResponse:
 def quote(request: HttpRequest) -> HttpResponse:
     """Say what to run; see ranked plans, each with who would pay what."""
     actor = actor_of(request)
-    form = QuoteAsk(request.POST or None, initial={"run": FIRST_COMMAND})
-    context: dict[str, Any] = {"here": "shelf", "form": form, "quotes": [], "refused": []}
+    form = QuoteAsk(request.POST or None, initial=_wished(request))
+    context: dict[str, Any] = {"here": "quote", "form": form, "quotes": [], "refused": []}
     if request.method == "POST" and form.is_valid():
         organisation_id, project_id = _buyer(request)
         try:
@@ -125,10 +137,10 @@ def quote(request: HttpRequest) -> HttpResponse:
                 now=timezone.now(),
             )
         except DomainError as refusal:
-            context["problem"] = refusal
+            context["problem"] = said_of(refusal)
         else:
             context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
-            context["refused"] = found.refused
+            context["refused"] = refused_groups(found.refused)
     return render(request, "pages/quote.html", context)
 
 
@@ -161,13 +173,28 @@ def orders(request: HttpRequest) -> HttpResponse:
 @page("order.read")
 def order(request: HttpRequest, order_id: str) -> HttpResponse:
     """One order and its run: what it does, what it costs, what it made."""
+    return render(request, "pages/order.html", _order_shown(request, order_id, with_log=True))
+
+
+@require_GET
+@page("order.read")
+def order_now(request: HttpRequest, order_id: str) -> HttpResponse:
+    """The parts of the order's page that change while it runs; its script asks for them."""
+    return render(request, "parts/order_now.html", _order_shown(request, order_id, with_log=False))
+
+
+def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict[str, Any]:
     actor = actor_of(request)
     row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
     if row is None:
         raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
-    run = RunShown.of_order(actor, row, now=timezone.now())
-    shown = OrderShown.of(row, cost=run.cost if run else None)
-    return render(request, "pages/order.html", {"here": "orders", "order": shown, "run": run})
+    run = RunShown.of_order(actor, row, now=timezone.now(), with_log=with_log)
+    return {
+        "here": "orders",
+        "order": OrderShown.of(row, cost=run.cost if run else None),
+        "run": run,
+        "may_cancel": allows(actor, "order.cancel", row.organisation_id),
+    }
 
 
 @require_POST
@@ -219,6 +246,7 @@ def account(request: HttpRequest) -> HttpResponse:
     new_token = None
     if request.method == "POST" and "revoke" in request.POST:
         revoke_token(actor=actor, token_id=ApiToken.key_of(request.POST["revoke"]), now=now)
+        messages.success(request, _("The token is revoked: nothing can use it any more."))
         return redirect("account")
     if request.method == "POST":
         _token, new_token = make_token(
@@ -237,8 +265,62 @@ def account(request: HttpRequest) -> HttpResponse:
             "vouchers": vouchers_shown(actor),
             "tokens": tokens_of(actor),
             "new_token": new_token,
+            "founding": Founding(),
+            "days": TOKEN_LIFE.days,
         },
     )
+
+
+@require_POST
+@page("self.change")
+def choose_organisation(request: HttpRequest) -> HttpResponse:
+    """Speak for another of one's organisations, in this session."""
+    chosen = Organisation.key_of(request.POST.get("organisation", ""))
+    if chosen not in actor_of(request).organisation_ids:
+        raise NotFound(_("You do not belong to this organisation."), hint=_("Ask for an invitation."))
+    request.session["organisation_id"] = str(chosen)
+    return redirect("account")
+
+
+@require_POST
+@page("organisation.found")
+def found(request: HttpRequest) -> HttpResponse:
+    """An organisation of one's own, for those who signed up without one."""
+    form = Founding(request.POST)
+    user = request.user
+    if not form.is_valid() or not isinstance(user, User):
+        return render(request, "pages/account.html", {"here": "account", "founding": form}, status=422)
+    form.found(user)
+    return redirect("account")
+
+
+@require_http_methods(["GET", "POST"])
+@page("hub.enter")
+def invitation(request: HttpRequest, secret: str) -> HttpResponse:
+    """What one is invited to; accepting takes a press of the button, since mail readers open links by themselves."""
+    if request.method == "POST":
+        membership = accept_invitation(actor=actor_of(request), secret=secret, now=timezone.now())
+        request.session["organisation_id"] = str(membership.organisation_id)
+        messages.success(request, _("Welcome to %s.") % membership.organisation.name)
+        return redirect("account")
+    row = invitation_with(secret)
+    if row is None:
+        raise NotFound(
+            _("There is no such invitation."),
+            hint=_("Compare the address with the letter, or ask for a new one."),
+        )
+    context = {
+        "invitation": row,
+        "role": role_name(row.role),
+        "over": row.state != InvitationState.OPEN or row.expires_at <= timezone.now(),
+        "is_yours": actor_of(request).label.lower() == row.email.lower(),
+    }
+    return render(request, "pages/invitation.html", context)
+
+
+def _wished(request: HttpRequest) -> dict[str, str]:
+    """What the quote's form starts with: a first command, and the accelerator of the label that was pressed."""
+    return {"run": FIRST_COMMAND, "accelerators": request.GET.get("accelerators", "")}
 
 
 def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:

@@ -1,8 +1,7 @@
 """What templates draw: money, the split bar, stock cells."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
 from django import template
 from django.conf import settings
@@ -11,6 +10,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 
 from mosu.kernel.money import decimal_of
+from mosu.market import rules
 
 register = template.Library()
 
@@ -29,11 +29,36 @@ def money(micros: int) -> str:
 
 
 @register.filter
-def told(text: Any) -> str:
+def told(text: Mapping[str, str] | str) -> str:
     """The page's language of a bilingual text `{zh, en}`."""
-    if not isinstance(text, dict):
-        return str(text)
+    if isinstance(text, str):
+        return text
     return str(text["zh" if (get_language() or "").startswith("zh") else "en"])
+
+
+@register.filter
+def unit_name(unit: str) -> str:
+    """The name of what is counted: `core_hour` is core-hours, 核时."""
+    return told(rules.unit_name(unit))
+
+
+@register.filter
+def per_unit(unit: str) -> str:
+    """The name of one of it, behind a price."""
+    return {"core_hour": gettext("core-hour"), "card_hour": gettext("card-hour")}.get(unit, unit)
+
+
+@register.filter
+def grouped(figure: str) -> str:
+    """A decimal string with thousands separators."""
+    whole, _, part = figure.partition(".")
+    return f"{int(whole):,}{'.' + part if part else ''}"
+
+
+@register.filter
+def share_of(part: int, whole: int) -> int:
+    """Percent, for what `progress` shows."""
+    return min(100, round(100 * part / whole)) if whole else 0
 
 
 @register.simple_tag
