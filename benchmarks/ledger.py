@@ -1,6 +1,6 @@
 """Entries per second of the ledger: 8 processes, each entry in its own transaction, all triggers on, durable.
 
-    PYTHONPATH=src python benchmarks/ledger.py [--seconds 5] [--json FILE]
+    python -m benchmarks.ledger [--seconds 5] [--json FILE]
 
 It makes a PostgreSQL of its own (fsync on) in a temporary folder and removes it. `sql` is the same database function
 called by bare psycopg from as many processes, as pgbench would: the ratio is what Python and Django cost.
@@ -21,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
+
+from benchmarks.bars import Figure
 
 PROCESSES: Final = 8
 SPREAD: Final = 1_000
@@ -62,6 +64,23 @@ def bench(*, seconds: float) -> dict[str, Any]:
     finally:
         cluster.stop()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def figures(*, seconds: float) -> list[Figure]:
+    """The same, beside their bars; and how much of bare SQL's rate is left."""
+    found = bench(seconds=seconds)
+    return [
+        Figure(
+            f"ledger entries, {accounts}",
+            found[f"{name}_per_s"],
+            "/s",
+            bar,
+            "more",
+            note=f"bare SQL {found[f'sql_{name}_per_s']}/s: ratio "
+            f"{found[f'{name}_per_s'] / max(1, found[f'sql_{name}_per_s']):.2f}; {PROCESSES} processes",
+        )
+        for name, accounts, bar in (("spread", "1,000 accounts", 800.0), ("hot", "4 hot accounts", 400.0))
+    ]
 
 
 def _in_process(work: Callable[[], list[UUID]]) -> list[UUID]:

@@ -56,7 +56,7 @@ def test_help_lists_every_command() -> None:
 
 def test_every_client_command_has_json_and_its_help() -> None:
     for command in COMMANDS:
-        if not command.needs_hub:
+        if not command.needs_hub and command.name != "api":  # which prints JSON and nothing else
             loaded = app._load(command)
             assert "json" in loaded.__annotations__, command.name
             assert loaded.__doc__, command.name

@@ -1,5 +1,7 @@
 """The catalogue of accelerators and what its loader refuses."""
 
+import re
+
 import pytest
 
 from mosu.compute.accelerators import (
@@ -61,6 +63,35 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 def test_what_is_unknown_stays_unknown() -> None:
     assert catalogue().accelerators["kunlunxin-p800"].memory_gb is None
     assert all(one.make is None for one in catalogue().accelerators.values() if one.vendor == "Huawei")
+
+
+def test_every_source_is_used() -> None:
+    used = set().union(*(one.sources() for one in catalogue().accelerators.values()))
+    assert catalogue().sources.keys() == used
+
+
+def test_a_source_names_the_page_that_was_read_or_admits_to_memory() -> None:
+    for key, source in catalogue().sources.items():
+        addressed = re.match(r"([a-z0-9-]+\.)+[a-z]{2,}\b", source.title) is not None
+        assert addressed != (source.confidence == "recalled"), key
+
+
+def test_only_pages_of_the_maker_count_as_the_vendors_figure() -> None:
+    makers = {"NVIDIA": "docs.nvidia.com", "AMD": "rocm.docs.amd.com"}
+    known = catalogue().sources
+    vendors = {
+        (one.vendor, known[key].title)
+        for one in catalogue().accelerators.values()
+        for key in one.sources()
+        if known[key].confidence == "vendor"
+    }
+    assert all(title.startswith(makers[vendor]) for vendor, title in vendors)
+
+
+@pytest.mark.parametrize("card", ["enflame-t20", "biren-br106", "cambricon-mlu590", "iluvatar-bi-v150"])
+def test_a_card_without_any_page_has_no_figures(card: str) -> None:
+    one = catalogue().accelerators[card]
+    assert (one.memory_gb, one.bandwidth_gb_s, one.interconnect, one.compute) == (None, None, None, ())
 
 
 @pytest.mark.parametrize(

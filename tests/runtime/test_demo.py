@@ -7,7 +7,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
-from tests.hub import MOSU, free_port
+from tests.hub import MOSU, free_port, running_hub
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,14 +19,14 @@ def demo(*arguments: str, before: tuple[str, ...] = (), **env: str) -> subproces
     )
 
 
-def test_from_an_empty_folder_to_the_receipt(folder: Path) -> None:
+def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) -> None:
     written = folder / "out.json"
     done = demo(
         "--once",
         "--json",
         str(written),
         HOME=str(folder),
-        MOSU_DATA_DIR=str(folder / "hub"),
+        MOSU_DATA_DIR=str(folder / "data"),
         MOSU_PORT=str(free_port()),
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,13 +45,23 @@ def test_from_an_empty_folder_to_the_receipt(folder: Path) -> None:
     assert facts["receipt"]["number"] in done.stdout
     assert "step 1500" in done.stdout
 
-    again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "hub"))
+    restored = folder / "restored"
+    with running_hub(data_dir=folder) as hub:
+        kept = hub.mosu("backup", str(folder / "hub.tar"))
+        assert kept.returncode == 0, kept.stderr
+    back = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert "hash chains agree" in back.stdout
+    refused = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
+    assert refused.returncode == 1 and "not empty" in refused.stderr
+
+    again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "data"))
     assert again.returncode == 1
     assert "not empty" in again.stderr and "empty folder" in again.stderr
 
 
 def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:
-    data = folder / "hub"
+    data = folder / "data"
     denying = (sys.executable, str(ROOT / "tests" / "sandbox" / "denied.py"))
     done = demo("--once", before=denying, HOME=str(folder), MOSU_DATA_DIR=str(data))
     assert done.returncode == 3, done.stdout + done.stderr

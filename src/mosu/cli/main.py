@@ -31,6 +31,7 @@ COMMANDS: Final = (
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
+    Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),
     Command("up", "mosu.runtime.commands:up", "Run a hub on this machine.", needs_hub=True),
     Command(
         "doctor", "mosu.runtime.commands:doctor", "What is missing here, and the command that mends it.", True

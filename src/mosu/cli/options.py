@@ -6,5 +6,5 @@ import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Data as JSON on standard output.")]
 LangOption = Annotated[str, typer.Option("--lang", help="zh or en; otherwise as LANG says.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=1, max=1000, help="At most so many.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=200, help="At most so many.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]

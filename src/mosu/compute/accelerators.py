@@ -15,7 +15,7 @@ from mosu.kernel.refusals import Invalid, NotFound
 
 FILE: Final = Path(__file__).with_name("accelerators.yaml")
 
-Confidence = Literal["vendor", "measured", "contract", "press"]
+Confidence = Literal["vendor", "measured", "contract", "press", "recalled"]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,59}$")]
 Positive = Annotated[float, Field(gt=0)]

@@ -19,10 +19,10 @@ from mosu.compute.shapes import (
     PoolIn,
     PoolOut,
     PoolStateIn,
+    PoolTokenOut,
     QuoteIn,
     QuotesOut,
     RunOut,
-    TokenOut,
 )
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
@@ -125,15 +125,15 @@ def create_pool(request: HttpRequest, body: PoolIn) -> Status[MadePoolOut]:
 
 
 @router.post(
-    "/pools/{pool_id}/token", response={201: TokenOut}, auth=token_auth, operation_id="rotatePoolToken"
+    "/pools/{pool_id}/token", response={201: PoolTokenOut}, auth=token_auth, operation_id="rotatePoolToken"
 )
 @door("pool.manage")
-def rotate_pool_token(request: HttpRequest, pool_id: str) -> Status[TokenOut]:
+def rotate_pool_token(request: HttpRequest, pool_id: str) -> Status[PoolTokenOut]:
     """A new token for the pool's agent; the old one no longer works."""
     actor = actor_of(request)
     pool = _pool(actor, pool_id)
     return Status(
-        201, TokenOut(token=services.rotate_token(actor=actor, pool_id=pool.id, now=timezone.now()))
+        201, PoolTokenOut(token=services.rotate_token(actor=actor, pool_id=pool.id, now=timezone.now()))
     )
 
 

@@ -251,7 +251,7 @@ class MadePoolOut(Schema):
     token: str
 
 
-class TokenOut(Schema):
+class PoolTokenOut(Schema):
     """An agent's token: shown now, never again."""
 
     token: str

@@ -13,6 +13,8 @@ from mosu.kernel.refusals import NotFound
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUE: Final = {letter: value for value, letter in enumerate(_ALPHABET)}
 
+_NAMES: Final = {"org": "organisation", "alloc": "allocation"}
+
 
 def uuid7() -> UUID:
     """A new time-ordered id: 48 bits of Unix milliseconds, then 74 random bits."""
@@ -46,8 +48,10 @@ def uuid_of(prefix: str, text: str) -> UUID:
         for letter in body:
             number = number << 5 | _VALUE[letter]
         return UUID(int=number)
+    name = _NAMES.get(prefix, prefix) or "thing"
+    what = f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
     raise NotFound(
-        f"{text[:60]!r} is not the id of a {prefix}.",
-        hint=f"An id of a {prefix} looks like {prefix}_01jd4xkq3fe8mtz6y6kt5v0a9n.",
+        f"{text[:60]!r} is not the id of {what}.",
+        hint=f"An id of {what} looks like {prefix}_01jd4xkq3fe8mtz6y6kt5v0a9n.",
         found=text[:60],
     )

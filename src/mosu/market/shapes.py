@@ -135,7 +135,7 @@ class LineOut(Schema):
     amount_max: str
 
 
-class ProgrammeOut(Schema):
+class ProgrammeNamedOut(Schema):
     id: str
     version: int
     title: Bilingual
@@ -144,7 +144,7 @@ class ProgrammeOut(Schema):
 class ShareOut(Schema):
     source: Literal["voucher", "balance", "refund"]
     voucher_id: str | None
-    programme: ProgrammeOut | None
+    programme: ProgrammeNamedOut | None
     rate: str | None
     limit: str
     amount: str

@@ -90,11 +90,13 @@ def make_backup(config: Config, *, file: Path) -> Made:
     """Write `file`, whole or not at all, readable by this user alone.
 
     Raises:
-        BackupRefused: `file` exists, or a blob is missing or damaged.
+        BackupRefused: `file` exists or cannot be written, or a blob is missing or damaged.
         AlreadyUp: a start or another backup of a stopped hub is under way.
     """
     if file.exists():
         raise BackupRefused(f"{file} exists.", hint="Choose another name, or remove it.")
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise BackupRefused(f"{file.parent} is no folder that can be written.", hint="Name another file.")
     if not (config.secrets_dir / "secret_key").exists():
         raise BackupRefused(f"There is no hub in {config.data_dir}.", hint="Name it with --data-dir.")
     with tempfile.TemporaryDirectory(prefix=".mosu-backup-", dir=file.parent) as name:

@@ -14,7 +14,7 @@ import django
 import typer
 
 from mosu.kernel.ids import typeid
-from mosu.kernel.refusals import DomainError
+from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
 from mosu.runtime.config import Config, load_config
@@ -47,7 +47,7 @@ def refusing(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*arguments, **options)
         except DomainError as refused:
-            typer.echo(f"{refused.message}\n{refused.hint}", err=True)
+            typer.echo(f"error: {refused.message}\n  {refused.hint}", err=True)
             raise typer.Exit(1) from refused
 
     return shown
@@ -55,7 +55,9 @@ def refusing(command: Callable[P, R]) -> Callable[P, R]:
 
 @refusing
 def up(
-    port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else 8000]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="[default: MOSU_PORT, else 8000]")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     data_dir: DataDir = None,
 ) -> None:
@@ -94,7 +96,9 @@ def run_hub(config: Config) -> None:
 @refusing
 def doctor(
     as_json: Json = False,
-    port: Annotated[int | None, typer.Option(help="[default: MOSU_PORT, else 8000]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="[default: MOSU_PORT, else 8000]")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address the hub listens on.")] = "127.0.0.1",
     data_dir: DataDir = None,
 ) -> None:
@@ -173,6 +177,30 @@ def bootstrap(
         "token": made.token,
         "password": made.password,
     }
+    _show_once(facts, as_json=as_json)
+
+
+@admin.command("staff")
+@refusing
+def staff(
+    email: Annotated[str, typer.Option(help="Of the person; without an account, one is made.")],
+    role: Annotated[str, typer.Option(help="operator, checker or auditor.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Take a person into the hub's staff, and print an API token of theirs, once."""
+    use_hub(load_config(data_dir=data_dir))
+    from mosu.platform import services
+    from mosu.platform.actors import HubRole
+
+    if role not in set(HubRole):
+        raise Invalid(f"{role[:40]!r} is no role.", hint=f"One of {', '.join(HubRole)}.", field="role")
+    user_id, token, password = services.add_staff(email=email, role=HubRole(role), now=datetime.now(UTC))
+    facts = {"user_id": typeid("user", user_id), "role": role, "token": token, "password": password}
+    _show_once(facts, as_json=as_json)
+
+
+def _show_once(facts: dict[str, str | None], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(facts))
         return

@@ -30,7 +30,10 @@ _MIGRATED: Final = ("django", "django-allauth", "procrastinate")
 _LAID_OUT: Final = ("numpy",)
 
 # What the site agent may know of the operator's environment.
-_AGENT_VARIABLES: Final = ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "XDG_RUNTIME_DIR")
+_AGENT_VARIABLES: Final = (
+    *("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "XDG_RUNTIME_DIR"),
+    "MOSU_BWRAP",
+)
 
 
 def parts_of(config: Config) -> list[Part]:

@@ -1,15 +1,37 @@
 """`/api/v1`: the doors of all contexts, under one roof."""
 
+from typing import Any, Final
+
 from ninja import NinjaAPI
+from ninja.openapi.schema import OpenAPISchema
 
 from mosu.compute.api import routers as compute
 from mosu.ledger.api import routers as ledger
 from mosu.market.api import routers as market
 from mosu.platform.api import routers as platform
-from mosu.platform.problems import install
+from mosu.platform.problems import MEDIA_TYPE, Problem, install
 from mosu.subsidies.api import routers as subsidies
 
-api = NinjaAPI(
+_REFUSED: Final = {
+    "description": "Refused: what and why, and what to do about it (RFC 9457).",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
+
+
+class Api(NinjaAPI):
+    """Its description says of every operation that it may answer with a problem."""
+
+    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
+        schema = super().get_openapi_schema(**options)
+        schema["components"].setdefault("schemas", {})["Problem"] = Problem.json_schema()
+        for operations in schema["paths"].values():
+            for method in _METHODS & operations.keys():
+                operations[method]["responses"]["default"] = _REFUSED
+        return schema
+
+
+api = Api(
     title="mosu",
     version="1",
     description=(

@@ -303,6 +303,7 @@ def _confidence(source: str) -> str:
         "measured": pgettext("figure", "measured"),
         "contract": pgettext("figure", "from a contract"),
         "press": pgettext("figure", "press report"),
+        "recalled": pgettext("figure", "typed from memory"),
     }[catalogue().sources[source].confidence]
 
 

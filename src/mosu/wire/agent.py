@@ -23,6 +23,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
+Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
+"""As far as every JSON reader counts exactly."""
+Small = Annotated[int, Field(ge=-(1 << 31), le=(1 << 31) - 1)]
 LOG_CHUNK_BYTES_MAX = 262_144
 
 
@@ -44,8 +47,8 @@ class NodeInfo(Message):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
     cores: Annotated[int, Field(ge=0, le=4096)]
-    memory_bytes: Annotated[int, Field(ge=0)]
-    disk_bytes: Annotated[int, Field(ge=0)]
+    memory_bytes: Count
+    disk_bytes: Count
     devices: tuple[DeviceInfo, ...] = ()
 
 
@@ -78,7 +81,7 @@ class Registered(Message):
 
 
 class LeaseRequest(Message):
-    epoch_seen: Annotated[int, Field(ge=0)] = 0
+    epoch_seen: Count = 0
     running: tuple[AttemptId, ...] = ()
 
 
@@ -87,7 +90,7 @@ class InputFile(Message):
 
     path: str
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Count
     executable: bool = False
 
 
@@ -104,7 +107,7 @@ class AttemptSpec(Message):
     memory_bytes: Annotated[int, Field(ge=1)]
     disk_bytes: Annotated[int, Field(ge=1)]
     wall_limit_s: Annotated[int, Field(ge=1)]
-    grace_s: Annotated[int, Field(ge=0)]
+    grace_s: Count
     environment: str
     setup: str = ""
     run: str
@@ -134,7 +137,7 @@ class AttemptPhase(StrEnum):
 
 class AttemptStatus(Message):
     attempt_id: AttemptId
-    epoch: int
+    epoch: Small
     phase: AttemptPhase
     started_at: AwareDatetime | None = None
 
@@ -148,7 +151,7 @@ class Command(Message):
     """What the hub wants done to a leased attempt. An agent obeys only the highest epoch it has seen."""
 
     attempt_id: AttemptId
-    epoch: int
+    epoch: Small
     action: Literal["cancel", "forget"]
     """`forget`: the hub has settled it; the agent may delete its state."""
 
@@ -160,7 +163,7 @@ class HeartbeatAnswer(Message):
 class LogChunk(Message):
     """Bytes `offset..` of the attempt's log (stdout and stderr as one), control sequences already stripped."""
 
-    offset: Annotated[int, Field(ge=0)]
+    offset: Count
     text: Annotated[str, StringConstraints(max_length=LOG_CHUNK_BYTES_MAX)]
     """UTF-8; `offset` counts the bytes of its encoding."""
 
@@ -174,8 +177,8 @@ class Usage(Message):
 
     attempt_id: AttemptId
     meter: Literal["core_second", "card_second"]
-    sequence: Annotated[int, Field(ge=0)]
-    quantity: Annotated[int, Field(ge=0)]
+    sequence: Count
+    quantity: Count
     """In the meter's unit: allocated cores (or cards) x seconds."""
     start: AwareDatetime
     end: AwareDatetime
@@ -196,27 +199,27 @@ class Measures(Message):
 
     cpu_s: Annotated[float, Field(ge=0)]
     wall_s: Annotated[float, Field(ge=0)]
-    memory_peak_bytes: Annotated[int, Field(ge=0)]
+    memory_peak_bytes: Count
     memory_source: Literal["cgroup", "sampled"]
 
 
 class OutputFile(Message):
     path: str
     sha256: Sha256
-    size_bytes: Annotated[int, Field(ge=0)]
+    size_bytes: Count
 
 
 class Report(Message):
     """How an attempt ended. May be sent again; may come late; counts once."""
 
-    epoch: int
+    epoch: Small
     phase: Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
-    exit_code: int | None
+    exit_code: Small | None
     reason: str = ""
     started_at: AwareDatetime | None
     ended_at: AwareDatetime
     measures: Measures | None
-    log_bytes: int
+    log_bytes: Count
     outputs: tuple[OutputFile, ...] = ()
 
 

@@ -22,7 +22,7 @@ def offers(
     *,
     accelerator: Annotated[str, typer.Option(help="Only this accelerator.")] = "",
     region: Annotated[str, typer.Option(help="Only this region.")] = "",
-    supplier: Annotated[str, typer.Option(help="Only this supplier (id or name).")] = "",
+    supplier: Annotated[str, typer.Option(help="Only this supplier (its id).")] = "",
     shelf: Annotated[str, typer.Option(help="Which shelf.")] = "compute",
     all: Annotated[bool, typer.Option("--all", help="Also those that cannot be bought right now.")] = False,
     sort: Annotated[str, typer.Option(help="Sort by: price.")] = "price",
@@ -78,6 +78,8 @@ def quote(
     text, task = load_task(task_file)
     files = files_of(Path(task.workdir) if task.workdir is not None else None, mounts=task.file_mounts)
     with client() as hub:
+        if files:
+            hub.upload_workdir(files)
         answer = hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
     if json:
         show_json(answer)

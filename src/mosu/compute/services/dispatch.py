@@ -7,7 +7,7 @@ from typing import Final, Literal
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import FilteredRelation, Q, QuerySet
 
 from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
 from mosu.compute.moves import move_attempt, move_run
@@ -59,7 +59,8 @@ def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseA
 
     What was handed out before and is not among `asked.running`, because the answer was lost on its way, is
     handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
-    one that overstays is moved to another, or ended and credited.
+    one that overstays is moved to another, or ended and credited. One that was promised a later start begins as
+    soon as there is room: most runs end long before their wall limit.
     """
     try:
         return _lease(actor=actor, asked=asked, now=now)
@@ -90,18 +91,24 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     )
     if lost is not None:
         return LeaseAnswer(lease=_handed(lost, actor=actor, now=now))
-    waiting = Attempt.objects.filter(pool_id=pool_id, state=AttemptState.WAITING)
-    due = _locked(waiting.filter(allocations__live=True, allocations__period__startswith__lte=now))
-    if due is None or not _keep_place(due, now=now):
-        starts = waiting.filter(allocations__live=True).order_by("allocations__period")
-        first = starts.values_list("allocations__period", flat=True).first()
-        return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
-    return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    waiting = Attempt.objects.filter(pool_id=pool_id, state=AttemptState.WAITING).annotate(
+        place=FilteredRelation("allocations", condition=Q(allocations__live=True))
+    )
+    # Who waits longest goes first, also before the promised start if there is room already.
+    for due in (
+        _locked(waiting.filter(place__period__startswith__lte=now)),
+        _locked(waiting.filter(place__period__startswith__gt=now), order="place__period"),
+    ):
+        if due is not None and _keep_place(due, now=now):
+            return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    starts = waiting.filter(place__isnull=False).order_by("place__period")
+    first = starts.values_list("place__period", flat=True).first()
+    return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
 
 
-def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
+def _locked(rows: QuerySet[Attempt], *, order: str = "id") -> Attempt | None:
     return (
-        rows.order_by("id")
+        rows.order_by(order, "id")
         .select_for_update(of=("self",), skip_locked=True, no_key=True)
         .select_related("run")
         .first()
@@ -125,7 +132,7 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
         need=request.need,
         earliest=now,
         latest=now,
-        duration=max(allocation.period.upper - now, least),
+        duration=min(max(allocation.period.upper - now, least), request.duration),
         now=now,
         without=attempt.id,
     )

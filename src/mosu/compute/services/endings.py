@@ -85,7 +85,7 @@ def fence_attempt(*, actor: Actor, attempt_id: UUID, why: str, now: datetime) ->
     if not why.strip():
         raise Invalid("A fence needs a reason.", hint="Say how you know that it runs no more.", field="why")
     attempt = locked_attempt(attempt_id)
-    if attempt.state in ATTEMPT_ENDS and release(attempt.id, now=now):
+    if attempt.state in ATTEMPT_ENDS and _free(attempt, now=now):
         record_audit(
             actor=actor,
             action="attempt.fenced",
@@ -98,7 +98,7 @@ def fence_attempt(*, actor: Actor, attempt_id: UUID, why: str, now: datetime) ->
         )
         return
     _end(attempt, to=AttemptState.LOST, actor=actor, now=now, why=f"fenced: {why}", failed_us=True)
-    release(attempt.id, now=now)
+    _free(attempt, now=now)
 
 
 def fail_attempt(*, attempt_id: UUID, why: str, keeps_capacity: bool, now: datetime) -> None:
@@ -109,7 +109,7 @@ def fail_attempt(*, attempt_id: UUID, why: str, keeps_capacity: bool, now: datet
             return
         _end(attempt, to=AttemptState.LOST, actor=SYSTEM, now=now, why=why, failed_us=True)
         if not keeps_capacity:
-            release(attempt.id, now=now)
+            _free(attempt, now=now)
 
 
 def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime) -> None:
@@ -117,7 +117,7 @@ def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime) -> None:
     move_attempt(attempt, to=AttemptState.CANCELLED, actor=actor, now=now)
     attempt.ended_at = attempt.settled_at = now
     attempt.save(update_fields=["ended_at", "settled_at"])
-    release(attempt.id, now=now)
+    _free(attempt, now=now)
     _end_run(
         attempt.run,
         AttemptState.CANCELLED,
@@ -144,11 +144,19 @@ def locked_attempt(attempt_id: UUID, *, pool_id: UUID | None = None) -> Attempt:
     return rows.select_for_update(of=("self", "run"), no_key=True).select_related("run", "pool").get()
 
 
+def _free(attempt: Attempt, *, now: datetime) -> bool:
+    """Give back what the attempt holds and wake the pool's agent: what waits may begin. Whether it held anything."""
+    held = release(attempt.id, now=now)
+    if held:
+        notify_pool(attempt.pool_id)
+    return held
+
+
 def _keep_late_report(attempt: Attempt, report: Report, *, now: datetime) -> None:
     if attempt.state == AttemptState.LOST and attempt.late_report is None:
         attempt.late_report = report.model_dump(mode="json", exclude={"outputs"})
         attempt.save(update_fields=["late_report"])
-    release(attempt.id, now=now)
+    _free(attempt, now=now)
 
 
 def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) -> None:
@@ -171,7 +179,7 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
         ended_at=_believable(report.ended_at, attempt, now=now),
         result=result,
     )
-    release(attempt.id, now=now)
+    _free(attempt, now=now)
 
 
 def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> datetime | None:

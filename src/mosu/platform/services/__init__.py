@@ -2,7 +2,7 @@
 
 from mosu.platform.rules import SamePerson, two_persons
 from mosu.platform.services.audit import record_audit
-from mosu.platform.services.bootstrap import Bootstrapped, bootstrap
+from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
 from mosu.platform.services.keys import KeyReused, claim_key, fill_key, purge_keys
 from mosu.platform.services.memberships import (
@@ -64,6 +64,7 @@ __all__ = [
     "TooManyOrganisations",
     "WrongCredentials",
     "accept_invitation",
+    "add_staff",
     "admit",
     "bootstrap",
     "change_role",

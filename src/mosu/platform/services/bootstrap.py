@@ -49,7 +49,7 @@ def bootstrap(
         # Two first calls at once must not make two first operators.
         cursor.execute("select pg_advisory_xact_lock(hashtext('platform.bootstrap'))")
     roles = set(hub_roles)
-    if not HubMembership.objects.exists():
+    if not HubMembership.objects.filter(role=HubRole.OPERATOR).exists():
         roles.add(HubRole.OPERATOR)
     user, password = _user(email_of(email), name)
     organisation = found_for(actor=SYSTEM, owner=user, name=organisation_name, kind=kind, now=now)
@@ -62,6 +62,23 @@ def bootstrap(
     only = None if actor.hub_roles else organisation.id
     _, secret = make_token(actor=actor, name="bootstrap", scopes=ALL_SCOPES, organisation_id=only, now=now)
     return Bootstrapped(organisation_id=organisation.id, user_id=user.id, token=secret, password=password)
+
+
+@transaction.atomic
+def add_staff(*, email: str, role: HubRole, now: datetime, name: str = "") -> tuple[UUID, str, str | None]:
+    """A person of the hub's staff: their id, an API token with all scopes, and the password of a new account.
+
+    The token speaks for the person, not for an organisation of theirs. Repeated, it makes a further token.
+
+    Raises:
+        Invalid: not an e-mail address.
+    """
+    user, password = _user(email_of(email), name)
+    grant_hub_role(actor=SYSTEM, user_id=user.id, role=role, now=now)
+    _, secret = make_token(
+        actor=actor_for_user(user), name="staff", scopes=ALL_SCOPES, organisation_id=None, now=now
+    )
+    return user.id, secret, password
 
 
 def _user(email: str, name: str) -> tuple[User, str | None]:

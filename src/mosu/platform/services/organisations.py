@@ -310,7 +310,7 @@ def _insert_named(row: Organisation | Project) -> None:
             raise
         what = type(row).__name__.lower()
         raise NameTaken(
-            f"There is already a {what} named {row.name}.", hint="Choose another name.", name=row.name
+            f"Another {what} has the name {row.name}.", hint="Choose another name.", name=row.name
         ) from None
 
 

@@ -1,5 +1,6 @@
 """What others ask of subsidies."""
 
+from mosu.platform.services import SamePerson
 from mosu.subsidies.rules import (
     Choice,
     ProgrammeRefused,
@@ -21,7 +22,6 @@ from mosu.subsidies.services.claims import (
     submit_claim,
 )
 from mosu.subsidies.services.programmes import (
-    SamePerson,
     TermsFixed,
     VersionTaken,
     propose_programme,

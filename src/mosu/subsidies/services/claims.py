@@ -11,10 +11,10 @@ from django.db import transaction
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.ledger.services import lock_accounts, open_account
 from mosu.platform.actors import Actor
-from mosu.platform.policy import require
+from mosu.platform.policy import person_of, require
+from mosu.platform.services import two_persons
 from mosu.subsidies.models import Claim, Disbursement, Redemption
 from mosu.subsidies.rules import ClaimState, RedemptionState
-from mosu.subsidies.services.programmes import check_another, person
 from mosu.subsidies.services.redemptions import accounts_of_order, give_back, look_after, take
 from mosu.subsidies.services.states import move, record_birth
 
@@ -62,7 +62,7 @@ def submit_claim(*, actor: Actor, order_id: UUID, evidence: Sequence[str], now: 
             "organisation_id": due[0].voucher.organisation_id,
             "amount_micros": sum(one.amount_micros or 0 for one in due),
             "evidence": list(evidence),
-            "claimant_id": person(actor),
+            "claimant_id": person_of(actor),
             "submitted_at": now,
         },
     )
@@ -82,7 +82,7 @@ def approve_claim(*, actor: Actor, claim_id: UUID, now: datetime) -> Claim:
     """
     require(actor, "voucher.issue")
     claim = _locked(claim_id)
-    move(claim, to=ClaimState.APPROVED, actor=actor, now=now, maker_id=person(actor), decided_at=now)
+    move(claim, to=ClaimState.APPROVED, actor=actor, now=now, maker_id=person_of(actor), decided_at=now)
     return claim
 
 
@@ -116,7 +116,8 @@ def disburse_claim(*, actor: Actor, claim_id: UUID, now: datetime) -> Claim:
     claim = _locked(claim_id)
     if claim.state == ClaimState.DISBURSED:
         return claim
-    check_another(actor, claim.maker_id)
+    if claim.state == ClaimState.APPROVED:  # from any other, the move below is refused
+        two_persons(claim.maker_id, person_of(actor))
     balance = open_account(
         kind="balance", owner_id=claim.organisation_id, currency=settings.HUB_CURRENCY, floor_micros=0
     )

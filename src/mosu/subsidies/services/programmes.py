@@ -12,21 +12,15 @@ from django.db import transaction
 from mosu.kernel.money import decimal_of, rounded
 from mosu.kernel.refusals import DomainError, NotFound
 from mosu.ledger.services import Move, lock_accounts, open_account, post_entry
-from mosu.platform.actors import Actor, ActorKind
-from mosu.platform.policy import require
+from mosu.platform.actors import Actor
+from mosu.platform.policy import person_of, require
+from mosu.platform.services import two_persons
 from mosu.subsidies import queries
 from mosu.subsidies.models import Programme, ProgrammeVersion
 from mosu.subsidies.rules import Terms, VersionState, parse_programme
 from mosu.subsidies.services.states import move, record_birth
 
 TITLE_MAX: Final = 200
-
-
-class SamePerson(DomainError):
-    """Public money needs two persons, and this is the one who made it."""
-
-    code = "same_person"
-    status = 403
 
 
 class VersionTaken(DomainError):
@@ -80,7 +74,7 @@ def propose_programme(
         pool_micros=terms.pool_micros,
         title_zh=terms.title_zh[:TITLE_MAX],
         title_en=terms.title_en[:TITLE_MAX],
-        maker_id=person(actor),
+        maker_id=person_of(actor),
         proposed_at=now,
     )
     record_birth(version, actor=actor, now=now)
@@ -158,7 +152,7 @@ def release_programme(*, actor: Actor, version_id: UUID, now: datetime) -> Progr
         raise NotFound("There is no such programme version.", hint="See GET /api/v1/programmes.")
     if version.state == VersionState.RELEASED:
         return version
-    check_another(actor, version.maker_id)
+    two_persons(version.maker_id, person_of(actor))
     before = queries.released_version(version.programme_id)
     if before is not None and before.number > version.number:
         raise TermsFixed(
@@ -172,29 +166,6 @@ def release_programme(*, actor: Actor, version_id: UUID, now: datetime) -> Progr
     move(version, to=VersionState.RELEASED, actor=actor, now=now, checker_id=actor.id, released_at=now)
     _fill_pool(version, grown_micros=grown, now=now)
     return version
-
-
-def person(actor: Actor) -> UUID:
-    """The user who acts.
-
-    Raises:
-        SamePerson: nobody does: mosu itself cannot be one of two persons.
-    """
-    if actor.kind is not ActorKind.USER or actor.id is None:
-        raise SamePerson("This needs a person.", hint="Sign in.")
-    return actor.id
-
-
-def check_another(actor: Actor, maker_id: UUID | None) -> None:
-    """Pass if the actor is a person other than the maker.
-
-    Raises:
-        SamePerson: it is the same.
-    """
-    if person(actor) == maker_id:
-        raise SamePerson(
-            "Whoever made this cannot also release it.", hint="Ask another person with the role of checker."
-        )
 
 
 def pool_account(programme_id: UUID) -> UUID:

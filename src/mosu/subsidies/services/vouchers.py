@@ -21,7 +21,8 @@ from mosu.ledger.services import (
 )
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Organisation
-from mosu.platform.policy import require
+from mosu.platform.policy import person_of, require
+from mosu.platform.services import two_persons
 from mosu.subsidies import queries
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
 from mosu.subsidies.rules import (
@@ -32,7 +33,7 @@ from mosu.subsidies.rules import (
     VoucherState,
     results_of,
 )
-from mosu.subsidies.services.programmes import check_another, person, pool_account
+from mosu.subsidies.services.programmes import pool_account
 from mosu.subsidies.services.states import move, record_birth
 
 
@@ -81,7 +82,7 @@ def release_voucher(*, actor: Actor, voucher_id: UUID, now: datetime) -> Voucher
     voucher = _locked(voucher_id)
     if voucher.state == VoucherState.RELEASED:
         return voucher
-    check_another(actor, voucher.maker_id)
+    two_persons(voucher.maker_id, person_of(actor))
     _release(voucher, actor=actor, now=now, checker_id=actor.id)
     return voucher
 
@@ -180,7 +181,7 @@ def apply_for_voucher(
         version=version,
         amount_micros=amount_micros,
         note=note[:2000],
-        applicant_id=person(actor),
+        applicant_id=person_of(actor),
         submitted_at=now,
     )
     record_birth(application, actor=actor, now=now)
@@ -329,7 +330,7 @@ def _issue(
         valid_from=now,
         expires_at=min([*ends, *([end] if end else [])]),
         by_rule=by_rule,
-        maker_id=None if by_rule else person(actor),
+        maker_id=None if by_rule else person_of(actor),
         issued_at=now,
     )
     record_birth(voucher, actor=actor, now=now, why="by rule: a new organisation" if by_rule else "")

@@ -1,0 +1,152 @@
+"""`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
+
+Names: help, up, ledger, accept, lease, json, idle; none means all. `--smoke` runs everything with tiny counts,
+to see that it runs; its figures say nothing.
+"""
+
+# ruff: noqa: T201 - a command that prints
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Final
+
+from tests.hub import Hub
+
+from benchmarks import ledger
+from benchmarks.accepting import accepted
+from benchmarks.answering import json_answers
+from benchmarks.bars import Figure, machine, table
+from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
+from benchmarks.idling import idle
+from benchmarks.running import lease_and_log
+from benchmarks.starting import help_shown, up
+from mosu.client import Client
+from mosu.runtime.config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much is measured."""
+
+    helps: int = 10
+    ledger_s: float = 5.0
+    pools: int = 50
+    one_pool_cores: int = 300
+    runs: int = 15
+    requests: int = 1000
+    idle_s: float = 20.0
+
+
+SMOKE: Final = Size(helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, idle_s=1.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *_BENCHMARKS], metavar="NAME")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--smoke", action="store_true")
+    asked = parser.parse_args(arguments)
+    size = SMOKE if asked.smoke else Size()
+    folder = Path(tempfile.mkdtemp(prefix="mosu-bench-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    try:
+        about = machine(folder)
+        figures: list[Figure] = []
+        for name in asked.names or _BENCHMARKS:
+            print(f"... {name}", file=sys.stderr, flush=True)
+            # Each in a process of its own: Django reads its settings once.
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+                figures += own.submit(_BENCHMARKS[name], folder, size).result()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    about["load_after"] = os.getloadavg()[0]
+    print(table([("machine", ""), *((name, str(value)) for name, value in about.items())]), end="\n\n")
+    print(table([("what", "figure", "bar", "", "note"), *(figure.row() for figure in figures)]))
+    if asked.json:
+        facts = {"machine": about, "smoke": asked.smoke, "figures": [figure.as_json() for figure in figures]}
+        asked.json.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+    return 0 if asked.smoke or all(figure.holds for figure in figures) else 1
+
+
+def _help(folder: Path, size: Size) -> list[Figure]:
+    return help_shown(times=size.helps)
+
+
+def _up(folder: Path, size: Size) -> list[Figure]:
+    return up(_made(folder / "up"))
+
+
+def _ledger(folder: Path, size: Size) -> list[Figure]:
+    return ledger.figures(seconds=size.ledger_s)
+
+
+def _accept(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return accepted(
+            hub.url,
+            buyers,
+            owner_dsn=config.owner_dsn(),
+            pools=size.pools,
+            one_pool_cores=size.one_pool_cores,
+        )
+
+    return _on_a_hub(folder / "accept", measure, buyers=16)
+
+
+def _lease(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=size.runs)
+
+    return _on_a_hub(folder / "lease", measure, buyers=1)
+
+
+def _json(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=1)
+        with Client(hub.url, buyers[0].token) as client:
+            path = f"/api/v1/quotes/{client.orders().items[0].quote_id}"
+        web_pid = int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
+        return json_answers(
+            hub, config, path=path, token=buyers[0].token, web_pid=web_pid, requests=size.requests
+        )
+
+    return _on_a_hub(folder / "json", measure, buyers=1)
+
+
+def _idle(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "idle")) as hub:
+        return idle(hub, seconds=size.idle_s)
+
+
+def _on_a_hub(
+    folder: Path, measure: Callable[[Hub, Config, Sequence[Buyer]], list[Figure]], *, buyers: int
+) -> list[Figure]:
+    """What `measure` finds on a new hub with that many buyers, each with a balance and a voucher."""
+    with hub_in(_made(folder)) as hub:
+        config = join(hub)
+        price_local_pool()
+        return measure(hub, config, make_buyers(vouchers=["1000.00"] * buyers))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+_BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
+    "help": _help,
+    "up": _up,
+    "ledger": _ledger,
+    "accept": _accept,
+    "lease": _lease,
+    "json": _json,
+    "idle": _idle,
+}

@@ -1,0 +1,48 @@
+"""The tutorials do what they say, from the first command to the last, on a real hub."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.console import Shell, matches, steps_of
+from tests.hub import running_hub
+
+ROOT = Path(__file__).parents[2]
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+SHOWN_URL = "http://127.0.0.1:8000"
+
+
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_a_tutorial(page: Path, tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    command = programs / "mosu"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mosu.cli.main "$@"\n')
+    command.chmod(0o755)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with running_hub() as hub:
+        env = {**hub.env, "PATH": f"{programs}:{Path(sys.executable).parent}:{hub.env['PATH']}"}
+        with Shell(folder, env) as shell:
+            for step in steps_of(page.read_text(encoding="utf-8")):
+                shown, code = shell.run(step.command.replace(SHOWN_URL, hub.url))
+                shown = shown.replace(hub.url, SHOWN_URL)
+                where = f"{page.name}:{step.line}: {step.command}"
+                assert code == step.exit_code, f"{where}\nended with {code}:\n{shown}"
+                assert matches(step.output, shown), f"{where}\nshould show\n{step.output}\nshowed\n{shown}"
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "same"),
+    [
+        ("a ... c", "a b c", True),
+        ("a\n...\nc", "a\nb\nb\nc", True),
+        ("a", "b", False),
+        ("", "anything", False),
+        ("NAME  X", "NAME      X", True),
+        ("4.20", "4x20", False),
+    ],
+)
+def test_the_comparison_itself(expected: str, found: str, same: bool) -> None:
+    assert matches(expected, found) is same
