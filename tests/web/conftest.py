@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.test import Client
 from django.utils import timezone
-from tests.compute import world as compute
 
 from mosu.compute.models import Run
 from mosu.compute.services import create_pool
@@ -16,6 +17,7 @@ from mosu.market.models import Order, Receipt
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import HubMembership, Membership, Organisation, User
+from tests.compute import world as compute
 
 PASSWORD = "a long enough password"
 
@@ -78,7 +80,8 @@ class Hub:
 
 
 @pytest.fixture
-def hub(db: None) -> Hub:
+def hub(db: None, settings: Any) -> Hub:
+    settings.MOSU_ENCRYPTION_KEY = Fernet.generate_key().decode()
     now = timezone.now()
     return Hub(compute.make_world(now=now, cores=64), now)
 

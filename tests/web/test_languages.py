@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from django.utils import translation
-from tests.web.conftest import Hub
 
 from mosu.compute.services import Reason
 from mosu.kernel.refusals import NotFound
 from mosu.web.words import said_of, said_of_reason
+from tests.web.conftest import Hub
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "src" / "mosu" / "web" / "templates"

@@ -8,13 +8,13 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from tests.web.conftest import PASSWORD, Hub
 
 from mosu.market.models import Order, Quote
 from mosu.market.receipts import code_of
 from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import Membership, Organisation, User
 from mosu.platform.services import invite
+from tests.web.conftest import PASSWORD, Hub
 
 ASK = {"run": "echo hello", "name": "first", "cpus": 1, "memory": 1, "wall_limit": 5, "accelerators": ""}
 SIGN_IN = "/account/login/"
