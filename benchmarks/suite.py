@@ -112,7 +112,7 @@ def _json(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=1)
         with Client(hub.url, buyers[0].token) as client:
-            path = f"/api/v1/orders/{client.orders().items[0].id}"
+            path = f"/api/v1/quotes/{client.orders().items[0].quote_id}"
         web_pid = int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
         return json_answers(
             hub, config, path=path, token=buyers[0].token, web_pid=web_pid, requests=size.requests

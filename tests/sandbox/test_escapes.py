@@ -142,6 +142,28 @@ def test_disk_cannot_be_filled_by_one_file_nor_by_many(lab: Lab) -> None:
     assert "FILLED" not in many.log
 
 
+def test_disk_cannot_be_filled_out_of_sight(lab: Lab) -> None:
+    unlinked = lab.python(
+        """
+import os, time
+held = []
+for _ in range(4):
+    held.append(open("u", "wb", 0)); os.unlink("u")
+    for _ in range(10): held[-1].write(b"x" * (1 << 20))
+time.sleep(15)
+""",
+        disk_bytes=16 * MIB,
+    )
+    assert unlinked.seen.phase == AttemptPhase.FAILED and unlinked.seen.reason.startswith(
+        "disk: its files took"
+    )
+    deep = lab.python(
+        "import os, time\nfor _ in range(40): os.mkdir('d' * 200); os.chdir('d' * 200)\ntime.sleep(15)",
+        disk_bytes=16 * MIB,
+    )
+    assert deep.seen.phase == AttemptPhase.FAILED and "too deep" in deep.seen.reason
+
+
 def test_memory_folders_cannot_be_filled(lab: Lab) -> None:
     ended = lab.run(
         "for d in /tmp /dev/shm; do head -c 400000000 /dev/zero > $d/big; stat -c %s $d/big; rm $d/big; done 2>&1",

@@ -34,6 +34,7 @@ class FakeHub:
         self.down = False
         self.drop_answers = 0
         """So many calls are carried out and then answered by a broken connection."""
+        self.refuses_outputs = False
         self.token = TOKEN
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -159,7 +160,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _attempt(self, attempt_id: str, what: str, body: bytes) -> tuple[int, Any]:
         if what == "report":
-            self.hub.reports[attempt_id].append(wire.Report.model_validate_json(body))
+            report = wire.Report.model_validate_json(body)
+            if report.outputs and self.hub.refuses_outputs:
+                return 422, {"title": "these outputs cannot be taken"}
+            self.hub.reports[attempt_id].append(report)
             return 200, {"settled": True, "settled_at": None}
         chunk = wire.LogChunk.model_validate_json(body)
         with self.hub.lock:

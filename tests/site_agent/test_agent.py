@@ -108,6 +108,30 @@ def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     )
 
 
+def test_a_report_whose_outputs_are_refused_is_sent_without_them(hub: FakeHub, agent: AgentProcess) -> None:
+    hub.refuses_outputs = True
+    spec = make_spec("echo x > out; echo y > $'bad\\nname'", outputs=("**",))
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert (report.phase, report.exit_code, report.outputs) == ("succeeded", 0, ())
+    assert "1 outputs have names" in report.reason and "these outputs cannot be taken" in report.reason
+
+
+def test_a_job_that_digs_deep_does_not_stop_the_agent(hub: FakeHub, agent: AgentProcess) -> None:
+    deep = "import os\nfor _ in range(3000): os.mkdir('d'); os.chdir('d')"
+    spec = make_spec(f'python3 -c "{deep}"', outputs=("**",))
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    assert (hub.reports[spec.attempt_id][0].phase, hub.reports[spec.attempt_id][0].reason) == (
+        "succeeded",
+        "",
+    )
+    hub.commands.append(Command(attempt_id=spec.attempt_id, epoch=1, action="forget"))
+    until(lambda: not list((agent.state / "attempts").iterdir()), what="forgotten")
+    assert agent.process is not None and agent.process.poll() is None
+
+
 def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) -> None:
     attempt = hub.lease(make_spec("echo ready; sleep 30", epoch=3))
     until(lambda: "ready" in hub.text(attempt))

@@ -12,6 +12,7 @@ from tests.site_agent.lab import make_spec
 
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.config import load_config
+from mosu.site_agent.files import remove_tree
 from mosu.site_agent.logs import LogCleaner, whole_characters
 from mosu.site_agent.metering import Metered, UsageBook, next_record
 from mosu.site_agent.outputs import collect, lay_inputs
@@ -159,11 +160,37 @@ def test_outputs_follow_no_link_and_match_their_globs(tmp_path: Path) -> None:
     assert _paths(work, "*.csv", "./out/") == ["loss.csv", "out/a.txt", "out/deep/b.bin"]
     assert _paths(work, "**/*.txt") == ["other.txt", "out/a.txt"]
     assert _paths(work, "folder", "folder/secret", "../secret", "/etc/passwd", "out/link") == []
-    assert collect(work, ["loss.csv"])[0].sha256 == hashlib.sha256(b"loss.csv").hexdigest()
+    assert collect(work, ["loss.csv"]).files[0].sha256 == hashlib.sha256(b"loss.csv").hexdigest()
+
+
+def test_outputs_whose_names_the_hub_would_refuse_are_counted_and_left_out(tmp_path: Path) -> None:
+    for name in ("good", "a\nb", "a\x1bb", "a\\b", "~x", "caf\udce9"):
+        (tmp_path / name).write_text("x")
+    found = collect(tmp_path, ["**"])
+    assert ([file.path for file in found.files], found.unnameable) == (["good"], 5)
+
+
+def test_folders_too_deep_to_name_are_passed_over_and_can_be_deleted(tmp_path: Path) -> None:
+    top = tmp_path / "work"
+    top.mkdir()
+    (top / "good").write_text("x")
+    fd = os.open(top, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=fd)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.fchmod(fd, 0)
+    os.close(fd)
+    assert [file.path for file in collect(top, ["**"]).files] == ["good"]
+    remove_tree(top)
+    assert not top.exists()
+    remove_tree(top)
 
 
 def _paths(work: Path, *globs: str) -> list[str]:
-    return [found.path for found in collect(work, globs)]
+    return [found.path for found in collect(work, globs).files]
 
 
 def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

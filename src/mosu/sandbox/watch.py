@@ -1,5 +1,6 @@
 """What a running job takes, looked at from outside: for machines where no cgroup is delegated."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -70,8 +71,11 @@ def _proportional_bytes(pid: int) -> int:
     return sum(int(field[1]) * 1024 for field in fields if field[0] in {"Pss_Anon:", "Pss_Shmem:"})
 
 
-def folder_bytes(folder: Path) -> int:
-    """Disk that a folder takes, without following links; what vanishes meanwhile does not count."""
+def folder_bytes(folder: Path) -> int | None:
+    """Disk that a folder takes, without following links; what vanishes meanwhile does not count.
+
+    None: a part of it cannot be looked at, being too deep or closed, so it may take anything.
+    """
     total, todo = 0, [str(folder)]
     while todo:
         try:
@@ -81,6 +85,22 @@ def folder_bytes(folder: Path) -> int:
                     total += facts.st_blocks * 512 + _ENTRY_BYTES
                     if stat.S_ISDIR(facts.st_mode):
                         todo.append(entry.path)
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.EACCES):
+                return None
+    return total
+
+
+def unlinked_bytes(root: int, *, device: int) -> int:
+    """Disk on `device` taken by files without a name that a process or one below it holds open."""
+    sizes: dict[int, int] = {}
+    for pid in _tree(root):
+        try:
+            with os.scandir(f"/proc/{pid}/fd") as entries:
+                for entry in entries:
+                    facts = entry.stat()
+                    if facts.st_nlink == 0 and facts.st_dev == device and stat.S_ISREG(facts.st_mode):
+                        sizes[facts.st_ino] = facts.st_blocks * 512
         except OSError:
             continue
-    return total
+    return sum(sizes.values())

@@ -208,8 +208,9 @@ class Agent:
                 self._log.info("cancelling", attempt=command.attempt_id)
                 courier.cancel()
             elif courier.reported:
-                courier.forget()
                 del self._couriers[command.attempt_id]
+                # Deleting a million files takes minutes; heartbeats must go on meanwhile.
+                threading.Thread(target=courier.forget, name="forget", daemon=True).start()
 
     def _unreported(self) -> int:
         with self._guard:

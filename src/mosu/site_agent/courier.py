@@ -210,16 +210,22 @@ class Courier:
         """Store what the globs name at the hub; and if that failed, why."""
         work = self._engine.workdir(self.spec.attempt_id)
         try:
-            found = collect(work, self.spec.outputs) if self.spec.outputs else []
-            for file in found:
+            found = collect(work, self.spec.outputs)
+            for file in found.files:
                 path = work / file.path
                 self._hub.put_blob(self.spec.attempt_id, file.sha256, path, size_bytes=file.size_bytes)
         except (DomainError, HubRefused, OSError) as error:
             self._log.error("outputs not stored", error=str(error))
-            return (), f"Its outputs could not be stored: {error}"
-        return tuple(
-            OutputFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes) for file in found
-        ), ""
+            # What the system says names folders of this machine.
+            why = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            return (), f"Its outputs could not be stored: {why}"
+        outputs = tuple(
+            OutputFile(path=file.path, sha256=file.sha256, size_bytes=file.size_bytes) for file in found.files
+        )
+        return (
+            outputs,
+            f"{found.unnameable} outputs have names that cannot be kept." if found.unnameable else "",
+        )
 
     def _report_of(self, end: Observation, *, outputs: tuple[OutputFile, ...], why: str = "") -> Report:
         return Report.model_validate(
@@ -243,6 +249,16 @@ class Courier:
 
     def _send_report(self) -> None:
         report = Report.model_validate(cast(object, read_json(self._folder / "report.json")))
-        self._hub.report(self.spec.attempt_id, report)
+        try:
+            self._hub.report(self.spec.attempt_id, report)
+        except HubRefused as refusal:
+            if not report.outputs or refusal.status not in {413, 422}:
+                raise
+            # The job chose its outputs; whatever the hub minds of them, the run must end and be paid.
+            self._log.error("report refused", status=refusal.status, said=refusal.said)
+            reason = f"{report.reason} Its outputs could not be stored: {refusal.said}".strip()[:2000]
+            report = report.model_copy(update={"outputs": (), "reason": reason})
+            self._write_report(report)
+            self._hub.report(self.spec.attempt_id, report)
         (self._folder / "reported").touch()
         self._log.info("reported", phase=report.phase, exit_code=report.exit_code)

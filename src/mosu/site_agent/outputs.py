@@ -7,10 +7,11 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 from mosu.kernel.refusals import Invalid
 from mosu.wire.agent import InputFile
+from mosu.wire.paths import PATH_BYTES_MAX, fault_of_path
 
 FILES_MAX: Final = 10_000
 _CHUNK_BYTES: Final = 1 << 20
@@ -23,6 +24,13 @@ class Found:
     path: str
     sha256: str
     size_bytes: int
+
+
+class Collected(NamedTuple):
+    """What the globs name, and how much of it has a name that cannot cross the wire."""
+
+    files: list[Found]
+    unnameable: int
 
 
 def lay_inputs(work: Path, files: Sequence[InputFile], *, fetch: Callable[[str, Path], None]) -> None:
@@ -44,27 +52,31 @@ def lay_inputs(work: Path, files: Sequence[InputFile], *, fetch: Callable[[str, 
         _lay(target, file, fetch)
 
 
-def collect(work: Path, globs: Sequence[str]) -> list[Found]:
+def collect(work: Path, globs: Sequence[str]) -> Collected:
     """The regular files that a glob names (a folder's name takes all in it), hashed, sorted by path.
 
-    Symbolic links are neither followed nor taken, so nothing from outside the folder comes back.
+    Symbolic links are neither followed nor taken, so nothing from outside the folder comes back. A file whose
+    name the hub would refuse is counted and left out: the job chose it, and it may not keep the rest back.
 
     Raises:
         Invalid: there are more than 10,000.
     """
     patterns = [_pattern(glob) for glob in globs]
-    found = [
-        Found(path, _sha256(work / path), size)
+    named = [
+        (path, size)
         for path, size in sorted(_regular_files(work))
         if any(pattern.fullmatch(path) for pattern in patterns)
     ]
-    if len(found) > FILES_MAX:
+    files = [(path, size) for path, size in named if fault_of_path(path) is None]
+    if len(files) > FILES_MAX:
         raise Invalid(
-            f"{len(found)} output files are more than {FILES_MAX}.",
+            f"{len(files)} output files are more than {FILES_MAX}.",
             hint="Pack them into an archive in the task.",
-            found=len(found),
+            found=len(files),
         )
-    return found
+    return Collected(
+        [Found(path, _sha256(work / path), size) for path, size in files], len(named) - len(files)
+    )
 
 
 def read_chunks(path: Path) -> Iterator[bytes]:
@@ -117,6 +129,7 @@ def _sha256(path: Path) -> str:
 
 
 def _regular_files(work: Path) -> Iterator[tuple[str, int]]:
+    """Folders deeper than a path may be long are not entered: nothing in them can be named."""
     todo = [""]
     while todo:
         folder = todo.pop()
@@ -124,19 +137,10 @@ def _regular_files(work: Path) -> Iterator[tuple[str, int]]:
             for entry in entries:
                 path = f"{folder}{entry.name}"
                 facts = entry.stat(follow_symlinks=False)
-                if stat.S_ISDIR(facts.st_mode):
-                    todo.append(f"{path}/")
-                elif stat.S_ISREG(facts.st_mode) and _is_text(path):
+                if stat.S_ISREG(facts.st_mode):
                     yield path, facts.st_size
-
-
-def _is_text(path: str) -> bool:
-    """Whether the name is UTF-8: others cannot be named in a message."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+                elif stat.S_ISDIR(facts.st_mode) and len(os.fsencode(path)) < PATH_BYTES_MAX:
+                    todo.append(f"{path}/")
 
 
 def _pattern(glob: str) -> re.Pattern[str]:

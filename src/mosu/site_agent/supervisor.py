@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final, Literal, TypedDict
+from typing import IO, Final, Literal, TypedDict, TypeVar
 
 from mosu.kernel.refusals import DomainError
 from mosu.sandbox import bubblewrap, watch
@@ -41,6 +41,7 @@ from mosu.site_agent.logs import LogCleaner
 TICK_S: Final = 0.1
 STOP_GRACE_S_MAX: Final = 10.0
 _KILL_PATIENCE_S: Final = 2.0
+FoundT = TypeVar("FoundT")
 _WATCH_SHARE: Final = 20
 """Looking may take one part in twenty of the time: a slow look makes the next one later."""
 
@@ -276,12 +277,21 @@ class _Watch:
             if used > job["memory_bytes"]:
                 return "failed", f"memory: used {used} bytes, more than its {job['memory_bytes']}."
         if self._due("disk", now, every_s=0.5):
-            used = self._timed("disk", lambda: watch.folder_bytes(self._folder / "work"))
-            if used > job["disk_bytes"]:
-                return (
-                    "failed",
-                    f"disk: its working folder took {used} bytes, more than its {job['disk_bytes']}.",
-                )
+            return self._timed("disk", self._why_end_for_disk)
+        return None
+
+    def _why_end_for_disk(self) -> tuple[str, str] | None:
+        work = self._folder / "work"
+        named = watch.folder_bytes(work)
+        if named is None:
+            return (
+                "failed",
+                "disk: its working folder has parts that are too deep or too closed to be measured.",
+            )
+        # A file that was deleted takes its room until whoever holds it open lets go.
+        used = named + watch.unlinked_bytes(self._sandbox.first_pid, device=work.stat().st_dev)
+        if used > self._job["disk_bytes"]:
+            return "failed", f"disk: its files took {used} bytes, more than its {self._job['disk_bytes']}."
         return None
 
     def _memory_bytes(self) -> int:
@@ -293,7 +303,7 @@ class _Watch:
         self._next_look[what] = now + every_s
         return True
 
-    def _timed(self, what: str, look: Callable[[], int]) -> int:
+    def _timed(self, what: str, look: Callable[[], FoundT]) -> FoundT:
         before = time.monotonic()
         found = look()
         took = time.monotonic() - before

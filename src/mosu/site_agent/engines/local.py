@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import SandboxUnavailable, find_bwrap, run_as, unreachable_part
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
-from mosu.site_agent.files import read_json, write_durably
+from mosu.site_agent.files import read_json, remove_tree, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo
@@ -128,10 +127,10 @@ class LocalEngine:
             (folder / "cancel").touch()
 
     def clean(self, ref: EngineRef) -> None:
-        shutil.rmtree(self._attempts / ref / "work", ignore_errors=True)
+        remove_tree(self._attempts / ref / "work")
 
     def forget(self, ref: EngineRef) -> None:
-        shutil.rmtree(self._attempts / ref, ignore_errors=True)
+        remove_tree(self._attempts / ref)
 
     def _check_reach(self, folder: Path, environments: Sequence[Environment]) -> None:
         for path in (self._attempts, *(environment.root for environment in environments)):
