@@ -106,7 +106,10 @@ def _goods(line: "ReceiptLine", width: int, lang: Language) -> list[str]:
     lines = _wrapped(line.text.in_language(lang), width)
     if line.quantity is None or line.unit_price is None:
         return [*lines[:-1], *leader(lines[-1], line.amount, width)]
-    return [*lines, *leader(f"  {line.quantity:f} {_unit(line.unit, lang)} x {line.unit_price:f}", line.amount, width)]
+    return [
+        *lines,
+        *leader(f"  {line.quantity:f} {_unit(line.unit, lang)} x {line.unit_price:f}", line.amount, width),
+    ]
 
 
 def _unit(unit: str, lang: Language) -> str:
