@@ -523,3 +523,19 @@ def test_two_trials_at_once_are_one(fresh_db: Any) -> None:
     outcomes = _race(4, lambda _: services.issue_trial(organisation_id=organisation.id, now=NOW))
     assert len({one.id for one in outcomes}) == 1
     assert Voucher.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update subsidies_voucher set amount_micros = amount_micros * 10",
+        "update subsidies_voucher set expires_at = expires_at + interval '9 years'",
+        "delete from subsidies_voucher",
+        "update subsidies_redemption set share = '{}'",
+        "update subsidies_claim set amount_micros = 1",
+        "delete from subsidies_application",
+    ],
+)
+def test_the_application_cannot_change_what_was_given(db: None, change: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+        connection.cursor().execute(change)

@@ -21,6 +21,7 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.requests import actor_of
+from mosu.platform.schemas import In
 
 router = Router(tags=["ledger"], auth=token_auth)
 routers = [("", router)]
@@ -88,13 +89,13 @@ class Statement(Listed[StatementLine]):
     currency: str
 
 
-class DepositIn(Schema):
+class DepositIn(In):
     organisation_id: str = Field(max_length=80)
     amount: str = Field(max_length=30)
     bank_reference: str = Field(max_length=100)
 
 
-class ReasonIn(Schema):
+class ReasonIn(In):
     why: str = Field(max_length=1000)
 
 
