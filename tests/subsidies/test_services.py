@@ -27,7 +27,7 @@ from mosu.kernel.states import IllegalMove
 from mosu.ledger.models import Account, Hold, JournalEntry
 from mosu.ledger.services import InsufficientFunds, lock_accounts
 from mosu.platform.models import AuditRecord, Event
-from mosu.platform.services import deliver
+from mosu.platform.services import deliver, found_organisation
 from mosu.subsidies import services
 from mosu.subsidies.models import Claim, Programme, ProgrammeVersion, Redemption, Voucher, YearCap
 from mosu.subsidies.services import Split
@@ -441,6 +441,17 @@ def test_the_founding_event_gives_the_trial() -> None:
     deliver(event_id=event.id, now=NOW)
     deliver(event_id=event.id, now=NOW)
     assert Voucher.objects.filter(organisation=organisation, by_rule=True).count() == 1
+
+
+@pytest.mark.django_db
+def test_a_person_gets_one_trial_however_much_they_found() -> None:
+    released(kind="trial", rate="1", more=TRIAL)
+    founder, first = make_founder()
+    second = found_organisation(actor=founder, name="Another name", kind="company", now=NOW)
+    for event in Event.objects.filter(name="platform.organisation_founded").order_by("-id"):
+        deliver(event_id=event.id, now=NOW)
+    assert list(Voucher.objects.values_list("organisation_id", flat=True)) == [first.id]
+    assert second.id != first.id
 
 
 @pytest.mark.django_db
