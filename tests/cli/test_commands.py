@@ -264,6 +264,15 @@ def test_logs_fetch_cancel(capsys: pytest.CaptureFixture[str], hub: FakeHub, sig
     assert data(capsys, "cancel", "order_1")["state"] == "cancelled"
 
 
+def test_outputs_that_cannot_be_written_are_no_traceback(
+    capsys: pytest.CaptureFixture[str], signed_in: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    code, out, err = outcome(capsys, "fetch", "run_1", "--out", str(tmp_path / "taken" / "in"))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'taken'}") and "Not a directory." in err, err
+
+
 def test_a_log_cannot_move_the_terminal(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
     hub.log = b"a\x1b[2Jb\n"
     assert outcome(capsys, "logs", "run_1", "-f")[1] == outcome(capsys, "logs", "run_1")[1] == "ab\n"

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -46,6 +48,15 @@ def test_help_answers_at_once() -> None:
         subprocess.run([sys.executable, "-m", "mosu.cli.main", "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - start)
     assert min(times) <= 0.3
+
+
+def test_the_version_is_said_without_installed_metadata() -> None:
+    # The Makefile links the source into its environment, so no distribution called mosu is there to ask.
+    said = subprocess.run(
+        [sys.executable, "-m", "mosu.cli.main", "--version"], capture_output=True, text=True
+    )
+    project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())["project"]
+    assert (said.returncode, said.stdout) == (0, f"mosu {project['version']}\n"), said.stderr
 
 
 def test_help_lists_every_command() -> None:

@@ -161,6 +161,15 @@ def test_nothing_to_do_is_204(client: TestClient) -> None:
     assert client.post("/agent/v1/lease?wait_s=0", headers=agent_of(world), json={}).status_code == 204
 
 
+@pytest.mark.parametrize("said", ["\u00b2", "9" * 5000, "-1", "x"])
+def test_a_last_event_id_that_is_none_of_ours_counts_as_none(client: TestClient, said: str) -> None:
+    world = make_world(now=timezone.now())
+    run = buy(world, now=timezone.now())
+    headers = make_token(world) | {"Last-Event-ID": said.encode("latin-1")}
+    answer = client.get(f"/api/v1/runs/{run.public_id}/log?offset=7", headers=headers)
+    assert (answer.status_code, answer.headers["X-Next-Offset"]) == (200, "7")
+
+
 def test_following_a_log_ends_with_the_run(client: TestClient) -> None:
     world = make_world(now=timezone.now())
     person = make_token(world)

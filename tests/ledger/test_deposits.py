@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 from tests.conftest import NOW, FreshDatabase
@@ -174,3 +175,35 @@ def test_the_database_too_wants_two_persons_for_a_refund(world: World) -> None:
     services.propose_refund(actor=world.operator, deposit_id=deposit.id, why="sent twice", now=NOW)
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("update ledger_deposit set refund_checker_id = refund_maker_id")
+
+
+@pytest.mark.parametrize("role", ["app", "owner"])
+def test_a_decided_deposit_is_not_changed_by_raw_sql(
+    world: World, fresh_db: FreshDatabase, role: str
+) -> None:
+    deposit = services.confirm_deposit(actor=world.checker, deposit_id=world.propose().id, now=NOW)
+    before = Deposit.objects.filter(id=deposit.id).values().get()
+    dsn = fresh_db.app_dsn if role == "app" else fresh_db.owner_dsn
+    with psycopg.connect(dsn, autocommit=True) as raw:
+        for change in (
+            "update ledger_deposit set amount_micros = amount_micros * 10",
+            "update ledger_deposit set bank_reference = 'another'",
+            "update ledger_deposit set decided_at = now()",
+            "delete from ledger_deposit",
+            "truncate ledger_deposit",
+        ):
+            with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.IntegrityError)):
+                raw.execute(change)
+    assert Deposit.objects.filter(id=deposit.id).values().get() == before
+
+
+def test_the_application_cannot_change_the_amount_of_a_proposed_deposit(
+    world: World, fresh_db: FreshDatabase
+) -> None:
+    deposit = world.propose()
+    with (
+        psycopg.connect(fresh_db.app_dsn) as raw,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        raw.execute("update ledger_deposit set amount_micros = amount_micros * 10")
+    assert Deposit.objects.get(id=deposit.id).amount_micros == 5_000_000_000

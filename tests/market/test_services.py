@@ -498,3 +498,11 @@ def test_a_change_of_state_without_audit_is_refused(world: World) -> None:
     with refused(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("update market_order set state = 'active' where id = %s", [order.id])
         cursor.execute("set constraints all immediate")
+
+
+def test_the_total_of_a_settled_order_stands(world: World) -> None:
+    order = accept(world, world.quote(offer=world.offer(price="3.6"), units=1, wall_s=3600))
+    settle(order)
+    for change in ("total_micros = total_micros + 1", "settled_at = null", "balance_hold_id = null"):
+        with pytest.raises(IntegrityError, match="no longer changes"), transaction.atomic():
+            connection.cursor().execute(f"update market_order set {change}")

@@ -341,3 +341,10 @@ def test_a_viewer_reads_and_a_finance_clerk_makes_no_project() -> None:
         assert call("GET", "/projects", by=by).status_code == 200
         assert call("POST", "/projects", body, by=by).status_code == status
     assert Project.objects.filter(name="Voice").count() == 1
+
+
+def test_a_body_that_is_too_large_is_413(settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    facts = {"email": "li@example.org", "password": "x" * 2000, "name": "laptop"}
+    answer = call("POST", "/tokens", facts)
+    assert (answer.status_code, answer.json()["type"]) == (413, "urn:mosu:too_large")

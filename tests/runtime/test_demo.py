@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from decimal import Decimal
@@ -58,6 +59,24 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
     again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "data"))
     assert again.returncode == 1
     assert "not empty" in again.stderr and "empty folder" in again.stderr
+
+
+def test_what_it_was_told_wrong_stops_it_before_anything_is_set_up(folder: Path) -> None:
+    data = folder / "data"
+    home = {"HOME": str(folder), "MOSU_DATA_DIR": str(data)}
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = demo("--once", MOSU_PORT=str(port), **home)
+    assert done.returncode == 1 and f"127.0.0.1:{port} is in use" in done.stderr
+    done = demo("--once", MOSU_PORT="http", **home)
+    assert done.returncode == 1 and "'http' is not a port" in done.stderr
+    file = folder / "file"
+    file.write_text("")
+    done = demo("--once", "--json", str(file / "out.json"), **home)
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {file}/out.json: Not a directory.")
+    done = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(file))
+    assert done.returncode == 2 and done.stderr.startswith(f"error: {file}: Not a directory.")
+    assert not data.exists()
 
 
 def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:

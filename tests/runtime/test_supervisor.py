@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from tests.runtime.waiting import eventually
 from mosu.runtime.children import is_running
 from mosu.runtime.logs import PartLog
 from mosu.runtime.status import Screen
-from mosu.runtime.supervisor import AlreadyUp, Part, PartFailed, Supervisor, only_one
+from mosu.runtime.supervisor import QUIET_S, AlreadyUp, Part, PartFailed, Supervisor, only_one
 
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(60)"
 
@@ -88,6 +89,29 @@ def test_a_killed_part_comes_back_and_all_end_at_stop(tmp_path: Path) -> None:
     assert run_until(supervisor, back_after_kill)
     assert not any(is_running(pid) for pid in pids(starts))
     assert not (tmp_path / "up.json").exists()
+
+
+def test_a_full_disk_costs_words_and_not_the_hub(tmp_path: Path) -> None:
+    starts = tmp_path / "starts"
+    (tmp_path / "up.log").symlink_to("/dev/full")
+    refusals = [OSError(28, "No space left on device")]
+
+    def before_start() -> None:
+        if pids(starts) and refusals:
+            raise refusals.pop()
+
+    code = RECORD + f"print('a word', flush=True); time.sleep({QUIET_S} + 0.3); sys.exit(1)"
+    part = toy("up", code, str(starts), before_start=before_start)
+    with Path("/dev/full").open("w") as out:
+        supervisor = Supervisor(
+            [part], logs_dir=tmp_path, screen=Screen(out), status_file=tmp_path / "missing" / "up.json"
+        )
+        try:
+            assert run_until(supervisor, lambda: len(pids(starts)) >= 3)
+        finally:
+            with suppress(OSError):
+                out.close()
+    assert not refusals
 
 
 def test_children_of_a_killed_part_do_not_stay(tmp_path: Path) -> None:

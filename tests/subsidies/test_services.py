@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import pytest
-from django.db import DatabaseError, IntegrityError, connection, transaction
+from django.db import DatabaseError, IntegrityError, ProgrammingError, connection, transaction
 from tests.subsidies.factories import (
     NOW,
     YUAN,
@@ -27,7 +27,7 @@ from mosu.kernel.states import IllegalMove
 from mosu.ledger.models import Account, Hold, JournalEntry
 from mosu.ledger.services import InsufficientFunds, lock_accounts
 from mosu.platform.models import AuditRecord, Event
-from mosu.platform.services import deliver
+from mosu.platform.services import deliver, found_organisation
 from mosu.subsidies import services
 from mosu.subsidies.models import Claim, Programme, ProgrammeVersion, Redemption, Voucher, YearCap
 from mosu.subsidies.services import Split
@@ -444,6 +444,17 @@ def test_the_founding_event_gives_the_trial() -> None:
 
 
 @pytest.mark.django_db
+def test_a_person_gets_one_trial_however_much_they_found() -> None:
+    released(kind="trial", rate="1", more=TRIAL)
+    founder, first = make_founder()
+    second = found_organisation(actor=founder, name="Another name", kind="company", now=NOW)
+    for event in Event.objects.filter(name="platform.organisation_founded").order_by("-id"):
+        deliver(event_id=event.id, now=NOW)
+    assert list(Voucher.objects.values_list("organisation_id", flat=True)) == [first.id]
+    assert second.id != first.id
+
+
+@pytest.mark.django_db
 def test_new_versions_keep_what_is_fixed() -> None:
     released(id="fixed", pool="100")
     first = maker()
@@ -523,3 +534,19 @@ def test_two_trials_at_once_are_one(fresh_db: Any) -> None:
     outcomes = _race(4, lambda _: services.issue_trial(organisation_id=organisation.id, now=NOW))
     assert len({one.id for one in outcomes}) == 1
     assert Voucher.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "update subsidies_voucher set amount_micros = amount_micros * 10",
+        "update subsidies_voucher set expires_at = expires_at + interval '9 years'",
+        "delete from subsidies_voucher",
+        "update subsidies_redemption set share = '{}'",
+        "update subsidies_claim set amount_micros = 1",
+        "delete from subsidies_application",
+    ],
+)
+def test_the_application_cannot_change_what_was_given(db: None, change: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"), transaction.atomic():
+        connection.cursor().execute(change)

@@ -145,7 +145,7 @@ async def limited(request: Request, bytes_max: int) -> AsyncIterator[bytes]:
         TooLarge: more than `bytes_max` come, or are announced.
     """
     announced = request.headers.get("content-length", "")
-    count = int(announced) if announced.isdigit() else 0
+    count = int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 20 else 0
     if count <= bytes_max:
         count = 0
         async for chunk in request.stream():

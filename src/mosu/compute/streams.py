@@ -135,8 +135,10 @@ async def get_output(request: Request) -> Response:
 async def get_log(request: Request) -> Response:
     """The log from `offset` on: what is there as plain text, or with `follow=true` as it comes, as events."""
     run_id = Run.key_of(request.path_params["run_id"])
-    last_seen = request.headers.get("last-event-id", "")
-    offset = int(last_seen) if last_seen.isdigit() else _whole(request, "offset")
+    # What a browser sends when it reconnects; anything else than an id of ours counts as none.
+    offset = _number(request.headers.get("last-event-id", ""))
+    if offset is None:
+        offset = _whole(request, "offset")
     found: LogSlice = await _call(request, services.read_log, run_id=run_id, offset=offset)
     if request.query_params.get("follow") == "true":
         return StreamingResponse(
@@ -254,9 +256,14 @@ def _attempt(request: Request) -> Any:
 
 def _whole(request: Request, name: str) -> int:
     text = request.query_params.get(name, "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+    found = _number(text)
+    if found is None:
         raise Invalid(f"{name}: {text[:40]!r} is not a whole number.", hint="Write 0 or more.", field=name)
-    return int(text)
+    return found
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
 
 
 def reading_routes(prefix: str, door: Callable[[Endpoint], Endpoint]) -> list[Route]:

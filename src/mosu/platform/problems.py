@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.http import Http404, HttpRequest, HttpResponse
 from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -24,6 +26,13 @@ class Malformed(DomainError):
 
     code = "malformed"
     status = 400
+
+
+class BodyTooLarge(DomainError):
+    """The body is larger than any request here needs to be."""
+
+    code = "too_large"
+    status = 413
 
 
 class Unexpected(DomainError):
@@ -73,6 +82,7 @@ def install(api: NinjaAPI) -> None:
         ValidationError: _of_validation,
         HttpError: _of_http,
         Http404: _of_404,
+        RequestDataTooBig: _of_size,
         Exception: _of_bug,
     }
     for kind, handler in handlers.items():
@@ -120,6 +130,15 @@ def _of_http(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 def _of_404(request: HttpRequest, error: Http404) -> HttpResponse:
     return response_of(NotFound("There is nothing at this address.", hint="See /api/docs."))
+
+
+def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
+    return response_of(
+        BodyTooLarge(
+            f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.",
+            hint="Send less; files go up by PUT /api/v1/blobs/{sha256}.",
+        )
+    )
 
 
 def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:

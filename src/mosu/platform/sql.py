@@ -32,6 +32,23 @@ end $$;
 """
 
 
+_REFUSE_FINAL = """
+create function refuse_change_of_final() returns trigger language plpgsql as $$
+begin
+  if old.state = any (tg_argv) and new is distinct from old then
+    raise exception '% is %: it no longer changes', tg_table_name, old.state
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  return new;
+end $$;
+"""
+
+
+def final_function() -> RunSQL:
+    """The function that `final` hangs on tables; once."""
+    return RunSQL(_REFUSE_FINAL, "drop function refuse_change_of_final()")
+
+
 def audit_functions() -> RunSQL:
     """The functions that `audited` and `append_only` hang on tables; once, in the platform's first migration."""
     return RunSQL(
@@ -67,4 +84,26 @@ def owner_only(table: str) -> RunSQL:
     return RunSQL(
         f"revoke insert, update, delete, truncate on {table} from {APP_ROLE}",
         f"grant insert, update, delete on {table} to {APP_ROLE}",
+    )
+
+
+def only(table: str, *columns: str) -> RunSQL:
+    """The application's role may change nothing but `columns` of `table`, and deletes no row of it."""
+    return RunSQL(
+        f"revoke update, delete, truncate on {table} from {APP_ROLE};"
+        f"grant update ({', '.join(columns)}) on {table} to {APP_ROLE}",
+        f"revoke update ({', '.join(columns)}) on {table} from {APP_ROLE};"
+        f"grant update, delete on {table} to {APP_ROLE}",
+    )
+
+
+def final(table: str, *states: str) -> RunSQL:
+    """Refuse to change a row of `table` in one of `states`, to delete any and to truncate, for the owner too."""
+    return RunSQL(
+        f"create trigger final before update on {table} "
+        f"for each row execute function refuse_change_of_final({', '.join(repr(state) for state in states)});"
+        f"create trigger kept before delete on {table} for each row execute function refuse_change();"
+        f"create trigger kept_whole before truncate on {table} "
+        "for each statement execute function refuse_change();",
+        f"drop trigger final on {table}; drop trigger kept on {table}; drop trigger kept_whole on {table};",
     )

@@ -2,6 +2,7 @@
 
 import json
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,13 +13,16 @@ LINE_BYTES_MAX: Final = 64_000
 
 
 class PartLog:
-    """The log of one part. Lines that are JSON objects are kept as they are, others are wrapped."""
+    """The log of one part. Lines that are JSON objects are kept as they are, others are wrapped.
+
+    What a full disk does not take is lost: the hub goes on without its log rather than not at all.
+    """
 
     def __init__(self, path: Path, *, part: str, bytes_max: int = FILE_BYTES_MAX) -> None:
         self.path = path
         self._part = part
         self._bytes_max = bytes_max
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
         self._rest = b""
         self._last: deque[str] = deque(maxlen=8)
 
@@ -59,10 +63,10 @@ class PartLog:
         self._append(json.dumps({"timestamp": stamp, "part": self._part, **facts}).encode())
 
     def _append(self, line: bytes) -> None:
-        if self._file.tell() + len(line) > self._bytes_max:
-            self._rotate()
-        self._file.write(line + b"\n")
-        self._file.flush()
+        with suppress(OSError):
+            if self._file.tell() + len(line) > self._bytes_max:
+                self._rotate()
+            self._file.write(line + b"\n")
 
     def _rotate(self) -> None:
         self._file.close()
@@ -71,7 +75,7 @@ class PartLog:
             newer = self.path.with_name(f"{self.path.name}.{number - 1}") if number > 1 else self.path
             if newer.exists():
                 newer.replace(older)
-        self._file = self.path.open("ab")
+        self._file = self.path.open("ab", buffering=0)
 
 
 def _is_object(line: bytes) -> bool:

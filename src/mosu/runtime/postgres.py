@@ -466,11 +466,15 @@ _DATABASE_SETUP: Final = (
 def write_secret(path: Path, text: str) -> None:
     """`text` at `path`, readable by its owner alone, whole or not at all."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _wait_until(condition: Callable[[], bool], limit_s: float) -> bool:

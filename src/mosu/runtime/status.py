@@ -1,6 +1,7 @@
 """One line per part: rewritten in place on a terminal, printed when it changes elsewhere."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -21,22 +22,26 @@ class Screen:
         if self._in_place:
             up = f"\x1b[{self._height}A" if self._height else ""
             body = "".join(f"\x1b[2K{name:<{width}}  {line}\n" for name, line in lines.items())
-            self._out.write(up + body)
+            self._print(up + body)
             self._height = len(lines)
         else:
             for name, line in lines.items():
                 if self._shown.get(name) != line:
-                    self._out.write(f"{name:<{width}}  {line}\n")
-        self._out.flush()
+                    self._print(f"{name:<{width}}  {line}\n")
         self._shown = dict(lines)
         return True
 
     def say(self, text: str) -> None:
         """A line of its own; what was shown stays above it."""
-        self._out.write(f"{text}\n")
-        self._out.flush()
+        self._print(f"{text}\n")
         self._height = 0
         self._shown = {} if self._in_place else self._shown
 
     def close(self) -> None:
         self._height = 0
+
+    def _print(self, text: str) -> None:
+        """What cannot be shown, as on a full disk, is not worth stopping for."""
+        with suppress(OSError):
+            self._out.write(text)
+            self._out.flush()

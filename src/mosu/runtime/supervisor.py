@@ -154,7 +154,7 @@ class Supervisor:
     def _step_part(self, running: _Running) -> None:
         if running.state in (PartState.WAITING, PartState.RESTARTING):
             if self._clock() >= running.start_again_at:
-                self._start(running)
+                self._start_or_wait(running)
         elif running.process is not None and running.process.poll() is not None:
             self._ended(running, running.process.returncode)
         elif running.state is PartState.STARTING and not running.part.once and self._is_ready(running):
@@ -167,6 +167,15 @@ class Supervisor:
         if running.part.ready is None:
             return self._clock() >= running.started_at + QUIET_S
         return running.part.ready()
+
+    def _start_or_wait(self, running: _Running) -> None:
+        """What ran before and cannot be started now, as on a full disk, is tried again; the rest goes on."""
+        try:
+            self._start(running)
+        except OSError as error:
+            if not running.was_ready:
+                raise
+            self._try_again(running, f"cannot be started: {error.strerror or error}")
 
     def _start(self, running: _Running) -> None:
         part = running.part
@@ -204,7 +213,10 @@ class Supervisor:
             running.part.after()
             running.state, running.was_ready = PartState.DONE, True
             return
-        running.log.write_event(f"ended with {code}, starts again in {running.backoff_s:.1f} s")
+        self._try_again(running, f"ended with {code}")
+
+    def _try_again(self, running: _Running, why: str) -> None:
+        running.log.write_event(f"{why}, starts again in {running.backoff_s:.1f} s")
         running.state = PartState.RESTARTING
         running.restarts += 1
         running.start_again_at = self._clock() + running.backoff_s
@@ -286,7 +298,8 @@ class Supervisor:
             }
             for running in self._running
         }
-        write_secret(path, json.dumps({"pid": os.getpid(), "parts": parts}))
+        with suppress(OSError):  # a full disk: what was written last stays
+            write_secret(path, json.dumps({"pid": os.getpid(), "parts": parts}))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -218,7 +218,7 @@ class Agent:
 
 
 def mosu_version() -> str:
-    return getattr(mosu, "__version__", "0.1.0")
+    return mosu.__version__
 
 
 def _engine(config: AgentConfig, state_dir: Path, environments: list[Environment]) -> Engine:

@@ -35,6 +35,12 @@ class FolderInUse(DomainError):
     code = "folder_in_use"
 
 
+class PortInUse(DomainError):
+    """Somebody else listens where the demo was told to."""
+
+    code = "port_in_use"
+
+
 class HubNotUp(DomainError):
     """The demo's hub did not start."""
 
@@ -63,8 +69,10 @@ def demo(
         typer.echo(f"{report.why_not}\nNothing was bought. This mends it:\n\n    {report.mend}\n", err=True)
         raise typer.Exit(NO_SANDBOX)
 
+    if json_file is not None:
+        json_file.open("a").close()  # refused now rather than after the whole journey
     with _folder(data_dir) as folder:
-        config = load_config(data_dir=folder, host="127.0.0.1", port=port or _port())
+        config = load_config(data_dir=folder, host="127.0.0.1", port=_port(port))
         began = time.monotonic()
         with _hub(config, say=say):
             use_hub(config)
@@ -95,8 +103,21 @@ def demo(
                 signal.pause()
 
 
-def _port() -> int:
-    return int(os.environ["MOSU_PORT"]) if "MOSU_PORT" in os.environ else free_port(8000)
+def _port(asked: int | None) -> int:
+    """The port asked for, or a free one.
+
+    Raises:
+        ConfigRefused: MOSU_PORT is not a port.
+        PortInUse: another server would be taken for the demo's.
+    """
+    if asked is None and "MOSU_PORT" not in os.environ:
+        return free_port(8000)
+    port = load_config(port=asked).port
+    if free_port(port) != port:
+        raise PortInUse(
+            f"127.0.0.1:{port} is in use.", hint="Leave MOSU_PORT out, and the demo takes a free port."
+        )
+    return port
 
 
 @contextmanager
