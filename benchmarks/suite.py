@@ -39,7 +39,7 @@ class Size:
     helps: int = 10
     ledger_s: float = 5.0
     pools: int = 50
-    one_pool_cores: int = 300
+    one_pool_cores: int = 150
     runs: int = 15
     requests: int = 1000
     idle_s: float = 20.0
@@ -64,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"... {name}", file=sys.stderr, flush=True)
             # Each in a process of its own: Django reads its settings once.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
-                figures += own.submit(_BENCHMARKS[name], folder, size).result()
+                found = own.submit(_BENCHMARKS[name], folder, size).result()
+            figures += found
+            for figure in found:
+                print("   ", *figure.row(), file=sys.stderr, flush=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     about["load_after"] = os.getloadavg()[0]
@@ -112,7 +115,7 @@ def _json(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=1)
         with Client(hub.url, buyers[0].token) as client:
-            path = f"/api/v1/orders/{client.orders().items[0].id}"
+            path = f"/api/v1/quotes/{client.orders().items[0].quote_id}"
         web_pid = int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
         return json_answers(
             hub, config, path=path, token=buyers[0].token, web_pid=web_pid, requests=size.requests

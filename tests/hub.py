@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
-START_S_MAX = 90.0
+START_S_MAX = 180.0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from babel.messages.catalog import Catalog
 from babel.messages.extract import extract
-from babel.messages.mofile import write_mo
+from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "mosu"
@@ -64,6 +64,11 @@ def _forms(text: str | tuple[str, ...]) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
+def _texts(catalogue: Catalog) -> dict[object, object]:
+    """Without the header, which names the minute of compiling."""
+    return {(row.context, str(row.id)): str(row.string) for row in catalogue if row.id}
+
+
 def main() -> int:
     catalogue: Catalog = read_po(io.BytesIO(CATALOGUE.read_bytes()), locale="zh_Hans")
     have = {(row.context, row.id) for row in catalogue if row.id}
@@ -80,7 +85,9 @@ def main() -> int:
     for context, message in unused:
         print(f"no longer used: {message!r}" + (f" ({context})" if context else ""))  # noqa: T201
     if "--check" in sys.argv:
-        stale = not target.exists() or target.read_bytes() != compiled.getvalue()
+        stale = not target.exists() or _texts(read_mo(io.BytesIO(target.read_bytes()))) != _texts(
+            read_mo(io.BytesIO(compiled.getvalue()))
+        )
         if stale:
             print("the compiled catalogue is not current: python tools/messages.py")  # noqa: T201
         return 1 if lacking or empty or unused or stale else 0

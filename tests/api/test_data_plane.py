@@ -28,18 +28,47 @@ NOW = "2026-03-02T02:00:00Z"
 SHA = "0" * 64
 SCALARS = st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=20)
 JSON = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
 )
 ODD = st.sampled_from(
-    ["", "0", "-1", "x", "\0", "é", "9" * 30, "../etc/passwd", SHA, SHA.upper(), "attempt_" + "z" * 26, "NaN", "\ud800"]
+    [
+        "",
+        "0",
+        "-1",
+        "x",
+        "\0",
+        "é",
+        "9" * 30,
+        "../etc/passwd",
+        SHA,
+        SHA.upper(),
+        "attempt_" + "z" * 26,
+        "NaN",
+        "\ud800",
+    ]
 )
 
 
 def messages(ids: dict[str, str]) -> dict[str, dict[str, Any]]:
     """A good body for each call that takes one."""
     attempt = ids["attempt_id"]
-    usage = {"attempt_id": attempt, "meter": "core_second", "sequence": 0, "quantity": 1, "start": NOW, "end": NOW}
-    report = {"epoch": 1, "phase": "succeeded", "exit_code": 0, "started_at": NOW, "ended_at": NOW, "measures": None}
+    usage = {
+        "attempt_id": attempt,
+        "meter": "core_second",
+        "sequence": 0,
+        "quantity": 1,
+        "start": NOW,
+        "end": NOW,
+    }
+    report = {
+        "epoch": 1,
+        "phase": "succeeded",
+        "exit_code": 0,
+        "started_at": NOW,
+        "ended_at": NOW,
+        "measures": None,
+    }
     return {
         "/agent/v1/register": {
             "agent_version": "1",
@@ -50,7 +79,10 @@ def messages(ids: dict[str, str]) -> dict[str, dict[str, Any]]:
             "sandbox_ok": True,
         },
         "/agent/v1/lease": {"epoch_seen": 0, "running": [attempt]},
-        "/agent/v1/heartbeat": {"clock_at": NOW, "attempts": [{"attempt_id": attempt, "epoch": 1, "phase": "running"}]},
+        "/agent/v1/heartbeat": {
+            "clock_at": NOW,
+            "attempts": [{"attempt_id": attempt, "epoch": 1, "phase": "running"}],
+        },
         "/agent/v1/usage": {"records": [usage]},
         "/agent/v1/attempts/{attempt_id}/log": {"offset": 0, "text": "hello\n"},
         "/agent/v1/attempts/{attempt_id}/report": {**report, "log_bytes": 0, "outputs": []},
@@ -88,7 +120,14 @@ def test_no_call_fails(client: TestClient) -> None:
     seen: Counter[int] = Counter()
     for route in routes:
         assert isinstance(route, Route)
-        _fuzz(client, route, good=good.get(route.path), known=known, headers=list(personas.headers.values()), seen=seen)
+        _fuzz(
+            client,
+            route,
+            good=good.get(route.path),
+            known=known,
+            headers=list(personas.headers.values()),
+            seen=seen,
+        )
     assert seen[200] > 5, seen
     assert seen[422] > 20, seen
 

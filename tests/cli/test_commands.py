@@ -264,6 +264,15 @@ def test_logs_fetch_cancel(capsys: pytest.CaptureFixture[str], hub: FakeHub, sig
     assert data(capsys, "cancel", "order_1")["state"] == "cancelled"
 
 
+def test_outputs_that_cannot_be_written_are_no_traceback(
+    capsys: pytest.CaptureFixture[str], signed_in: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file, not a folder")
+    code, out, err = outcome(capsys, "fetch", "run_1", "--out", str(tmp_path / "taken" / "in"))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {tmp_path / 'taken'}") and "Not a directory." in err, err
+
+
 def test_a_log_cannot_move_the_terminal(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
     hub.log = b"a\x1b[2Jb\n"
     assert outcome(capsys, "logs", "run_1", "-f")[1] == outcome(capsys, "logs", "run_1")[1] == "ab\n"
@@ -300,7 +309,6 @@ def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None
     assert data(capsys, "receipts")["items"][0]["paid"] == "0.45"
     assert data(capsys, "receipts", "receipt_1")["total"] == "0.90"
     assert data(capsys, "quote", "task.yaml")["quotes"][0]["pay_now"] == "6.40"
-    assert not hub.blobs  # a quote sends no files
 
 
 def test_refusals_and_silence(
@@ -357,3 +365,45 @@ def test_login_asks_for_the_one_time_code(
     monkeypatch.setattr(sys, "stdin", Terminal(f"{hub.password}\n123456\n"))
     assert outcome(capsys, *arguments)[0] == 0
     assert load_profile().token == TOKEN
+
+
+def test_api_prints_the_answer_or_one_member(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    code, out, _ = outcome(capsys, "api", "get", "/offers", "limit=1")
+    assert code == 0
+    assert json.loads(out)["items"][0]["id"] == "offer_1"
+    assert outcome(capsys, "api", "get", "/offers", "--get", "items.0.supplier.name")[:2] == (
+        0,
+        "Local pool\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("post", "/quotes", "task=@nowhere.yaml"), "nowhere.yaml cannot be read"),
+        (("post", "/quotes", "task"), "'task' has no value"),
+        (("post", "/quotes", "task:=[}"), "'task:=[}'"),
+        (("fetch", "/offers"), "'fetch' is no method"),
+        (("get", "offers"), "'offers' is no path"),
+    ],
+)
+def test_api_called_wrongly_calls_nobody(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, arguments: tuple[str, ...], said: str
+) -> None:
+    code, out, err = outcome(capsys, "api", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {said}")
+    assert hub.tasks == []
+
+
+def test_api_without_the_member_asked_for(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    code, out, err = outcome(capsys, "api", "get", "/offers", "--get", "items.9.id")
+    assert (code, out) == (3, "")
+    assert "no 'items.9.id'" in err
+
+
+def test_a_quote_sends_the_working_folder_first(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    assert outcome(capsys, "quote", "task.yaml")[0] == 0
+    digests = {file["sha256"] for file in hub.tasks[0]["workdir"]}
+    assert len(digests) == 2
+    assert digests <= set(hub.blobs)

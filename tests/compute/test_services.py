@@ -103,6 +103,23 @@ def test_a_full_pool_quotes_a_later_start() -> None:
     assert second.spec.run_id == run.public_id
 
 
+def test_what_waits_begins_as_soon_as_there_is_room() -> None:
+    world = make_world(cores=4)
+    buy(world, cores=3)
+    second = accept(world, quote(world, task_of(cores=3)).quotes[0].id)
+    third = accept(world, quote(world, task_of(cores=3)).quotes[0].id)
+    first = lease(world, now=at(1))
+    assert first is not None
+    report(world, Attempt.objects.get(id=Attempt.key_of(first.spec.attempt_id)), now=at(20))
+    early = lease(world, now=at(21))
+    assert early is not None
+    assert early.spec.run_id == second.public_id
+    held = attempt_of(second).allocations.get(live=True).period
+    assert (held.lower, held.upper) == (at(21), at(21 + 60 + 120))
+    assert lease(world, now=at(22), running=[early.spec.attempt_id]) is None
+    assert attempt_of(third).allocations.get(live=True).period.lower == at(360)
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [

@@ -77,7 +77,7 @@ class Shell:
         assert self._bash.stdout is not None
         self._bash.stdout.close()
 
-    def run(self, command: str, *, seconds_max: float = 120.0) -> tuple[str, int]:
+    def run(self, command: str, *, seconds_max: float = 240.0) -> tuple[str, int]:
         """What the command shows, and its exit code.
 
         Raises:

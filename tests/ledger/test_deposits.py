@@ -139,6 +139,44 @@ def test_a_deposit_changes_no_state_without_its_audit_record(world: World) -> No
     assert Deposit.objects.get().state == "proposed"
 
 
+def test_a_refund_reverses_the_entry_by_two_persons(world: World) -> None:
+    deposit = services.confirm_deposit(actor=world.checker, deposit_id=world.propose().id, now=NOW)
+    with pytest.raises(IllegalMove):
+        services.confirm_refund(actor=world.checker, deposit_id=deposit.id, now=NOW)
+    services.propose_refund(actor=world.operator, deposit_id=deposit.id, why="sent twice", now=NOW)
+    assert world.balance() == 5_000_000_000
+    with pytest.raises(services.SamePerson):
+        services.confirm_refund(actor=world.operator, deposit_id=deposit.id, now=NOW)
+    for _ in range(2):
+        refunded = services.confirm_refund(actor=world.checker, deposit_id=deposit.id, now=NOW)
+    assert (refunded.state, world.balance()) == ("refunded", 0)
+    assert JournalEntry.objects.count() == 2
+    assert services.verify(now=NOW).ok
+    trail = AuditRecord.objects.filter(subject_id=deposit.id).order_by("id")
+    assert list(trail.values_list("after", flat=True)) == ["proposed", "confirmed", "refunding", "refunded"]
+
+
+def test_what_is_spent_or_held_cannot_be_refunded(world: World) -> None:
+    deposit = services.confirm_deposit(actor=world.checker, deposit_id=world.propose().id, now=NOW)
+    account = services.account_id(kind="balance", owner_id=world.organisation.id, currency="CNY")
+    with transaction.atomic():
+        services.place_hold(key="h", account_id=account, amount_micros=10_000, subject_id=deposit.id, now=NOW)
+    services.propose_refund(actor=world.operator, deposit_id=deposit.id, why="sent twice", now=NOW)
+    with pytest.raises(services.InsufficientFunds):
+        services.confirm_refund(actor=world.checker, deposit_id=deposit.id, now=NOW)
+    deposit.refresh_from_db()
+    assert (deposit.state, world.balance()) == ("refunding", 5_000_000_000)
+    declined = services.decline_refund(actor=world.checker, deposit_id=deposit.id, why="in use", now=NOW)
+    assert declined.state == "confirmed"
+
+
+def test_the_database_too_wants_two_persons_for_a_refund(world: World) -> None:
+    deposit = services.confirm_deposit(actor=world.checker, deposit_id=world.propose().id, now=NOW)
+    services.propose_refund(actor=world.operator, deposit_id=deposit.id, why="sent twice", now=NOW)
+    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("update ledger_deposit set refund_checker_id = refund_maker_id")
+
+
 @pytest.mark.parametrize("role", ["app", "owner"])
 def test_a_decided_deposit_is_not_changed_by_raw_sql(
     world: World, fresh_db: FreshDatabase, role: str

@@ -220,7 +220,7 @@ def test_orders_and_receipts_ask_as_much_for_many_as_for_one(
             settled(world)
         client.get("/api/v1/orders", headers=headers)  # the token's first use is noted
         for path in ("orders", "receipts"):
-            with django_assert_num_queries(3):  # token, roles, page
+            with django_assert_num_queries(2):  # token with roles, page
                 client.get(f"/api/v1/{path}", headers=headers)
 
 

@@ -603,6 +603,24 @@ def test_the_first_bootstrap_makes_the_operator_and_further_ones_do_not() -> Non
 
 
 @pytest.mark.django_db
+def test_staff_may_come_before_the_operator_and_speak_for_themselves() -> None:
+    user_id, token, password = services.add_staff(email="chk@hub.cn", role=HubRole.CHECKER, now=NOW)
+    first = services.bootstrap(email="op@hub.cn", organisation_name="The Hub", now=NOW)
+    checker, operator = (
+        actor_of_authorization(f"Bearer {secret}", now=NOW) for secret in (token, first.token)
+    )
+    assert (checker.id, checker.hub_roles, checker.organisation_id) == (user_id, {HubRole.CHECKER}, None)
+    assert operator.hub_roles == {HubRole.OPERATOR}
+    assert password
+    again = services.add_staff(email="CHK@hub.cn", role=HubRole.CHECKER, now=NOW)
+    assert (again[0], again[2]) == (user_id, None)
+    assert again[1] != token
+    with pytest.raises(Invalid):
+        services.add_staff(email="nobody", role=HubRole.CHECKER, now=NOW)
+    assert User.objects.count() == 2
+
+
+@pytest.mark.django_db
 def test_a_refused_bootstrap_changes_nothing() -> None:
     services.bootstrap(email="op@hub.cn", organisation_name="The Hub", now=NOW)
     for wrong in (

@@ -7,6 +7,8 @@ import os
 import sys
 from typing import Final, NamedTuple
 
+from mosu import __version__
+
 
 class Command(NamedTuple):
     """`target` is `module:attribute` of a function with Typer's annotations, or of a `typer.Typer`."""
@@ -71,9 +73,7 @@ def run(arguments: list[str]) -> int:
         print(help_text())
         return 0
     if name == "--version":
-        from importlib.metadata import version
-
-        print(f"mosu {version('mosu')}")
+        print(f"mosu {__version__}")
         return 0
     for command in COMMANDS:
         if command.name == name:

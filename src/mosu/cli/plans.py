@@ -29,4 +29,4 @@ def _title(offer: "RefusedOffer", lang: Language) -> str:
 
 
 def _why(offer: "RefusedOffer") -> str:
-    return " ".join(reason.message for reason in offer.reasons) or "?"
+    return "; ".join(reason.message for reason in offer.reasons) or "?"

@@ -43,6 +43,12 @@ _WORDS: Final = MappingProxyType(
         },
     }
 )
+_UNITS: Final = MappingProxyType(
+    {
+        "zh": {"core_hour": "核时", "card_hour": "卡时"},
+        "en": {"core_hour": "core-hours", "card_hour": "card-hours"},
+    }
+)
 _WIDTH_MIN: Final = 24
 
 
@@ -100,7 +106,15 @@ def _goods(line: "ReceiptLine", width: int, lang: Language) -> list[str]:
     lines = _wrapped(line.text.in_language(lang), width)
     if line.quantity is None or line.unit_price is None:
         return [*lines[:-1], *leader(lines[-1], line.amount, width)]
-    return [*lines, *leader(f"  {line.quantity:f} {line.unit} x {line.unit_price:f}", line.amount, width)]
+    return [
+        *lines,
+        *leader(f"  {line.quantity:f} {_unit(line.unit, lang)} x {line.unit_price:f}", line.amount, width),
+    ]
+
+
+def _unit(unit: str, lang: Language) -> str:
+    """What is counted, in the trade's words; one that this client does not know is named as the hub names it."""
+    return _UNITS[lang].get(unit, unit)
 
 
 def _proof(receipt: "Receipt", width: int, lang: Language) -> list[str]:

@@ -1,5 +1,7 @@
 """Why a command ended early, as one message and an exit code."""
 
+import errno
+from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import DomainError
@@ -7,6 +9,20 @@ from mosu.kernel.refusals import DomainError
 USAGE: Final = 2
 REFUSED: Final = 3
 NO_HUB: Final = 4
+
+_THE_FILES_OWN: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.EEXIST,
+    }
+)
+"""What a folder or a disk that the caller named may answer; none of it is a bug of mosu."""
 
 
 class Stop(Exception):
@@ -29,6 +45,12 @@ def stop_of(error: Exception) -> Stop | None:
         return error
     if isinstance(error, DomainError):
         return Stop(error.message, hint=error.hint)
+    if (
+        isinstance(error, OSError)
+        and isinstance(error.filename, str | Path)
+        and error.errno in _THE_FILES_OWN
+    ):
+        return Stop(f"{error.filename}: {error.strerror}.", hint="Name a place that you may use.", code=USAGE)
     from mosu.client.errors import BrokenAnswer, ClientError, NotSignedIn, Unreachable
 
     if isinstance(error, ClientError):

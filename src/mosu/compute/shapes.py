@@ -15,6 +15,7 @@ from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
+from mosu.platform.schemas import In
 from mosu.store.services import ManifestEntry
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -24,7 +25,7 @@ Word = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
 Why = Annotated[str, StringConstraints(max_length=400, pattern=r"^[^\x00]*$")]
 
 
-class FileIn(Schema):
+class FileIn(In):
     path: Annotated[str, StringConstraints(max_length=1024)]
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
@@ -36,7 +37,7 @@ class FileIn(Schema):
         )
 
 
-class QuoteIn(Schema):
+class QuoteIn(In):
     """`task` is the text of the task file; `vouchers`, where given, wins over its `mosu.vouchers`."""
 
     task: Annotated[str, StringConstraints(max_length=200_000)]
@@ -201,7 +202,7 @@ class NodeOut(Schema):
         )
 
 
-class PoolIn(Schema):
+class PoolIn(In):
     name: Word
     region: Word
     organisation_id: Word | None = None
@@ -257,21 +258,21 @@ class PoolTokenOut(Schema):
     token: str
 
 
-class PoolStateIn(Schema):
+class PoolStateIn(In):
     """Where a pool is moved to, and why."""
 
     state: PoolState
     why: Why = ""
 
 
-class NodeStateIn(Schema):
+class NodeStateIn(In):
     """Where a node is moved to, and why."""
 
     state: NodeState
     why: Why = ""
 
 
-class FenceIn(Schema):
+class FenceIn(In):
     """How the operator knows that the attempt runs no more."""
 
     why: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00]*$")]

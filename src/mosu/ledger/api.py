@@ -21,6 +21,7 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.requests import actor_of
+from mosu.platform.schemas import In
 
 router = Router(tags=["ledger"], auth=token_auth)
 routers = [("", router)]
@@ -88,13 +89,13 @@ class Statement(Listed[StatementLine]):
     currency: str
 
 
-class DepositIn(Schema):
+class DepositIn(In):
     organisation_id: str = Field(max_length=80)
     amount: str = Field(max_length=30)
     bank_reference: str = Field(max_length=100)
 
 
-class RejectionIn(Schema):
+class ReasonIn(In):
     why: str = Field(max_length=1000)
 
 
@@ -108,6 +109,8 @@ class DepositOut(Schema):
     proposed_at: datetime
     decided_at: datetime | None
     entry_id: str | None
+    refund_entry_id: str | None
+    refunded_at: datetime | None
 
     @classmethod
     def of(cls, deposit: Deposit) -> "DepositOut":
@@ -121,6 +124,10 @@ class DepositOut(Schema):
             proposed_at=deposit.proposed_at,
             decided_at=deposit.decided_at,
             entry_id=typeid(JournalEntry.prefix, deposit.entry_id) if deposit.entry_id else None,
+            refund_entry_id=typeid(JournalEntry.prefix, deposit.refund_entry_id)
+            if deposit.refund_entry_id
+            else None,
+            refunded_at=deposit.refunded_at,
         )
 
 
@@ -219,8 +226,36 @@ def confirm_deposit(request: HttpRequest, deposit_id: str) -> DepositOut:
 
 @router.post("/deposits/{deposit_id}/reject", response=DepositOut, operation_id="rejectDeposit")
 @door("deposit.confirm")
-def reject_deposit(request: HttpRequest, deposit_id: str, body: RejectionIn) -> DepositOut:
+def reject_deposit(request: HttpRequest, deposit_id: str, body: ReasonIn) -> DepositOut:
     deposit = services.reject_deposit(
+        actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), why=body.why, now=timezone.now()
+    )
+    return DepositOut.of(deposit)
+
+
+@router.post("/deposits/{deposit_id}/refund", response=DepositOut, operation_id="proposeRefund")
+@door("deposit.propose")
+def propose_refund(request: HttpRequest, deposit_id: str, body: ReasonIn) -> DepositOut:
+    """Ask to give a deposit back; a second person confirms it."""
+    deposit = services.propose_refund(
+        actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), why=body.why, now=timezone.now()
+    )
+    return DepositOut.of(deposit)
+
+
+@router.post("/deposits/{deposit_id}/refund/confirm", response=DepositOut, operation_id="confirmRefund")
+@door("deposit.confirm")
+def confirm_refund(request: HttpRequest, deposit_id: str) -> DepositOut:
+    deposit = services.confirm_refund(
+        actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), now=timezone.now()
+    )
+    return DepositOut.of(deposit)
+
+
+@router.post("/deposits/{deposit_id}/refund/decline", response=DepositOut, operation_id="declineRefund")
+@door("deposit.confirm")
+def decline_refund(request: HttpRequest, deposit_id: str, body: ReasonIn) -> DepositOut:
+    deposit = services.decline_refund(
         actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), why=body.why, now=timezone.now()
     )
     return DepositOut.of(deposit)

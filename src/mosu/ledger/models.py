@@ -184,10 +184,16 @@ class DepositState(models.TextChoices):
     PROPOSED = "proposed"
     CONFIRMED = "confirmed"
     REJECTED = "rejected"
+    REFUNDING = "refunding"
+    """One person asked to give it back; it is still on the balance until another confirms."""
+    REFUNDED = "refunded"
 
 
 class Deposit(Row):
-    """Money that reached the hub's bank for an organisation; one person enters it, another confirms it."""
+    """Money that reached the hub's bank for an organisation; one person enters it, another confirms it.
+
+    Given back, it needs two persons again: `refund_maker` and `refund_checker`.
+    """
 
     prefix = "deposit"
 
@@ -201,6 +207,11 @@ class Deposit(Row):
     entry = models.OneToOneField(JournalEntry, null=True, on_delete=models.PROTECT, related_name="deposit")
     proposed_at = models.DateTimeField()
     decided_at = models.DateTimeField(null=True)
+    refund_maker = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    refund_checker = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    refund_entry = models.OneToOneField(JournalEntry, null=True, on_delete=models.PROTECT, related_name="+")
+    refund_why = models.CharField(max_length=1000, blank=True)
+    refunded_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -214,12 +225,40 @@ class Deposit(Row):
             models.CheckConstraint(
                 condition=Q(state=DepositState.PROPOSED, checker=None, entry=None, decided_at=None)
                 | Q(
-                    state=DepositState.CONFIRMED,
+                    state__in=[DepositState.CONFIRMED, DepositState.REFUNDING, DepositState.REFUNDED],
                     checker__isnull=False,
                     entry__isnull=False,
                     decided_at__isnull=False,
                 )
                 | Q(state=DepositState.REJECTED, checker__isnull=False, entry=None, decided_at__isnull=False),
                 name="deposit_state_whole",
+            ),
+            models.CheckConstraint(
+                condition=Q(refund_checker=None) | ~Q(refund_checker=F("refund_maker")),
+                name="deposit_refund_two_persons",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    state=DepositState.REFUNDED,
+                    refund_maker__isnull=False,
+                    refund_checker__isnull=False,
+                    refund_entry__isnull=False,
+                    refunded_at__isnull=False,
+                )
+                | Q(
+                    state=DepositState.REFUNDING,
+                    refund_maker__isnull=False,
+                    refund_checker=None,
+                    refund_entry=None,
+                    refunded_at=None,
+                )
+                | Q(
+                    state__in=[DepositState.PROPOSED, DepositState.CONFIRMED, DepositState.REJECTED],
+                    refund_maker=None,
+                    refund_checker=None,
+                    refund_entry=None,
+                    refunded_at=None,
+                ),
+                name="deposit_refund_whole",
             ),
         ]

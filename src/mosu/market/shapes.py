@@ -16,6 +16,7 @@ from mosu.market.models import Order, Quote, Receipt
 from mosu.market.queries import ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
+from mosu.platform.schemas import In
 from mosu.subsidies.services import Split
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -31,7 +32,7 @@ class Bilingual(Schema):
     en: str
 
 
-class BilingualIn(Schema):
+class BilingualIn(In):
     zh: Text
     en: Text
 
@@ -194,7 +195,7 @@ class QuoteOut(Schema):
         )
 
 
-class OrderIn(Schema):
+class OrderIn(In):
     quote_id: Key
 
 
@@ -320,14 +321,14 @@ class VerifiedOut(Schema):
     sha256: str
 
 
-class PriceIn(Schema):
+class PriceIn(In):
     meter: Slug
     unit: Slug
     unit_price: Key
     per: Count = 3600
 
 
-class OfferIn(Schema):
+class OfferIn(In):
     """Goods of the actor's organisation; `subject_id` names them on their shelf (`pool_...`)."""
 
     shelf: Slug

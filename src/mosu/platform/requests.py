@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from mosu.kernel.refusals import Invalid
-from mosu.platform.actors import ANONYMOUS, Actor, Scope
+from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.models import ApiToken, User
 from mosu.platform.policy import Unauthenticated
-from mosu.platform.queries import actor_for_user
+from mosu.platform.queries import Bearer, actor_for_user, bearer_of
 
 TOKEN_PREFIX = "mosu_"  # noqa: S105 -- what every token begins with is no secret
 KEY_CHARACTERS_MAX = 100
@@ -51,30 +51,20 @@ def actor_of_authorization(header: str, *, now: datetime) -> Actor:
     """
     scheme, _, secret = header.partition(" ")
     if scheme.lower() == "bearer" and secret.startswith(TOKEN_PREFIX):
-        digest = hashlib.sha256(secret.encode()).hexdigest()
-        token = (
-            ApiToken.objects.select_related("user")
-            .filter(secret_sha256=digest, revoked_at=None, expires_at__gt=now, user__is_active=True)
-            .first()
-        )
-        if token:
-            _note_use(token, now)
-            return actor_for_user(
-                token.user,
-                organisation_id=token.organisation_id,
-                only_organisation=token.organisation_id is not None,
-                scopes=[Scope(scope) for scope in token.scopes],
-            )
+        bearer = bearer_of(hashlib.sha256(secret.encode()).hexdigest(), now=now)
+        if bearer is not None:
+            _note_use(bearer, now)
+            return bearer.actor
     raise Unauthenticated(
         "This token is unknown, expired or revoked.",
         hint="Make a new one: mosu login, or on the page of your account.",
     )
 
 
-def _note_use(token: ApiToken, now: datetime) -> None:
+def _note_use(bearer: Bearer, now: datetime) -> None:
     """At most hourly: a write on every request would cost more than what it tells."""
-    if token.last_used_at is None or now - token.last_used_at > USE_NOTED_EVERY:
-        ApiToken.objects.filter(id=token.id).update(last_used_at=now)
+    if bearer.last_used_at is None or now - bearer.last_used_at > USE_NOTED_EVERY:
+        ApiToken.objects.filter(id=bearer.token_id).update(last_used_at=now)
 
 
 def key_of(request: HttpRequest) -> str:

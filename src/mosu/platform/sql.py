@@ -98,7 +98,7 @@ def only(table: str, *columns: str) -> RunSQL:
 
 
 def final(table: str, *states: str) -> RunSQL:
-    """Refuse to change a row of `table` in one of `states`, to delete any and to truncate, for the owner too."""
+    """Refuse changing a row of `table` in one of `states`, and deleting any or truncating; for the owner too."""
     return RunSQL(
         f"create trigger final before update on {table} "
         f"for each row execute function refuse_change_of_final({', '.join(repr(state) for state in states)});"

@@ -28,7 +28,10 @@ R = TypeVar("R")
 
 DataDir = Annotated[
     Path | None,
-    typer.Option("--data-dir", help="The hub's folder. [default: MOSU_DATA_DIR, else /var/lib/mosu as root]"),
+    typer.Option(
+        "--data-dir",
+        help="The hub's folder. [default: MOSU_DATA_DIR, else ~/.local/share/mosu, or /var/lib/mosu as root]",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 

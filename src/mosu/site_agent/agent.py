@@ -102,6 +102,8 @@ class Agent:
                 what, status=refusal.status, said=refusal.said, hint="Set a valid token, restart."
             )
         except Exception:  # noqa: BLE001 (a thread may not die unheard)
+            if self._stopping.is_set():  # its connection was closed under it
+                return
             self._exit_code = 1
             self._log.exception("the agent failed")
         finally:
@@ -216,7 +218,7 @@ class Agent:
 
 
 def mosu_version() -> str:
-    return getattr(mosu, "__version__", "0.1.0")
+    return mosu.__version__
 
 
 def _engine(config: AgentConfig, state_dir: Path, environments: list[Environment]) -> Engine:

@@ -18,6 +18,7 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
+from mosu.platform.schemas import In
 from mosu.subsidies import queries, services
 from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher
 
@@ -144,14 +145,14 @@ class ProgrammeOut(Schema):
         )
 
 
-class ProgrammeIn(Schema):
+class ProgrammeIn(In):
     """A programme's file, whole."""
 
     text: str = Field(max_length=100_000)
     source: str = Field("programme.yaml", max_length=100, pattern=r"^[^\x00\n\r]+$")
 
 
-class ReleaseIn(Schema):
+class ReleaseIn(In):
     """Which version to release; without it, the only draft."""
 
     version: int | None = Field(None, ge=1, le=9999)
@@ -211,7 +212,7 @@ class VoucherOut(Schema):
         )
 
 
-class VoucherIn(Schema):
+class VoucherIn(In):
     """`organisation_id`: for whom; when applying, the actor's own is meant if it is left out."""
 
     programme_id: Id
@@ -256,11 +257,11 @@ class ApplicationOut(Schema):
         )
 
 
-class WhyIn(Schema):
+class WhyIn(In):
     why: Reason
 
 
-class ClaimIn(Schema):
+class ClaimIn(In):
     """`evidence`: sha256, in hex, of the receipt, the invoice, the delivery certificate."""
 
     order_id: Id

@@ -18,7 +18,7 @@ from mosu.compute.queries import costs_of, run_of_order
 from mosu.compute.services import LogSlice, RefusedOffer, read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of, rounded
-from mosu.market.models import Order, Quote, Receipt
+from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
@@ -141,6 +141,7 @@ class QuoteShown:
     valid_until: datetime
     wall_limit: str
     lines: Sequence[QuotedLine]
+    billed_by_supplier: bool
     key: str = field(default_factory=lambda: str(uuid4()))
     """The idempotency key of its button: pressing it twice orders once."""
 
@@ -156,6 +157,7 @@ class QuoteShown:
             valid_until=quote.valid_until,
             wall_limit=duration(quote.wall_limit_s),
             lines=lines_of_json(quote.lines),
+            billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
         )
 
 
@@ -272,7 +274,7 @@ def label_of(shown: ShownOffer) -> OfferShown:
         why_not_live=words_of_liveness(shown.why_not_live),
         memory=f"{memory.value:g} GB" if memory else "",
         effective=_per_pflop_hour(prices, compute) if compute else None,
-        effective_note=_effective_note(card, compute),
+        effective_note=_effective_note(compute, by_card=bool(offer.attributes.get("accelerator"))),
     )
 
 
@@ -289,8 +291,8 @@ def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | Non
     return rounded(Decimal(hourly) * 1000 / Decimal(str(compute.tflops)), currency=settings.HUB_CURRENCY)
 
 
-def _effective_note(card: Accelerator | None, compute: Compute | None) -> str:
-    if card is None:
+def _effective_note(compute: Compute | None, *, by_card: bool) -> str:
+    if not by_card:
         return _("metered by the second")
     return f"FP16 {_confidence(compute.source)}" if compute else _("compute: not published")
 

@@ -320,7 +320,7 @@ def invitation(request: HttpRequest, secret: str) -> HttpResponse:
 
 def _wished(request: HttpRequest) -> dict[str, str]:
     """What the quote's form starts with: a first command, and the accelerator of the label that was pressed."""
-    return {"run": FIRST_COMMAND, "accelerators": request.GET.get("accelerators", "")}
+    return {"run": FIRST_COMMAND, "name": "first-run", "accelerators": request.GET.get("accelerators", "")}
 
 
 def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:

@@ -5,12 +5,15 @@ comes and marked as English, so that it is read aloud as such.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
 
 from mosu.compute.services import Reason
 from mosu.kernel.refusals import DomainError
+
+NO_AGENT: Final = "no live agent"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ def words_of_liveness(why_not_live: str | None) -> str:
     """Why nothing of the offer can be ordered now; empty if it can."""
     if why_not_live is None:
         return ""
-    if why_not_live == "no live agent":
-        return _("The supplier is not connected now.")
+    if why_not_live == NO_AGENT:
+        return _("Not connected")
     return why_not_live
 
 
@@ -70,7 +73,8 @@ def said_of(refusal: DomainError) -> Said:
 def said_of_reason(reason: Reason, *, of_several: bool = False) -> Said:
     """Why an offer was refused, as a page says it; `of_several`: in words that fit others of the same reason."""
     if reason.code == "not_live":
-        return Said(words_of_liveness(reason.message), _("Choose an offer that can be used now."))
+        why = _("The supplier is not connected now.") if reason.message == NO_AGENT else reason.message
+        return Said(why, _("Choose an offer that can be used now."))
     known = _reasons().get(reason.code)
     if known and of_several:
         return Said(*known)

@@ -25,7 +25,9 @@ def api(
             help="Members of the body (of the address, with get): NAME=text, NAME:=JSON or NAME=@FILE.",
         ),
     ] = None,
-    get: Annotated[str, typer.Option("--get", help="Print only this member, such as organisation.id.")] = "",
+    get: Annotated[
+        str, typer.Option("--get", help="Print only this member, such as organisation.id or items.0.id.")
+    ] = "",
     key: Annotated[str, typer.Option(help="The Idempotency-Key, where the call asks for one.")] = "",
 ) -> None:
     """Call the hub's API and print its answer: for what has no command of its own yet (see /api/docs)."""
@@ -79,7 +81,8 @@ def _shown(text: str, wanted: str) -> str:
     """The answer, or the member of it that `wanted` names by its dotted path."""
     value = codec.loads(text)
     for name in wanted.split(".") if wanted else ():
-        if not isinstance(value, dict) or name not in value:
-            raise Stop(f"The answer has no {wanted!r}.", hint="Leave --get out to see it whole.")
-        value = value[name]
+        try:
+            value = value[int(name)] if isinstance(value, list) else value[name]
+        except (ValueError, LookupError, TypeError) as error:
+            raise Stop(f"The answer has no {wanted!r}.", hint="Leave --get out to see it whole.") from error
     return value if isinstance(value, str) else codec.dumps(value, ensure_ascii=False, indent=2)

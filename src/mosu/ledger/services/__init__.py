@@ -5,7 +5,10 @@ from mosu.ledger.services.books import Verification, seal_days, verify, verify_a
 from mosu.ledger.services.deposits import (
     BankReferenceKnown,
     confirm_deposit,
+    confirm_refund,
+    decline_refund,
     propose_deposit,
+    propose_refund,
     reject_deposit,
 )
 from mosu.ledger.services.entries import (
@@ -38,11 +41,14 @@ __all__ = [
     "account_id",
     "capture_hold",
     "confirm_deposit",
+    "confirm_refund",
+    "decline_refund",
     "lock_accounts",
     "open_account",
     "place_hold",
     "post_entry",
     "propose_deposit",
+    "propose_refund",
     "reject_deposit",
     "release_hold",
     "reverse_entry",

@@ -1,4 +1,4 @@
-"""Money in: one person enters what the bank shows, another confirms it, and only then it is there."""
+"""Money in, and money in that is given back: one person enters it, another confirms it, and only then it moves."""
 
 from datetime import datetime
 from types import MappingProxyType
@@ -10,17 +10,21 @@ from django.db import transaction
 
 from mosu.kernel.money import MICROS_MAX, decimal_of, rounded
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
-from mosu.kernel.states import check_move
+from mosu.kernel.states import IllegalMove, check_move
 from mosu.ledger.models import AccountKind, Deposit, DepositState
 from mosu.ledger.rules import HUB_ID, Move
-from mosu.ledger.services.entries import open_account, post_entry
+from mosu.ledger.services.entries import open_account, post_entry, reverse_entry
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.services import emit, members_of, notify, record_audit, two_persons
 
 _MOVES: Final = MappingProxyType(
-    {DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED})}
+    {
+        DepositState.PROPOSED: frozenset({DepositState.CONFIRMED, DepositState.REJECTED}),
+        DepositState.CONFIRMED: frozenset({DepositState.REFUNDING}),
+        DepositState.REFUNDING: frozenset({DepositState.REFUNDED, DepositState.CONFIRMED}),
+    }
 )
 
 
@@ -140,6 +144,89 @@ def reject_deposit(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -
     return deposit
 
 
+@transaction.atomic(durable=True)
+def propose_refund(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -> Deposit:
+    """The deposit, to be given back once a second person confirms; the money stays where it is until then.
+
+    Raises:
+        Forbidden: not an operator.
+        Invalid: no reason was given.
+        NotFound: no such deposit.
+        IllegalMove: it was not confirmed, or is being refunded already.
+    """
+    require(actor, "deposit.propose")
+    if not 1 <= len(why.strip()) <= 1000:
+        raise Invalid("A refund needs a reason.", hint="Say why, in up to 1000 characters.", field="why")
+    deposit = _locked(deposit_id)
+    deposit.refund_maker_id, deposit.refund_why = _person(actor), why.strip()
+    _move_refund(deposit, actor=actor, to=DepositState.REFUNDING, now=now)
+    return deposit
+
+
+@transaction.atomic(durable=True)
+def confirm_refund(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit:
+    """The deposit, given back by the reversal of its entry. Repeating it changes nothing.
+
+    Raises:
+        Forbidden: not a checker.
+        SamePerson: the actor asked for the refund.
+        InsufficientFunds: the organisation has spent or holds part of it.
+        NotFound: no such deposit.
+        IllegalMove: nobody asked for its refund.
+    """
+    require(actor, "deposit.confirm")
+    deposit = _locked(deposit_id)
+    if deposit.state == DepositState.REFUNDED:
+        return deposit
+    _check_refund(deposit, actor=actor, to=DepositState.REFUNDED)
+    assert deposit.entry_id is not None  # noqa: S101 - a confirmed deposit has its entry (deposit_state_whole)
+    deposit.refund_entry_id = reverse_entry(
+        key=f"deposit.refund:{deposit.id}", entry_id=deposit.entry_id, now=now, memo=deposit.refund_why
+    )
+    deposit.refund_checker_id, deposit.refunded_at = actor.id, now
+    _move_refund(deposit, actor=actor, to=DepositState.REFUNDED, now=now)
+    return deposit
+
+
+@transaction.atomic(durable=True)
+def decline_refund(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -> Deposit:
+    """The deposit, not given back after all.
+
+    Raises:
+        Forbidden: not a checker.
+        SamePerson: the actor asked for the refund.
+        NotFound: no such deposit.
+        IllegalMove: nobody asked for its refund.
+    """
+    require(actor, "deposit.confirm")
+    deposit = _locked(deposit_id)
+    _check_refund(deposit, actor=actor, to=DepositState.CONFIRMED)
+    deposit.refund_maker_id, deposit.refund_why = None, ""
+    _move_refund(deposit, actor=actor, to=DepositState.CONFIRMED, now=now, why=why.strip())
+    return deposit
+
+
+def _check_refund(deposit: Deposit, *, actor: Actor, to: DepositState) -> None:
+    if deposit.state != DepositState.REFUNDING:
+        raise IllegalMove(
+            f"Deposit {deposit.public_id} is {deposit.state}; nobody asked for its refund.",
+            hint="Ask for it first: POST /deposits/{id}/refund.",
+            now=deposit.state,
+            to=to,
+        )
+    two_persons(deposit.refund_maker_id, actor.id)
+
+
+def _move_refund(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
+    before = deposit.state
+    check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(before), to=to)
+    deposit.state = to
+    deposit.save(
+        update_fields=["state", "refund_maker", "refund_checker", "refund_entry", "refund_why", "refunded_at"]
+    )
+    _audit(deposit, actor=actor, before=before, now=now, why=why or deposit.refund_why)
+
+
 def _person(actor: Actor) -> UUID:
     if actor.id is None:
         raise Forbidden("A person enters deposits.", hint="Sign in as an operator.")
@@ -159,7 +246,7 @@ def _check_decision(deposit: Deposit, *, actor: Actor, to: DepositState) -> None
 
 
 def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
-    """The only place that writes `Deposit.state`; the caller holds the row lock."""
+    """The first decision on a deposit; the caller holds the row lock."""
     before = deposit.state
     deposit.state, deposit.checker_id, deposit.decided_at = to, actor.id, now
     deposit.save(update_fields=["state", "checker", "decided_at", "entry"])

@@ -49,7 +49,7 @@ def bootstrap(
         # Two first calls at once must not make two first operators.
         cursor.execute("select pg_advisory_xact_lock(hashtext('platform.bootstrap'))")
     roles = set(hub_roles)
-    if not HubMembership.objects.exists():
+    if not HubMembership.objects.filter(role=HubRole.OPERATOR).exists():
         roles.add(HubRole.OPERATOR)
     user, password = _user(email_of(email), name)
     organisation = found_for(actor=SYSTEM, owner=user, name=organisation_name, kind=kind, now=now)

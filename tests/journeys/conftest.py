@@ -1,0 +1,74 @@
+"""A real hub, its small world, and a real Chromium. Run by `make e2e`; elsewhere these tests are not collected."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.hub import Hub, running_hub
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_LOAD = """
+import json, sys
+from mosu.runtime.commands import use_hub
+from mosu.runtime.config import load_config
+use_hub(load_config())
+from mosu.runtime.demo.world import load_world
+world = load_world(say=lambda text: print(text, file=sys.stderr))
+print(json.dumps({email: password for email, password, _ in world.sign_ins}))
+"""
+
+_FLAGS = [
+    "--no-sandbox",  # as root, as in CI; the pages are our own
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    return None if "e2e" in config.getoption("markexpr", "") else True
+
+
+@dataclass(frozen=True)
+class Town:
+    """A hub with a small world in it. `passwords` are by e-mail address; `pictures` is where screenshots go."""
+
+    hub: Hub
+    passwords: dict[str, str]
+    pictures: Path
+
+
+@pytest.fixture(scope="session")
+def town() -> Iterator[Town]:
+    with running_hub() as hub:
+        done = subprocess.run(
+            [sys.executable, "-c", _LOAD],
+            env=dict(hub.env),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        pictures = Path(tempfile.mkdtemp(prefix="mosu-journeys-"))
+        yield Town(hub, json.loads(done.stdout), pictures)
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 -- not installed where it is not run
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        yield browser
+        browser.close()

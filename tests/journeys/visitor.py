@@ -1,0 +1,93 @@
+"""One person at one browser: looks at each page with axe, keeps a picture of it, and hears of every complaint."""
+
+import base64
+import hashlib
+import hmac
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page
+
+from tests.journeys.conftest import Town
+
+DESKTOP, PHONE = (1280, 860), (390, 844)
+_AXE = Axe()
+_TAGS = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
+    "resultTypes": ["violations"],
+}
+
+
+@dataclass
+class Visitor:
+    page: Page
+    town: Town
+    name: str
+    complaints: list[str] = field(default_factory=list)
+
+    def goes(self, path: str) -> None:
+        response = self.page.goto(path)
+        assert response is not None
+        assert response.status < 500, f"{path}: {response.status}"
+
+    def sees(self, what: str) -> None:
+        """The page that is open has no serious violation and no line wider than the screen; a picture is kept."""
+        self.page.screenshot(path=self.town.pictures / f"{self.name}-{what}.png", full_page=True)
+        found = _AXE.run(self.page, options=_TAGS).response["violations"]
+        serious = [
+            f"{one['id']} ({one['impact']}): {[node['html'][:160] for node in one['nodes']]}"
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], f"{what}: {serious}"
+        over = self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert over <= 0, f"{what} is {over}px too wide"
+
+    def signs_in(self, email: str, *, password: str = "") -> None:
+        self.goes("/account/login/")
+        self.page.fill("[name=login]", email)
+        self.page.fill("[name=password]", password or self.town.passwords[email])
+        self.page.click("main form button")
+
+
+@contextmanager
+def visitor(
+    browser: Browser,
+    town: Town,
+    *,
+    name: str,
+    language: str = "en",
+    screen: tuple[int, int] = DESKTOP,
+    scheme: str = "light",
+    scripts: bool = True,
+) -> Iterator[Visitor]:
+    context = browser.new_context(
+        locale=language,
+        viewport={"width": screen[0], "height": screen[1]},
+        color_scheme=scheme,  # type: ignore[arg-type]
+        reduced_motion="reduce",
+        base_url=town.hub.url,
+        java_script_enabled=scripts,
+    )
+    context.set_default_timeout(20_000)
+    one = Visitor(context.new_page(), town, name)
+    one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
+    one.page.on("console", lambda said: one.complaints.append(said.text) if said.type == "error" else None)
+    yield one
+    context.close()
+    assert one.complaints == []
+
+
+def one_time_code(secret: str) -> str:
+    """The present code of an authenticator app (RFC 6238: SHA-1, 30 s, 6 digits)."""
+    key = base64.b32decode(secret + "=" * (-len(secret) % 8))
+    digest = hmac.new(key, struct.pack(">Q", int(time.time()) // 30), hashlib.sha1).digest()
+    offset = digest[-1] & 15
+    number = struct.unpack(">I", digest[offset : offset + 4])[0] & 0x7FFFFFFF
+    return f"{number % 1_000_000:06d}"
