@@ -17,7 +17,7 @@ from tests.hub import Hub, running_hub
 from mosu.runtime.commands import use_hub
 from mosu.runtime.config import Config, load_config
 
-PRICE_PER_CORE_HOUR: Final = "360.00"
+PRICE_PER_CORE_HOUR: Final = "72.00"
 """Ten cents a second: what a second costs shows on the receipt."""
 
 _PROGRAMME: Final = """

@@ -55,7 +55,7 @@ def signs_up(one: Visitor) -> None:
     while page.locator(".purse .pub").inner_text() == "¥0.00" and time.monotonic() < until:
         page.wait_for_timeout(300)
         one.goes("/you/")
-    expect(page.locator(".purse .pub")).to_have_text("¥10.00")
+    expect(page.locator(".purse .pub")).to_have_text("¥100.00")
     one.goes("/you/")
     one.sees("account")
 
@@ -68,7 +68,7 @@ def orders_a_run(one: Visitor) -> None:
     page.fill("[name=wall_limit]", "1")
     page.click("form.ask button")
     expect(page.locator("article.card svg.split")).to_be_visible()
-    expect(page.locator("article.card .key")).to_contain_text("¥6.00")
+    expect(page.locator("article.card .key")).to_contain_text("¥1.20")
     one.sees("quote")
     page.click("article.card button.go")
 

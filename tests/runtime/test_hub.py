@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tests.runtime.waiting import eventually
 
 from mosu.runtime import hub
 from mosu.runtime.children import is_running
-from mosu.runtime.config import DATABASE, load_config
+from mosu.runtime.config import DATABASE, ConfigRefused, await_port, load_config
 from mosu.runtime.hub import answers, is_prepared, mark_prepared
 from mosu.runtime.postgres import write_secret
 
@@ -157,3 +158,15 @@ def test_the_agent_gets_no_secret_of_the_hub(data_dir: Path, monkeypatch: pytest
 
 def test_nobody_there_does_not_answer() -> None:
     assert not answers("http://127.0.0.1:9", "/readyz")
+
+
+def test_a_second_hub_is_refused_a_port_that_another_listens_on(data_dir: Path) -> None:
+    # As the web server listens: without this flag of both the kernel itself would refuse the second.
+    with socket.socket() as first:
+        first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        first.bind(("127.0.0.1", 0))
+        first.listen()
+        config = load_config(data_dir=data_dir, port=first.getsockname()[1])
+        with pytest.raises(ConfigRefused, match="is in use"):
+            await_port(config, within_s=0.3)
+    await_port(config, within_s=0.3)

@@ -17,7 +17,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
-from mosu.runtime.config import Config, load_config
+from mosu.runtime.config import Config, await_port, load_config
 from mosu.runtime.hub import forget_old_clusters, parts_of
 from mosu.runtime.status import Screen
 from mosu.runtime.supervisor import Supervisor, only_one
@@ -73,6 +73,7 @@ def run_hub(config: Config) -> None:
 
     Raises:
         AlreadyUp: another process runs on the folder.
+        ConfigRefused: another process listens on the port.
         PartFailed: the database could not be prepared.
     """
     os.umask(0o022)
@@ -81,6 +82,7 @@ def run_hub(config: Config) -> None:
         config.cluster()  # refused before anything is made
     config.ensure()
     with only_one(config.data_dir):
+        await_port(config)
         finish_upgrade(config.data_dir)
 
         def ready() -> None:

@@ -1,10 +1,12 @@
 """Where a hub lives and what its processes are told: from the environment, the command line, its folder."""
 
 import base64
+import errno
 import json
 import os
 import secrets
 import socket
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,6 +170,33 @@ def load_config(*, data_dir: Path | None = None, host: str = "127.0.0.1", port: 
         database_url=os.environ.get("DATABASE_URL"),
         database_owner_url=os.environ.get("DATABASE_OWNER_URL"),
     )
+
+
+def await_port(config: Config, *, within_s: float = 15.0) -> None:
+    """Until nobody listens where the hub shall: the web server of a killed hub may still be ending.
+
+    The web server shares its port with others of the same user, so a second hub would start without a word
+    and each would get some of the other's requests.
+
+    Raises:
+        ConfigRefused: the port stays in use.
+    """
+    until = time.monotonic() + within_s
+    while True:
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as door:
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.bind((config.host, config.port))
+                return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return  # the web server says it better
+            if time.monotonic() > until:
+                raise ConfigRefused(
+                    f"{config.host}:{config.port} is in use.",
+                    hint=f"Choose another: mosu up --port {min(config.port + 1, 65535)}",
+                ) from None
+        time.sleep(0.2)
 
 
 def free_port(first: int) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.queries import verified_facts
 from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher, YearCap
-from mosu.subsidies.rules import Terms, VersionState, VoucherState
+from mosu.subsidies.rules import ProgrammeKind, Terms, VersionState, VoucherState
 
 
 def hub_year(at: datetime) -> int:
@@ -42,6 +42,32 @@ def draft_versions(programme_id: UUID) -> list[ProgrammeVersion]:
     """What waits for a second person, the lowest number first."""
     rows = ProgrammeVersion.objects.filter(programme_id=programme_id, state=VersionState.DRAFT)
     return list(rows.order_by("number"))
+
+
+def trial_version(now: datetime) -> ProgrammeVersion | None:
+    """The highest released version of the first trial programme whose time is now."""
+    rows = ProgrammeVersion.objects.filter(
+        state=VersionState.RELEASED, programme__kind=ProgrammeKind.TRIAL
+    ).order_by("programme__code", "-number")
+    return next((version for version in rows if is_open(terms_of(version), now)), None)
+
+
+def is_open(terms: Terms, now: datetime) -> bool:
+    """Whether the programme's time is now."""
+    start, end = window_of(terms)
+    return (start is None or start <= now) and (end is None or now < end)
+
+
+def window_of(terms: Terms) -> tuple[datetime | None, datetime | None]:
+    """From the first hub day's start to the last hub day's end."""
+    zone = ZoneInfo(settings.HUB_ZONE)
+    start = datetime.combine(terms.valid_from, time(), zone).astimezone(UTC) if terms.valid_from else None
+    end = (
+        datetime.combine(terms.valid_to + timedelta(days=1), time(), zone).astimezone(UTC)
+        if terms.valid_to
+        else None
+    )
+    return start, end
 
 
 def facts_of(organisation: Organisation, *, now: datetime) -> Mapping[str, Any]:

@@ -1,9 +1,8 @@
 """Vouchers: applied for, issued by one person, released by another, expired by the clock."""
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -27,9 +26,7 @@ from mosu.subsidies import queries
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
 from mosu.subsidies.rules import (
     ApplicationState,
-    ProgrammeKind,
     Terms,
-    VersionState,
     VoucherState,
     results_of,
 )
@@ -112,7 +109,7 @@ def issue_trial(*, organisation_id: UUID, now: datetime) -> Voucher | None:
     known = Voucher.objects.filter(organisation_id=organisation_id, by_rule=True).first()
     if known is not None:
         return known
-    version = _trial_version(now)
+    version = queries.trial_version(now)
     if version is None:
         return None
     grant = queries.terms_of(version).grant_micros
@@ -249,36 +246,11 @@ def _version_in_force(programme_id: UUID) -> ProgrammeVersion:
     return version
 
 
-def _trial_version(now: datetime) -> ProgrammeVersion | None:
-    """The highest released version of the first trial programme whose time is now."""
-    rows = ProgrammeVersion.objects.filter(
-        state=VersionState.RELEASED, programme__kind=ProgrammeKind.TRIAL
-    ).order_by("programme__code", "-number")
-    return next((version for version in rows if _is_open(queries.terms_of(version), now)), None)
-
-
-def _is_open(terms: Terms, now: datetime) -> bool:
-    start, end = _window(terms)
-    return (start is None or start <= now) and (end is None or now < end)
-
-
-def _window(terms: Terms) -> tuple[datetime | None, datetime | None]:
-    """From the first hub day's start to the last hub day's end."""
-    zone = ZoneInfo(settings.HUB_ZONE)
-    start = datetime.combine(terms.valid_from, time(), zone).astimezone(UTC) if terms.valid_from else None
-    end = (
-        datetime.combine(terms.valid_to + timedelta(days=1), time(), zone).astimezone(UTC)
-        if terms.valid_to
-        else None
-    )
-    return start, end
-
-
 def _check(version: ProgrammeVersion, *, organisation_id: UUID, amount_micros: int, now: datetime) -> Terms:
     """The terms, if the organisation may have a voucher of this amount under them."""
     terms = queries.terms_of(version)
     _check_amount(amount_micros, pool_micros=terms.pool_micros)
-    if not _is_open(terms, now):
+    if not queries.is_open(terms, now):
         raise ProgrammeClosed(
             f"{version.title_en} is not open now.",
             hint=f"It is open from {terms.valid_from or 'now'} to {terms.valid_to or 'its end'}.",
@@ -321,7 +293,7 @@ def _issue(
     by_rule: bool = False,
 ) -> Voucher:
     terms = _check(version, organisation_id=organisation_id, amount_micros=amount_micros, now=now)
-    _, end = _window(terms)
+    _, end = queries.window_of(terms)
     ends = [now + timedelta(days=terms.validity_days)] if terms.validity_days else []
     voucher = Voucher.objects.create(
         organisation_id=organisation_id,

@@ -5,12 +5,14 @@ from decimal import Decimal
 
 from django import template
 from django.conf import settings
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.subsidies.queries import trial_version
 
 register = template.Library()
 
@@ -99,3 +101,9 @@ def stock_cells(free: int, reserved: int, taken: int) -> SafeString:
     scale = max(total / CELLS_MAX, 1)
     cells = [kind for kind, count in counts for _ in range(max(round(count / scale), 1 if count else 0))]
     return format_html_join("", '<i class="{}"></i>', ((kind,) for kind in cells))
+
+
+@register.simple_tag
+def gives_trials() -> bool:
+    """Whether a newcomer gets a trial voucher: a trial programme is in force."""
+    return trial_version(timezone.now()) is not None

@@ -116,12 +116,14 @@ for step in range(1, STEPS + 1):
         rows.append((step, loss, loss_on(held_out)))
         if rows[-1][2] == min(row[2] for row in rows):
             best = {name: value.copy() for name, value in weights.items()}
+            best_step = step
         print(
             f"step {step:4d}  loss {loss:.3f}  held out {rows[-1][2]:.3f}  {time.monotonic() - started:5.1f} s",
             flush=True,
         )
 
 weights = best
+print(f"kept the weights of step {best_step}: they did best on text that was held out", flush=True)
 np.savez("model.npz", alphabet=np.array(alphabet), **weights)
 with Path("loss.csv").open("w", newline="") as file:
     csv.writer(file).writerows([("step", "loss", "held_out_loss"), *rows])

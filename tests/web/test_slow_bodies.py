@@ -1,0 +1,37 @@
+"""Slow senders hold no thread of Django's."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+
+def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    entered: list[bytes] = []
+    sent: list[Any] = []
+
+    async def threads(scope: Any, receive: Any, send: Any) -> None:
+        entered.append((await receive())["body"])
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def never() -> Any:
+        await asyncio.sleep(60)
+
+    parts = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.request", "body": b"b", "more_body": False},
+    ]
+
+    async def whole() -> Any:
+        return parts.pop(0)
+
+    monkeypatch.setattr(asgi, "threads", threads)
+    monkeypatch.setattr(asgi, "BODY_S_MAX", 0.05)
+    asyncio.run(asgi.control_plane({"type": "http"}, never, send))
+    assert (entered, sent[0]["status"]) == ([], 408)
+    asyncio.run(asgi.control_plane({"type": "http"}, whole, send))
+    assert entered == [b"ab"]
