@@ -32,6 +32,7 @@ from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation, Project
+from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of
 from mosu.subsidies.services import Choice
 from mosu.wire.task import Vouchers, parse_task
@@ -161,7 +162,7 @@ def list_nodes(request: HttpRequest, pool_id: str) -> list[NodeOut]:
 def set_node_state(request: HttpRequest, node_id: str, body: NodeStateIn) -> NodeOut:
     """Drain a node, take it down, or bring it back. What runs there goes on."""
     actor = actor_of(request)
-    node = queries.nodes_visible_to(actor).filter(id=Node.key_of(node_id)).first()
+    node = one_of(queries.nodes_visible_to(actor), Node.key_of(node_id))
     if node is None:
         raise NotFound("There is no such node.", hint="See GET /pools/{pool_id}/nodes.")
     moved = services.set_node_state(
@@ -175,7 +176,7 @@ def _run_out(actor: Actor, run_id: UUID) -> RunOut:
 
 
 def _pool(actor: Actor, pool_id: str) -> Pool:
-    pool = queries.pools_visible_to(actor).filter(id=Pool.key_of(pool_id)).first()
+    pool = one_of(queries.pools_visible_to(actor), Pool.key_of(pool_id))
     if pool is None:
         raise NotFound("There is no such pool.", hint="See GET /pools.")
     return pool

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from ninja import Schema
 from pydantic import Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
@@ -15,7 +14,7 @@ from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
-from mosu.platform.schemas import In
+from mosu.platform.schemas import In, Out
 from mosu.store.services import ManifestEntry
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -46,13 +45,13 @@ class QuoteIn(In):
     vouchers: Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)] | None = None
 
 
-class ReasonOut(Schema):
+class ReasonOut(Out):
     code: str
     message: str
     hint: str
 
 
-class RefusedOut(Schema):
+class RefusedOut(Out):
     offer_id: str
     title: Bilingual
     reasons: list[ReasonOut]
@@ -69,7 +68,7 @@ class RefusedOut(Schema):
         )
 
 
-class QuotesOut(Schema):
+class QuotesOut(Out):
     """Quotes, best first, and why each other offer was refused."""
 
     quotes: list[QuoteOut]
@@ -83,7 +82,7 @@ class QuotesOut(Schema):
         )
 
 
-class AttemptOut(Schema):
+class AttemptOut(Out):
     id: str
     state: str
     epoch: int
@@ -106,13 +105,13 @@ class AttemptOut(Schema):
         )
 
 
-class FileOut(Schema):
+class FileOut(Out):
     path: str
     sha256: str
     size_bytes: int
 
 
-class RunOut(Schema):
+class RunOut(Out):
     """A run as it stands now. `cost_so_far` is final once the run has ended."""
 
     id: str
@@ -170,13 +169,13 @@ class RunOut(Schema):
         )
 
 
-class DeviceOut(Schema):
+class DeviceOut(Out):
     index: int
     accelerator: str
     present: bool
 
 
-class NodeOut(Schema):
+class NodeOut(Out):
     id: str
     name: str
     state: str
@@ -208,7 +207,7 @@ class PoolIn(In):
     organisation_id: Word | None = None
 
 
-class PoolOut(Schema):
+class PoolOut(Out):
     id: str
     organisation_id: str
     name: str
@@ -245,14 +244,14 @@ class PoolOut(Schema):
         )
 
 
-class MadePoolOut(Schema):
+class MadePoolOut(Out):
     """A pool with its agent's token: shown now, never again."""
 
     pool: PoolOut
     token: str
 
 
-class PoolTokenOut(Schema):
+class PoolTokenOut(Out):
     """An agent's token: shown now, never again."""
 
     token: str
@@ -278,7 +277,7 @@ class FenceIn(In):
     why: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00]*$")]
 
 
-class FigureOut(Schema):
+class FigureOut(Out):
     value: float
     source: str
     confidence: str
@@ -290,7 +289,7 @@ class ComputeOut(FigureOut):
     vector: bool
 
 
-class AcceleratorOut(Schema):
+class AcceleratorOut(Out):
     """A card type; a figure that is not known is null or missing."""
 
     id: str

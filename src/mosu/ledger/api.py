@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Router, Status
 from pydantic import Field
 
 from mosu.kernel.ids import typeid
@@ -21,13 +21,13 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import In
+from mosu.platform.schemas import In, Out
 
 router = Router(tags=["ledger"], auth=token_auth)
 routers = [("", router)]
 
 
-class AccountOut(Schema):
+class AccountOut(Out):
     id: str
     kind: str
     currency: str
@@ -48,7 +48,7 @@ class AccountOut(Schema):
         )
 
 
-class BalanceOut(Schema):
+class BalanceOut(Out):
     """What the organisation has to spend, and all its accounts."""
 
     currency: str
@@ -58,7 +58,7 @@ class BalanceOut(Schema):
     accounts: list[AccountOut]
 
 
-class StatementLine(Schema):
+class StatementLine(Out):
     """A posting: what an entry did to the account."""
 
     sequence: int
@@ -99,7 +99,7 @@ class ReasonIn(In):
     why: str = Field(max_length=1000)
 
 
-class DepositOut(Schema):
+class DepositOut(Out):
     id: str
     organisation_id: str
     amount: str
@@ -131,7 +131,7 @@ class DepositOut(Schema):
         )
 
 
-class DayHeadOut(Schema):
+class DayHeadOut(Out):
     date: date
     ends_at: datetime
     sha256: str

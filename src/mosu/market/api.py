@@ -32,6 +32,7 @@ from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
+from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
@@ -105,7 +106,7 @@ def delist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
 @door("quote.read")
 def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:
-    quote = queries.quotes_visible_to(actor_of(request)).filter(id=Quote.key_of(quote_id)).first()
+    quote = one_of(queries.quotes_visible_to(actor_of(request)), Quote.key_of(quote_id))
     if quote is None:
         raise NotFound("There is no such quote.", hint="Ask for quotes again: POST /quotes.")
     return QuoteOut.of(quote, now=timezone.now())
@@ -162,7 +163,7 @@ def list_receipts(request: HttpRequest, paging: Annotated[Paging, Query()]) -> d
 @router.get("/receipts/{receipt_id}", response=ReceiptOut, auth=token_auth, operation_id="getReceipt")
 @door("receipt.read")
 def get_receipt(request: HttpRequest, receipt_id: str) -> ReceiptOut:
-    receipt = queries.receipts_visible_to(actor_of(request)).filter(id=Receipt.key_of(receipt_id)).first()
+    receipt = one_of(queries.receipts_visible_to(actor_of(request)), Receipt.key_of(receipt_id))
     if receipt is None:
         raise NotFound("There is no such receipt.", hint="See GET /receipts.")
     return ReceiptOut.all_of([receipt])[0]
@@ -185,14 +186,14 @@ def verify_receipt(request: HttpRequest, number: str, code: str) -> VerifiedOut:
 
 
 def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
-    offer = queries.offers_visible_to(actor).filter(id=offer_id).first()
+    offer = one_of(queries.offers_visible_to(actor), offer_id)
     if offer is None:
         raise NotFound("There is no such offer.", hint="See GET /offers.")
     return OfferOut.of(queries.shown([offer], now=now)[0])
 
 
 def _order_out(actor: Actor, order_id: UUID) -> OrderOut:
-    order = queries.orders_visible_to(actor).filter(id=order_id).first()
+    order = one_of(queries.orders_visible_to(actor), order_id)
     if order is None:
         raise NotFound("There is no such order.", hint="See GET /orders.")
     return OrderOut.all_of([order])[0]

@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from django.conf import settings
-from ninja import Schema
 from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid
@@ -16,7 +15,7 @@ from mosu.market.models import Order, Quote, Receipt
 from mosu.market.queries import ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
-from mosu.platform.schemas import In
+from mosu.platform.schemas import In, Out
 from mosu.subsidies.services import Split
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
@@ -27,7 +26,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 
 
-class Bilingual(Schema):
+class Bilingual(Out):
     zh: str
     en: str
 
@@ -37,36 +36,36 @@ class BilingualIn(In):
     en: Text
 
 
-class Named(Schema):
+class Named(Out):
     id: str
     name: str
 
 
-class PriceOut(Schema):
+class PriceOut(Out):
     meter: str
     unit_price: str
     unit: str
 
 
-class TaxTerms(Schema):
+class TaxTerms(Out):
     included: bool
     rate: str
 
 
-class Limits(Schema):
+class Limits(Out):
     min_units: int
     max_units: int
     wall_s_max: int
 
 
-class StockOut(Schema):
+class StockOut(Out):
     free: int
     reserved: int
     taken: int
     total: int
 
 
-class OfferOut(Schema):
+class OfferOut(Out):
     """Something for sale, as it stands now."""
 
     id: str
@@ -102,7 +101,7 @@ class OfferOut(Schema):
                 for price in shown.prices
             ],
             tax=TaxTerms(included=offer.tax_included, rate=percent_of(offer.tax_rate_bp)),
-            sold_by=offer.sold_by,  # type: ignore[arg-type]
+            sold_by=offer.sold_by,
             limits=Limits(min_units=offer.min_units, max_units=offer.max_units, wall_s_max=offer.wall_s_max),
             stock=StockOut(**asdict(stock)) if stock else None,
             live=shown.live,
@@ -110,7 +109,7 @@ class OfferOut(Schema):
         )
 
 
-class OfferBrief(Schema):
+class OfferBrief(Out):
     id: str
     title: Bilingual
     supplier: Named
@@ -124,7 +123,7 @@ class OfferBrief(Schema):
         )
 
 
-class LineOut(Schema):
+class LineOut(Out):
     """A line with its frozen price. `quantity_max` is in the meter's own unit: core-seconds, card-seconds."""
 
     id: str
@@ -136,13 +135,13 @@ class LineOut(Schema):
     amount_max: str
 
 
-class ProgrammeNamedOut(Schema):
+class ProgrammeNamedOut(Out):
     id: str
     version: int
     title: Bilingual
 
 
-class ShareOut(Schema):
+class ShareOut(Out):
     source: Literal["voucher", "balance", "refund"]
     voucher_id: str | None
     programme: ProgrammeNamedOut | None
@@ -152,7 +151,7 @@ class ShareOut(Schema):
     label: Bilingual
 
 
-class QuoteOut(Schema):
+class QuoteOut(Out):
     """A price promised until `valid_until`."""
 
     id: str
@@ -178,7 +177,7 @@ class QuoteOut(Schema):
         expired = quote.state == "open" and now > quote.valid_until
         return cls(
             id=quote.public_id,
-            state="expired" if expired else quote.state,  # type: ignore[arg-type]
+            state="expired" if expired else quote.state,
             valid_until=quote.valid_until,
             offer=OfferBrief.of(quote),
             sold_by=quote.terms["sold_by"],
@@ -199,7 +198,7 @@ class OrderIn(In):
     quote_id: Key
 
 
-class OrderOut(Schema):
+class OrderOut(Out):
     """What was bought. `split` is the promised one until the order is settled, then the actual one."""
 
     id: str
@@ -226,7 +225,7 @@ class OrderOut(Schema):
         return cls(
             id=order.public_id,
             number=order.number,
-            state=order.state,  # type: ignore[arg-type]
+            state=order.state,
             outcome=order.outcome,
             placed_at=order.placed_at,
             settled_at=order.settled_at,
@@ -249,7 +248,7 @@ class OrderOut(Schema):
         return [cls.of(order, run_id=work.get(order.id)) for order in orders]
 
 
-class ReceiptLineOut(Schema):
+class ReceiptLineOut(Out):
     text: Bilingual
     quantity: str
     unit: str
@@ -257,13 +256,13 @@ class ReceiptLineOut(Schema):
     amount: str
 
 
-class ReceiptTax(Schema):
+class ReceiptTax(Out):
     rate: str
     included: bool
     amount: str
 
 
-class ReceiptOut(Schema):
+class ReceiptOut(Out):
     """Proof of one order: total = voucher_share + paid. `sha256` is that of `content`'s canonical JSON."""
 
     id: str
@@ -309,7 +308,7 @@ class ReceiptOut(Schema):
         return [cls.of(receipt, run_id=work.get(receipt.order_id)) for receipt in receipts]
 
 
-class VerifiedOut(Schema):
+class VerifiedOut(Out):
     """What anyone who holds a receipt may check of it: that it is the hub's, unchanged, and its totals."""
 
     number: str

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Router, Status
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.kernel.ids import typeid, uuid_of
@@ -34,7 +34,7 @@ from mosu.platform.models import (
 from mosu.platform.policy import person_of
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.platform.schemas import In
+from mosu.platform.schemas import In, Out
 
 router = Router(auth=token_auth, tags=["platform"])
 routers = [("", router)]
@@ -44,7 +44,7 @@ Password = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
 
-class Both(Schema):
+class Both(Out):
     """A text in both languages."""
 
     zh: str
@@ -61,7 +61,7 @@ class TokenIn(In):
     expires_at: AwareDatetime | None = None
 
 
-class TokenOut(Schema):
+class TokenOut(Out):
     id: str
     name: str
     scopes: list[Scope]
@@ -126,13 +126,13 @@ def revoke_token(request: HttpRequest, token_id: str) -> Status[None]:
     return Status(204, None)
 
 
-class UserOut(Schema):
+class UserOut(Out):
     id: str
     email: str
     name: str
 
 
-class OrganisationOut(Schema):
+class OrganisationOut(Out):
     id: str
     name: str
     kind: OrganisationKind
@@ -152,13 +152,13 @@ class OrganisationOut(Schema):
         )
 
 
-class OwnOrganisation(Schema):
+class OwnOrganisation(Out):
     id: str
     name: str
     role: Role
 
 
-class MeOut(Schema):
+class MeOut(Out):
     user: UserOut
     organisation: OrganisationOut | None
     """On whose behalf the token speaks."""
@@ -265,7 +265,7 @@ def move_organisation(request: HttpRequest, organisation_id: str, body: StateIn)
     return OrganisationOut.of(organisation)
 
 
-class MembershipOut(Schema):
+class MembershipOut(Out):
     id: str
     organisation_id: str
     user: UserOut
@@ -330,7 +330,7 @@ class InvitationIn(In):
     role: Role
 
 
-class InvitationOut(Schema):
+class InvitationOut(Out):
     id: str
     organisation_id: str
     email: str
@@ -411,7 +411,7 @@ class ProjectIn(In):
     name: Short
 
 
-class ProjectOut(Schema):
+class ProjectOut(Out):
     id: str
     organisation_id: str
     name: str
@@ -459,7 +459,7 @@ class FactIn(In):
     expires_at: AwareDatetime | None = None
 
 
-class FactOut(Schema):
+class FactOut(Out):
     id: str
     organisation_id: str
     name: str
@@ -517,7 +517,7 @@ def verify_fact(request: HttpRequest, fact_id: str) -> FactOut:
     return FactOut.of(fact)
 
 
-class NoticeOut(Schema):
+class NoticeOut(Out):
     id: str
     kind: str
     title: Both
@@ -557,7 +557,7 @@ def read_notice(request: HttpRequest, notice_id: str) -> NoticeOut:
     return NoticeOut.of(notice)
 
 
-class AuditOut(Schema):
+class AuditOut(Out):
     id: str
     at: datetime
     actor_kind: str
@@ -606,7 +606,7 @@ def list_audit(
     return Listed(items=[AuditOut.of(row) for row in found], next=after)
 
 
-class MailOut(Schema):
+class MailOut(Out):
     id: str
     email: str
     title: Both
@@ -624,7 +624,7 @@ class MailOut(Schema):
         )
 
 
-class LinkOut(Schema):
+class LinkOut(Out):
     link: str
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Router, Status
 from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid, uuid_of
@@ -18,7 +18,7 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import In
+from mosu.platform.schemas import In, Out
 from mosu.subsidies import queries, services
 from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher
 
@@ -31,23 +31,23 @@ Id = Annotated[str, StringConstraints(max_length=80)]
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
 
-class Bilingual(Schema):
+class Bilingual(Out):
     zh: str
     en: str
 
 
-class FunderOut(Schema):
+class FunderOut(Out):
     name: str
     share: str
 
 
-class ClauseOut(Schema):
+class ClauseOut(Out):
     id: str
     when: str
     reason: Bilingual
 
 
-class VersionOut(Schema):
+class VersionOut(Out):
     """A programme's terms, as one version of its file says."""
 
     id: str
@@ -119,7 +119,7 @@ _PLAIN = (
 )
 
 
-class ProgrammeOut(Schema):
+class ProgrammeOut(Out):
     """A subsidy policy; `in_force` is its highest released version."""
 
     id: str
@@ -158,13 +158,13 @@ class ReleaseIn(In):
     version: int | None = Field(None, ge=1, le=9999)
 
 
-class ProgrammeRef(Schema):
+class ProgrammeRef(Out):
     id: str
     title: Bilingual
     version: int
 
 
-class VoucherOut(Schema):
+class VoucherOut(Out):
     id: str
     organisation_id: str
     programme: ProgrammeRef
@@ -224,7 +224,7 @@ class ApplicationIn(VoucherIn):
     note: str = Field("", max_length=2000, pattern=r"^[^\x00]*$")
 
 
-class ApplicationOut(Schema):
+class ApplicationOut(Out):
     id: str
     organisation_id: str
     programme: ProgrammeRef
@@ -268,7 +268,7 @@ class ClaimIn(In):
     evidence: list[Annotated[str, StringConstraints(max_length=64)]] = Field(max_length=20)
 
 
-class ClaimOut(Schema):
+class ClaimOut(Out):
     id: str
     organisation_id: str
     order_id: str

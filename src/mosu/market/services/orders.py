@@ -18,6 +18,7 @@ from mosu.market.queries import orders_visible_to, quotes_visible_to
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
+from mosu.platform.queries import one_of
 from mosu.platform.services import claim_key, emit, fill_key, record_audit
 from mosu.subsidies import services as subsidies
 
@@ -101,7 +102,7 @@ def cancel_order(*, actor: Actor, order_id: UUID, now: datetime, why: str = "") 
         Forbidden: the actor may not cancel for that organisation.
         IllegalMove: the order is settled.
     """
-    order = orders_visible_to(actor).filter(id=order_id).first()
+    order = one_of(orders_visible_to(actor), order_id)
     if order is None:
         raise NotFound("There is no such order.", hint="See GET /orders.")
     require(actor, "order.cancel", order.organisation_id)
