@@ -9,7 +9,7 @@ demo: .venv/.hub ## set up a hub with a small world and show one order, to the r
 	@$(BIN)/mosu demo $(ARGS)
 
 test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --ignore tests/journeys $(ARGS)
 
 lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/ruff check src tests tools benchmarks

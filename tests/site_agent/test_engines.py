@@ -248,4 +248,6 @@ def test_a_starter_that_fails_is_a_failed_attempt_with_its_reason(
         assert ended.seen.phase == AttemptPhase.FAILED and said in ended.seen.reason, ended
         assert ended.seen.started_at is None and ended.log == ""
         assert not list((lab.folder / "attempts").glob("*/secrets.json"))
-    assert not list(Path("/sys/fs/cgroup").glob("*/**/mosu-attempt_*"))
+    ours = {f"mosu-{attempt.name}" for attempt in (lab.folder / "attempts").iterdir()}
+    assert ours
+    assert not [left for left in Path("/sys/fs/cgroup").glob("*/**/mosu-attempt_*") if left.name in ours]

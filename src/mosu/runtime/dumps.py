@@ -1,9 +1,11 @@
 """PostgreSQL's own dump and restore, and a cluster that runs for as long as they need it."""
 
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import psycopg
 from psycopg import sql
@@ -12,6 +14,12 @@ from psycopg.conninfo import conninfo_to_dict
 from mosu.kernel.refusals import DomainError
 from mosu.runtime.binaries import Binaries
 from mosu.runtime.postgres import ENVIRONMENT, Cluster
+
+# Bookkeeping that PostgreSQL 15.20 and its contemporaries keep per column and dump: an older minor version of a
+# newer major refuses to read it.
+_ATTRIBUTE_VERSION: Final = re.compile(
+    r"^ALTER TABLE ONLY \S+ ALTER COLUMN \S+ SET \(pg_attver=\d+\);\n", re.MULTILINE
+)
 
 
 class DumpFailed(DomainError):
@@ -44,14 +52,18 @@ def dump(dsn: str, *, file: Path, binaries: Binaries, snapshot: str | None = Non
 
 
 def undump(dsn: str, *, file: Path, binaries: Binaries) -> None:
-    """What `dump` wrote, into the empty database of `dsn`: all of it or nothing.
+    """What `dump` wrote, into the empty database of `dsn`; on a refusal the caller drops that database.
 
     Raises:
-        DumpFailed: pg_restore said so.
+        DumpFailed: pg_restore or psql said so.
     """
     name = conninfo_to_dict(dsn)["dbname"]
-    options = ["--exit-on-error", "--single-transaction", f"--dbname={name}"]
-    _run([binaries.path("pg_restore"), *options, str(file)], dsn)
+    restore = [binaries.path("pg_restore"), "--exit-on-error"]
+    tables = _run([*restore, "--section=pre-data", "--file=-", str(file)], dsn)
+    once = ["--single-transaction", f"--dbname={name}"]
+    stop = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1"]
+    _run([binaries.path("psql"), *stop, *once], dsn, given=_ATTRIBUTE_VERSION.sub("", tables))
+    _run([*restore, "--section=data", "--section=post-data", *once, str(file)], dsn)
 
 
 def rows_by_table(dsn: str) -> dict[str, int]:
@@ -72,7 +84,8 @@ def _count(connection: psycopg.Connection, table: str) -> int:
     return int(row[0]) if row else 0
 
 
-def _run(command: list[str], dsn: str) -> None:
+def _run(command: list[str], dsn: str, *, given: str | None = None) -> str:
+    """What the program printed, fed with `given`."""
     facts = conninfo_to_dict(dsn)
     names = {
         "host": "PGHOST",
@@ -83,8 +96,9 @@ def _run(command: list[str], dsn: str) -> None:
     }
     # By the environment: all users see arguments.
     environment = ENVIRONMENT | {names[key]: str(value) for key, value in facts.items() if key in names}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DumpFailed(
             f"{Path(command[0]).name} failed: {done.stderr.strip()[-2000:]}", hint="Run: mosu doctor"
         )
+    return done.stdout
