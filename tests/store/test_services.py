@@ -358,3 +358,36 @@ def test_a_killed_upload_is_not_there_and_is_swept(world: World) -> None:
     assert services.sweep_temporary() == 1
     assert world.files() == []
     assert world.put().sha256 == sha_of(DATA)
+
+
+def place_of(world: World, blob: Blob) -> Path:
+    return world.folder / "blobs" / blob.sha256[:2] / blob.sha256[2:4] / blob.sha256
+
+
+def test_what_a_disk_changed_is_never_served_as_a_whole(world: World) -> None:
+    blob = world.put(b"0123456789" * 10)
+    place = place_of(world, blob)
+    place.chmod(0o600)
+    place.write_bytes(b"0123456789" * 9 + b"012345678X")
+    with services.open_blob(blob.sha256, organisation_id=world.ours) as file:
+        served = b""
+        with pytest.raises(services.Damaged):
+            for chunk in services.checked_chunks(file, sha256=blob.sha256, chunk_bytes=30):
+                served += chunk
+    assert served == b"0123456789" * 9
+
+
+def test_what_a_disk_cut_is_refused_and_can_be_sent_again(world: World) -> None:
+    blob = world.put()
+    place = place_of(world, blob)
+    place.chmod(0o600)
+    place.write_bytes(DATA[:-1])
+    with pytest.raises(services.Damaged):
+        services.open_blob(blob.sha256, organisation_id=world.ours)
+    for lost in (lambda: None, place.unlink):
+        lost()
+        assert services.missing_of([blob.sha256], organisation_id=world.ours) == [blob.sha256]
+        world.put()
+        with services.open_blob(blob.sha256, organisation_id=world.ours) as file:
+            assert b"".join(services.checked_chunks(file, sha256=blob.sha256, chunk_bytes=4)) == DATA
+    assert Blob.objects.count() == 1

@@ -21,7 +21,7 @@ from mosu.compute.services import Destination, LeaseAnswer, LogSlice
 from mosu.compute.stream_doors import Endpoint, answer, body_as, in_thread, limited, stream_door
 from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import Actor
-from mosu.store.services import open_blob, put_blob_streamed
+from mosu.store.services import checked_chunks, open_blob, put_blob_streamed
 from mosu.wire import agent as wire
 
 __all__ = ["listener", "reading_routes", "routes"]
@@ -230,10 +230,11 @@ async def _put(request: Request, sha256: str, destination: Destination) -> Respo
 async def _blob(sha256: str, **headers: str) -> Response:
     """The bytes of a blob to whose reader they were granted."""
     file = await in_thread(open_blob, sha256=sha256)
+    checked = checked_chunks(file, sha256=sha256, chunk_bytes=_CHUNK_BYTES)
 
     async def chunks() -> AsyncIterator[bytes]:
         with file:
-            while chunk := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+            while (chunk := await asyncio.to_thread(next, checked, None)) is not None:
                 yield chunk
 
     size_bytes = file.seek(0, 2)

@@ -313,7 +313,8 @@ end $$;
 create function ledger_seal_day(day date, day_ends_at timestamptz, at timestamptz) returns void
 language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '2s' as $$
 begin
-  if at < day_ends_at then
+  -- Not the caller's word alone: sealing a day to come would stop every entry until then.
+  if at < day_ends_at or clock_timestamp() < day_ends_at then
     raise exception 'the day is not over' using errcode = 'invalid_parameter_value';
   end if;
   lock table ledger_journalentry in share row exclusive mode;

@@ -153,6 +153,14 @@ class BlobWriter:
             self._file.close()
 
 
+def size_of(sha256: str) -> int | None:
+    """How many bytes lie there; None if there is no file."""
+    try:
+        return path_of(sha256).stat().st_size
+    except FileNotFoundError:
+        return None
+
+
 def open_file(sha256: str) -> BufferedReader:
     """The bytes of a blob that has a row.
 

@@ -1,8 +1,9 @@
 """The one way bytes come in and go out. Whatever has a row is durable on disk and has the sha256 of its name."""
 
 import hashlib
+import logging
 import os
-from collections.abc import AsyncIterable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
@@ -23,11 +24,13 @@ __all__ = [
     "Blob",
     "BlobVerification",
     "BlobWriter",
+    "Damaged",
     "ManifestEntry",
     "NotStored",
     "QuotaExceeded",
     "TooLarge",
     "WrongHash",
+    "checked_chunks",
     "commit_blob",
     "grant_blobs",
     "has_blobs",
@@ -43,6 +46,15 @@ __all__ = [
 ]
 
 _BUFFER_BYTES: Final = 1 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class Damaged(DomainError):
+    """What the disk holds is not what was stored; it is never served as if it were."""
+
+    code = "blob_damaged"
+    status = 500
 
 
 class QuotaExceeded(DomainError):
@@ -192,12 +204,13 @@ def set_quota(*, organisation_id: UUID, bytes_max: int) -> None:
 
 
 def has_blobs(sha256s: Collection[str], *, organisation_id: UUID) -> set[str]:
-    """Which of these the organisation has. What only others have is not among them.
+    """Which of these the organisation has. What only others have is not among them, nor what a disk lost.
 
     Raises:
         Invalid: something is not a sha256.
     """
-    return set(blobs_of(sha256s, organisation_id=organisation_id))
+    known = blobs_of(sha256s, organisation_id=organisation_id)
+    return {sha256 for sha256, size_bytes in known.items() if files.size_of(sha256) == size_bytes}
 
 
 def missing_of(sha256s: Sequence[str], *, organisation_id: UUID) -> list[str]:
@@ -216,10 +229,43 @@ def open_blob(sha256: str, *, organisation_id: UUID | None = None) -> BinaryIO:
     Raises:
         Invalid: not a sha256.
         NotFound: not there, or not the organisation's.
+        Damaged: a disk lost them, or part of them.
     """
-    if not blobs_of([sha256], organisation_id=organisation_id):
+    known = blobs_of([sha256], organisation_id=organisation_id)
+    if sha256 not in known:
         raise _no_blob()
+    if files.size_of(sha256) != known[sha256]:
+        raise _damaged(sha256)
     return files.open_file(sha256)
+
+
+def checked_chunks(file: BinaryIO, *, sha256: str, chunk_bytes: int) -> Iterator[bytes]:
+    """The bytes of a blob, of which the last are only given when all of them are those that its name says.
+
+    Raises:
+        Damaged: they are not; who is reading gets less than was announced, never wrong bytes as a whole.
+    """
+    digest = hashlib.sha256()
+    held = file.read(chunk_bytes)
+    while chunk := file.read(chunk_bytes):
+        digest.update(held)
+        yield held
+        held = chunk
+    digest.update(held)
+    if digest.hexdigest() != sha256:
+        raise _damaged(sha256)
+    if held:
+        yield held
+
+
+def _damaged(sha256: str) -> Damaged:
+    """The refusal for a blob whose bytes a disk lost or changed; logged, since somebody must look."""
+    _log.error("blob %s is damaged", sha256)
+    return Damaged(
+        f"The stored bytes of {sha256} are damaged.",
+        hint="Send the file again, or ask the hub's operator to restore a backup.",
+        sha256=sha256,
+    )
 
 
 def put_manifest(entries: Sequence[ManifestEntry], *, organisation_id: UUID, now: datetime) -> str:

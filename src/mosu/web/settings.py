@@ -9,6 +9,11 @@ from csp.constants import NONE, SELF
 from mosu.kernel.money import MINOR_DIGITS
 
 
+_POOL = (
+    {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}} if os.environ.get("MOSU_DB_POOL", "1") == "1" else {}
+)
+
+
 def _secret(name: str) -> str:
     """A secret by its file (`NAME_FILE`) or, for tests, by its value (`NAME`)."""
     path = os.environ.get(f"{name}_FILE")
@@ -27,11 +32,13 @@ def _database(url: str) -> dict[str, object]:
         "HOST": query["host"][0] if "host" in query else parts.hostname or "",
         "PORT": query["port"][0] if "port" in query else str(parts.port or ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}} if _pooled else {},
+        "OPTIONS": {
+            # A session that is stuck must not hold the ledger's locks against all others.
+            "options": "-c lock_timeout=15s -c idle_in_transaction_session_timeout=60s -c statement_timeout=300s",
+            **_POOL,
+        },
     }
 
-
-_pooled = os.environ.get("MOSU_DB_POOL", "1") == "1"
 
 SECRET_KEY = _secret("MOSU_SECRET_KEY") or "not-secret: tests and type checks only"
 DEBUG = False
