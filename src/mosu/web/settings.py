@@ -8,9 +8,10 @@ from csp.constants import NONE, SELF
 
 from mosu.kernel.money import MINOR_DIGITS
 
-
 _POOL = (
-    {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}} if os.environ.get("MOSU_DB_POOL", "1") == "1" else {}
+    {"pool": {"min_size": 1, "max_size": 16, "timeout": 20}}
+    if os.environ.get("MOSU_DB_POOL", "1") == "1"
+    else {}
 )
 
 
