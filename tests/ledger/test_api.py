@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import transaction
+from django.db import DataError, transaction
 from django.test import Client, override_settings
 from django.urls import path
 from django.utils import timezone
@@ -16,6 +16,7 @@ from ninja import NinjaAPI
 from tests.conftest import NOW, FreshDatabase
 from tests.ledger.people import make_organisation
 
+from mosu.kernel.ids import uuid7
 from mosu.ledger import services
 from mosu.ledger.api import routers
 from mosu.ledger.models import Deposit
@@ -169,11 +170,29 @@ def test_bad_amounts(world: World, amount: str) -> None:
 
 
 def test_anyone_sees_the_day_heads(world: World) -> None:
-    world.checker.post(f"/deposits/{world.deposit('r')}/confirm")
-    services.seal_days(now=timezone.now() + timedelta(days=2))
+    earlier = timezone.now() - timedelta(days=3)
+    post_one(now=earlier)
+    services.seal_days(now=timezone.now())
     answer = Client().get("/api/v1/ledger/heads?limit=1")
     assert answer.status_code == 200
     (head,) = answer.json()["items"]
     assert (head["accounts"], len(head["sha256"])) == (2, 64)
     assert answer.json()["next"]
     assert Client().get("/api/v1/balance").status_code == 401
+
+
+def test_a_day_to_come_is_not_sealed_on_anybodys_word(world: World) -> None:
+    post_one(now=timezone.now())
+    with pytest.raises(DataError, match="the day is not over"), transaction.atomic():
+        services.seal_days(now=timezone.now() + timedelta(days=2))
+    post_one(now=timezone.now())
+
+
+def post_one(*, now: datetime) -> None:
+    with transaction.atomic():
+        bank, balance = (
+            services.open_account(kind=kind, owner_id=services.HUB_ID, currency="CNY", floor_micros=floor)
+            for kind, floor in (("bank", None), ("balance", 0))
+        )
+        moves = [services.Move(source=bank, destination=balance, amount_micros=1_000_000)]
+        services.post_entry(key=uuid7().hex, kind="deposit", moves=moves, subject_id=uuid7(), now=now)
