@@ -14,6 +14,7 @@ from mosu.kernel.money import MICROS_MAX
 from mosu.market.models import Offer, OfferPrice, OfferState, Order, Quote, Receipt
 from mosu.market.shelves import Stock, has_shelf, shelf_of
 from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.platform.reading import RowReader
 
 Sort: TypeAlias = Literal["price", "-price", "-created_at"]
 
@@ -22,6 +23,7 @@ _ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
     "-price": ("-price_micros", "-id"),
     "-created_at": ("-created_at", "-id"),
 }
+_QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = "Its shelf is closed."
 _DELISTED: Final = "It is off the shelf."
 
@@ -98,6 +100,12 @@ def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
     """Quotes of the actor's organisations, or all for the hub's people; newest first."""
     rows = Quote.objects.order_by("-created_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def quote_visible_to(actor: Actor, quote_id: UUID) -> Quote | None:
+    """The one of `quotes_visible_to` with this id, or None."""
+    quote = _QUOTES.read(quote_id)
+    return quote if quote is not None and actor.sees(quote.organisation_id) else None
 
 
 def orders_visible_to(actor: Actor) -> QuerySet[Order]:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
+from mosu.platform.database.base import prepared_cursor
 from mosu.platform.models import (
     ApiToken,
     AuditRecord,
@@ -75,7 +75,7 @@ def bearer_of(secret_sha256: str, *, now: datetime) -> Bearer | None:
     One statement by hand: it comes before every call of the API, and Django's own two, with what it takes to
     build them, cost more than most calls' work.
     """
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_BEARER, [OrganisationState.ACTIVE.value, secret_sha256, now])
         found = cursor.fetchall()
     if not found:

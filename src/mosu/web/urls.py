@@ -1,5 +1,7 @@
 """Every address of the hub's control plane. The data plane's are in `asgi.py`."""
 
+from collections.abc import Sequence
+
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
@@ -7,7 +9,26 @@ from django.views.i18n import set_language
 from mosu.web import views
 from mosu.web.api import api
 
+API_URLS, API_APP, API_NAMESPACE = api.urls
+
+
+def by_first_word(patterns: Sequence[URLPattern | URLResolver]) -> list[URLPattern | URLResolver]:
+    """The same addresses, those that begin with the same word together: Django tries one after the other."""
+    groups: dict[str, list[URLPattern]] = {}
+    alone: list[URLPattern | URLResolver] = []
+    for pattern in patterns:
+        word, slash, rest = str(pattern.pattern).partition("/")
+        if isinstance(pattern, URLPattern) and slash and "<" not in word:
+            shorter = path(rest, pattern.callback, pattern.default_args, pattern.name)
+            groups.setdefault(f"{word}/", []).append(shorter)
+        else:
+            alone.append(pattern)
+    return [*(path(word, include(group)) for word, group in groups.items()), *alone]
+
+
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("api/v1/", (by_first_word(API_URLS), API_APP, API_NAMESPACE)),
+    path("api/docs", RedirectView.as_view(url="/api/v1/docs")),
     path("", views.shelf, name="home"),
     path("compute/", views.shelf, name="shelf"),
     path("quote/", views.quote, name="quote"),
@@ -24,6 +45,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("invitations/<str:secret>", views.invitation, name="invitation"),
     path("account/", include("allauth.urls")),
     path("language/", set_language, name="set_language"),
-    path("api/docs", RedirectView.as_view(url="/api/v1/docs")),
-    path("api/v1/", api.urls),
 ]
