@@ -54,7 +54,7 @@ def test_what_anyone_may_have_can_be_kept(hub: Hub) -> None:
         answer = Client().get(path)
         assert answer.status_code == 200
         assert "no-store" not in answer.get("Cache-Control", ""), path
-        answer.close()
+        assert b"".join(answer)
 
 
 def test_no_cache_keeps_what_the_data_plane_answers_to_somebody(stream: TestClient) -> None:
