@@ -182,6 +182,8 @@ class Attempt(Row):
     reason = models.CharField(max_length=500, blank=True)
     late_report = models.JSONField(null=True)
     """What the agent said after the attempt had been ended without it."""
+    sampled_at = models.DateTimeField(null=True)
+    """When the last of its samples was taken, by the hub's clock."""
     log_next = models.PositiveBigIntegerField(default=0)
     """The next byte of the log that is awaited from the agent."""
     log_bytes = models.PositiveBigIntegerField(null=True)
@@ -209,6 +211,20 @@ class Attempt(Row):
             ),
             _known("attempt_state_known", AttemptState),
         ]
+
+
+class MeterSample(models.Model):
+    """What an attempt had taken at an instant, by its agent's word; append-only, for curves alone."""
+
+    id = models.BigAutoField(primary_key=True)
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="samples")
+    at = models.DateTimeField()
+    """By the hub's clock."""
+    cpu_s = models.FloatField()
+    memory_bytes = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "at"], name="meter_sample_once")]
 
 
 class Allocation(Row):

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
-from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, Node, Pool, Run
+from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, MeterSample, Node, Pool, Run
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
@@ -66,6 +66,33 @@ def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
         run.id: used.get(run.order_id, 0) if run.order.total_micros is None else run.order.total_micros
         for run in runs
     }
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What an attempt took between two samples."""
+
+    seconds: float
+    """Since the attempt started."""
+    cores: float
+    """CPU seconds per second since the sample before."""
+    memory_bytes: int
+
+
+def curve_of(run: Run) -> list[CurvePoint]:
+    """The curve of the run's last attempt, in order of time; empty where its engine takes no samples."""
+    attempt = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    if attempt is None or attempt.started_at is None:
+        return []
+    points: list[CurvePoint] = []
+    before_at, before_cpu_s = attempt.started_at, 0.0
+    rows = MeterSample.objects.filter(attempt=attempt).order_by("at")
+    for at, cpu_s, memory_bytes in rows.values_list("at", "cpu_s", "memory_bytes"):
+        gone_s = (at - before_at).total_seconds()
+        cores = max(0.0, cpu_s - before_cpu_s) / gone_s if gone_s > 0 else 0.0
+        points.append(CurvePoint((at - attempt.started_at).total_seconds(), cores, memory_bytes))
+        before_at, before_cpu_s = at, cpu_s
+    return points
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:
