@@ -15,7 +15,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.money import MICROS_MAX, decimal_of
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.ledger.models import Account
-from mosu.ledger.rules import MOVES_MAX, Move
+from mosu.ledger.rules import MOVES_MAX, HoldRequest, Move
 from mosu.platform.services import KeyReused
 
 
@@ -120,21 +120,44 @@ def post_entry(
     )
 
 
-def place_hold(*, key: str, account_id: UUID, amount_micros: int, subject_id: UUID, now: datetime) -> UUID:
-    """The id of a hold that reserves `amount_micros` of the account. `key` repeated returns the first hold.
+def place_holds(*, holds: Sequence[HoldRequest], now: datetime) -> list[UUID]:
+    """The ids of holds that reserve all of these amounts, or none does: in one call, in their order.
+
+    Their accounts are locked at once, by id. A `key` repeated returns its first hold.
 
     Raises:
-        InsufficientFunds: less is available.
-        KeyReused: `key` was used for another hold.
-        NotFound: the account does not exist.
-        Invalid: the amount is not positive.
+        InsufficientFunds: an account has less available than its holds need; the first such hold's.
+        KeyReused: a key was used for another hold, or twice here.
+        NotFound: an account does not exist.
+        Invalid: an amount is not positive.
     """
-    _check_amount(amount_micros)
-    return _written(
-        "select * from ledger_hold_place(%s, %s, %s, %s, %s, %s)",
-        [uuid7(), key, account_id, amount_micros, subject_id, now],
-        key=key,
+    if not holds:
+        return []
+    for hold in holds:
+        _check_amount(hold.amount_micros)
+    keys = [hold.key for hold in holds]
+    if len(set(keys)) < len(keys):
+        _refuse("key_reused", key=next(key for key in keys if keys.count(key) > 1))
+    placed, refusal, account, available, key = _call(
+        "select * from ledger_hold_place(%s::uuid[], %s::text[], %s::uuid[], %s::bigint[], %s::uuid[], %s)",
+        [
+            [uuid7() for _ in holds],
+            keys,
+            [hold.account_id for hold in holds],
+            [hold.amount_micros for hold in holds],
+            [hold.subject_id for hold in holds],
+            now,
+        ],
     )
+    if refusal is not None:
+        _refuse(refusal, account=account, available=available, key=key)
+    return list(placed)
+
+
+def place_hold(*, key: str, account_id: UUID, amount_micros: int, subject_id: UUID, now: datetime) -> UUID:
+    """The id of one hold; see `place_holds`."""
+    (placed,) = place_holds(holds=[HoldRequest(key, account_id, amount_micros, subject_id)], now=now)
+    return placed
 
 
 def capture_hold(
