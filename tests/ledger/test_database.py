@@ -202,7 +202,7 @@ def test_the_owner_cannot_forge_the_chain(fresh_db: FreshDatabase) -> None:
             ("previous_hash", "repeat('1', 64)"),
             ("hash", "repeat('1', 64)"),
         ):
-            with pytest.raises(GUARDS, match="do not follow"), connection.transaction():
+            with pytest.raises(GUARDS, match="does not follow"), connection.transaction():
                 entry = insert_entry(connection, "new")
                 add_postings(connection, entry, (a, -10), (b, 10), forged=forged, value=value)
         assert snapshot() == before
