@@ -123,7 +123,7 @@ def test_no_posted_entry_moves_money_outside_its_rule(world: World) -> None:
             if (kind, "post", source, destination) not in RULES:
                 assert world.post(kind, one, other) == "kind", (kind, source, destination)
     assert world.figures() == before
-    assert world.post("pool.filled", accounts["funder"], accounts["pool"]) is None
+    assert world.post("cap.opened", accounts["cap_source"], accounts["cap"]) is None
 
 
 def test_a_hold_is_captured_by_rule_only(world: World) -> None:
