@@ -48,7 +48,9 @@ begin
        and not exists (select from jsonb_array_elements(new.moves) as m where (m ->> 1)::uuid <> a.id)
        and v.pool_micros = (
          select sum((m ->> 2)::bigint) from ledger_journalentry e, jsonb_array_elements(e.moves) as m
-          where e.kind = 'pool.filled' and e.subject_id = v.programme_id))
+          where e.kind = 'pool.filled' and e.subject_id = v.programme_id
+            and e.key in (select 'programme:' || o.id || ':pool' from subsidies_programmeversion o
+                           where o.programme_id = v.programme_id and o.number <= v.number)))
   then
     raise exception 'entry % fills no pool that two persons released', new.id
       using errcode = 'integrity_constraint_violation';
