@@ -175,11 +175,11 @@ def _labels() -> list[OfferShown]:
 
     measured = {"memory": "64 GB", "effective": 40_000_000, "effective_note": "FP16"}
     return [
-        offer("昇腾 910B", "Ascend 910B", 12_800_000, Stock(8, 2, 2), **measured),
+        offer("昇腾 910B", "Ascend 910B", 12_800_000, Stock(8, 2, 2, 12), **measured),
         offer("昇腾 910B 整块八卡超节点", "Ascend 910B, eight whole cards in one super node", 9_900_000,
-              Stock(16, 0, 112), sold_by="supplier", **measured),
+              Stock(16, 0, 112, 128), sold_by="supplier", **measured),
         offer("沐曦 C500", "MetaX C500", 9_200_000, None, supplier="Muguang Cloud"),
-        offer("NVIDIA H20", "NVIDIA H20", 7_600_000, Stock(0, 0, 8), why_not_live="Not connected"),
+        offer("NVIDIA H20", "NVIDIA H20", 7_600_000, Stock(0, 0, 8, 8), why_not_live="Not connected"),
     ]  # fmt: skip
 
 

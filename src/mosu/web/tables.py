@@ -222,7 +222,7 @@ def drawn(request: HttpRequest, plan: Plan, items: Sequence[Any], *, after: str 
         rows=[[_cell(column, item) for column in asked.columns] for item in items],
         filters=[FilterShown(one, asked.chosen.get(one.name, "")) for one in plan.filters],
         chooser=[(column, column in asked.columns) for column in plan.columns],
-        kept=[(key, value) for key, value in asked.given.items() if key not in forms],
+        kept=[(key, str(value)) for key, value in asked.given.items() if key not in forms],
         csv=asked.address(format="csv"),
         next=asked.address(cursor=after) if after else "",
         start=asked.address() if request.GET.get("cursor") else "",
