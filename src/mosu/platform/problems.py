@@ -13,6 +13,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import ConfigDict
 
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.platform.database.troubles import trouble_of
 from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -72,6 +73,8 @@ def response_of(refusal: DomainError, *, extra: Mapping[str, Any] | None = None)
     )
     if refusal.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="mosu"'
+    if "retry_after_s" in refusal.facts:
+        response["Retry-After"] = str(refusal.facts["retry_after_s"])
     return response
 
 
@@ -141,8 +144,15 @@ def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     )
 
 
+def refusal_of(error: BaseException) -> DomainError:
+    """What the caller learns of an error that nothing refused; logged with its trace."""
+    trouble = trouble_of(error)
+    if trouble is not None:
+        _log.error(trouble.message, exc_info=error)
+        return trouble
+    _log.error("unexpected exception", exc_info=error)
+    return Unexpected("mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator.")
+
+
 def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:
-    _log.error("unexpected exception in the API", exc_info=error)
-    return response_of(
-        Unexpected("mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator.")
-    )
+    return response_of(refusal_of(error))

@@ -6,6 +6,9 @@ from django.views.i18n import set_language
 
 from mosu.web import views
 from mosu.web.api import api
+from mosu.web.failing import failed
+
+handler500 = failed
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.shelf, name="home"),
