@@ -113,3 +113,11 @@ def test_the_page_of_a_failure_asks_no_database() -> None:
     except OperationalError:
         answer = failed(RequestFactory().get("/"))
     assert answer.status_code == 507
+
+
+@pytest.mark.parametrize(("wrong", "named"), [(200, 50), (2000, 1)])
+def test_a_body_that_is_wrong_everywhere_is_answered_shortly(wrong: int, named: int) -> None:
+    """A quarter of a million unknown members fit in 4 MiB; naming each took fourteen seconds."""
+    body = {f"k{number}": 1 for number in range(wrong)}
+    answer = Client().post("/api/v1/tokens", body, content_type="application/json")
+    assert (answer.status_code, len(answer.json()["errors"])) == (422, named)

@@ -18,6 +18,8 @@ from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
 _FOUND_CHARACTERS: Final = 80
+_ERRORS_MAX: Final = 50
+"""A body of 4 MiB can be wrong in a quarter of a million places."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,11 +99,11 @@ def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    errors = [_error_of(raw) for raw in error.errors]
+    errors = [_error_of(raw) for raw in error.errors[:_ERRORS_MAX]]
     first = errors[0]
     refusal = Invalid(
         f"{first['field']}: {first['message']}.",
-        hint="Correct the request; `errors` names every field that is wrong.",
+        hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
     return response_of(refusal, extra={"errors": errors})
