@@ -462,7 +462,8 @@ def test_a_report_with_endless_figures_is_refused(cpu_s: str) -> None:
         Measures.model_validate_json(measures)
 
 
-def test_a_long_reason_is_cut(world) -> None:
+def test_a_long_reason_is_cut() -> None:
+    world = make_world()
     run, attempt = started(world)
     report(world, attempt, now=at(2), reason="x" * 1_000_000)
     assert Run.objects.get(id=run.id).reason.startswith("xxx")
