@@ -25,7 +25,7 @@ class Api(NinjaAPI):
     """Its description says of every operation that it may answer with a problem."""
 
     def validation_error_from_error_contexts(
-        self, error_contexts: list[ValidationErrorContext]
+        self, error_contexts: list[ValidationErrorContext[Any]]
     ) -> ValidationError:
         """As ninja does it, but for a body that is wrong in so many places that naming them takes seconds."""
         for context in error_contexts:
