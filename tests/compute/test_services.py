@@ -9,8 +9,9 @@ from mosu.compute.queries import runs_visible_to
 from mosu.compute.services import NotLeased, SoldOut
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import OfferPrice, UsageRecord
+from mosu.platform.models import AuditRecord
 from mosu.platform.policy import Unauthenticated
-from mosu.wire.agent import LogChunk, Usage, UsageBatch
+from mosu.wire.agent import LogChunk, Measures, Usage, UsageBatch
 from tests.compute.world import (
     OPERATOR,
     accept,
@@ -451,3 +452,20 @@ def test_the_log_is_append_only() -> None:
         with pytest.raises(Exception, match=r"append-only|permission denied"), transaction.atomic():
             connection.cursor().execute(statement)
     assert pool_of(world).last_seen_at is not None
+
+
+@pytest.mark.parametrize("cpu_s", ["Infinity", "NaN", "1e999"])
+def test_a_report_with_endless_figures_is_refused(cpu_s: str) -> None:
+    """JSON has no such numbers and the database keeps none: it would answer 500 for ever."""
+    measures = f'{{"cpu_s": {cpu_s}, "wall_s": 1, "memory_peak_bytes": 1, "memory_source": "sampled"}}'
+    with pytest.raises(ValueError, match=r"cpu_s"):
+        Measures.model_validate_json(measures)
+
+
+def test_a_long_reason_is_cut() -> None:
+    world = make_world()
+    run, attempt = started(world)
+    report(world, attempt, now=at(2), reason="x" * 1_000_000)
+    assert Run.objects.get(id=run.id).reason.startswith("xxx")
+    whys = AuditRecord.objects.filter(subject_id__in=[run.id, attempt.id]).values_list("why", flat=True)
+    assert max(map(len, whys)) == 2000

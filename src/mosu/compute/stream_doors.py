@@ -1,7 +1,6 @@
 """What `platform.doors` and `platform.problems` are for Django, for the data plane's routes."""
 
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from typing import Any, Final, TypeAlias, TypeVar
@@ -19,7 +18,7 @@ from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
 from mosu.platform.hosts import require_host
 from mosu.platform.policy import POLICY, require
-from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
+from mosu.platform.problems import MEDIA_TYPE, body_of, refusal_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
 from mosu.wire.agent import LogChunk, Report
@@ -30,8 +29,6 @@ ResultT = TypeVar("ResultT")
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
 JSON_BYTES_MAX: Final = 4 * 1024 * 1024
-
-_log = logging.getLogger(__name__)
 
 
 async def in_thread(call: Callable[..., ResultT], **arguments: Any) -> ResultT:
@@ -87,13 +84,8 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
                 response = problem(refusal)
             except ClientDisconnect:
                 return Response(status_code=499)
-            except Exception as error:  # noqa: BLE001 - a bug: logged with its trace, answered without
-                _log.error("unexpected exception in the data plane", exc_info=error)
-                response = problem(
-                    Unexpected(
-                        "mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator."
-                    )
-                )
+            except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
+                response = problem(refusal_of(error))
             if not POLICY[action].public:
                 response.headers.setdefault("Cache-Control", "no-store")
             return response
@@ -112,7 +104,9 @@ def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
 
 def problem(refusal: DomainError) -> Response:
     """The refusal as problem+json."""
-    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else None
+    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else {}
+    if "retry_after_s" in refusal.facts:
+        headers["Retry-After"] = str(refusal.facts["retry_after_s"])
     body = json.dumps(body_of(refusal), ensure_ascii=False)
     return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
 

@@ -4,14 +4,24 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
 from django.utils import timezone
 
+from mosu.kernel.refusals import Invalid
 from mosu.platform import services
 from mosu.platform.secrets import seal, unseal
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Everyone may sign up; what a new account may do is the policy's."""
+
+    def clean_email(self, email: str) -> str:
+        """The address as it is kept."""
+        try:
+            return services.email_of(email)
+        except Invalid:
+            raise ValidationError(EmailValidator.message) from None
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send as allauth does; without a mail server the link to a new password waits for the operator.

@@ -8,6 +8,7 @@ from django.views.i18n import set_language
 
 from mosu.web import look
 from mosu.web.api import api
+from mosu.web.failing import failed
 from mosu.web.views import account, orders, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
@@ -26,6 +27,8 @@ def by_first_word(patterns: Sequence[URLPattern | URLResolver]) -> list[URLPatte
             alone.append(pattern)
     return [*(path(word, include(group)) for word, group in groups.items()), *alone]
 
+
+handler500 = failed
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", (by_first_word(API_URLS), API_APP, API_NAMESPACE)),

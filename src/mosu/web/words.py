@@ -128,6 +128,14 @@ def _refusals() -> dict[str, tuple[str, str]]:
             _("This invitation is over: it expired, was withdrawn or was used."),
             _("Ask the one who invited you for a new one."),
         ),
+        "disk_full": (
+            _("The hub's disk is full; nothing was changed."),
+            _("Tell the hub's operator to free space, then send it again."),
+        ),
+        "unavailable": (
+            _("The hub's database does not answer now."),
+            _("What you asked for happened wholly or not at all: look before you send it again."),
+        ),
         "too_many_organisations": (
             _("You own as many organisations as one person may."),
             _("Ask the hub's operator for a further one."),

@@ -28,6 +28,7 @@ from mosu.wire.paths import safe_relative_path
 ATTEMPTS_MAX: Final = 3
 """How often a run is handed out again when an agent says that nothing of it had started."""
 OUTPUTS_MAX: Final = 10_000
+REASON_CHARACTERS_MAX: Final = 2000
 
 
 class NotLeased(DomainError):
@@ -58,7 +59,8 @@ def take_report(*, actor: Actor, attempt_id: UUID, report: Report, now: datetime
         NotLeased: it was never handed out.
         UnsafePath, Invalid: an output's path is bad or its bytes were not sent; nothing is taken.
     """
-    report = report.model_copy(update={"reason": report.reason.replace("\x00", "?")})
+    reason = report.reason.replace("\x00", "?")[:REASON_CHARACTERS_MAX]
+    report = report.model_copy(update={"reason": reason})
     attempt = locked_attempt(attempt_id, pool_id=pool_of(actor))
     if attempt.state == AttemptState.WAITING:
         raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
