@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from tests.hub import MOSU, free_port, running_hub
 
 ROOT = Path(__file__).parents[2]
@@ -77,6 +78,16 @@ def test_what_it_was_told_wrong_stops_it_before_anything_is_set_up(folder: Path)
     done = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(file))
     assert done.returncode == 2 and done.stderr.startswith(f"error: {file}: Not a directory.")
     assert not data.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only")
+def test_a_folder_out_of_reach_is_refused_once(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o700)
+    done = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "closed" / "data"))
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == done.stderr.count("cannot be reached") == 1, done.stderr
+    assert "setting up" not in done.stdout
+    assert not (folder / "closed" / "data").exists()
 
 
 def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:

@@ -19,6 +19,7 @@ from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
 from mosu.runtime.config import Config, await_port, load_config
 from mosu.runtime.hub import forget_old_clusters, parts_of
+from mosu.runtime.running import as_running, facts_of
 from mosu.runtime.status import Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
@@ -94,6 +95,7 @@ def run_hub(config: Config) -> None:
             logs_dir=config.logs_dir,
             screen=screen,
             status_file=config.status_file,
+            facts=facts_of(config),
             on_ready=ready,
         ).run()
 
@@ -225,5 +227,5 @@ def use_hub(config: Config) -> None:
             raise NotUp(f"There is no started hub in {config.data_dir}.", hint=mend)
         if not config.cluster().answers():
             raise NotUp(f"The hub in {config.data_dir} is not up.", hint=mend)
-    os.environ.update(config.environment(app_dsn=config.app_dsn()))
+    os.environ.update(as_running(config).environment(app_dsn=config.app_dsn()))
     django.setup()
