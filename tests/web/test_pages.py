@@ -12,8 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from mosu.market.models import Order, Quote
 from mosu.market.receipts import code_of
 from mosu.platform.actors import SYSTEM, HubRole, Role
-from mosu.platform.models import Membership, Organisation, User
-from mosu.platform.services import invite
+from mosu.platform.models import Event, Membership, Organisation, User
+from mosu.platform.services import deliver, invite
+from mosu.subsidies.models import Voucher
+from tests.subsidies.factories import released
 from tests.web.conftest import PASSWORD, Hub
 
 ASK = {"run": "echo hello", "name": "first", "cpus": 1, "memory": 1, "wall_limit": 5, "accelerators": ""}
@@ -258,6 +260,35 @@ def test_signing_up_founds_the_organisation(hub: Hub) -> None:
     membership = Membership.objects.get(user__email="new@example.org")
     assert (membership.organisation.name, membership.role) == ("New Ltd", Role.OWNER)
     assert "New Ltd" in page(client.get("/you/"))
+
+
+def test_the_first_page_after_signing_up_shows_the_trial(hub: Hub) -> None:
+    """No worker runs here: nothing but the sign-up itself can have given it."""
+    released(kind="trial", rate="1", more='grant: "10"\ncap_per_order: "10"')
+    client = hub.client()
+    first = page(client.post("/account/signup/", SIGN_UP, follow=True))
+    assert '<b class="pub">¥10.00</b>' in first
+    organisation = Membership.objects.get(user__email="new@example.org").organisation
+    event = Event.objects.get(name="platform.organisation_founded", subject_id=organisation.id)
+    deliver(event_id=event.id, now=hub.now)
+    assert Voucher.objects.filter(organisation=organisation).count() == 1
+
+
+def test_nobody_is_told_of_a_letter_that_was_not_sent(hub: Hub, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    signed_up = page(hub.client().post("/account/signup/", SIGN_UP, follow=True))
+    assert "sent to" not in signed_up
+    settings.EMAIL_HOST = "mail.example.org"
+    again = SIGN_UP | {"email": "other@example.org", "organisation": "Other Ltd"}
+    assert "sent to" in page(hub.client().post("/account/signup/", again, follow=True))
+
+
+def test_where_the_link_to_a_new_password_is(hub: Hub, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    asked = {"email": "new@example.org"}
+    assert "This hub sends no mail" in page(hub.client().post("/account/password/reset/", asked, follow=True))
+    settings.EMAIL_HOST = "mail.example.org"
+    assert "on its way" in page(hub.client().post("/account/password/reset/", asked, follow=True))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from django.utils.translation import get_language, gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.platform import services
 from mosu.subsidies.queries import trial_version
 
 register = template.Library()
@@ -107,3 +108,9 @@ def stock_cells(free: int, reserved: int, taken: int) -> SafeString:
 def gives_trials() -> bool:
     """Whether a newcomer gets a trial voucher: a trial programme is in force."""
     return trial_version(timezone.now()) is not None
+
+
+@register.simple_tag
+def mail_goes_out() -> bool:
+    """Whether letters leave this hub; without a mail server links wait for the operator."""
+    return services.mail_goes_out()
