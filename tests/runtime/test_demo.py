@@ -49,6 +49,15 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
 
     restored = folder / "restored"
     with running_hub(data_dir=folder) as hub:
+        elsewhere = {name: value for name, value in hub.env.items() if name != "MOSU_PORT"}
+        made = subprocess.run(
+            [*MOSU, "admin", "bootstrap", "--email", "a@example.org", "--organisation", "A hub"],
+            env=elsewhere, capture_output=True, text=True
+        )  # fmt: skip
+        assert f"Sign in at {hub.url}/account/login/ as a@example.org" in made.stdout, made.stderr
+        assert f"mosu login --url {hub.url} --token-stdin" in made.stdout
+        doctor = subprocess.run([*MOSU, "doctor"], env=elsewhere, capture_output=True, text=True)
+        assert f"{hub.url} answers." in doctor.stdout, doctor.stdout
         kept = hub.mosu("backup", str(folder / "hub.tar"))
         assert kept.returncode == 0, kept.stderr
     back = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))

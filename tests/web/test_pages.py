@@ -15,6 +15,7 @@ from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import Event, Membership, Organisation, User
 from mosu.platform.services import deliver, invite
 from mosu.subsidies.models import Voucher
+from mosu.web.presenters import receipt_shown
 from tests.subsidies.factories import released
 from tests.web.conftest import PASSWORD, Hub
 
@@ -89,6 +90,20 @@ def test_a_receipt_adds_up_and_names_units_in_words(hub: Hub, owner: Client) -> 
     assert receipt.content["total"] in text
     assert receipt.sha256 in text
     assert f"/verify/{receipt.number}/{code_of(receipt)}/" in text
+    assert (receipt.content["total"], receipt.content["lines"][0]["metered"]) == ("0.00", 0)
+    assert "Used: less than 1 core-s" in text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "amount", "tiny"),
+    [("0.013888", "0.00", True), ("0.013889", "0.01", False), ("1", "0.00", False)],
+)
+def test_a_receipt_says_what_rounds_to_nothing(hub: Hub, quantity: str, amount: str, tiny: bool) -> None:
+    """50 core-seconds at 0.36 are half a cent, which goes to the even; an hour at nothing was credited."""
+    receipt = hub.settled()
+    line = receipt.content["lines"][0] | {"quantity": quantity, "unit_price": "0.36", "amount": amount}
+    receipt.content["lines"] = [line]
+    assert receipt_shown(receipt)["lines"][0]["tiny"] is tiny
 
 
 def test_a_receipt_with_a_wrong_code_is_not_verified(hub: Hub) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mosu.runtime.children import is_running
@@ -39,9 +39,3 @@ def running_hub(config: Config) -> RunningHub | None:
     except (OSError, ValueError, LookupError, TypeError):
         return None
     return hub if is_running(hub.pid) else None
-
-
-def as_running(config: Config) -> Config:
-    """`config` with the address of the hub that runs on its folder, where one does."""
-    hub = running_hub(config)
-    return replace(config, host=hub.host, port=hub.port) if hub is not None else config

@@ -52,6 +52,12 @@ def per_unit(unit: str) -> str:
 
 
 @register.filter
+def meter_name(meter: str) -> str:
+    """The unit in which a meter counts: whole core-seconds, 核秒."""
+    return {"core_second": gettext("core-s"), "card_second": gettext("card-s")}.get(meter, meter)
+
+
+@register.filter
 def grouped(figure: str) -> str:
     """A decimal string with thousands separators."""
     whole, _, part = figure.partition(".")
