@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "transcripts.md"
 COMMANDS = {"demo": ("make", "demo", "ARGS=--once"), "test": ("make", "test")}
 KINDS = ("root", "an ordinary user")
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 SHOWN_MAX = 160
 """Lines of one transcript; of a longer one the middle is left out, and said to be."""
 
@@ -55,7 +56,7 @@ def main() -> int:
     sections, failed = _sections(PAGE), False
     for name in asked.commands or list(COMMANDS):
         for newcomer in _newcomers(asked.user):
-            print(f"{' '.join(COMMANDS[name])}, as {newcomer.kind} ...", file=sys.stderr)
+            sys.stderr.write(f"make {name}, as {newcomer.kind} ...\n")
             section, code = _transcript(COMMANDS[name], newcomer)
             sections[f"make {name}, as {newcomer.kind}"] = section
             failed = failed or code != 0
@@ -119,7 +120,10 @@ def _transcript(command: Sequence[str], newcomer: Newcomer) -> tuple[str, int]:
 
 
 def _machine() -> str:
-    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+    python = subprocess.run(
+        ["python3", "--version"], env={"PATH": SYSTEM_PATH}, capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, {python}"
 
 
 def _masked(text: str, *, clone: Path, home: Path) -> str:

@@ -314,11 +314,14 @@ def test_offers_that_do_not_fit_are_counted_by_reason(
 ) -> None:
     hub.refused = 11
     few = outcome(capsys, "quote", "task.yaml")[1]
-    assert "11 offers (--all names each):\n    11 x No agent is connected." in few
-    assert "11 个商品不符合" in outcome(capsys, "quote", "task.yaml", "--lang", "zh")[1]
+    assert few.endswith(
+        "Not fitting: 13 offers (--all names each):\n    11 x No agent is connected.\n"
+        "     2 x sells A by the card (and alike)\n"
+    )
+    assert "13 个商品不符合" in outcome(capsys, "quote", "task.yaml", "--lang", "zh")[1]
     assert outcome(capsys, "quote", "task.yaml", "--all")[1].count("Ascend: No agent is connected.") == 11
     assert outcome(capsys, "run", "task.yaml", "-y", "--all")[2].count("Ascend: No agent is connected.") == 11
-    assert len(data(capsys, "quote", "task.yaml")["refused"]) == 11
+    assert len(data(capsys, "quote", "task.yaml")["refused"]) == 13
 
 
 def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:

@@ -321,4 +321,9 @@ class _Handler(BaseHTTPRequestHandler):
             "reasons": [{"code": "no_agent", "message": "No agent is connected.", "hint": ""}],
         }
         refused = [refused_offer] * self.hub.refused
+        if self.hub.refused > 1:
+            by_the_card = [
+                {"code": "wrong_kind", "message": f"sells {card} by the card", "hint": ""} for card in "AB"
+            ]
+            refused += [refused_offer | {"reasons": [reason]} for reason in by_the_card]
         return 201, {"quotes": [] if self.hub.no_quotes else [QUOTE], "refused": refused}

@@ -1,6 +1,5 @@
 """Quotes as text: ranked, each with its split bar, and below them why the rest does not fit."""
 
-from collections import Counter
 from datetime import tzinfo
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -18,11 +17,13 @@ _WORDS: Final = MappingProxyType(
         "zh": {
             "some": "{count} 个商品不符合 (--all 逐一说明原因):",
             "each": "不符合的商品:",
+            "alike": " (等, 同类原因)",
             "more": "... 以及其他原因",
         },
         "en": {
             "some": "Not fitting: {count} offers (--all names each):",
             "each": "Not fitting:",
+            "alike": " (and alike)",
             "more": "... and other reasons",
         },
     }
@@ -49,9 +50,14 @@ def _each(answer: "Quotes", lang: Language) -> list[str]:
 
 def _grouped(answer: "Quotes", lang: Language) -> list[str]:
     words = _WORDS[lang]
-    groups = Counter(_why(offer) for offer in answer.refused).most_common()
+    # By code: a reason's message may name what is the offer's own, such as its card.
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for offer in answer.refused:
+        groups.setdefault(tuple(reason.code for reason in offer.reasons), []).append(_why(offer))
     lines = [words["some"].format(count=len(answer.refused))]
-    lines += [f"   {count:>3} x {why}" for why, count in groups[:GROUPS_MAX]]
+    for whys in sorted(groups.values(), key=len, reverse=True)[:GROUPS_MAX]:
+        alike = words["alike"] if len(set(whys)) > 1 else ""
+        lines.append(f"   {len(whys):>3} x {whys[0]}{alike}")
     return [*lines, f"   {words['more']}"] if len(groups) > GROUPS_MAX else lines
 
 
