@@ -16,6 +16,7 @@ from mosu.platform.models import (
     ApiToken,
     AuditRecord,
     Fact,
+    Finding,
     HubMembership,
     Invitation,
     Mail,
@@ -230,3 +231,11 @@ def mail_waiting(actor: Actor) -> QuerySet[Mail]:
     """
     require(actor, "mail.read")
     return Mail.objects.filter(sent_at=None).order_by("-id")
+
+
+def findings_visible_to(actor: Actor) -> QuerySet[Finding]:
+    """Findings, for the hub's people only; newest first."""
+    rows = Finding.objects.select_related("opened_by", "answered_by", "organisation").order_by(
+        "-opened_at", "-id"
+    )
+    return rows if actor.sees_all else rows.none()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node
+from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node
 from mosu.compute.placement import (
     Card,
     Need,
@@ -18,7 +18,7 @@ from mosu.compute.placement import (
     Unplaced,
     place,
 )
-from mosu.compute.states import NodeState
+from mosu.compute.states import BlackoutState, NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 
@@ -44,7 +44,7 @@ def lock_nodes(pool_id: UUID) -> None:
 def nodes_of(
     pool_ids: Iterable[UUID], *, now: datetime, without: UUID | None = None
 ) -> Mapping[UUID, Sequence[NodeView]]:
-    """Nodes in service, by pool, with all that live allocations hold; but not those of the attempt `without`.
+    """Nodes in service, by pool, with all that live allocations and blackouts hold; but not the attempt `without`.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
@@ -52,6 +52,7 @@ def nodes_of(
     nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP).order_by("id"))
     cards = _cards_of([node.id for node in nodes])
     held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
+    kept = _blackouts_of(nodes, cards, now=now)
     views: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
     for node in nodes:
         views[node.pool_id].append(
@@ -62,7 +63,10 @@ def nodes_of(
                 memory_bytes=node.memory_bytes,
                 disk_bytes=node.disk_bytes,
                 cards=tuple(cards[node.id]),
-                taken=tuple(one.taken for one in held[node.id] if one.attempt_id != without),
+                taken=(
+                    *(one.taken for one in held[node.id] if one.attempt_id != without),
+                    *kept[node.id],
+                ),
             )
         )
     return views
@@ -90,7 +94,7 @@ def find_place(
 
 def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
     """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
-    period = _range(placement.period)
+    period = range_of(placement.period)
     allocation = Allocation.objects.create(
         attempt=attempt,
         node_id=placement.node_id,
@@ -115,7 +119,8 @@ def release(attempt_id: UUID, *, now: datetime) -> bool:
     )
 
 
-def _range(period: Period) -> DateTimeTZRange:
+def range_of(period: Period) -> DateTimeTZRange:
+    """A period as the database keeps it."""
     return DateTimeTZRange(period.start, period.end)
 
 
@@ -125,6 +130,21 @@ def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
     for device in rows:
         cards[device.node_id].append(Card(device.index, device.accelerator))
     return cards
+
+
+def _blackouts_of(
+    nodes: Sequence[Node], cards: Mapping[UUID, Sequence[Card]], *, now: datetime
+) -> Mapping[UUID, list[Taken]]:
+    """Each blackout that is not over, as taking all of its node."""
+    by_id = {node.id: node for node in nodes}
+    kept: dict[UUID, list[Taken]] = defaultdict(list)
+    rows = Blackout.objects.filter(node_id__in=by_id, state=BlackoutState.SET, period__endswith__gt=now)
+    for one in rows.order_by("id"):
+        node = by_id[one.node_id]
+        all_cards = frozenset(card.index for card in cards[node.id])
+        span = one.period
+        kept[node.id].append(Taken(span.lower, span.upper, node.cores, node.memory_bytes, all_cards))
+    return kept
 
 
 def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Mapping[UUID, list[Held]]:
