@@ -254,6 +254,8 @@ class ReceiptLineOut(Out):
     unit: str
     unit_price: str
     amount: str
+    meter: str
+    metered: int
 
 
 class ReceiptTax(Out):
@@ -350,8 +352,8 @@ class OfferIn(In):
 
 
 def verify_url_of(receipt: Receipt) -> str:
-    """The public address at which the receipt can be checked."""
-    return f"{settings.MOSU_URL}/api/v1/verify/{receipt.number}/{code_of(receipt)}"
+    """The public page on which the receipt can be checked; programs ask /api/v1/verify/ with the same two."""
+    return f"{settings.MOSU_URL}/verify/{receipt.number}/{code_of(receipt)}/"
 
 
 def _money(micros: int, currency: str = "") -> str:

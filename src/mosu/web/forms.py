@@ -20,6 +20,7 @@ from mosu.platform.models import Organisation, OrganisationKind, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.rules import name_of
 from mosu.platform.services import NameTaken, TooMany, count_failure, forgive_failure, found_organisation
+from mosu.subsidies.services import give_founders_trial
 
 INVITATIONS: Final = "/invitations/"
 KNOWN_TOLD_MAX: Final = 10
@@ -58,17 +59,19 @@ class Founding(forms.Form):
         return name
 
     def found(self, user: User) -> None:
-        """Found the organisation, with `user` as its owner.
+        """Found the organisation, with `user` as its owner and, where it earns one, its trial voucher.
 
         Raises:
             NameTaken: someone was quicker.
         """
-        found_organisation(
-            actor=actor_for_user(user),
-            name=self.cleaned_data["organisation"],
-            kind=OrganisationKind(self.cleaned_data["kind"]),
-            now=timezone.now(),
-        )
+        with transaction.atomic():
+            organisation = found_organisation(
+                actor=actor_for_user(user),
+                name=self.cleaned_data["organisation"],
+                kind=OrganisationKind(self.cleaned_data["kind"]),
+                now=timezone.now(),
+            )
+            give_founders_trial(organisation_id=organisation.id)
 
 
 class SignUp(Founding, SignupForm):  # type: ignore[misc]

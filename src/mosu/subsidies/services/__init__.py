@@ -21,6 +21,7 @@ from mosu.subsidies.services.claims import (
     reject_claim,
     submit_claim,
 )
+from mosu.subsidies.services.events import give_founders_trial
 from mosu.subsidies.services.programmes import (
     TermsFixed,
     VersionTaken,
@@ -77,6 +78,7 @@ __all__ = [
     "capture_redemptions",
     "disburse_claim",
     "expire_vouchers",
+    "give_founders_trial",
     "issue_trial",
     "issue_voucher",
     "lapse_refunds",

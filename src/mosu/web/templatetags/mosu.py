@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.platform import services
 from mosu.subsidies.queries import trial_version
 from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Curve, Facet, Fact, Moment, Step, Tab, cells_of
 from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
@@ -61,6 +62,12 @@ def per_unit(unit: str) -> str:
 
 
 @register.filter
+def meter_name(meter: str) -> str:
+    """The unit in which a meter counts: whole core-seconds, 核秒."""
+    return {"core_second": gettext("core-s"), "card_second": gettext("card-s")}.get(meter, meter)
+
+
+@register.filter
 def grouped(figure: str | float | Decimal) -> str:
     """A number with thousands separators."""
     whole, _, part = str(figure).partition(".")
@@ -94,6 +101,12 @@ def lasting(seconds: int | timedelta) -> str:
 def gives_trials() -> bool:
     """Whether a newcomer gets a trial voucher: a trial programme is in force."""
     return trial_version(timezone.now()) is not None
+
+
+@register.simple_tag
+def mail_goes_out() -> bool:
+    """Whether letters leave this hub; without a mail server links wait for the operator."""
+    return services.mail_goes_out()
 
 
 # Goods, bills, receipts
