@@ -28,7 +28,6 @@ def test_colours_are_chosen_and_remembered_without_javascript(browser: Browser, 
         one.page.click("button.to-day")
         one.goes("/")
         assert one.page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
-        one.sees("chosen-light")
         one.page.click("button.to-night")
         assert one.page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
 
@@ -41,7 +40,8 @@ def test_a_dialog_opens_and_closes(browser: Browser, town: Town, scripts: bool) 
         expect(page.locator("#sample-dialog")).not_to_be_visible()
         page.click("[data-opens=sample-dialog]")
         expect(page.locator("#sample-dialog")).to_be_visible()
-        one.sees("dialog")
+        if scripts:  # axe needs them itself
+            one.sees("dialog")
         page.click("#sample-dialog .close")
         expect(page.locator("#sample-dialog")).not_to_be_visible()
 
@@ -51,7 +51,6 @@ def test_the_drawer_opens_on_a_phone_without_javascript(browser: Browser, town: 
         one.goes("/")
         one.page.click("details.drawer summary")
         expect(one.page.locator("details.drawer .coming").first).to_be_visible()
-        one.sees("drawer")
 
 
 def test_a_table_sorts_in_place(browser: Browser, town: Town) -> None:
