@@ -642,13 +642,13 @@ def test_the_same_key_at_once_is_done_once(fresh_db: Any) -> None:
 
     def work() -> UUID:
         with transaction.atomic(durable=True):
-            earlier = services.claim_key(scope="s", key="k", digest="d")
+            mine = uuid7()
+            earlier = services.claim_key(scope="s", key="k", digest="d", result_id=mine)
             if earlier:
                 return earlier
             time.sleep(0.05)
-            made.append(uuid7())
-            services.fill_key(scope="s", key="k", result_id=made[-1])
-            return made[-1]
+            made.append(mine)
+            return mine
 
     results = in_threads(*[work] * 6)
     assert len(made) == 1
@@ -657,16 +657,18 @@ def test_the_same_key_at_once_is_done_once(fresh_db: Any) -> None:
 
 @pytest.mark.django_db
 def test_a_key_used_with_another_request_is_refused() -> None:
-    assert services.claim_key(scope="s", key="k", digest="d") is None
+    first, second = uuid7(), uuid7()
+    assert services.claim_key(scope="s", key="k", digest="d", result_id=first) is None
     with pytest.raises(services.KeyReused):
-        services.claim_key(scope="s", key="k", digest="other")
-    assert services.claim_key(scope="another's", key="k", digest="other") is None
+        services.claim_key(scope="s", key="k", digest="other", result_id=second)
+    assert services.claim_key(scope="another's", key="k", digest="other", result_id=second) is None
+    assert services.claim_key(scope="s", key="k", digest="d", result_id=second) == first
 
 
 @pytest.mark.django_db
 def test_old_keys_are_forgotten() -> None:
     for key, age in (("old", 31), ("new", 29)):
-        services.claim_key(scope="s", key=key, digest="d")
+        services.claim_key(scope="s", key=key, digest="d", result_id=uuid7())
         IdempotencyRecord.objects.filter(key=key).update(created_at=NOW - timedelta(days=age))
     assert services.purge_keys(now=NOW) == 1
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == ["new"]

@@ -12,7 +12,7 @@ from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.pools import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
@@ -203,7 +203,6 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     why = report.reason or "lost before it started"
     run = attempt.run
     request = RunRequest.of_json(run.request)
-    lock_nodes(attempt.pool_id)
     release(attempt.id, now=now)
     found = find_place(
         pool_id=attempt.pool_id,

@@ -29,11 +29,12 @@ from mosu.subsidies.services.programmes import (
 )
 from mosu.subsidies.services.redemptions import (
     AlreadyRedeemed,
+    Drawing,
     VoucherNotUsable,
-    accounts_of,
     accounts_of_order,
     best_split,
     capture_redemptions,
+    drawing_of,
     redeem,
     release_redemptions,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "AlreadyRedeemed",
     "Choice",
     "ClaimedBefore",
+    "Drawing",
     "Ineligible",
     "NothingToClaim",
     "ProgrammeClosed",
@@ -68,7 +70,6 @@ __all__ = [
     "TermsFixed",
     "VersionTaken",
     "VoucherNotUsable",
-    "accounts_of",
     "accounts_of_order",
     "apply_for_voucher",
     "approve_application",
@@ -76,6 +77,7 @@ __all__ = [
     "best_split",
     "capture_redemptions",
     "disburse_claim",
+    "drawing_of",
     "expire_vouchers",
     "issue_trial",
     "issue_voucher",

@@ -1,10 +1,12 @@
 """Drawing on vouchers for an order: choose, hold, capture, give back.
 
-The market calls these inside its own transactions, after it locked the accounts that `accounts_of` and
-`accounts_of_order` name. The lock of a voucher's account also guards its row: it is taken first.
+The market calls these inside its own transactions. `redeem` locks the accounts that it touches; before the others
+the market locks those that `accounts_of_order` names. The lock of a voucher's account also guards its row: it is
+taken first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid5
@@ -12,13 +14,17 @@ from uuid import UUID, uuid5
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError
 from mosu.ledger.queries import balance_of
 from mosu.ledger.services import (
+    HoldRequest,
     Move,
     capture_hold,
+    lock_accounts,
     open_account,
     place_hold,
+    place_holds,
     post_entry,
     release_hold,
 )
@@ -138,92 +144,119 @@ def _cap_left(voucher: Voucher, terms: Terms, *, year: int) -> dict[int, int]:
     return {year: balance_of(cap.account_id).available_micros}
 
 
-@transaction.atomic
-def accounts_of(split: Split, *, now: datetime) -> list[UUID]:
-    """The ledger accounts that `redeem` will touch, for the caller to lock with its own, by id, once.
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """One share of a split with the voucher that it draws on and the year's cap behind it."""
 
-    Opens the year's cap accounts where they are not open yet; `now` is the acceptance, whose year counts.
-    """
-    accounts: set[UUID] = set()
-    # By programme: two first uses of two new caps wait for each other in one order only.
-    for voucher in sorted(_vouchers_of(split).values(), key=lambda one: one.version.programme_id):
-        accounts |= {voucher.account_id} if voucher.account_id else set()
-        cap = _open_cap(voucher, year=queries.hub_year(now))
-        if cap:
-            accounts.add(cap.account_id)
-            if cap.entry_id is None:
-                accounts.add(_programme_account("cap_source", voucher))
-    return sorted(accounts)
+    share: Share
+    voucher: Voucher
+    cap: YearCap | None
 
 
-@transaction.atomic
-def redeem(*, order_id: UUID, split: Split, now: datetime, evidence: Sequence[str] = ()) -> None:
-    """Hold every voucher share of the split and the year's cap behind it; one Redemption per voucher.
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """What an order is about to draw on, as it was read; nothing of it is locked yet."""
 
-    `evidence` are sha256 digests of what the order stands on (the quote).
+    charge_micros: int
+    draws: tuple[_Draw, ...]
+
+
+def drawing_of(split: Split, *, now: datetime) -> Drawing:
+    """The vouchers of the split and the caps of the year of `now`, the acceptance.
+
+    Opens the year's caps where they are not open yet, so it goes before any lock that others may wait for.
 
     Raises:
         VoucherNotUsable: a voucher expired or was revoked since the quote.
-        InsufficientFunds: a voucher or a cap no longer has what the quote promised; quote anew.
-        AlreadyRedeemed: the order holds vouchers already.
     """
-    vouchers = _vouchers_of(split)
-    drawn = [share for share in split.shares if share.voucher_id]
-    for position, share in enumerate(drawn):
-        voucher = vouchers.get(share.voucher_id) if share.voucher_id else None
+    drawn = [(share, share.voucher_id) for share in split.shares if share.voucher_id]
+    vouchers = Voucher.objects.select_related("version").in_bulk([key for _, key in drawn])
+    for _, key in drawn:
+        voucher = vouchers.get(key)
         if voucher is None or voucher.state != VoucherState.RELEASED or voucher.expires_at <= now:
-            raise VoucherNotUsable(
-                "A voucher of this quote has ended since.",
-                hint="Ask for a new quote.",
-                voucher=voucher.public_id if voucher else str(share.voucher_id),
-            )
-        _hold(
-            voucher,
-            share,
-            order_id=order_id,
-            position=position,
-            charge_micros=split.charge_micros,
-            evidence=evidence,
-            now=now,
-        )
+            raise _ended(voucher.public_id if voucher else str(key))
+    caps = _caps_of(vouchers.values(), year=queries.hub_year(now))
+    return Drawing(
+        split.charge_micros, tuple(_Draw(share, vouchers[key], caps.get(key)) for share, key in drawn)
+    )
 
 
-def _hold(
-    voucher: Voucher,
-    share: Share,
+def redeem(
     *,
     order_id: UUID,
-    position: int,
-    charge_micros: int,
-    evidence: Sequence[str],
+    drawing: Drawing,
+    also: Sequence[HoldRequest] = (),
+    evidence: Sequence[str] = (),
     now: datetime,
-) -> None:
-    """The redemption of one share, with its holds."""
-    assert voucher.account_id is not None  # noqa: S101  a released voucher has one: a database constraint
-    cap = _open_cap(voucher, year=queries.hub_year(now))
-    if cap and cap.entry_id is None:
-        _fill_cap(cap, voucher, now=now)
-    key = f"redemption:{order_id}:{voucher.id}"
-    hold = partial(place_hold, amount_micros=share.limit_micros, subject_id=order_id, now=now)
-    redemption = Redemption(
-        order_id=order_id,
-        position=position,
-        voucher=voucher,
-        source=share.source.value,
-        share=share.to_json(),
-        charge_micros=charge_micros,
-        voucher_hold_id=hold(key=key, account_id=voucher.account_id),
-        cap=cap,
-        cap_hold_id=hold(key=f"{key}:cap", account_id=cap.account_id) if cap else None,
-        evidence=list(evidence),
-        held_at=now,
-    )
+) -> list[UUID]:
+    """Hold every voucher's share and the year's cap behind it, and the holds of `also`, whose ids are returned.
+
+    All accounts of the acceptance are locked here, at once, and all is held in one call, or nothing is. There is one
+    Redemption per voucher. `evidence` are sha256 digests of what the order stands on (the quote). For the caller's
+    transaction, which a refusal ends.
+
+    Raises:
+        VoucherNotUsable: a voucher expired or was revoked meanwhile.
+        InsufficientFunds: a voucher, a cap or an account of `also` has less than is to be held; quote anew.
+        AlreadyRedeemed: the order holds vouchers already.
+    """
+    _fill_caps(drawing, others=[hold.account_id for hold in also], now=now)
+    wanted = [hold for draw in drawing.draws for hold in _holds_of(draw, order_id)]
+    placed = place_holds(holds=[*wanted, *also], now=now)
+    if not drawing.draws:
+        return placed
+    _check_released(drawing)
+    ids = iter(placed)
+    redemptions = [
+        Redemption(
+            order_id=order_id,
+            position=position,
+            voucher=draw.voucher,
+            source=draw.share.source.value,
+            share=draw.share.to_json(),
+            charge_micros=drawing.charge_micros,
+            voucher_hold_id=next(ids),
+            cap=draw.cap,
+            cap_hold_id=next(ids) if draw.cap else None,
+            evidence=list(evidence),
+            held_at=now,
+        )
+        for position, draw in enumerate(drawing.draws)
+    ]
     try:
-        with transaction.atomic():
-            redemption.save(force_insert=True)
+        Redemption.objects.bulk_create(redemptions)
     except IntegrityError:
         raise AlreadyRedeemed("This order holds its vouchers already.", hint="See the order.") from None
-    record_birth(redemption, actor=SYSTEM, now=now, why="the order was placed")
+    for redemption in redemptions:
+        record_birth(redemption, actor=SYSTEM, now=now, why="the order was placed")
+    return list(ids)
+
+
+def _ended(voucher: str) -> VoucherNotUsable:
+    return VoucherNotUsable(
+        "A voucher of this quote has ended since.", hint="Ask for a new quote.", voucher=voucher
+    )
+
+
+def _holds_of(draw: _Draw, order_id: UUID) -> list[HoldRequest]:
+    """The voucher's hold, then its cap's."""
+    assert draw.voucher.account_id is not None  # noqa: S101  a released voucher has one: a database constraint
+    key = f"redemption:{order_id}:{draw.voucher.id}"
+    amount = draw.share.limit_micros
+    own = HoldRequest(key, draw.voucher.account_id, amount, order_id)
+    return [own, HoldRequest(f"{key}:cap", draw.cap.account_id, amount, order_id)] if draw.cap else [own]
+
+
+def _check_released(drawing: Drawing) -> None:
+    """Look again under the accounts' locks: one may have been taken back since it was read."""
+    ids = {draw.voucher.id for draw in drawing.draws}
+    found = (
+        Voucher.objects.filter(id__in=ids, state=VoucherState.RELEASED)
+        .order_by()
+        .values_list("id", flat=True)
+    )
+    for voucher_id in ids - set(found):
+        raise _ended(typeid(Voucher.prefix, voucher_id))
 
 
 def accounts_of_order(order_id: UUID) -> list[UUID]:
@@ -361,11 +394,6 @@ def look_after(voucher: Voucher, *, now: datetime) -> None:
         voucher.save(update_fields=["owes_pool"])
 
 
-def _vouchers_of(split: Split) -> dict[UUID, Voucher]:
-    ids = [share.voucher_id for share in split.shares if share.voucher_id]
-    return Voucher.objects.select_related("version__programme").in_bulk(ids)
-
-
 def _redemptions(order_id: UUID) -> list[Redemption]:
     """In the order of the waterfall."""
     return list(
@@ -385,39 +413,67 @@ def _programme_account(kind: str, voucher: Voucher) -> UUID:
     )
 
 
-def _open_cap(voucher: Voucher, *, year: int) -> YearCap | None:
-    """The year's cap of the voucher's organisation and programme, opened if need be; None without a cap.
+def _caps_of(vouchers: Collection[Voucher], *, year: int) -> dict[UUID, YearCap]:
+    """The year's cap behind each voucher of an organisation that has one, by voucher, opened if need be."""
+    amounts = {
+        voucher: amount
+        for voucher in vouchers
+        if (amount := queries.terms_of(voucher.version).cap_per_organisation_year_micros) is not None
+    }
+    if not amounts:
+        return {}
+    known = YearCap.objects.filter(
+        organisation_id__in={voucher.organisation_id for voucher in amounts},
+        programme_id__in={voucher.version.programme_id for voucher in amounts},
+        year=year,
+    )
+    caps = {cap.programme_id: cap for cap in known.order_by()}
+    # By programme: two first uses of two new caps wait for each other in one order only.
+    for voucher in sorted(amounts, key=lambda one: one.version.programme_id):
+        programme_id = voucher.version.programme_id
+        if programme_id not in caps:
+            caps[programme_id] = _open_cap(voucher, amounts[voucher], year=year)
+    return {voucher.id: caps[voucher.version.programme_id] for voucher in amounts}
 
-    Its amount is that of the version first used in the year.
-    """
-    amount = queries.terms_of(voucher.version).cap_per_organisation_year_micros
-    if amount is None:
-        return None
-    programme_id = voucher.version.programme_id
-    cap = queries.year_cap_of(organisation_id=voucher.organisation_id, programme_id=programme_id, year=year)
-    if cap is not None:
-        return cap
+
+def _open_cap(voucher: Voucher, amount_micros: int, *, year: int) -> YearCap:
+    """A new cap, still empty. Its amount is that of the version first used in the year."""
+    organisation_id, programme_id = voucher.organisation_id, voucher.version.programme_id
     account = open_account(
         kind="cap",
-        owner_id=uuid5(programme_id, f"{voucher.organisation_id}:{year}"),
+        owner_id=uuid5(programme_id, f"{organisation_id}:{year}"),
         currency=settings.HUB_CURRENCY,
         floor_micros=0,
     )
     return YearCap.objects.get_or_create(
-        organisation_id=voucher.organisation_id,
+        organisation_id=organisation_id,
         programme_id=programme_id,
         year=year,
-        defaults={"amount_micros": amount, "account_id": account},
+        defaults={"amount_micros": amount_micros, "account_id": account},
     )[0]
 
 
-def _fill_cap(cap: YearCap, voucher: Voucher, *, now: datetime) -> None:
-    cap.entry_id = post_entry(
-        key=f"cap:{cap.id}",
-        kind="cap.opened",
-        moves=[Move(_programme_account("cap_source", voucher), cap.account_id, cap.amount_micros)],
-        subject_id=cap.id,
-        now=now,
-        memo=str(cap.year),
-    )
-    cap.save(update_fields=["entry_id"])
+def _fill_caps(drawing: Drawing, *, others: Sequence[UUID], now: datetime) -> None:
+    """Give caps that are used for the first time their year's amount; under the locks of all accounts, `others` too."""
+    empty = {draw.cap.id: draw for draw in drawing.draws if draw.cap and draw.cap.entry_id is None}
+    if not empty:
+        return
+    sources = {key: _programme_account("cap_source", draw.voucher) for key, draw in empty.items()}
+    accounts = {account for draw in drawing.draws for account in _accounts_of(draw)}
+    lock_accounts(accounts | set(sources.values()) | set(others))
+    for key, draw in empty.items():
+        assert draw.cap is not None  # noqa: S101  chosen so above
+        draw.cap.entry_id = post_entry(
+            key=f"cap:{key}",
+            kind="cap.opened",
+            moves=[Move(sources[key], draw.cap.account_id, draw.cap.amount_micros)],
+            subject_id=key,
+            now=now,
+            memo=str(draw.cap.year),
+        )
+        draw.cap.save(update_fields=["entry_id"])
+
+
+def _accounts_of(draw: _Draw) -> list[UUID]:
+    accounts = [draw.voucher.account_id, draw.cap.account_id if draw.cap else None]
+    return [account for account in accounts if account]
