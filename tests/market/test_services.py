@@ -183,9 +183,9 @@ def test_the_same_key_returns_the_first_order(world: World) -> None:
 def test_an_acceptance_asks_exactly_this_much(
     world: World, django_assert_num_queries: Callable[[int], Any]
 ) -> None:
-    """With eight statements of savepoints, without vouchers; the shelf and the vouchers add their own."""
+    """With two statements of a savepoint, without vouchers; the shelf and the vouchers add their own."""
     quote = world.quote()
-    with django_assert_num_queries(23):
+    with django_assert_num_queries(8):
         accept(world, quote)
 
 

@@ -85,15 +85,6 @@ def notify_pool(pool_id: UUID) -> None:
     _notify(f"pool:{pool_id.hex}")
 
 
-def notify_pool_of(order_id: UUID) -> None:
-    """Wake the agent of the pool that the order's run was sold from, once this transaction commits."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "select pg_notify(%s, 'pool:' || replace(pool_id::text, '-', '')) from compute_run where order_id = %s",
-            [CHANNEL, order_id],
-        )
-
-
 def _notify(payload: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("select pg_notify(%s, %s)", [CHANNEL, payload])

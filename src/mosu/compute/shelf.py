@@ -7,7 +7,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from mosu.compute.models import Attempt, Pool, Run
-from mosu.compute.moves import notify_pool_of, notify_run, record_made
+from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import cards_of, cores_of, pools_by_id, why_not_live
 from mosu.compute.requests import RunRequest
@@ -17,6 +17,7 @@ from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Offer, Quote
 from mosu.market.services import Stock
 from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.rows import insert
 
 
 class ComputeShelf:
@@ -35,7 +36,7 @@ class ComputeShelf:
         dead = why_not_live(pool, now=now)
         if dead is not None:
             raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
-        run = Run.objects.create(
+        run = Run(
             order_id=order_id,
             organisation_id=quote.organisation_id,
             project_id=quote.project_id,
@@ -44,8 +45,10 @@ class ComputeShelf:
             request=quote.request,
             created_at=now,
         )
+        insert(run)
         record_made(run, actor=SYSTEM, now=now)
         attempt = make_attempt(run=run, epoch=1, now=now)
+        notify_pool(pool.id)
         # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
         found = find_place(
@@ -64,8 +67,7 @@ class ComputeShelf:
         allocate(attempt=attempt, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
-        """Wake the pool's agent: its next lease is this run's attempt."""
-        notify_pool_of(order_id)
+        """Nothing more: the commit wakes the pool's agent, whose next lease is this run's attempt."""
 
     def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
         """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""

@@ -21,6 +21,7 @@ from mosu.compute.placement import (
 from mosu.compute.states import NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
+from mosu.platform.rows import insert
 
 
 class SoldOut(DomainError):
@@ -75,13 +76,14 @@ def find_place(
 def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
     """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
     period = _range(placement.period)
-    allocation = Allocation.objects.create(
+    allocation = Allocation(
         attempt=attempt,
         node_id=placement.node_id,
         cores=need.cores,
         memory_bytes=need.memory_bytes,
         period=period,
     )
+    insert(allocation)
     if placement.card_indices:
         devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
         DeviceAllocation.objects.bulk_create(

@@ -20,6 +20,7 @@ from mosu.market.models import Order, Outcome
 from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
+from mosu.platform.rows import insert
 from mosu.platform.services import emit, record_audit
 from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
 from mosu.wire.agent import OutputFile, Report, ReportAck
@@ -225,7 +226,8 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
 
 def make_attempt(*, run: Run, epoch: int, now: datetime) -> Attempt:
     """A new waiting attempt of the run."""
-    attempt = Attempt.objects.create(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt
 

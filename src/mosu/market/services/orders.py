@@ -20,7 +20,8 @@ from mosu.market.shelves import shelf_of
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
 from mosu.platform.queries import one_of
-from mosu.platform.services import audits_together, claim_key, emit, record_audit
+from mosu.platform.rows import insert, inserts_together
+from mosu.platform.services import claim_key, emit, record_audit
 from mosu.subsidies import services as subsidies
 
 ORDER_PLACED = "market.order_placed"
@@ -40,7 +41,7 @@ class QuoteTaken(DomainError):
 
 
 @transaction.atomic(durable=True)
-@audits_together()
+@inserts_together()
 def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: datetime) -> Order:
     """Turn a quote into an order: take the capacity, hold the money, set the work going.
 
@@ -255,7 +256,7 @@ def _write(
     quote: Quote, order_id: UUID, *, number: str, balance_hold_id: UUID | None, now: datetime
 ) -> Order:
     """The order and its lines as the quote froze them."""
-    order = Order.objects.create(
+    order = Order(
         id=order_id,
         number=number,
         quote=quote,
@@ -269,7 +270,7 @@ def _write(
         balance_hold_id=balance_hold_id,
         placed_at=now,
     )
-    OrderLine.objects.bulk_create(
+    lines = [
         OrderLine(
             id=uuid_of(OrderLine.prefix, line.id),
             order=order,
@@ -284,7 +285,8 @@ def _write(
             amount_max_micros=line.amount_max_micros,
         )
         for line in rules.lines_of_json(quote.lines)
-    )
+    ]
+    insert(order, *lines)
     return order
 
 

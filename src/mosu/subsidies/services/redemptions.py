@@ -5,8 +5,8 @@ the market locks those that `accounts_of_order` names. The lock of a voucher's a
 taken first.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid5
@@ -29,8 +29,10 @@ from mosu.ledger.services import (
     release_hold,
 )
 from mosu.platform.actors import SYSTEM
+from mosu.platform.rows import insert
 from mosu.subsidies import queries, rules
 from mosu.subsidies.models import Redemption, Voucher, YearCap
+from mosu.subsidies.queries import DrawnVoucher
 from mosu.subsidies.rules import (
     Candidate,
     Choice,
@@ -145,20 +147,11 @@ def _cap_left(voucher: Voucher, terms: Terms, *, year: int) -> dict[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Draw:
-    """One share of a split with the voucher that it draws on and the year's cap behind it."""
-
-    share: Share
-    voucher: Voucher
-    cap: YearCap | None
-
-
-@dataclass(frozen=True, slots=True)
 class Drawing:
-    """What an order is about to draw on, as it was read; nothing of it is locked yet."""
+    """The vouchers that an order is about to draw on, as they were read; nothing of them is locked yet."""
 
     charge_micros: int
-    draws: tuple[_Draw, ...]
+    draws: tuple[tuple[Share, DrawnVoucher], ...]
 
 
 def drawing_of(split: Split, *, now: datetime) -> Drawing:
@@ -170,15 +163,19 @@ def drawing_of(split: Split, *, now: datetime) -> Drawing:
         VoucherNotUsable: a voucher expired or was revoked since the quote.
     """
     drawn = [(share, share.voucher_id) for share in split.shares if share.voucher_id]
-    vouchers = Voucher.objects.select_related("version").in_bulk([key for _, key in drawn])
+    if not drawn:
+        return Drawing(split.charge_micros, ())
+    year = queries.hub_year(now)
+    vouchers = queries.drawn_vouchers([key for _, key in drawn], year=year)
     for _, key in drawn:
         voucher = vouchers.get(key)
         if voucher is None or voucher.state != VoucherState.RELEASED or voucher.expires_at <= now:
-            raise _ended(voucher.public_id if voucher else str(key))
-    caps = _caps_of(vouchers.values(), year=queries.hub_year(now))
-    return Drawing(
-        split.charge_micros, tuple(_Draw(share, vouchers[key], caps.get(key)) for share, key in drawn)
-    )
+            raise _ended(key)
+    # By programme: two first uses of two new caps wait for each other in one order only.
+    for key, voucher in sorted(vouchers.items(), key=lambda one: one[1].programme_id):
+        if voucher.cap_of_year_micros is not None and voucher.cap_id is None:
+            vouchers[key] = _with_cap(voucher, year=year)
+    return Drawing(split.charge_micros, tuple((share, vouchers[key]) for share, key in drawn))
 
 
 def redeem(
@@ -201,62 +198,62 @@ def redeem(
         AlreadyRedeemed: the order holds vouchers already.
     """
     _fill_caps(drawing, others=[hold.account_id for hold in also], now=now)
-    wanted = [hold for draw in drawing.draws for hold in _holds_of(draw, order_id)]
+    wanted = [hold for share, voucher in drawing.draws for hold in _holds_of(share, voucher, order_id)]
     placed = place_holds(holds=[*wanted, *also], now=now)
     if not drawing.draws:
         return placed
     _check_released(drawing)
     ids = iter(placed)
-    redemptions = [
-        Redemption(
-            order_id=order_id,
-            position=position,
-            voucher=draw.voucher,
-            source=draw.share.source.value,
-            share=draw.share.to_json(),
-            charge_micros=drawing.charge_micros,
-            voucher_hold_id=next(ids),
-            cap=draw.cap,
-            cap_hold_id=next(ids) if draw.cap else None,
-            evidence=list(evidence),
-            held_at=now,
-        )
-        for position, draw in enumerate(drawing.draws)
-    ]
     try:
-        Redemption.objects.bulk_create(redemptions)
+        for position, (share, voucher) in enumerate(drawing.draws):
+            redemption = Redemption(
+                order_id=order_id,
+                position=position,
+                voucher_id=voucher.id,
+                source=share.source.value,
+                share=share.to_json(),
+                charge_micros=drawing.charge_micros,
+                voucher_hold_id=next(ids),
+                cap_id=voucher.cap_id,
+                cap_hold_id=next(ids) if voucher.cap_id else None,
+                evidence=list(evidence),
+                held_at=now,
+            )
+            insert(redemption)
+            record_birth(
+                redemption,
+                actor=SYSTEM,
+                now=now,
+                why="the order was placed",
+                organisation_id=voucher.organisation_id,
+            )
     except IntegrityError:
         raise AlreadyRedeemed("This order holds its vouchers already.", hint="See the order.") from None
-    for redemption in redemptions:
-        record_birth(redemption, actor=SYSTEM, now=now, why="the order was placed")
     return list(ids)
 
 
-def _ended(voucher: str) -> VoucherNotUsable:
+def _ended(voucher_id: UUID) -> VoucherNotUsable:
     return VoucherNotUsable(
-        "A voucher of this quote has ended since.", hint="Ask for a new quote.", voucher=voucher
+        "A voucher of this quote has ended since.",
+        hint="Ask for a new quote.",
+        voucher=typeid(Voucher.prefix, voucher_id),
     )
 
 
-def _holds_of(draw: _Draw, order_id: UUID) -> list[HoldRequest]:
+def _holds_of(share: Share, voucher: DrawnVoucher, order_id: UUID) -> list[HoldRequest]:
     """The voucher's hold, then its cap's."""
-    assert draw.voucher.account_id is not None  # noqa: S101  a released voucher has one: a database constraint
-    key = f"redemption:{order_id}:{draw.voucher.id}"
-    amount = draw.share.limit_micros
-    own = HoldRequest(key, draw.voucher.account_id, amount, order_id)
-    return [own, HoldRequest(f"{key}:cap", draw.cap.account_id, amount, order_id)] if draw.cap else [own]
+    key = f"redemption:{order_id}:{voucher.id}"
+    own = HoldRequest(key, voucher.account_id, share.limit_micros, order_id)
+    if voucher.cap_account_id is None:
+        return [own]
+    return [own, HoldRequest(f"{key}:cap", voucher.cap_account_id, share.limit_micros, order_id)]
 
 
 def _check_released(drawing: Drawing) -> None:
-    """Look again under the accounts' locks: one may have been taken back since it was read."""
-    ids = {draw.voucher.id for draw in drawing.draws}
-    found = (
-        Voucher.objects.filter(id__in=ids, state=VoucherState.RELEASED)
-        .order_by()
-        .values_list("id", flat=True)
-    )
-    for voucher_id in ids - set(found):
-        raise _ended(typeid(Voucher.prefix, voucher_id))
+    """Look again under the accounts' locks: a voucher may have been taken back since it was read."""
+    ids = {voucher.id for _, voucher in drawing.draws}
+    for voucher_id in ids - queries.released_among(ids):
+        raise _ended(voucher_id)
 
 
 def accounts_of_order(order_id: UUID) -> list[UUID]:
@@ -266,7 +263,10 @@ def accounts_of_order(order_id: UUID) -> list[UUID]:
         if redemption.voucher.account_id:
             accounts.add(redemption.voucher.account_id)
         if redemption.cap:
-            accounts |= {redemption.cap.account_id, _programme_account("cap_used", redemption.voucher)}
+            accounts |= {
+                redemption.cap.account_id,
+                _programme_account("cap_used", redemption.voucher.version.programme_id),
+            }
     return sorted(accounts)
 
 
@@ -331,7 +331,7 @@ def take(redemption: Redemption, *, destination_id: UUID, amount_micros: int, no
         capture_hold(
             key=f"redemption:{redemption.id}:cap",
             hold_id=redemption.cap_hold_id,
-            destination_id=_programme_account("cap_used", voucher),
+            destination_id=_programme_account("cap_used", voucher.version.programme_id),
             amount_micros=amount_micros,
             kind="cap.used",
             now=now,
@@ -403,77 +403,49 @@ def _redemptions(order_id: UUID) -> list[Redemption]:
     )
 
 
-def _programme_account(kind: str, voucher: Voucher) -> UUID:
+def _programme_account(kind: str, programme_id: UUID) -> UUID:
     """The programme's side of its caps: where they come from, where used ones go. No floor: it only counts."""
     return open_account(
         kind=kind,
-        owner_id=voucher.version.programme_id,
+        owner_id=programme_id,
         currency=settings.HUB_CURRENCY,
         floor_micros=None,
     )
 
 
-def _caps_of(vouchers: Collection[Voucher], *, year: int) -> dict[UUID, YearCap]:
-    """The year's cap behind each voucher of an organisation that has one, by voucher, opened if need be."""
-    amounts = {
-        voucher: amount
-        for voucher in vouchers
-        if (amount := queries.terms_of(voucher.version).cap_per_organisation_year_micros) is not None
-    }
-    if not amounts:
-        return {}
-    known = YearCap.objects.filter(
-        organisation_id__in={voucher.organisation_id for voucher in amounts},
-        programme_id__in={voucher.version.programme_id for voucher in amounts},
-        year=year,
-    )
-    caps = {cap.programme_id: cap for cap in known.order_by()}
-    # By programme: two first uses of two new caps wait for each other in one order only.
-    for voucher in sorted(amounts, key=lambda one: one.version.programme_id):
-        programme_id = voucher.version.programme_id
-        if programme_id not in caps:
-            caps[programme_id] = _open_cap(voucher, amounts[voucher], year=year)
-    return {voucher.id: caps[voucher.version.programme_id] for voucher in amounts}
-
-
-def _open_cap(voucher: Voucher, amount_micros: int, *, year: int) -> YearCap:
-    """A new cap, still empty. Its amount is that of the version first used in the year."""
-    organisation_id, programme_id = voucher.organisation_id, voucher.version.programme_id
+def _with_cap(voucher: DrawnVoucher, *, year: int) -> DrawnVoucher:
+    """The voucher with the year's cap, opened here. Its amount is that of the version first used in the year."""
     account = open_account(
         kind="cap",
-        owner_id=uuid5(programme_id, f"{organisation_id}:{year}"),
+        owner_id=uuid5(voucher.programme_id, f"{voucher.organisation_id}:{year}"),
         currency=settings.HUB_CURRENCY,
         floor_micros=0,
     )
-    return YearCap.objects.get_or_create(
-        organisation_id=organisation_id,
-        programme_id=programme_id,
+    cap, _ = YearCap.objects.get_or_create(
+        organisation_id=voucher.organisation_id,
+        programme_id=voucher.programme_id,
         year=year,
-        defaults={"amount_micros": amount_micros, "account_id": account},
-    )[0]
+        defaults={"amount_micros": voucher.cap_of_year_micros, "account_id": account},
+    )
+    return replace(voucher, cap_id=cap.id, cap_account_id=cap.account_id, cap_filled=cap.entry_id is not None)
 
 
 def _fill_caps(drawing: Drawing, *, others: Sequence[UUID], now: datetime) -> None:
-    """Give caps that are used for the first time their year's amount; under the locks of all accounts, `others` too."""
-    empty = {draw.cap.id: draw for draw in drawing.draws if draw.cap and draw.cap.entry_id is None}
+    """Give caps that are used for the first time their amount; under the locks of all accounts, `others` too."""
+    vouchers = [voucher for _, voucher in drawing.draws]
+    empty = {voucher.cap_id: voucher for voucher in vouchers if voucher.cap_id and not voucher.cap_filled}
     if not empty:
         return
-    sources = {key: _programme_account("cap_source", draw.voucher) for key, draw in empty.items()}
-    accounts = {account for draw in drawing.draws for account in _accounts_of(draw)}
+    sources = {key: _programme_account("cap_source", voucher.programme_id) for key, voucher in empty.items()}
+    accounts = {account for one in vouchers for account in (one.account_id, one.cap_account_id) if account}
     lock_accounts(accounts | set(sources.values()) | set(others))
-    for key, draw in empty.items():
-        assert draw.cap is not None  # noqa: S101  chosen so above
-        draw.cap.entry_id = post_entry(
-            key=f"cap:{key}",
+    for cap in YearCap.objects.filter(id__in=empty).order_by("id"):
+        cap.entry_id = post_entry(
+            key=f"cap:{cap.id}",
             kind="cap.opened",
-            moves=[Move(sources[key], draw.cap.account_id, draw.cap.amount_micros)],
-            subject_id=key,
+            moves=[Move(sources[cap.id], cap.account_id, cap.amount_micros)],
+            subject_id=cap.id,
             now=now,
-            memo=str(draw.cap.year),
+            memo=str(cap.year),
         )
-        draw.cap.save(update_fields=["entry_id"])
-
-
-def _accounts_of(draw: _Draw) -> list[UUID]:
-    accounts = [draw.voucher.account_id, draw.cap.account_id if draw.cap else None]
-    return [account for account in accounts if account]
+        cap.save(update_fields=["entry_id"])
