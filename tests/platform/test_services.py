@@ -49,6 +49,7 @@ from mosu.platform.queries import (
     verified_facts,
 )
 from mosu.platform.requests import actor_of_authorization
+from mosu.platform.rows import inserts_together
 from mosu.platform.secrets import seal, unseal
 
 LATER = NOW + timedelta(days=1)
@@ -820,3 +821,38 @@ def test_what_is_sealed_opens_only_under_its_key(settings: Any) -> None:
     settings.MOSU_ENCRYPTION_KEY = ""
     with pytest.raises(ImproperlyConfigured):
         seal("x")
+
+
+# Rows written together
+
+
+def _record(action: str) -> None:
+    services.record_audit(
+        actor=SYSTEM, action=action, subject_id=uuid7(), before=None, after="x", now=NOW, facts={"a": ["'%s"]}
+    )
+
+
+@pytest.mark.django_db
+def test_what_is_inserted_together_is_written_at_the_end_by_one_message(
+    django_assert_num_queries: Any,
+) -> None:
+    with django_assert_num_queries(1), inserts_together():
+        _record("first")
+        with inserts_together():
+            _record("second")
+        services.emit(name="third", subject_id=uuid7(), payload={"p": 1}, now=NOW)
+    assert list(AuditRecord.objects.order_by("id").values_list("action", "facts")) == [
+        ("first", {"a": ["'%s"]}),
+        ("second", {"a": ["'%s"]}),
+    ]
+    assert Event.objects.get().payload == {"p": 1}
+
+
+@pytest.mark.django_db
+def test_a_refusal_writes_nothing_of_what_was_to_be_inserted() -> None:
+    with pytest.raises(services.KeyReused), inserts_together():
+        _record("lost")
+        raise services.KeyReused("no", hint="no")
+    assert not AuditRecord.objects.exists()
+    _record("kept")
+    assert AuditRecord.objects.get().action == "kept"
