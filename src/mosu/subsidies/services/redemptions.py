@@ -174,7 +174,7 @@ def drawing_of(split: Split, *, now: datetime) -> Drawing:
     # By programme: two first uses of two new caps wait for each other in one order only.
     for key, voucher in sorted(vouchers.items(), key=lambda one: one[1].programme_id):
         if voucher.cap_of_year_micros is not None and voucher.cap_id is None:
-            vouchers[key] = _with_cap(voucher, year=year)
+            vouchers[key] = _with_cap(voucher, voucher.cap_of_year_micros, year=year)
     return Drawing(split.charge_micros, tuple((share, vouchers[key]) for share, key in drawn))
 
 
@@ -413,7 +413,7 @@ def _programme_account(kind: str, programme_id: UUID) -> UUID:
     )
 
 
-def _with_cap(voucher: DrawnVoucher, *, year: int) -> DrawnVoucher:
+def _with_cap(voucher: DrawnVoucher, amount_micros: int, *, year: int) -> DrawnVoucher:
     """The voucher with the year's cap, opened here. Its amount is that of the version first used in the year."""
     account = open_account(
         kind="cap",
@@ -425,7 +425,7 @@ def _with_cap(voucher: DrawnVoucher, *, year: int) -> DrawnVoucher:
         organisation_id=voucher.organisation_id,
         programme_id=voucher.programme_id,
         year=year,
-        defaults={"amount_micros": voucher.cap_of_year_micros, "account_id": account},
+        defaults={"amount_micros": amount_micros, "account_id": account},
     )
     return replace(voucher, cap_id=cap.id, cap_account_id=cap.account_id, cap_filled=cap.entry_id is not None)
 
