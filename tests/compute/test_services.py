@@ -70,10 +70,10 @@ def test_the_lease_names_all_that_the_engine_needs() -> None:
 
 def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
     """The counter's six where nothing is to be held, and the shelf's own: the pool, its agent's wake-up, its nodes
-    locked, what is taken of them."""
+    locked, what is taken of them, when they are out of service."""
     world = make_world()
     found = quote(world, task_of(cores=1)).quotes[0]
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(11):
         accept_quote(actor=world.actor, quote_id=found.id, idempotency_key="k", now=NOW)
 
 

@@ -53,12 +53,10 @@ def test_python_recomputes_digest_and_hash(memo: str) -> None:
     moves = [Move(a, b, 30), Move(b, a, 7)]
     at = NOW + timedelta(microseconds=123_457)
     entry = JournalEntry.objects.get(
-        id=services.post_entry(
-            key="键 k", kind="test.kind", moves=moves, subject_id=subject, now=at, memo=memo
-        )
+        id=services.post_entry(key="键 k", kind="test", moves=moves, subject_id=subject, now=at, memo=memo)
     )
     assert entry.digest == rules.digest_of(
-        key="键 k", kind="test.kind", moves=moves, subject_id=subject, memo=memo
+        key="键 k", kind="test", moves=moves, subject_id=subject, memo=memo
     )
     for posting in entry.postings.all():
         assert posting.hash == rules.hash_of_posting(
@@ -132,7 +130,7 @@ def test_a_hold_is_captured_in_parts_and_the_rest_released() -> None:
 
     def capture(key: str, amount: int) -> object:
         return services.capture_hold(
-            key=key, hold_id=hold, destination_id=b, amount_micros=amount, kind="charge", now=NOW
+            key=key, hold_id=hold, destination_id=b, amount_micros=amount, kind="test", now=NOW
         )
 
     first = capture("c1", 30)
@@ -158,7 +156,7 @@ def test_a_hold_is_captured_in_parts_and_the_rest_released() -> None:
 def test_a_hold_captured_whole_is_closed() -> None:
     a, b = funded(100), open_account()
     hold = services.place_hold(key="h", account_id=a, amount_micros=100, subject_id=uuid4(), now=NOW)
-    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=100, kind="charge", now=NOW)
+    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=100, kind="test", now=NOW)
     assert Hold.objects.get(id=hold).state == "closed"
     assert queries.balance_of(a) == queries.Balance(0, 0, 0)
 
@@ -230,7 +228,7 @@ def test_each_change_of_a_hold_is_on_record() -> None:
     )
     for hold, amount in ((whole, 50), (part, 20)):
         services.capture_hold(
-            key=str(hold), hold_id=hold, destination_id=b, amount_micros=amount, kind="charge", now=NOW
+            key=str(hold), hold_id=hold, destination_id=b, amount_micros=amount, kind="test", now=NOW
         )
     for _ in range(2):
         services.release_hold(hold_id=part, now=NOW + timedelta(hours=1))

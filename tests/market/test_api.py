@@ -224,6 +224,15 @@ def test_orders_and_receipts_ask_as_much_for_many_as_for_one(
                 client.get(f"/api/v1/{path}", headers=headers)
 
 
+def test_one_quote_takes_two_statements(
+    world: World, client: Client, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    headers, path = token_of(world.buyer, Role.VIEWER), f"/api/v1/quotes/{fresh_quote(world).public_id}"
+    client.get(path, headers=headers)  # the token's first use is noted
+    with django_assert_num_queries(2):  # token with roles, row
+        assert client.get(path, headers=headers).status_code == 200
+
+
 def offer_body(**change: Any) -> dict[str, Any]:
     return {
         "shelf": "desk",

@@ -17,6 +17,7 @@ from mosu.compute.services import actor_of_agent
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
+from mosu.platform.hosts import require_host
 from mosu.platform.policy import POLICY, require
 from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
 from mosu.platform.requests import actor_of_authorization
@@ -69,7 +70,7 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
     """Let an endpoint be entered only by those whom the policy allows `action` somewhere.
 
     The actor is in `request.state.actor`; it comes from the token, unless `actor_of` says from where else. Every
-    refusal is answered as problem+json.
+    refusal is answered as problem+json. No cache keeps what not everyone may have.
     """
     if action not in POLICY:
         raise ValueError(f"{action} is not in the policy")
@@ -79,19 +80,23 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
         @wraps(endpoint)
         async def entered(request: Request) -> Response:
             try:
+                require_host(request.headers.get("host", ""))
                 request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
-                return await endpoint(request)
+                response = await endpoint(request)
             except DomainError as refusal:
-                return problem(refusal)
+                response = problem(refusal)
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception as error:  # noqa: BLE001 - a bug: logged with its trace, answered without
                 _log.error("unexpected exception in the data plane", exc_info=error)
-                return problem(
+                response = problem(
                     Unexpected(
                         "mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator."
                     )
                 )
+            if not POLICY[action].public:
+                response.headers.setdefault("Cache-Control", "no-store")
+            return response
 
         setattr(entered, ATTRIBUTE, action)
         return entered

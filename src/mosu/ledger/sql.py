@@ -4,7 +4,297 @@ Functions return their refusals instead of raising them, and refuse before they 
 stays usable and no savepoint is needed. All of them lock accounts first, sorted, once.
 """
 
-HOLDS = r"""
+FUNCTIONS = r"""
+-- The same text as rules.digest_of.
+create or replace function ledger_digest(
+  key text, kind text, subject uuid, hold uuid, reverses uuid,
+  sources uuid[], destinations uuid[], amounts bigint[], memo text
+) returns text language plpgsql immutable as $$
+declare
+  moves text := '';
+begin
+  for n in 1 .. cardinality(amounts) loop
+    moves := moves || sources[n] || '>' || destinations[n] || ':' || amounts[n] || E'\n';
+  end loop;
+  return encode(sha256(convert_to(concat_ws(E'\n',
+    key, kind, subject, coalesce(hold::text, ''), coalesce(reverses::text, ''), cardinality(amounts),
+    moves || memo), 'UTF8')), 'hex');
+end $$;
+
+-- The same text as rules.hash_of_posting.
+create or replace function ledger_hash(
+  previous text, account uuid, sequence bigint, entry uuid, digest text, posted_at timestamptz,
+  amount bigint, balance_after bigint
+) returns text language sql stable as $$
+  select encode(sha256(convert_to(concat_ws('|', previous, account, sequence, entry, digest,
+    (extract(epoch from posted_at) * 1000000)::bigint, amount, balance_after), 'UTF8')), 'hex')
+$$;
+
+-- Postings that come together, whoever inserts them, are of one entry, balance in one currency, and follow the last
+-- ones of their accounts. Row by row: a plan made for an empty table would join the whole of it later.
+create or replace function ledger_chain() returns trigger language plpgsql as $$
+declare
+  entry record;
+  posting record;
+  held_in text;
+  currency text;
+  total numeric := 0;
+begin
+  for posting in select * from added loop
+    if entry is null then
+      select e.id, e.digest, e.posted_at into strict entry
+        from public.ledger_journalentry e where e.id = posting.entry_id;
+    end if;
+    update public.ledger_account a
+       set sequence = posting.sequence, balance_micros = posting.balance_after_micros, head_hash = posting.hash
+     where a.id = posting.account_id and a.sequence = posting.sequence - 1 and a.head_hash = posting.previous_hash
+       and a.balance_micros = posting.balance_after_micros - posting.amount_micros
+       and posting.hash = public.ledger_hash(a.head_hash, a.id, posting.sequence, entry.id, entry.digest,
+         entry.posted_at, posting.amount_micros, posting.balance_after_micros)
+    returning a.currency into held_in;
+    if not found then
+      raise exception 'a posting does not follow the last of its account'
+        using errcode = 'integrity_constraint_violation';
+    end if;
+    currency := coalesce(currency, held_in);
+    if posting.entry_id <> entry.id or currency <> held_in then
+      raise exception 'postings of two entries or currencies' using errcode = 'integrity_constraint_violation';
+    end if;
+    total := total + posting.amount_micros;
+  end loop;
+  if total <> 0 then
+    raise exception 'entry % does not balance', entry.id using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+
+-- At commit, as whoever commits, hence the pinned path: an entry has postings, and its day is open.
+create or replace function ledger_require_postings() returns trigger
+language plpgsql set search_path = public, pg_temp as $$
+begin
+  if not exists (select from ledger_posting where entry_id = new.id)
+     or exists (select from ledger_dayhead where ends_at > new.posted_at) then
+    raise exception 'entry % moves nothing, or lies in a sealed day', new.id
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+
+-- Writes one entry, or the refusal: key_reused, no_account, currency, kind, reversed, hold, funds, closed.
+create or replace function ledger_write(
+  by_door text, new_id uuid, new_key text, new_kind text, subject uuid, sources uuid[], destinations uuid[],
+  amounts bigint[], at timestamptz, note text, from_hold uuid, undone uuid,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql as $$
+declare
+  wanted text := ledger_digest(new_key, new_kind, subject, from_hold, undone, sources, destinations, amounts, note);
+  named uuid[] := sources || destinations;
+  seen text;
+  closed boolean;
+  forbidden boolean;
+  net record;
+begin
+  if cardinality(amounts) not between 1 and 200 or cardinality(sources) <> cardinality(amounts)
+     or cardinality(destinations) <> cardinality(amounts) or 0 >= any(amounts) then
+    raise exception 'these are not moves' using errcode = 'invalid_parameter_value';
+  end if;
+  -- All that is needed of the accounts, read as they are locked.
+  with locked as materialized (
+    select a.id, a.kind, a.currency, a.sequence, a.balance_micros, a.head_hash,
+           a.balance_micros - a.held_micros - a.floor_micros as free
+      from ledger_account a where a.id = any(named) order by a.id for no key update),
+  gained as (
+    select leg.id, sum(leg.amount)::bigint as amount
+      from (select s, -a from unnest(sources, amounts) as gone(s, a)
+            union all select d, a from unnest(destinations, amounts) as come(d, a)) as leg(id, amount)
+     group by leg.id)
+  select count(*) filter (where l.id is null) as missing, count(distinct l.currency) as currencies,
+         array_agg(l.id) as all_ids, array_agg(l.kind) as all_kinds,
+         array_agg(l.id order by l.id) filter (where g.amount <> 0) as ids,
+         array_agg(g.amount order by l.id) filter (where g.amount <> 0) as amounts,
+         array_agg(l.sequence + 1 order by l.id) filter (where g.amount <> 0) as sequences,
+         array_agg(l.balance_micros + g.amount order by l.id) filter (where g.amount <> 0) as balances,
+         array_agg(l.head_hash order by l.id) filter (where g.amount <> 0) as heads,
+         (array_agg(l.id order by l.id) filter (where g.amount < 0 and l.free + g.amount < 0))[1] as short,
+         (array_agg(l.free order by l.id) filter (where g.amount < 0 and l.free + g.amount < 0))[1] as free
+    into net from gained g left join locked l on l.id = g.id;
+
+  -- The lock that the insert below takes anyway, taken before looking: no seal comes between.
+  lock table ledger_journalentry in row exclusive mode;
+  select e.id, e.digest, exists (select from ledger_dayhead d where d.ends_at > at),
+         exists (select from unnest(sources, destinations) as m(s, d)
+                  where not exists (select from ledger_entryrule r
+                    where r.kind = new_kind and r.door = by_door
+                      and r.source = net.all_kinds[array_position(net.all_ids, m.s)]
+                      and r.destination = net.all_kinds[array_position(net.all_ids, m.d)]))
+    into entry_id, seen, closed, forbidden
+    from (select) as one left join ledger_journalentry e on e.key = new_key;
+  if seen is not null then
+    if seen <> wanted then
+      entry_id := null;
+      refusal := 'key_reused';
+    end if;
+    return;
+  end if;
+  if net.missing > 0 then
+    refusal := 'no_account';
+  elsif net.ids is null then
+    raise exception 'these moves come to nothing' using errcode = 'invalid_parameter_value';
+  elsif net.currencies <> 1 then
+    refusal := 'currency';
+  elsif forbidden then
+    refusal := 'kind';
+  elsif undone is not null and exists (select from ledger_journalentry e where e.reverses_id = undone) then
+    refusal := 'reversed';
+  elsif from_hold is not null then
+    select h.amount_micros - h.captured_micros - h.released_micros into strict available
+      from ledger_hold h where h.id = from_hold;
+    if available < amounts[1] then
+      refusal := 'hold';
+    end if;
+  elsif net.short is not null then
+    account := net.short;
+    available := net.free;
+    refusal := 'funds';
+  end if;
+  if refusal is null and closed then
+    refusal := 'closed';
+  end if;
+  if refusal is not null then
+    return;
+  end if;
+
+  insert into ledger_journalentry (id, key, digest, kind, subject_id, hold_id, reverses_id, moves, memo, posted_at)
+    values (new_id, new_key, wanted, new_kind, subject, from_hold, undone,
+      (select jsonb_agg(jsonb_build_array(s, d, a) order by n)
+         from unnest(sources, destinations, amounts) with ordinality as m(s, d, a, n)), note, at)
+    on conflict (key) do nothing returning id into entry_id;
+  if entry_id is null then
+    -- Someone with other accounts took this key meanwhile: with the same accounts they would have waited.
+    refusal := 'key_reused';
+    return;
+  end if;
+  if from_hold is not null then
+    -- Before the postings: the floor counts what is held.
+    update ledger_hold h
+       set captured_micros = h.captured_micros + amounts[1],
+           state = case when available = amounts[1] then 'closed' else 'open' end,
+           closed_at = case when available = amounts[1] then at end
+     where h.id = from_hold;
+    available := null;
+  end if;
+  insert into ledger_posting
+    (account_id, sequence, entry_id, amount_micros, balance_after_micros, previous_hash, hash)
+    select n.id, n.sequence, new_id, n.amount, n.balance, n.head,
+           ledger_hash(n.head, n.id, n.sequence, new_id, wanted, at, n.amount, n.balance)
+      from unnest(net.ids, net.sequences, net.amounts, net.balances, net.heads)
+           as n(id, sequence, amount, balance, head);
+end $$;
+
+create or replace function ledger_post(
+  new_id uuid, key text, kind text, subject uuid, sources uuid[], destinations uuid[], amounts bigint[],
+  at timestamptz, memo text, out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('post', new_id, key, kind, subject, sources, destinations, amounts, at, memo, null, null) as w;
+end $$;
+
+create or replace function ledger_capture(
+  new_id uuid, key text, hold uuid, destination uuid, amount bigint, kind text, at timestamptz, memo text,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  source uuid;
+  subject uuid;
+begin
+  select h.account_id, h.subject_id into source, subject from ledger_hold h where h.id = hold;
+  if not found then
+    refusal := 'no_hold';
+    return;
+  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('capture', new_id, key, kind, subject, array[source], array[destination], array[amount], at,
+      memo, hold, null) as w;
+end $$;
+
+create or replace function ledger_undo(
+  by_door text, new_id uuid, key text, undone uuid, at timestamptz, memo text,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql as $$
+declare
+  subject uuid;
+  sources uuid[];
+  destinations uuid[];
+  amounts bigint[];
+begin
+  select e.subject_id into subject from ledger_journalentry e where e.id = undone and e.reverses_id is null;
+  if not found then
+    refusal := 'no_entry';
+    return;
+  end if;
+  select array_agg((m ->> 1)::uuid order by n desc), array_agg((m ->> 0)::uuid order by n desc),
+         array_agg((m ->> 2)::bigint order by n desc)
+    into sources, destinations, amounts
+    from ledger_journalentry e, jsonb_array_elements(e.moves) with ordinality as moves(m, n) where e.id = undone;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write(by_door, new_id, key, 'reversal', subject, sources, destinations, amounts, at, memo, null,
+      undone) as w;
+end $$;
+
+create or replace function ledger_reverse(
+  new_id uuid, key text, undone uuid, at timestamptz, memo text,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_undo('reverse', new_id, key, undone, at, memo) as w;
+end $$;
+
+-- The one way in for money: a deposit that one person entered and another confirms now, once.
+create or replace function ledger_confirm_deposit(
+  new_id uuid, deposit uuid, confirmed_by uuid, at timestamptz,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  seen ledger_deposit;
+begin
+  select * into seen from ledger_deposit d where d.id = deposit for no key update;
+  if seen.state is distinct from 'proposed' or confirmed_by is null or confirmed_by = seen.maker_id then
+    raise exception 'deposit % waits for no confirmation by %', deposit, confirmed_by
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('deposit', new_id, 'deposit:' || seen.id, 'deposit', seen.id,
+      array[ledger_open_account(ledger_uuid7(), 'bank', '00000000-0000-0000-0000-000000000000', seen.currency, null)],
+      array[ledger_open_account(ledger_uuid7(), 'balance', seen.organisation_id, seen.currency, 0)],
+      array[seen.amount_micros], at, seen.bank_reference, null, null) as w;
+  update ledger_deposit d
+     set state = 'confirmed', checker_id = confirmed_by, decided_at = at, entry_id = ledger_confirm_deposit.entry_id
+   where d.id = deposit and refusal is null;
+end $$;
+
+-- And the one way out again: a refund that one person asked for and another confirms now, once.
+create or replace function ledger_confirm_refund(
+  new_id uuid, deposit uuid, confirmed_by uuid, at timestamptz,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  seen ledger_deposit;
+begin
+  select * into seen from ledger_deposit d where d.id = deposit for no key update;
+  if seen.state is distinct from 'refunding' or confirmed_by is null or confirmed_by = seen.refund_maker_id then
+    raise exception 'deposit % waits for no refund by %', deposit, confirmed_by
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_undo('refund', new_id, 'deposit.refund:' || seen.id, seen.entry_id, at, seen.refund_why) as w;
+  update ledger_deposit d
+     set state = 'refunded', refund_checker_id = confirmed_by, refunded_at = at,
+         refund_entry_id = ledger_confirm_refund.entry_id
+   where d.id = deposit and refusal is null;
+end $$;
+
 -- An id that sorts by time, as kernel.ids makes them: PostgreSQL has its own only from 18 on.
 create or replace function ledger_uuid7() returns uuid language sql volatile as $$
   select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())

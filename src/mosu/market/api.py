@@ -106,7 +106,7 @@ def delist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
 @door("quote.read")
 def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:
-    quote = one_of(queries.quotes_visible_to(actor_of(request)), Quote.key_of(quote_id))
+    quote = queries.quote_visible_to(actor_of(request), Quote.key_of(quote_id))
     if quote is None:
         raise NotFound("There is no such quote.", hint="Ask for quotes again: POST /quotes.")
     return QuoteOut.of(quote, now=timezone.now())

@@ -7,13 +7,16 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import BinaryField, Exists, Func, Max, OuterRef, Q, QuerySet, Subquery, TextField, Value
+from django.db.models.functions import Cast, Coalesce, Concat
 
 from mosu.kernel.money import MICROS_MAX
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, Quote, Receipt
+from mosu.kernel.refusals import Forbidden
+from mosu.kernel.time import Period
+from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt
 from mosu.market.shelves import Stock, has_shelf, shelf_of
 from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.platform.reading import RowReader
 
 Sort: TypeAlias = Literal["price", "-price", "-created_at"]
 
@@ -22,6 +25,7 @@ _ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
     "-price": ("-price_micros", "-id"),
     "-created_at": ("-created_at", "-id"),
 }
+_QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = "Its shelf is closed."
 _DELISTED: Final = "It is off the shelf."
 
@@ -100,6 +104,12 @@ def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def quote_visible_to(actor: Actor, quote_id: UUID) -> Quote | None:
+    """The one of `quotes_visible_to` with this id, or None."""
+    quote = _QUOTES.read(quote_id)
+    return quote if quote is not None and actor.sees(quote.organisation_id) else None
+
+
 def orders_visible_to(actor: Actor) -> QuerySet[Order]:
     """Orders of the actor's organisations, or all for the hub's people; newest first."""
     rows = Order.objects.select_related("quote", "receipt").order_by("-placed_at", "-id")
@@ -110,6 +120,38 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     """Receipts of the actor's organisations, or all for the hub's people; newest first."""
     rows = Receipt.objects.select_related("order").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def sales_visible_to(actor: Actor) -> QuerySet[Order]:
+    """Orders at the offers of the actor's organisations, or all for the hub's people; newest first.
+
+    A supplier sees what was bought of it. Who bought is the buyer's own, except where the supplier bills it.
+    """
+    rows = Order.objects.select_related("quote", "offer", "organisation", "receipt")
+    rows = rows.order_by("-placed_at", "-id")
+    return rows if actor.sees_all else rows.filter(offer__supplier_id__in=actor.organisation_ids)
+
+
+def orders_sampled(actor: Actor, *, seed: str, span: Period, count: int) -> list[Order]:
+    """`count` settled orders of a span, drawn at random: the same seed draws the same ones, for whoever repeats it.
+
+    An order's place is the sha256 of seed and id, so that nobody who places orders can choose to be drawn.
+
+    Raises:
+        Forbidden: the actor does not see everybody's orders.
+    """
+    if not actor.sees_all:
+        raise Forbidden("Samples are drawn from all orders.", hint="Who may: auditor, checker, operator.")
+    settled = Order.objects.select_related("quote", "receipt", "organisation", "offer__supplier").filter(
+        state=OrderState.SETTLED, settled_at__gte=span.start, settled_at__lt=span.end
+    )
+    place = Func(
+        Concat(Value(f"{seed}:"), Cast("id", TextField())),
+        function="sha256",
+        template="%(function)s(convert_to(%(expressions)s, 'UTF8'))",
+        output_field=BinaryField(),
+    )
+    return list(settled.annotate(place=place).order_by("place", "id")[:count])
 
 
 def orders_settled_since(since: datetime) -> list[UUID]:

@@ -82,6 +82,7 @@ class Courier:
             epoch=self.spec.epoch,
             phase=self._seen.phase,
             started_at=self._seen.started_at,
+            sample=self._seen.sample,
         )
 
     def begin(self) -> None:

@@ -135,11 +135,21 @@ class AttemptPhase(StrEnum):
     LOST = "lost"
 
 
+class Sample(Message):
+    """What an attempt has taken up to an instant: for its curves, never for its bill."""
+
+    at: AwareDatetime
+    cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """CPU seconds since it started."""
+    memory_bytes: Count
+
+
 class AttemptStatus(Message):
     attempt_id: AttemptId
     epoch: Small
     phase: AttemptPhase
     started_at: AwareDatetime | None = None
+    sample: Sample | None = None
 
 
 class Heartbeat(Message):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node
+from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node
 from mosu.compute.placement import (
     Card,
     Need,
@@ -18,7 +18,7 @@ from mosu.compute.placement import (
     Unplaced,
     place,
 )
-from mosu.compute.states import NodeState
+from mosu.compute.states import BlackoutState, NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 from mosu.platform.rows import insert
@@ -38,7 +38,7 @@ class Held(NamedTuple):
 
 
 def nodes_of(pool_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, Sequence[NodeView]]:
-    """Nodes in service, by pool, with all that live allocations hold.
+    """Nodes in service, by pool, with all that live allocations and blackouts hold.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
@@ -75,7 +75,7 @@ def find_place(
 
 def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
     """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
-    period = _range(placement.period)
+    period = range_of(placement.period)
     allocation = Allocation(
         attempt=attempt,
         node_id=placement.node_id,
@@ -101,7 +101,8 @@ def release(attempt_id: UUID, *, now: datetime) -> bool:
     )
 
 
-def _range(period: Period) -> DateTimeTZRange:
+def range_of(period: Period) -> DateTimeTZRange:
+    """A period as the database keeps it."""
     return DateTimeTZRange(period.start, period.end)
 
 
@@ -114,6 +115,7 @@ def _views(
 ) -> Iterator[tuple[UUID, NodeView]]:
     """Each node with its pool, its cards and what is taken of it."""
     held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
+    kept = _blackouts_of(nodes, cards, now=now)
     for node in nodes:
         yield (
             node.pool_id,
@@ -124,7 +126,10 @@ def _views(
                 memory_bytes=node.memory_bytes,
                 disk_bytes=node.disk_bytes,
                 cards=tuple(cards.get(node.id, ())),
-                taken=tuple(one.taken for one in held[node.id] if one.attempt_id != without),
+                taken=(
+                    *(one.taken for one in held[node.id] if one.attempt_id != without),
+                    *kept[node.id],
+                ),
             ),
         )
 
@@ -135,6 +140,21 @@ def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
     for device in rows:
         cards[device.node_id].append(Card(device.index, device.accelerator))
     return cards
+
+
+def _blackouts_of(
+    nodes: Sequence[Node], cards: Mapping[UUID, Sequence[Card]], *, now: datetime
+) -> Mapping[UUID, list[Taken]]:
+    """Each blackout that is not over, as taking all of its node."""
+    by_id = {node.id: node for node in nodes}
+    kept: dict[UUID, list[Taken]] = defaultdict(list)
+    rows = Blackout.objects.filter(node_id__in=by_id, state=BlackoutState.SET, period__endswith__gt=now)
+    for one in rows.order_by("id"):
+        node = by_id[one.node_id]
+        all_cards = frozenset(card.index for card in cards.get(node.id, ()))
+        span = one.period
+        kept[node.id].append(Taken(span.lower, span.upper, node.cores, node.memory_bytes, all_cards))
+    return kept
 
 
 def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Mapping[UUID, list[Held]]:

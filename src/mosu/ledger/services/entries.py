@@ -37,6 +37,12 @@ class AlreadyReversed(DomainError):
     code = "already_reversed"
 
 
+class MoveForbidden(DomainError):
+    """No rule lets an entry of this kind move money between accounts of these kinds in this way."""
+
+    code = "move_forbidden"
+
+
 class DayClosed(DomainError):
     """The day of the entry is sealed by its head; nothing can be posted into it."""
 
@@ -93,6 +99,7 @@ def post_entry(
         KeyReused: `key` was used for another entry.
         Invalid: no moves, too many, or between currencies.
         NotFound: an account does not exist.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     if not 1 <= len(moves) <= MOVES_MAX:
@@ -179,6 +186,7 @@ def capture_hold(
         KeyReused: `key` was used for another entry.
         NotFound: the hold or the account does not exist.
         Invalid: the amount is not positive, or the destination has another currency.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     _check_amount(amount_micros)
@@ -208,10 +216,41 @@ def reverse_entry(*, key: str, entry_id: UUID, now: datetime, memo: str) -> UUID
         InsufficientFunds: who got the money does not have it any more.
         KeyReused: `key` was used for another entry.
         NotFound: there is no such entry, or it is a reversal itself.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     return _written(
         "select * from ledger_reverse(%s, %s, %s, %s, %s)", [uuid7(), key, entry_id, now, memo], key=key
+    )
+
+
+def confirm_deposit_entry(*, deposit_id: UUID, checker_id: UUID | None, now: datetime) -> UUID:
+    """The id of the entry by which a proposed deposit reaches its organisation's balance; the deposit is confirmed.
+
+    The database takes no other entry from the bank, and this one only by a second person. The caller has checked
+    both and writes the audit record.
+
+    Raises:
+        DayClosed: `now` lies in a sealed day.
+    """
+    return _written(
+        "select * from ledger_confirm_deposit(%s, %s, %s, %s)",
+        [uuid7(), deposit_id, checker_id, now],
+        key=f"deposit:{deposit_id}",
+    )
+
+
+def confirm_refund_entry(*, deposit_id: UUID, checker_id: UUID | None, now: datetime) -> UUID:
+    """The id of the entry by which a deposit under refund goes back to the bank; the deposit is refunded.
+
+    Raises:
+        InsufficientFunds: the organisation has spent or holds part of it.
+        DayClosed: `now` lies in a sealed day.
+    """
+    return _written(
+        "select * from ledger_confirm_refund(%s, %s, %s, %s)",
+        [uuid7(), deposit_id, checker_id, now],
+        key=f"deposit.refund:{deposit_id}",
     )
 
 
@@ -269,6 +308,10 @@ def _refuse(refusal: str, *, account: UUID | None = None, available: int = 0, ke
         ),
         "reversed": AlreadyReversed(
             "This entry was reversed before.", hint="See its reversal in the statement."
+        ),
+        "kind": MoveForbidden(
+            "An entry of this kind does not join accounts of these kinds.",
+            hint="See ledger_entryrule for what each kind may move.",
         ),
         "closed": DayClosed("The books of that day are sealed.", hint="Post it with the present time."),
         "no_account": _no_account(),

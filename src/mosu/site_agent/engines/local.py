@@ -22,7 +22,7 @@ from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, O
 from mosu.site_agent.files import read_json, remove_tree, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo, Sample
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
@@ -269,7 +269,7 @@ def _kill(pid: int) -> None:
 
 
 def _observation(folder: Path, state: StateFile) -> Observation:
-    measures = state["measures"]
+    measures, sample = state["measures"], read_json(folder / "sample.json")
     return Observation(
         phase=AttemptPhase(state["phase"]),
         started_at=_instant(state["started_at"]),
@@ -278,6 +278,7 @@ def _observation(folder: Path, state: StateFile) -> Observation:
         reason=state["reason"],
         measures=None if measures is None else Measures(**measures),
         log_bytes=_size(folder / "log"),
+        sample=None if sample is None else Sample(**sample),
     )
 
 
