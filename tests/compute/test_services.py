@@ -1,5 +1,8 @@
 """A run from quote to receipt, and all that can go wrong on the way."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, connection, transaction
 
@@ -9,6 +12,7 @@ from mosu.compute.queries import runs_visible_to
 from mosu.compute.services import NotLeased, SoldOut
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import OfferPrice, UsageRecord
+from mosu.market.services import accept_quote
 from mosu.platform.models import AuditRecord
 from mosu.platform.policy import Unauthenticated
 from mosu.wire.agent import LogChunk, Measures, Usage, UsageBatch
@@ -63,6 +67,15 @@ def test_the_lease_names_all_that_the_engine_needs() -> None:
     spec = found.spec
     assert (spec.run_id, spec.cores, spec.nodes, spec.wall_limit_s) == (run.public_id, 2, ("n1",), 60)
     assert (spec.environment, spec.envs, spec.run) == ("python", {"A": "1"}, "echo hello")
+
+
+def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
+    """The counter's six where nothing is to be held, and the shelf's own: the pool, its agent's wake-up, its nodes
+    locked, what is taken of them, when they are out of service."""
+    world = make_world()
+    found = quote(world, task_of(cores=1)).quotes[0]
+    with django_assert_num_queries(11):
+        accept_quote(actor=world.actor, quote_id=found.id, idempotency_key="k", now=NOW)
 
 
 def test_secrets_are_sealed_until_they_are_leased(settings) -> None:

@@ -123,7 +123,7 @@ def create_order(request: HttpRequest, body: OrderIn) -> Status[OrderOut]:
         idempotency_key=key_of(request),
         now=timezone.now(),
     )
-    return Status(201, _order_out(actor, order.id))
+    return Status(201, OrderOut.all_of([order])[0])
 
 
 @router.get("/orders", response=Listed[OrderOut], auth=token_auth, operation_id="listOrders")

@@ -220,7 +220,7 @@ class OrderOut(Out):
 
     @classmethod
     def of(cls, order: Order, *, run_id: str | None) -> "OrderOut":
-        receipt = getattr(order, "receipt", None)
+        receipt = getattr(order, "receipt", None) if order.settled_at else None
         split = receipt.content["split"] if receipt else _shares(Split.from_json(order.quote.split))
         return cls(
             id=order.public_id,

@@ -14,7 +14,7 @@ from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
 from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
-from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
 from mosu.compute.services.pools import LEASE_S, pool_of
 from mosu.compute.services.samples import keep_samples
@@ -124,7 +124,6 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     Raises:
         _NoRoom: not free, and it has waited long enough.
     """
-    lock_nodes(attempt.pool_id)
     request = RunRequest.of_json(attempt.run.request)
     allocation = Allocation.objects.get(attempt=attempt, live=True)
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)

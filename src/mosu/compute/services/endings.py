@@ -12,7 +12,7 @@ from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.pools import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
@@ -20,6 +20,7 @@ from mosu.market.models import Order, Outcome
 from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
+from mosu.platform.rows import insert
 from mosu.platform.services import emit, record_audit
 from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
 from mosu.wire.agent import OutputFile, Report, ReportAck
@@ -205,7 +206,6 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     why = report.reason or "lost before it started"
     run = attempt.run
     request = RunRequest.of_json(run.request)
-    lock_nodes(attempt.pool_id)
     release(attempt.id, now=now)
     found = find_place(
         pool_id=attempt.pool_id,
@@ -228,7 +228,8 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
 
 def make_attempt(*, run: Run, epoch: int, now: datetime) -> Attempt:
     """A new waiting attempt of the run."""
-    attempt = Attempt.objects.create(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt
 

@@ -10,7 +10,7 @@ from mosu.platform.services.findings import (
     open_finding,
     reopen_finding,
 )
-from mosu.platform.services.keys import KeyReused, claim_key, fill_key, purge_keys
+from mosu.platform.services.keys import KeyReused, claim_key, purge_keys
 from mosu.platform.services.memberships import (
     AlreadyMember,
     InvitationOver,
@@ -83,7 +83,6 @@ __all__ = [
     "dismiss",
     "email_of",
     "emit",
-    "fill_key",
     "forgive_failure",
     "found_organisation",
     "grant_hub_role",

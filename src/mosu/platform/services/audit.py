@@ -7,6 +7,7 @@ from uuid import UUID
 
 from mosu.platform.actors import Actor
 from mosu.platform.models import AuditRecord
+from mosu.platform.rows import insert
 
 
 def record_audit(
@@ -22,16 +23,18 @@ def record_audit(
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write who moved `subject_id` from `before` to `after`; the database refuses the move without it."""
-    AuditRecord.objects.create(
-        at=now,
-        actor_kind=actor.kind,
-        actor_id=actor.id,
-        actor_label=actor.label,
-        action=action,
-        organisation_id=organisation_id,
-        subject_id=subject_id,
-        before=before,
-        after=after,
-        why=why,
-        facts=dict(facts or {}),
+    insert(
+        AuditRecord(
+            at=now,
+            actor_kind=actor.kind,
+            actor_id=actor.id,
+            actor_label=actor.label,
+            action=action,
+            organisation_id=organisation_id,
+            subject_id=subject_id,
+            before=before,
+            after=after,
+            why=why,
+            facts=dict(facts or {}),
+        )
     )

@@ -30,11 +30,12 @@ from mosu.subsidies.services.programmes import (
 )
 from mosu.subsidies.services.redemptions import (
     AlreadyRedeemed,
+    Drawing,
     VoucherNotUsable,
-    accounts_of,
     accounts_of_order,
     best_split,
     capture_redemptions,
+    drawing_of,
     redeem,
     release_redemptions,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "AlreadyRedeemed",
     "Choice",
     "ClaimedBefore",
+    "Drawing",
     "Ineligible",
     "NothingToClaim",
     "ProgrammeClosed",
@@ -69,7 +71,6 @@ __all__ = [
     "TermsFixed",
     "VersionTaken",
     "VoucherNotUsable",
-    "accounts_of",
     "accounts_of_order",
     "apply_for_voucher",
     "approve_application",
@@ -77,6 +78,7 @@ __all__ = [
     "best_split",
     "capture_redemptions",
     "disburse_claim",
+    "drawing_of",
     "expire_vouchers",
     "give_founders_trial",
     "issue_trial",
