@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from mosu.compute.accelerators import Accelerator, Compute, catalogue
+from mosu.compute.accelerators import Compute, catalogue
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, run_of_order
 from mosu.compute.services import LogSlice, RefusedOffer, read_log
@@ -261,7 +261,7 @@ def label_of(shown: ShownOffer) -> OfferShown:
     card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
     memory = card.memory_gb if card else None
     prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
-    compute = _compared_by(card) if card else None
+    compute = card.compared_by if card else None
     return OfferShown(
         id=offer.public_id,
         title={"zh": offer.title_zh, "en": offer.title_en},
@@ -276,12 +276,6 @@ def label_of(shown: ShownOffer) -> OfferShown:
         effective=_per_pflop_hour(prices, compute) if compute else None,
         effective_note=_effective_note(compute, by_card=bool(offer.attributes.get("accelerator"))),
     )
-
-
-def _compared_by(card: Accelerator) -> Compute | None:
-    """The figure by which cards are compared: dense 16-bit matrix compute. Unknown stays unknown."""
-    fitting = (one for one in card.compute if one.precision in ("fp16", "bf16"))
-    return next((one for one in fitting if not one.sparse and not one.vector), None)
 
 
 def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:

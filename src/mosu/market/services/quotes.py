@@ -55,7 +55,7 @@ def make_quotes(
     priced = []
     for plan in plans:
         offer = offers.get(plan.offer_id)
-        if offer is None or offer.shelf != shelf:
+        if offer is None or offer.shelf != shelf or not is_for(offer, organisation_id):
             raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
         _check(plan, offer)
         lines = [_line(line, offer=offer, price=prices.get((offer.id, line.meter))) for line in plan.lines]
@@ -113,6 +113,11 @@ def _offers_for(
         .distinct("offer_id", "meter")
     )
     return {offer.id: offer for offer in offers}, {(row.offer_id, row.meter): row for row in rows}
+
+
+def is_for(offer: Offer, organisation_id: UUID) -> bool:
+    """Whether the organisation may buy it: an offer at a price for one buyer is that buyer's alone."""
+    return offer.buyer_organisation_id in (None, organisation_id)
 
 
 def _check(plan: Plan, offer: Offer) -> None:
