@@ -14,8 +14,8 @@ from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
-from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.shapes import (
     OfferIn,

@@ -11,7 +11,7 @@ from django.core import signing
 from django.db.models import Q, QuerySet
 
 from mosu.kernel.refusals import Invalid
-from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Viewer, catalogue_at, search
+from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
 from mosu.market.models import Offer, OfferPrice, OfferState, Order, Quote, Receipt, SavedSearch
@@ -38,6 +38,7 @@ class ShownOffer:
     prices: Sequence[OfferPrice]
     stock: Stock | None
     why_not_live: str | None
+    place: Place
 
     @property
     def live(self) -> bool:
@@ -90,7 +91,7 @@ def search_of(
         Invalid: a number, a sort or a length that cannot be.
     """
     named = {**params, "shelf": [shelf]} if shelf else params
-    facets = facets_of((named.get("shelf") or [""])[-1])
+    facets = facets_of("")  # of all shelves: what another shelf is chosen by, nothing on this one has
     return asked_in(
         named,
         facets=[facet.code for facet in facets if facet.code != FREE_NOW],
@@ -102,7 +103,8 @@ def search_of(
 def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: bool = True) -> OfferPage:
     """The offers on the shelves that fit and that the actor may see, in order; found in the catalogue.
 
-    Without `counted` there are no facets. What is shown of each is read from PostgreSQL: one that left the shelf a moment ago is not on its page.
+    Without `counted` there are no facets. What is shown of each is read from PostgreSQL: one that left the shelf a
+    moment ago is not on its page.
 
     Raises:
         Invalid: `wanted.after` is not a cursor of this list.
@@ -137,6 +139,18 @@ def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
     return _shown(offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED))
 
 
+def offers_for(
+    organisation_id: UUID, ids: Sequence[UUID], *, snapshot: Snapshot, now: datetime
+) -> list[ShownOffer]:
+    """Those of the offers that the organisation may buy now, in the order of `ids`, with their prices.
+
+    Their stock and liveness are as the snapshot has them; the shelf knows better.
+    """
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id=organisation_id)
+    rows = Offer.objects.select_related("supplier").filter(theirs, state=OfferState.LISTED).in_bulk(ids)
+    return _shown([rows[key] for key in ids if key in rows], now=now, standing=snapshot.standing)
+
+
 def _shown(
     offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
 ) -> list[ShownOffer]:
@@ -145,9 +159,10 @@ def _shown(
         prices[price.offer_id].append(price)
     found = []
     for offer in offers:
-        stands = standing(offer.shelf, _place_of(offer)) if has_shelf(offer.shelf) else _CLOSED
+        place = _place_of(offer)
+        stands = standing(offer.shelf, place)
         why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
-        found.append(ShownOffer(offer, prices[offer.id], stock=stands.stock, why_not_live=why))
+        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why, place))
     return found
 
 
@@ -201,7 +216,8 @@ def _by_shelf(pairs: Iterable[tuple[str, UUID]]) -> dict[str, list[UUID]]:
 
 
 def _place_of(offer: Offer) -> Place:
-    return offer.subject_id, shelf_of(offer.shelf).goods_of(offer.attributes).key
+    goods = shelf_of(offer.shelf).goods_of(offer.attributes) if has_shelf(offer.shelf) else None
+    return offer.subject_id, goods.key if goods else ""
 
 
 def _prices_at(now: datetime, offers: Sequence[Offer]) -> QuerySet[OfferPrice]:

@@ -1,5 +1,6 @@
 """What pages show of rows: plain values, ready to print in either language."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from django.utils.translation import pgettext
 from mosu.compute.accelerators import Compute, catalogue
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, run_of_order
-from mosu.compute.services import LogSlice, RefusedOffer, read_log
+from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of, rounded
 from mosu.market.models import Order, Quote, Receipt, SoldBy
@@ -163,24 +164,30 @@ class QuoteShown:
 
 @dataclass(frozen=True)
 class RefusedGroup:
-    """Offers that were refused for the same reasons."""
+    """Offers that were refused for the same reasons: how many, and some of them by name."""
 
     reasons: Sequence[Said]
     titles: Sequence[Bilingual]
+    count: int
 
 
-def refused_groups(refused: Sequence[RefusedOffer]) -> list[RefusedGroup]:
+def refused_groups(result: QuoteResult) -> list[RefusedGroup]:
     """One group for each set of reasons; what concerns fewest offers comes first, since it says most."""
+    counts: Counter[frozenset[str]] = Counter()
+    for counted in result.refused_groups:
+        counts[counted.codes] += counted.count
     groups: dict[tuple[str, ...], list[RefusedOffer]] = {}
-    for one in refused:
+    for one in result.refused:
         groups.setdefault(tuple(reason.code for reason in one.reasons), []).append(one)
-    return [
+    found = [
         RefusedGroup(
             reasons=[said_of_reason(reason, of_several=len(group) > 1) for reason in group[0].reasons],
             titles=[{"zh": one.title_zh, "en": one.title_en} for one in group],
+            count=max(len(group), counts[frozenset(codes)]),
         )
-        for group in sorted(groups.values(), key=len)
+        for codes, group in groups.items()
     ]
+    return sorted(found, key=lambda group: group.count)
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from mosu.market.queries import (
     orders_visible_to,
     receipt_numbered,
     receipts_visible_to,
-    search_offers,
     search_of,
+    search_offers,
 )
 from mosu.market.receipts import code_of
 from mosu.market.services import accept_quote, cancel_order
@@ -136,7 +136,7 @@ def quote(request: HttpRequest) -> HttpResponse:
             context["problem"] = said_of(refusal)
         else:
             context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
-            context["refused"] = refused_groups(found.refused)
+            context["refused"] = refused_groups(found)
     return render(request, "pages/quote.html", context)
 
 

@@ -78,7 +78,8 @@ def load(words: Vocabularies, *, now: datetime, only: Ids | None = None) -> Load
     def rows(query: str, column: str) -> list[tuple[Any, ...]]:
         with connection.cursor() as cursor:
             cursor.execute(query.format(only="" if only is None else f"and {column} = any(%(ids)s)"), params)
-            return cursor.fetchall()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+            return found
 
     offers = rows(_OFFERS, "o.id")
     columns = _columns(words, offers)

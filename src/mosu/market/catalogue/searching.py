@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, TypeAlias
 from uuid import UUID
 
@@ -96,7 +97,7 @@ def visible(snapshot: Snapshot, viewer: Viewer) -> Mask:
     if viewer.sees_all:
         return alive.copy()
     buyer = snapshot.columns["buyer"]
-    seen = buyer == -1
+    seen: Mask = buyer == -1
     for organisation_id in viewer.organisation_ids:
         code = snapshot.words.buyers.known(organisation_id)
         if code is not None:
@@ -108,7 +109,8 @@ def visible(snapshot: Snapshot, viewer: Viewer) -> Mask:
     ]
     if own:
         seen |= np.isin(snapshot.columns["supplier"], own)
-    return alive & seen
+    seen &= alive
+    return seen
 
 
 def _base(snapshot: Snapshot, wanted: OfferSearch, viewer: Viewer) -> tuple[Mask, NDArray[np.int64] | None]:
@@ -141,7 +143,7 @@ def _found(snapshot: Snapshot, term: Term, score: NDArray[np.int64]) -> Mask:
     for mask in held:
         score += mask
     found = held[0] & held[-1]  # the first and the last character stand in one pair each
-    for left, right in zip(held, held[1:], strict=False):
+    for left, right in pairwise(held):
         found = found & (left | right)
     return found
 
@@ -199,7 +201,7 @@ def _within(snapshot: Snapshot, facet: str, span: Range) -> Mask:
 
 def _column(snapshot: Snapshot, facet: str) -> Codes:
     if facet == SUPPLIER:
-        return snapshot.columns["supplier"]
+        return snapshot.codes(SUPPLIER)
     return snapshot.codes(f"facet:{facet}")
 
 

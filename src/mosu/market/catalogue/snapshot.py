@@ -160,12 +160,8 @@ def uuid_in(ids: Ids, row: int) -> UUID:
 def _write(columns: dict[str, Column], found: Columns, target: NDArray[np.int64], *, added: int) -> None:
     size = len(columns["id"])
     for name in columns.keys() | found.keys():
-        sample = found.get(name, columns.get(name))
-        assert sample is not None
         empty = 0 if name.startswith("price:") else -1
-        old = columns.get(name)
-        if old is None:
-            old = np.full(size, empty, dtype=sample.dtype)
+        old = columns[name] if name in columns else np.full(size, empty, dtype=found[name].dtype)
         if added:
             old = np.concatenate([old, np.full(added, empty, dtype=old.dtype)])
         old[target] = found.get(name, empty)

@@ -1,10 +1,11 @@
 """What the catalogue reads: which offers changed, and whose alone they are."""
 
 import django.db.models.deletion
-import mosu.kernel.ids
-import mosu.platform.models
 from django.conf import settings
 from django.db import migrations, models
+
+import mosu.kernel.ids
+import mosu.platform.models
 
 # Statement by statement, so that an import of 100,000 offers notes them in one go.
 _NOTED = """

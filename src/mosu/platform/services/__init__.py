@@ -1,7 +1,7 @@
 """What others ask of the platform: each service is one intention, all or nothing."""
 
 from mosu.platform.rules import SamePerson, two_persons
-from mosu.platform.services.audit import record_audit
+from mosu.platform.services.audit import audits_together, record_audit
 from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
 from mosu.platform.services.keys import KeyReused, claim_key, fill_key, purge_keys
@@ -66,6 +66,7 @@ __all__ = [
     "accept_invitation",
     "add_staff",
     "admit",
+    "audits_together",
     "bootstrap",
     "change_role",
     "claim_key",
