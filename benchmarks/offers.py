@@ -165,8 +165,8 @@ def _offers(
             attributes["count"] = per_node
         key, at = uuid7(), now - timedelta(seconds=chance.randrange(90 * 86_400))
         offer = (key, pool.supplier_id, "compute", pool.id,
-                 f"{what_zh} {per_node or ''}卡 {region_zh} {mode_zh} {use} {number}",
-                 f"{what_en} x{per_node or 1} {region_en} {mode_en} {number}",
+                 f"{what_zh} {per_node or ''}卡 {region_zh} {mode_zh} {use} {number % 997} 组",
+                 f"{what_en} x{per_node or 1} {region_en} {mode_en} group {number % 997}",
                  Jsonb(attributes), 600, chance.random() < 0.8, 1, per_node or 128, 86_400 * chance.choice((1, 7, 30)),
                  "hub", 0, "", "listed", at)  # fmt: skip
         meter, unit = ("card_second", "card_hour") if card else ("core_second", "core_hour")

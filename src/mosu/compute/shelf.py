@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.queries import cards_of, cores_of, pools_by_id, why_not_live
+from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place, lock_nodes
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
@@ -18,6 +18,10 @@ from mosu.market.models import Quote
 from mosu.market.services import Stock
 from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
+
+NOTHING: Final = (0, 0, 0)
+ALL_POOLS_FROM: Final = 20
+"""From so many pools on, all are read: naming them takes longer."""
 
 
 class ComputeShelf:
@@ -88,12 +92,13 @@ class ComputeShelf:
         return goods_of(attributes)
 
     def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
-        ids = sorted({pool_id for pool_id, _ in places})
-        pools, cores, cards = pools_by_id(ids), cores_of(ids), cards_of(ids)
+        ids = {pool_id for pool_id, _ in places}
+        some = None if len(ids) > ALL_POOLS_FROM else ids
+        pools, cores, cards = liveness_of(some), cores_of(some), cards_of(some)
         found = {}
         for pool_id, accelerator in places:
             total, reserved, taken = (
-                cards.get((pool_id, accelerator), (0, 0, 0)) if accelerator else cores[pool_id]
+                cards.get((pool_id, accelerator), NOTHING) if accelerator else cores.get(pool_id, NOTHING)
             )
             free = max(0, total - reserved - taken)
             stock = Stock(free=free, reserved=reserved, taken=taken, total=total)

@@ -33,7 +33,7 @@ from mosu.subsidies.services import Choice
 from mosu.wire.task import TaskFile, dump_task
 
 SHELF: Final = "compute"
-PLANS_MAX: Final = 20
+PLANS_MAX: Final = 10
 REFUSED_MAX: Final = 30
 """Offers of which the answer says in words why they do not do."""
 

@@ -16,7 +16,7 @@ from mosu.market.catalogue.snapshot import ID, Ids, Snapshot
 from mosu.market.catalogue.vocabularies import Vocabularies
 from mosu.market.shelves import Place, Standing, has_shelf, shelf_of
 
-DUE: Final = timedelta(seconds=1)
+DUE: Final = timedelta(seconds=1.5)
 """A snapshot is looked over again when it is so old."""
 OLD: Final = timedelta(seconds=2)
 """None older than this is searched."""

@@ -123,7 +123,9 @@ def _add_prices(
     for key, meter, micros, per in prices:
         row = row_of.get(bytes(key))
         if row is not None:
-            column = columns.setdefault(f"price:{meter}", np.zeros(count, dtype=np.int64))
+            column = columns.get(f"price:{meter}")
+            if column is None:
+                column = columns[f"price:{meter}"] = np.zeros(count, dtype=np.int64)
             gross = micros * 3600 * (10_000 + int(tax[row])) // (per * 10_000)
             column[row] = max(1, min(gross, UNKNOWN - 1))
     price = np.full(count, UNKNOWN, dtype=np.int64)

@@ -151,16 +151,7 @@ def _ranked(snapshot: Snapshot, order: Codes) -> Codes:
     if not len(order):
         return order
     columns = snapshot.columns
-    classes: dict[tuple[str, ...], int] = {}
-    by_goods = np.array(
-        [
-            classes.setdefault(
-                tuple(str(attributes.get(name)) for name in ("region", "kind", "domestic")), len(classes)
-            )
-            for attributes in snapshot.words.attributes
-        ],
-        dtype=np.int32,
-    )
+    by_goods = np.array(snapshot.words.classes, dtype=np.int32)
     best = _firsts(by_goods[columns["goods"][order]])[:CLASSES_MAX]
     each = columns["place"][order].astype(np.int64) * len(by_goods) + columns["goods"][order]
     positions = np.concatenate([best, _firsts(each), np.arange(len(order))])

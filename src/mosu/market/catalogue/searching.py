@@ -9,13 +9,11 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mosu.kernel.ids import typeid
 from mosu.market.catalogue.asked import OfferSearch, Range
 from mosu.market.catalogue.snapshot import ID, UNKNOWN, Ints, Snapshot
 from mosu.market.catalogue.vocabularies import PRICE_EDGES
 from mosu.market.catalogue.words import Codes, Mask, Term, terms_of
 from mosu.market.shelves import FacetValue
-from mosu.platform.models import Organisation
 
 VALUES_SHOWN: Final = 40
 """Of one facet, besides those that are chosen."""
@@ -176,7 +174,8 @@ def _choices(snapshot: Snapshot, wanted: OfferSearch, facets: Sequence[str]) -> 
 
 def _is_free(snapshot: Snapshot) -> Mask:
     """Live, with something free or with goods that are not counted."""
-    return snapshot.live & (snapshot.free != 0)
+    free: Mask = snapshot.live & (snapshot.free != 0)
+    return free
 
 
 def _within(snapshot: Snapshot, facet: str, span: Range) -> Mask:
@@ -208,11 +207,7 @@ def _column(snapshot: Snapshot, facet: str) -> Codes:
 def _codes_of(snapshot: Snapshot, facet: str, values: Iterable[str]) -> list[int]:
     if facet == SUPPLIER:
         wanted = set(values)
-        return [
-            code
-            for code, (supplier_id, _) in enumerate(snapshot.words.suppliers.values)
-            if typeid(Organisation.prefix, supplier_id) in wanted
-        ]
+        return [code for code, shown in enumerate(snapshot.words.suppliers_shown) if shown.value in wanted]
     if facet == PRICE:
         names = {value.value: code for code, value in enumerate(_PRICES)}
         return [names[value] for value in values if value in names]
@@ -253,27 +248,26 @@ def _counts(
     if facet == FREE_NOW:
         count = int(np.count_nonzero(fitting & _is_free(snapshot)))
         return [Counted(FREE, count, chosen=wanted.free_now)]
-    codes = _column(snapshot, facet)[fitting]
-    counts = np.bincount(codes[codes >= 0])
-    found: dict[str, Counted] = {}
-    for code in np.flatnonzero(counts).tolist():
-        value = _value(snapshot, facet, code)
-        before = found[value.value].count if value.value in found else 0
-        found[value.value] = Counted(value, before + int(counts[code]), value.value in chosen)
-    ranked = sorted(found.values(), key=lambda one: (not one.chosen, -one.count, one.value.value))
-    listed = ranked[: VALUES_SHOWN + len(chosen)]
+    counts = np.bincount(_column(snapshot, facet)[fitting] + 1)[1:]  # 0: those of which it is not known
+    picked = _codes_of(snapshot, facet, chosen)
+    ranked = np.argsort(-counts, kind="stable")[:VALUES_SHOWN].tolist()
+    found = {}
+    for code in dict.fromkeys([*picked, *ranked]):
+        value, count = _value(snapshot, facet, code), int(counts[code]) if code < len(counts) else 0
+        if count and value.value not in found:
+            found[value.value] = Counted(value, count, value.value in chosen)
     for name in chosen - found.keys():
         # In the words of who asked: it may be the name of something private.
-        listed.append(Counted(FacetValue(name, name, name), 0, chosen=True))
+        found[name] = Counted(FacetValue(name, name, name), 0, chosen=True)
+    listed = list(found.values())
     if listed and all(one.value.number is not None for one in listed):
         return sorted(listed, key=lambda one: one.value.number or 0)
-    return listed
+    return sorted(listed, key=lambda one: (not one.chosen, -one.count))
 
 
 def _value(snapshot: Snapshot, facet: str, code: int) -> FacetValue:
     if facet == SUPPLIER:
-        supplier_id, name = snapshot.words.suppliers.values[code]
-        return FacetValue(typeid(Organisation.prefix, supplier_id), name, name)
+        return snapshot.words.suppliers_shown[code]
     if facet == PRICE:
         return _PRICES[code]
     return snapshot.words.facets[facet].shown[code]

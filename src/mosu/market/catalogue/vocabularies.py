@@ -8,12 +8,15 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
+from mosu.kernel.ids import typeid
 from mosu.market.catalogue.words import WordIndex
 from mosu.market.shelves import FacetValue, Goods, Place, has_shelf, shelf_of
+from mosu.platform.models import Organisation
 
 PRICE_EDGES: Final = tuple(
     round(step * 10**power) for power in range(4, 10) for step in (1, 2, 5)
 )  # 0.01 to 5,000 of the currency, in micros
+_TOLD_APART: Final = ("region", "kind", "domestic")
 _NO_GOODS: Final = Goods(key="", meter="")
 
 KeyT = TypeVar("KeyT")
@@ -62,16 +65,20 @@ class Vocabularies:
     def __init__(self) -> None:
         self.shelves: Vocabulary[str] = Vocabulary()
         self.suppliers: Vocabulary[tuple[UUID, str]] = Vocabulary()
+        self.suppliers_shown: list[FacetValue] = []
         self.places: Vocabulary[tuple[str, Place]] = Vocabulary()
         self.buyers: Vocabulary[UUID] = Vocabulary()
         self.goods: list[Goods] = []
         self.attributes: list[Mapping[str, Any]] = []
+        self.classes: list[int] = []
+        """By goods: what of them vouchers tell apart (region, kind, domestic), numbered."""
         self.facets: dict[str, FacetVocabulary] = {}
         self.words: Mapping[str, WordIndex] = {
             "title": WordIndex(),
             "goods": WordIndex(),
             "supplier": WordIndex(),
         }
+        self._classes: Vocabulary[tuple[str, ...]] = Vocabulary()
         self._goods_codes: dict[tuple[str, str], int] = {}
         self._facets_of_goods: dict[str, list[int]] = {}
         self._titles: dict[str, int] = {}
@@ -87,6 +94,7 @@ class Vocabularies:
         code = self.suppliers.code((supplier_id, name))
         if code == self.words["supplier"].count:
             self.words["supplier"].add(name)
+            self.suppliers_shown.append(FacetValue(typeid(Organisation.prefix, supplier_id), name, name))
         return code
 
     def goods_code(self, shelf: str, attributes: str) -> int:
@@ -100,6 +108,7 @@ class Vocabularies:
             self.goods.append(goods)
             self.attributes.append(found)
             region = str(found.get("region") or "")
+            self.classes.append(self._classes.code(tuple(str(found.get(name)) for name in _TOLD_APART)))
             self.words["goods"].add("\n".join((*goods.words, region)))
             self._note_facets(goods, region=region, mode=str(found.get("mode") or ""))
         return code

@@ -59,28 +59,24 @@ class WordIndex:
     """Which of the texts added so far hold which words. Texts are numbered from 0 in the order of adding."""
 
     def __init__(self) -> None:
-        self._where: dict[str, array[int]] = {}
-        self._keys_of_piece: dict[str, tuple[str, ...]] = {}
-        self._latin: list[str] = []
-        self._latin_sorted = True
         self.count = 0
+        self._texts_of: dict[str, array[int]] = {}
+        self._pieces_with: dict[str, list[str]] = {}
+        self._latin: list[str] = []
+        self._latin_is_sorted = True
         self._lock = Lock()
 
     def add(self, text: str) -> int:
         """The number of the text, from now on found by its words."""
+        pieces = _PIECES.findall(_plain(text))
         with self._lock:
             number = self.count
-            keys: set[str] = set()
-            for piece in _PIECES.findall(_plain(text)):
-                keys.update(self._keys_of(piece))
-            for key in keys:
-                where = self._where.get(key)
-                if where is None:
-                    where = self._where[key] = array("i")
-                    if not _CHINESE.match(key):
-                        self._latin.append(key)
-                        self._latin_sorted = False
-                where.append(number)
+            for piece in pieces:
+                texts = self._texts_of.get(piece)
+                if texts is None:
+                    texts = self._texts_of[piece] = array("i")
+                    self._note(piece)
+                texts.append(number)
             self.count += 1
             return number
 
@@ -90,35 +86,38 @@ class WordIndex:
         A column's missing value, -1, thus reads False.
         """
         with self._lock:
-            lists = [self._where[name] for name in self._names(key, is_chinese=is_chinese)]
-            if not lists:
+            pieces = {
+                piece for name in self._keys(key, is_chinese=is_chinese) for piece in self._pieces_with[name]
+            }
+            if not pieces:
                 return None
             found = np.zeros(self.count + 1, dtype=np.bool_)
-            for where in lists:
-                found[np.array(where, dtype=np.int32)] = True
+            for piece in pieces:
+                found[np.array(self._texts_of[piece], dtype=np.int32)] = True
             return found
 
-    def _names(self, key: str, *, is_chinese: bool) -> list[str]:
+    def _keys(self, key: str, *, is_chinese: bool) -> list[str]:
         if is_chinese and len(key) > 1:
-            return [key] if key in self._where else []
+            return [key] if key in self._pieces_with else []
         if is_chinese:
-            return [name for name in self._where if key in name]
-        if not self._latin_sorted:
+            return [name for name in self._pieces_with if key in name]
+        if not self._latin_is_sorted:
             self._latin.sort()
-            self._latin_sorted = True
+            self._latin_is_sorted = True
         return self._latin[bisect_left(self._latin, key) : bisect_left(self._latin, key + _LAST)]
 
-    def _keys_of(self, piece: str) -> tuple[str, ...]:
-        """Pieces repeat in title after title."""
-        keys = self._keys_of_piece.get(piece)
-        if keys is None:
-            if _CHINESE.match(piece):
-                keys = _pairs(piece)
-            else:
-                split = _MODEL.fullmatch(piece)
-                keys = (piece, *split.groups()) if split else (piece,)
-            self._keys_of_piece[piece] = keys
-        return keys
+    def _note(self, piece: str) -> None:
+        """What a piece is found by: the pairs of a run; a Latin word, and the parts of a model's name."""
+        is_chinese = _CHINESE.match(piece) is not None
+        split = None if is_chinese else _MODEL.fullmatch(piece)
+        keys = _pairs(piece) if is_chinese else (piece, *split.groups()) if split else (piece,)
+        for key in dict.fromkeys(keys):
+            if key not in self._pieces_with:
+                self._pieces_with[key] = []
+                if not is_chinese:
+                    self._latin.append(key)
+                    self._latin_is_sorted = False
+            self._pieces_with[key].append(piece)
 
 
 def _plain(text: str) -> str:
