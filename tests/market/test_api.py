@@ -208,7 +208,9 @@ def test_the_list_asks_as_much_for_many_offers_as_for_one(
         for _ in range(many):
             world.offer()
         world.shelf.calls.clear()
-        with django_assert_num_queries(6):  # what changed; all with their prices, as this transaction sees them; the page
+        with django_assert_num_queries(
+            6
+        ):  # what changed; all with their prices, as this transaction sees them; the page
             client.get("/api/v1/offers?shelf=desk&live=true")
         assert world.shelf.calls == ["standings"]
 

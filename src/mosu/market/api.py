@@ -15,7 +15,7 @@ from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
-from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
+from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.shapes import (
     OfferIn,
@@ -26,6 +26,8 @@ from mosu.market.shapes import (
     PriceIn,
     QuoteOut,
     ReceiptOut,
+    SavedSearchIn,
+    SavedSearchOut,
     VerifiedOut,
     Word,
 )
@@ -114,6 +116,33 @@ def delist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
     actor, now = actor_of(request), timezone.now()
     offer = services.delist_offer(actor=actor, offer_id=Offer.key_of(offer_id), now=now)
     return _offer_out(actor, offer.id, now=now)
+
+
+@router.get(
+    "/saved-searches", response=Listed[SavedSearchOut], auth=token_auth, operation_id="listSavedSearches"
+)
+@door("self.read")
+def list_saved_searches(request: HttpRequest) -> dict[str, object]:
+    """Your own, by name."""
+    rows = queries.saved_searches_of(actor_of(request))
+    return {"items": [SavedSearchOut.of(row) for row in rows], "next": None}
+
+
+@router.post("/saved-searches", response={201: SavedSearchOut}, auth=token_auth, operation_id="saveSearch")
+@door("self.change")
+def save_search(request: HttpRequest, body: SavedSearchIn) -> Status[SavedSearchOut]:
+    wanted = queries.search_of(body.query)
+    search = services.save_search(actor=actor_of(request), name=body.name, wanted=wanted, now=timezone.now())
+    return Status(201, SavedSearchOut.of(search))
+
+
+@router.delete(
+    "/saved-searches/{search_id}", response={204: None}, auth=token_auth, operation_id="deleteSavedSearch"
+)
+@door("self.change")
+def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
+    services.delete_search(actor=actor_of(request), search_id=SavedSearch.key_of(search_id))
+    return Status(204, None)
 
 
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")

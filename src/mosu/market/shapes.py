@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
-from mosu.market.models import Order, Quote, Receipt
+from mosu.market.models import Order, Quote, Receipt, SavedSearch
 from mosu.market.queries import FacetShown, OfferPage, ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
@@ -161,6 +161,24 @@ class OffersOut(Out):
             total=page.total,
             facets=[FacetOut.of(facet) for facet in page.facets] if with_facets else None,
         )
+
+
+class SavedSearchIn(In):
+    """`query`: the parameters of `GET /offers`, each with its values."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    query: dict[Slug, Annotated[list[Word], Field(max_length=50)]] = Field(default={}, max_length=40)
+
+
+class SavedSearchOut(Out):
+    id: str
+    name: str
+    query: dict[str, list[str]]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, search: SavedSearch) -> "SavedSearchOut":
+        return cls(id=search.public_id, name=search.name, query=search.query, created_at=search.created_at)
 
 
 class OfferBrief(Out):

@@ -81,12 +81,17 @@ def load(words: Vocabularies, *, now: datetime, only: Ids | None = None) -> Load
             found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
 
-    offers = rows(_OFFERS, "o.id")
-    columns = _columns(words, offers)
-    _add_prices(
-        columns, words, rows(_PRICES, "offer_id"), tax=np.array([row[13] for row in offers], dtype=np.int64)
-    )
+    columns = columns_of(words, offers=rows(_OFFERS, "o.id"), prices=rows(_PRICES, "offer_id"))
     return Loaded(columns, [(at, bytes(key)) for at, key in rows(_NEXT, "offer_id")])
+
+
+def columns_of(
+    words: Vocabularies, *, offers: Sequence[tuple[Any, ...]], prices: Sequence[tuple[Any, ...]]
+) -> Columns:
+    """Rows as `_OFFERS` and `_PRICES` select them, as columns; what is new in them is added to `words`."""
+    columns = _columns(words, offers)
+    _add_prices(columns, words, prices, tax=np.array([row[13] for row in offers], dtype=np.int64))
+    return columns
 
 
 def _columns(words: Vocabularies, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from django.db import IntegrityError, transaction
 
 from mosu.kernel.money import MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
-from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.catalogue.keeping import NOTED_FOR
+from mosu.market.models import Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
@@ -164,6 +165,13 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     offer.state = OfferState.DELISTED
     offer.save(update_fields=["state"])
     return offer
+
+
+@transaction.atomic(durable=True)
+def forget_changes(*, now: datetime) -> int:
+    """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
+    deleted, _ = OfferChange.objects.filter(at__lt=now - 2 * NOTED_FOR).delete()
+    return deleted
 
 
 def _locked_offer(offer_id: UUID) -> Offer:
