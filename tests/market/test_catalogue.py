@@ -292,3 +292,25 @@ def test_stock_that_is_not_counted_is_free() -> None:
     wanted = OfferSearch(free_now=True)
     assert search(uncounted, wanted, viewer=Viewer(), facets=()).total == 1
     assert search(sold_out, wanted, viewer=Viewer(), facets=()).total == 0
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "found"),
+    [
+        ("上海 昇腾", "上海昇腾", True),
+        ("上海 海昇", "上海昇腾", False),  # nothing holds the last character
+        ("海昇 昇腾", "上海昇腾", False),  # nor the first
+        ("寒武 武纪", "寒武纪", True),
+        ("寒武", "寒武纪", False),
+        ("Ascend 910B2", "ascend910b", True),
+        ("Ascend910B2", "910B", True),
+        ("昇腾910B2", "昇腾910B", True),
+        ("H100", "100", False),
+        ("８卡 Ｈ１００", "8卡h100", True),
+        ("八卡", "卡", True),
+    ],
+)
+def test_words_are_found_as_people_write_them(title: str, text: str, found: bool) -> None:
+    model = Model(UUID(int=256), title, None, None, "", 0, 1, None, 2, dead=False)
+    total = search(snapshot_of([model]), OfferSearch(text=text), viewer=Viewer(), facets=()).total
+    assert total == found
