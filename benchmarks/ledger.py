@@ -90,8 +90,9 @@ def _in_process(work: Callable[[], list[UUID]]) -> list[UUID]:
 
 
 def _migrated_accounts() -> list[UUID]:
-    """Accounts without a floor in a migrated database."""
+    """Accounts without a floor in a migrated database, and a kind of entry that may join them."""
     import django
+    import psycopg
     from django.db import connections
 
     os.environ["MOSU_MIGRATE"] = "1"
@@ -101,6 +102,10 @@ def _migrated_accounts() -> list[UUID]:
     from mosu.ledger.services import open_account
 
     call_command("migrate", verbosity=0, interactive=False)
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
+        connection.execute(
+            "insert into ledger_entryrule (kind, door, source, destination) values ('bench', 'post', 'bank', 'bank')"
+        )
     made = [
         open_account(kind="bank", owner_id=UUID(int=number + 1), currency="CNY", floor_micros=None)
         for number in range(SPREAD)

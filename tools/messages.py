@@ -38,10 +38,12 @@ def messages_in_template(text: str) -> set[tuple[str | None, Message]]:
 def messages_in_code(path: Path) -> set[tuple[str | None, Message]]:
     keywords = {
         "_": None,
+        "_lazy": None,
         "gettext": None,
         "gettext_lazy": None,
         "ngettext": (1, 2),
         "pgettext": ((1, "c"), 2),
+        "pgettext_lazy": ((1, "c"), 2),
     }
     with path.open("rb") as file:
         return {

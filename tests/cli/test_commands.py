@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,37 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "R-2026-000001" in outcome(capsys, "receipts")[1]
     assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
     assert "1. Local cores" in outcome(capsys, "quote", "task.yaml")[1]
+
+
+def test_times_are_the_hubs_with_their_offset(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine elsewhere shows what the hub's books say; programs get UTC."""
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        assert "2026-12-01 18:00 +0800" in outcome(capsys, "runs")[1]
+        assert "2026-12-01 18:00 +0800" in outcome(capsys, "orders", "order_1")[1]
+        assert "Issued 2026-12-01 18:05:00 +0800" in outcome(capsys, "receipts", "receipt_1")[1]
+        assert data(capsys, "orders", "order_1")["placed_at"] == "2026-12-01T10:00:00Z"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_offers_that_do_not_fit_are_counted_by_reason(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    hub.refused = 11
+    few = outcome(capsys, "quote", "task.yaml")[1]
+    assert few.endswith(
+        "Not fitting: 13 offers (--all names each):\n    11 x No agent is connected.\n"
+        "     2 x sells A by the card (and alike)\n"
+    )
+    assert "13 个商品不符合" in outcome(capsys, "quote", "task.yaml", "--lang", "zh")[1]
+    assert outcome(capsys, "quote", "task.yaml", "--all")[1].count("Ascend: No agent is connected.") == 11
+    assert outcome(capsys, "run", "task.yaml", "-y", "--all")[2].count("Ascend: No agent is connected.") == 11
+    assert len(data(capsys, "quote", "task.yaml")["refused"]) == 13
 
 
 def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:

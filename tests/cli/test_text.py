@@ -99,9 +99,7 @@ PAID .............................. 0.45
 ----------------------------------------
 refund expected (not in paid) ..... 1.28
 held, given back ................. 11.90
-sha256
-abababababababababababababababababababab
-abababababababababababab
+sha256 abababababababababababababababababababababababababababababababab
 http://127.0.0.1/verify/1
 """
 
@@ -121,6 +119,35 @@ def test_the_receipt_in_chinese() -> None:
     assert "- 算力券 .......................... 0.45" in lines
     assert "CPU 核时" in lines
     assert {width_of(line) for line in lines if " .." in line} == {40}
+
+
+def test_the_address_to_check_at_is_one_token() -> None:
+    url = "https://hub.example.org/verify/R-2026-000001/0123456789abcdef/"
+    assert url in render(a_receipt().model_copy(update={"verify_url": url}), width=24, zone=UTC).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("metered", "quantity", "en", "zh"),
+    [
+        (30, "0.008333", "30 core-seconds used, rounded to 0.00", "用量 30 核秒, 舍入后为 0.00"),
+        (1, "0.000278", "1 core-second used, rounded to 0.00", "用量 1 核秒, 舍入后为 0.00"),
+        (0, "0", "less than one core-second used", "用量不足 1 核秒"),
+        (3600, "1", None, None),
+    ],
+)
+def test_a_price_that_rounds_to_nothing_says_what_was_used(
+    metered: int, quantity: str, en: str | None, zh: str | None
+) -> None:
+    """3,600 core-seconds at nothing are no rounding: they were credited."""
+    line = {"text": {"zh": "核时", "en": "Core-hours"}, "unit": "core_hour", "unit_price": "0.36"}
+    line |= {"quantity": quantity, "amount": "0.00", "meter": "core_second", "metered": metered}
+    receipt = Receipt.model_validate(RECEIPT | {"lines": [line]})
+    shown_en = render(receipt, width=60, zone=UTC).splitlines()
+    shown_zh = render(receipt, width=60, lang="zh", zone=UTC).splitlines()
+    if en is None:
+        assert "used" not in "".join(shown_en) and "用量" not in "".join(shown_zh)
+    else:
+        assert en in shown_en and zh in shown_zh
 
 
 def test_what_was_not_charged_is_said() -> None:
@@ -166,7 +193,9 @@ RECEIPTS = st.builds(
 @given(RECEIPTS, st.integers(24, 60), st.sampled_from(["zh", "en"]))
 def test_no_line_is_wider_than_the_paper(receipt: Receipt, width: int, lang: str) -> None:
     text = render(receipt, width=width, lang="zh" if lang == "zh" else "en", zone=UTC)
-    assert max(width_of(line) for line in text.splitlines()) <= width
+    *slip, proof = text.splitlines()
+    assert max(width_of(line) for line in slip) <= width
+    assert proof.endswith("f" * 64)
     assert f"{receipt.total:f}" in text
     assert "\x1b" not in text
 

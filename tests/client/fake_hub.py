@@ -104,6 +104,8 @@ class FakeHub:
     lie_about: set[str] = field(default_factory=set)
     state: str = "succeeded"
     no_quotes: bool = False
+    refused: int = 1
+    """How many offers do not fit."""
     password: str = "correct horse"
     otp: str = ""
 
@@ -266,6 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "user": {"id": "user_1", "email": "a@example.org", "name": "A"},
                     "organisation": {"id": "org_2", "name": "Startup Ltd"},
                     "currency": "CNY",
+                    "zone": "Asia/Shanghai",
                 }
             case "GET", "/offers":
                 return 200, {"items": [OFFER | {"query": query}], "next": None}
@@ -317,4 +320,10 @@ class _Handler(BaseHTTPRequestHandler):
             "title": {"zh": "昇腾", "en": "Ascend"},
             "reasons": [{"code": "no_agent", "message": "No agent is connected.", "hint": ""}],
         }
-        return 201, {"quotes": [] if self.hub.no_quotes else [QUOTE], "refused": [refused_offer]}
+        refused = [refused_offer] * self.hub.refused
+        if self.hub.refused > 1:
+            by_the_card = [
+                {"code": "wrong_kind", "message": f"sells {card} by the card", "hint": ""} for card in "AB"
+            ]
+            refused += [refused_offer | {"reasons": [reason]} for reason in by_the_card]
+        return 201, {"quotes": [] if self.hub.no_quotes else [QUOTE], "refused": refused}

@@ -1,5 +1,8 @@
 """A run from quote to receipt, and all that can go wrong on the way."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, connection, transaction
 
@@ -9,8 +12,10 @@ from mosu.compute.queries import runs_visible_to
 from mosu.compute.services import NotLeased, SoldOut
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import OfferPrice, UsageRecord
+from mosu.market.services import accept_quote
+from mosu.platform.models import AuditRecord
 from mosu.platform.policy import Unauthenticated
-from mosu.wire.agent import LogChunk, Usage, UsageBatch
+from mosu.wire.agent import LogChunk, Measures, Usage, UsageBatch
 from tests.compute.world import (
     OPERATOR,
     accept,
@@ -62,6 +67,15 @@ def test_the_lease_names_all_that_the_engine_needs() -> None:
     spec = found.spec
     assert (spec.run_id, spec.cores, spec.nodes, spec.wall_limit_s) == (run.public_id, 2, ("n1",), 60)
     assert (spec.environment, spec.envs, spec.run) == ("python", {"A": "1"}, "echo hello")
+
+
+def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
+    """The counter's six where nothing is to be held, and the shelf's own: the pool, its agent's wake-up, its nodes
+    locked, what is taken of them, when they are out of service."""
+    world = make_world()
+    found = quote(world, task_of(cores=1)).quotes[0]
+    with django_assert_num_queries(11):
+        accept_quote(actor=world.actor, quote_id=found.id, idempotency_key="k", now=NOW)
 
 
 def test_secrets_are_sealed_until_they_are_leased(settings) -> None:
@@ -155,10 +169,13 @@ def test_without_an_agent_or_a_sandbox_nothing_is_sold() -> None:
     assert Run.objects.count() == 0
 
 
-def test_more_than_one_node_is_refused() -> None:
+def test_what_would_have_no_effect_is_refused() -> None:
     world = make_world()
     with pytest.raises(Invalid, match="num_nodes"):
         quote(world, "run: x\nnum_nodes: 2\n")
+    with pytest.raises(Invalid, match=r"resources\.priority") as refused:
+        quote(world, "run: x\nresources: {priority: 5}\n")
+    assert "order in which they were bought" in refused.value.hint
 
 
 def test_a_lost_answer_hands_out_the_same_attempt_again() -> None:
@@ -451,3 +468,20 @@ def test_the_log_is_append_only() -> None:
         with pytest.raises(Exception, match=r"append-only|permission denied"), transaction.atomic():
             connection.cursor().execute(statement)
     assert pool_of(world).last_seen_at is not None
+
+
+@pytest.mark.parametrize("cpu_s", ["Infinity", "NaN", "1e999"])
+def test_a_report_with_endless_figures_is_refused(cpu_s: str) -> None:
+    """JSON has no such numbers and the database keeps none: it would answer 500 for ever."""
+    measures = f'{{"cpu_s": {cpu_s}, "wall_s": 1, "memory_peak_bytes": 1, "memory_source": "sampled"}}'
+    with pytest.raises(ValueError, match=r"cpu_s"):
+        Measures.model_validate_json(measures)
+
+
+def test_a_long_reason_is_cut() -> None:
+    world = make_world()
+    run, attempt = started(world)
+    report(world, attempt, now=at(2), reason="x" * 1_000_000)
+    assert Run.objects.get(id=run.id).reason.startswith("xxx")
+    whys = AuditRecord.objects.filter(subject_id__in=[run.id, attempt.id]).values_list("why", flat=True)
+    assert max(map(len, whys)) == 2000

@@ -231,7 +231,7 @@ def _deposit(organisation_id: UUID, amount_micros: int) -> None:
     own = ledger.open_account(kind="balance", owner_id=organisation_id, currency="CNY", floor_micros=0)
     ledger.post_entry(
         key=f"deposit:{uuid7()}",
-        kind="deposit",
+        kind="test",
         moves=[ledger.Move(bank, own, amount_micros)],
         subject_id=organisation_id,
         now=NOW,

@@ -16,7 +16,7 @@ from tests.hub import Hub, running_hub
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-_LOAD = """
+LOAD_WORLD = """
 import json, sys
 from mosu.runtime.commands import use_hub
 from mosu.runtime.config import load_config
@@ -26,7 +26,7 @@ world = load_world(say=lambda text: print(text, file=sys.stderr))
 print(json.dumps({email: password for email, password, _ in world.sign_ins}))
 """
 
-_FLAGS = [
+FLAGS = [
     "--no-sandbox",  # as root, as in CI; the pages are our own
     "--disable-dev-shm-usage",
     "--disable-background-networking",
@@ -52,7 +52,7 @@ class Town:
 def town() -> Iterator[Town]:
     with running_hub() as hub:
         done = subprocess.run(
-            [sys.executable, "-c", _LOAD],
+            [sys.executable, "-c", LOAD_WORLD],
             env=dict(hub.env),
             capture_output=True,
             text=True,
@@ -69,6 +69,6 @@ def browser() -> "Iterator[Browser]":
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 -- not installed where it is not run
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser
         browser.close()

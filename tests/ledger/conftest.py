@@ -23,7 +23,7 @@ def funded(amount_micros: int) -> UUID:
     if amount_micros:
         services.post_entry(
             key=f"fund:{account}",
-            kind="deposit",
+            kind="test",
             moves=[Move(open_account("bank"), account, amount_micros)],
             subject_id=account,
             now=NOW,

@@ -195,4 +195,4 @@ def post_one(*, now: datetime) -> None:
             for kind, floor in (("bank", None), ("balance", 0))
         )
         moves = [services.Move(source=bank, destination=balance, amount_micros=1_000_000)]
-        services.post_entry(key=uuid7().hex, kind="deposit", moves=moves, subject_id=uuid7(), now=now)
+        services.post_entry(key=uuid7().hex, kind="test", moves=moves, subject_id=uuid7(), now=now)

@@ -28,7 +28,7 @@ def busy() -> tuple[UUID, UUID]:
     a, b = funded(100), open_account()
     post(a, b)
     hold = services.place_hold(key="h", account_id=a, amount_micros=30, subject_id=a, now=NOW)
-    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=20, kind="charge", now=NOW)
+    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=20, kind="test", now=NOW)
     return a, b
 
 

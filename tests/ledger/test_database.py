@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -95,21 +96,45 @@ def seal_a_day() -> None:
         cursor.execute("select ledger_seal_day('2026-01-01', '2026-01-02', %s)", [NOW])
 
 
+RIGHT_POSTINGS = """
+    select a.id as account_id, a.sequence + 1 as sequence, e.id as entry_id, leg.amount as amount_micros,
+           a.balance_micros + leg.amount as balance_after_micros, a.head_hash as previous_hash,
+           ledger_hash(a.head_hash, a.id, a.sequence + 1, e.id, e.digest, e.posted_at, leg.amount,
+             a.balance_micros + leg.amount) as hash
+      from unnest(%s::uuid[], %s::bigint[]) as leg(account, amount)
+      join ledger_account a on a.id = leg.account join ledger_journalentry e on e.id = %s
+"""
+COLUMNS = [field.column for field in Posting._meta.concrete_fields]
+
+
 def write(connection: psycopg.Connection[Any], key: str, *legs: tuple[UUID, int]) -> None:
-    """An entry with these postings, by INSERT."""
+    """An entry with these postings, by INSERT, each in its right place and with its right hash."""
     with connection.transaction():
-        entry = uuid7()
-        connection.execute(
-            "insert into ledger_journalentry (id, key, digest, kind, subject_id, moves, memo, posted_at) "
-            "values (%s, %s, repeat('0', 64), 'test', %s, '[]', '', %s)",
-            [entry, key, entry, NOW],
-        )
-        for account, amount in legs:
-            connection.execute(
-                "insert into ledger_posting (account_id, sequence, entry_id, amount_micros, "
-                "balance_after_micros, previous_hash, hash) values (%s, 0, %s, %s, 0, '', '')",
-                [account, entry, amount],
-            )
+        add_postings(connection, insert_entry(connection, key), *legs)
+
+
+def insert_entry(connection: psycopg.Connection[Any], key: str) -> UUID:
+    entry = uuid7()
+    connection.execute(
+        "insert into ledger_journalentry (id, key, digest, kind, subject_id, moves, memo, posted_at) "
+        "values (%s, %s, repeat('0', 64), 'test', %s, '[]', '', %s)",
+        [entry, key, entry, NOW],
+    )
+    return entry
+
+
+def add_postings(
+    connection: psycopg.Connection[Any],
+    entry: UUID,
+    *legs: tuple[UUID, int],
+    forged: str = "",
+    value: str = "",
+) -> None:
+    values = ", ".join(value if column == forged else column for column in COLUMNS)
+    connection.execute(
+        f"insert into ledger_posting ({', '.join(COLUMNS)}) select {values} from ({RIGHT_POSTINGS}) as r",
+        [[leg[0] for leg in legs], [leg[1] for leg in legs], entry],
+    )
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -152,34 +177,53 @@ def test_a_key_cannot_be_used_twice(fresh_db: FreshDatabase, role: str) -> None:
 
 
 def test_a_leg_cannot_be_added_later(fresh_db: FreshDatabase) -> None:
-    a, _, entry = world()
-    before = snapshot()
+    a, b, _ = world()
     bank = open_account("bank")
-    with raw(fresh_db, "owner") as connection, pytest.raises(GUARDS):
-        connection.execute(
-            "insert into ledger_posting (account_id, sequence, entry_id, amount_micros, balance_after_micros, "
-            "previous_hash, hash) values (%s, 0, %s, 5, 0, '', '')",
-            [bank, entry],
-        )
-    assert [row for row in snapshot() if row[0] != bank] == before
-    assert a
+    before = snapshot()
+    with raw(fresh_db, "owner") as connection, pytest.raises(GUARDS), connection.transaction():
+        entry = insert_entry(connection, "new")
+        add_postings(connection, entry, (a, -10), (b, 10))
+        connection.execute("set constraints all immediate")
+        add_postings(connection, entry, (bank, 5))
+        pytest.fail("the entry no longer balances")
+    assert snapshot() == before
 
 
 def test_the_owner_cannot_forge_the_chain(fresh_db: FreshDatabase) -> None:
-    """A balanced entry that the owner inserts by hand still takes its right place and hash."""
+    """A balanced entry that the owner inserts by hand needs its right place and hash."""
     a, b, _ = world()
+    before = snapshot()
     with raw(fresh_db, "owner") as connection:
+        for forged, value in (
+            ("sequence", "sequence + 1"),
+            ("sequence", "0"),
+            ("amount_micros", "amount_micros * 2"),
+            ("balance_after_micros", "balance_after_micros + 1"),
+            ("previous_hash", "repeat('1', 64)"),
+            ("hash", "repeat('1', 64)"),
+        ):
+            with pytest.raises(GUARDS, match="does not follow"), connection.transaction():
+                entry = insert_entry(connection, "new")
+                add_postings(connection, entry, (a, -10), (b, 10), forged=forged, value=value)
+        assert snapshot() == before
         write(connection, "by hand", (a, -10), (b, 10))
-    last = Posting.objects.filter(account_id=a).latest("sequence")
-    before = Posting.objects.get(account_id=a, sequence=last.sequence - 1)
-    assert (last.sequence, last.balance_after_micros, last.previous_hash) == (3, 90, before.hash)
+    assert Account.objects.get(id=a).balance_micros == 90
+
+
+def test_the_owner_cannot_write_into_a_sealed_day(fresh_db: FreshDatabase) -> None:
+    a, b, _ = world()
+    services.seal_days(now=NOW + timedelta(days=1))
+    before = snapshot()
+    with raw(fresh_db, "owner") as connection, pytest.raises(GUARDS, match="sealed"):
+        write(connection, "late", (a, -10), (b, 10))
+    assert snapshot() == before
 
 
 def test_the_application_cannot_call_the_inner_function(fresh_db: FreshDatabase) -> None:
     a, b, _ = world()
     with raw(fresh_db, "app") as connection, pytest.raises(errors.InsufficientPrivilege):
         connection.execute(
-            "select * from ledger_write(%s, 'k', 'test', %s, %s, %s, %s::bigint[], %s, '', null, null)",
+            "select * from ledger_write('post', %s, 'k', 'test', %s, %s, %s, %s::bigint[], %s, '', null, null)",
             [uuid4(), a, [a], [b], [1], NOW],
         )
     for role in ROLES:

@@ -170,13 +170,6 @@ def test_what_is_spent_or_held_cannot_be_refunded(world: World) -> None:
     assert declined.state == "confirmed"
 
 
-def test_the_database_too_wants_two_persons_for_a_refund(world: World) -> None:
-    deposit = services.confirm_deposit(actor=world.checker, deposit_id=world.propose().id, now=NOW)
-    services.propose_refund(actor=world.operator, deposit_id=deposit.id, why="sent twice", now=NOW)
-    with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("update ledger_deposit set refund_checker_id = refund_maker_id")
-
-
 @pytest.mark.parametrize("role", ["app", "owner"])
 def test_a_decided_deposit_is_not_changed_by_raw_sql(
     world: World, fresh_db: FreshDatabase, role: str

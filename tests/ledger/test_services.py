@@ -1,16 +1,18 @@
 """Entries and holds, as the application's role."""
 
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from tests.conftest import NOW
 from tests.ledger.conftest import funded, open_account
 
+from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.ledger import queries, rules, services
 from mosu.ledger.models import Account, Hold, JournalEntry, Posting
 from mosu.ledger.rules import Move
+from mosu.platform.models import AuditRecord
 
 pytestmark = pytest.mark.django_db
 
@@ -51,12 +53,10 @@ def test_python_recomputes_digest_and_hash(memo: str) -> None:
     moves = [Move(a, b, 30), Move(b, a, 7)]
     at = NOW + timedelta(microseconds=123_457)
     entry = JournalEntry.objects.get(
-        id=services.post_entry(
-            key="键 k", kind="test.kind", moves=moves, subject_id=subject, now=at, memo=memo
-        )
+        id=services.post_entry(key="键 k", kind="test", moves=moves, subject_id=subject, now=at, memo=memo)
     )
     assert entry.digest == rules.digest_of(
-        key="键 k", kind="test.kind", moves=moves, subject_id=subject, memo=memo
+        key="键 k", kind="test", moves=moves, subject_id=subject, memo=memo
     )
     for posting in entry.postings.all():
         assert posting.hash == rules.hash_of_posting(
@@ -130,7 +130,7 @@ def test_a_hold_is_captured_in_parts_and_the_rest_released() -> None:
 
     def capture(key: str, amount: int) -> object:
         return services.capture_hold(
-            key=key, hold_id=hold, destination_id=b, amount_micros=amount, kind="charge", now=NOW
+            key=key, hold_id=hold, destination_id=b, amount_micros=amount, kind="test", now=NOW
         )
 
     first = capture("c1", 30)
@@ -156,7 +156,7 @@ def test_a_hold_is_captured_in_parts_and_the_rest_released() -> None:
 def test_a_hold_captured_whole_is_closed() -> None:
     a, b = funded(100), open_account()
     hold = services.place_hold(key="h", account_id=a, amount_micros=100, subject_id=uuid4(), now=NOW)
-    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=100, kind="charge", now=NOW)
+    services.capture_hold(key="c", hold_id=hold, destination_id=b, amount_micros=100, kind="test", now=NOW)
     assert Hold.objects.get(id=hold).state == "closed"
     assert queries.balance_of(a) == queries.Balance(0, 0, 0)
 
@@ -181,6 +181,71 @@ def test_a_hold_repeated_is_one_hold() -> None:
     with pytest.raises(Invalid):
         place(0)
     assert figures() == before
+
+
+def test_holds_are_placed_together_or_not_at_all() -> None:
+    a, b, bank, subject = funded(100), funded(50), open_account("bank"), uuid4()
+
+    def place(*wanted: tuple[str, UUID, int]) -> list[UUID]:
+        holds = [services.HoldRequest(key, account, amount, subject) for key, account, amount in wanted]
+        return services.place_holds(holds=holds, now=NOW)
+
+    assert place() == []
+    first = place(("h1", a, 60), ("h2", b, 50), ("h3", a, 30), ("h4", bank, 7))
+    placed = Hold.objects.in_bulk(first)
+    assert [(placed[one].account_id, placed[one].amount_micros) for one in first] == [
+        (a, 60),
+        (b, 50),
+        (a, 30),
+        (bank, 7),
+    ]
+    assert queries.balance_of(a) == queries.Balance(100, 90, 10)
+    before = figures()
+    assert place(("h3", a, 30), ("h1", a, 60)) == [first[2], first[0]]
+    with pytest.raises(services.InsufficientFunds) as refused:  # each alone would fit, both do not
+        place(("h5", bank, 1), ("h6", a, 6), ("h7", a, 5), ("h8", b, 1))
+    assert (refused.value.facts["account_id"], refused.value.facts["available_micros"]) == (
+        typeid(Account.prefix, a),
+        10,
+    )
+    for wanted, refusal in (
+        ([("h5", a, 1), ("h1", a, 61)], services.KeyReused),
+        ([("h5", a, 1), ("h5", a, 1)], services.KeyReused),
+        ([("h5", a, 1), ("h6", uuid4(), 1)], NotFound),
+        ([("h5", a, 1), ("h6", b, 0)], Invalid),
+    ):
+        with pytest.raises(refusal):
+            place(*wanted)
+    assert figures() == before
+    assert place(("h1", a, 60), ("h9", a, 10))[0] == first[0]  # a repeated one counts once
+    assert queries.balance_of(a) == queries.Balance(100, 100, 0)
+
+
+def test_each_change_of_a_hold_is_on_record() -> None:
+    a, b = funded(100), open_account()
+    whole, part = services.place_holds(
+        holds=[services.HoldRequest(key, a, 50, uuid4()) for key in ("whole", "part")], now=NOW
+    )
+    for hold, amount in ((whole, 50), (part, 20)):
+        services.capture_hold(
+            key=str(hold), hold_id=hold, destination_id=b, amount_micros=amount, kind="test", now=NOW
+        )
+    for _ in range(2):
+        services.release_hold(hold_id=part, now=NOW + timedelta(hours=1))
+    found = sorted(
+        AuditRecord.objects.filter(subject_id__in=[whole, part]),
+        key=lambda one: (one.subject_id == part, one.before is not None),
+    )
+    assert [(one.subject_id, one.before, one.after, one.why) for one in found] == [
+        (whole, None, "open", ""),
+        (whole, "open", "closed", "captured whole"),
+        (part, None, "open", ""),
+        (part, "open", "closed", "what was left of it was released"),
+    ]
+    last = found[3]
+    assert (last.action, last.at, last.actor_kind) == ("hold.closed", NOW + timedelta(hours=1), "system")
+    assert last.organisation_id == Account.objects.get(id=a).owner_id
+    assert (last.facts["captured_micros"], last.facts["released_micros"]) == (20, 30)
 
 
 def test_an_entry_is_reversed_once() -> None:

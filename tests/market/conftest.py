@@ -148,7 +148,7 @@ def deposit(organisation_id: UUID, amount_micros: int) -> None:
     bank = ledger.open_account(kind="bank", owner_id=UUID(int=0), currency="CNY", floor_micros=None)
     ledger.post_entry(
         key=f"deposit:{uuid7()}",
-        kind="deposit",
+        kind="test",
         moves=[ledger.Move(bank, balance_account(organisation_id), amount_micros)],
         subject_id=organisation_id,
         now=NOW,

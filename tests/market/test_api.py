@@ -127,8 +127,8 @@ def test_a_receipt_adds_up_and_can_be_checked_by_whoever_holds_it(world: World, 
     assert (receipt["total"], receipt["voucher_share"], receipt["paid"]) == ("5.00", "2.00", "3.00")
     assert receipt["order_id"] == order.public_id
     assert client.get(f"/api/v1/receipts/{receipt['id']}", headers=headers).json() == receipt
-    path = receipt["verify_url"].split("/api/v1/")[1]
-    checked = client.get(f"/api/v1/{path}")
+    path = receipt["verify_url"].split("/verify/")[1].rstrip("/")
+    checked = client.get(f"/api/v1/verify/{path}")
     assert checked.json()["sha256"] == receipt["sha256"]
     assert set(checked.json()) == {
         "number", "issued_at", "currency", "total", "voucher_share", "paid", "sha256"
@@ -226,6 +226,15 @@ def test_orders_and_receipts_ask_as_much_for_many_as_for_one(
         for path in ("orders", "receipts"):
             with django_assert_num_queries(2):  # token with roles, page
                 client.get(f"/api/v1/{path}", headers=headers)
+
+
+def test_one_quote_takes_two_statements(
+    world: World, client: Client, django_assert_num_queries: Callable[[int], Any]
+) -> None:
+    headers, path = token_of(world.buyer, Role.VIEWER), f"/api/v1/quotes/{fresh_quote(world).public_id}"
+    client.get(path, headers=headers)  # the token's first use is noted
+    with django_assert_num_queries(2):  # token with roles, row
+        assert client.get(path, headers=headers).status_code == 200
 
 
 def offer_body(**change: Any) -> dict[str, Any]:

@@ -43,6 +43,7 @@ from mosu.market.shelves import PlanLine, UsageIn, UsageResult
 from mosu.platform.actors import Role
 from mosu.platform.models import AuditRecord, Event
 from mosu.platform.services import KeyReused
+from mosu.subsidies.models import Redemption
 
 HOUR = timedelta(hours=1)
 
@@ -180,13 +181,19 @@ def test_the_same_key_returns_the_first_order(world: World) -> None:
     assert world.shelf.reserved == [first.id]
 
 
+@pytest.mark.parametrize(("vouchers", "asked"), [(0, 8), (1, 10), (2, 10)])
 def test_an_acceptance_asks_exactly_this_much(
-    world: World, django_assert_num_queries: Callable[[int], Any]
+    world: World, django_assert_num_queries: Callable[[int], Any], vouchers: int, asked: int
 ) -> None:
-    """With eight statements of savepoints, without vouchers; the shelf and the vouchers add their own."""
-    quote = world.quote()
-    with django_assert_num_queries(23):
-        accept(world, quote)
+    """With two statements of the test's savepoint; the shelf adds its own. More vouchers ask no more, nor do caps
+    once the year has begun."""
+    for _ in range(vouchers):
+        give_voucher(world, rate="0.1", more='cap_per_organisation_year: "500"')
+    first, second = world.quote(), world.quote()
+    accept(world, first, key="first")
+    with django_assert_num_queries(asked):
+        order = accept(world, second, key="second")
+    assert Redemption.objects.filter(order_id=order.id).count() == vouchers
 
 
 def test_refusals_of_acceptance_change_nothing(world: World) -> None:

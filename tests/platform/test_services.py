@@ -49,6 +49,7 @@ from mosu.platform.queries import (
     verified_facts,
 )
 from mosu.platform.requests import actor_of_authorization
+from mosu.platform.rows import inserts_together
 from mosu.platform.secrets import seal, unseal
 
 LATER = NOW + timedelta(days=1)
@@ -642,13 +643,13 @@ def test_the_same_key_at_once_is_done_once(fresh_db: Any) -> None:
 
     def work() -> UUID:
         with transaction.atomic(durable=True):
-            earlier = services.claim_key(scope="s", key="k", digest="d")
+            mine = uuid7()
+            earlier = services.claim_key(scope="s", key="k", digest="d", result_id=mine)
             if earlier:
                 return earlier
             time.sleep(0.05)
-            made.append(uuid7())
-            services.fill_key(scope="s", key="k", result_id=made[-1])
-            return made[-1]
+            made.append(mine)
+            return mine
 
     results = in_threads(*[work] * 6)
     assert len(made) == 1
@@ -657,16 +658,18 @@ def test_the_same_key_at_once_is_done_once(fresh_db: Any) -> None:
 
 @pytest.mark.django_db
 def test_a_key_used_with_another_request_is_refused() -> None:
-    assert services.claim_key(scope="s", key="k", digest="d") is None
+    first, second = uuid7(), uuid7()
+    assert services.claim_key(scope="s", key="k", digest="d", result_id=first) is None
     with pytest.raises(services.KeyReused):
-        services.claim_key(scope="s", key="k", digest="other")
-    assert services.claim_key(scope="another's", key="k", digest="other") is None
+        services.claim_key(scope="s", key="k", digest="other", result_id=second)
+    assert services.claim_key(scope="another's", key="k", digest="other", result_id=second) is None
+    assert services.claim_key(scope="s", key="k", digest="d", result_id=second) == first
 
 
 @pytest.mark.django_db
 def test_old_keys_are_forgotten() -> None:
     for key, age in (("old", 31), ("new", 29)):
-        services.claim_key(scope="s", key=key, digest="d")
+        services.claim_key(scope="s", key=key, digest="d", result_id=uuid7())
         IdempotencyRecord.objects.filter(key=key).update(created_at=NOW - timedelta(days=age))
     assert services.purge_keys(now=NOW) == 1
     assert list(IdempotencyRecord.objects.values_list("key", flat=True)) == ["new"]
@@ -818,3 +821,38 @@ def test_what_is_sealed_opens_only_under_its_key(settings: Any) -> None:
     settings.MOSU_ENCRYPTION_KEY = ""
     with pytest.raises(ImproperlyConfigured):
         seal("x")
+
+
+# Rows written together
+
+
+def _record(action: str) -> None:
+    services.record_audit(
+        actor=SYSTEM, action=action, subject_id=uuid7(), before=None, after="x", now=NOW, facts={"a": ["'%s"]}
+    )
+
+
+@pytest.mark.django_db
+def test_what_is_inserted_together_is_written_at_the_end_by_one_message(
+    django_assert_num_queries: Any,
+) -> None:
+    with django_assert_num_queries(1), inserts_together():
+        _record("first")
+        with inserts_together():
+            _record("second")
+        services.emit(name="third", subject_id=uuid7(), payload={"p": 1}, now=NOW)
+    assert dict(AuditRecord.objects.values_list("action", "facts")) == {
+        "first": {"a": ["'%s"]},
+        "second": {"a": ["'%s"]},
+    }
+    assert Event.objects.get().payload == {"p": 1}
+
+
+@pytest.mark.django_db
+def test_a_refusal_writes_nothing_of_what_was_to_be_inserted() -> None:
+    with pytest.raises(services.KeyReused), inserts_together():
+        _record("lost")
+        raise services.KeyReused("no", hint="no")
+    assert not AuditRecord.objects.exists()
+    _record("kept")
+    assert AuditRecord.objects.get().action == "kept"

@@ -8,6 +8,7 @@ import sys
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 from tests.hub import MOSU, free_port, running_hub
 
 ROOT = Path(__file__).parents[2]
@@ -48,6 +49,15 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
 
     restored = folder / "restored"
     with running_hub(data_dir=folder) as hub:
+        elsewhere = {name: value for name, value in hub.env.items() if name != "MOSU_PORT"}
+        made = subprocess.run(
+            [*MOSU, "admin", "bootstrap", "--email", "a@example.org", "--organisation", "A hub"],
+            env=elsewhere, capture_output=True, text=True
+        )  # fmt: skip
+        assert f"Sign in at {hub.url}/account/login/ as a@example.org" in made.stdout, made.stderr
+        assert f"mosu login --url {hub.url} --token-stdin" in made.stdout
+        doctor = subprocess.run([*MOSU, "doctor"], env=elsewhere, capture_output=True, text=True)
+        assert f"{hub.url} answers." in doctor.stdout, doctor.stdout
         kept = hub.mosu("backup", str(folder / "hub.tar"))
         assert kept.returncode == 0, kept.stderr
     back = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
@@ -77,6 +87,16 @@ def test_what_it_was_told_wrong_stops_it_before_anything_is_set_up(folder: Path)
     done = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(file))
     assert done.returncode == 2 and done.stderr.startswith(f"error: {file}: Not a directory.")
     assert not data.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only")
+def test_a_folder_out_of_reach_is_refused_once(folder: Path) -> None:
+    (folder / "closed").mkdir(mode=0o700)
+    done = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "closed" / "data"))
+    assert done.returncode == 1
+    assert done.stderr.count("error:") == done.stderr.count("cannot be reached") == 1, done.stderr
+    assert "setting up" not in done.stdout
+    assert not (folder / "closed" / "data").exists()
 
 
 def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:

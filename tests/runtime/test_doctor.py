@@ -1,6 +1,11 @@
 """What doctor finds, and what it tells to do."""
 
+import json
+import os
 import socket
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ import pytest
 from mosu.runtime import doctor
 from mosu.runtime.config import ConfigRefused, load_config
 from mosu.runtime.doctor import Check, examine, is_well
+from mosu.runtime.running import facts_of
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +43,37 @@ def test_a_taken_port_fails(folder: Path) -> None:
         door.listen()
         check = found(folder / "hub", door.getsockname()[1])["port"]
     assert (check.outcome, check.mend) == ("fail", "Choose another: mosu up --port 8001")
+
+
+def test_a_hub_is_asked_on_the_port_it_runs_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody says the port again: the hub wrote it down."""
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    asked: list[str] = []
+
+    class Ready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    config = load_config(data_dir=folder / "hub")
+    config.ensure()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Ready) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        started = replace(config, port=server.server_port)
+        up = {"pid": os.getpid(), **facts_of(started), "parts": {}}
+        config.status_file.write_text(json.dumps(up))
+        checks = found(config.data_dir)
+        server.shutdown()
+    assert (checks["web"].outcome, checks["web"].found) == ("ok", f"{started.url} answers.")
+    assert checks["port"].found == f"127.0.0.1:{started.port} is taken, and a hub is up."
+    assert asked == ["/readyz"]
+    assert found(config.data_dir)["web"].outcome == "fail"
+
+    config.status_file.write_text(json.dumps(up | {"pid": 2**22 + 1}))
+    assert found(config.data_dir)["hub"].found == "Not up."
 
 
 def test_open_keys_fail(folder: Path) -> None:

@@ -19,6 +19,7 @@ from mosu.runtime.children import is_running
 from mosu.runtime.config import DATABASE, ConfigRefused, await_port, load_config
 from mosu.runtime.hub import answers, is_prepared, mark_prepared
 from mosu.runtime.postgres import write_secret
+from mosu.runtime.running import running_hub
 
 # Everything is real but the programs of prepare, web, worker and agent.
 PROGRAM = '''
@@ -102,6 +103,9 @@ def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
             owner.execute("CREATE TABLE kept AS SELECT 7 AS number")
         server = cluster.postmaster_pid()
         assert server is not None
+        told = running_hub(load_config(data_dir=data_dir, port=8000))
+        assert told is not None
+        assert (told.pid, told.port, told.url) == (first.pid, 8765, "http://127.0.0.1:8765")
 
         with started(data_dir) as second:
             refused = second.communicate(timeout=30)[0]

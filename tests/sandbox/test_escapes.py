@@ -239,7 +239,7 @@ def test_another_runs_files_cannot_be_reached(lab: Lab) -> None:
     until((lab.attempt(other) / "work" / "mine").exists)
     path = lab.attempt(other) / "work" / "mine"
     ended = lab.run(
-        f"cat {path} /proc/*/root/work/mine /work/../mine 2>/dev/null; ls /work /tmp | wc -l; ls /proc/1/root"
+        f"cd /work; cat {path} /proc/*/root/$PWD/mine ../mine 2>/dev/null; ls . /tmp | wc -l; ls /proc/1/root"
     )
     assert "private" not in ended.log
     lab.engine.cancel(other)

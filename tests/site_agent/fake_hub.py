@@ -3,6 +3,8 @@
 import hashlib
 import json
 import queue
+import select
+import socket
 import sys
 import threading
 import time
@@ -138,11 +140,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._usage(wire.UsageBatch.model_validate_json(body))
         return self._attempt(parts[1], parts[2], body)
 
+    def _check_caller(self) -> None:
+        """A killed agent's poll takes no lease from the one that follows it."""
+        if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1, socket.MSG_PEEK):
+            raise ConnectionResetError
+
     def _lease(self, body: bytes, wait_s: float) -> tuple[int, Any]:
         self.hub.lease_requests.append(wire.LeaseRequest.model_validate_json(body))
         until = time.monotonic() + wait_s
         while time.monotonic() < until and not self.hub.down:
             try:
+                self._check_caller()
                 return 200, self.hub.leases.get(timeout=0.05).model_dump(mode="json")
             except queue.Empty:
                 continue

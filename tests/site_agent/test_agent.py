@@ -162,6 +162,74 @@ def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProc
     assert attempt in hub.lease_requests[-1].running or hub.reports[attempt]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", bytes(200), b"{}", b"null"])
+def test_an_attempt_whose_lease_is_garbled_ends_alone(
+    hub: FakeHub, agent: AgentProcess, content: bytes
+) -> None:
+    lost = hub.lease(make_spec("echo up; sleep 30", secrets={"KEY": "s3cret"}))
+    kept = hub.lease(make_spec("echo up; sleep 3; echo done"))
+    until(lambda: "up" in hub.text(lost) and "up" in hub.text(kept))
+    agent.end(signal.SIGKILL)
+    (agent.state / "leases" / lost / "lease.json").write_bytes(content)
+    agent.start()
+    until(lambda: hub.reports[lost], what="the loss told")
+    report = hub.reports[lost][0]
+    assert report.phase == "lost" and report.started_at is not None and "disk" in report.reason
+    assert len(_running(agent.state)) == 1
+    until(lambda: list((agent.state / "garbled").glob(f"{lost}.*")), what="set aside")
+    until(lambda: hub.reports[kept])
+    assert hub.reports[kept][0].phase == "succeeded" and "done" in hub.text(kept)
+    assert "garbled state" in agent.said()
+    more = hub.lease(make_spec("true"))
+    until(lambda: hub.reports[more])
+    assert hub.reports[more][0].phase == "succeeded"
+
+
+@pytest.mark.parametrize("name", ["leases/{}/usage.json", "leases/{}/log_offset", "leases/{}/report.json"])
+def test_what_else_is_garbled_costs_no_run(hub: FakeHub, agent: AgentProcess, name: str) -> None:
+    attempt = hub.lease(make_spec("echo up; sleep 2; echo done"))
+    until(lambda: "up" in hub.text(attempt))
+    agent.end(signal.SIGKILL)
+    (agent.state / name.format(attempt)).write_bytes(b"\0\0\0")
+    agent.start()
+    until(lambda: hub.reports[attempt])
+    assert hub.reports[attempt][0].phase == "succeeded" and hub.text(attempt) == "up\ndone\n"
+
+
+@pytest.mark.parametrize("name", ["claim", "state.json"])
+def test_an_attempt_whose_engine_state_is_garbled_is_lost_alone(
+    hub: FakeHub, agent: AgentProcess, name: str
+) -> None:
+    lost = hub.lease(make_spec("echo up; sleep 30"))
+    until(lambda: "up" in hub.text(lost))
+    agent.end(signal.SIGKILL)
+    (agent.state / "attempts" / lost / name).write_bytes(b"\0\0")
+    agent.start()
+    other = hub.lease(make_spec("echo fine"))
+    until(lambda: hub.reports[other])
+    assert hub.reports[other][0].phase == "succeeded"
+    if name == "claim":
+        until(lambda: hub.reports[lost])
+        assert hub.reports[lost][0].phase == "lost"
+    else:
+        hub.commands.append(Command(attempt_id=lost, epoch=1, action="cancel"))
+        until(lambda: hub.reports[lost], what="its supervisor lives and says how it ended")
+        assert hub.reports[lost][0].phase == "cancelled"
+
+
+def test_what_cannot_be_prepared_here_is_given_back(hub: FakeHub, agent: AgentProcess) -> None:
+    """A link where its working folder should be stands for a disk that refuses."""
+    spec = make_spec("true")
+    until((agent.state / "attempts").is_dir)
+    (agent.state / "attempts" / spec.attempt_id).mkdir()
+    (agent.state / "attempts" / spec.attempt_id / "work").symlink_to("nowhere")
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], within_s=40)
+    report = hub.reports[spec.attempt_id][0]
+    assert (report.phase, report.started_at) == ("lost", None)
+    assert "could not be prepared" in report.reason
+
+
 def test_a_hub_outage_delays_everything_and_loses_nothing(hub: FakeHub, agent: AgentProcess) -> None:
     attempt = hub.lease(make_spec("echo before; sleep 0.5; echo during; sleep 0.7; echo end"))
     until(lambda: "before" in hub.text(attempt))

@@ -46,6 +46,18 @@ def test_an_attempt_runs_and_tells_the_truth(lab: Lab) -> None:
     assert began <= ended.seen.started_at.timestamp() <= ended.seen.ended_at.timestamp() <= time.time()
 
 
+def test_what_a_running_attempt_takes_is_seen_while_it_runs(lab: Lab) -> None:
+    ref = lab.start(
+        "python3 -c 'import time; held = bytearray(range(256)) * 200000\nwhile time.time(): held[0]' & sleep 9; kill %1"
+    )
+    until(lambda: (sample := lab.engine.observe([ref])[ref].sample) is not None and sample.cpu_s > 0.5)
+    sample = lab.engine.observe([ref])[ref].sample
+    assert sample is not None
+    assert sample.memory_bytes > 40 * MIB
+    lab.engine.cancel(ref)
+    assert not lab.wait(ref).ok
+
+
 def test_setup_runs_first_and_its_failure_ends_the_attempt(lab: Lab) -> None:
     good = lab.run("cat made; exit 0", setup="cat; echo prepared > made")
     assert good.ok and good.log == "prepared\n"

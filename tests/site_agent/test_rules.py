@@ -12,7 +12,7 @@ from tests.site_agent.lab import make_spec
 
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.config import load_config
-from mosu.site_agent.files import remove_tree
+from mosu.site_agent.files import read_json, remove_tree, write_durably
 from mosu.site_agent.logs import LogCleaner, whole_characters
 from mosu.site_agent.metering import Metered, UsageBook, next_record
 from mosu.site_agent.outputs import collect, lay_inputs
@@ -130,6 +130,43 @@ def test_inputs_are_laid_once_and_checked(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="promised"):
         lay_inputs(tmp_path, [_input("d")], fetch=_give(b"other"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "c"]
+
+
+def test_no_input_is_the_draft_of_another(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    contents = {".a.mosu": b"first", "a": b"second", "work.draft": b"third", "字" * 80: b"fourth"}
+    files = [_input(path, content) for path, content in contents.items()]
+    by_hash = {file.sha256: contents[file.path] for file in files}
+    lay_inputs(work, files, fetch=lambda sha256, target: target.write_bytes(by_hash[sha256]))  # type: ignore[arg-type,return-value]
+    assert {path.name: path.read_bytes() for path in work.iterdir()} == contents
+    assert list(tmp_path.iterdir()) == [work]
+
+
+def test_state_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is nearly full takes the first part of what is written."""
+    path = tmp_path / "state.json"
+    write_durably(path, ["old"])
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:3]))
+    write_durably(path, ["new", "longer"])
+    assert read_json(path) == ["new", "longer"]
+    monkeypatch.undo()
+    full = Path("/dev/full")
+    monkeypatch.setattr(Path, "with_name", lambda _path, _name: full)
+    with pytest.raises(OSError, match="No space"):
+        write_durably(path, ["newer"])
+    assert read_json(path) == ["new", "longer"]
+
+
+def test_meters_that_the_disk_lost_claim_nothing_more(tmp_path: Path) -> None:
+    path = tmp_path / "usage.json"
+    path.write_bytes(b'{"meters": {"core_sec')
+    for _ in range(2):
+        book = UsageBook(path, make_spec())
+        book.advance(started_at=NOW, now=NOW + timedelta(seconds=5))
+        assert book.unsent == ()
+    assert path.with_name("usage.json.garbled").exists()
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/x", "a/../../x", "", ".", "a//b", "./a", "a\0b", "a/."])

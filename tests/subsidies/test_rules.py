@@ -8,6 +8,7 @@ from tests.subsidies.factories import programme_text
 
 import mosu.subsidies
 from mosu.subsidies.rules import Clause, Mode, ProgrammeRefused, Terms, parse_programme, results_of
+from mosu.subsidies.rules.clauses import fault_of
 
 SHIPPED = sorted((Path(mosu.subsidies.__file__).parent / "programmes").glob("*.yaml"))
 
@@ -146,3 +147,12 @@ def test_a_clause_passes_fails_or_says_what_it_needs() -> None:
     (mistyped,) = results_of([clause("organisation.name > 3")], known)
     assert not mistyped.passed
     assert mistyped.needs
+
+
+def test_a_condition_that_could_run_for_ever_is_refused() -> None:
+    items = "[1,2,3,4,5,6,7,8,9,0]"
+    nested = f"{items}.all(a, {items}.exists(b, b == a))"
+    grown = "['aaaa'].map(x, x + x) .\nmap (x, x + x).size() > 0"
+    assert "more than one" in fault_of(nested) and "more than one" in fault_of(grown)
+    assert "more than" in fault_of("true" + " || true" * 500)
+    assert fault_of("organisation.capabilities.exists(x, x == 'resident')") == ""

@@ -55,8 +55,8 @@ def accept(split: Split, *, at: datetime = NOW) -> UUID:
     """What the market does when a quote is accepted."""
     order_id = uuid4()
     with transaction.atomic():
-        lock_accounts(services.accounts_of(split, now=at))
-        services.redeem(order_id=order_id, split=split, now=at)
+        drawing = services.drawing_of(split, now=at)
+        services.redeem(order_id=order_id, drawing=drawing, now=at)
     return order_id
 
 

@@ -13,8 +13,11 @@ from django.test.utils import CaptureQueriesContext
 from mosu.market.models import Order, Quote
 from mosu.market.receipts import code_of
 from mosu.platform.actors import SYSTEM, HubRole, Role
-from mosu.platform.models import Membership, Organisation, User
-from mosu.platform.services import invite
+from mosu.platform.models import Event, Membership, Organisation, User
+from mosu.platform.services import deliver, invite
+from mosu.subsidies.models import Voucher
+from mosu.web.presenters import receipt_shown
+from tests.subsidies.factories import released
 from tests.web.conftest import PASSWORD, Hub
 
 ASK = {"run": "echo hello", "name": "first", "cpus": 1, "memory": 1, "wall_limit": 5, "accelerators": ""}
@@ -88,6 +91,20 @@ def test_a_receipt_adds_up_and_names_units_in_words(hub: Hub, owner: Client) -> 
     assert receipt.content["total"] in text
     assert receipt.sha256 in text
     assert f"/verify/{receipt.number}/{code_of(receipt)}/" in text
+    assert (receipt.content["total"], receipt.content["lines"][0]["metered"]) == ("0.00", 0)
+    assert "Used: less than 1 core-s" in text
+
+
+@pytest.mark.parametrize(
+    ("quantity", "amount", "tiny"),
+    [("0.013888", "0.00", True), ("0.013889", "0.01", False), ("1", "0.00", False)],
+)
+def test_a_receipt_says_what_rounds_to_nothing(hub: Hub, quantity: str, amount: str, tiny: bool) -> None:
+    """50 core-seconds at 0.36 are half a cent, which goes to the even; an hour at nothing was credited."""
+    receipt = hub.settled()
+    line = receipt.content["lines"][0] | {"quantity": quantity, "unit_price": "0.36", "amount": amount}
+    receipt.content["lines"] = [line]
+    assert receipt_shown(receipt)["lines"][0]["tiny"] is tiny
 
 
 def test_a_receipt_with_a_wrong_code_is_not_verified(hub: Hub) -> None:
@@ -245,7 +262,7 @@ def test_a_failure_of_ours_is_said_in_both_languages(hub: Hub, monkeypatch: pyte
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("mosu.web.views.search_offers", broken)
+    monkeypatch.setattr("mosu.web.views.shelf.search_offers", broken)
     for language, said in (("en", "mosu failed to answer"), ("zh-hans", "mosu 未能作答")):
         client = hub.client(language=language)
         client.raise_request_exception = False
@@ -265,6 +282,35 @@ def test_signing_up_founds_the_organisation(hub: Hub) -> None:
     membership = Membership.objects.get(user__email="new@example.org")
     assert (membership.organisation.name, membership.role) == ("New Ltd", Role.OWNER)
     assert "New Ltd" in page(client.get("/you/"))
+
+
+def test_the_first_page_after_signing_up_shows_the_trial(hub: Hub) -> None:
+    """No worker runs here: nothing but the sign-up itself can have given it."""
+    released(kind="trial", rate="1", more='grant: "10"\ncap_per_order: "10"')
+    client = hub.client()
+    first = page(client.post("/account/signup/", SIGN_UP, follow=True))
+    assert '<b class="pub">¥10.00</b>' in first
+    organisation = Membership.objects.get(user__email="new@example.org").organisation
+    event = Event.objects.get(name="platform.organisation_founded", subject_id=organisation.id)
+    deliver(event_id=event.id, now=hub.now)
+    assert Voucher.objects.filter(organisation=organisation).count() == 1
+
+
+def test_nobody_is_told_of_a_letter_that_was_not_sent(hub: Hub, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    signed_up = page(hub.client().post("/account/signup/", SIGN_UP, follow=True))
+    assert "sent to" not in signed_up
+    settings.EMAIL_HOST = "mail.example.org"
+    again = SIGN_UP | {"email": "other@example.org", "organisation": "Other Ltd"}
+    assert "sent to" in page(hub.client().post("/account/signup/", again, follow=True))
+
+
+def test_where_the_link_to_a_new_password_is(hub: Hub, settings: Any) -> None:
+    settings.EMAIL_HOST = ""
+    asked = {"email": "new@example.org"}
+    assert "This hub sends no mail" in page(hub.client().post("/account/password/reset/", asked, follow=True))
+    settings.EMAIL_HOST = "mail.example.org"
+    assert "on its way" in page(hub.client().post("/account/password/reset/", asked, follow=True))
 
 
 @pytest.mark.parametrize(

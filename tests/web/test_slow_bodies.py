@@ -12,8 +12,8 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
     entered: list[bytes] = []
     sent: list[Any] = []
 
-    async def threads(scope: Any, receive: Any, send: Any) -> None:
-        entered.append((await receive())["body"])
+    async def threads(scope: Any, body: bytes, send: Any) -> None:
+        entered.append(body)
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -29,9 +29,10 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
     async def whole() -> Any:
         return parts.pop(0)
 
+    chunked = {"type": "http", "http_version": "1.1", "headers": [(b"transfer-encoding", b"chunked")]}
     monkeypatch.setattr(asgi, "threads", threads)
     monkeypatch.setattr(asgi, "BODY_S_MAX", 0.05)
-    asyncio.run(asgi.control_plane({"type": "http"}, never, send))
+    asyncio.run(asgi.control_plane(chunked, never, send))
     assert (entered, sent[0]["status"]) == ([], 408)
-    asyncio.run(asgi.control_plane({"type": "http"}, whole, send))
+    asyncio.run(asgi.control_plane(chunked, whole, send))
     assert entered == [b"ab"]

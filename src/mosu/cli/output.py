@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
 from mosu.cli.text import clean
@@ -40,9 +40,19 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def time_of(at: datetime | None) -> str:
-    """Local time to the minute, or a dash."""
-    return f"{at.astimezone():%Y-%m-%d %H:%M}" if at is not None else "-"
+def time_of(at: datetime | None, zone: tzinfo | None) -> str:
+    """To the minute, with its offset, or a dash. In `zone`, the hub's: its days and months are counted there."""
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M %z}" if at is not None else "-"
+
+
+def zone_of(hub: "Client") -> tzinfo | None:
+    """The hub's zone; None (this machine's) where this machine does not know it."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(hub.me().zone)
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
 
 
 def client() -> "Client":

@@ -26,6 +26,8 @@ _WORDS: Final = MappingProxyType(
             "refund": "预计后补 (不计入实付)",
             "credited": "平台或供方故障, 未收",
             "check": "校验",
+            "tiny": "用量 {used} {meter}, 舍入后为 {amount}",
+            "none": "用量不足 1 {meter}",
         },
         "en": {
             "title": "RECEIPT",
@@ -40,6 +42,8 @@ _WORDS: Final = MappingProxyType(
             "refund": "refund expected (not in paid)",
             "credited": "not charged: not your fault",
             "check": "sha256",
+            "tiny": "{used} {meter} used, rounded to {amount}",
+            "none": "less than one {meter} used",
         },
     }
 )
@@ -49,11 +53,20 @@ _UNITS: Final = MappingProxyType(
         "en": {"core_hour": "core-hours", "card_hour": "card-hours"},
     }
 )
+_METERS: Final = MappingProxyType(
+    {
+        "zh": {"core_second": "核秒", "card_second": "卡秒"},
+        "en": {"core_second": "core-second", "card_second": "card-second"},
+    }
+)
 _WIDTH_MIN: Final = 24
 
 
 def render(receipt: "Receipt", width: int = 40, lang: Language = "en", zone: tzinfo | None = None) -> str:
-    """The receipt's text, no line wider than `width` columns (at least 24). Times in `zone`, else local."""
+    """The receipt's text, no line wider than `width` columns (at least 24). Times in `zone`, else local.
+
+    Below the slip stand its sha256 and the address to check it at, each on one line however long, to be copied.
+    """
     width = max(width, _WIDTH_MIN)
     words = _WORDS[lang]
     rule = "-" * width
@@ -88,7 +101,7 @@ def render(receipt: "Receipt", width: int = 40, lang: Language = "en", zone: tzi
         lines += leader(words["credited"], receipt.credited, width)
     if receipt.why:
         lines += _wrapped(receipt.why, width)
-    lines += _proof(receipt, width, lang)
+    lines += _proof(receipt, lang)
     return "\n".join(lines) + "\n"
 
 
@@ -109,7 +122,17 @@ def _goods(line: "ReceiptLine", width: int, lang: Language) -> list[str]:
     return [
         *lines,
         *leader(f"  {line.quantity:f} {_unit(line.unit, lang)} x {line.unit_price:f}", line.amount, width),
+        *(_wrapped(_why_nothing(line, lang), width) if line.rounds_to_nothing else ()),
     ]
+
+
+def _why_nothing(line: "ReceiptLine", lang: Language) -> str:
+    """A line is rounded once, half-even, to the smallest unit: what is below half of that costs nothing."""
+    meter = _METERS[lang].get(line.meter, line.meter)
+    if not line.metered:
+        return _WORDS[lang]["none"].format(meter=meter)
+    plural = "s" if lang == "en" and line.metered > 1 else ""
+    return _WORDS[lang]["tiny"].format(used=line.metered, meter=meter + plural, amount=f"{line.amount:f}")
 
 
 def _unit(unit: str, lang: Language) -> str:
@@ -117,13 +140,10 @@ def _unit(unit: str, lang: Language) -> str:
     return _UNITS[lang].get(unit, unit)
 
 
-def _proof(receipt: "Receipt", width: int, lang: Language) -> list[str]:
-    lines = list[str]()
-    if receipt.sha256:
-        lines += _wrapped(f"{_WORDS[lang]['check']} {receipt.sha256}", width)
-    if receipt.verify_url:
-        lines += _wrapped(receipt.verify_url, width)
-    return lines
+def _proof(receipt: "Receipt", lang: Language) -> list[str]:
+    """Never wrapped: a break inside would be copied with it."""
+    told = (f"{_WORDS[lang]['check']} {receipt.sha256}" if receipt.sha256 else "", receipt.verify_url)
+    return [clean(line) for line in told if line]
 
 
 def _wrapped(text: str, width: int) -> list[str]:

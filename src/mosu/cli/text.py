@@ -69,7 +69,7 @@ def table(
 
 
 def language(chosen: str | None = None) -> Language:
-    """`zh` or `en`: as asked, else as the environment says (LC_ALL, LC_MESSAGES, LANG)."""
-    names = (chosen, *(os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG")))
+    """`zh` or `en`: as asked, else as the environment says (MOSU_LANG, LC_ALL, LC_MESSAGES, LANG)."""
+    names = (chosen, *(os.environ.get(name) for name in ("MOSU_LANG", "LC_ALL", "LC_MESSAGES", "LANG")))
     spoken = next((name for name in names if name), "en")
     return "zh" if spoken.lower().startswith("zh") else "en"

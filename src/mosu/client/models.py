@@ -230,6 +230,17 @@ class ReceiptLine(Answer):
     quantity: Decimal | None = None
     unit: str = ""
     unit_price: Decimal | None = None
+    meter: str = ""
+    metered: int | None = None
+    """What was used in the meter's own unit, such as core-seconds: a whole number, never rounded."""
+
+    @property
+    def rounds_to_nothing(self) -> bool:
+        """Whether its price is below half of the currency's smallest unit, and so 0.00 by the rounding rule."""
+        if self.quantity is None or self.unit_price is None or self.metered is None:
+            return False
+        smallest = Decimal((0, (1,), self.amount.as_tuple().exponent))  # type: ignore[arg-type]
+        return self.amount == 0 and self.unit_price > 0 and self.quantity * self.unit_price <= smallest / 2
 
 
 class Tax(Answer):

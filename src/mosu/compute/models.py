@@ -6,17 +6,17 @@ from django.contrib.postgres.indexes import GistIndex
 from django.db import models
 from django.db.models import F, Q
 
-from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
+from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState, RunState
 from mosu.platform.rows import Row
 
+_States = type[PoolState | NodeState | BlackoutState | RunState | AttemptState]
 
-def _choices(states: type[PoolState | NodeState | RunState | AttemptState]) -> list[tuple[str, str]]:
+
+def _choices(states: _States) -> list[tuple[str, str]]:
     return [(state.value, state.value) for state in states]
 
 
-def _known(
-    name: str, states: type[PoolState | NodeState | RunState | AttemptState]
-) -> models.CheckConstraint:
+def _known(name: str, states: _States) -> models.CheckConstraint:
     return models.CheckConstraint(condition=Q(state__in=[state.value for state in states]), name=name)
 
 
@@ -74,6 +74,35 @@ class Node(Row):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Blackout(Row):
+    """A span in which nothing new is placed on a node: maintenance, or capacity sold elsewhere."""
+
+    prefix = "blackout"
+
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="blackouts")
+    period = DateTimeRangeField()
+    why = models.CharField(max_length=200)
+    state = models.CharField(max_length=10, choices=_choices(BlackoutState), default=BlackoutState.SET.value)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["node"], condition=Q(state=BlackoutState.SET.value), name="blackout_set")
+        ]
+        constraints = [
+            _known("blackout_state_known", BlackoutState),
+            ExclusionConstraint(
+                name="blackout_once_at_a_time",
+                expressions=[("node", RangeOperators.EQUAL), ("period", RangeOperators.OVERLAPS)],
+                condition=Q(state=BlackoutState.SET.value),
+            ),
+            models.CheckConstraint(
+                condition=Q(period__isempty=False, period__lower_inf=False, period__upper_inf=False),
+                name="blackout_period_bounded",
+            ),
+        ]
 
 
 class Device(Row):
@@ -153,6 +182,8 @@ class Attempt(Row):
     reason = models.CharField(max_length=500, blank=True)
     late_report = models.JSONField(null=True)
     """What the agent said after the attempt had been ended without it."""
+    sampled_at = models.DateTimeField(null=True)
+    """When the last of its samples was taken, by the hub's clock."""
     log_next = models.PositiveBigIntegerField(default=0)
     """The next byte of the log that is awaited from the agent."""
     log_bytes = models.PositiveBigIntegerField(null=True)
@@ -180,6 +211,20 @@ class Attempt(Row):
             ),
             _known("attempt_state_known", AttemptState),
         ]
+
+
+class MeterSample(models.Model):
+    """What an attempt had taken at an instant, by its agent's word; append-only, for curves alone."""
+
+    id = models.BigAutoField(primary_key=True)
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="samples")
+    at = models.DateTimeField()
+    """By the hub's clock."""
+    cpu_s = models.FloatField()
+    memory_bytes = models.PositiveBigIntegerField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "at"], name="meter_sample_once")]
 
 
 class Allocation(Row):

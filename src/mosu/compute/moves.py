@@ -7,13 +7,15 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
 from mosu.compute.states import (
     ATTEMPT_MOVES,
+    BLACKOUT_MOVES,
     NODE_MOVES,
     POOL_MOVES,
     RUN_MOVES,
     AttemptState,
+    BlackoutState,
     NodeState,
     PoolState,
     RunState,
@@ -24,8 +26,10 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
+_Moved = Pool | Node | Blackout | Run | Attempt
 
-def record_made(row: Pool | Node | Run | Attempt, *, actor: Actor, now: datetime) -> None:
+
+def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
     """Audit that a row was made, in the state it has."""
     record_audit(
         actor=actor,
@@ -35,6 +39,7 @@ def record_made(row: Pool | Node | Run | Attempt, *, actor: Actor, now: datetime
         after=row.state,
         now=now,
         organisation_id=_organisation_of(row),
+        why=why,
     )
 
 
@@ -46,6 +51,13 @@ def move_pool(pool: Pool, *, to: PoolState, actor: Actor, now: datetime, why: st
 def move_node(node: Node, *, to: NodeState, actor: Actor, now: datetime, why: str = "") -> None:
     check_move(NODE_MOVES, what=f"Node {node.public_id}", now=NodeState(node.state), to=to)
     _write(node, to=to, actor=actor, now=now, why=why)
+
+
+def move_blackout(blackout: Blackout, *, to: BlackoutState, actor: Actor, now: datetime) -> None:
+    check_move(
+        BLACKOUT_MOVES, what=f"Blackout {blackout.public_id}", now=BlackoutState(blackout.state), to=to
+    )
+    _write(blackout, to=to, actor=actor, now=now, why="")
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
@@ -91,9 +103,9 @@ def _notify(payload: str) -> None:
 
 
 def _write(
-    row: Pool | Node | Run | Attempt,
+    row: _Moved,
     *,
-    to: PoolState | NodeState | RunState | AttemptState,
+    to: PoolState | NodeState | BlackoutState | RunState | AttemptState,
     actor: Actor,
     now: datetime,
     why: str,
@@ -115,7 +127,9 @@ def _write(
     )
 
 
-def _organisation_of(row: Pool | Node | Run | Attempt) -> UUID:
+def _organisation_of(row: _Moved) -> UUID:
     if isinstance(row, Pool | Run):
         return row.organisation_id
+    if isinstance(row, Blackout):
+        return row.node.pool.organisation_id
     return row.pool.organisation_id if isinstance(row, Node) else row.run.organisation_id

@@ -2,15 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
+from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 
-from mosu.compute.models import Allocation, Device, DeviceAllocation, Node, Pool, Run
-from mosu.compute.states import AttemptState, NodeState, PoolState
+from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, MeterSample, Node, Pool, Run
+from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
+from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
 from mosu.market.models import OrderLine
 from mosu.platform.actors import Actor
@@ -64,6 +68,33 @@ def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """What an attempt took between two samples."""
+
+    seconds: float
+    """Since the attempt started."""
+    cores: float
+    """CPU seconds per second since the sample before."""
+    memory_bytes: int
+
+
+def curve_of(run: Run) -> list[CurvePoint]:
+    """The curve of the run's last attempt, in order of time; empty where its engine takes no samples."""
+    attempt = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    if attempt is None or attempt.started_at is None:
+        return []
+    points: list[CurvePoint] = []
+    before_at, before_cpu_s = attempt.started_at, 0.0
+    rows = MeterSample.objects.filter(attempt=attempt).order_by("at")
+    for at, cpu_s, memory_bytes in rows.values_list("at", "cpu_s", "memory_bytes"):
+        gone_s = (at - before_at).total_seconds()
+        cores = max(0.0, cpu_s - before_cpu_s) / gone_s if gone_s > 0 else 0.0
+        points.append(CurvePoint((at - attempt.started_at).total_seconds(), cores, memory_bytes))
+        before_at, before_cpu_s = at, cpu_s
+    return points
+
+
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:
     """Pools of the actor's organisations, or all for the hub's people."""
     rows = Pool.objects.select_related("organisation").order_by("name", "id")
@@ -74,6 +105,61 @@ def nodes_visible_to(actor: Actor) -> QuerySet[Node]:
     """Nodes of those pools."""
     rows = Node.objects.select_related("pool").prefetch_related("devices").order_by("pool_id", "name")
     return rows if actor.sees_all else rows.filter(pool__organisation_id__in=actor.organisation_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How much of a pool's cores was promised on a day, in core-hours."""
+
+    day: date
+    promised: float
+    capacity: float
+
+
+def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo) -> list[Used]:
+    """By day of the hub's zone: core-hours that allocations held, beside what the pool's nodes have now.
+
+    An allocation counts until it was released, also past its period; the last day ends at `span.end`.
+
+    Raises:
+        NotFound: there is no such pool, or the actor may not know.
+    """
+    if not pools_visible_to(actor).filter(id=pool_id).exists():
+        raise NotFound("There is no such pool.", hint="See your pools.")
+    cores = Node.objects.filter(pool_id=pool_id).aggregate(sum=Sum("cores"))["sum"] or 0
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _UTILISATION, {"pool": pool_id, "start": span.start, "end": span.end, "zone": zone.key}
+        )
+        return [Used(day, float(held), float(hours) * cores) for day, hours, held in cursor.fetchall()]
+
+
+_UTILISATION: Final = """
+with days as (
+  select day::date as day, greatest(day at time zone %(zone)s, %(start)s) as begins,
+         least((day + interval '1 day') at time zone %(zone)s, %(end)s) as ends
+    from generate_series(date_trunc('day', %(start)s at time zone %(zone)s),
+                         %(end)s at time zone %(zone)s, interval '1 day') as day),
+held as (
+  select a.cores, lower(a.period) as begins,
+         case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
+    from compute_allocation a join compute_node n on n.id = a.node_id
+   where n.pool_id = %(pool)s and lower(a.period) < %(end)s
+     and (a.live or a.released_at > %(start)s))
+select d.day, extract(epoch from d.ends - d.begins) / 3600,
+       coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
+  from days d left join held h on h.begins < d.ends and h.ends > d.begins
+ where d.ends > d.begins group by d.day, d.ends, d.begins order by d.day
+"""
+
+
+def blackouts_visible_to(actor: Actor, *, now: datetime) -> QuerySet[Blackout]:
+    """Blackouts of those pools' nodes that are set and not over, the next first."""
+    rows = Blackout.objects.select_related("node__pool").filter(
+        state=BlackoutState.SET, period__endswith__gt=now
+    )
+    rows = rows.order_by("period", "id")
+    return rows if actor.sees_all else rows.filter(node__pool__organisation_id__in=actor.organisation_ids)
 
 
 def why_not_live(pool: Pool | None, *, now: datetime) -> str | None:

@@ -11,13 +11,14 @@ from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.capacity import SoldOut, allocate, find_place, lock_nodes
+from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Quote
 from mosu.market.services import Stock
 from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.rows import insert
 
 NOTHING: Final = (0, 0, 0)
 ALL_POOLS_FROM: Final = 20
@@ -30,7 +31,7 @@ class ComputeShelf:
     code = "compute"
 
     def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
-        """Take the capacity and write the run down, under the lock of the pool's nodes.
+        """Write the run down, then take the capacity, under the lock of the pool's nodes.
 
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
@@ -40,7 +41,20 @@ class ComputeShelf:
         dead = why_not_live(pool, now=now)
         if dead is not None:
             raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
-        lock_nodes(pool.id)
+        run = Run(
+            order_id=order_id,
+            organisation_id=quote.organisation_id,
+            project_id=quote.project_id,
+            pool=pool,
+            name=request.name,
+            request=quote.request,
+            created_at=now,
+        )
+        insert(run)
+        record_made(run, actor=SYSTEM, now=now)
+        attempt = make_attempt(run=run, epoch=1, now=now)
+        notify_pool(pool.id)
+        # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
         found = find_place(
             pool_id=pool.id,
@@ -55,21 +69,10 @@ class ComputeShelf:
             raise SoldOut(
                 f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
             )
-        run = Run.objects.create(
-            order_id=order_id,
-            organisation_id=quote.organisation_id,
-            project_id=quote.project_id,
-            pool=pool,
-            name=request.name,
-            request=quote.request,
-            created_at=now,
-        )
-        record_made(run, actor=SYSTEM, now=now)
-        allocate(attempt=make_attempt(run=run, epoch=1, now=now), need=request.need, placement=found)
+        allocate(attempt=attempt, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
-        """Wake the pool's agent: its next lease is this run's attempt."""
-        notify_pool(Run.objects.values_list("pool_id", flat=True).get(order_id=order_id))
+        """Nothing more: the commit wakes the pool's agent, whose next lease is this run's attempt."""
 
     def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
         """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""

@@ -1,4 +1,4 @@
-"""The states of pools, nodes, runs and attempts, and every move between them."""
+"""The states of pools, nodes, blackouts, runs and attempts, and every move between them."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -16,6 +16,11 @@ class NodeState(StrEnum):
     UP = "up"
     DRAINING = "draining"
     DOWN = "down"
+
+
+class BlackoutState(StrEnum):
+    SET = "set"
+    LIFTED = "lifted"
 
 
 class RunState(StrEnum):
@@ -52,6 +57,7 @@ NODE_MOVES: Final = MappingProxyType(
         NodeState.DOWN: frozenset({NodeState.UP, NodeState.DRAINING}),
     }
 )
+BLACKOUT_MOVES: Final = MappingProxyType({BlackoutState.SET: frozenset({BlackoutState.LIFTED})})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 RUN_MOVES: Final = MappingProxyType(

@@ -1,7 +1,6 @@
 """What `platform.doors` and `platform.problems` are for Django, for the data plane's routes."""
 
 import json
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from typing import Any, Final, TypeAlias, TypeVar
@@ -17,8 +16,9 @@ from mosu.compute.services import actor_of_agent
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
+from mosu.platform.hosts import require_host
 from mosu.platform.policy import POLICY, require
-from mosu.platform.problems import MEDIA_TYPE, Unexpected, body_of
+from mosu.platform.problems import MEDIA_TYPE, body_of, refusal_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
 from mosu.wire.agent import LogChunk, Report
@@ -29,8 +29,6 @@ ResultT = TypeVar("ResultT")
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
 JSON_BYTES_MAX: Final = 4 * 1024 * 1024
-
-_log = logging.getLogger(__name__)
 
 
 async def in_thread(call: Callable[..., ResultT], **arguments: Any) -> ResultT:
@@ -69,7 +67,7 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
     """Let an endpoint be entered only by those whom the policy allows `action` somewhere.
 
     The actor is in `request.state.actor`; it comes from the token, unless `actor_of` says from where else. Every
-    refusal is answered as problem+json.
+    refusal is answered as problem+json. No cache keeps what not everyone may have.
     """
     if action not in POLICY:
         raise ValueError(f"{action} is not in the policy")
@@ -79,19 +77,18 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
         @wraps(endpoint)
         async def entered(request: Request) -> Response:
             try:
+                require_host(request.headers.get("host", ""))
                 request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
-                return await endpoint(request)
+                response = await endpoint(request)
             except DomainError as refusal:
-                return problem(refusal)
+                response = problem(refusal)
             except ClientDisconnect:
                 return Response(status_code=499)
-            except Exception as error:  # noqa: BLE001 - a bug: logged with its trace, answered without
-                _log.error("unexpected exception in the data plane", exc_info=error)
-                return problem(
-                    Unexpected(
-                        "mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator."
-                    )
-                )
+            except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
+                response = problem(refusal_of(error))
+            if not POLICY[action].public:
+                response.headers.setdefault("Cache-Control", "no-store")
+            return response
 
         setattr(entered, ATTRIBUTE, action)
         return entered
@@ -107,7 +104,9 @@ def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
 
 def problem(refusal: DomainError) -> Response:
     """The refusal as problem+json."""
-    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else None
+    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else {}
+    if "retry_after_s" in refusal.facts:
+        headers["Retry-After"] = str(refusal.facts["retry_after_s"])
     body = json.dumps(body_of(refusal), ensure_ascii=False)
     return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
 

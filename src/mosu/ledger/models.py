@@ -152,9 +152,14 @@ class Posting(models.Model):
     """What one entry did to one account, chained by hash to the account's posting before it."""
 
     pk = models.CompositePrimaryKey("account_id", "sequence")
-    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="postings", db_index=False)
+    # Without the database's own constraints: the trigger that chains it needs both rows, and neither is ever deleted.
+    account = models.ForeignKey(
+        Account, on_delete=models.PROTECT, related_name="postings", db_index=False, db_constraint=False
+    )
     sequence = models.BigIntegerField()
-    entry = models.ForeignKey(JournalEntry, on_delete=models.PROTECT, related_name="postings", db_index=False)
+    entry = models.ForeignKey(
+        JournalEntry, on_delete=models.PROTECT, related_name="postings", db_index=False, db_constraint=False
+    )
     amount_micros = models.BigIntegerField()
     balance_after_micros = models.BigIntegerField()
     previous_hash = models.CharField(max_length=64)
@@ -164,6 +169,36 @@ class Posting(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["entry", "account"], name="posting_once"),
             models.CheckConstraint(condition=~Q(amount_micros=0), name="posting_not_zero"),
+        ]
+
+
+class Door(models.TextChoices):
+    """By which function an entry comes to be."""
+
+    POST = "post"
+    CAPTURE = "capture"
+    REVERSE = "reverse"
+    DEPOSIT = "deposit"
+    """`ledger_confirm_deposit`: two persons."""
+    REFUND = "refund"
+    """`ledger_confirm_refund`: two persons."""
+
+
+class EntryRule(models.Model):
+    """Which kind of entry may move money from which kind of account to which, and by which door.
+
+    The database refuses every other move. Rows come by migrations alone.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=40)
+    door = models.CharField(max_length=10, choices=Door)
+    source = models.CharField(max_length=20)
+    destination = models.CharField(max_length=20)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "door", "source", "destination"], name="entry_rule_once"),
         ]
 
 

@@ -43,6 +43,16 @@ class Move:
         return Move(source=self.destination, destination=self.source, amount_micros=self.amount_micros)
 
 
+@dataclass(frozen=True, slots=True)
+class HoldRequest:
+    """Money of an account to be reserved for one subject, under a key of its own."""
+
+    key: str
+    account_id: UUID
+    amount_micros: int
+    subject_id: UUID
+
+
 def net_by_account(moves: Iterable[Move]) -> Mapping[UUID, int]:
     """What each account gains (or loses, negative) in all moves together, by account id; none with zero."""
     net: dict[UUID, int] = defaultdict(int)

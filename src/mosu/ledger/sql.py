@@ -6,183 +6,161 @@ stays usable and no savepoint is needed. All of them lock accounts first, sorted
 
 FUNCTIONS = r"""
 -- The same text as rules.digest_of.
-create function ledger_digest(
+create or replace function ledger_digest(
   key text, kind text, subject uuid, hold uuid, reverses uuid,
   sources uuid[], destinations uuid[], amounts bigint[], memo text
-) returns text language sql immutable as $$
-  select encode(sha256(convert_to(concat_ws(E'\n',
-    key, kind, subject::text, coalesce(hold::text, ''), coalesce(reverses::text, ''), cardinality(amounts)::text,
-    (select string_agg(s || '>' || d || ':' || a, E'\n' order by n)
-       from unnest(sources, destinations, amounts) with ordinality as m(s, d, a, n)),
-    memo), 'UTF8')), 'hex')
+) returns text language plpgsql immutable as $$
+declare
+  moves text := '';
+begin
+  for n in 1 .. cardinality(amounts) loop
+    moves := moves || sources[n] || '>' || destinations[n] || ':' || amounts[n] || E'\n';
+  end loop;
+  return encode(sha256(convert_to(concat_ws(E'\n',
+    key, kind, subject, coalesce(hold::text, ''), coalesce(reverses::text, ''), cardinality(amounts),
+    moves || memo), 'UTF8')), 'hex');
+end $$;
+
+-- The same text as rules.hash_of_posting.
+create or replace function ledger_hash(
+  previous text, account uuid, sequence bigint, entry uuid, digest text, posted_at timestamptz,
+  amount bigint, balance_after bigint
+) returns text language sql stable as $$
+  select encode(sha256(convert_to(concat_ws('|', previous, account, sequence, entry, digest,
+    (extract(epoch from posted_at) * 1000000)::bigint, amount, balance_after), 'UTF8')), 'hex')
 $$;
 
--- A posting takes its place in its account's chain, whoever inserts it: the same text as rules.hash_of_posting.
-create function ledger_chain() returns trigger language plpgsql as $$
+-- Postings that come together, whoever inserts them, are of one entry, balance in one currency, and follow the last
+-- ones of their accounts. Row by row: a plan made for an empty table would join the whole of it later.
+create or replace function ledger_chain() returns trigger language plpgsql as $$
 declare
   entry record;
+  posting record;
+  held_in text;
+  currency text;
+  total numeric := 0;
 begin
-  select digest, (extract(epoch from posted_at) * 1000000)::bigint as at_us into strict entry
-    from ledger_journalentry where id = new.entry_id;
-  select sequence + 1, balance_micros + new.amount_micros, head_hash
-    into strict new.sequence, new.balance_after_micros, new.previous_hash
-    from ledger_account where id = new.account_id for no key update;
-  new.hash := encode(sha256(convert_to(concat_ws('|',
-    new.previous_hash, new.account_id, new.sequence, new.entry_id, entry.digest, entry.at_us,
-    new.amount_micros, new.balance_after_micros), 'UTF8')), 'hex');
-  update ledger_account
-     set sequence = new.sequence, balance_micros = new.balance_after_micros, head_hash = new.hash
-   where id = new.account_id;
-  return new;
-end $$;
-
--- What a hold still reserves is counted in its account, whoever changes it.
-create function ledger_count_hold() returns trigger language plpgsql as $$
-declare
-  change bigint := new.amount_micros - new.captured_micros - new.released_micros;
-begin
-  if tg_op = 'UPDATE' then
-    if (new.id, new.key, new.account_id, new.amount_micros, new.subject_id, new.placed_at)
-       is distinct from (old.id, old.key, old.account_id, old.amount_micros, old.subject_id, old.placed_at)
-       or new.captured_micros < old.captured_micros or new.released_micros < old.released_micros then
-      raise exception 'a hold only goes forward' using errcode = 'integrity_constraint_violation';
+  for posting in select * from added loop
+    if entry is null then
+      select e.id, e.digest, e.posted_at into strict entry
+        from public.ledger_journalentry e where e.id = posting.entry_id;
     end if;
-    change := change - (old.amount_micros - old.captured_micros - old.released_micros);
-  end if;
-  if change <> 0 then
-    update ledger_account set held_micros = held_micros + change where id = new.account_id;
+    update public.ledger_account a
+       set sequence = posting.sequence, balance_micros = posting.balance_after_micros, head_hash = posting.hash
+     where a.id = posting.account_id and a.sequence = posting.sequence - 1 and a.head_hash = posting.previous_hash
+       and a.balance_micros = posting.balance_after_micros - posting.amount_micros
+       and posting.hash = public.ledger_hash(a.head_hash, a.id, posting.sequence, entry.id, entry.digest,
+         entry.posted_at, posting.amount_micros, posting.balance_after_micros)
+    returning a.currency into held_in;
+    if not found then
+      raise exception 'a posting does not follow the last of its account'
+        using errcode = 'integrity_constraint_violation';
+    end if;
+    currency := coalesce(currency, held_in);
+    if posting.entry_id <> entry.id or currency <> held_in then
+      raise exception 'postings of two entries or currencies' using errcode = 'integrity_constraint_violation';
+    end if;
+    total := total + posting.amount_micros;
+  end loop;
+  if total <> 0 then
+    raise exception 'entry % does not balance', entry.id using errcode = 'integrity_constraint_violation';
   end if;
   return null;
 end $$;
 
--- Figures of an account change through its postings and holds only; what it is never changes.
-create function ledger_guard_account() returns trigger language plpgsql as $$
+-- At commit, as whoever commits, hence the pinned path: an entry has postings, and its day is open.
+create or replace function ledger_require_postings() returns trigger
+language plpgsql set search_path = public, pg_temp as $$
 begin
-  if tg_op = 'INSERT' then
-    if (new.balance_micros, new.held_micros, new.sequence, new.head_hash) <> (0, 0, 0, repeat('0', 64)) then
-      raise exception 'an account starts empty' using errcode = 'integrity_constraint_violation';
-    end if;
-  elsif pg_trigger_depth() < 2 or (new.id, new.kind, new.owner_id, new.currency, new.floor_micros)
-      is distinct from (old.id, old.kind, old.owner_id, old.currency, old.floor_micros) then
-    raise exception 'ledger_account changes by postings and holds only'
+  if not exists (select from ledger_posting where entry_id = new.id)
+     or exists (select from ledger_dayhead where ends_at > new.posted_at) then
+    raise exception 'entry % moves nothing, or lies in a sealed day', new.id
       using errcode = 'integrity_constraint_violation';
   end if;
-  return new;
-end $$;
-
--- Runs at commit, as whoever commits: the path is pinned so that no temporary table of theirs is read instead.
-create function ledger_require_balance() returns trigger language plpgsql set search_path = public, pg_temp as $$
-declare
-  checked uuid;
-  legs bigint;
-  worst numeric;
-begin
-  if tg_table_name = 'ledger_posting' then checked := new.entry_id; else checked := new.id; end if;
-  select sum(n), max(abs(total)) into legs, worst from (
-    select count(*) as n, sum(p.amount_micros) as total
-      from ledger_posting p join ledger_account a on a.id = p.account_id
-     where p.entry_id = checked group by a.currency) as by_currency;
-  if legs is null or legs < 2 or worst <> 0 then
-    raise exception 'entry % does not balance', checked using errcode = 'integrity_constraint_violation';
-  end if;
   return null;
 end $$;
 
-create function ledger_lock(accounts uuid[]) returns bigint
-language plpgsql security definer set search_path = public, pg_temp as $$
-declare
-  locked bigint;
-begin
-  perform 1 from ledger_account where id = any(accounts) order by id for no key update;
-  get diagnostics locked = row_count;
-  return locked;
-end $$;
-
-create function ledger_open_account(new_id uuid, kind text, owner uuid, currency text, floor bigint)
-returns uuid language plpgsql security definer set search_path = public, pg_temp as $$
-declare
-  known uuid;
-begin
-  insert into ledger_account
-    (id, kind, owner_id, currency, floor_micros, balance_micros, held_micros, sequence, head_hash)
-    values (new_id, $2, owner, $4, floor, 0, 0, 0, repeat('0', 64))
-    on conflict on constraint account_once do nothing;
-  select a.id into strict known from ledger_account a
-   where a.kind = $2 and a.owner_id = owner and a.currency = $4;
-  return known;
-end $$;
-
--- Writes one entry, or the refusal: key_reused, no_account, currency, funds, hold, reversed, closed.
-create function ledger_write(
-  new_id uuid, new_key text, new_kind text, subject uuid, sources uuid[], destinations uuid[], amounts bigint[],
-  at timestamptz, note text, from_hold uuid, undone uuid,
+-- Writes one entry, or the refusal: key_reused, no_account, currency, kind, reversed, hold, funds, closed.
+create or replace function ledger_write(
+  by_door text, new_id uuid, new_key text, new_kind text, subject uuid, sources uuid[], destinations uuid[],
+  amounts bigint[], at timestamptz, note text, from_hold uuid, undone uuid,
   out entry_id uuid, out refusal text, out account uuid, out available bigint
 ) language plpgsql as $$
 declare
   wanted text := ledger_digest(new_key, new_kind, subject, from_hold, undone, sources, destinations, amounts, note);
+  named uuid[] := sources || destinations;
   seen text;
-  accounts uuid[];
-  nets bigint[];
-  currencies bigint;
-  short uuid[];
+  closed boolean;
+  forbidden boolean;
+  net record;
 begin
   if cardinality(amounts) not between 1 and 200 or cardinality(sources) <> cardinality(amounts)
      or cardinality(destinations) <> cardinality(amounts) or 0 >= any(amounts) then
     raise exception 'these are not moves' using errcode = 'invalid_parameter_value';
   end if;
-  perform 1 from ledger_account a where a.id = any(sources || destinations) order by a.id for no key update;
+  -- All that is needed of the accounts, read as they are locked.
+  with locked as materialized (
+    select a.id, a.kind, a.currency, a.sequence, a.balance_micros, a.head_hash,
+           a.balance_micros - a.held_micros - a.floor_micros as free
+      from ledger_account a where a.id = any(named) order by a.id for no key update),
+  gained as (
+    select leg.id, sum(leg.amount)::bigint as amount
+      from (select s, -a from unnest(sources, amounts) as gone(s, a)
+            union all select d, a from unnest(destinations, amounts) as come(d, a)) as leg(id, amount)
+     group by leg.id)
+  select count(*) filter (where l.id is null) as missing, count(distinct l.currency) as currencies,
+         array_agg(l.id) as all_ids, array_agg(l.kind) as all_kinds,
+         array_agg(l.id order by l.id) filter (where g.amount <> 0) as ids,
+         array_agg(g.amount order by l.id) filter (where g.amount <> 0) as amounts,
+         array_agg(l.sequence + 1 order by l.id) filter (where g.amount <> 0) as sequences,
+         array_agg(l.balance_micros + g.amount order by l.id) filter (where g.amount <> 0) as balances,
+         array_agg(l.head_hash order by l.id) filter (where g.amount <> 0) as heads,
+         (array_agg(l.id order by l.id) filter (where g.amount < 0 and l.free + g.amount < 0))[1] as short,
+         (array_agg(l.free order by l.id) filter (where g.amount < 0 and l.free + g.amount < 0))[1] as free
+    into net from gained g left join locked l on l.id = g.id;
 
-  select e.id, e.digest into entry_id, seen from ledger_journalentry e where e.key = new_key;
-  if found then
+  -- The lock that the insert below takes anyway, taken before looking: no seal comes between.
+  lock table ledger_journalentry in row exclusive mode;
+  select e.id, e.digest, exists (select from ledger_dayhead d where d.ends_at > at),
+         exists (select from unnest(sources, destinations) as m(s, d)
+                  where not exists (select from ledger_entryrule r
+                    where r.kind = new_kind and r.door = by_door
+                      and r.source = net.all_kinds[array_position(net.all_ids, m.s)]
+                      and r.destination = net.all_kinds[array_position(net.all_ids, m.d)]))
+    into entry_id, seen, closed, forbidden
+    from (select) as one left join ledger_journalentry e on e.key = new_key;
+  if seen is not null then
     if seen <> wanted then
       entry_id := null;
       refusal := 'key_reused';
     end if;
     return;
   end if;
-
-  select array_agg(net.id order by net.id), array_agg(net.amount order by net.id), count(distinct a.currency),
-         array_agg(a.id order by a.id) filter (where net.amount < 0 and a.balance_micros + net.amount
-           < a.floor_micros + a.held_micros)
-    into accounts, nets, currencies, short
-    from (select leg.id, sum(leg.amount)::bigint as amount
-            from (select s, -a from unnest(sources, amounts) as gone(s, a)
-                  union all select d, a from unnest(destinations, amounts) as come(d, a)) as leg(id, amount)
-           group by leg.id having sum(leg.amount) <> 0) as net
-    left join ledger_account a on a.id = net.id;
-  if accounts is null or cardinality(accounts) < 2 then
-    raise exception 'these moves come to nothing' using errcode = 'invalid_parameter_value';
-  end if;
-  if exists (select 1 from unnest(sources || destinations) as named(id)
-             where not exists (select 1 from ledger_account a where a.id = named.id)) then
+  if net.missing > 0 then
     refusal := 'no_account';
-    return;
-  end if;
-  if currencies <> 1 then
+  elsif net.ids is null then
+    raise exception 'these moves come to nothing' using errcode = 'invalid_parameter_value';
+  elsif net.currencies <> 1 then
     refusal := 'currency';
-    return;
-  end if;
-  if undone is not null and exists (select 1 from ledger_journalentry e where e.reverses_id = undone) then
+  elsif forbidden then
+    refusal := 'kind';
+  elsif undone is not null and exists (select from ledger_journalentry e where e.reverses_id = undone) then
     refusal := 'reversed';
-    return;
-  end if;
-  if from_hold is not null then
+  elsif from_hold is not null then
     select h.amount_micros - h.captured_micros - h.released_micros into strict available
       from ledger_hold h where h.id = from_hold;
     if available < amounts[1] then
       refusal := 'hold';
-      return;
     end if;
-  elsif short is not null then
-    select a.id, a.balance_micros - a.held_micros - a.floor_micros into account, available
-      from ledger_account a where a.id = short[1];
+  elsif net.short is not null then
+    account := net.short;
+    available := net.free;
     refusal := 'funds';
-    return;
   end if;
-  -- The lock that the insert below takes anyway, taken before looking: no seal comes between.
-  lock table ledger_journalentry in row exclusive mode;
-  if exists (select 1 from ledger_dayhead d where d.ends_at > at) then
+  if refusal is null and closed then
     refusal := 'closed';
+  end if;
+  if refusal is not null then
     return;
   end if;
 
@@ -197,26 +175,32 @@ begin
     return;
   end if;
   if from_hold is not null then
-    -- Before the posting: the floor counts what is held.
+    -- Before the postings: the floor counts what is held.
     update ledger_hold h
        set captured_micros = h.captured_micros + amounts[1],
            state = case when available = amounts[1] then 'closed' else 'open' end,
            closed_at = case when available = amounts[1] then at end
      where h.id = from_hold;
+    available := null;
   end if;
   insert into ledger_posting
     (account_id, sequence, entry_id, amount_micros, balance_after_micros, previous_hash, hash)
-    select id, 0, new_id, amount, 0, '', '' from unnest(accounts, nets) as net(id, amount);
+    select n.id, n.sequence, new_id, n.amount, n.balance, n.head,
+           ledger_hash(n.head, n.id, n.sequence, new_id, wanted, at, n.amount, n.balance)
+      from unnest(net.ids, net.sequences, net.amounts, net.balances, net.heads)
+           as n(id, sequence, amount, balance, head);
 end $$;
 
-create function ledger_post(
+create or replace function ledger_post(
   new_id uuid, key text, kind text, subject uuid, sources uuid[], destinations uuid[], amounts bigint[],
   at timestamptz, memo text, out entry_id uuid, out refusal text, out account uuid, out available bigint
-) language sql security definer set search_path = public, pg_temp as $$
-  select * from ledger_write(new_id, key, kind, subject, sources, destinations, amounts, at, memo, null, null)
-$$;
+) language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('post', new_id, key, kind, subject, sources, destinations, amounts, at, memo, null, null) as w;
+end $$;
 
-create function ledger_capture(
+create or replace function ledger_capture(
   new_id uuid, key text, hold uuid, destination uuid, amount bigint, kind text, at timestamptz, memo text,
   out entry_id uuid, out refusal text, out account uuid, out available bigint
 ) language plpgsql security definer set search_path = public, pg_temp as $$
@@ -230,14 +214,14 @@ begin
     return;
   end if;
   select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
-    from ledger_write(new_id, key, kind, subject, array[source], array[destination], array[amount], at, memo, hold,
-      null) as w;
+    from ledger_write('capture', new_id, key, kind, subject, array[source], array[destination], array[amount], at,
+      memo, hold, null) as w;
 end $$;
 
-create function ledger_reverse(
-  new_id uuid, key text, undone uuid, at timestamptz, memo text,
+create or replace function ledger_undo(
+  by_door text, new_id uuid, key text, undone uuid, at timestamptz, memo text,
   out entry_id uuid, out refusal text, out account uuid, out available bigint
-) language plpgsql security definer set search_path = public, pg_temp as $$
+) language plpgsql as $$
 declare
   subject uuid;
   sources uuid[];
@@ -254,94 +238,169 @@ begin
     into sources, destinations, amounts
     from ledger_journalentry e, jsonb_array_elements(e.moves) with ordinality as moves(m, n) where e.id = undone;
   select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
-    from ledger_write(new_id, key, 'reversal', subject, sources, destinations, amounts, at, memo, null, undone) as w;
+    from ledger_write(by_door, new_id, key, 'reversal', subject, sources, destinations, amounts, at, memo, null,
+      undone) as w;
 end $$;
 
-create function ledger_hold_place(
-  new_id uuid, new_key text, of_account uuid, amount bigint, subject uuid, at timestamptz,
-  out hold_id uuid, out refusal text, out account uuid, out available bigint
+create or replace function ledger_reverse(
+  new_id uuid, key text, undone uuid, at timestamptz, memo text,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+begin
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_undo('reverse', new_id, key, undone, at, memo) as w;
+end $$;
+
+-- The one way in for money: a deposit that one person entered and another confirms now, once.
+create or replace function ledger_confirm_deposit(
+  new_id uuid, deposit uuid, confirmed_by uuid, at timestamptz,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
 ) language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  known record;
+  seen ledger_deposit;
 begin
-  select a.balance_micros - a.held_micros - a.floor_micros into available
-    from ledger_account a where a.id = of_account for no key update;
-  if not found then
-    refusal := 'no_account';
-    return;
+  select * into seen from ledger_deposit d where d.id = deposit for no key update;
+  if seen.state is distinct from 'proposed' or confirmed_by is null or confirmed_by = seen.maker_id then
+    raise exception 'deposit % waits for no confirmation by %', deposit, confirmed_by
+      using errcode = 'integrity_constraint_violation';
   end if;
-  select * into known from ledger_hold h where h.key = new_key;
-  if not found then
-    if amount > available then
-      account := of_account;
-      refusal := 'funds';
-      return;
-    end if;
-    insert into ledger_hold
-      (id, key, account_id, amount_micros, captured_micros, released_micros, subject_id, state, placed_at)
-      values (new_id, new_key, of_account, amount, 0, 0, subject, 'open', at)
-      on conflict (key) do nothing returning id into hold_id;
-    if hold_id is null then
-      refusal := 'key_reused';
-    end if;
-  elsif (known.account_id, known.amount_micros, known.subject_id) = (of_account, amount, subject) then
-    hold_id := known.id;
-  else
-    refusal := 'key_reused';
-  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('deposit', new_id, 'deposit:' || seen.id, 'deposit', seen.id,
+      array[ledger_open_account(ledger_uuid7(), 'bank', '00000000-0000-0000-0000-000000000000', seen.currency, null)],
+      array[ledger_open_account(ledger_uuid7(), 'balance', seen.organisation_id, seen.currency, 0)],
+      array[seen.amount_micros], at, seen.bank_reference, null, null) as w;
+  update ledger_deposit d
+     set state = 'confirmed', checker_id = confirmed_by, decided_at = at, entry_id = ledger_confirm_deposit.entry_id
+   where d.id = deposit and refusal is null;
 end $$;
 
--- Gives back what is left; nothing if nothing is.
-create function ledger_hold_release(hold uuid, at timestamptz, out refusal text)
-language plpgsql security definer set search_path = public, pg_temp as $$
+-- And the one way out again: a refund that one person asked for and another confirms now, once.
+create or replace function ledger_confirm_refund(
+  new_id uuid, deposit uuid, confirmed_by uuid, at timestamptz,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
 declare
-  source uuid;
+  seen ledger_deposit;
 begin
-  select h.account_id into source from ledger_hold h where h.id = hold;
-  if not found then
-    refusal := 'no_hold';
+  select * into seen from ledger_deposit d where d.id = deposit for no key update;
+  if seen.state is distinct from 'refunding' or confirmed_by is null or confirmed_by = seen.refund_maker_id then
+    raise exception 'deposit % waits for no refund by %', deposit, confirmed_by
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_undo('refund', new_id, 'deposit.refund:' || seen.id, seen.entry_id, at, seen.refund_why) as w;
+  update ledger_deposit d
+     set state = 'refunded', refund_checker_id = confirmed_by, refunded_at = at,
+         refund_entry_id = ledger_confirm_refund.entry_id
+   where d.id = deposit and refusal is null;
+end $$;
+
+-- An id that sorts by time, as kernel.ids makes them: PostgreSQL has its own only from 18 on.
+create or replace function ledger_uuid7() returns uuid language sql volatile as $$
+  select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+           placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
+           from 1 for 6), 52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- What new holds reserve is counted in their accounts, and their birth is on record, whoever places them.
+create or replace function ledger_holds_placed() returns trigger language plpgsql as $$
+begin
+  update public.ledger_account a set held_micros = a.held_micros + placed.micros
+    from (select account_id, sum(amount_micros - captured_micros - released_micros)::bigint as micros
+            from added group by account_id) as placed
+   where a.id = placed.account_id;
+  insert into public.platform_auditrecord
+    (id, at, actor_kind, actor_label, action, organisation_id, subject_id, before, after, why, facts)
+    select public.ledger_uuid7(), h.placed_at, 'system', 'mosu', 'hold.' || h.state,
+           case when a.kind in ('balance', 'payable') then a.owner_id end, h.id, null, h.state, '',
+           jsonb_build_object('key', h.key, 'subject_id', h.subject_id, 'amount_micros', h.amount_micros)
+      from added h join public.ledger_account a on a.id = h.account_id;
+  return null;
+end $$;
+
+-- So is what a hold gives up; and its end, whether captured whole or released.
+create or replace function ledger_hold_moved() returns trigger language plpgsql as $$
+declare
+  change bigint := old.captured_micros + old.released_micros - new.captured_micros - new.released_micros;
+begin
+  if (new.id, new.key, new.account_id, new.amount_micros, new.subject_id, new.placed_at)
+     is distinct from (old.id, old.key, old.account_id, old.amount_micros, old.subject_id, old.placed_at)
+     or new.captured_micros < old.captured_micros or new.released_micros < old.released_micros then
+    raise exception 'a hold only goes forward' using errcode = 'integrity_constraint_violation';
+  end if;
+  if change <> 0 then
+    update public.ledger_account set held_micros = held_micros + change where id = new.account_id;
+  end if;
+  if new.state <> old.state then
+    insert into public.platform_auditrecord
+      (id, at, actor_kind, actor_label, action, organisation_id, subject_id, before, after, why, facts)
+      select public.ledger_uuid7(), coalesce(new.closed_at, now()), 'system', 'mosu', 'hold.' || new.state,
+             case when a.kind in ('balance', 'payable') then a.owner_id end, new.id, old.state, new.state,
+             case when new.released_micros > 0 then 'what was left of it was released' else 'captured whole' end,
+             jsonb_build_object('key', new.key, 'subject_id', new.subject_id, 'amount_micros', new.amount_micros,
+               'captured_micros', new.captured_micros, 'released_micros', new.released_micros)
+        from public.ledger_account a where a.id = new.account_id;
+  end if;
+  return null;
+end $$;
+
+-- Places all of these holds, or none and the refusal of the first that cannot be: key_reused, no_account, funds.
+create or replace function ledger_hold_place(
+  new_ids uuid[], keys text[], accounts uuid[], amounts bigint[], subjects uuid[], at timestamptz,
+  out hold_ids uuid[], out refusal text, out account uuid, out available bigint, out key text
+) language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  locked uuid[];
+  frees bigint[];
+  wanted bigint;
+  placed bigint;
+begin
+  select array_agg(a.id), array_agg(a.free) into locked, frees
+    from (select l.id, l.balance_micros - l.held_micros - l.floor_micros as free
+            from ledger_account l where l.id = any(accounts) order by l.id for no key update) as a;
+
+  with asked as (
+    select w.n, w.key, w.account, a.free, coalesce(h.id, w.id) as id, h.id is null as fresh,
+           (h.account_id, h.amount_micros, h.subject_id) is distinct from (w.account, w.amount, w.subject) as other,
+           a.id is null as missing,
+           sum(w.amount) filter (where h.id is null) over (partition by w.account order by w.n) as total
+      from unnest(new_ids, keys, accounts, amounts, subjects) with ordinality as w(id, key, account, amount, subject, n)
+      left join ledger_hold h on h.key = w.key
+      left join unnest(locked, frees) as a(id, free) on a.id = w.account)
+  select array_agg(w.id order by w.n), count(*) filter (where w.fresh),
+         (array_agg(w.key order by w.n) filter (where w.refusal is not null))[1],
+         (array_agg(w.refusal order by w.n) filter (where w.refusal is not null))[1],
+         (array_agg(w.account order by w.n) filter (where w.refusal is not null))[1],
+         (array_agg(w.free order by w.n) filter (where w.refusal is not null))[1]
+    into hold_ids, wanted, key, refusal, account, available
+    from (select asked.*, case when asked.missing then 'no_account'
+                               when not asked.fresh and asked.other then 'key_reused'
+                               when asked.fresh and asked.total > asked.free then 'funds' end as refusal
+            from asked) as w;
+  if refusal is not null then
+    hold_ids := null;
     return;
   end if;
-  perform 1 from ledger_account a where a.id = source for no key update;
-  update ledger_hold h
-     set released_micros = h.amount_micros - h.captured_micros, state = 'closed', closed_at = at
-   where h.id = hold and h.state = 'open';
-end $$;
-
--- Seals a day that is over: waits for the entries under way, then no more can be posted into it. While it waits
--- nobody posts, so it gives up soon and is tried again.
-create function ledger_seal_day(day date, day_ends_at timestamptz, at timestamptz) returns void
-language plpgsql security definer set search_path = public, pg_temp set lock_timeout = '2s' as $$
-begin
-  -- Not the caller's word alone: sealing a day to come would stop every entry until then.
-  if at < day_ends_at or clock_timestamp() < day_ends_at then
-    raise exception 'the day is not over' using errcode = 'invalid_parameter_value';
+  if wanted = 0 then
+    return;
   end if;
-  lock table ledger_journalentry in share row exclusive mode;
-  insert into ledger_dayhead (date, ends_at, sha256, accounts, sealed_at)
-    select day, day_ends_at, encode(sha256(convert_to(coalesce(string_agg(
-             head.account_id || '|' || head.sequence || '|' || head.hash || E'\n', '' order by head.account_id), ''),
-             'UTF8')), 'hex'), count(*), at
-      from (select distinct on (p.account_id) p.account_id, p.sequence, p.hash
-              from ledger_posting p join ledger_journalentry e on e.id = p.entry_id
-             where e.posted_at < day_ends_at order by p.account_id, p.sequence desc) as head
-    on conflict (date) do nothing;
+
+  insert into ledger_hold
+    (id, key, account_id, amount_micros, captured_micros, released_micros, subject_id, state, placed_at)
+    select w.id, w.key, w.account, w.amount, 0, 0, w.subject, 'open', at
+      from unnest(new_ids, keys, accounts, amounts, subjects) as w(id, key, account, amount, subject)
+     where w.id = any(hold_ids)
+    on conflict on constraint ledger_hold_key_key do nothing;
+  get diagnostics placed = row_count;
+  if placed = wanted then
+    return;
+  end if;
+  -- Someone with other accounts took a key meanwhile: with the same accounts they would have waited.
+  if placed > 0 then
+    raise exception 'a key of these holds was taken meanwhile' using errcode = 'unique_violation';
+  end if;
+  hold_ids := null;
+  key := keys[1];
+  refusal := 'key_reused';
 end $$;
-
-create trigger guard before insert or update on ledger_account for each row execute function ledger_guard_account();
-create trigger kept before delete on ledger_account for each row execute function refuse_change();
-create trigger kept_whole before truncate on ledger_account for each statement execute function refuse_change();
-create trigger kept before delete on ledger_hold for each row execute function refuse_change();
-create trigger kept_whole before truncate on ledger_hold for each statement execute function refuse_change();
-create trigger counted after insert or update on ledger_hold for each row execute function ledger_count_hold();
-create trigger chained before insert on ledger_posting for each row execute function ledger_chain();
-create constraint trigger balanced after insert on ledger_posting
-  deferrable initially deferred for each row execute function ledger_require_balance();
-create constraint trigger balanced after insert on ledger_journalentry
-  deferrable initially deferred for each row execute function ledger_require_balance();
-
--- Accounts are updated in place, without touching their indexes.
-alter table ledger_account set (fillfactor = 50);
-
-revoke execute on function ledger_write from public, mosu_app;
 """

@@ -148,7 +148,7 @@ def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
 @door("quote.read")
 def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:
-    quote = one_of(queries.quotes_visible_to(actor_of(request)), Quote.key_of(quote_id))
+    quote = queries.quote_visible_to(actor_of(request), Quote.key_of(quote_id))
     if quote is None:
         raise NotFound("There is no such quote.", hint="Ask for quotes again: POST /quotes.")
     return QuoteOut.of(quote, now=timezone.now())
@@ -165,7 +165,7 @@ def create_order(request: HttpRequest, body: OrderIn) -> Status[OrderOut]:
         idempotency_key=key_of(request),
         now=timezone.now(),
     )
-    return Status(201, _order_out(actor, order.id))
+    return Status(201, OrderOut.all_of([order])[0])
 
 
 @router.get("/orders", response=Listed[OrderOut], auth=token_auth, operation_id="listOrders")

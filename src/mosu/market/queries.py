@@ -8,17 +8,21 @@ from typing import Final
 from uuid import UUID
 
 from django.core import signing
-from django.db.models import Q, QuerySet
+from django.db.models import BinaryField, Func, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Concat
 
-from mosu.kernel.refusals import Invalid
+from mosu.kernel.refusals import Forbidden, Invalid
+from mosu.kernel.time import Period
 from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, Quote, Receipt, SavedSearch
+from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt, SavedSearch
 from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.policy import person_of
+from mosu.platform.reading import RowReader
 
+_QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
 _FACETS: Final = (
@@ -172,6 +176,12 @@ def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def quote_visible_to(actor: Actor, quote_id: UUID) -> Quote | None:
+    """The one of `quotes_visible_to` with this id, or None."""
+    quote = _QUOTES.read(quote_id)
+    return quote if quote is not None and actor.sees(quote.organisation_id) else None
+
+
 def orders_visible_to(actor: Actor) -> QuerySet[Order]:
     """Orders of the actor's organisations, or all for the hub's people; newest first."""
     rows = Order.objects.select_related("quote", "receipt").order_by("-placed_at", "-id")
@@ -187,6 +197,38 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
 def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:
     """The searches that the person saved, by name."""
     return SavedSearch.objects.filter(user_id=person_of(actor)).order_by("name", "id")
+
+
+def sales_visible_to(actor: Actor) -> QuerySet[Order]:
+    """Orders at the offers of the actor's organisations, or all for the hub's people; newest first.
+
+    A supplier sees what was bought of it. Who bought is the buyer's own, except where the supplier bills it.
+    """
+    rows = Order.objects.select_related("quote", "offer", "organisation", "receipt")
+    rows = rows.order_by("-placed_at", "-id")
+    return rows if actor.sees_all else rows.filter(offer__supplier_id__in=actor.organisation_ids)
+
+
+def orders_sampled(actor: Actor, *, seed: str, span: Period, count: int) -> list[Order]:
+    """`count` settled orders of a span, drawn at random: the same seed draws the same ones, for whoever repeats it.
+
+    An order's place is the sha256 of seed and id, so that nobody who places orders can choose to be drawn.
+
+    Raises:
+        Forbidden: the actor does not see everybody's orders.
+    """
+    if not actor.sees_all:
+        raise Forbidden("Samples are drawn from all orders.", hint="Who may: auditor, checker, operator.")
+    settled = Order.objects.select_related("quote", "receipt", "organisation", "offer__supplier").filter(
+        state=OrderState.SETTLED, settled_at__gte=span.start, settled_at__lt=span.end
+    )
+    place = Func(
+        Concat(Value(f"{seed}:"), Cast("id", TextField())),
+        function="sha256",
+        template="%(function)s(convert_to(%(expressions)s, 'UTF8'))",
+        output_field=BinaryField(),
+    )
+    return list(settled.annotate(place=place).order_by("place", "id")[:count])
 
 
 def orders_settled_since(since: datetime) -> list[UUID]:

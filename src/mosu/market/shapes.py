@@ -292,7 +292,7 @@ class OrderOut(Out):
 
     @classmethod
     def of(cls, order: Order, *, run_id: str | None) -> "OrderOut":
-        receipt = getattr(order, "receipt", None)
+        receipt = getattr(order, "receipt", None) if order.settled_at else None
         split = receipt.content["split"] if receipt else _shares(Split.from_json(order.quote.split))
         return cls(
             id=order.public_id,
@@ -326,6 +326,8 @@ class ReceiptLineOut(Out):
     unit: str
     unit_price: str
     amount: str
+    meter: str
+    metered: int
 
 
 class ReceiptTax(Out):
@@ -423,8 +425,8 @@ class OfferIn(In):
 
 
 def verify_url_of(receipt: Receipt) -> str:
-    """The public address at which the receipt can be checked."""
-    return f"{settings.MOSU_URL}/api/v1/verify/{receipt.number}/{code_of(receipt)}"
+    """The public page on which the receipt can be checked; programs ask /api/v1/verify/ with the same two."""
+    return f"{settings.MOSU_URL}/verify/{receipt.number}/{code_of(receipt)}/"
 
 
 def _money(micros: int, currency: str = "") -> str:

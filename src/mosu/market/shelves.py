@@ -138,7 +138,8 @@ class Shelf(Protocol):
     def reserve(self, *, order_id: UUID, quote: "Quote", now: datetime) -> None:
         """Take the capacity of `quote.request` for the order, locking nodes by id; touch no ledger account.
 
-        The order's row already exists. Raises a refusal such as `SoldOut`; then nothing of the order remains.
+        The order's row is written in the same transaction, but later. Raises a refusal such as `SoldOut`; then
+        nothing of the order remains.
         """
         ...
 

@@ -4,14 +4,30 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from django.core.exceptions import ValidationError
+from django.core.validators import EmailValidator
+from django.http import HttpRequest
 from django.utils import timezone
 
+from mosu.kernel.refusals import Invalid
 from mosu.platform import services
 from mosu.platform.secrets import seal, unseal
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
     """Everyone may sign up; what a new account may do is the policy's."""
+
+    def clean_email(self, email: str) -> str:
+        """The address as it is kept."""
+        try:
+            return services.email_of(email)
+        except Invalid:
+            raise ValidationError(EmailValidator.message) from None
+
+    def should_send_confirmation_mail(self, request: HttpRequest, email_address: Any, signup: bool) -> bool:
+        """Only where mail goes out: nobody is told of a letter that was never sent."""
+        asked: bool = super().should_send_confirmation_mail(request, email_address, signup)
+        return asked and services.mail_goes_out()
 
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send as allauth does; without a mail server the link to a new password waits for the operator.

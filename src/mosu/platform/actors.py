@@ -68,6 +68,10 @@ class Actor:
         """True for the hub's own people, whose reads are not limited to their organisations."""
         return bool(self.hub_roles)
 
+    def sees(self, organisation_id: UUID) -> bool:
+        """Whether reads show what belongs to this organisation."""
+        return organisation_id in self.roles or self.sees_all
+
 
 SYSTEM = Actor(kind=ActorKind.SYSTEM, label="mosu", scopes=ALL_SCOPES)
 """mosu itself, acting by rule: in background tasks and at expiry."""

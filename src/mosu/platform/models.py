@@ -366,3 +366,47 @@ class FailureCount(models.Model):
     key = models.CharField(primary_key=True, max_length=64)
     window_start_at = models.DateTimeField()
     count = models.PositiveIntegerField()
+
+
+class FindingState(models.TextChoices):
+    OPEN = "open"
+    ANSWERED = "answered"
+    """The operator has said what was or will be done; the auditor decides whether it suffices."""
+    CLOSED = "closed"
+
+
+class Finding(Row):
+    """What an auditor found, of whichever subject; its words and answers are its audit records."""
+
+    prefix = "finding"
+
+    subject = models.CharField(max_length=100)
+    """The public id of what it is about, such as `order_...`."""
+    organisation = models.ForeignKey(Organisation, null=True, on_delete=models.PROTECT, related_name="+")
+    """Whom it concerns, where that is one; only the hub's people see findings."""
+    title = models.CharField(max_length=200)
+    text = models.TextField(max_length=4000)
+    answer = models.TextField(max_length=4000, blank=True)
+    state = models.CharField(max_length=10, choices=FindingState, default=FindingState.OPEN)
+    opened_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    opened_at = models.DateTimeField()
+    due_at = models.DateTimeField()
+    """When an answer is expected."""
+    answered_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    answered_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "-opened_at", "-id"]), models.Index(fields=["subject"])]
+        constraints = [
+            models.CheckConstraint(condition=Q(state__in=FindingState.values), name="finding_state_known"),
+            models.CheckConstraint(
+                condition=Q(answered_by=None) | ~Q(answered_by=F("opened_by")), name="finding_two_persons"
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="closed") | Q(closed_at__isnull=False), name="finding_closed_at"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title

@@ -55,6 +55,9 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "hub.staff": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "mail.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "mail.pass_on": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "finding.read": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "finding.open": Rule(scope=Scope.MANAGE, hub_roles=frozenset({HubRole.AUDITOR})),
+        "finding.answer": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         # ledger
         "ledger.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "deposit.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),

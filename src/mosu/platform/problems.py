@@ -13,10 +13,13 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import ConfigDict
 
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.platform.database.troubles import trouble_of
 from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
 _FOUND_CHARACTERS: Final = 80
+_ERRORS_MAX: Final = 50
+"""A body of 4 MiB can be wrong in a quarter of a million places."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ def response_of(refusal: DomainError, *, extra: Mapping[str, Any] | None = None)
     )
     if refusal.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="mosu"'
+    if "retry_after_s" in refusal.facts:
+        response["Retry-After"] = str(refusal.facts["retry_after_s"])
     return response
 
 
@@ -94,11 +99,11 @@ def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    errors = [_error_of(raw) for raw in error.errors]
+    errors = [_error_of(raw) for raw in error.errors[:_ERRORS_MAX]]
     first = errors[0]
     refusal = Invalid(
         f"{first['field']}: {first['message']}.",
-        hint="Correct the request; `errors` names every field that is wrong.",
+        hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
     return response_of(refusal, extra={"errors": errors})
@@ -141,8 +146,15 @@ def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     )
 
 
+def refusal_of(error: BaseException) -> DomainError:
+    """What the caller learns of an error that nothing refused; logged with its trace."""
+    trouble = trouble_of(error)
+    if trouble is not None:
+        _log.error(trouble.message, exc_info=error)
+        return trouble
+    _log.error("unexpected exception", exc_info=error)
+    return Unexpected("mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator.")
+
+
 def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:
-    _log.error("unexpected exception in the API", exc_info=error)
-    return response_of(
-        Unexpected("mosu failed to answer this.", hint="Try again; if it stays, tell the hub's operator.")
-    )
+    return response_of(refusal_of(error))

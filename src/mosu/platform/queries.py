@@ -8,14 +8,15 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
+from mosu.platform.database.base import prepared_cursor
 from mosu.platform.models import (
     ApiToken,
     AuditRecord,
     Fact,
+    Finding,
     HubMembership,
     Invitation,
     Mail,
@@ -75,7 +76,7 @@ def bearer_of(secret_sha256: str, *, now: datetime) -> Bearer | None:
     One statement by hand: it comes before every call of the API, and Django's own two, with what it takes to
     build them, cost more than most calls' work.
     """
-    with connection.cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(_BEARER, [OrganisationState.ACTIVE.value, secret_sha256, now])
         found = cursor.fetchall()
     if not found:
@@ -230,3 +231,11 @@ def mail_waiting(actor: Actor) -> QuerySet[Mail]:
     """
     require(actor, "mail.read")
     return Mail.objects.filter(sent_at=None).order_by("-id")
+
+
+def findings_visible_to(actor: Actor) -> QuerySet[Finding]:
+    """Findings, for the hub's people only; newest first."""
+    rows = Finding.objects.select_related("opened_by", "answered_by", "organisation").order_by(
+        "-opened_at", "-id"
+    )
+    return rows if actor.sees_all else rows.none()

@@ -36,19 +36,27 @@ def name_of(text: str, *, field: str = "name", characters_max: int = 200) -> str
     """`text` as it is kept: composed (NFC), inner spaces single, 2 to `characters_max` visible characters.
 
     Raises:
-        Invalid: too short, too long, or with characters that cannot be seen.
+        Invalid: too short, too long, or with characters that cannot be seen or pass for others.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
     # Cc, Cf, Cs, Co, Cn: control, direction and private characters make two names look alike.
     seen = all(unicodedata.category(character)[0] != "C" for character in name)
-    if seen and 2 <= len(name) <= characters_max:
+    if seen and not _looks_like_another(name) and 2 <= len(name) <= characters_max:
         return name
     raise Invalid(
         f"{field}: this is not a name.",
-        hint=f"Write 2 to {characters_max} visible characters.",
+        hint=f"Write 2 to {characters_max} visible characters, Latin, Greek or Cyrillic letters not mixed.",
         field=field,
         found=name[:40],
     )
+
+
+def _looks_like_another(name: str) -> bool:
+    """Whether letters stand in it for others of the same shape: of two alphabets, or full-width for ASCII."""
+    letters = [character for character in name if character.isalnum()]
+    alphabets = {unicodedata.name(letter, "").split(" ")[0] for letter in letters}
+    wide = any(unicodedata.normalize("NFKC", letter).isascii() > letter.isascii() for letter in letters)
+    return wide or len(alphabets & {"LATIN", "GREEK", "CYRILLIC"}) > 1
 
 
 def scopes_of(asked: Set[str], held: Set[Scope]) -> list[str]:

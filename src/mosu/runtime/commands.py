@@ -19,6 +19,7 @@ from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
 from mosu.runtime.config import Config, await_port, load_config
 from mosu.runtime.hub import forget_old_clusters, parts_of
+from mosu.runtime.running import facts_of, running_hub
 from mosu.runtime.status import Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
@@ -94,6 +95,7 @@ def run_hub(config: Config) -> None:
             logs_dir=config.logs_dir,
             screen=screen,
             status_file=config.status_file,
+            facts=facts_of(config),
             on_ready=ready,
         ).run()
 
@@ -182,7 +184,7 @@ def bootstrap(
         "token": made.token,
         "password": made.password,
     }
-    _show_once(facts, as_json=as_json)
+    _show_once(facts, as_json=as_json, email=email)
 
 
 @admin.command("staff")
@@ -202,15 +204,24 @@ def staff(
         raise Invalid(f"{role[:40]!r} is no role.", hint=f"One of {', '.join(HubRole)}.", field="role")
     user_id, token, password = services.add_staff(email=email, role=HubRole(role), now=datetime.now(UTC))
     facts = {"user_id": typeid("user", user_id), "role": role, "token": token, "password": password}
-    _show_once(facts, as_json=as_json)
+    _show_once(facts, as_json=as_json, email=email)
 
 
-def _show_once(facts: dict[str, str | None], *, as_json: bool) -> None:
+def _show_once(facts: dict[str, str | None], *, as_json: bool, email: str) -> None:
+    """Secrets, shown here and never again; for a person also where they open what."""
     if as_json:
         typer.echo(json.dumps(facts))
         return
+    url = os.environ["MOSU_URL"]
     for name, value in facts.items():
         typer.echo(f"{name:<16} {value or 'as before'}")
+    typer.echo(f"""
+Keep the token and the password now: they are not shown again.
+Sign in at {url}/account/login/ as {email}, or at a terminal:
+
+    mosu login --url {url} --token-stdin    (then paste the token)
+    mosu offers --all
+    mosu run --no-workdir -- python3 -c 'print(6 * 7)'""")
 
 
 def use_hub(config: Config) -> None:
@@ -226,4 +237,6 @@ def use_hub(config: Config) -> None:
         if not config.cluster().answers():
             raise NotUp(f"The hub in {config.data_dir} is not up.", hint=mend)
     os.environ.update(config.environment(app_dsn=config.app_dsn()))
+    if (hub := running_hub(config)) is not None:
+        os.environ["MOSU_URL"] = hub.url  # as it was started, wherever this shell thinks it is
     django.setup()

@@ -1,12 +1,11 @@
 """What a hub needs of its machine: each thing looked at, with the command that mends it."""
 
-import json
 import os
 import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -15,10 +14,10 @@ import psycopg
 
 from mosu.kernel.refusals import DomainError
 from mosu.runtime.binaries import find_binaries
-from mosu.runtime.children import is_running
 from mosu.runtime.config import Config
 from mosu.runtime.folders import check_reach, service_user
 from mosu.runtime.hub import answers
+from mosu.runtime.running import RunningHub, running_hub
 from mosu.sandbox.probing import probe
 
 DISK_BYTES_MIN: Final = 500_000_000
@@ -37,7 +36,9 @@ class Check:
 
 def examine(config: Config) -> list[Check]:
     """All checks, in the order in which a start would meet them. Changes nothing in the hub's folder."""
-    is_up = _pid_of_hub(config) is not None
+    hub = running_hub(config)
+    if hub is not None:
+        config = replace(config, host=hub.host, port=hub.port)
     return [
         _python(),
         _sandbox(),
@@ -45,10 +46,10 @@ def examine(config: Config) -> list[Check]:
         _modes(config),
         _disk(config),
         _programs(config),
-        _port(config, is_up=is_up),
+        _port(config, is_up=hub is not None),
         _zone(config),
-        *_parts(config),
-        *_serving(config, is_up=is_up),
+        *_parts(config, hub),
+        *_serving(config, hub),
     ]
 
 
@@ -160,36 +161,20 @@ def _zone(config: Config) -> Check:
     return Check("zone", "ok", name)
 
 
-def _pid_of_hub(config: Config) -> int | None:
-    status = _status(config)
-    pid = status.get("pid")
-    return pid if isinstance(pid, int) and is_running(pid) else None
-
-
-def _status(config: Config) -> dict[str, object]:
-    try:
-        loaded: dict[str, object] = json.loads(config.status_file.read_text())
-    except (OSError, ValueError):
-        return {}
-    return loaded
-
-
-def _parts(config: Config) -> Iterator[Check]:
-    pid = _pid_of_hub(config)
-    if pid is None:
+def _parts(config: Config, hub: RunningHub | None) -> Iterator[Check]:
+    if hub is None:
         yield Check("hub", "ok", "Not up.", f"Start it: mosu up --data-dir {config.data_dir}")
         return
-    yield Check("hub", "ok", f"Up (process {pid}).")
-    parts = _status(config).get("parts")
-    for name, facts in parts.items() if isinstance(parts, dict) else ():
+    yield Check("hub", "ok", f"Up (process {hub.pid}).")
+    for name, facts in hub.parts.items():
         found = f"{facts['state']}, restarted {facts['restarts']} times"
         well = facts["state"] in ("ready", "done")
         mend = "" if well else f"Read {config.logs_dir / name}.log"
         yield Check(name, "ok" if well else "warn", found, mend)
 
 
-def _serving(config: Config, *, is_up: bool) -> Iterator[Check]:
-    if not is_up and config.is_embedded:
+def _serving(config: Config, hub: RunningHub | None) -> Iterator[Check]:
+    if hub is None and config.is_embedded:
         return
     try:
         psycopg.connect(config.app_dsn(), connect_timeout=3).close()
@@ -198,9 +183,9 @@ def _serving(config: Config, *, is_up: bool) -> Iterator[Check]:
         yield Check("database", "fail", f"It does not answer: {error}", mend)
     else:
         yield Check("database", "ok", "It answers.")
-    if is_up:
+    if hub is not None:
         if answers(config.local_url, "/readyz", timeout_s=3.0):
-            yield Check("web", "ok", f"{config.url} answers.")
+            yield Check("web", "ok", f"{hub.url} answers.")
         else:
-            mend = f"Read {config.logs_dir / 'web.log'}; give --port if the hub was started with another."
+            mend = f"Read {config.logs_dir / 'web.log'}"
             yield Check("web", "fail", f"{config.local_url}/readyz does not answer with 200.", mend)

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from mosu.kernel.refusals import DomainError
@@ -97,7 +98,8 @@ class _Running:
 class Supervisor:
     """Runs `parts` until told to stop.
 
-    `on_ready` is called once, when every part has been ready. `clock` is monotonic seconds.
+    `facts` stand in the status file beside the parts' states. `on_ready` is called once, when every part has
+    been ready. `clock` is monotonic seconds.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Supervisor:
         logs_dir: Path,
         screen: Screen,
         status_file: Path | None = None,
+        facts: Mapping[str, str | int] = MappingProxyType({}),
         on_ready: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,6 +118,7 @@ class Supervisor:
         ]
         self._screen = screen
         self._status_file = status_file
+        self._facts = dict(facts)
         self._on_ready = on_ready
         self._clock = clock
         self._all_ready = False
@@ -299,7 +303,7 @@ class Supervisor:
             for running in self._running
         }
         with suppress(OSError):  # a full disk: what was written last stays
-            write_secret(path, json.dumps({"pid": os.getpid(), "parts": parts}))
+            write_secret(path, json.dumps({"pid": os.getpid(), **self._facts, "parts": parts}))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

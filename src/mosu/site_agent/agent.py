@@ -6,8 +6,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -22,16 +24,18 @@ from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.courier import Courier
 from mosu.site_agent.engines.local import LocalEngine, LocalNode
-from mosu.site_agent.engines.protocol import Engine
-from mosu.site_agent.files import sync_folder, write_durably
+from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef
+from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
-from mosu.wire.agent import Command, EnvironmentInfo, Lease, LeaseRequest, Registration
+from mosu.wire.agent import AttemptPhase, Command, EnvironmentInfo, Lease, LeaseRequest, Registration, Report
 
 EXIT_STOPPED: Final = 0
 EXIT_CONFIG: Final = 2
 EXIT_SANDBOX: Final = 3
 EXIT_REFUSED: Final = 4
 _REPROBE_EVERY_S: Final = 60.0
+_START_S_MAX: Final = 30.0
+_GARBLED_HINT: Final = "It is ended and told to the hub; check this machine's disk."
 
 
 def run_agent(config: AgentConfig) -> int:
@@ -131,7 +135,15 @@ class Agent:
     def _adopt(self) -> None:
         for folder in sorted(self._leases.iterdir()):
             if (folder / "lease.json").is_file():
-                courier = self._courier(folder)
+                try:
+                    courier = self._courier(folder)
+                except Garbled as garbled:
+                    self._log.error(
+                        "garbled state", attempt=folder.name, file=str(garbled.path), hint=_GARBLED_HINT
+                    )
+                    bury = partial(self._bury, folder)
+                    threading.Thread(target=bury, name=f"bury {folder.name}", daemon=True).start()
+                    continue
                 self._couriers[courier.spec.attempt_id] = courier
                 if not courier.reported:
                     self._log.info("adopted", attempt=courier.spec.attempt_id)
@@ -146,6 +158,38 @@ class Agent:
             changed=self._changed.set,
             log=self._log,
         )
+
+    def _bury(self, folder: Path) -> None:
+        """End an attempt whose lease the disk lost, tell the hub, and set its folder aside."""
+        ref = EngineRef(folder.name)
+        self._engine.cancel(ref)
+        patience = time.monotonic() + _START_S_MAX
+        while (seen := self._engine.observe([ref])[ref]).phase not in FINAL_PHASES:
+            if seen.phase is AttemptPhase.PREPARING and time.monotonic() > patience:
+                break  # nobody ever took it, and with the cancel beside it nobody starts it
+            if self._stopping.wait(0.2):
+                return
+        report = Report(
+            epoch=0,
+            phase="lost",
+            exit_code=None,
+            reason="The machine's disk lost what it knew of it.",
+            started_at=seen.started_at,
+            ended_at=seen.ended_at or datetime.now(UTC),
+            measures=None,
+            log_bytes=seen.log_bytes,
+        )
+        try:
+            self._hub.report(folder.name, report)
+        except (Stopping, TokenRefused):
+            return
+        except Refusal as refusal:
+            self._log.error(
+                "refused by the hub", attempt=folder.name, status=refusal.status, said=refusal.said
+            )
+        aside = self._state_dir / "garbled"
+        aside.mkdir(mode=0o700, exist_ok=True)
+        folder.rename(aside / f"{folder.name}.{time.time_ns()}")
 
     def _lease_for_ever(self) -> None:
         self._register()

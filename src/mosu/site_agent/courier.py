@@ -1,5 +1,6 @@
 """One leased attempt, from inputs to report: a thread that can be killed and begun again at any line."""
 
+import itertools
 import shutil
 import threading
 import time
@@ -8,11 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, cast
 
+from pydantic import ValidationError
 from structlog.stdlib import BoundLogger
 
 from mosu.kernel.refusals import DomainError
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
-from mosu.site_agent.files import read_json, write_durably
+from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, HubRefused, Refusal, Stopping, TokenRefused
 from mosu.site_agent.metering import UsageBook
 from mosu.site_agent.outputs import collect, lay_inputs
@@ -30,11 +32,16 @@ from mosu.wire.agent import (
 POLL_S: Final = 0.05
 USAGE_EVERY_S: Final = 5.0
 RESUBMIT_EVERY_S: Final = 10.0
+RETRY_AFTER_S: Final = (1.0, 5.0, 15.0)
+TRIES_MAX: Final = 2
+"""After so many the machine says that it cannot prepare an attempt, if nothing of it has started."""
 _USAGE_RECORDS_MAX: Final = 1000
 
 
 class Courier:
     """Carries one attempt between hub and engine. All it must remember lies in `folder`.
+
+    What the disk garbled is set aside as `NAME.garbled`; without its lease there is no courier.
 
     | file | what |
     |---|---|
@@ -44,6 +51,9 @@ class Courier:
     | `usage.json` | meters and unsent records |
     | `report.json` | the final report, written before it is first sent |
     | `reported` | the hub has the report |
+
+    Raises (on creation):
+        Garbled: `lease.json` is not a lease.
     """
 
     def __init__(
@@ -58,14 +68,17 @@ class Courier:
     ) -> None:
         self._folder, self._engine, self._hub = folder, engine, hub
         self._stopping, self._changed = stopping, changed
-        self.spec = AttemptSpec.model_validate(read_json(folder / "lease.json"))
+        try:
+            self.spec = AttemptSpec.model_validate(read_json(folder / "lease.json"))
+        except ValidationError as error:
+            raise Garbled(folder / "lease.json") from error
         self._log = log.bind(attempt=self.spec.attempt_id, run=self.spec.run_id)
         self._ref = EngineRef(self.spec.attempt_id)
         self._usage = UsageBook(folder / "usage.json", self.spec)
         self._seen = Observation(AttemptPhase.PREPARING)
-        if report := read_json(folder / "report.json"):
+        if report := read_json_if_whole(folder / "report.json"):
             self._seen = Observation(AttemptPhase(report["phase"]))
-        self._offset = read_json(folder / "log_offset") or 0
+        self._offset = read_json_if_whole(folder / "log_offset") or 0
         self._log_refused = self._usage_refused = False
         self._usage_due = 0.0
         self._resubmit_at = time.monotonic() + RESUBMIT_EVERY_S
@@ -82,6 +95,7 @@ class Courier:
             epoch=self.spec.epoch,
             phase=self._seen.phase,
             started_at=self._seen.started_at,
+            sample=self._seen.sample,
         )
 
     def begin(self) -> None:
@@ -99,7 +113,7 @@ class Courier:
         """The hub leased it again: take the new epoch, and tell again how it ended if it has."""
         self.spec = self.spec.model_copy(update={"epoch": epoch})
         self._save_lease(self.spec)
-        if report := read_json(self._folder / "report.json"):
+        if report := read_json_if_whole(self._folder / "report.json"):
             write_durably(self._folder / "report.json", {**report, "epoch": epoch})
             (self._folder / "reported").unlink(missing_ok=True)
         self.begin()
@@ -111,30 +125,48 @@ class Courier:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:
-        try:
-            if not (self._folder / "report.json").exists():
-                self._write_report(self._carry())
-            if not self.reported:
-                self._send_report()
-            self._engine.clean(self._ref)
-        except (Stopping, TokenRefused):
-            return
-        except Refusal as refusal:
-            self._log.error("refused by the hub", status=refusal.status, said=refusal.said)
-        except Exception:  # noqa: BLE001 (other attempts go on)
-            self._log.exception("attempt left as it is until the agent restarts")
+        waits = itertools.chain(RETRY_AFTER_S, itertools.repeat(RETRY_AFTER_S[-1]))
+        for tries, wait_s in enumerate(waits, start=1):
+            try:
+                if not (self._folder / "report.json").exists():
+                    self._write_report(self._carry(gives_up=tries > TRIES_MAX))
+                if not self.reported:
+                    self._send_report()
+                self._engine.clean(self._ref)
+            except (Stopping, TokenRefused):
+                return
+            except Refusal as refusal:
+                self._log.error("refused by the hub", status=refusal.status, said=refusal.said)
+                return
+            except Exception:  # noqa: BLE001 (a full disk, say: other attempts go on, and this one when it can)
+                self._log.exception("attempt tried again", in_s=wait_s)
+            else:
+                return
+            if self._stopping.wait(wait_s):
+                return
 
-    def _carry(self) -> Report:
-        """Prepare, submit, follow to the end; the report to send."""
+    def _carry(self, *, gives_up: bool) -> Report:
+        """Prepare, submit, follow to the end; the report to send.
+
+        Who `gives_up` says of what this machine could not prepare that it is lost: it can start elsewhere.
+        """
         try:
             if not (self._folder / "submitted").exists():
                 self._submit()
         except (DomainError, HubRefused) as refusal:
-            self._saw(Observation(AttemptPhase.FAILED))
-            return self._report_of(Observation(AttemptPhase.FAILED, reason=str(refusal)), outputs=())
+            return self._ended_early(AttemptPhase.FAILED, str(refusal))
+        except OSError as error:
+            known = self._engine.observe([self._ref])[self._ref]
+            if gives_up and known.phase is AttemptPhase.LOST:
+                return self._ended_early(AttemptPhase.LOST, f"It could not be prepared: {error.strerror}.")
+            raise
         end = self._follow()
         outputs, why = self._send_outputs()
         return self._report_of(end, outputs=outputs, why=why)
+
+    def _ended_early(self, phase: AttemptPhase, reason: str) -> Report:
+        self._saw(Observation(phase))
+        return self._report_of(Observation(phase, reason=reason), outputs=())
 
     def _submit(self) -> None:
         work = self._engine.workdir(self.spec.attempt_id)

@@ -15,12 +15,11 @@ def write_durably(path: Path, value: Any, *, to_disk: bool = True) -> None:
     """
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, json.dumps(value).encode())
+    with os.fdopen(fd, "wb") as file:  # all of it or an error: os.write may write a part, as on a full disk
+        file.write(json.dumps(value).encode())
+        file.flush()
         if to_disk:
             os.fsync(fd)
-    finally:
-        os.close(fd)
     draft.rename(path)
     if to_disk:
         sync_folder(path.parent)
@@ -35,11 +34,34 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+class Garbled(Exception):
+    """A file of ours holds something else than we wrote: a failing disk, or a hand."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is garbled")
+        self.path = path
+
+
 def read_json(path: Path) -> Any:
-    """What `path` holds; None if there is no such file."""
+    """What `path` holds; None if there is no such file.
+
+    Raises:
+        Garbled: it is no JSON.
+    """
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise Garbled(path) from error
+
+
+def read_json_if_whole(path: Path) -> Any:
+    """What `path` holds; None if there is no such file or it is garbled, and then it is set aside for whoever looks."""
+    try:
+        return read_json(path)
+    except Garbled:
+        path.replace(path.with_name(f"{path.name}.garbled"))
         return None
 
 

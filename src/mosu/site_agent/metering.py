@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mosu.site_agent.files import read_json, write_durably
+from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.wire.agent import AttemptSpec, Usage
 
 Meter = Literal["core_second", "card_second"]
@@ -42,11 +42,15 @@ def next_record(
 
 
 class UsageBook:
-    """The meters of one attempt and the records that the hub has not yet taken."""
+    """The meters of one attempt and the records that the hub has not yet taken.
+
+    Where the disk lost how far they had come, nothing more is claimed: nobody pays twice.
+    """
 
     def __init__(self, path: Path, spec: AttemptSpec) -> None:
         self._path, self._spec = path, spec
-        found: dict[str, Any] = read_json(path) or {"meters": {}, "unsent": []}
+        found: dict[str, Any] = read_json_if_whole(path) or {"meters": {}, "unsent": []}
+        self._is_lost = path.with_name(f"{path.name}.garbled").exists()
         self._meters = {
             name: Metered(item["next_sequence"], item["quantity"], datetime.fromisoformat(item["until"]))
             for name, item in found["meters"].items()
@@ -55,6 +59,8 @@ class UsageBook:
 
     def advance(self, *, started_at: datetime, now: datetime) -> None:
         """Write down what was used up to `now`."""
+        if self._is_lost:
+            return
         units: dict[Meter, int] = {"core_second": self._spec.cores}
         if self._spec.device_indices:
             units["card_second"] = len(self._spec.device_indices)

@@ -49,7 +49,7 @@ def lay_inputs(work: Path, files: Sequence[InputFile], *, fetch: Callable[[str, 
             raise _refused(file.path, "a part of its path is a file") from error
         if target.is_file() and target.stat().st_size == file.size_bytes and _sha256(target) == file.sha256:
             continue
-        _lay(target, file, fetch)
+        _lay(work, target, file, fetch)
 
 
 def collect(work: Path, globs: Sequence[str]) -> Collected:
@@ -109,8 +109,9 @@ def _refused(path: str, why: str) -> Invalid:
     )
 
 
-def _lay(target: Path, file: InputFile, fetch: Callable[[str, Path], None]) -> None:
-    draft = target.with_name(f".{target.name[:200]}.mosu")
+def _lay(work: Path, target: Path, file: InputFile, fetch: Callable[[str, Path], None]) -> None:
+    # Beside the folder, not in it: no input's own name can be the draft of another.
+    draft = work.with_name(f"{work.name}.draft")
     try:
         fetch(file.sha256, draft)
         if draft.stat().st_size != file.size_bytes or _sha256(draft) != file.sha256:

@@ -9,6 +9,7 @@ second), it speaks with the agent by files in FOLDER only:
 | `cancel` | agent | its existence asks for the end |
 | `claim` | supervisor | pid, start and boot of the one supervisor that may start this attempt |
 | `state.json` | supervisor | `StateFile`, replaced as a whole |
+| `sample.json` | supervisor | `SampleFile`, what the job took at the last look; not kept over a crash |
 | `log` | supervisor | what the job printed, cleaned |
 
 Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses),
@@ -42,6 +43,7 @@ TICK_S: Final = 0.1
 STOP_GRACE_S_MAX: Final = 10.0
 _KILL_PATIENCE_S: Final = 2.0
 FoundT = TypeVar("FoundT")
+SAMPLE_EVERY_S: Final = 2.0
 _WATCH_SHARE: Final = 20
 """Looking may take one part in twenty of the time: a slow look makes the next one later."""
 
@@ -72,6 +74,12 @@ class MeasuresFile(TypedDict):
     wall_s: float
     memory_peak_bytes: int
     memory_source: Literal["cgroup", "sampled"]
+
+
+class SampleFile(TypedDict):
+    at: str
+    cpu_s: float
+    memory_bytes: int
 
 
 class StateFile(TypedDict):
@@ -216,7 +224,7 @@ class _Watch:
         self._said = b""
         self._began = time.monotonic()
         self._memory_peak = 0
-        self._next_look = {"memory": 0.0, "disk": 0.0}
+        self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0}
         self._ended_by: tuple[str, str] | None = None
         self._stop_at = 0.0
         self._stops_made = 0
@@ -259,6 +267,8 @@ class _Watch:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if self._state["phase"] == "running" and self._due("sample", now, every_s=SAMPLE_EVERY_S):
+            self._timed("sample", self._sample)
         if self._ended_by is None:
             self._ended_by = self._why_end(now)
         if self._ended_by is not None and now >= self._stop_at and self._stops_made < 3:
@@ -293,6 +303,14 @@ class _Watch:
         if used > self._job["disk_bytes"]:
             return "failed", f"disk: its files took {used} bytes, more than its {self._job['disk_bytes']}."
         return None
+
+    def _sample(self) -> None:
+        sample = SampleFile(
+            at=datetime.now(UTC).isoformat(),
+            cpu_s=round(watch.tree_cpu_s(self._sandbox.first_pid), 2),
+            memory_bytes=self._memory_bytes(),
+        )
+        write_durably(self._folder / "sample.json", sample, to_disk=False)
 
     def _memory_bytes(self) -> int:
         return watch.tree_memory_bytes(self._sandbox.first_pid, exact_above=self._job["memory_bytes"])

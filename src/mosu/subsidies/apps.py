@@ -8,6 +8,6 @@ class SubsidiesConfig(AppConfig):
     def ready(self) -> None:
         # Imported here: services need the application registry, which calls this.
         from mosu.platform.services import subscribe  # noqa: PLC0415
-        from mosu.subsidies.services.events import give_trial  # noqa: PLC0415
+        from mosu.subsidies.services.events import FOUNDED, give_trial  # noqa: PLC0415
 
-        subscribe("platform.organisation_founded", give_trial)
+        subscribe(FOUNDED, give_trial)

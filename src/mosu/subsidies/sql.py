@@ -34,3 +34,46 @@ def fixed_once_released() -> RunSQL:
         "drop trigger fixed_once_released on subsidies_programmeversion;"
         "drop function subsidies_refuse_released();",
     )
+
+
+_PUBLIC_MONEY = """
+create function subsidies_require_release() returns trigger
+language plpgsql set search_path = public, pg_temp as $$
+begin
+  if new.kind = 'pool.filled' and not exists (
+    select from subsidies_programmeversion v
+      join ledger_account a on a.kind = 'pool' and a.owner_id = v.programme_id
+     where new.subject_id = v.programme_id and new.key = 'programme:' || v.id || ':pool'
+       and v.state = 'released' and v.checker_id <> v.maker_id
+       and not exists (select from jsonb_array_elements(new.moves) as m where (m ->> 1)::uuid <> a.id)
+       and v.pool_micros = (
+         select sum((m ->> 2)::bigint) from ledger_journalentry e, jsonb_array_elements(e.moves) as m
+          where e.kind = 'pool.filled' and e.subject_id = v.programme_id
+            and e.key in (select 'programme:' || o.id || ':pool' from subsidies_programmeversion o
+                           where o.programme_id = v.programme_id and o.number <= v.number)))
+  then
+    raise exception 'entry % fills no pool that two persons released', new.id
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  if new.kind = 'voucher.released' and not exists (
+    select from subsidies_voucher w join subsidies_programmeversion v on v.id = w.version_id
+      join ledger_account a on a.kind = 'pool' and a.owner_id = v.programme_id
+     where new.subject_id = w.id and new.key = 'voucher:' || w.id || ':released' and w.released_at is not null
+       and new.moves = jsonb_build_array(jsonb_build_array(a.id, w.account_id, w.amount_micros)))
+  then
+    raise exception 'entry % is not that of a released voucher', new.id
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+create constraint trigger released after insert on ledger_journalentry deferrable initially deferred
+  for each row when (new.kind in ('pool.filled', 'voucher.released')) execute function subsidies_require_release();
+"""
+
+
+def public_money() -> RunSQL:
+    """Refuse an entry that fills a pool or a voucher unless the rows of both say so: at commit, whoever posts it."""
+    return RunSQL(
+        _PUBLIC_MONEY,
+        "drop trigger released on ledger_journalentry; drop function subsidies_require_release();",
+    )

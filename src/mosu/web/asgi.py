@@ -8,15 +8,16 @@ import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Final
 
-from a2wsgi import WSGIMiddleware
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from mosu.web.bridge import Threads
 
 # Django is set up by importing this; the data plane below uses its models.
 from mosu.web.wsgi import application as django_application  # isort: skip
@@ -27,43 +28,48 @@ from mosu.web.health import routes as health_routes
 from mosu.web.sessions import routes as page_routes
 
 BODY_S_MAX = 30
+_ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
+"""Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
 THREADS = int(os.environ.get("MOSU_THREADS", "8"))
 
-_threads: Any = WSGIMiddleware(django_application, workers=THREADS)  # type: ignore[arg-type]
-threads: ASGIApp = _threads
+threads = Threads(django_application, count=THREADS)
 
 
 async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
     """Django. A thread is taken only once the whole body is here: a handful of slow senders would hold them all.
 
-    A body that is too large goes on as far as it came, and Django refuses it by what its header announced.
+    A body that is too large goes on as far as it came, and Django refuses it by its length.
     """
     if scope["type"] != "http":
         return
-    body = bytearray()
     try:
-        async with asyncio.timeout(BODY_S_MAX):
-            more = True
-            while more and len(body) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
+        body = await _body_of(scope, receive)
     except TimeoutError:
         await send({"type": "http.response.start", "status": 408, "headers": [(b"connection", b"close")]})
         await send({"type": "http.response.body", "body": b""})
         return
+    if body is not None:
+        await threads(scope, body, send)
 
-    whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
-    async def received() -> Message:
-        return whole.pop() if whole else await receive()
+async def _body_of(scope: Scope, receive: Receive) -> bytes | None:
+    """The request's body, cut where it is too large; None if who sent it went away meanwhile.
 
-    async def sent(message: Message) -> None:
-        await send(message)
-
-    await threads(scope, received, sent)
+    Raises:
+        TimeoutError: it did not come in `BODY_S_MAX`.
+    """
+    if not any(name in _ANNOUNCING for name, _ in scope["headers"]) and scope["http_version"] != "2":
+        return b""
+    body = bytearray()
+    async with asyncio.timeout(BODY_S_MAX):
+        more = True
+        while more and len(body) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+    return bytes(body)
 
 
 def _read_catalogue() -> None:

@@ -1,10 +1,13 @@
 """What people fill in."""
 
+from datetime import timedelta
 from typing import Any, Final
 
+from allauth.account.adapter import get_adapter
 from allauth.account.forms import SignupForm
 from allauth.core import context
 from django import forms
+from django.conf import settings
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -16,9 +19,13 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.models import Organisation, OrganisationKind, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.rules import name_of
-from mosu.platform.services import NameTaken, found_organisation
+from mosu.platform.services import NameTaken, TooMany, count_failure, forgive_failure, found_organisation
+from mosu.subsidies.services import give_founders_trial
 
 INVITATIONS: Final = "/invitations/"
+KNOWN_TOLD_MAX: Final = 10
+KNOWN_TOLD_IN: Final = timedelta(hours=1)
+"""How often one network address is told that an e-mail address is known."""
 
 _TAKEN: Final = _("This name is taken. If it is your organisation, ask its owner for an invitation.")
 _NO_NAME: Final = _("This is not a name: write 2 to 200 visible characters.")
@@ -52,17 +59,19 @@ class Founding(forms.Form):
         return name
 
     def found(self, user: User) -> None:
-        """Found the organisation, with `user` as its owner.
+        """Found the organisation, with `user` as its owner and, where it earns one, its trial voucher.
 
         Raises:
             NameTaken: someone was quicker.
         """
-        found_organisation(
-            actor=actor_for_user(user),
-            name=self.cleaned_data["organisation"],
-            kind=OrganisationKind(self.cleaned_data["kind"]),
-            now=timezone.now(),
-        )
+        with transaction.atomic():
+            organisation = found_organisation(
+                actor=actor_for_user(user),
+                name=self.cleaned_data["organisation"],
+                kind=OrganisationKind(self.cleaned_data["kind"]),
+                now=timezone.now(),
+            )
+            give_founders_trial(organisation_id=organisation.id)
 
 
 class SignUp(Founding, SignupForm):  # type: ignore[misc]
@@ -77,6 +86,21 @@ class SignUp(Founding, SignupForm):  # type: ignore[misc]
         asked = context.request
         if (asked.POST.get("next") or asked.GET.get("next", "")).startswith(INVITATIONS):
             del self.fields["organisation"], self.fields["kind"]
+
+    def validate_unique_email(self, value: str) -> str:
+        """The address if nobody has it. Where no mail confirms addresses the answer tells that, so it is rationed."""
+        if settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory":
+            return str(super().validate_unique_email(value))
+        key = f"sign-up known from {get_adapter().get_client_ip(context.request)}"
+        try:
+            count_failure(key=key, limit=KNOWN_TOLD_MAX, window=KNOWN_TOLD_IN, now=timezone.now())
+        except TooMany:
+            raise forms.ValidationError(
+                _("Too many attempts from your network. Try again in an hour.")
+            ) from None
+        found = str(super().validate_unique_email(value))
+        forgive_failure(key=key)
+        return found
 
     def custom_signup(self, request: HttpRequest, user: User) -> None:
         if "organisation" in self.fields:

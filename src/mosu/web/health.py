@@ -1,5 +1,10 @@
 """Whether the hub lives (`/healthz`), can serve (`/readyz`), and how it does (`/metrics`)."""
 
+import os
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
 from django.db import connection
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
 from starlette.requests import Request
@@ -7,6 +12,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from mosu.compute.stream_doors import in_thread, stream_door
+from mosu.platform.database.troubles import was_full
+
+ROOM_BYTES: Final = 32 * 1024 * 1024
+"""Two of PostgreSQL's log segments: with less it stops at the next busy moment."""
 
 _FIGURES = {
     "mosu_attempts": (
@@ -37,11 +46,13 @@ async def healthz(request: Request) -> Response:
 
 @stream_door("hub.look")
 async def readyz(request: Request) -> Response:
-    """The database answers too."""
+    """The database answers too, and there is room to write."""
     try:
         await in_thread(_ask_database)
     except Exception:  # noqa: BLE001  (whatever it is, the hub cannot serve)
         return JSONResponse({"ready": False, "why": "the database does not answer"}, status_code=503)
+    if was_full() or _free_bytes(settings.DATA_DIR) < ROOM_BYTES:
+        return JSONResponse({"ready": False, "why": "the disk is full"}, status_code=503)
     return JSONResponse({"ready": True})
 
 
@@ -50,6 +61,15 @@ async def metrics(request: Request) -> Response:
     """Figures for Prometheus, counted in the database when asked."""
     await in_thread(_count)
     return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+def _free_bytes(folder: Path) -> int:
+    """Room for others than root, whose reserve the database cannot use either."""
+    try:
+        found = os.statvfs(folder)
+    except FileNotFoundError:  # a hub without files of its own
+        return ROOM_BYTES
+    return found.f_bavail * found.f_frsize
 
 
 def _ask_database() -> None:

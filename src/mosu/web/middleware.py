@@ -1,21 +1,58 @@
 """Pages need sessions, CSRF, messages and languages; the API needs none of them and skips their cost."""
 
+from collections.abc import Callable
 from typing import Any
 
 from csp.middleware import CSPMiddleware
+from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.locale import LocaleMiddleware
 
+from mosu.platform.hosts import WrongHost, require_host
+from mosu.platform.problems import response_of
+
 
 def is_api(request: HttpRequest) -> bool:
     """Whether the request is for the API, whose actor comes from a token and never from a session."""
     return request.path_info.startswith("/api/")
+
+
+class Private:
+    """What somebody gets because of who they are is kept by no cache; `/api` answers to the hub's own names only.
+
+    Pages look at the host themselves (Django's CommonMiddleware). What anyone may have stays as it is.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._answered(request)
+        if _is_private(request, response) and "no-store" not in response.get("Cache-Control", ""):
+            response["Cache-Control"] = "no-store"
+        return response
+
+    def _answered(self, request: HttpRequest) -> HttpResponse:
+        if is_api(request):
+            try:
+                require_host(request.META.get("HTTP_HOST") or request.META["SERVER_NAME"])
+            except WrongHost as refusal:
+                return response_of(refusal)
+        return self._get_response(request)
+
+
+def _is_private(request: HttpRequest, response: HttpResponse) -> bool:
+    """Whether the answer may depend on who asked, or is to something done: by token, by session."""
+    if request.method not in ("GET", "HEAD") or "HTTP_AUTHORIZATION" in request.META:
+        return True
+    cookie = settings.SESSION_COOKIE_NAME
+    return not is_api(request) and (cookie in request.COOKIES or cookie in response.cookies)
 
 
 class _PagesOnly:

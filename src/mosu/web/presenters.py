@@ -250,6 +250,7 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
     content = receipt.content
     return {
         **content,
+        "lines": [{**line, "tiny": _rounds_to_nothing(line)} for line in content["lines"]],
         "seller": content["seller"]["name"],
         "buyer": content["buyer"]["name"],
         "issued_at": receipt.issued_at,
@@ -260,6 +261,13 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
         "tax_percent": f"{float(content['tax']['rate']) * 100:g}%",
         "order_public_id": content["order"]["id"],
     }
+
+
+def _rounds_to_nothing(line: Mapping[str, Any]) -> bool:
+    """Whether a line of a receipt is 0.00 because its price is below half of the smallest unit."""
+    exact = Decimal(line["quantity"]) * Decimal(line["unit_price"])
+    amount, price = Decimal(line["amount"]), Decimal(line["unit_price"])
+    return amount == 0 and price > 0 and round(exact, -int(amount.as_tuple().exponent)) == 0
 
 
 def label_of(shown: ShownOffer) -> OfferShown:

@@ -36,6 +36,8 @@ def _database(url: str) -> dict[str, object]:
         "OPTIONS": {
             # A session that is stuck must not hold the ledger's locks against all others.
             "options": "-c lock_timeout=15s -c idle_in_transaction_session_timeout=60s -c statement_timeout=300s",
+            # Only cursors that ask for it prepare (platform/database): they do so at once.
+            "prepare_threshold": 0,
             **_POOL,
         },
     }
@@ -82,6 +84,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "mosu.web.middleware.Private",
     "mosu.web.middleware.Csp",
     "mosu.web.middleware.Session",
     "mosu.web.middleware.Locale",
@@ -103,7 +106,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "mosu.web.purse.purse",
+                "mosu.web.surroundings.surroundings",
             ],
         },
     }
@@ -160,6 +163,7 @@ USE_TZ = True
 TIME_ZONE = HUB_ZONE
 STATIC_URL = "/static/"
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_ROOT = Path(__file__).parent / "root"  # what browsers and robots ask for at the top
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

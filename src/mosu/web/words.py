@@ -4,9 +4,11 @@ The domain speaks English. What people meet often is said here in Chinese too, b
 comes and marked as English, so that it is read aloud as such.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from django.utils.functional import lazy
 from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
 
@@ -23,6 +25,13 @@ class Said:
     message: str
     hint: str
     lang: str = ""
+
+
+def told(text: Mapping[str, str] | str) -> str:
+    """The page's language of a bilingual text `{zh, en}`."""
+    if not isinstance(text, Mapping):
+        return str(text)
+    return str(text["zh" if (get_language() or "").startswith("zh") else "en"])
 
 
 def state_name(state: str) -> str:
@@ -43,6 +52,10 @@ def state_name(state: str) -> str:
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
     }.get(state, state)
+
+
+state_name_lazy = lazy(state_name, str)
+"""A state in the language of whoever looks: for what is made once, such as a table's filter."""
 
 
 def role_name(role: str) -> str:
@@ -114,6 +127,14 @@ def _refusals() -> dict[str, tuple[str, str]]:
         "invitation_over": (
             _("This invitation is over: it expired, was withdrawn or was used."),
             _("Ask the one who invited you for a new one."),
+        ),
+        "disk_full": (
+            _("The hub's disk is full; nothing was changed."),
+            _("Tell the hub's operator to free space, then send it again."),
+        ),
+        "unavailable": (
+            _("The hub's database does not answer now."),
+            _("What you asked for happened wholly or not at all: look before you send it again."),
         ),
         "too_many_organisations": (
             _("You own as many organisations as one person may."),

@@ -27,6 +27,8 @@ Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 """As far as every JSON reader counts exactly."""
 Small = Annotated[int, Field(ge=-(1 << 31), le=(1 << 31) - 1)]
 LOG_CHUNK_BYTES_MAX = 262_144
+ATTEMPTS_MAX = 20_000
+"""That one agent has at once."""
 
 
 class Message(BaseModel):
@@ -57,7 +59,7 @@ class EnvironmentInfo(Message):
 
     name: str
     python: str
-    packages: tuple[str, ...] = ()
+    packages: Annotated[tuple[str, ...], Field(max_length=2000)] = ()
 
 
 class Registration(Message):
@@ -66,8 +68,8 @@ class Registration(Message):
     agent_version: str
     engine: str
     clock_at: AwareDatetime
-    nodes: tuple[NodeInfo, ...]
-    environments: tuple[EnvironmentInfo, ...] = ()
+    nodes: Annotated[tuple[NodeInfo, ...], Field(max_length=4096)]
+    environments: Annotated[tuple[EnvironmentInfo, ...], Field(max_length=256)] = ()
     sandbox: str
     """`bubblewrap+seccomp+cgroup`, `bubblewrap+seccomp` or why there is none (then no attempt is leased)."""
     sandbox_ok: bool
@@ -82,7 +84,7 @@ class Registered(Message):
 
 class LeaseRequest(Message):
     epoch_seen: Count = 0
-    running: tuple[AttemptId, ...] = ()
+    running: Annotated[tuple[AttemptId, ...], Field(max_length=ATTEMPTS_MAX)] = ()
 
 
 class InputFile(Message):
@@ -135,16 +137,26 @@ class AttemptPhase(StrEnum):
     LOST = "lost"
 
 
+class Sample(Message):
+    """What an attempt has taken up to an instant: for its curves, never for its bill."""
+
+    at: AwareDatetime
+    cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """CPU seconds since it started."""
+    memory_bytes: Count
+
+
 class AttemptStatus(Message):
     attempt_id: AttemptId
     epoch: Small
     phase: AttemptPhase
     started_at: AwareDatetime | None = None
+    sample: Sample | None = None
 
 
 class Heartbeat(Message):
     clock_at: AwareDatetime
-    attempts: tuple[AttemptStatus, ...] = ()
+    attempts: Annotated[tuple[AttemptStatus, ...], Field(max_length=ATTEMPTS_MAX)] = ()
 
 
 class Command(Message):
@@ -197,8 +209,8 @@ class UsageAck(Message):
 class Measures(Message):
     """What the attempt really consumed, measured around the sandbox."""
 
-    cpu_s: Annotated[float, Field(ge=0)]
-    wall_s: Annotated[float, Field(ge=0)]
+    cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     memory_peak_bytes: Count
     memory_source: Literal["cgroup", "sampled"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mosu.cli.options import JsonOption, LangOption, LimitOption
-from mosu.cli.output import client, say, show, show_json, time_of
+from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.receipt import render
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import Language, language, table
@@ -103,17 +103,18 @@ def receipts(
             if json:
                 show_json(receipt)
             else:
-                show(render(receipt, width=width, lang=language(lang)))
+                show(render(receipt, width=width, lang=language(lang), zone=zone_of(hub)))
             return
         page = hub.receipts(limit=limit)
-    if json:
-        show_json(page)
-        return
+        if json:
+            show_json(page)
+            return
+        zone = zone_of(hub)
     rows = [
         [
             r.id,
             r.number,
-            time_of(r.issued_at),
+            time_of(r.issued_at, zone),
             f"{r.total:f}",
             f"{r.voucher_share:f}",
             f"{r.paid:f}",
@@ -144,9 +145,10 @@ def vouchers(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOption
     """Your organisation's vouchers: what is left on each, and until when."""
     with client() as hub:
         page = hub.vouchers(limit=limit)
-    if json:
-        show_json(page)
-        return
+        if json:
+            show_json(page)
+            return
+        zone = zone_of(hub)
     chosen = language(lang)
     rows = [
         [
@@ -155,7 +157,7 @@ def vouchers(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOption
             v.state,
             f"{v.amount:f}",
             f"{v.remaining:f}",
-            time_of(v.expires_at),
+            time_of(v.expires_at, zone),
         ]
         for v in page.items
     ]

@@ -2,14 +2,15 @@
 
 import sys
 import time
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mosu.cli.following import bring_back, ended, folder_of, follow_to_end, settled
-from mosu.cli.options import JsonOption, LangOption, YesOption
-from mosu.cli.output import client, say, show, show_json
+from mosu.cli.options import AllOption, JsonOption, LangOption, YesOption
+from mosu.cli.output import client, say, show, show_json, zone_of
 from mosu.cli.plans import plans_text
 from mosu.cli.receipt import render
 from mosu.cli.stop import REFUSED, USAGE, Stop
@@ -52,6 +53,7 @@ def run(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where outputs go.")] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Do not wait for the run.")] = False,
     yes: YesOption = False,
+    all: AllOption = False,
     lang: LangOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -79,13 +81,14 @@ def run(
     files = _files(task)
     with client() as hub:
         quotes = _quotes(hub, text, files, vouchers)
-        say(plans_text(quotes, language(lang)))
+        zone = zone_of(hub)
+        say(plans_text(quotes, language(lang), zone=zone, each=all))
         quote = _chosen(quotes, yes=yes)
         order = _with_run(hub, hub.accept(quote.id))
         if detach:
             _say_detached(order, json=json)
             return
-        code = _see_through(hub, order, out=out, lang=language(lang), json=json)
+        code = _see_through(hub, order, out=out, lang=language(lang), zone=zone, json=json)
     raise typer.Exit(code)
 
 
@@ -138,7 +141,7 @@ def _quotes(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers: st
 def _chosen(quotes: "Quotes", *, yes: bool) -> "Quote":
     if not quotes.quotes:
         raise Stop(
-            "No offer fits this task; nothing was bought.", hint="Each one's reason is above.", code=REFUSED
+            "No offer fits this task; nothing was bought.", hint="The reasons are above.", code=REFUSED
         )
     if yes:
         return quotes.quotes[0]
@@ -174,7 +177,9 @@ def _say_detached(order: "Order", *, json: bool) -> None:
     say(f"Order {order.number or order.id} is placed. Watch it: mosu logs -f {order.run_id}")
 
 
-def _see_through(hub: "Client", order: "Order", *, out: Path | None, lang: Language, json: bool) -> int:
+def _see_through(
+    hub: "Client", order: "Order", *, out: Path | None, lang: Language, zone: tzinfo | None, json: bool
+) -> int:
     if order.run_id is None:
         raise Stop(f"Order {order.id} has no run yet.", hint=f"Look later: mosu orders {order.id}")
     say(f"Order {order.number or order.id}, run {order.run_id}")
@@ -188,7 +193,7 @@ def _see_through(hub: "Client", order: "Order", *, out: Path | None, lang: Langu
         outputs = [str(path) for path in paths]
         show_json({"order": order, "run": run, "receipt": receipt, "folder": str(folder), "outputs": outputs})
     elif receipt is not None:
-        show(render(receipt, lang=lang))
+        show(render(receipt, lang=lang, zone=zone))
     else:
         say(f"The receipt is not written yet: mosu orders {order.id}")
     _say_end(run, folder, len(paths))

@@ -1,5 +1,6 @@
 """What runs and ran: runs, logs, fetch, cancel."""
 
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,7 +8,7 @@ import typer
 
 from mosu.cli.following import bring_back, folder_of, follow_to_end
 from mosu.cli.options import JsonOption, LangOption, LimitOption
-from mosu.cli.output import client, say, show, show_json, time_of
+from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import clean, language, table
 
@@ -31,19 +32,20 @@ def runs(
             if json:
                 show_json(one)
             else:
-                show(_one_run(one))
+                show(_one_run(one, zone_of(hub)))
             return
         page = hub.runs(limit=limit)
-    if json:
-        show_json(page)
-        return
+        if json:
+            show_json(page)
+            return
+        zone = zone_of(hub)
     chosen = language(lang)
     rows = [
         [
             run.id,
             run.name,
             run.state,
-            time_of(run.started_at or run.created_at),
+            time_of(run.started_at or run.created_at, zone),
             run.offer.title.in_language(chosen) if run.offer is not None else "",
             f"{run.cost_so_far:f}" if run.cost_so_far is not None else "",
         ]
@@ -52,14 +54,14 @@ def runs(
     show(table(["ID", "NAME", "STATE", "STARTED", "OFFER", "COST"], rows, right=frozenset({5})))
 
 
-def _one_run(run: "Run") -> str:
+def _one_run(run: "Run", zone: tzinfo | None) -> str:
     rows = [
         ["id", run.id],
         ["name", run.name],
         ["state", run.state],
         ["why", run.reason or run.why_waiting or ""],
-        ["started", time_of(run.started_at)],
-        ["ended", time_of(run.ended_at)],
+        ["started", time_of(run.started_at, zone)],
+        ["ended", time_of(run.ended_at, zone)],
         ["exit code", "" if run.exit_code is None else str(run.exit_code)],
         ["cost", "" if run.cost_so_far is None else f"{run.cost_so_far:f} {run.currency}"],
         ["order", run.order_id or ""],

@@ -1,12 +1,13 @@
 """What is sold and what was bought: offers, quote, orders."""
 
+from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mosu.cli.options import JsonOption, LangOption, LimitOption
-from mosu.cli.output import client, say, show, show_json, time_of
+from mosu.cli.options import AllOption, JsonOption, LangOption, LimitOption
+from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.plans import plans_text
 from mosu.cli.split import ordered
 from mosu.cli.stop import REFUSED, Stop
@@ -71,6 +72,7 @@ def quote(
     *,
     task_file: Annotated[Path, typer.Argument(help="A task file.")],
     vouchers: Annotated[str, typer.Option(help="auto, none, or voucher ids with commas.")] = "",
+    all: AllOption = False,
     lang: LangOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -81,14 +83,12 @@ def quote(
         if files:
             hub.upload_workdir(files)
         answer = hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
-    if json:
-        show_json(answer)
-    else:
-        show(plans_text(answer, language(lang)))
+        if json:
+            show_json(answer)
+        else:
+            show(plans_text(answer, language(lang), zone=zone_of(hub), each=all))
     if not answer.quotes:
-        raise Stop(
-            "No offer fits this task.", hint="Each one's reason is above; change the task.", code=REFUSED
-        )
+        raise Stop("No offer fits this task.", hint="The reasons are above; change the task.", code=REFUSED)
 
 
 def orders(
@@ -106,18 +106,19 @@ def orders(
             if json:
                 show_json(order)
             else:
-                show(_one_order(order))
+                show(_one_order(order, zone_of(hub)))
             return
         page = hub.orders(limit=limit)
-    if json:
-        show_json(page)
-        return
+        if json:
+            show_json(page)
+            return
+        zone = zone_of(hub)
     rows = [
         [
             order.id,
             order.number,
             order.state,
-            time_of(order.placed_at),
+            time_of(order.placed_at, zone),
             order.offer.title.in_language(chosen) if order.offer is not None else "",
             _amount(order),
             order.run_id or "",
@@ -127,12 +128,12 @@ def orders(
     show(table(["ID", "NUMBER", "STATE", "PLACED", "OFFER", "AMOUNT", "RUN"], rows, right=frozenset({5})))
 
 
-def _one_order(order: "Order") -> str:
+def _one_order(order: "Order", zone: tzinfo | None) -> str:
     rows = [
         ["id", order.id],
         ["number", order.number],
         ["state", order.state],
-        ["placed", time_of(order.placed_at)],
+        ["placed", time_of(order.placed_at, zone)],
         ["amount", f"{_amount(order)} {order.currency}"],
         *[[share.source, f"{share.amount:f}"] for share in ordered(order.split)],
         ["run", order.run_id or "-"],

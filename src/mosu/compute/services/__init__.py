@@ -1,5 +1,6 @@
 """Writes of the compute shelf; one function per intention."""
 
+from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
@@ -28,6 +29,7 @@ from mosu.compute.services.uploads import (
 from mosu.compute.services.usage import take_usage
 
 __all__ = [
+    "AlreadyTaken",
     "Destination",
     "LeaseAnswer",
     "LogSlice",
@@ -48,6 +50,7 @@ __all__ = [
     "fence_attempt",
     "heartbeat",
     "lease_attempt",
+    "lift_blackout",
     "missing_for",
     "output_named",
     "output_of",
@@ -55,6 +58,7 @@ __all__ = [
     "read_log",
     "register_agent",
     "rotate_token",
+    "set_blackout",
     "set_node_state",
     "set_pool_state",
     "take_report",

@@ -1,14 +1,14 @@
 """What is there of pools, what is held of it, and taking a share: never twice."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from mosu.compute.models import Allocation, Attempt, Device, DeviceAllocation, Node
+from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node
 from mosu.compute.placement import (
     Card,
     Need,
@@ -18,9 +18,10 @@ from mosu.compute.placement import (
     Unplaced,
     place,
 )
-from mosu.compute.states import NodeState
+from mosu.compute.states import BlackoutState, NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
+from mosu.platform.rows import insert
 
 
 class SoldOut(DomainError):
@@ -36,36 +37,18 @@ class Held(NamedTuple):
     taken: Taken
 
 
-def lock_nodes(pool_id: UUID) -> None:
-    """Take the lock that guards a pool's cores and memory: its nodes, by id."""
-    list(Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True).values_list("id"))
-
-
-def nodes_of(
-    pool_ids: Iterable[UUID], *, now: datetime, without: UUID | None = None
-) -> Mapping[UUID, Sequence[NodeView]]:
-    """Nodes in service, by pool, with all that live allocations hold; but not those of the attempt `without`.
+def nodes_of(pool_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, Sequence[NodeView]]:
+    """Nodes in service, by pool, with all that live allocations and blackouts hold.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
     ids = list(pool_ids)
     nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP).order_by("id"))
     cards = _cards_of([node.id for node in nodes])
-    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
-    views: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
-    for node in nodes:
-        views[node.pool_id].append(
-            NodeView(
-                id=node.id,
-                name=node.name,
-                cores=node.cores,
-                memory_bytes=node.memory_bytes,
-                disk_bytes=node.disk_bytes,
-                cards=tuple(cards[node.id]),
-                taken=tuple(one.taken for one in held[node.id] if one.attempt_id != without),
-            )
-        )
-    return views
+    seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
+    for pool_id, view in _views(nodes, cards, now=now):
+        seen[pool_id].append(view)
+    return seen
 
 
 def find_place(
@@ -78,26 +61,29 @@ def find_place(
     now: datetime,
     without: UUID | None = None,
 ) -> Placement | Unplaced:
-    """A placement in the pool as it is now; hold its lock if it is to be taken."""
-    return place(
-        nodes_of([pool_id], now=now, without=without)[pool_id],
-        need,
-        earliest=earliest,
-        latest=latest,
-        duration=duration,
-    )
+    """A placement in the pool as it is now, what the attempt `without` holds counted as free.
+
+    Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
+    """
+    locked = Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True)
+    nodes = [node for node in locked if node.state == NodeState.UP]
+    # Cards tell nothing where none is asked for and there is no second node to keep them free on.
+    cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
+    views = [view for _, view in _views(nodes, cards, now=now, without=without)]
+    return place(views, need, earliest=earliest, latest=latest, duration=duration)
 
 
 def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
     """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
-    period = _range(placement.period)
-    allocation = Allocation.objects.create(
+    period = range_of(placement.period)
+    allocation = Allocation(
         attempt=attempt,
         node_id=placement.node_id,
         cores=need.cores,
         memory_bytes=need.memory_bytes,
         period=period,
     )
+    insert(allocation)
     if placement.card_indices:
         devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
         DeviceAllocation.objects.bulk_create(
@@ -115,8 +101,37 @@ def release(attempt_id: UUID, *, now: datetime) -> bool:
     )
 
 
-def _range(period: Period) -> DateTimeTZRange:
+def range_of(period: Period) -> DateTimeTZRange:
+    """A period as the database keeps it."""
     return DateTimeTZRange(period.start, period.end)
+
+
+def _views(
+    nodes: Sequence[Node],
+    cards: Mapping[UUID, Sequence[Card]],
+    *,
+    now: datetime,
+    without: UUID | None = None,
+) -> Iterator[tuple[UUID, NodeView]]:
+    """Each node with its pool, its cards and what is taken of it."""
+    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
+    kept = _blackouts_of(nodes, cards, now=now)
+    for node in nodes:
+        yield (
+            node.pool_id,
+            NodeView(
+                id=node.id,
+                name=node.name,
+                cores=node.cores,
+                memory_bytes=node.memory_bytes,
+                disk_bytes=node.disk_bytes,
+                cards=tuple(cards.get(node.id, ())),
+                taken=(
+                    *(one.taken for one in held[node.id] if one.attempt_id != without),
+                    *kept[node.id],
+                ),
+            ),
+        )
 
 
 def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
@@ -127,6 +142,21 @@ def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
     return cards
 
 
+def _blackouts_of(
+    nodes: Sequence[Node], cards: Mapping[UUID, Sequence[Card]], *, now: datetime
+) -> Mapping[UUID, list[Taken]]:
+    """Each blackout that is not over, as taking all of its node."""
+    by_id = {node.id: node for node in nodes}
+    kept: dict[UUID, list[Taken]] = defaultdict(list)
+    rows = Blackout.objects.filter(node_id__in=by_id, state=BlackoutState.SET, period__endswith__gt=now)
+    for one in rows.order_by("id"):
+        node = by_id[one.node_id]
+        all_cards = frozenset(card.index for card in cards.get(node.id, ()))
+        span = one.period
+        kept[node.id].append(Taken(span.lower, span.upper, node.cores, node.memory_bytes, all_cards))
+    return kept
+
+
 def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Mapping[UUID, list[Held]]:
     indices: dict[UUID, set[int]] = defaultdict(set)
     if has_cards:
@@ -134,8 +164,11 @@ def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Map
         for allocation_id, index in taken_cards.values_list("allocation_id", "device__index"):
             indices[allocation_id].add(index)
     held: dict[UUID, list[Held]] = defaultdict(list)
-    for one in Allocation.objects.filter(node_id__in=node_ids, live=True).order_by("id"):
-        end = one.period.upper if one.period.upper > now else None
-        taken = Taken(one.period.lower, end, one.cores, one.memory_bytes, frozenset(indices[one.id]))
-        held[one.node_id].append(Held(one.attempt_id, taken))
+    live = Allocation.objects.filter(node_id__in=node_ids, live=True).order_by()
+    for key, node_id, attempt_id, period, cores, memory_bytes in live.values_list(
+        "id", "node_id", "attempt_id", "period", "cores", "memory_bytes"
+    ):
+        end = period.upper if period.upper > now else None
+        taken = Taken(period.lower, end, cores, memory_bytes, frozenset(indices.get(key, ())))
+        held[node_id].append(Held(attempt_id, taken))
     return held

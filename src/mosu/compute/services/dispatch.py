@@ -14,9 +14,10 @@ from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
 from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
-from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
 from mosu.compute.services.pools import LEASE_S, pool_of
+from mosu.compute.services.samples import keep_samples
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
 from mosu.market.models import Order
 from mosu.market.services import activate_order
@@ -123,7 +124,6 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     Raises:
         _NoRoom: not free, and it has waited long enough.
     """
-    lock_nodes(attempt.pool_id)
     request = RunRequest.of_json(attempt.run.request)
     allocation = Allocation.objects.get(attempt=attempt, live=True)
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
@@ -216,6 +216,7 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
         ).values_list("attempt_id", flat=True)
     )
     commands: list[Command] = []
+    keep_samples(((attempt, said[attempt.id]) for attempt in attempts), now=now)
     for attempt in attempts:
         _observe(attempt, said[attempt.id], actor=actor, now=now)
         action = _command_for(attempt, said[attempt.id], is_over=attempt.id in over)
@@ -248,7 +249,9 @@ def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: date
         attempt.first_running_at = now
         said = status.started_at or now
         attempt.started_at = min(max(said, attempt.leased_at or now), now)
-    attempt.save(update_fields=["last_contact_at", "leased_until", "first_running_at", "started_at"])
+    attempt.save(
+        update_fields=["last_contact_at", "leased_until", "first_running_at", "started_at", "sampled_at"]
+    )
     to = AttemptState.LEASED if attempt.first_running_at is None else AttemptState.RUNNING
     if attempt.state != to:
         move_attempt(attempt, to=to, actor=actor, now=now)

@@ -12,7 +12,7 @@ from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.capacity import allocate, find_place, lock_nodes, release
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.pools import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
@@ -20,6 +20,7 @@ from mosu.market.models import Order, Outcome
 from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
+from mosu.platform.rows import insert
 from mosu.platform.services import emit, record_audit
 from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
 from mosu.wire.agent import OutputFile, Report, ReportAck
@@ -28,6 +29,7 @@ from mosu.wire.paths import safe_relative_path
 ATTEMPTS_MAX: Final = 3
 """How often a run is handed out again when an agent says that nothing of it had started."""
 OUTPUTS_MAX: Final = 10_000
+REASON_CHARACTERS_MAX: Final = 2000
 
 
 class NotLeased(DomainError):
@@ -58,7 +60,8 @@ def take_report(*, actor: Actor, attempt_id: UUID, report: Report, now: datetime
         NotLeased: it was never handed out.
         UnsafePath, Invalid: an output's path is bad or its bytes were not sent; nothing is taken.
     """
-    report = report.model_copy(update={"reason": report.reason.replace("\x00", "?")})
+    reason = report.reason.replace("\x00", "?")[:REASON_CHARACTERS_MAX]
+    report = report.model_copy(update={"reason": reason})
     attempt = locked_attempt(attempt_id, pool_id=pool_of(actor))
     if attempt.state == AttemptState.WAITING:
         raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
@@ -203,7 +206,6 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     why = report.reason or "lost before it started"
     run = attempt.run
     request = RunRequest.of_json(run.request)
-    lock_nodes(attempt.pool_id)
     release(attempt.id, now=now)
     found = find_place(
         pool_id=attempt.pool_id,
@@ -226,7 +228,8 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
 
 def make_attempt(*, run: Run, epoch: int, now: datetime) -> Attempt:
     """A new waiting attempt of the run."""
-    attempt = Attempt.objects.create(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+    insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt
 

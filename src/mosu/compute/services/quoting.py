@@ -227,6 +227,13 @@ def _asked(
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
+    if task.resources.priority:
+        raise Invalid(
+            f"resources.priority: {task.resources.priority} would have no effect.",
+            hint="Leave it out: runs start in the order in which they were bought.",
+            field="resources.priority",
+            found=task.resources.priority,
+        )
     name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
     return _Asked(
         task=task,

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import migrations, models
 
 import mosu.kernel.ids
-from mosu.ledger.sql import FUNCTIONS
+from mosu.ledger.migrations._functions_of_0001 import FUNCTIONS
 from mosu.platform.sql import append_only, audited, owner_only
 
 

@@ -1,6 +1,6 @@
 """Writes of the ledger."""
 
-from mosu.ledger.rules import HUB_ID, Move
+from mosu.ledger.rules import HUB_ID, HoldRequest, Move
 from mosu.ledger.services.books import Verification, seal_days, verify, verify_and_alarm
 from mosu.ledger.services.deposits import (
     BankReferenceKnown,
@@ -16,11 +16,13 @@ from mosu.ledger.services.entries import (
     DayClosed,
     HoldExceeded,
     InsufficientFunds,
+    MoveForbidden,
     account_id,
     capture_hold,
     lock_accounts,
     open_account,
     place_hold,
+    place_holds,
     post_entry,
     release_hold,
     reverse_entry,
@@ -33,9 +35,11 @@ __all__ = [
     "BankReferenceKnown",
     "DayClosed",
     "HoldExceeded",
+    "HoldRequest",
     "InsufficientFunds",
     "KeyReused",
     "Move",
+    "MoveForbidden",
     "SamePerson",
     "Verification",
     "account_id",
@@ -46,6 +50,7 @@ __all__ = [
     "lock_accounts",
     "open_account",
     "place_hold",
+    "place_holds",
     "post_entry",
     "propose_deposit",
     "propose_refund",

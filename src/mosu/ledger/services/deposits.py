@@ -11,9 +11,8 @@ from django.db import transaction
 from mosu.kernel.money import MICROS_MAX, decimal_of, rounded
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.kernel.states import IllegalMove, check_move
-from mosu.ledger.models import AccountKind, Deposit, DepositState
-from mosu.ledger.rules import HUB_ID, Move
-from mosu.ledger.services.entries import open_account, post_entry, reverse_entry
+from mosu.ledger.models import Deposit, DepositState
+from mosu.ledger.services.entries import confirm_deposit_entry, confirm_refund_entry
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
@@ -98,19 +97,9 @@ def confirm_deposit(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit
     if deposit.state == DepositState.CONFIRMED:
         return deposit
     _check_decision(deposit, actor=actor, to=DepositState.CONFIRMED)
-    bank = open_account(kind=AccountKind.BANK, owner_id=HUB_ID, currency=deposit.currency, floor_micros=None)
-    balance = open_account(
-        kind=AccountKind.BALANCE, owner_id=deposit.organisation_id, currency=deposit.currency, floor_micros=0
-    )
-    deposit.entry_id = post_entry(
-        key=f"deposit:{deposit.id}",
-        kind="deposit",
-        moves=[Move(source=bank, destination=balance, amount_micros=deposit.amount_micros)],
-        subject_id=deposit.id,
-        now=now,
-        memo=deposit.bank_reference,
-    )
-    _decide(deposit, actor=actor, to=DepositState.CONFIRMED, now=now)
+    confirm_deposit_entry(deposit_id=deposit.id, checker_id=actor.id, now=now)
+    deposit.refresh_from_db()
+    _audit(deposit, actor=actor, before=DepositState.PROPOSED, now=now)
     emit(
         name="ledger.deposit_confirmed",
         subject_id=deposit.id,
@@ -140,7 +129,9 @@ def reject_deposit(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -
     if deposit.state == DepositState.REJECTED:
         return deposit
     _check_decision(deposit, actor=actor, to=DepositState.REJECTED)
-    _decide(deposit, actor=actor, to=DepositState.REJECTED, now=now, why=why.strip())
+    deposit.state, deposit.checker_id, deposit.decided_at = DepositState.REJECTED, actor.id, now
+    deposit.save(update_fields=["state", "checker", "decided_at"])
+    _audit(deposit, actor=actor, before=DepositState.PROPOSED, now=now, why=why.strip())
     return deposit
 
 
@@ -179,12 +170,9 @@ def confirm_refund(*, actor: Actor, deposit_id: UUID, now: datetime) -> Deposit:
     if deposit.state == DepositState.REFUNDED:
         return deposit
     _check_refund(deposit, actor=actor, to=DepositState.REFUNDED)
-    assert deposit.entry_id is not None  # noqa: S101 - a confirmed deposit has its entry (deposit_state_whole)
-    deposit.refund_entry_id = reverse_entry(
-        key=f"deposit.refund:{deposit.id}", entry_id=deposit.entry_id, now=now, memo=deposit.refund_why
-    )
-    deposit.refund_checker_id, deposit.refunded_at = actor.id, now
-    _move_refund(deposit, actor=actor, to=DepositState.REFUNDED, now=now)
+    confirm_refund_entry(deposit_id=deposit.id, checker_id=actor.id, now=now)
+    deposit.refresh_from_db()
+    _audit(deposit, actor=actor, before=DepositState.REFUNDING, now=now, why=deposit.refund_why)
     return deposit
 
 
@@ -221,9 +209,7 @@ def _move_refund(deposit: Deposit, *, actor: Actor, to: DepositState, now: datet
     before = deposit.state
     check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(before), to=to)
     deposit.state = to
-    deposit.save(
-        update_fields=["state", "refund_maker", "refund_checker", "refund_entry", "refund_why", "refunded_at"]
-    )
+    deposit.save(update_fields=["state", "refund_maker", "refund_why"])
     _audit(deposit, actor=actor, before=before, now=now, why=why or deposit.refund_why)
 
 
@@ -243,14 +229,6 @@ def _locked(deposit_id: UUID) -> Deposit:
 def _check_decision(deposit: Deposit, *, actor: Actor, to: DepositState) -> None:
     check_move(_MOVES, what=f"Deposit {deposit.public_id}", now=DepositState(deposit.state), to=to)
     two_persons(deposit.maker_id, actor.id)
-
-
-def _decide(deposit: Deposit, *, actor: Actor, to: DepositState, now: datetime, why: str = "") -> None:
-    """The first decision on a deposit; the caller holds the row lock."""
-    before = deposit.state
-    deposit.state, deposit.checker_id, deposit.decided_at = to, actor.id, now
-    deposit.save(update_fields=["state", "checker", "decided_at", "entry"])
-    _audit(deposit, actor=actor, before=before, now=now, why=why)
 
 
 def _tell(deposit: Deposit, *, now: datetime) -> None:

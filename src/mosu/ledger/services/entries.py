@@ -15,7 +15,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.money import MICROS_MAX, decimal_of
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.ledger.models import Account
-from mosu.ledger.rules import MOVES_MAX, Move
+from mosu.ledger.rules import MOVES_MAX, HoldRequest, Move
 from mosu.platform.services import KeyReused
 
 
@@ -35,6 +35,12 @@ class AlreadyReversed(DomainError):
     """The entry was reversed before; an entry is reversed once."""
 
     code = "already_reversed"
+
+
+class MoveForbidden(DomainError):
+    """No rule lets an entry of this kind move money between accounts of these kinds in this way."""
+
+    code = "move_forbidden"
 
 
 class DayClosed(DomainError):
@@ -93,6 +99,7 @@ def post_entry(
         KeyReused: `key` was used for another entry.
         Invalid: no moves, too many, or between currencies.
         NotFound: an account does not exist.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     if not 1 <= len(moves) <= MOVES_MAX:
@@ -120,21 +127,44 @@ def post_entry(
     )
 
 
-def place_hold(*, key: str, account_id: UUID, amount_micros: int, subject_id: UUID, now: datetime) -> UUID:
-    """The id of a hold that reserves `amount_micros` of the account. `key` repeated returns the first hold.
+def place_holds(*, holds: Sequence[HoldRequest], now: datetime) -> list[UUID]:
+    """The ids of holds that reserve all of these amounts, or none does: in one call, in their order.
+
+    Their accounts are locked at once, by id. A `key` repeated returns its first hold.
 
     Raises:
-        InsufficientFunds: less is available.
-        KeyReused: `key` was used for another hold.
-        NotFound: the account does not exist.
-        Invalid: the amount is not positive.
+        InsufficientFunds: an account has less available than its holds need; the first such hold's.
+        KeyReused: a key was used for another hold, or twice here.
+        NotFound: an account does not exist.
+        Invalid: an amount is not positive.
     """
-    _check_amount(amount_micros)
-    return _written(
-        "select * from ledger_hold_place(%s, %s, %s, %s, %s, %s)",
-        [uuid7(), key, account_id, amount_micros, subject_id, now],
-        key=key,
+    if not holds:
+        return []
+    for hold in holds:
+        _check_amount(hold.amount_micros)
+    keys = [hold.key for hold in holds]
+    if len(set(keys)) < len(keys):
+        _refuse("key_reused", key=next(key for key in keys if keys.count(key) > 1))
+    placed, refusal, account, available, key = _call(
+        "select * from ledger_hold_place(%s::uuid[], %s::text[], %s::uuid[], %s::bigint[], %s::uuid[], %s)",
+        [
+            [uuid7() for _ in holds],
+            keys,
+            [hold.account_id for hold in holds],
+            [hold.amount_micros for hold in holds],
+            [hold.subject_id for hold in holds],
+            now,
+        ],
     )
+    if refusal is not None:
+        _refuse(refusal, account=account, available=available, key=key)
+    return list(placed)
+
+
+def place_hold(*, key: str, account_id: UUID, amount_micros: int, subject_id: UUID, now: datetime) -> UUID:
+    """The id of one hold; see `place_holds`."""
+    (placed,) = place_holds(holds=[HoldRequest(key, account_id, amount_micros, subject_id)], now=now)
+    return placed
 
 
 def capture_hold(
@@ -156,6 +186,7 @@ def capture_hold(
         KeyReused: `key` was used for another entry.
         NotFound: the hold or the account does not exist.
         Invalid: the amount is not positive, or the destination has another currency.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     _check_amount(amount_micros)
@@ -185,10 +216,41 @@ def reverse_entry(*, key: str, entry_id: UUID, now: datetime, memo: str) -> UUID
         InsufficientFunds: who got the money does not have it any more.
         KeyReused: `key` was used for another entry.
         NotFound: there is no such entry, or it is a reversal itself.
+        MoveForbidden: no rule lets this kind of entry join these kinds of accounts.
         DayClosed: `now` lies in a sealed day.
     """
     return _written(
         "select * from ledger_reverse(%s, %s, %s, %s, %s)", [uuid7(), key, entry_id, now, memo], key=key
+    )
+
+
+def confirm_deposit_entry(*, deposit_id: UUID, checker_id: UUID | None, now: datetime) -> UUID:
+    """The id of the entry by which a proposed deposit reaches its organisation's balance; the deposit is confirmed.
+
+    The database takes no other entry from the bank, and this one only by a second person. The caller has checked
+    both and writes the audit record.
+
+    Raises:
+        DayClosed: `now` lies in a sealed day.
+    """
+    return _written(
+        "select * from ledger_confirm_deposit(%s, %s, %s, %s)",
+        [uuid7(), deposit_id, checker_id, now],
+        key=f"deposit:{deposit_id}",
+    )
+
+
+def confirm_refund_entry(*, deposit_id: UUID, checker_id: UUID | None, now: datetime) -> UUID:
+    """The id of the entry by which a deposit under refund goes back to the bank; the deposit is refunded.
+
+    Raises:
+        InsufficientFunds: the organisation has spent or holds part of it.
+        DayClosed: `now` lies in a sealed day.
+    """
+    return _written(
+        "select * from ledger_confirm_refund(%s, %s, %s, %s)",
+        [uuid7(), deposit_id, checker_id, now],
+        key=f"deposit.refund:{deposit_id}",
     )
 
 
@@ -246,6 +308,10 @@ def _refuse(refusal: str, *, account: UUID | None = None, available: int = 0, ke
         ),
         "reversed": AlreadyReversed(
             "This entry was reversed before.", hint="See its reversal in the statement."
+        ),
+        "kind": MoveForbidden(
+            "An entry of this kind does not join accounts of these kinds.",
+            hint="See ledger_entryrule for what each kind may move.",
         ),
         "closed": DayClosed("The books of that day are sealed.", hint="Post it with the present time."),
         "no_account": _no_account(),

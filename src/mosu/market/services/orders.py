@@ -1,5 +1,6 @@
 """Accepting a quote, starting and cancelling an order."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -19,7 +20,8 @@ from mosu.market.shelves import shelf_of
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.policy import require
 from mosu.platform.queries import one_of
-from mosu.platform.services import claim_key, emit, fill_key, record_audit
+from mosu.platform.rows import insert, inserts_together
+from mosu.platform.services import claim_key, emit, record_audit
 from mosu.subsidies import services as subsidies
 
 ORDER_PLACED = "market.order_placed"
@@ -39,6 +41,7 @@ class QuoteTaken(DomainError):
 
 
 @transaction.atomic(durable=True)
+@inserts_together()
 def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: datetime) -> Order:
     """Turn a quote into an order: take the capacity, hold the money, set the work going.
 
@@ -55,30 +58,35 @@ def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: dat
         VoucherNotUsable: a voucher of the split expired or was revoked since the quote.
         SoldOut and its like, from the shelf: the capacity went to someone else.
     """
-    seen = quotes_visible_to(actor).filter(id=quote_id).values_list("organisation_id", flat=True).first()
-    if seen is None:
+    quote = one_of(quotes_visible_to(actor), quote_id)
+    if quote is None:
         raise NotFound("There is no such quote.", hint="Ask for quotes again.")
-    require(actor, "order.place", seen)
-    scope = f"order.place:{seen}"
-    earlier = claim_key(scope=scope, key=idempotency_key, digest=sha256_of({"quote_id": str(quote_id)}))
+    require(actor, "order.place", quote.organisation_id)
+    order_id = uuid7()
+    earlier = claim_key(
+        scope=f"order.place:{quote.organisation_id}",
+        key=idempotency_key,
+        digest=sha256_of({"quote_id": str(quote_id)}),
+        result_id=order_id,
+    )
     if earlier is not None:
-        return Order.objects.get(id=earlier)
-    quote = Quote.objects.select_for_update(no_key=True).get(id=quote_id)
-    _check_open(quote, now=now)
-    order = _write(quote, now=now)
-    shelf = shelf_of(quote.shelf)
-    shelf.reserve(order_id=order.id, quote=quote, now=now)
-    _hold(order, quote, now=now)
-    _audit_acceptance(actor, order, now=now)
-    fill_key(scope=scope, key=idempotency_key, result_id=order.id)
-    shelf.fulfil(order_id=order.id, now=now)
+        return Order.objects.select_related("quote", "receipt").get(id=earlier)
+    number = _take(quote, now=now)
+    # Whatever needs no lock comes before the shelf's: one pool's buyers wait for each other from there on.
+    purse = _purse_of(quote, order_id, now=now)
     emit(
         name=ORDER_PLACED,
-        subject_id=order.id,
-        payload={"number": order.number, "shelf": order.shelf, "quote_id": quote.public_id},
+        subject_id=order_id,
+        payload={"number": number, "shelf": quote.shelf, "quote_id": quote.public_id},
         now=now,
-        organisation_id=order.organisation_id,
+        organisation_id=quote.organisation_id,
     )
+    shelf = shelf_of(quote.shelf)
+    shelf.reserve(order_id=order_id, quote=quote, now=now)
+    own_hold_id = _hold(purse, quote, order_id, now=now)
+    order = _write(quote, order_id, number=number, balance_hold_id=own_hold_id, now=now)
+    _audit_acceptance(actor, order, now=now)
+    shelf.fulfil(order_id=order_id, now=now)
     return order
 
 
@@ -178,27 +186,79 @@ def own_hold_accounts(order: Order) -> list[UUID]:
     return [ledger.account_id(kind="balance", owner_id=order.organisation_id, currency=order.currency)]
 
 
-def _check_open(quote: Quote, *, now: datetime) -> None:
-    if quote.state == QuoteState.ACCEPTED:
+def _take(quote: Quote, *, now: datetime) -> str:
+    """Accept the quote, whose row is locked from here on, and give its order's number, such as O-2026-000123.
+
+    Numbers are from a sequence, so that acceptances need not wait for each other: a refused one leaves a gap, and
+    the count runs on through the years. All but the quote's state is frozen: it may be read before the lock.
+    """
+    if now > quote.valid_until:
+        raise _expired(quote)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "update market_quote set state = %s where id = %s and state = %s "
+            "returning nextval('market_order_number')",
+            [QuoteState.ACCEPTED, quote.id, QuoteState.OPEN],
+        )
+        taken = cursor.fetchone()
+    if taken is None:
+        quote.refresh_from_db(fields=["state"])
+        if quote.state == QuoteState.EXPIRED:
+            raise _expired(quote)
         raise QuoteTaken(
             "This quote became an order already.",
             hint="See GET /orders, or ask for quotes again.",
             quote_id=quote.public_id,
         )
-    if quote.state == QuoteState.EXPIRED or now > quote.valid_until:
-        raise QuoteExpired(
-            "This quote is no longer valid.",
-            hint="Ask for quotes again.",
-            quote_id=quote.public_id,
-            valid_until=quote.valid_until.isoformat(),
-        )
+    quote.state = QuoteState.ACCEPTED
+    return f"O-{year_in(hub_zone(), now)}-{taken[0]:06d}"
 
 
-def _write(quote: Quote, *, now: datetime) -> Order:
+def _expired(quote: Quote) -> QuoteExpired:
+    return QuoteExpired(
+        "This quote is no longer valid.",
+        hint="Ask for quotes again.",
+        quote_id=quote.public_id,
+        valid_until=quote.valid_until.isoformat(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Purse:
+    """What an order will be held from: vouchers, and the buyer's own money when the hub bills."""
+
+    drawing: subsidies.Drawing
+    own: tuple[ledger.HoldRequest, ...]
+
+
+def _purse_of(quote: Quote, order_id: UUID, *, now: datetime) -> _Purse:
+    split = subsidies.Split.from_json(quote.split)
+    drawing = subsidies.drawing_of(split, now=now)
+    amount = split.pay_hold_micros if quote.terms["sold_by"] == SoldBy.HUB else 0
+    if not amount:
+        return _Purse(drawing, ())
+    balance = ledger.open_account(
+        kind="balance", owner_id=quote.organisation_id, currency=quote.currency, floor_micros=0
+    )
+    return _Purse(drawing, (ledger.HoldRequest(f"order:{order_id}:own", balance, amount, order_id),))
+
+
+def _hold(purse: _Purse, quote: Quote, order_id: UUID, *, now: datetime) -> UUID | None:
+    """Hold vouchers and the buyer's own money, all accounts locked at once, by id; the id of the latter's hold."""
+    evidence = sha256_of({"quote_id": quote.public_id, "lines": quote.lines, "split": quote.split})
+    own = subsidies.redeem(
+        order_id=order_id, drawing=purse.drawing, also=purse.own, evidence=[evidence], now=now
+    )
+    return own[0] if own else None
+
+
+def _write(
+    quote: Quote, order_id: UUID, *, number: str, balance_hold_id: UUID | None, now: datetime
+) -> Order:
     """The order and its lines as the quote froze them."""
-    order = Order.objects.create(
-        id=uuid7(),
-        number=_next_number(now),
+    order = Order(
+        id=order_id,
+        number=number,
         quote=quote,
         organisation_id=quote.organisation_id,
         project_id=quote.project_id,
@@ -207,9 +267,10 @@ def _write(quote: Quote, *, now: datetime) -> Order:
         state=OrderState.PLACED,
         total_max_micros=quote.total_max_micros,
         currency=quote.currency,
+        balance_hold_id=balance_hold_id,
         placed_at=now,
     )
-    OrderLine.objects.bulk_create(
+    lines = [
         OrderLine(
             id=uuid_of(OrderLine.prefix, line.id),
             order=order,
@@ -224,37 +285,9 @@ def _write(quote: Quote, *, now: datetime) -> Order:
             amount_max_micros=line.amount_max_micros,
         )
         for line in rules.lines_of_json(quote.lines)
-    )
+    ]
+    insert(order, *lines)
     return order
-
-
-def _next_number(now: datetime) -> str:
-    """Such as O-2026-000123. From a sequence, so that acceptances need not wait for each other: a refused one
-    leaves a gap, and the count runs on through the years."""
-    with connection.cursor() as cursor:
-        cursor.execute("select nextval('market_order_number')")
-        (count,) = cursor.fetchone()
-    return f"O-{year_in(hub_zone(), now)}-{count:06d}"
-
-
-def _hold(order: Order, quote: Quote, *, now: datetime) -> None:
-    """Hold vouchers and, when the hub bills, the buyer's own money; all accounts locked at once, by id."""
-    split = subsidies.Split.from_json(quote.split)
-    accounts = subsidies.accounts_of(split, now=now)
-    own = split.pay_hold_micros if quote.terms["sold_by"] == SoldBy.HUB else 0
-    if own:
-        balance = ledger.open_account(
-            kind="balance", owner_id=order.organisation_id, currency=order.currency, floor_micros=0
-        )
-        accounts = [*accounts, balance]
-    ledger.lock_accounts(accounts)
-    evidence = sha256_of({"quote_id": quote.public_id, "lines": quote.lines, "split": quote.split})
-    subsidies.redeem(order_id=order.id, split=split, now=now, evidence=[evidence])
-    if own:
-        order.balance_hold_id = ledger.place_hold(
-            key=f"order:{order.id}:own", account_id=balance, amount_micros=own, subject_id=order.id, now=now
-        )
-        order.save(update_fields=["balance_hold_id"])
 
 
 def _audit_acceptance(actor: Actor, order: Order, *, now: datetime) -> None:
@@ -273,4 +306,3 @@ def _audit_acceptance(actor: Actor, order: Order, *, now: datetime) -> None:
             now=now,
             organisation_id=order.organisation_id,
         )
-    Quote.objects.filter(id=order.quote_id).update(state=QuoteState.ACCEPTED)

@@ -15,7 +15,8 @@ from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
 from mosu.platform.policy import require
-from mosu.platform.services import audits_together, record_audit
+from mosu.platform.rows import insert, inserts_together
+from mosu.platform.services import record_audit
 from mosu.subsidies.services import Choice, Spend, Split, best_splits
 
 PLANS_MAX = 100
@@ -64,8 +65,8 @@ def make_quotes(
         quote.organisation_id, quote.project_id = organisation_id, project_id
         ranked.append((_rank(quote, split), quote))
     quotes = [quote for _, quote in sorted(ranked, key=lambda pair: pair[0])]
-    Quote.objects.bulk_create(quotes)
-    with audits_together():
+    with inserts_together():
+        insert(*quotes)
         for quote in quotes:
             record_audit(
                 actor=actor,

@@ -1,10 +1,12 @@
 """The engine that `settings.DATABASES` names: Django's own but for the pool's check."""
 
 import select
-from typing import Any
+from typing import Any, cast
 
+from django.db import connection as of_this_thread
 from django.db.backends.postgresql import base
-from psycopg import Connection
+from django.db.backends.utils import CursorWrapper
+from psycopg import Connection, Cursor
 from psycopg_pool import ConnectionPool
 
 
@@ -27,6 +29,21 @@ class DatabaseWrapper(base.DatabaseWrapper):
             )
             pools.setdefault(self.alias, made)
         return pools[self.alias]
+
+    def prepared_cursor(self) -> CursorWrapper:
+        """A cursor whose statements this connection plans once and keeps, where Django's are planned each time."""
+        self.ensure_connection()
+        with self.wrap_database_errors:
+            cursor: CursorWrapper = self._prepare_cursor(Cursor(self.connection))  # type: ignore[attr-defined]
+        return cursor
+
+
+def prepared_cursor() -> CursorWrapper:
+    """For the few statements that come with every request: they are planned once per connection.
+
+    Their text must not change, or each variant is kept too: values go in as parameters, lists as arrays.
+    """
+    return cast(DatabaseWrapper, of_this_thread).prepared_cursor()
 
 
 def check_quietly(connection: Connection[Any]) -> None:

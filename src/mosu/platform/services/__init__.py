@@ -1,16 +1,23 @@
 """What others ask of the platform: each service is one intention, all or nothing."""
 
 from mosu.platform.rules import SamePerson, two_persons
-from mosu.platform.services.audit import audits_together, record_audit
+from mosu.platform.services.audit import record_audit
 from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
-from mosu.platform.services.keys import KeyReused, claim_key, fill_key, purge_keys
+from mosu.platform.services.findings import (
+    answer_finding,
+    close_finding,
+    open_finding,
+    reopen_finding,
+)
+from mosu.platform.services.keys import KeyReused, claim_key, purge_keys
 from mosu.platform.services.memberships import (
     AlreadyMember,
     InvitationOver,
     LastOwner,
     accept_invitation,
     change_role,
+    email_of,
     grant_hub_role,
     invite,
     remove_member,
@@ -66,15 +73,16 @@ __all__ = [
     "accept_invitation",
     "add_staff",
     "admit",
-    "audits_together",
+    "answer_finding",
     "bootstrap",
     "change_role",
     "claim_key",
+    "close_finding",
     "count_failure",
     "deliver",
     "dismiss",
+    "email_of",
     "emit",
-    "fill_key",
     "forgive_failure",
     "found_organisation",
     "grant_hub_role",
@@ -85,6 +93,7 @@ __all__ = [
     "members_of",
     "move_organisation",
     "notify",
+    "open_finding",
     "pass_on",
     "post_mail",
     "purge_keys",
@@ -92,6 +101,7 @@ __all__ = [
     "record_audit",
     "record_fact",
     "remove_member",
+    "reopen_finding",
     "revoke_invitation",
     "revoke_token",
     "send_posted",

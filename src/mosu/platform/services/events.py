@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from mosu.platform.models import Delivery, Event
+from mosu.platform.rows import insert
 
 Handler = Callable[[Event], None]
 
@@ -29,9 +30,10 @@ def emit(
     organisation_id: UUID | None = None,
 ) -> None:
     """Tell whoever subscribed to `name`, after the transaction commits and at least once."""
-    event = Event.objects.create(
+    event = Event(
         name=name, subject_id=subject_id, payload=dict(payload), at=now, organisation_id=organisation_id
     )
+    insert(event)
     if name in _subscribers:
         # Imported here: the task module needs the application registry, which loads this one.
         from mosu.platform.tasks import deliver_event  # noqa: PLC0415

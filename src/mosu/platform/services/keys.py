@@ -18,10 +18,10 @@ class KeyReused(DomainError):
     code = "key_reused"
 
 
-@transaction.atomic
-def claim_key(*, scope: str, key: str, digest: str) -> UUID | None:
-    """None the first time; afterwards the id that the first request made. Others with this key wait for us.
+def claim_key(*, scope: str, key: str, digest: str, result_id: UUID) -> UUID | None:
+    """None the first time, when the caller goes on to make `result_id`; afterwards the id that was made then.
 
+    In the caller's transaction: others with this key wait for its end, and a refusal leaves the key unused.
     `scope` says whose key it is and for what; `digest` is the sha256 of the request.
 
     Raises:
@@ -29,9 +29,9 @@ def claim_key(*, scope: str, key: str, digest: str) -> UUID | None:
     """
     with connection.cursor() as cursor:
         cursor.execute(
-            "insert into platform_idempotencyrecord (scope, key, digest, created_at) values (%s, %s, %s, now()) "
-            "on conflict (scope, key) do nothing",
-            [scope, key, digest],
+            "insert into platform_idempotencyrecord (scope, key, digest, result_id, created_at) "
+            "values (%s, %s, %s, %s, now()) on conflict (scope, key) do nothing",
+            [scope, key, digest, result_id],
         )
         if cursor.rowcount == 1:
             return None
@@ -39,23 +39,14 @@ def claim_key(*, scope: str, key: str, digest: str) -> UUID | None:
             "select digest, result_id from platform_idempotencyrecord where scope = %s and key = %s for update",
             [scope, key],
         )
-        seen, result_id = cursor.fetchone()
+        seen, made = cursor.fetchone()
     if seen != digest:
         raise KeyReused(
             f"The idempotency key {key[:40]!r} was used with another request.",
             hint="Send the same request again, or use a new key.",
             key=key[:40],
         )
-    return UUID(str(result_id)) if result_id else None
-
-
-def fill_key(*, scope: str, key: str, result_id: UUID) -> None:
-    """Remember what came of a claimed key; in the transaction that claimed it."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "update platform_idempotencyrecord set result_id = %s where scope = %s and key = %s",
-            [result_id, scope, key],
-        )
+    return UUID(str(made))
 
 
 @transaction.atomic(durable=True)

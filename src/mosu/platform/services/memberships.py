@@ -273,13 +273,18 @@ def _may_know(actor: Actor, organisation_id: UUID) -> bool:
 
 
 def email_of(text: str) -> str:
-    """`text` as e-mail addresses are kept: in small letters.
+    """`text` as e-mail addresses are kept: in small letters, all of them ASCII.
+
+    Other letters make two addresses look alike, or become one in capitals, as the Turkish dotless i does. A domain
+    in other letters has its ASCII form (xn--...).
 
     Raises:
         Invalid: not an e-mail address.
     """
     email = text.strip().lower()
     try:
+        if not text.isascii():  # asked of what came: in small letters the Kelvin sign is a k
+            raise ValidationError("")
         validate_email(email)
     except ValidationError:
         raise Invalid(

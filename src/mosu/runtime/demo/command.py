@@ -22,6 +22,7 @@ from mosu.kernel.refusals import DomainError
 from mosu.runtime.commands import refusing, use_hub
 from mosu.runtime.config import Config, free_port, load_config
 from mosu.runtime.demo.journey import summary, travel
+from mosu.runtime.folders import check_reach, service_user
 from mosu.runtime.hub import answers
 from mosu.sandbox.probing import probe
 
@@ -73,6 +74,10 @@ def demo(
         json_file.open("a").close()  # refused now rather than after the whole journey
     with _folder(data_dir) as folder:
         config = load_config(data_dir=folder, host="127.0.0.1", port=_port(port))
+        if config.is_embedded:
+            check_reach(
+                config.data_dir, service_user()
+            )  # said here, once, and not again by the hub's process
         began = time.monotonic()
         with _hub(config, say=say):
             use_hub(config)

@@ -67,10 +67,14 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     if order.run_id is None:
         raise JourneyFailed("The order has no run.", hint="This is a bug of mosu's.")
     say(f"order {order.number} placed; what it may cost is held")
+    rest = ""
     for event in client.follow_log(order.run_id):
         if isinstance(event, LogText):
-            for line in event.text.splitlines():
+            *lines, rest = (rest + event.text).split("\n")  # a piece of the log may end inside a line
+            for line in lines:
                 say(f"  | {line}")
+    if rest:
+        say(f"  | {rest}")
     run = _ended(client, order.run_id)
     if run.state != "succeeded":
         raise JourneyFailed(f"The run {run.state}: {run.reason}", hint=client.log(run.id)[-500:] or "No log.")

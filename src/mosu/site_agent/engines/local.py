@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
@@ -19,10 +19,10 @@ from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import SandboxUnavailable, find_bwrap, run_as, unreachable_part
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
-from mosu.site_agent.files import read_json, remove_tree, write_durably
+from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo, Sample
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
@@ -191,7 +191,10 @@ class LocalEngine:
         """The cores that the fewest running attempts are held to."""
         taken = dict.fromkeys(self._cpus, 0)
         for folder in self._attempts.iterdir():
-            state, job = read_json(folder / "state.json"), read_json(folder / "job.json")
+            try:
+                state, job = read_json(folder / "state.json"), read_json(folder / "job.json")
+            except Garbled:  # its own courier says so; others start all the same
+                continue
             if job is None or (state is not None and state["phase"] in FINAL_PHASES):
                 continue
             for cpu in job["cpus"]:
@@ -206,10 +209,9 @@ class LocalEngine:
                 os.chown(path, self._who.uid, self._who.gid, follow_symlinks=False)
 
     def _observed(self, folder: Path) -> Observation:
-        owner = read_json(folder / "claim")
-        alive = owner is not None and _alive(owner)
+        owner, alive = _owner(folder)
         # In this order: a supervisor that ended after the look at it has left its final state before.
-        state: StateFile | None = read_json(folder / "state.json")
+        state: StateFile | None = read_json_if_whole(folder / "state.json")
         if state is not None and (alive or state["phase"] in FINAL_PHASES):
             return _observation(folder, state)
         if owner is None:
@@ -238,21 +240,32 @@ def _start_supervisor(folder: Path) -> None:
         )
 
 
-def _alive(owner: tuple[int, int, str]) -> bool:
+_NOBODY: Final = (0, 0, "")
+"""Who claimed an attempt when the disk no longer says it: such an attempt is not started again."""
+
+
+def _owner(folder: Path) -> tuple[tuple[int, int, str] | None, bool]:
+    """Who claimed the attempt, and whether that process lives."""
+    try:
+        owner = read_json(folder / "claim")
+    except Garbled:
+        owner = _NOBODY
+    if owner is None:
+        return None, False
     pid, ticks, boot = owner
-    return boot == watch.boot_id() and watch.start_ticks(pid) == ticks
+    return owner, boot == watch.boot_id() and watch.start_ticks(pid) == ticks
 
 
 def _bury(folder: Path, state: StateFile | None) -> StateFile:
     """Kill what a dead supervisor left, and write down that the attempt is lost."""
     state = state or supervisor.blank_state("preparing")
-    owner = read_json(folder / "claim")
-    if owner[2] == watch.boot_id():
+    owner, _ = _owner(folder)
+    if owner == _NOBODY or (owner is not None and owner[2] == watch.boot_id()):
         for pid, ticks in state["pids"]:
             if watch.start_ticks(pid) == ticks:
                 _kill(pid)
-    job = cast(JobFile, read_json(folder / "job.json"))
-    cgroup = supervisor.cgroup_of(folder, job)
+    job: JobFile | None = read_json_if_whole(folder / "job.json")
+    cgroup = None if job is None else supervisor.cgroup_of(folder, job)
     if cgroup is not None:
         cgroup.remove()
     (folder / "secrets.json").unlink(missing_ok=True)
@@ -269,7 +282,7 @@ def _kill(pid: int) -> None:
 
 
 def _observation(folder: Path, state: StateFile) -> Observation:
-    measures = state["measures"]
+    measures, sample = state["measures"], read_json(folder / "sample.json")
     return Observation(
         phase=AttemptPhase(state["phase"]),
         started_at=_instant(state["started_at"]),
@@ -278,6 +291,7 @@ def _observation(folder: Path, state: StateFile) -> Observation:
         reason=state["reason"],
         measures=None if measures is None else Measures(**measures),
         log_bytes=_size(folder / "log"),
+        sample=None if sample is None else Sample(**sample),
     )
 
 

@@ -1,9 +1,10 @@
 """Eligibility clauses: each passes or fails by name, and a missing fact answers "needs X"."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import cel
 
@@ -35,8 +36,21 @@ class ClauseResult:
         )
 
 
+WHEN_CHARACTERS_MAX: Final = 1000
+_LOOP: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
+
+
 @lru_cache(maxsize=512)
 def _compiled(when: str) -> Any:
+    """The condition, made to end soon: seven loops in each other over ten items take seconds, and nothing stops them.
+
+    Raises:
+        ValueError: it cannot be read, is too long, or loops more than once.
+    """
+    if len(when) > WHEN_CHARACTERS_MAX:
+        raise ValueError(f"{len(when)} characters are more than {WHEN_CHARACTERS_MAX}")
+    if len(_LOOP.findall(when)) > 1:
+        raise ValueError("more than one of all, exists, exists_one, map and filter; write two clauses")
     return cel.compile(when)
 
 

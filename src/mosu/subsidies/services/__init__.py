@@ -21,6 +21,7 @@ from mosu.subsidies.services.claims import (
     reject_claim,
     submit_claim,
 )
+from mosu.subsidies.services.events import give_founders_trial
 from mosu.subsidies.services.programmes import (
     TermsFixed,
     VersionTaken,
@@ -29,12 +30,13 @@ from mosu.subsidies.services.programmes import (
 )
 from mosu.subsidies.services.redemptions import (
     AlreadyRedeemed,
+    Drawing,
     VoucherNotUsable,
-    accounts_of,
     accounts_of_order,
     best_split,
     best_splits,
     capture_redemptions,
+    drawing_of,
     redeem,
     release_redemptions,
 )
@@ -55,6 +57,7 @@ __all__ = [
     "AlreadyRedeemed",
     "Choice",
     "ClaimedBefore",
+    "Drawing",
     "Ineligible",
     "NothingToClaim",
     "ProgrammeClosed",
@@ -69,7 +72,6 @@ __all__ = [
     "TermsFixed",
     "VersionTaken",
     "VoucherNotUsable",
-    "accounts_of",
     "accounts_of_order",
     "apply_for_voucher",
     "approve_application",
@@ -78,7 +80,9 @@ __all__ = [
     "best_splits",
     "capture_redemptions",
     "disburse_claim",
+    "drawing_of",
     "expire_vouchers",
+    "give_founders_trial",
     "issue_trial",
     "issue_voucher",
     "lapse_refunds",

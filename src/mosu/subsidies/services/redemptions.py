@@ -1,10 +1,12 @@
 """Drawing on vouchers for an order: choose, hold, capture, give back.
 
-The market calls these inside its own transactions, after it locked the accounts that `accounts_of` and
-`accounts_of_order` name. The lock of a voucher's account also guards its row: it is taken first.
+The market calls these inside its own transactions. `redeem` locks the accounts that it touches; before the others
+the market locks those that `accounts_of_order` names. The lock of a voucher's account also guards its row: it is
+taken first.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID, uuid5
@@ -12,19 +14,25 @@ from uuid import UUID, uuid5
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError
 from mosu.ledger.queries import balance_of
 from mosu.ledger.services import (
+    HoldRequest,
     Move,
     capture_hold,
+    lock_accounts,
     open_account,
     place_hold,
+    place_holds,
     post_entry,
     release_hold,
 )
 from mosu.platform.actors import SYSTEM
+from mosu.platform.rows import insert
 from mosu.subsidies import queries, rules
 from mosu.subsidies.models import Redemption, Voucher, YearCap
+from mosu.subsidies.queries import DrawnVoucher
 from mosu.subsidies.rules import (
     Candidate,
     Choice,
@@ -158,92 +166,114 @@ def _cap_left(voucher: Voucher, terms: Terms, *, year: int) -> dict[int, int]:
     return {year: balance_of(cap.account_id).available_micros}
 
 
-@transaction.atomic
-def accounts_of(split: Split, *, now: datetime) -> list[UUID]:
-    """The ledger accounts that `redeem` will touch, for the caller to lock with its own, by id, once.
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """The vouchers that an order is about to draw on, as they were read; nothing of them is locked yet."""
 
-    Opens the year's cap accounts where they are not open yet; `now` is the acceptance, whose year counts.
-    """
-    accounts: set[UUID] = set()
-    # By programme: two first uses of two new caps wait for each other in one order only.
-    for voucher in sorted(_vouchers_of(split).values(), key=lambda one: one.version.programme_id):
-        accounts |= {voucher.account_id} if voucher.account_id else set()
-        cap = _open_cap(voucher, year=queries.hub_year(now))
-        if cap:
-            accounts.add(cap.account_id)
-            if cap.entry_id is None:
-                accounts.add(_programme_account("cap_source", voucher))
-    return sorted(accounts)
+    charge_micros: int
+    draws: tuple[tuple[Share, DrawnVoucher], ...]
 
 
-@transaction.atomic
-def redeem(*, order_id: UUID, split: Split, now: datetime, evidence: Sequence[str] = ()) -> None:
-    """Hold every voucher share of the split and the year's cap behind it; one Redemption per voucher.
+def drawing_of(split: Split, *, now: datetime) -> Drawing:
+    """The vouchers of the split and the caps of the year of `now`, the acceptance.
 
-    `evidence` are sha256 digests of what the order stands on (the quote).
+    Opens the year's caps where they are not open yet, so it goes before any lock that others may wait for.
 
     Raises:
         VoucherNotUsable: a voucher expired or was revoked since the quote.
-        InsufficientFunds: a voucher or a cap no longer has what the quote promised; quote anew.
-        AlreadyRedeemed: the order holds vouchers already.
     """
-    vouchers = _vouchers_of(split)
-    drawn = [share for share in split.shares if share.voucher_id]
-    for position, share in enumerate(drawn):
-        voucher = vouchers.get(share.voucher_id) if share.voucher_id else None
+    drawn = [(share, share.voucher_id) for share in split.shares if share.voucher_id]
+    if not drawn:
+        return Drawing(split.charge_micros, ())
+    year = queries.hub_year(now)
+    vouchers = queries.drawn_vouchers([key for _, key in drawn], year=year)
+    for _, key in drawn:
+        voucher = vouchers.get(key)
         if voucher is None or voucher.state != VoucherState.RELEASED or voucher.expires_at <= now:
-            raise VoucherNotUsable(
-                "A voucher of this quote has ended since.",
-                hint="Ask for a new quote.",
-                voucher=voucher.public_id if voucher else str(share.voucher_id),
-            )
-        _hold(
-            voucher,
-            share,
-            order_id=order_id,
-            position=position,
-            charge_micros=split.charge_micros,
-            evidence=evidence,
-            now=now,
-        )
+            raise _ended(key)
+    # By programme: two first uses of two new caps wait for each other in one order only.
+    for key, voucher in sorted(vouchers.items(), key=lambda one: one[1].programme_id):
+        if voucher.cap_of_year_micros is not None and voucher.cap_id is None:
+            vouchers[key] = _with_cap(voucher, voucher.cap_of_year_micros, year=year)
+    return Drawing(split.charge_micros, tuple((share, vouchers[key]) for share, key in drawn))
 
 
-def _hold(
-    voucher: Voucher,
-    share: Share,
+def redeem(
     *,
     order_id: UUID,
-    position: int,
-    charge_micros: int,
-    evidence: Sequence[str],
+    drawing: Drawing,
+    also: Sequence[HoldRequest] = (),
+    evidence: Sequence[str] = (),
     now: datetime,
-) -> None:
-    """The redemption of one share, with its holds."""
-    assert voucher.account_id is not None  # noqa: S101  a released voucher has one: a database constraint
-    cap = _open_cap(voucher, year=queries.hub_year(now))
-    if cap and cap.entry_id is None:
-        _fill_cap(cap, voucher, now=now)
-    key = f"redemption:{order_id}:{voucher.id}"
-    hold = partial(place_hold, amount_micros=share.limit_micros, subject_id=order_id, now=now)
-    redemption = Redemption(
-        order_id=order_id,
-        position=position,
-        voucher=voucher,
-        source=share.source.value,
-        share=share.to_json(),
-        charge_micros=charge_micros,
-        voucher_hold_id=hold(key=key, account_id=voucher.account_id),
-        cap=cap,
-        cap_hold_id=hold(key=f"{key}:cap", account_id=cap.account_id) if cap else None,
-        evidence=list(evidence),
-        held_at=now,
-    )
+) -> list[UUID]:
+    """Hold every voucher's share and the year's cap behind it, and the holds of `also`, whose ids are returned.
+
+    All accounts of the acceptance are locked here, at once, and all is held in one call, or nothing is. There is one
+    Redemption per voucher. `evidence` are sha256 digests of what the order stands on (the quote). For the caller's
+    transaction, which a refusal ends.
+
+    Raises:
+        VoucherNotUsable: a voucher expired or was revoked meanwhile.
+        InsufficientFunds: a voucher, a cap or an account of `also` has less than is to be held; quote anew.
+        AlreadyRedeemed: the order holds vouchers already.
+    """
+    _fill_caps(drawing, others=[hold.account_id for hold in also], now=now)
+    wanted = [hold for share, voucher in drawing.draws for hold in _holds_of(share, voucher, order_id)]
+    placed = place_holds(holds=[*wanted, *also], now=now)
+    if not drawing.draws:
+        return placed
+    _check_released(drawing)
+    ids = iter(placed)
     try:
-        with transaction.atomic():
-            redemption.save(force_insert=True)
+        for position, (share, voucher) in enumerate(drawing.draws):
+            redemption = Redemption(
+                order_id=order_id,
+                position=position,
+                voucher_id=voucher.id,
+                source=share.source.value,
+                share=share.to_json(),
+                charge_micros=drawing.charge_micros,
+                voucher_hold_id=next(ids),
+                cap_id=voucher.cap_id,
+                cap_hold_id=next(ids) if voucher.cap_id else None,
+                evidence=list(evidence),
+                held_at=now,
+            )
+            insert(redemption)
+            record_birth(
+                redemption,
+                actor=SYSTEM,
+                now=now,
+                why="the order was placed",
+                organisation_id=voucher.organisation_id,
+            )
     except IntegrityError:
         raise AlreadyRedeemed("This order holds its vouchers already.", hint="See the order.") from None
-    record_birth(redemption, actor=SYSTEM, now=now, why="the order was placed")
+    return list(ids)
+
+
+def _ended(voucher_id: UUID) -> VoucherNotUsable:
+    return VoucherNotUsable(
+        "A voucher of this quote has ended since.",
+        hint="Ask for a new quote.",
+        voucher=typeid(Voucher.prefix, voucher_id),
+    )
+
+
+def _holds_of(share: Share, voucher: DrawnVoucher, order_id: UUID) -> list[HoldRequest]:
+    """The voucher's hold, then its cap's."""
+    key = f"redemption:{order_id}:{voucher.id}"
+    own = HoldRequest(key, voucher.account_id, share.limit_micros, order_id)
+    if voucher.cap_account_id is None:
+        return [own]
+    return [own, HoldRequest(f"{key}:cap", voucher.cap_account_id, share.limit_micros, order_id)]
+
+
+def _check_released(drawing: Drawing) -> None:
+    """Look again under the accounts' locks: a voucher may have been taken back since it was read."""
+    ids = {voucher.id for _, voucher in drawing.draws}
+    for voucher_id in ids - queries.released_among(ids):
+        raise _ended(voucher_id)
 
 
 def accounts_of_order(order_id: UUID) -> list[UUID]:
@@ -253,7 +283,10 @@ def accounts_of_order(order_id: UUID) -> list[UUID]:
         if redemption.voucher.account_id:
             accounts.add(redemption.voucher.account_id)
         if redemption.cap:
-            accounts |= {redemption.cap.account_id, _programme_account("cap_used", redemption.voucher)}
+            accounts |= {
+                redemption.cap.account_id,
+                _programme_account("cap_used", redemption.voucher.version.programme_id),
+            }
     return sorted(accounts)
 
 
@@ -318,7 +351,7 @@ def take(redemption: Redemption, *, destination_id: UUID, amount_micros: int, no
         capture_hold(
             key=f"redemption:{redemption.id}:cap",
             hold_id=redemption.cap_hold_id,
-            destination_id=_programme_account("cap_used", voucher),
+            destination_id=_programme_account("cap_used", voucher.version.programme_id),
             amount_micros=amount_micros,
             kind="cap.used",
             now=now,
@@ -381,11 +414,6 @@ def look_after(voucher: Voucher, *, now: datetime) -> None:
         voucher.save(update_fields=["owes_pool"])
 
 
-def _vouchers_of(split: Split) -> dict[UUID, Voucher]:
-    ids = [share.voucher_id for share in split.shares if share.voucher_id]
-    return Voucher.objects.select_related("version__programme").in_bulk(ids)
-
-
 def _redemptions(order_id: UUID) -> list[Redemption]:
     """In the order of the waterfall."""
     return list(
@@ -395,49 +423,49 @@ def _redemptions(order_id: UUID) -> list[Redemption]:
     )
 
 
-def _programme_account(kind: str, voucher: Voucher) -> UUID:
+def _programme_account(kind: str, programme_id: UUID) -> UUID:
     """The programme's side of its caps: where they come from, where used ones go. No floor: it only counts."""
     return open_account(
         kind=kind,
-        owner_id=voucher.version.programme_id,
+        owner_id=programme_id,
         currency=settings.HUB_CURRENCY,
         floor_micros=None,
     )
 
 
-def _open_cap(voucher: Voucher, *, year: int) -> YearCap | None:
-    """The year's cap of the voucher's organisation and programme, opened if need be; None without a cap.
-
-    Its amount is that of the version first used in the year.
-    """
-    amount = queries.terms_of(voucher.version).cap_per_organisation_year_micros
-    if amount is None:
-        return None
-    programme_id = voucher.version.programme_id
-    cap = queries.year_cap_of(organisation_id=voucher.organisation_id, programme_id=programme_id, year=year)
-    if cap is not None:
-        return cap
+def _with_cap(voucher: DrawnVoucher, amount_micros: int, *, year: int) -> DrawnVoucher:
+    """The voucher with the year's cap, opened here. Its amount is that of the version first used in the year."""
     account = open_account(
         kind="cap",
-        owner_id=uuid5(programme_id, f"{voucher.organisation_id}:{year}"),
+        owner_id=uuid5(voucher.programme_id, f"{voucher.organisation_id}:{year}"),
         currency=settings.HUB_CURRENCY,
         floor_micros=0,
     )
-    return YearCap.objects.get_or_create(
+    cap, _ = YearCap.objects.get_or_create(
         organisation_id=voucher.organisation_id,
-        programme_id=programme_id,
+        programme_id=voucher.programme_id,
         year=year,
-        defaults={"amount_micros": amount, "account_id": account},
-    )[0]
-
-
-def _fill_cap(cap: YearCap, voucher: Voucher, *, now: datetime) -> None:
-    cap.entry_id = post_entry(
-        key=f"cap:{cap.id}",
-        kind="cap.opened",
-        moves=[Move(_programme_account("cap_source", voucher), cap.account_id, cap.amount_micros)],
-        subject_id=cap.id,
-        now=now,
-        memo=str(cap.year),
+        defaults={"amount_micros": amount_micros, "account_id": account},
     )
-    cap.save(update_fields=["entry_id"])
+    return replace(voucher, cap_id=cap.id, cap_account_id=cap.account_id, cap_filled=cap.entry_id is not None)
+
+
+def _fill_caps(drawing: Drawing, *, others: Sequence[UUID], now: datetime) -> None:
+    """Give caps that are used for the first time their amount; under the locks of all accounts, `others` too."""
+    vouchers = [voucher for _, voucher in drawing.draws]
+    empty = {voucher.cap_id: voucher for voucher in vouchers if voucher.cap_id and not voucher.cap_filled}
+    if not empty:
+        return
+    sources = {key: _programme_account("cap_source", voucher.programme_id) for key, voucher in empty.items()}
+    accounts = {account for one in vouchers for account in (one.account_id, one.cap_account_id) if account}
+    lock_accounts(accounts | set(sources.values()) | set(others))
+    for cap in YearCap.objects.filter(id__in=empty).order_by("id"):
+        cap.entry_id = post_entry(
+            key=f"cap:{cap.id}",
+            kind="cap.opened",
+            moves=[Move(sources[cap.id], cap.account_id, cap.amount_micros)],
+            subject_id=cap.id,
+            now=now,
+            memo=str(cap.year),
+        )
+        cap.save(update_fields=["entry_id"])

@@ -56,12 +56,22 @@ def move(row: Moved, *, to: StrEnum, actor: Actor, now: datetime, why: str = "",
     _record(row, before=before, actor=actor, now=now, why=why)
 
 
-def record_birth(row: Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
-    """The audit record of a row's first state."""
-    _record(row, before=None, actor=actor, now=now, why=why)
+def record_birth(
+    row: Moved, *, actor: Actor, now: datetime, why: str = "", organisation_id: UUID | None = None
+) -> None:
+    """The audit record of a row's first state; `organisation_id` says whose it is where that would be a read."""
+    _record(row, before=None, actor=actor, now=now, why=why, organisation_id=organisation_id)
 
 
-def _record(row: Moved, *, before: str | None, actor: Actor, now: datetime, why: str) -> None:
+def _record(
+    row: Moved,
+    *,
+    before: str | None,
+    actor: Actor,
+    now: datetime,
+    why: str,
+    organisation_id: UUID | None = None,
+) -> None:
     record_audit(
         actor=actor,
         action=f"{row.prefix}.{row.state}",
@@ -69,6 +79,6 @@ def _record(row: Moved, *, before: str | None, actor: Actor, now: datetime, why:
         before=before,
         after=row.state,
         now=now,
-        organisation_id=organisation_of(row),
+        organisation_id=organisation_id or organisation_of(row),
         why=why,
     )

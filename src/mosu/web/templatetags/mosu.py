@@ -1,23 +1,39 @@
-"""What templates draw: money, the split bar, stock cells."""
+"""`{% load mosu %}`: how templates write figures, and the components.
+
+A component is one tag; its markup is the part of the same name in `templates/parts/`, its values are in
+`mosu.web.components`. `/look/` shows each with the line that calls it.
+"""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django import template
 from django.conf import settings
+from django.forms import BaseForm, BoundField
+from django.template.defaultfilters import date as date_filter
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.platform import services
 from mosu.subsidies.queries import trial_version
+from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Curve, Facet, Fact, Moment, Step, Tab, cells_of
+from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
+from mosu.web.tables import Cell, Table
+from mosu.web.words import state_name, told
 
 register = template.Library()
 
 SYMBOLS = {"CNY": "¥", "USD": "$", "EUR": "€", "INR": "₹", "GBP": "£", "CAD": "C$", "JPY": "¥"}
-CELLS_MAX = 12
+
+
+# Figures
 
 
 @register.filter
@@ -30,12 +46,7 @@ def money(micros: int) -> str:
     return f"{sign}{SYMBOLS[currency]}{int(whole):,}{'.' + part if part else ''}"
 
 
-@register.filter
-def told(text: Mapping[str, str] | str) -> str:
-    """The page's language of a bilingual text `{zh, en}`."""
-    if isinstance(text, str):
-        return text
-    return str(text["zh" if (get_language() or "").startswith("zh") else "en"])
+register.filter("told", told)
 
 
 @register.filter
@@ -51,9 +62,15 @@ def per_unit(unit: str) -> str:
 
 
 @register.filter
-def grouped(figure: str) -> str:
-    """A decimal string with thousands separators."""
-    whole, _, part = figure.partition(".")
+def meter_name(meter: str) -> str:
+    """The unit in which a meter counts: whole core-seconds, 核秒."""
+    return {"core_second": gettext("core-s"), "card_second": gettext("card-s")}.get(meter, meter)
+
+
+@register.filter
+def grouped(figure: str | float | Decimal) -> str:
+    """A number with thousands separators."""
+    whole, _, part = str(figure).partition(".")
     return f"{int(whole):,}{'.' + part if part else ''}"
 
 
@@ -63,47 +80,236 @@ def share_of(part: int, whole: int) -> int:
     return min(100, round(100 * part / whole)) if whole else 0
 
 
-@register.simple_tag
-def split_bar(own: int, public: int, later: int) -> SafeString:
-    """Who pays what, as one bar. `own` includes `later`, which is hatched: paid now, expected back."""
-    total = max(own + public, 1)
-    parts = (("own", own - later, 0), ("later", later, own - later), ("pub", public, own))
-    rects = [
-        _rect(kind, Decimal(start) / total, Decimal(size) / total) for kind, size, start in parts if size
-    ]
-    label = gettext("Pay now %(own)s, of which expected back %(later)s; vouchers pay %(public)s") % {
-        "own": money(own),
-        "later": money(later),
-        "public": money(public),
-    }
-    return format_html(
-        '<svg class="split" viewBox="0 0 1000 28" preserveAspectRatio="none" role="img" aria-label="{}">'
-        '<defs><pattern id="hatch" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">'
-        '<rect class="soft" width="8" height="8"></rect><rect class="pub" width="3" height="8"></rect></pattern></defs>'
-        "{}</svg>",
-        label,
-        format_html_join("", "{}", ((rect,) for rect in rects)),
-    )
+@register.filter
+def when(at: datetime | None, form: str = "Y-m-d H:i") -> SafeString | str:
+    """A time of the hub's zone; the zone, the second and UTC come with the pointer. `form`: as Django's `date`."""
+    if at is None:
+        return "—"
+    local = timezone.localtime(at)
+    said = f"{local:%Y-%m-%d %H:%M:%S} {settings.HUB_ZONE} · {at.astimezone(UTC):%H:%M:%S} UTC"
+    shown = date_filter(local, form)
+    return format_html('<time class="num" datetime="{}" title="{}">{}</time>', at.isoformat(), said, shown)
 
 
-def _rect(kind: str, start: Decimal, size: Decimal) -> SafeString:
-    x, width = round(start * 1000, 1), round(size * 1000, 1)
-    if kind == "later":
-        return format_html('<rect x="{}" width="{}" height="28" fill="url(#hatch)"></rect>', x, width)
-    return format_html('<rect class="{}" x="{}" width="{}" height="28"></rect>', kind, x, width)
-
-
-@register.simple_tag
-def stock_cells(free: int, reserved: int, taken: int) -> SafeString:
-    """Stock as a small row of cells; large stocks are scaled down, and the words beside carry the figures."""
-    counts: Sequence[tuple[str, int]] = (("free", free), ("reserved", reserved), ("taken", taken))
-    total = max(free + reserved + taken, 1)
-    scale = max(total / CELLS_MAX, 1)
-    cells = [kind for kind, count in counts for _ in range(max(round(count / scale), 1 if count else 0))]
-    return format_html_join("", '<i class="{}"></i>', ((kind,) for kind in cells))
+@register.filter
+def lasting(seconds: int | timedelta) -> str:
+    """`1 h 30 min`."""
+    return duration(int(seconds.total_seconds()) if isinstance(seconds, timedelta) else int(seconds))
 
 
 @register.simple_tag
 def gives_trials() -> bool:
     """Whether a newcomer gets a trial voucher: a trial programme is in force."""
     return trial_version(timezone.now()) is not None
+
+
+@register.simple_tag
+def mail_goes_out() -> bool:
+    """Whether letters leave this hub; without a mail server links wait for the operator."""
+    return services.mail_goes_out()
+
+
+# Goods, bills, receipts
+
+
+@register.inclusion_tag("parts/label.html", takes_context=True)
+def label(context: Any, offer: OfferShown) -> dict[str, Any]:
+    """The shelf label, as a list item of `<ul class="shelf">`."""
+    return {"offer": offer, "user": context.get("user")}
+
+
+@register.inclusion_tag("parts/price.html")
+def price(micros: int, after: str = "", size: str = "") -> dict[str, Any]:
+    """A big price with the words that say what for."""
+    return {"micros": micros, "after": after, "size": size}
+
+
+@register.inclusion_tag("parts/split.html")
+def split(shown: SplitShown) -> dict[str, Any]:
+    """Who pays what: the bar and its key."""
+    return {"split": shown}
+
+
+@register.simple_tag
+def split_bar(own: int, public: int, later: int) -> SafeString:
+    """The bar alone. `own` includes `later`, which is hatched: paid now, expected back, never summed as paid."""
+    total = max(own + public, 1)
+    parts = (("own", own - later, 0), ("later", later, own - later), ("pub", public, own))
+    rects = [
+        (kind, _percent(Decimal(start) / total), _percent(Decimal(size) / total))
+        for kind, size, start in parts
+        if size
+    ]
+    said = gettext("Pay now %(own)s, of which expected back %(later)s; vouchers pay %(public)s") % {
+        "own": money(own),
+        "later": money(later),
+        "public": money(public),
+    }
+    drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"></rect>', rects)
+    return format_html('<svg class="split" role="img" aria-label="{}">{}</svg>', said, drawn)
+
+
+def _percent(part: Decimal) -> str:
+    return f"{round(part * 100, 2)}%"
+
+
+@register.inclusion_tag("parts/receipt.html")
+def receipt(shown: Mapping[str, Any], verify_url: str = "") -> dict[str, Any]:
+    """The receipt, as on a till."""
+    return {"receipt": shown, "verify_url": verify_url}
+
+
+@register.inclusion_tag("parts/stock.html")
+def stock(free: int, reserved: int = 0, taken: int = 0) -> dict[str, Any]:
+    """Stock as a row of cells and the words that carry the figures."""
+    cells = format_html_join("", '<i class="{}"></i>', ((kind,) for kind in cells_of(free, reserved, taken)))
+    return {"cells": cells, "free": free, "reserved": reserved, "total": free + reserved + taken}
+
+
+# Lists
+
+
+@register.inclusion_tag("parts/table.html")
+def table(shown: Table) -> dict[str, Any]:
+    """A list with everything around it: filter, columns, CSV, head, rows, pages, or what to do when it is empty."""
+    return {"table": shown}
+
+
+@register.simple_tag
+def cell(shown: Cell) -> SafeString | str:
+    """One value of a table, as its column says."""
+    text = _drawn(shown)
+    return format_html('<a href="{}">{}</a>', shown.href, text) if shown.href else text
+
+
+def _drawn(shown: Cell) -> Any:
+    value, kind = shown.value, shown.column.kind
+    if value is None or value == "":
+        return "—"
+    if kind == "money" and isinstance(value, int):
+        return money(value)
+    if kind == "number":
+        return grouped(value)
+    if kind in ("time", "day"):
+        return when(value, "Y-m-d" if kind == "day" else "Y-m-d H:i")
+    if kind == "state":
+        return state(value, shown.mark)
+    return told(value)
+
+
+@register.inclusion_tag("parts/facet.html")
+def facet(shown: Facet) -> dict[str, Any]:
+    """Choices with how many there are of each; part of a form that is sent by GET."""
+    more = shown.choices[shown.shown :]
+    return {
+        "facet": shown,
+        "first": shown.choices[: shown.shown],
+        "more": more,
+        "open": any(choice.is_chosen for choice in more),
+    }
+
+
+@register.inclusion_tag("parts/tabs.html")
+def tabs(shown: Sequence[Tab], title: str = "") -> dict[str, Any]:
+    """Several views of the same thing, each with its own address."""
+    return {"tabs": shown, "title": title}
+
+
+@register.inclusion_tag("parts/pager.html")
+def pager(next: str, start: str = "") -> dict[str, Any]:
+    """On to the next page, and back to the first."""
+    return {"next": next, "start": start}
+
+
+# What happens
+
+
+@register.simple_tag
+def state(code: str, mark: str = "") -> SafeString:
+    """A state: its sign and its word."""
+    return format_html('<span class="state {}">{}</span>', mark or mark_of(code), state_name(code))
+
+
+@register.simple_tag
+def badge(text: str, kind: str = "") -> SafeString:
+    """A small fact about a thing: `public` for public money, `ok`, `wait`, or plain."""
+    return format_html('<span class="badge {}">{}</span>', kind, told(text))
+
+
+@register.inclusion_tag("parts/steps.html")
+def steps(shown: Sequence[Step]) -> dict[str, Any]:
+    """Where one is in what takes several steps."""
+    return {"steps": shown}
+
+
+@register.inclusion_tag("parts/timeline.html")
+def timeline(shown: Sequence[Moment]) -> dict[str, Any]:
+    """What happened when, and what is to come."""
+    return {"moments": shown}
+
+
+@register.inclusion_tag("parts/progress.html")
+def progress(done: int, whole: int, elapsed_s: int | None = None, ends_by: datetime | None = None) -> Any:
+    """How far it is, how long it took, when it ends. `whole` 0: nobody knows how long it takes."""
+    return {"done": done, "whole": whole, "elapsed_s": elapsed_s, "ends_by": ends_by}
+
+
+@register.inclusion_tag("parts/log.html")
+def log(text: str, stream: str = "", offset: int = 0, live: bool = False) -> dict[str, Any]:
+    """A log, which grows by itself from `stream` while it is `live`."""
+    return {"text": text, "stream": stream, "offset": offset, "live": live}
+
+
+@register.inclusion_tag("parts/curve.html")
+def curve(shown: Curve) -> dict[str, Any]:
+    """A measure over time, with the table behind it."""
+    return {"curve": shown, "width": CURVE_WIDTH, "height": CURVE_HEIGHT}
+
+
+@register.inclusion_tag("parts/facts.html")
+def facts(shown: Sequence[Fact]) -> dict[str, Any]:
+    """Names and values, each with where it comes from."""
+    return {"facts": shown}
+
+
+@register.inclusion_tag("parts/figure.html")
+def figure(title: str, value: str, note: str = "", href: str = "", kind: str = "") -> dict[str, Any]:
+    """One figure on a card, its name above and what it means beneath. `kind`: `public` for public money."""
+    return {"title": title, "value": value, "note": note, "href": href, "kind": kind}
+
+
+# What is said, asked and filled in
+
+
+@register.simple_block_tag
+def notice(content: str, kind: str = "wait", title: str = "") -> str:
+    """Something to know: `ok`, `wait`, `refused` or `note`."""
+    return render_to_string("parts/notice.html", {"content": content, "kind": kind, "title": title})
+
+
+@register.simple_block_tag
+def empty(content: str, title: str, href: str = "", action: str = "") -> str:
+    """Nothing here: why, and the next step."""
+    return render_to_string(
+        "parts/empty.html", {"content": content, "title": title, "href": href, "action": action}
+    )
+
+
+@register.simple_block_tag
+def dialog(content: str, id: str, opener: str, title: str, kind: str = "quiet") -> str:
+    """A question that interrupts, and the button that opens it. Without JavaScript it unfolds on the page."""
+    return render_to_string(
+        "parts/dialog.html", {"content": content, "id": id, "opener": opener, "title": title, "kind": kind}
+    )
+
+
+@register.inclusion_tag("parts/field.html")
+def field(bound: BoundField) -> dict[str, Any]:
+    """A field of a form with its label, hint and error."""
+    return {"field": bound}
+
+
+@register.inclusion_tag("parts/fields.html")
+def fields(form: BaseForm) -> dict[str, Any]:
+    """All fields of a form, and what is wrong with the whole."""
+    return {"form": form}

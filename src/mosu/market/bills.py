@@ -1,0 +1,121 @@
+"""The month's sum: what an organisation's receipts of one month add up to. Nothing is stored: receipts are frozen."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.db.models import QuerySet
+from django.db.models.functions import TruncMonth
+
+from mosu.kernel.money import micros_of
+from mosu.kernel.refusals import Invalid
+from mosu.kernel.time import Period
+from mosu.market.models import Receipt
+from mosu.market.queries import receipts_visible_to
+from mosu.platform.actors import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class PaidFor:
+    """What one programme paid of a bill, in micros."""
+
+    title: Mapping[str, str]
+    amount_micros: int
+
+
+@dataclass
+class Bill:
+    """A month of one organisation, in micros: `total = vouchers + paid`.
+
+    `billed_by_suppliers` is the part of `paid` that suppliers invoice themselves; `refund_later` is asked back
+    from programmes afterwards and is never part of `vouchers`.
+    """
+
+    organisation_id: UUID
+    month: date
+    """Its first day, in the hub's zone."""
+    receipts: int = 0
+    total_micros: int = 0
+    vouchers_micros: int = 0
+    paid_micros: int = 0
+    billed_by_suppliers_micros: int = 0
+    refund_later_micros: int = 0
+    credited_micros: int = 0
+    tax_micros: int = 0
+    programmes: dict[str, PaidFor] = field(default_factory=dict)
+    """By the programme's public id."""
+    suppliers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """What was bought of each, by name."""
+
+
+def month_of(text: str) -> date:
+    """The first day of a month written 2026-03.
+
+    Raises:
+        Invalid: it is not one.
+    """
+    try:
+        return datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise Invalid(f"{text[:20]!r} is not a month.", hint="Write it as 2026-03.", field="month") from error
+
+
+def span_of(month: date, *, zone: ZoneInfo) -> Period:
+    """The instants of a month in the hub's zone."""
+    following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
+    return Period(
+        datetime.combine(month, time(), tzinfo=zone).astimezone(UTC),
+        datetime.combine(following, time(), tzinfo=zone).astimezone(UTC),
+    )
+
+
+def months_billed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> list[date]:
+    """The months in which the organisation has receipts, newest first."""
+    rows = receipts_visible_to(actor).filter(organisation_id=organisation_id)
+    months = rows.order_by().values_list(TruncMonth("issued_at", tzinfo=zone), flat=True).distinct()
+    return sorted({month.date() for month in months}, reverse=True)
+
+
+def receipts_of_month(
+    actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo
+) -> QuerySet[Receipt]:
+    """The receipts behind a bill, newest first."""
+    span = span_of(month, zone=zone)
+    return receipts_visible_to(actor).filter(
+        organisation_id=organisation_id, issued_at__gte=span.start, issued_at__lt=span.end
+    )
+
+
+def bill_of(actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo) -> Bill:
+    """What the month's receipts add up to; one query, in bounded memory."""
+    bill = Bill(organisation_id=organisation_id, month=month)
+    rows = receipts_of_month(actor, organisation_id, month=month, zone=zone)
+    contents: Iterator[Any] = rows.order_by().values_list("content", flat=True).iterator(chunk_size=1000)
+    for content in contents:
+        _add(bill, content)
+    return bill
+
+
+def _add(bill: Bill, content: Mapping[str, Any]) -> None:
+    total, paid = micros_of(content["total"]), micros_of(content["paid"])
+    bill.receipts += 1
+    bill.total_micros += total
+    bill.paid_micros += paid
+    bill.vouchers_micros += micros_of(content["voucher_share"])
+    bill.credited_micros += micros_of(content["credited"])
+    bill.tax_micros += micros_of(content["tax"]["amount"])
+    bill.suppliers[content["seller"]["name"]] += total
+    if content["billed_by"] == "supplier":
+        bill.billed_by_suppliers_micros += paid
+    for share in content["split"]:
+        amount = micros_of(share["amount"])
+        if share["source"] == "refund":
+            bill.refund_later_micros += amount
+        if share["source"] == "voucher" and share["programme"]:
+            key = share["programme"]["id"]
+            known = bill.programmes.get(key, PaidFor(share["programme"]["title"], 0))
+            bill.programmes[key] = PaidFor(known.title, known.amount_micros + amount)

@@ -1,0 +1,14 @@
+"""The platform's operations, one file for each subject."""
+
+from mosu.platform.api import findings, notices, organisations, people, projects, records, staff, tokens
+
+routers = [
+    ("", tokens.router),
+    ("", organisations.router),
+    ("", people.router),
+    ("", projects.router),
+    ("", notices.router),
+    ("", records.router),
+    ("", staff.router),
+    ("", findings.router),
+]

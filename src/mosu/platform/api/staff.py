@@ -1,0 +1,75 @@
+"""The hub's own people: letters to pass on, roles."""
+
+from datetime import datetime
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Query, Router, Status
+
+from mosu.platform import queries, services
+from mosu.platform.actors import HubRole
+from mosu.platform.api.shapes import Both
+from mosu.platform.auth import token_auth
+from mosu.platform.cursors import Listed, Paging, page_of
+from mosu.platform.doors import door
+from mosu.platform.models import (
+    Mail,
+    User,
+)
+from mosu.platform.requests import actor_of
+from mosu.platform.schemas import In, Out
+
+router = Router(auth=token_auth, tags=["platform"])
+
+
+class MailOut(Out):
+    id: str
+    email: str
+    title: Both
+    created_at: datetime
+    has_link: bool
+
+    @staticmethod
+    def of(mail: Mail) -> "MailOut":
+        return MailOut(
+            id=mail.public_id,
+            email=mail.email,
+            title=Both(**mail.title),
+            created_at=mail.created_at,
+            has_link=mail.sealed_link is not None,
+        )
+
+
+class LinkOut(Out):
+    link: str
+
+
+@router.get("/mails", response=Listed[MailOut], operation_id="listWaitingMails")
+@door("mail.read")
+def list_waiting_mails(request: HttpRequest, paging: Query[Paging]) -> Listed[MailOut]:
+    """Letters that did not go out: on a hub without a mail server the operator passes them on."""
+    rows, after = page_of(queries.mail_waiting(actor_of(request)), paging.cursor, paging.limit)
+    return Listed(items=[MailOut.of(row) for row in rows], next=after)
+
+
+@router.post("/mails/{mail_id}/link", response=LinkOut, operation_id="passOnMail")
+@door("mail.pass_on")
+def pass_on_mail(request: HttpRequest, mail_id: str) -> LinkOut:
+    """The secret link of a waiting letter; that it was shown is recorded."""
+    link = services.pass_on(actor=actor_of(request), mail_id=Mail.key_of(mail_id), now=timezone.now())
+    return LinkOut(link=link)
+
+
+class HubRoleIn(In):
+    user_id: str
+    role: HubRole
+
+
+@router.post("/hub-roles", response={204: None}, operation_id="grantHubRole")
+@door("hub.staff")
+def grant_hub_role(request: HttpRequest, body: HubRoleIn) -> Status[None]:
+    """Take another person into the hub's staff."""
+    services.grant_hub_role(
+        actor=actor_of(request), user_id=User.key_of(body.user_id), role=body.role, now=timezone.now()
+    )
+    return Status(204, None)

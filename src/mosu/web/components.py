@@ -1,0 +1,143 @@
+"""What the components draw: plain values that a view makes and a tag of `{% load mosu %}` takes.
+
+Each component is one tag with one part: `{% steps steps %}` draws `Step`s with `parts/steps.html`. The page `/look/`
+shows every state of each, with the line that calls it (docs/adr/0013-components.md).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+CELLS_MAX: Final = 16
+CURVE_WIDTH: Final = 600
+CURVE_HEIGHT: Final = 120
+
+Words = Any
+"""A `str`, one that is translated when it is shown, or `{"zh": ..., "en": ...}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A name, its value, and where it comes from."""
+
+    name: Words
+    value: Any
+    source: Words = ""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a stepper; `at` is `done`, `now` or `later`."""
+
+    title: Words
+    at: str
+    note: Words = ""
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something that happened, or will (`at` is None if nobody knows when)."""
+
+    title: Words
+    at: datetime | None
+    mark: str = "ok"
+    note: Words = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """One of several views of the same thing."""
+
+    title: Words
+    href: str
+    is_current: bool = False
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A value of a facet, and how many there are of it."""
+
+    value: str
+    title: Words
+    count: int
+    is_chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A group of choices in the address: `?name=value`, as often as values are chosen."""
+
+    name: str
+    title: Words
+    choices: Sequence[Choice]
+    shown: int = 6
+    """How many are seen before one asks for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A measure over time: zero-based, with its unit, a direct label and the table behind it.
+
+    `most` is the top of the axis where it is known (64 GB); else the largest value is.
+    """
+
+    title: Words
+    unit: str
+    points: Sequence[Point]
+    most: float | None = None
+
+    @property
+    def top(self) -> float:
+        return self.most or max((point.value for point in self.points), default=0) or 1
+
+    @property
+    def last(self) -> Point | None:
+        return self.points[-1] if self.points else None
+
+    @property
+    def line(self) -> str:
+        """The points of an SVG polyline in a box of `CURVE_WIDTH` x `CURVE_HEIGHT`."""
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in self._places())
+
+    @property
+    def area(self) -> str:
+        places = self._places()
+        if not places:
+            return ""
+        return f"{places[0][0]:.1f},{CURVE_HEIGHT} {self.line} {places[-1][0]:.1f},{CURVE_HEIGHT}"
+
+    def _places(self) -> list[tuple[float, float]]:
+        if not self.points:
+            return []
+        first, last = self.points[0].at, self.points[-1].at
+        span = (last - first).total_seconds() or 1
+        return [
+            (
+                CURVE_WIDTH * (point.at - first).total_seconds() / span,
+                CURVE_HEIGHT * (1 - min(point.value / self.top, 1)),
+            )
+            for point in self.points
+        ]
+
+
+def cells_of(free: int, reserved: int, taken: int) -> list[str]:
+    """One cell for each unit; of more than `CELLS_MAX`, so many in the same proportions, none of them vanishing."""
+    counts: Mapping[str, int] = {"free": free, "reserved": reserved, "taken": taken}
+    total = sum(counts.values())
+    if total <= CELLS_MAX:
+        return [kind for kind, count in counts.items() for _ in range(count)]
+    cells = {kind: max(CELLS_MAX * count // total, 1) if count else 0 for kind, count in counts.items()}
+    # What rounding left over goes to, or comes from, the largest.
+    largest = max(counts, key=lambda kind: counts[kind])
+    cells[largest] += CELLS_MAX - sum(cells.values())
+    return [kind for kind, count in cells.items() for _ in range(count)]

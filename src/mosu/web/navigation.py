@@ -1,0 +1,163 @@
+"""Where one can go. A page gets its place in the navigation by one line in `PLACES`.
+
+A place whose address does not exist yet is not shown; one that a person may not enter neither.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final
+
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
+
+from mosu.platform.actors import ANONYMOUS, Actor, HubRole
+from mosu.platform.models import Capability, Organisation
+from mosu.platform.policy import allows
+from mosu.platform.queries import notices_of
+
+UNREAD_MAX: Final = 99
+LIGHTS: Final = ("day", "night")
+LIGHT_COOKIE: Final = "mosu_light"
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Who looks, for what organisation."""
+
+    actor: Actor
+    organisation: Organisation | None = None
+
+    def may(self, action: str) -> bool:
+        return allows(self.actor, action)
+
+
+Whom = Callable[[Viewer], bool]
+
+
+def whoever_may(action: str) -> Whom:
+    """All whom the policy allows `action` somewhere."""
+    return lambda viewer: viewer.may(action)
+
+
+def members_who_may(action: str) -> Whom:
+    """Those who speak for an organisation and may do it there: residents, not the hub's own people."""
+    return lambda viewer: viewer.organisation is not None and viewer.may(action)
+
+
+def suppliers(viewer: Viewer) -> bool:
+    return viewer.organisation is not None and Capability.SUPPLIER in viewer.organisation.capabilities
+
+
+def staff(*roles: HubRole) -> Whom:
+    """The hub's own people with one of these roles."""
+    return lambda viewer: bool(viewer.actor.hub_roles & set(roles))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A page in the navigation: its words, the name of its address, for whom; `also` names pages that belong to it."""
+
+    title: Any
+    url: str
+    whom: Whom
+    also: Sequence[str] = ()
+
+
+# The five doors, in the order of the hub. One that has no page yet says that it comes.
+DOORS: Final = (
+    Place(_("Compute"), "shelf", whoever_may("offer.read"), ("home", "quote", "compare", "offer")),
+    Place(pgettext_lazy("door", "Data"), "data", whoever_may("hub.look")),
+    Place(pgettext_lazy("door", "Evaluation"), "evaluation", whoever_may("hub.look")),
+    Place(pgettext_lazy("door", "Finance"), "finance", whoever_may("hub.look")),
+    Place(pgettext_lazy("door", "Services"), "services", whoever_may("hub.look")),
+)
+
+# What is one's own, by role. The first four that one may enter are the phone's bar.
+PLACES: Final = (
+    Place(_("Today"), "today", whoever_may("self.read")),
+    Place(_("New run"), "quote", members_who_may("quote.ask")),
+    Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
+    Place(_("Money"), "money", members_who_may("ledger.read"), ("bill", "bills")),
+    Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
+    Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
+    Place(_("Pools"), "pools", suppliers, ("pool",)),
+    Place(_("My offers"), "my_offers", suppliers),
+    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER)),
+    Place(_("Books"), "books", staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER)),
+)
+
+SEARCH: Final = "search"
+"""The address that answers the search field's `?q=`."""
+NOTICES: Final = "notices"
+"""The address of one's notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A place as it is shown: without an address it is yet to come."""
+
+    title: Any
+    href: str
+    is_here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds a page: `frame` in templates."""
+
+    doors: Sequence[Link]
+    places: Sequence[Link]
+    phone: Sequence[Link]
+    search: str
+    query: str
+    notices: str
+    unread: int
+    light: str
+
+    @property
+    def unread_said(self) -> str:
+        return f"{UNREAD_MAX}+" if self.unread > UNREAD_MAX else str(self.unread)
+
+
+def light_of(request: HttpRequest) -> str:
+    """`day` or `night` as the person chose on this device; empty: as the device says."""
+    chosen = request.COOKIES.get(LIGHT_COOKIE, "")
+    return chosen if chosen in LIGHTS else ""
+
+
+def frame_of(request: HttpRequest, viewer: Viewer) -> Frame:
+    """The navigation for who looks: one query for the bell, where there is one."""
+    match = request.resolver_match
+    here = match.url_name or "" if match else ""
+    places = [_link(place, here) for place in PLACES if place.whom(viewer)]
+    places = [link for link in places if link.href]
+    # Where a page is a place of one's own, the door that leads there too is not marked as well.
+    doors = [_link(door, here if not any(link.is_here for link in places) else "") for door in DOORS]
+    knows = viewer.actor is not ANONYMOUS
+    notices = address_of(NOTICES) if knows else ""
+    return Frame(
+        doors=doors,
+        places=places,
+        phone=([doors[0], *places] if knows else [])[:4],
+        search=address_of(SEARCH),
+        query=request.GET.get("q", "") if here == SEARCH else "",
+        notices=notices,
+        unread=notices_of(viewer.actor).filter(read_at=None)[: UNREAD_MAX + 1].count() if notices else 0,
+        light=light_of(request),
+    )
+
+
+@cache
+def address_of(name: str) -> str:
+    """The path of a named address; empty as long as there is none."""
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""
+
+
+def _link(place: Place, here: str) -> Link:
+    return Link(place.title, address_of(place.url), here == place.url or here in place.also)

@@ -1,0 +1,51 @@
+"""What every page is made with: its door, its refusals, its next page."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from mosu.kernel.refusals import DomainError
+from mosu.platform.cursors import page_of
+from mosu.platform.doors import door
+from mosu.web.words import said_of
+
+View = Callable[..., HttpResponse]
+PAGE = 30
+
+
+def page(action: str) -> Callable[[View], View]:
+    """A page behind a door: strangers are sent to the sign-in, refusals are said on a page of their own."""
+
+    def mark(view: View) -> View:
+        entered = door(action)(view)
+
+        @wraps(entered)
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                return entered(request, *args, **kwargs)
+            except DomainError as refusal:
+                if refusal.status == 401:
+                    return redirect_to_login(request.get_full_path())
+                said = {"refusal": said_of(refusal)}
+                return render(request, "pages/refused.html", said, status=refusal.status)
+
+        return shown
+
+    return mark
+
+
+def paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:
+    """One page of `rows`, and the address of the next one."""
+    items, after = page_of(rows, request.GET.get("cursor"), PAGE)
+    return items, address_after(request, after) if after else ""
+
+
+def address_after(request: HttpRequest, cursor: str) -> str:
+    """The address of the page behind `cursor`, with all that this one asks for."""
+    kept = {name: values for name, values in request.GET.lists() if name != "cursor"}
+    return "?" + urlencode({**kept, "cursor": cursor}, doseq=True)

@@ -1,0 +1,150 @@
+"""What was bought: orders, their runs, receipts."""
+
+from secrets import compare_digest
+from typing import Any, Final
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.views.decorators.http import require_GET, require_POST
+
+from mosu.kernel.refusals import NotFound
+from mosu.market.models import Order, OrderState, Receipt
+from mosu.market.queries import orders_visible_to, receipt_numbered, receipts_visible_to
+from mosu.market.receipts import code_of
+from mosu.market.services import cancel_order
+from mosu.platform.policy import allows
+from mosu.platform.requests import actor_of
+from mosu.web.pages import page
+from mosu.web.presenters import (
+    OrderShown,
+    RunShown,
+    receipt_shown,
+)
+from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.words import state_name_lazy
+
+ORDERS: Final = Plan(
+    name="orders",
+    title=_lazy("Orders"),
+    columns=(
+        Column(
+            "number",
+            _lazy("Number"),
+            lambda shown: shown.number,
+            sort="number",
+            href=lambda shown: reverse("order", args=[shown.public_id]),
+        ),
+        Column("placed", _lazy("Placed"), lambda shown: shown.placed_at, kind="time", sort="placed_at"),
+        Column("offer", _lazy("Offer"), lambda shown: shown.title),
+        Column("supplier", _lazy("Supplier"), lambda shown: shown.supplier),
+        Column("state", _lazy("State"), lambda shown: shown.state, kind="state", sort="state"),
+        Column(
+            "most", _lazy("At most"), lambda shown: shown.total_max, kind="money", sort="total_max_micros"
+        ),
+        Column("total", _lazy("Total"), lambda shown: shown.total, kind="money"),
+    ),
+    order="-placed",
+    filters=(
+        Filter(
+            "state",
+            _lazy("State"),
+            lambda rows, state: rows.filter(state=state),
+            [(state, state_name_lazy(state)) for state in OrderState.values],
+        ),
+    ),
+    empty=Empty(
+        _lazy("No orders yet."),
+        _lazy("A first run takes a minute and a voucher pays for it."),
+        "/quote/",
+        _lazy("Ask for a quote"),
+    ),
+)
+
+
+@require_GET
+@page("order.read")
+def orders(request: HttpRequest) -> HttpResponse:
+    """The organisation's orders, newest first."""
+    actor = actor_of(request)
+    return list_page(
+        request,
+        "pages/orders.html",
+        ORDERS,
+        orders_visible_to(actor),
+        prepare=lambda rows: [OrderShown.of(row) for row in rows],
+        context={"may_ask": allows(actor, "quote.ask")},
+    )
+
+
+@require_GET
+@page("order.read")
+def order(request: HttpRequest, order_id: str) -> HttpResponse:
+    """One order and its run: what it does, what it costs, what it made."""
+    return render(request, "pages/order.html", _order_shown(request, order_id, with_log=True))
+
+
+@require_GET
+@page("order.read")
+def order_now(request: HttpRequest, order_id: str) -> HttpResponse:
+    """The parts of the order's page that change while it runs; its script asks for them."""
+    return render(request, "parts/order_now.html", _order_shown(request, order_id, with_log=False))
+
+
+def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict[str, Any]:
+    actor = actor_of(request)
+    row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
+    run = RunShown.of_order(actor, row, now=timezone.now(), with_log=with_log)
+    return {
+        "here": "orders",
+        "order": OrderShown.of(row, cost=run.cost if run else None),
+        "run": run,
+        "may_cancel": allows(actor, "order.cancel", row.organisation_id),
+    }
+
+
+@require_POST
+@page("order.cancel")
+def cancel(request: HttpRequest, order_id: str) -> HttpResponse:
+    """Stop the order's run, or cancel what has not started."""
+    cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
+    messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
+    return redirect("order", order_id)
+
+
+@require_GET
+@page("receipt.read")
+def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
+    """The receipt, as on a till; it prints well."""
+    row = receipts_visible_to(actor_of(request)).filter(id=Receipt.key_of(receipt_id)).first()
+    if row is None:
+        raise NotFound(_("There is no such receipt."), hint=_("See the list of your orders."))
+    return render(
+        request,
+        "pages/receipt.html",
+        {
+            "here": "orders",
+            "receipt": receipt_shown(row),
+            "verify_url": reverse("verify", args=[row.number, code_of(row)]),
+        },
+    )
+
+
+@require_GET
+@page("hub.look")
+def verify(request: HttpRequest, number: str, code: str) -> HttpResponse:
+    """Whether a receipt that somebody shows is one of this hub's: its hash and totals, no more."""
+    row = receipt_numbered(number)
+    genuine = row is not None and compare_digest(code_of(row).encode(), code.encode())
+    return render(
+        request,
+        "pages/verify.html",
+        {"number": number, "receipt": row if genuine else None},
+        status=200 if genuine else 404,
+    )

@@ -1,0 +1,85 @@
+"""What a sign-up tells of others, and which addresses and names it takes."""
+
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from mosu.platform.models import User
+from mosu.web import forms
+from tests.web.conftest import Hub
+
+
+@pytest.fixture(autouse=True)
+def _nobody_counted() -> None:
+    cache.clear()
+
+
+def _sign_up(email: str, organisation: str = "", client: Client | None = None) -> Any:
+    asked = {
+        "email": email,
+        "password1": "correct horse battery 9",
+        "organisation": organisation or f"org of {email.encode().hex()[:60]}",
+        "kind": "team",
+    }
+    return (client or Client()).post("/account/signup/", asked, headers={"Accept-Language": "en"})
+
+
+def test_only_so_many_known_addresses_are_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "KNOWN_TOLD_MAX", 3)
+    assert _sign_up("known@example.org").status_code == 302
+    answers = [_sign_up("known@example.org").content.decode() for _ in range(4)]
+    assert ["Too many attempts" in answer for answer in answers] == [False, False, False, True]
+    fresh = _sign_up("fresh@example.org")
+    assert (fresh.status_code, User.objects.filter(email="fresh@example.org").exists()) == (200, False)
+    assert "Too many attempts" in fresh.content.decode()
+    other = Client(REMOTE_ADDR="192.0.2.7")
+    assert _sign_up("fresh@example.org", client=other).status_code == 302
+
+
+def test_who_signs_up_is_not_counted(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "KNOWN_TOLD_MAX", 1)
+    assert [_sign_up(f"new{number}@example.org").status_code for number in range(4)] == [302] * 4
+
+
+def test_where_mail_confirms_addresses_known_and_new_are_answered_alike(hub: Hub, settings: Any) -> None:
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    answers = [
+        _sign_up(email, f"team {n}")
+        for n, email in enumerate(("a@example.org", "a@example.org", "b@example.org"))
+    ]
+    assert {(answer.status_code, answer.headers.get("Location")) for answer in answers} == {
+        (302, "/account/confirm-email/")
+    }
+    assert User.objects.filter(email__in=["a@example.org", "b@example.org"]).count() == 2
+
+
+@pytest.mark.parametrize(
+    "email",
+    [
+        "vıctim@example.org",
+        "victіm@example.org",
+        "a@exаmple.org",
+        "ａ@example.org",
+    ],
+)
+def test_addresses_that_look_like_others_are_refused(hub: Hub, email: str) -> None:
+    before = User.objects.count()
+    assert _sign_up(email).status_code == 200
+    assert User.objects.count() == before
+
+
+@pytest.mark.parametrize("name", ["Rеs Ltd", "Ｒes Ltd", "Αlpha Ltd"])
+def test_names_that_look_like_others_are_refused(hub: Hub, name: str) -> None:
+    before = User.objects.count()
+    assert _sign_up("a@example.org", name).status_code == 200
+    assert User.objects.count() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["上海某某（北京）有限公司", "Société Générale", "Яндекс", "第1实验室 Lab", "Ελλάς 2"]
+)
+def test_names_of_the_world_are_taken(hub: Hub, name: str) -> None:
+    assert _sign_up("a@example.org", name).status_code == 302

@@ -1,0 +1,86 @@
+"""Lists: order, filter, columns, pages and the file, all from the address."""
+
+import csv
+import io
+import re
+
+import pytest
+from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mosu.web.components import CELLS_MAX, cells_of
+from mosu.web.tables import harmless
+from tests.web.conftest import Hub
+
+
+def page(client: Client, path: str) -> str:
+    response = client.get(path)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"O-\d{4}-\d{6}", text)
+
+
+def rows_of(client: Client, path: str) -> list[list[str]]:
+    response = client.get(path)
+    assert response["Content-Type"] == "text/csv; charset=utf-8"
+    return list(csv.reader(io.StringIO(response.content.decode("utf-8-sig"))))
+
+
+def test_a_list_is_sorted_filtered_and_shown_by_its_address(hub: Hub, owner: Client) -> None:
+    for _ in range(3):
+        hub.run()
+    newest = numbers(page(owner, "/orders/"))
+    assert len(newest) == 3
+    assert numbers(page(owner, "/orders/?sort=number")) == sorted(newest)
+    assert numbers(page(owner, "/orders/?sort=-number")) == sorted(newest, reverse=True)
+    assert "Nothing fits this filter." in page(owner, "/orders/?state=settled")
+    few = page(owner, "/orders/?columns=number&columns=total")
+    assert "<th" in few
+    assert len(re.findall(r"<th ", few)) == 2
+
+
+@pytest.mark.parametrize(
+    "query", ["sort=nonesuch", "sort=-", "columns=nonesuch", "state=%00", "state=nonesuch", "sort=total"]
+)
+def test_what_the_address_says_wrongly_counts_as_not_said(hub: Hub, owner: Client, query: str) -> None:
+    hub.run()
+    assert len(numbers(page(owner, f"/orders/?{query}"))) == 1
+
+
+def test_the_file_is_what_is_seen(hub: Hub, owner: Client) -> None:
+    for _ in range(2):
+        hub.run()
+    shown = numbers(page(owner, "/orders/?sort=number"))
+    head, *rows = rows_of(owner, "/orders/?sort=number&columns=number,most&format=csv")
+    assert head == ["Number", "At most"]
+    assert [row[0] for row in rows] == shown
+    assert all(re.fullmatch(r"\d+\.\d\d", row[1]) for row in rows)
+    assert rows_of(owner, "/orders/?state=settled&format=csv") == [head_of(owner)]
+
+
+def head_of(client: Client) -> list[str]:
+    return rows_of(client, "/orders/?format=csv")[0]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "＝1"])
+def test_what_starts_like_a_formula_is_written_as_text(text: str) -> None:
+    assert harmless(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["", "昇腾 910B", "a=b", "2026-01-01"])
+def test_other_text_is_written_as_it_is(text: str) -> None:
+    assert harmless(text) == text
+
+
+@given(*(st.integers(0, 20_000) for _ in range(3)))
+def test_stock_cells_show_each_kind_and_no_more_than_fit(free: int, reserved: int, taken: int) -> None:
+    cells = cells_of(free, reserved, taken)
+    total = free + reserved + taken
+    assert len(cells) == min(total, CELLS_MAX)
+    assert [kind in cells for kind in ("free", "reserved", "taken")] == [
+        count > 0 for count in (free, reserved, taken)
+    ]
