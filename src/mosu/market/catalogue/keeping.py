@@ -40,6 +40,7 @@ class Catalogue:
         self._lock = Lock()
         self._snapshot: Snapshot | None = None
         self._xmin = 0
+        self._seen: frozenset[str] = frozenset()
         self._ahead: list[tuple[datetime, bytes]] = []
 
     def at(self, now: datetime) -> Snapshot:
@@ -54,7 +55,7 @@ class Catalogue:
         in_transaction = connection.in_atomic_block
         if snapshot is not None and not in_transaction and _age(snapshot.read_at, now) < DUE:
             return snapshot
-        if in_transaction and news_since(self._xmin).is_own:
+        if in_transaction and news_since(self._xmin, but=self._seen).is_own:
             return _read_whole(now)
         may_wait = snapshot is None or _age(snapshot.read_at, now) >= OLD
         if not self._lock.acquire(blocking=may_wait, timeout=WAIT_S if may_wait else -1):
@@ -80,14 +81,15 @@ class Catalogue:
         return snapshot
 
     def _whole(self, now: datetime) -> Snapshot:
-        self._xmin = news_since(0).xmin
+        news = news_since(0)
+        self._xmin, self._seen = news.xmin, news.transactions
         words = Vocabularies()
         loaded = load(words, now=now)
         self._ahead = sorted(loaded.next_prices)
         return Snapshot(now, loaded.columns, words)
 
     def _updated(self, snapshot: Snapshot, now: datetime) -> Snapshot:
-        news = news_since(self._xmin)
+        news = news_since(self._xmin, but=self._seen)
         due: Ids = np.array(self._due(now), dtype=ID)
         changed = np.unique(np.concatenate([news.changed, due]))
         if len(changed):
@@ -101,6 +103,8 @@ class Catalogue:
         else:
             snapshot = snapshot.read_again(now=now)
         self._xmin = news.xmin
+        seen = self._seen | news.transactions
+        self._seen = frozenset(one for one in seen if int(one) >= news.xmin)
         return snapshot
 
     def _due(self, now: datetime) -> list[bytes]:

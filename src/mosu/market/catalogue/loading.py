@@ -1,7 +1,7 @@
 """Reading offers out of PostgreSQL into columns: all of them, or those that changed."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,10 +16,10 @@ from mosu.market.catalogue.vocabularies import PRICE_EDGES, Vocabularies
 _NEWS: Final = """
 select pg_snapshot_xmin(pg_current_snapshot())::text,
        exists (select from market_offerchange where xid = pg_current_xact_id_if_assigned()),
-       coalesce(
-         (select string_agg(distinct uuid_send(offer_id), ''::bytea) from market_offerchange
-           where xid >= %s::text::xid8 and xid < pg_snapshot_xmax(pg_current_snapshot())),
-         ''::bytea)
+       coalesce(string_agg(distinct uuid_send(offer_id), ''::bytea), ''::bytea),
+       coalesce(array_agg(distinct xid::text), '{}')
+  from market_offerchange
+ where xid >= %s::text::xid8 and xid < pg_snapshot_xmax(pg_current_snapshot()) and xid::text <> all(%s)
 """
 _OFFERS: Final = """
 select uuid_send(o.id), o.shelf, o.supplier_id, s.name, o.subject_id, o.title_zh, o.title_en,
@@ -48,17 +48,19 @@ class News:
     is_own: bool
     """This very transaction changed offers, and may yet take it back."""
     changed: Ids
+    transactions: frozenset[str]
+    """Those that changed them: seen whole, so not to be asked for again while an older one keeps `xmin` back."""
 
 
-def news_since(xmin: int) -> News:
+def news_since(xmin: int, *, but: Collection[str] = ()) -> News:
     """Which offers changed in transactions from `xmin` on; one query, whose snapshot says where to go on.
 
     Numbers beyond the database's own count are of another life of it (a restored backup) and mean nothing.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_NEWS, [str(xmin)])
-        upto, is_own, changed = cursor.fetchone()
-    return News(int(upto), is_own, np.frombuffer(bytes(changed), dtype=ID))
+        cursor.execute(_NEWS, [str(xmin), list(but)])
+        upto, is_own, changed, transactions = cursor.fetchone()
+    return News(int(upto), is_own, np.frombuffer(bytes(changed), dtype=ID), frozenset(transactions))
 
 
 @dataclass(frozen=True, slots=True)
