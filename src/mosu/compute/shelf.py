@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
@@ -15,7 +16,7 @@ from mosu.compute.services.capacity import SoldOut, allocate, find_place, lock_n
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Offer, Quote
-from mosu.market.services import Stock
+from mosu.market.services import NamedGoods, Stock
 from mosu.platform.actors import SYSTEM, Actor
 
 
@@ -105,6 +106,17 @@ class ComputeShelf:
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        try:
+            ids = accelerators_named(name)
+        except UnknownAccelerator:
+            return ()
+        cards = (catalogue().accelerators[one] for one in ids)
+        return [NamedGoods(card.id, card.memory_gb.value if card.memory_gb else None) for card in cards]
+
+    def subject_of(self, public_id: str) -> UUID:
+        return Pool.key_of(public_id)
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         runs = Run.objects.filter(order_id__in=order_ids).only("id", "order_id")

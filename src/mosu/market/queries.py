@@ -7,13 +7,39 @@ from datetime import datetime
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-from django.db.models import Exists, Max, OuterRef, Q, QuerySet, Subquery, Value
-from django.db.models.functions import Coalesce
+from django.db.models import (
+    BigIntegerField,
+    Case,
+    Exists,
+    F,
+    Max,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+    When,
+)
+from django.db.models.functions import Cast, Coalesce
 
 from mosu.kernel.money import MICROS_MAX
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, Quote, Receipt
+from mosu.kernel.time import day_in
+from mosu.market.hub import hub_currency, hub_zone
+from mosu.market.models import (
+    ExchangeRate,
+    Offer,
+    OfferImport,
+    OfferImportRow,
+    OfferPrice,
+    OfferState,
+    Order,
+    Quote,
+    Receipt,
+)
+from mosu.market.rates import Rate, rates_of
 from mosu.market.shelves import Stock, has_shelf, shelf_of
 from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.platform.policy import allows
 
 Sort: TypeAlias = Literal["price", "-price", "-created_at"]
 
@@ -27,11 +53,26 @@ _DELISTED: Final = "It is off the shelf."
 
 
 @dataclass(frozen=True, slots=True)
+class ShownPrice:
+    """A price in the hub's currency, so that offers compare; a foreign list price by the latest rate there is.
+
+    What is promised is the quote's: it converts by a rate that is recent, or refuses.
+    """
+
+    meter: str
+    unit: str
+    per: int
+    unit_price_micros: int
+    list_price_micros: int
+    list_currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownOffer:
     """An offer with what is in force now: prices, stock, whether it can be accepted."""
 
     offer: Offer
-    prices: Sequence[OfferPrice]
+    prices: Sequence[ShownPrice]
     stock: Stock | None
     why_not_live: str | None
 
@@ -84,14 +125,51 @@ def offers_on(
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
     """Each offer with prices, stock and liveness: one query for prices, one batch per shelf for the rest."""
-    prices: defaultdict[UUID, list[OfferPrice]] = defaultdict(list)
-    for price in _prices_at(now).filter(offer__in=offers).order_by("offer_id", "meter"):
-        prices[price.offer_id].append(price)
+    prices: defaultdict[UUID, list[ShownPrice]] = defaultdict(list)
+    rows = list(_prices_at(now).filter(offer__in=offers).order_by("offer_id", "meter"))
+    foreign = any(row.currency != hub_currency() for row in rows)
+    rates = rates_of(now=now) if foreign else {}
+    for row in rows:
+        price = _shown_price(row, rates)
+        if price is not None:
+            prices[row.offer_id].append(price)
     why, stock = _why_not_live(offers), _stock(offers)
     return [
         ShownOffer(offer, prices[offer.id], stock=stock.get(offer.id), why_not_live=why[offer.id])
         for offer in offers
     ]
+
+
+def prices_of(actor: Actor, offer_id: UUID) -> QuerySet[OfferPrice]:
+    """All list prices that an offer ever had, latest first; nothing if the actor does not see the offer."""
+    offers = offers_visible_to(actor).filter(id=offer_id).order_by()
+    return OfferPrice.objects.filter(offer__in=offers).order_by("-valid_from", "-id")
+
+
+def imports_visible_to(actor: Actor) -> QuerySet[OfferImport]:
+    """Imports of the suppliers whose offers the actor manages, or all for the hub's people; newest first."""
+    rows = OfferImport.objects.select_related("supplier").order_by("-created_at", "-id")
+    if actor.sees_all:
+        return rows
+    mine = [one for one in actor.organisation_ids if allows(actor, "import.read", one)]
+    return rows.filter(supplier_id__in=mine)
+
+
+def differences(
+    offer_import: OfferImport, *, change: str = "", quarantined: bool | None = None
+) -> QuerySet[OfferImportRow]:
+    """What an import would change (or did), in the file's order; the caller has shown that it may be seen."""
+    rows = OfferImportRow.objects.filter(offer_import=offer_import).order_by("id")
+    if change:
+        rows = rows.filter(change=change)
+    if quarantined is not None:
+        rows = rows.exclude(doubt="") if quarantined else rows.filter(doubt="")
+    return rows
+
+
+def latest_rates() -> QuerySet[ExchangeRate]:
+    """Every rate ever recorded, latest first. Anyone may see by what a quote was converted."""
+    return ExchangeRate.objects.order_by("-dated", "-recorded_at", "-id")
 
 
 def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
@@ -171,14 +249,42 @@ def _prices_at(now: datetime) -> QuerySet[OfferPrice]:
     return OfferPrice.objects.filter(~Exists(later), valid_from__lte=now)
 
 
+def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | None:
+    """None: of its currency there never was a rate."""
+    micros = row.unit_price_micros
+    if row.currency != hub_currency():
+        rate = rates.get(row.currency)
+        if rate is None:
+            return None
+        micros = rate.converted(micros)
+    return ShownPrice(
+        meter=row.meter,
+        unit=row.unit,
+        per=row.per,
+        unit_price_micros=micros,
+        list_price_micros=row.unit_price_micros,
+        list_currency=row.currency,
+    )
+
+
 def _dearest(now: datetime) -> Coalesce:
-    """What people compare: of a card-hour and a core-hour, the card-hour."""
+    """What people compare: of a card-hour and a core-hour, the card-hour; in the hub's currency."""
+    rate = (
+        ExchangeRate.objects.filter(currency=OuterRef("currency"), dated__lte=day_in(hub_zone(), now))
+        .order_by("-dated", "-recorded_at")
+        .values("rate")[:1]
+    )
+    worth = Case(
+        When(currency=hub_currency(), then=F("unit_price_micros")),
+        default=Cast(F("unit_price_micros") * Subquery(rate), BigIntegerField()),
+        output_field=BigIntegerField(),
+    )
     most = (
         _prices_at(now)
         .filter(offer=OuterRef("pk"))
         .order_by()
         .values("offer")
-        .annotate(most=Max("unit_price_micros"))
+        .annotate(most=Max(worth))
         .values("most")
     )
     return Coalesce(Subquery(most), Value(MICROS_MAX))

@@ -1,6 +1,6 @@
 """Pricing plans: a quote freezes prices, tax, split and terms; nothing is repriced later."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market import rules
 from mosu.market.models import Offer, OfferPrice, OfferState, OrderLine, Quote, QuoteState
+from mosu.market.rates import Rate, rate_for, rates_of
 from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
@@ -44,6 +45,7 @@ def make_quotes(
         Forbidden: the actor may not ask quotes for this organisation.
         NotFound: the project is not the organisation's.
         NotForSale: an offer is off the shelf, of another shelf, or without a price of a meter.
+        NoRate: an offer is listed in a foreign currency of which no rate is recent.
         Invalid: a plan outside its offer's limits, too many plans, or a voucher that `choice` names is unusable.
     """
     require(actor, "quote.ask", organisation_id)
@@ -52,17 +54,24 @@ def make_quotes(
     if not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
+    rates = _rates_for(prices.values(), now=now)
     priced = []
     for plan in plans:
         offer = offers.get(plan.offer_id)
         if offer is None or offer.shelf != shelf:
             raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
         _check(plan, offer)
-        lines = [_line(line, offer=offer, price=prices.get((offer.id, line.meter))) for line in plan.lines]
+        found = [(line, prices.get((offer.id, line.meter))) for line in plan.lines]
+        lines = [_line(line, offer=offer, price=price, rates=rates, now=now) for line, price in found]
         total = sum(line.amount_max_micros for line in lines)
         split = best_split(spend=_spend(organisation_id, offer, lines, total, now), choice=choice, now=now)
         quote = _quote(plan, offer=offer, lines=lines, total=total, split=split, now=now)
         quote.organisation_id, quote.project_id = organisation_id, project_id
+        quote.fx = {
+            price.meter: rates[price.currency].frozen(price.unit_price_micros)
+            for _, price in found
+            if price is not None and price.currency != settings.HUB_CURRENCY
+        }
         priced.append((_rank(quote, split), quote))
     quotes = [quote for _, quote in sorted(priced, key=lambda pair: pair[0])]
     Quote.objects.bulk_create(quotes)
@@ -133,16 +142,28 @@ def _check(plan: Plan, offer: Offer) -> None:
         )
 
 
-def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.QuotedLine:
+def _rates_for(prices: Iterable[OfferPrice], *, now: datetime) -> Mapping[str, Rate]:
+    """The rates that foreign list prices need; nothing is asked where there are none."""
+    foreign = any(price.currency != settings.HUB_CURRENCY for price in prices)
+    return rates_of(now=now) if foreign else {}
+
+
+def _line(
+    line: PlanLine, *, offer: Offer, price: OfferPrice | None, rates: Mapping[str, Rate], now: datetime
+) -> rules.QuotedLine:
+    """A line in the hub's currency: a foreign list price is converted to the micro, by a rate that `fx` keeps."""
     if price is None:
         raise NotForSale(
             f"{offer.title_en} has no price for {line.meter}.", hint="Choose another offer.", meter=line.meter
         )
+    unit_price_micros = price.unit_price_micros
+    if price.currency != settings.HUB_CURRENCY:
+        unit_price_micros = rate_for(price.currency, rates, now=now).converted(unit_price_micros)
     frozen = rules.Price(
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
     )
@@ -151,7 +172,7 @@ def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.Qu
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
         units=line.units,
