@@ -1,6 +1,5 @@
 """Offers in by file: previewed, judged, applied at once, or nothing."""
 
-import hashlib
 import io
 from datetime import date, timedelta
 from decimal import Decimal
@@ -45,7 +44,6 @@ def preview(
         actor=actor or world.seller,
         supplier_id=world.supplier.id,
         file=io.BytesIO(data),
-        file_sha256=hashlib.sha256(data).hexdigest(),
         now=now,
         **(given | how),
     )
@@ -351,7 +349,6 @@ def test_an_organisation_that_is_no_supplier_brings_nothing(world: World) -> Non
             supplier_id=world.buyer.id,
             file=io.BytesIO(TWO.encode()),
             filename="x.csv",
-            file_sha256="0" * 64,
             shelf="desk",
             now=NOW,
         )

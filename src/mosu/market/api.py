@@ -13,6 +13,7 @@ from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
+from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
 from mosu.market.queries import Sort
 from mosu.market.receipts import code_of
@@ -36,7 +37,7 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router)]
+routers: Final = [("", router), ("", import_router)]
 
 
 class OfferFilter(Schema):

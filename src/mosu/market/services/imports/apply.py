@@ -247,7 +247,7 @@ def _audits(row: OfferImport) -> Iterator[Audit]:
     for change, offer_id, old_state, meter, price, currency in (
         rows.order_by("id").values_list(*columns).iterator(chunk_size=_BATCH)
     ):
-        facts = {"import": row.public_id}
+        facts: dict[str, Any] = {"import": row.public_id}
         if price is not None:
             facts |= {"meter": meter, "unit_price_micros": price, "currency": currency, "per": 3600}
         yield Audit(

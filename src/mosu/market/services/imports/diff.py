@@ -118,7 +118,8 @@ insert into market_offerimportrow (
   old_price_micros, old_currency, old_terms, old_state, doubt, reason, released)
 with prices as materialized {PRICES}
 select distinct on (o.external_key)
-       %(import)s, 'gone', o.id, o.external_key, {OLD_TERMS}, coalesce(p.meter, ''), '', null, '', p.unit_price_micros, coalesce(p.currency, ''), {OLD_TERMS}, o.state, '', '', false
+       %(import)s, 'gone', o.id, o.external_key, {OLD_TERMS}, coalesce(p.meter, ''), '', null, '',
+       p.unit_price_micros, coalesce(p.currency, ''), {OLD_TERMS}, o.state, '', '', false
   from market_offer o
   left join prices p on p.offer_id = o.id
  where o.supplier_id = %(supplier)s and o.source = %(source)s and o.state = 'listed' and o.external_key <> ''

@@ -1,5 +1,6 @@
 """Bringing a file of offers in, first half: it is read whole and compared; nothing on the shelf changes yet."""
 
+import hashlib
 import re
 from datetime import datetime
 from pathlib import PurePosixPath
@@ -32,7 +33,6 @@ def preview_import(
     supplier_id: UUID,
     file: BinaryIO,
     filename: str,
-    file_sha256: str,
     now: datetime,
     source: str = "",
     shelf: str = "compute",
@@ -52,7 +52,7 @@ def preview_import(
         NotASupplier: the organisation does not have the capability.
         NotYours: the goods are another's.
         OffersRefused: something in the file cannot be read; with file, line, field, what was found, what is allowed.
-        Invalid: no name for the source.
+        Invalid: no name for the source, or a file that is too large.
     """
     require(actor, "offer.manage", supplier_id)
     supplier = Organisation.objects.filter(id=supplier_id).first()
@@ -66,6 +66,7 @@ def preview_import(
             "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
         )
     name = PurePosixPath(filename.replace("\\", "/")).name[:300]
+    file_sha256 = _sha256_of(file)
     made = OfferImport(
         supplier_id=supplier_id,
         shelf=shelf,
@@ -91,6 +92,20 @@ def preview_import(
     made.counts = compare(made, rates=rates, now=now)
     made.save(force_insert=True)
     return made
+
+
+def _sha256_of(file: BinaryIO) -> str:
+    """The file's digest; it is at its start again."""
+    if file.seek(0, 2) > FILE_BYTES_MAX:
+        raise Invalid(
+            "The file is too large.", hint=f"At most {FILE_BYTES_MAX >> 20} MiB; split it.", field="file"
+        )
+    file.seek(0)
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
 
 
 def _source_of(text: str) -> str:
