@@ -243,8 +243,8 @@ def test_prices_in_dollars_are_kept_and_converted_at_the_quote(world: World) -> 
     assert (offer.min_units, offer.max_units) == (8, 8)
     shown = queries.shown([offer], now=NOW)[0].prices[0]
     assert (shown.unit_price_micros, shown.list_price_micros) == (20_945_000, 2_950_000)
-    listed = queries.offers_on("desk", now=NOW, sort="price")
-    assert {row.price_micros for row in listed} == {20_945_000, 8_875_000}
+    found = queries.search_offers(world.actor, queries.search_of({"sort": ["price"]}, shelf="desk"), now=NOW)
+    assert [item.prices[0].unit_price_micros for item in found.items] == [8_875_000, 20_945_000]
     plan = services.Plan(
         offer_id=offer.id,
         lines=(services.PlanLine("card_second", 8, 8 * 3600),),

@@ -238,7 +238,7 @@ def test_a_failure_of_ours_is_said_in_both_languages(hub: Hub, monkeypatch: pyte
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("mosu.web.views.offers_on", broken)
+    monkeypatch.setattr("mosu.web.views.search_offers", broken)
     for language, said in (("en", "mosu failed to answer"), ("zh-hans", "mosu 未能作答")):
         client = hub.client(language=language)
         client.raise_request_exception = False

@@ -92,6 +92,12 @@ def pools_by_id(pool_ids: Iterable[UUID]) -> Mapping[UUID, Pool]:
     return Pool.objects.in_bulk(list(pool_ids))
 
 
+def pools_with(environment: str) -> frozenset[UUID]:
+    """Pools that have an environment of this name laid out."""
+    rows = Pool.objects.filter(environments__contains=[{"name": environment}])
+    return frozenset(rows.values_list("id", flat=True))
+
+
 def cores_of(pool_ids: Sequence[UUID]) -> Mapping[UUID, tuple[int, int, int]]:
     """By pool: all cores in service, those reserved for what has not started, those taken."""
     nodes = Node.objects.filter(pool_id__in=pool_ids, state=NodeState.UP)

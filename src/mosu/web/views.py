@@ -1,6 +1,8 @@
 """The pages. Each works without JavaScript; each asks the same services as the API."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from secrets import compare_digest
@@ -10,7 +12,6 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -20,9 +21,14 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.compute.services import quote_run
 from mosu.kernel.refusals import DomainError, NotFound
-from mosu.market.models import Offer, Order, Quote, Receipt
-from mosu.market.queries import offers_on, orders_visible_to, receipt_numbered, receipts_visible_to
-from mosu.market.queries import shown as offers_shown
+from mosu.market.models import Order, Quote, Receipt
+from mosu.market.queries import (
+    orders_visible_to,
+    receipt_numbered,
+    receipts_visible_to,
+    search_of,
+    search_offers,
+)
 from mosu.market.receipts import code_of
 from mosu.market.services import accept_quote, cancel_order
 from mosu.platform.actors import ALL_SCOPES
@@ -81,38 +87,28 @@ def page(action: str) -> Callable[[View], View]:
 def shelf(request: HttpRequest) -> HttpResponse:
     """The compute shelf: the same label on every offer, what can be used now above the rest, cheapest first."""
     now, actor = timezone.now(), actor_of(request)
-    chosen = {
-        "accelerator": request.GET.get("accelerator", "").replace("\x00", ""),
-        "region": request.GET.get("region", "").replace("\x00", ""),
-        "live": request.GET.get("live") == "true",
-    }
-
-    def fitting(*, live: bool) -> QuerySet[Offer]:
-        return offers_on(
-            "compute",
-            now=now,
-            actor=actor,
-            accelerator=str(chosen["accelerator"]),
-            region=str(chosen["region"]),
-            live=live,
-        )
-
-    shown_only, more = ([], "") if chosen["live"] else _paged(request, fitting(live=False))
-    usable = [] if "cursor" in request.GET else list(fitting(live=True)[:USABLE_MAX])
-    labels = [label_of(offer) for offer in offers_shown([*usable, *shown_only], now=now)]
-    everything = offers_on("compute", now=now, actor=actor).order_by()
-    facets = list(everything.values_list("attributes__accelerator", "attributes__region").distinct())
+    given = {name: [str(value) for value in values] for name, values in request.GET.lists()}
+    wanted = search_of(given, shelf="compute", limit=PAGE)
+    usable = search_offers(actor, replace(wanted, live=True, limit=USABLE_MAX, after=""), now=now)
+    others = search_offers(actor, replace(wanted, live=False), now=now)
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for shown in (*usable.facets, *others.facets):
+        values[shown.facet.code] |= {one.value.value for one in shown.values}
     return render(
         request,
         "pages/shelf.html",
         {
             "here": "shelf",
-            "usable": [label for label in labels if label.live],
-            "shown_only": [label for label in labels if not label.live],
-            "accelerators": accelerator_choices({accelerator for accelerator, _region in facets}),
-            "regions": sorted({region for _accelerator, region in facets if region}),
-            "chosen": chosen,
-            "more": more,
+            "usable": [] if wanted.after else [label_of(offer) for offer in usable.items],
+            "shown_only": [] if wanted.live else [label_of(offer) for offer in others.items],
+            "accelerators": accelerator_choices(values["accelerator"]),
+            "regions": sorted(values["region"]),
+            "chosen": {
+                "accelerator": "".join(wanted.chosen.get("accelerator", ())[:1]),
+                "region": "".join(wanted.chosen.get("region", ())[:1]),
+                "live": wanted.live,
+            },
+            "more": _address_after(request, others.next) if others.next and not wanted.live else "",
         },
     )
 
@@ -140,7 +136,7 @@ def quote(request: HttpRequest) -> HttpResponse:
             context["problem"] = said_of(refusal)
         else:
             context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
-            context["refused"] = refused_groups(found.refused)
+            context["refused"] = refused_groups(found)
     return render(request, "pages/quote.html", context)
 
 
@@ -342,7 +338,10 @@ def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
 def _paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:
     """One page of `rows`, and the address of the next one."""
     items, after = page_of(rows, request.GET.get("cursor"), PAGE)
-    if not after:
-        return items, ""
-    kept = {key: value for key, value in request.GET.items() if key != "cursor"}
-    return items, "?" + urlencode({**kept, "cursor": after})
+    return items, _address_after(request, after) if after else ""
+
+
+def _address_after(request: HttpRequest, cursor: str) -> str:
+    """The address of the page behind `cursor`, with all that this one asks for."""
+    kept = {name: values for name, values in request.GET.lists() if name != "cursor"}
+    return "?" + urlencode({**kept, "cursor": cursor}, doseq=True)

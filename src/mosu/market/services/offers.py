@@ -62,6 +62,8 @@ class OfferSpec:
     sold_by: SoldBy = SoldBy.HUB
     fee_bp: int = 0
     source: str = ""
+    buyer_organisation_id: UUID | None = None
+    """The one organisation that may see and buy it; None: everyone."""
 
 
 @transaction.atomic
@@ -92,6 +94,7 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         sold_by=spec.sold_by,
         fee_bp=spec.fee_bp,
         source=spec.source,
+        buyer_organisation_id=spec.buyer_organisation_id,
         created_at=now,
     )
     OfferPrice.objects.bulk_create(_price_row(offer.id, price, valid_from=now) for price in spec.prices)
@@ -184,6 +187,9 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
     supplier = Organisation.objects.filter(id=spec.supplier_id).first()
     if supplier is None:
         raise NotFound("There is no such organisation.", hint="See GET /me.")
+    buyer_id = spec.buyer_organisation_id
+    if buyer_id is not None and not Organisation.objects.filter(id=buyer_id).exists():
+        raise NotFound("There is no such buyer.", hint="Ask the buyer for its id: GET /me.")
     if Capability.SUPPLIER not in supplier.capabilities:
         raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
     if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):

@@ -1,7 +1,9 @@
 """Pricing plans: a quote freezes prices, tax, split and terms; nothing is repriced later."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -16,8 +18,8 @@ from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
 from mosu.platform.policy import require
-from mosu.platform.services import record_audit
-from mosu.subsidies.services import Choice, Spend, Split, best_split
+from mosu.platform.services import audits_together, record_audit
+from mosu.subsidies.services import Choice, Spend, Split, best_splits
 
 PLANS_MAX = 100
 
@@ -54,37 +56,42 @@ def make_quotes(
     if not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
-    rates = _rates_for(prices.values(), now=now)
-    priced = []
-    for plan in plans:
-        offer = offers.get(plan.offer_id)
-        if offer is None or offer.shelf != shelf:
-            raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
-        _check(plan, offer)
-        found = [(line, prices.get((offer.id, line.meter))) for line in plan.lines]
-        lines = [_line(line, offer=offer, price=price, rates=rates, now=now) for line, price in found]
-        total = sum(line.amount_max_micros for line in lines)
-        split = best_split(spend=_spend(organisation_id, offer, lines, total, now), choice=choice, now=now)
-        quote = _quote(plan, offer=offer, lines=lines, total=total, split=split, now=now)
-        quote.organisation_id, quote.project_id = organisation_id, project_id
-        quote.fx = {
-            price.meter: rates[price.currency].frozen(price.unit_price_micros)
-            for _, price in found
-            if price is not None and price.currency != settings.HUB_CURRENCY
-        }
-        priced.append((_rank(quote, split), quote))
-    quotes = [quote for _, quote in sorted(priced, key=lambda pair: pair[0])]
-    Quote.objects.bulk_create(quotes)
-    for quote in quotes:
-        record_audit(
-            actor=actor,
-            action="quote.make",
-            subject_id=quote.id,
-            before=None,
-            after=QuoteState.OPEN,
-            now=now,
+    worth = _Worth(rates=_rates_for(prices.values(), now=now), now=now)
+    planned = [
+        _priced(
+            plan,
+            offers.get(plan.offer_id),
+            prices,
+            worth=worth,
             organisation_id=organisation_id,
+            shelf=shelf,
         )
+        for plan in plans
+    ]
+    splits = best_splits(
+        spends=[_spend(organisation_id, offer, lines, now) for offer, lines in planned],
+        choice=choice,
+        now=now,
+    )
+    ranked = []
+    for plan, (offer, lines), split in zip(plans, planned, splits, strict=True):
+        quote = _quote(plan, offer=offer, lines=lines, split=split, now=now)
+        quote.organisation_id, quote.project_id = organisation_id, project_id
+        quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
+        ranked.append((_rank(quote, split), quote))
+    quotes = [quote for _, quote in sorted(ranked, key=lambda pair: pair[0])]
+    Quote.objects.bulk_create(quotes)
+    with audits_together():
+        for quote in quotes:
+            record_audit(
+                actor=actor,
+                action="quote.make",
+                subject_id=quote.id,
+                before=None,
+                after=QuoteState.OPEN,
+                now=now,
+                organisation_id=organisation_id,
+            )
     return quotes
 
 
@@ -124,6 +131,34 @@ def _offers_for(
     return {offer.id: offer for offer in offers}, {(row.offer_id, row.meter): row for row in rows}
 
 
+def _priced(
+    plan: Plan,
+    offer: Offer | None,
+    prices: Mapping[tuple[UUID, str], OfferPrice],
+    *,
+    worth: "_Worth",
+    organisation_id: UUID,
+    shelf: str,
+) -> tuple[Offer, list[rules.QuotedLine]]:
+    """The plan's offer and lines.
+
+    Raises:
+        NotForSale, NoRate, Invalid: see `make_quotes`.
+    """
+    if offer is None or offer.shelf != shelf or not is_for(offer, organisation_id):
+        raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
+    _check(plan, offer)
+    lines = [
+        _line(line, offer=offer, price=prices.get((offer.id, line.meter)), worth=worth) for line in plan.lines
+    ]
+    return offer, lines
+
+
+def is_for(offer: Offer, organisation_id: UUID) -> bool:
+    """Whether the organisation may buy it: an offer at a price for one buyer is that buyer's alone."""
+    return offer.buyer_organisation_id in (None, organisation_id)
+
+
 def _check(plan: Plan, offer: Offer) -> None:
     for line in plan.lines:
         if not offer.min_units <= line.units <= offer.max_units:
@@ -148,17 +183,35 @@ def _rates_for(prices: Iterable[OfferPrice], *, now: datetime) -> Mapping[str, R
     return rates_of(now=now) if foreign else {}
 
 
-def _line(
-    line: PlanLine, *, offer: Offer, price: OfferPrice | None, rates: Mapping[str, Rate], now: datetime
-) -> rules.QuotedLine:
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """What list prices are worth in the hub's currency now."""
+
+    rates: Mapping[str, Rate]
+    now: datetime
+
+    def of(self, price: OfferPrice) -> int:
+        """Raises NoRate where no rate is recent."""
+        if price.currency == settings.HUB_CURRENCY:
+            return price.unit_price_micros
+        return rate_for(price.currency, self.rates, now=self.now).converted(price.unit_price_micros)
+
+    def frozen(self, prices: Iterable[OfferPrice]) -> dict[str, Any]:
+        """For `Quote.fx`: by meter, how a foreign list price was converted."""
+        return {
+            price.meter: self.rates[price.currency].frozen(price.unit_price_micros)
+            for price in prices
+            if price.currency != settings.HUB_CURRENCY
+        }
+
+
+def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None, worth: _Worth) -> rules.QuotedLine:
     """A line in the hub's currency: a foreign list price is converted to the micro, by a rate that `fx` keeps."""
     if price is None:
         raise NotForSale(
             f"{offer.title_en} has no price for {line.meter}.", hint="Choose another offer.", meter=line.meter
         )
-    unit_price_micros = price.unit_price_micros
-    if price.currency != settings.HUB_CURRENCY:
-        unit_price_micros = rate_for(price.currency, rates, now=now).converted(unit_price_micros)
+    unit_price_micros = worth.of(price)
     frozen = rules.Price(
         meter=price.meter,
         unit=price.unit,
@@ -181,9 +234,7 @@ def _line(
     )
 
 
-def _spend(
-    organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine], total: int, now: datetime
-) -> Spend:
+def _spend(organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine], now: datetime) -> Spend:
     """What subsidies need to know; the kind of spend is the offer's own word, else the unit of its dearest line."""
     dearest = max(lines, key=lambda line: line.amount_max_micros)
     return Spend(
@@ -191,7 +242,7 @@ def _spend(
         supplier_id=offer.supplier_id,
         shelf=offer.shelf,
         kind=offer.attributes.get("kind") or f"{dearest.unit}s",
-        charge_max_micros=total,
+        charge_max_micros=_total(lines),
         region=offer.attributes.get("region") or "",
         domestic=offer.attributes.get("domestic"),
         accepted_at=now,
@@ -200,7 +251,7 @@ def _spend(
 
 
 def _quote(
-    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], total: int, split: Split, now: datetime
+    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], split: Split, now: datetime
 ) -> Quote:
     """All but whose it is."""
     span = timedelta(seconds=plan.wall_limit_s + int(plan.facts.get("grace_s", 0)))
@@ -217,7 +268,7 @@ def _quote(
             "sold_by": offer.sold_by,
             "fee_bp": offer.fee_bp,
         },
-        total_max_micros=total,
+        total_max_micros=_total(lines),
         currency=settings.HUB_CURRENCY,
         split=split.to_json(),
         starts_at=plan.starts_at,
@@ -227,6 +278,10 @@ def _quote(
         valid_until=now + rules.QUOTE_VALID,
         state=QuoteState.OPEN,
     )
+
+
+def _total(lines: Sequence[rules.QuotedLine]) -> int:
+    return sum(line.amount_max_micros for line in lines)
 
 
 def _rank(quote: Quote, split: Split) -> tuple[int, int, datetime, int, UUID]:

@@ -1,7 +1,7 @@
 """What others ask of the platform: each service is one intention, all or nothing."""
 
 from mosu.platform.rules import SamePerson, two_persons
-from mosu.platform.services.audit import Audit, record_audit, record_audits
+from mosu.platform.services.audit import Audit, audits_together, record_audit, record_audits
 from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
 from mosu.platform.services.keys import KeyReused, claim_key, fill_key, purge_keys
@@ -67,6 +67,7 @@ __all__ = [
     "accept_invitation",
     "add_staff",
     "admit",
+    "audits_together",
     "bootstrap",
     "change_role",
     "claim_key",

@@ -1,7 +1,9 @@
 """Who did what."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -13,6 +15,8 @@ from django.db import connection
 from mosu.kernel.ids import uuid7
 from mosu.platform.actors import Actor
 from mosu.platform.models import AuditRecord
+
+_waiting: Final[ContextVar[list[AuditRecord] | None]] = ContextVar("audit_records", default=None)
 
 _BATCH: Final = 10_000
 _COPY: Final = (
@@ -76,7 +80,7 @@ def record_audit(
     facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write who moved `subject_id` from `before` to `after`; the database refuses the move without it."""
-    AuditRecord.objects.create(
+    record = AuditRecord(
         at=now,
         actor_kind=actor.kind,
         actor_id=actor.id,
@@ -89,3 +93,26 @@ def record_audit(
         why=why,
         facts=dict(facts or {}),
     )
+    waiting = _waiting.get()
+    if waiting is None:
+        record.save(force_insert=True)
+    else:
+        waiting.append(record)
+
+
+@contextmanager
+def audits_together() -> Iterator[None]:
+    """All that is recorded inside is written at its end, by one statement; around an intention of many moves.
+
+    Inside that intention's transaction, whose commit the database refuses if a move has no record.
+    """
+    if _waiting.get() is not None:
+        yield
+        return
+    records: list[AuditRecord] = []
+    token = _waiting.set(records)
+    try:
+        yield
+    finally:
+        _waiting.reset(token)
+    AuditRecord.objects.bulk_create(records)

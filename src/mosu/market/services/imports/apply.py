@@ -60,13 +60,13 @@ select r.external_key from market_offerimportrow r
 _MAKE: Final = f"""
 insert into market_offer (
   id, supplier_id, shelf, subject_id, title_zh, title_en, attributes, tax_rate_bp, tax_included, min_units, max_units,
-  wall_s_max, sold_by, fee_bp, source, external_key, state, created_at)
+  wall_s_max, sold_by, buyer_organisation_id, fee_bp, source, external_key, state, created_at)
 select r.offer_id, %(supplier)s, %(shelf)s, coalesce(r.subject_id, r.offer_id), t.title_zh, t.title_en, t.attributes,
-       t.tax_rate_bp, t.tax_included, t.min_units, t.max_units, t.wall_s_max, t.sold_by, 0, %(source)s,
+       t.tax_rate_bp, t.tax_included, t.min_units, t.max_units, t.wall_s_max, t.sold_by, t.buyer, 0, %(source)s,
        r.external_key, 'listed', %(now)s
   from market_offerimportrow r,
        jsonb_to_record(r.terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
-         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text)
+         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text, buyer uuid)
  where {_PASSED} and r.change = 'new'
 """  # noqa: S608 - its parts are constants of ours
 _CHANGE: Final = f"""

@@ -15,12 +15,10 @@ from mosu.market.hub import hub_currency
 from mosu.market.models import OfferImport
 from mosu.market.rates import Rate
 
-_BUYER: Final = "null::uuid"
-
-OLD_TERMS: Final = f"""jsonb_build_object(
+OLD_TERMS: Final = """jsonb_build_object(
   'title_zh', o.title_zh, 'title_en', o.title_en, 'attributes', o.attributes, 'min_units', o.min_units,
   'max_units', o.max_units, 'wall_s_max', o.wall_s_max, 'tax_rate_bp', o.tax_rate_bp,
-  'tax_included', o.tax_included, 'sold_by', o.sold_by, 'buyer', {_BUYER})"""
+  'tax_included', o.tax_included, 'sold_by', o.sold_by, 'buyer', o.buyer_organisation_id)"""
 """An offer `o` as `OfferImportRow.terms` has it."""
 
 PRICES: Final = """(

@@ -153,9 +153,11 @@ def _terms(row: OfferRow, accelerator: str | None, card: NamedGoods | None) -> d
     if row.cores:
         attributes["cores"] = row.cores
     if row.memory_gib:
-        attributes["memory_gib"] = float(row.memory_gib)
+        attributes["host_memory_gib"] = float(row.memory_gib)
     if card is not None and card.memory_gb:
-        attributes["card_memory_gb"] = card.memory_gb
+        attributes["memory_gb"] = card.memory_gb
+    if accelerator and row.min_units == row.max_units:
+        attributes["count"] = row.max_units  # a whole machine
     return {
         "title_zh": row.title_zh,
         "title_en": row.title_en,

@@ -17,10 +17,24 @@ create function market_uuid7(at timestamptz) returns uuid language sql volatile 
 $$
 """
 
+# What a catalogue compares by changes with a rate: the offers listed in its currency are read again.
+_NOTED = """
+create function note_offers_of_rate() returns trigger language plpgsql as $$
+begin
+  insert into market_offerchange (offer_id, xid, at)
+  select distinct p.offer_id, pg_current_xact_id(), now()
+    from market_offerprice p join changed c on c.currency = p.currency;
+  return null;
+end $$;
+create trigger noted_when_rated after insert on market_exchangerate
+  referencing new table as changed for each statement execute function note_offers_of_rate();
+"""
+_NOT_NOTED = "drop trigger noted_when_rated on market_exchangerate; drop function note_offers_of_rate()"
+
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("market", "0002_final"),
+        ("market", "0003_catalogue"),
         ("platform", "0003_final"),
     ]
 
@@ -209,6 +223,7 @@ class Migration(migrations.Migration):
             ),
         ),
         migrations.RunSQL(_UUID7, "drop function market_uuid7(timestamptz)"),
+        migrations.RunSQL(_NOTED, _NOT_NOTED),
         append_only("market_exchangerate"),
         only("market_offerimport", "state", "applied_at"),
         only("market_offerimportrow", "released"),
