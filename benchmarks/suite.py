@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, idle; none means all. `--smoke` runs everything with tiny counts,
+Names: help, up, ledger, accept, lease, json, import, idle; none means all. `--smoke` runs everything with tiny counts,
 to see that it runs; its figures say nothing.
 """
 
@@ -20,7 +20,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import ledger
+from benchmarks import importing, ledger
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -42,10 +42,13 @@ class Size:
     one_pool_cores: int = 150
     runs: int = 15
     requests: int = 1000
+    offers: int = 100_000
     idle_s: float = 20.0
 
 
-SMOKE: Final = Size(helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, idle_s=1.0)
+SMOKE: Final = Size(
+    helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, offers=500, idle_s=1.0
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,6 +127,12 @@ def _json(folder: Path, size: Size) -> list[Figure]:
     return _on_a_hub(folder / "json", measure, buyers=1)
 
 
+def _import(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "import")) as hub:
+        join(hub)
+        return importing.figures(hub.url, folder, offers=size.offers)
+
+
 def _idle(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "idle")) as hub:
         return idle(hub, seconds=size.idle_s)
@@ -151,5 +160,6 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "accept": _accept,
     "lease": _lease,
     "json": _json,
+    "import": _import,
     "idle": _idle,
 }

@@ -1,7 +1,7 @@
 """Offers in by file: previewed, judged, applied at once, or nothing."""
 
 import io
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def bring(world: World, text: str, *, now: Any = NOW, **how: Any) -> OfferImport
     )
 
 
-def add_rate(rate: str = "7.1", *, currency: str = "USD", dated: date = TODAY) -> None:
+def add_rate(rate: str = "7.1", *, currency: str = "USD", dated: date = TODAY, now: datetime = NOW) -> None:
     services.record_rate(
-        actor=OPERATOR, currency=currency, rate=Decimal(rate), dated=dated, source="test", now=NOW
+        actor=OPERATOR, currency=currency, rate=Decimal(rate), dated=dated, source="test", now=now
     )
 
 
@@ -243,8 +243,6 @@ def test_prices_in_dollars_are_kept_and_converted_at_the_quote(world: World) -> 
     assert (offer.min_units, offer.max_units) == (8, 8)
     shown = queries.shown([offer], now=NOW)[0].prices[0]
     assert (shown.unit_price_micros, shown.list_price_micros) == (20_945_000, 2_950_000)
-    found = queries.search_offers(world.actor, queries.search_of({"sort": ["price"]}, shelf="desk"), now=NOW)
-    assert [item.prices[0].unit_price_micros for item in found.items] == [8_875_000, 20_945_000]
     plan = services.Plan(
         offer_id=offer.id,
         lines=(services.PlanLine("card_second", 8, 8 * 3600),),
@@ -265,6 +263,20 @@ def test_prices_in_dollars_are_kept_and_converted_at_the_quote(world: World) -> 
     }
     with pytest.raises(services.NoRate):
         world.quotes(plan, now=NOW + timedelta(days=30))
+
+
+def test_offers_in_dollars_and_in_yuan_compare(world: World) -> None:
+    add_rate("7.1")
+    text = "key,price,currency\ndollars,0.5,USD\ndear,3.6,CNY\ncheap,3.5,CNY\n"
+    bring(world, text)
+
+    def in_order(now: datetime = NOW) -> list[str]:
+        wanted = queries.search_of({"sort": ["price"]}, shelf="desk")
+        return [item.offer.external_key for item in queries.search_offers(world.actor, wanted, now=now).items]
+
+    assert in_order() == ["cheap", "dollars", "dear"]
+    add_rate("6.9", now=LATER)
+    assert in_order(LATER) == ["dollars", "cheap", "dear"]
 
 
 def test_a_rate_that_leaps_needs_a_reason_and_an_operator(world: World) -> None:
