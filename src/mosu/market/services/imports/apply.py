@@ -12,9 +12,9 @@ from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.states import check_move
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
-from mosu.market.services.imports.diff import OLD_TERMS, PRICES
+from mosu.market.services.imports.diff import OLD_TERMS, PRICES, SET_BASED
 from mosu.platform.actors import Actor
-from mosu.platform.policy import require
+from mosu.platform.policy import allows, require
 from mosu.platform.services import Audit, record_audit, record_audits
 
 IMPORT_MOVES: Final = MappingProxyType(
@@ -122,6 +122,7 @@ def apply_import(*, actor: Actor, import_id: UUID, now: datetime) -> OfferImport
     with connection.cursor() as cursor:
         # Two imports of one supplier would make the same new offers.
         cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"import:{row.supplier_id}"])
+        cursor.execute(SET_BASED)
         cursor.execute(_LOCK, given)
         cursor.execute(_STALE, given)
         stale = cursor.fetchone()
@@ -201,7 +202,7 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
 def _locked(actor: Actor, import_id: UUID) -> OfferImport:
     """The import, locked; one that the actor may not see is not there."""
     row = OfferImport.objects.select_for_update(no_key=True).filter(id=import_id).first()
-    if row is None or not (actor.sees_all or row.supplier_id in actor.organisation_ids):
+    if row is None or not (allows(actor, "import.read", row.supplier_id) or row.supplier_id in actor.roles):
         raise NotFound("There is no such import.", hint="See GET /offer-imports.")
     require(actor, "offer.manage", row.supplier_id)
     return row

@@ -129,6 +129,11 @@ select change, doubt <> '', count(*) from market_offerimportrow where offer_impo
 """
 
 
+SET_BASED: Final = "set local enable_nestloop = off"
+"""For the rest of the transaction: what was just written has no statistics yet, so the planner takes 100,000 rows for
+one and joins them row by row. The tables' owner alone may ANALYZE them."""
+
+
 def compare(offer_import: OfferImport, *, rates: Mapping[str, Rate], now: datetime) -> dict[str, int]:
     """Write the differences between the staged file and the shelf; how many there are of each kind."""
     worth = {hub_currency(): Decimal(1), **{code: rate.rate for code, rate in rates.items()}}
@@ -145,6 +150,7 @@ def compare(offer_import: OfferImport, *, rates: Mapping[str, Rate], now: dateti
         "least": MEDIAN_OF_MIN,
     }
     with connection.cursor() as cursor:
+        cursor.execute(SET_BASED)
         cursor.execute("select count(*) from pg_temp.offer_staging")
         counts = {"rows": cursor.fetchone()[0]}
         cursor.execute(_REPEATED)
