@@ -22,12 +22,12 @@ def text_of(cell: str) -> str | None:
 
     A text that begins like a formula is text here; it goes out inert again.
     """
+    if not cell:
+        return ""
     if cell.isascii() and cell.isprintable() and "  " not in cell:
         return meant(cell.strip())
     text = " ".join(unicodedata.normalize("NFC", meant(cell.strip())).split())
-    if all(unicodedata.category(letter)[0] != "C" for letter in text):
-        return text
-    return None
+    return text if text.isprintable() else None  # control, direction and private characters are not
 
 
 def number_of(cell: str) -> Decimal | None:

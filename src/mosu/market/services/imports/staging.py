@@ -21,6 +21,7 @@ from mosu.wire.offers import OfferRow
 
 PER_HOUR: Final = 3600
 _BATCH: Final = 5_000
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _METERS: Final = {"card_hour": "card_second", "core_hour": "core_second"}
 _CREATE: Final = """
 drop table if exists pg_temp.offer_staging;
@@ -90,7 +91,7 @@ class Judge:
             uuid7(),
             row.key,
             subject_id,
-            json.dumps(_terms(row, accelerator, card), ensure_ascii=False),
+            _JSON.encode(_terms(row, accelerator, card)),
             _METERS[row.unit],
             row.unit,
             min(row.price_micros, MICROS_MAX),
@@ -168,7 +169,7 @@ def _terms(row: OfferRow, accelerator: str | None, card: NamedGoods | None) -> d
         "tax_rate_bp": row.tax_rate_bp,
         "tax_included": row.tax_included,
         "sold_by": row.sold_by,
-        "buyer": str(Organisation.key_of(row.buyer)) if _is_id(row.buyer) else None,
+        "buyer": str(Organisation.key_of(row.buyer)) if row.buyer and _is_id(row.buyer) else None,
     }
 
 
