@@ -54,7 +54,7 @@ _ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
 }
 SAMPLE_DRAWN: Final = "sample.drawn"
 """The audit action of a drawing; its facts say how and which."""
-SAMPLE_MAX: Final = 500
+SAMPLE_MAX: Final = 200
 _QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = "Its shelf is closed."
 _DELISTED: Final = "It is off the shelf."
