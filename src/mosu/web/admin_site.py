@@ -30,7 +30,7 @@ ACTION: Final = "admin.read"
 _SECRET: Final = re.compile(r"(secret|token|password|sealed|request$|^key$|digest_key)")
 """Names of columns that are not shown: what opens something, and `request`, in which runs carry their environment."""
 _COLUMNS_MAX: Final = 7
-_WANTED: Final = frozenset({"", "login", "logout", "changelist", "change", "index", "app_list"})
+_KEPT: Final = frozenset({"login", "logout", "index", "app_list"})
 
 
 def is_shown(field: "models.Field[Any, Any]") -> bool:
@@ -69,7 +69,8 @@ def _keeps(found: URLPattern | URLResolver) -> bool:
         found.url_patterns[:] = [one for one in found.url_patterns if _keeps(one)]
         return True
     name = found.name or ""
-    return name.rpartition("_")[2] in _WANTED if name else False
+    of_a_table = name.endswith(("_changelist", "_change")) and name != "password_change"
+    return name in _KEPT or of_a_table
 
 
 class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]

@@ -340,7 +340,7 @@ def _recomputed(e: Evidence) -> Iterable[str]:
     for line in e.lines:
         charge = e.charges.get(line.id)
         if charge is None:
-            yield f"{line.meter}: {_('no charge')}"
+            yield line.meter + ": " + _("no charge")
             continue
         quantity = used_on(e, line.id)
         anew = market_rules.charged(
@@ -612,7 +612,7 @@ def _price_in_force(e: Evidence) -> Check:
     for line in e.lines:
         price = e.prices.get(line.meter)
         if price is None:
-            faults.append(f"{line.meter}: {_('no price')}")
+            faults.append(line.meter + ": " + _("no price"))
             continue
         fields = ("unit", "per", "unit_price_micros")
         faults += _differences(line.meter, {one: (getattr(line, one), getattr(price, one)) for one in fields})

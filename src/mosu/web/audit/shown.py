@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
+from mosu.compute.models import Allocation
 from mosu.market.rules import quantity_text, unit_name
 from mosu.platform.models import User
 from mosu.subsidies.queries import terms_of
@@ -170,14 +171,18 @@ def _usage(e: Evidence) -> list[Rows]:
 USAGE_SHOWN: Final = 100
 
 
+def _allocated(one: Allocation) -> str:
+    cards = len(one.devices.all())
+    if cards:
+        words = _("%(node)s: %(cores)s cores, %(cards)s cards")
+        return words % {"node": one.node.name, "cores": one.cores, "cards": cards}
+    return _("%(node)s: %(cores)s cores") % {"node": one.node.name, "cores": one.cores}
+
+
 def _observed(e: Evidence) -> list[Rows]:
     rows = []
     for attempt in e.attempts or ():
-        held = ", ".join(
-            f"{one.node.name}: {one.cores} {_('cores')}"
-            + (f", {len(one.devices.all())} {_('cards')}" if one.devices.all() else "")
-            for one in attempt.allocations.all()
-        )
+        held = ", ".join(_allocated(one) for one in attempt.allocations.all())
         rows.append(
             (
                 attempt.epoch,
