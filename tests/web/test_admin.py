@@ -52,7 +52,7 @@ def test_operators_see_every_table_and_row_in_both_languages_without_inline_scri
             if row is not None:
                 paths.append(address(model, row.pk))
                 shown += 1
-            for path in (reverse("admin:index"), *paths):
+            for path in paths:
                 response = operator.get(path, headers={"Accept-Language": language})
                 text = response.content.decode()
                 assert response.status_code == 200, (path, response.get("Location"))

@@ -30,7 +30,7 @@ ACTION: Final = "admin.read"
 _SECRET: Final = re.compile(r"(secret|token|password|sealed|request$|^key$|digest_key)")
 """Names of columns that are not shown: what opens something, and `request`, in which runs carry their environment."""
 _COLUMNS_MAX: Final = 7
-_KEPT: Final = frozenset({"login", "logout", "index", "app_list"})
+_KEPT: Final = frozenset({"login", "logout", "index", "app_list", "jsi18n"})
 
 
 def is_shown(field: "models.Field[Any, Any]") -> bool:
