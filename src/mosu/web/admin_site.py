@@ -6,7 +6,6 @@ nothing. Keys, hashes of keys, sealed links, and what runs were told to do are i
 """
 
 import re
-from collections.abc import Callable
 from typing import Any, Final
 
 from django.apps import apps
@@ -49,7 +48,7 @@ class ReadOnlySite(admin.AdminSite):
         user = request.user
         return isinstance(user, User) and user.is_active and allows(actor_of(request), ACTION)
 
-    def admin_view(self, view: Callable[..., HttpResponse], cacheable: bool = False) -> Callable[..., Any]:
+    def admin_view(self, view: Any, cacheable: bool = False) -> Any:
         return page(ACTION)(super().admin_view(view, cacheable))
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -96,16 +95,16 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_list_display(self, request: HttpRequest) -> list[str]:
+    def get_list_display(self, request: HttpRequest) -> Any:
         return [field.name for field in _shown(self.model)][:_COLUMNS_MAX]
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return [field.name for field in _shown(self.model)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return self.get_fields(request, obj)
 
-    def get_ordering(self, request: HttpRequest) -> list[str]:
+    def get_ordering(self, request: HttpRequest) -> Any:
         return ["-pk"]
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
