@@ -38,6 +38,7 @@ _MARKS: Final = {
     "released": "ok",
     "active": "live",
     "running": "live",
+    "closed": "ok",
     "cancelled": "refused",
     "failed": "refused",
     "timed_out": "refused",
