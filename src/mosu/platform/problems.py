@@ -12,11 +12,13 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import ConfigDict
 
+from mosu.kernel.languages import Language, language_asked, said
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.database.troubles import trouble_of
 from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
+LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-Hans", "en": "en"}
 _FOUND_CHARACTERS: Final = 80
 _ERRORS_MAX: Final = 50
 """A body of 4 MiB can be wrong in a quarter of a million places."""
@@ -56,28 +58,37 @@ class Problem(Schema):
     detail: str
 
 
-def body_of(refusal: DomainError) -> dict[str, Any]:
-    """The members of the problem document; facts never hide the four standard ones."""
+def body_of(refusal: DomainError, *, language: Language) -> dict[str, Any]:
+    """The members of the problem document, said in `language`; facts never hide the four standard ones."""
     return {
         **refusal.facts,
         "type": f"urn:mosu:{refusal.code}",
-        "title": refusal.message,
+        "title": said(refusal.message, language),
         "status": refusal.status,
-        "detail": refusal.hint,
+        "detail": said(refusal.hint, language),
     }
 
 
-def response_of(refusal: DomainError, *, extra: Mapping[str, Any] | None = None) -> HttpResponse:
-    """The refusal as Django answers it."""
-    body = {**(extra or {}), **body_of(refusal)}
+def response_of(
+    request: HttpRequest, refusal: DomainError, *, extra: Mapping[str, Any] | None = None
+) -> HttpResponse:
+    """The refusal as Django answers it, in the language that the request asks for."""
+    language = language_of(request)
+    body = {**(extra or {}), **body_of(refusal, language=language)}
     response = HttpResponse(
         json.dumps(body, ensure_ascii=False), status=refusal.status, content_type=MEDIA_TYPE
     )
+    response["Content-Language"], response["Vary"] = LANGUAGE_TAGS[language], "Accept-Language"
     if refusal.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="mosu"'
     if "retry_after_s" in refusal.facts:
         response["Retry-After"] = str(refusal.facts["retry_after_s"])
     return response
+
+
+def language_of(request: HttpRequest) -> Language:
+    """What `Accept-Language` asks for."""
+    return language_asked(request.headers.get("Accept-Language", ""))
 
 
 def install(api: NinjaAPI) -> None:
@@ -95,7 +106,7 @@ def install(api: NinjaAPI) -> None:
 
 
 def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
-    return response_of(refusal)
+    return response_of(request, refusal)
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
@@ -106,7 +117,9 @@ def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse
         hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
-    return response_of(refusal, extra={"errors": errors})
+    language = language_of(request)
+    told = [{**one, "message": said(one["message"], language)} for one in errors]
+    return response_of(request, refusal, extra={"errors": told})
 
 
 def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
@@ -125,24 +138,26 @@ def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
 def _of_http(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return response_of(
+            request,
             Unauthenticated(
                 "This needs a sign-in.",
                 hint="Send an API token: Authorization: Bearer mosu_...",
-            )
+            ),
         )
-    return response_of(Malformed("The request cannot be read.", hint="Send valid JSON in UTF-8."))
+    return response_of(request, Malformed("The request cannot be read.", hint="Send valid JSON in UTF-8."))
 
 
 def _of_404(request: HttpRequest, error: Http404) -> HttpResponse:
-    return response_of(NotFound("There is nothing at this address.", hint="See /api/docs."))
+    return response_of(request, NotFound("There is nothing at this address.", hint="See /api/docs."))
 
 
 def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     return response_of(
+        request,
         BodyTooLarge(
             f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.",
             hint="Send less; files go up by PUT /api/v1/blobs/{sha256}.",
-        )
+        ),
     )
 
 
@@ -157,4 +172,4 @@ def refusal_of(error: BaseException) -> DomainError:
 
 
 def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:
-    return response_of(refusal_of(error))
+    return response_of(request, refusal_of(error))
