@@ -9,6 +9,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -89,8 +90,13 @@ def refusals(parsed: dict[Path, ast.Module]) -> set[str]:
         known |= more
 
 
-def sentences() -> Iterator[Sentence]:
+@cache
+def sentences() -> tuple[Sentence, ...]:
     """Every sentence of the code, with its place."""
+    return tuple(_found())
+
+
+def _found() -> Iterator[Sentence]:
     parsed = trees()
     kinds = refusals(parsed)
     for path, tree in parsed.items():
@@ -181,7 +187,7 @@ def _read(path: Path, expression: ast.expr, scope: ast.AST, tree: ast.Module) ->
             yield Sentence(place, text, ast.unparse(expression))
 
 
-def _texts(node: ast.expr, scope: ast.AST, tree: ast.Module) -> list[str | None]:
+def _texts(node: ast.expr, scope: ast.AST, tree: ast.Module) -> list[str | None]:  # noqa: PLR0911 - one a kind
     """What an expression may say: `{}` for each hole, one text for each branch."""
     if isinstance(node, ast.Constant):
         return [node.value] if isinstance(node.value, str) else []

@@ -23,7 +23,9 @@ def test_a_refusal_in_the_language_asked_for(asked: str, title: str, tag: str) -
 
 def test_what_is_wrong_with_a_field() -> None:
     body = {"email": "ada@startup.example", "name": "x"}
-    answer = Client().post("/api/v1/tokens", body, "application/json", headers={"Accept-Language": "zh"}).json()
+    answer = (
+        Client().post("/api/v1/tokens", body, "application/json", headers={"Accept-Language": "zh"}).json()
+    )
     assert answer["title"] == "password：缺少此项。"
     assert answer["errors"][0]["message"] == "缺少此项"
     assert answer["errors"][0]["code"] == "missing"

@@ -1,9 +1,9 @@
 """The two languages: which one a person asked for, and a sentence of mosu's said in it.
 
-Code speaks English: a refusal, a reason, a line of the command line is an English sentence with its figures in it. Where
-a person is met (pages, API, command line), `said` finds the sentence among those of `mosu.kernel.chinese`, takes the
-figures out of it and puts them into the Chinese one. So nothing is kept, sent or raised twice, and what was kept in
-English years ago can be said too. `python tools/words.py` names every sentence of the code that has no Chinese.
+Code speaks English: a refusal, a reason, a line of the command line is an English sentence with its figures in it.
+Where a person is met (pages, API, command line), `said` finds the sentence among those of `mosu.kernel.chinese`, takes
+the figures out of it and puts them into the Chinese one. So nothing is kept, sent or raised twice, and what was kept
+in English years ago can be said too. `python tools/words.py` names every sentence of the code that has no Chinese.
 """
 
 import importlib

@@ -12,7 +12,7 @@ from mosu.cli.plans import plans_text
 from mosu.cli.split import ordered
 from mosu.cli.stop import REFUSED, Stop
 from mosu.cli.taskfile import load_task, vouchers_of
-from mosu.cli.text import language, table
+from mosu.cli.text import language, table, told
 from mosu.wire.manifest import files_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def offers(
             offer.title.in_language(chosen),
             offer.supplier.name if offer.supplier is not None else "",
             offer.region or "",
-            ", ".join(f"{price.unit_price:f}/{price.unit or price.meter}" for price in offer.prices),
+            ", ".join(f"{price.unit_price:f}/{told(price.unit or price.meter)}" for price in offer.prices),
             _availability(offer),
         ]
         for offer in page.items
@@ -64,8 +64,8 @@ def offers(
 
 def _availability(offer: "Offer") -> str:
     if not offer.live:
-        return f"not now: {offer.why_not_live or 'no agent'}"
-    return f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes"
+        return told(f"not now: {offer.why_not_live or 'no agent'}")
+    return told(f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes")
 
 
 def quote(
@@ -117,7 +117,7 @@ def orders(
         [
             order.id,
             order.number,
-            order.state,
+            told(order.state),
             time_of(order.placed_at, zone),
             order.offer.title.in_language(chosen) if order.offer is not None else "",
             _amount(order),
@@ -130,14 +130,14 @@ def orders(
 
 def _one_order(order: "Order", zone: tzinfo | None) -> str:
     rows = [
-        ["id", order.id],
-        ["number", order.number],
-        ["state", order.state],
-        ["placed", time_of(order.placed_at, zone)],
-        ["amount", f"{_amount(order)} {order.currency}"],
-        *[[share.source, f"{share.amount:f}"] for share in ordered(order.split)],
-        ["run", order.run_id or "-"],
-        ["receipt", order.receipt_id or "-"],
+        [told("id"), order.id],
+        [told("number"), order.number],
+        [told("state"), told(order.state)],
+        [told("placed at"), time_of(order.placed_at, zone)],
+        [told("amount"), f"{_amount(order)} {order.currency}"],
+        *[[told(share.source), f"{share.amount:f}"] for share in ordered(order.split)],
+        [told("run"), order.run_id or "-"],
+        [told("receipt"), order.receipt_id or "-"],
     ]
     return table(["", ""], rows).strip("\n")
 
