@@ -2,7 +2,8 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from mosu.platform.policy import Unauthenticated
 MEDIA_TYPE: Final = "application/problem+json"
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-Hans", "en": "en"}
 _FOUND_CHARACTERS: Final = 80
+_SAID: Final = frozenset({"message", "allowed"})
 _ERRORS_MAX: Final = 50
 """A body of 4 MiB can be wrong in a quarter of a million places."""
 
@@ -106,7 +108,12 @@ def install(api: NinjaAPI) -> None:
 
 
 def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
-    return response_of(request, refusal)
+    """A refusal of a file names all that is wrong with it, not the first alone."""
+    problems = getattr(refusal, "problems", None)
+    errors = [one if isinstance(one, Mapping) else asdict(one) for one in problems or ()]
+    return response_of(
+        request, refusal, extra={"errors": _told(errors, language_of(request))} if errors else None
+    )
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
@@ -117,9 +124,18 @@ def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse
         hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
-    language = language_of(request)
-    told = [{**one, "message": said(one["message"], language)} for one in errors]
-    return response_of(request, refusal, extra={"errors": told})
+    return response_of(request, refusal, extra={"errors": _told(errors, language_of(request))})
+
+
+def _told(errors: Sequence[Mapping[str, Any]], language: Language) -> list[dict[str, Any]]:
+    """Each error, its message and what would be allowed said in `language`."""
+    return [
+        {
+            name: said(value, language) if name in _SAID and isinstance(value, str) else value
+            for name, value in one.items()
+        }
+        for one in errors
+    ]
 
 
 def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
