@@ -10,6 +10,7 @@ from tests.client.fake_hub import TOKEN, FakeHub
 from mosu.cli import main
 from mosu.cli.main import COMMANDS
 
+
 @pytest.fixture(autouse=True)
 def in_chinese(hub: FakeHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -57,7 +58,11 @@ def test_tables_and_states(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = outcome(capsys, "vouchers")
     assert out.split("\n")[0].split() == ["编号", "扶持政策", "状态", "金额", "剩余", "有效至"]
     assert "可用" in out and "released" not in out
-    assert [line.split()[0] for line in outcome(capsys, "balance")[1].splitlines()[1:]] == ["余额", "冻结", "可用"]
+    assert [line.split()[0] for line in outcome(capsys, "balance")[1].splitlines()[1:]] == [
+        "余额",
+        "冻结",
+        "可用",
+    ]
 
 
 def test_the_option_wins_over_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +82,9 @@ def test_a_misspelt_key_is_told_where_it_stands(capsys: pytest.CaptureFixture[st
     Path("task.yaml").write_text("run: ls\nmosu: {walllimit: 3m}\n")
     code, _, err = outcome(capsys, "quote", "task.yaml")
     assert code == 3
-    assert err.startswith("错误：task.yaml 不能使用。\ntask.yaml:2:8: mosu.walllimit：没有这一项；是否应为 'wall_limit'？\n")
+    assert err.startswith(
+        "错误：task.yaml 不能使用。\ntask.yaml:2:8: mosu.walllimit：没有这一项；是否应为 'wall_limit'？\n"
+    )
 
 
 def test_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
