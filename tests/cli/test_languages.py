@@ -57,7 +57,7 @@ def test_a_wrong_call(capsys: pytest.CaptureFixture[str]) -> None:
 def test_tables_and_states(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = outcome(capsys, "vouchers")
     assert out.split("\n")[0].split() == ["编号", "扶持政策", "状态", "金额", "剩余", "有效至"]
-    assert "可用" in out and "released" not in out
+    assert "进行中" in out and "active" not in out
     assert [line.split()[0] for line in outcome(capsys, "balance")[1].splitlines()[1:]] == [
         "余额",
         "冻结",
