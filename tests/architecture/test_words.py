@@ -70,7 +70,7 @@ def test_chinese_is_chinese() -> None:
             "a.yaml, line 6, column 3: mosu.walllimit: unknown key; did you mean 'wall_limit'? (and 2 more)",
             "a.yaml 第 6 行第 3 列：mosu.walllimit：没有这一项；是否应为 'wall_limit'？（另有 2 处）",
         ),
-        ("This cannot be said: it is new.", "This cannot be said: it is new."),
+        ("This cannot be said: nobody wrote it.", "This cannot be said: nobody wrote it."),
         ("Account of it: 3", "Account of it: 3"),
     ],
 )
