@@ -27,7 +27,7 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, said_of_reason, state_name, words_of_liveness
+from mosu.web.words import Said, said_here, said_of_reason, state_name, words_of_liveness
 
 Bilingual = Mapping[str, str]
 
@@ -404,7 +404,7 @@ class RunShown:
             name=run.name,
             state=run.state,
             live=not is_ended(run.state),
-            reason=run.reason,
+            reason=said_here(run.reason),
             why_waiting=waiting,
             started_at=run.started_at,
             ended_at=run.ended_at,
