@@ -13,7 +13,7 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from mosu.kernel.money import MICROS_MAX
 from mosu.kernel.refusals import Forbidden
 from mosu.kernel.time import Period
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt
+from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt, UsageRecord
 from mosu.market.shelves import Stock, has_shelf, shelf_of
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.reading import RowReader
@@ -120,6 +120,15 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     """Receipts of the actor's organisations, or all for the hub's people; newest first."""
     rows = Receipt.objects.select_related("order").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def usage_visible_to(actor: Actor, order_id: UUID) -> QuerySet[UsageRecord]:
+    """The records of usage of an order of the actor's organisations, or of any for the hub's people; in order."""
+    rows = UsageRecord.objects.filter(order_line__order_id=order_id).select_related("order_line")
+    rows = rows.order_by("order_line_id", "sequence")
+    return (
+        rows if actor.sees_all else rows.filter(order_line__order__organisation_id__in=actor.organisation_ids)
+    )
 
 
 def sales_visible_to(actor: Actor) -> QuerySet[Order]:
