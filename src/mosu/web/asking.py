@@ -16,7 +16,7 @@ from mosu.wire.task_dump import mapping_of
 
 TASK_BYTES_MAX: Final = 200_000
 START_STEP: Final = "+2h"
-SECRET_KEPT: Final = "(secret)"
+KEPT: Final = "(secret)"
 """What stands for a secret's value in a task file that was kept."""
 
 STARTS: Final = (
@@ -29,7 +29,7 @@ STARTS: Final = (
 )
 VOUCHERS: Final = (
     ("auto", _("The best for you")),
-    ("none", _("None")),
+    ("none", _("None of them")),
     ("named", _("Only those ticked")),
 )
 
@@ -268,4 +268,4 @@ def _number(text: Any) -> int:
 
 def keeps_secrets(task: TaskFile) -> bool:
     """Whether the task still holds the places of secrets instead of their values."""
-    return any(value == SECRET_KEPT for _name, value in task.secrets)
+    return any(value == KEPT for _name, value in task.secrets)

@@ -213,6 +213,9 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
     )
     terms = mosu or Fields("mosu", {})
+    not_before: datetime | timedelta | None = terms.read(
+        "not_before", reader.moment, later_s_max=WALL_LIMIT_S_MAX
+    )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
         resources=fields.read("resources", _resources, reader) or ResourceNeed(),
@@ -224,7 +227,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         secrets=fields.read("secrets", _variables, reader, taken=frozenset(name for name, _ in envs)) or (),
         file_mounts=fields.read("file_mounts", _file_mounts, reader) or (),
         budget_micros=terms.read("budget", reader.micros),
-        not_before=terms.read("not_before", reader.moment, later_s_max=WALL_LIMIT_S_MAX),
+        not_before=not_before,
         deadline=terms.read("deadline", reader.instant),
         wall_limit_s=terms.read("wall_limit", reader.seconds, maximum=WALL_LIMIT_S_MAX),
         suppliers=terms.read("suppliers", reader.items, _words(reader), of="names or ids of suppliers") or (),

@@ -134,7 +134,8 @@ def _answer(request: HttpRequest, form: Asking, data: QueryDict, like: Like | No
     quotes = [QuoteShown.of(one) for one in found.quotes]
     return {
         "quotes": quotes,
-        "refused": refused_groups(found.refused),
+        "refused": refused_groups(found),
+        "not_priced": found.not_priced,
         "what_ifs": what_ifs(data),
         "against": _against(data, quotes),
         "task": task,
