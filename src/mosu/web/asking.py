@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django import forms
 from django.http import QueryDict
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from mosu.compute.accelerators import catalogue
@@ -125,13 +125,13 @@ class Asking(forms.Form):
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}
         if given.get("start") == "at" and not given.get("start_at") and "start_at" not in self.errors:
-            self.add_error("start_at", _now("Say when."))
+            self.add_error("start_at", gettext("Say when."))
         if given.get("vouchers") == "named" and not given.get("voucher") and "voucher" not in self.errors:
             self.add_error(
-                "voucher" if "voucher" in self.fields else "vouchers", _now("Tick at least one voucher.")
+                "voucher" if "voucher" in self.fields else "vouchers", gettext("Tick at least one voucher.")
             )
         if self.with_file and not given.get("task") and "task" not in self.errors:
-            self.add_error("task", _now("Paste a task file, or choose one."))
+            self.add_error("task", gettext("Paste a task file, or choose one."))
         return given
 
     def asked(self) -> TaskFile:
@@ -212,16 +212,16 @@ def what_ifs(data: QueryDict) -> list[WhatIf]:
     cores, minutes = _figures(data)
     has_cards = bool(data.get("accelerators"))
     tries = [
-        WhatIf("at_once", _now("Start at once"))
+        WhatIf("at_once", gettext("Start at once"))
         if data.get("start")
-        else WhatIf("later", _now("Start 2 hours later")),
-        WhatIf("shorter", _now("Half the time limit")) if minutes > 1 else None,
-        WhatIf("longer", _now("Twice the time limit")),
-        WhatIf("fewer", _now("Half the cores")) if cores > 1 and not has_cards else None,
-        WhatIf("more", _now("Twice the cores")) if not has_cards else None,
-        WhatIf("auto", _now("With the best vouchers"))
+        else WhatIf("later", gettext("Start 2 hours later")),
+        WhatIf("shorter", gettext("Half the time limit")) if minutes > 1 else None,
+        WhatIf("longer", gettext("Twice the time limit")),
+        WhatIf("fewer", gettext("Half the cores")) if cores > 1 and not has_cards else None,
+        WhatIf("more", gettext("Twice the cores")) if not has_cards else None,
+        WhatIf("auto", gettext("With the best vouchers"))
         if data.get("vouchers") in ("none", "named")
-        else WhatIf("none", _now("Without vouchers")),
+        else WhatIf("none", gettext("Without vouchers")),
     ]
     return [one for one in tries if one is not None]
 

@@ -164,6 +164,9 @@ def _against(data: QueryDict, quotes: Sequence[QuoteShown]) -> list[str]:
         before = data.get(name, "")
         if before.isascii() and before.isdigit() and len(before) < 19 and int(before) != now:
             said.append(f"{title} {money(int(before))} → {money(now)}")
+    began, starts = data.get("was_start", "")[:16], f"{timezone.localtime(best.starts_at):%Y-%m-%d %H:%M}"
+    if data.get("what") in ("later", "at_once") and began != starts:
+        said.append(_("start %(before)s → %(now)s") % {"before": began, "now": starts})
     return said or [_("the same amounts")]
 
 
