@@ -146,6 +146,24 @@ class FakeHub:
         }
 
 
+BILL_MONTH = {
+    "month": "2026-11",
+    "receipts": 2,
+    "total": "0.90",
+    "voucher_share": "0.45",
+    "paid": "0.45",
+    "currency": "CNY",
+}
+BILL = BILL_MONTH | {
+    "billed_by_suppliers": "0.00",
+    "refund_later": "0.10",
+    "credited": "0.00",
+    "tax": "0.05",
+    "programmes": [{"id": "programme_1", "title": {"zh": "算力券", "en": "Compute"}, "amount": "0.45"}],
+    "suppliers": [{"name": "Alpha", "amount": "0.90"}],
+}
+
+
 class Refused(Exception):
     def __init__(self, status: int, code: str, title: str, detail: str = "", **facts: object) -> None:
         self.status = status
@@ -303,6 +321,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [RECEIPT], "next": None}
             case "GET", "/receipts/receipt_1":
                 return 200, RECEIPT
+            case "GET", "/bills":
+                return 200, {"items": [BILL_MONTH]}
+            case "GET", "/bills/2026-11":
+                return 200, BILL
             case "GET", "/balance":
                 return 200, {"currency": "CNY", "balance": "100.00", "held": "6.40", "available": "93.60"}
             case "GET", "/statement":

@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
+    Command("bills", "mosu.cli.commands.bills:bills", "The months' sums, or one month's bill."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
     Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),

@@ -17,6 +17,8 @@ from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
     Answer,
     Balance,
+    Bill,
+    Bills,
     Difference,
     Imported,
     Me,
@@ -307,6 +309,13 @@ class Client:
 
     def receipt(self, receipt_id: str) -> Receipt:
         return self._get(Receipt, f"/receipts/{_id(receipt_id)}")
+
+    def bills(self) -> Bills:
+        return self._get(Bills, "/bills")
+
+    def bill(self, month: str) -> Bill:
+        """One month, such as `2026-11`."""
+        return self._get(Bill, f"/bills/{_id(month)}")
 
     def balance(self) -> Balance:
         return self._get(Balance, "/balance")

@@ -23,6 +23,7 @@ from mosu.compute.shapes import (
     QuoteIn,
     QuotesOut,
     RunOut,
+    SamplesOut,
 )
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
@@ -80,6 +81,13 @@ def list_runs(
 @door("run.read")
 def get_run(request: HttpRequest, run_id: str) -> RunOut:
     return _run_out(actor_of(request), Run.key_of(run_id))
+
+
+@router.get("/runs/{run_id}/samples", response=SamplesOut, auth=token_auth, operation_id="listRunSamples")
+@door("run.read")
+def list_run_samples(request: HttpRequest, run_id: str) -> SamplesOut:
+    """CPU and memory of the run's last attempt over time; no points where its engine takes no samples."""
+    return SamplesOut.of(queries.run_visible_to(actor_of(request), Run.key_of(run_id)))
 
 
 @router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
 from mosu.compute.models import Attempt, Node, Pool, Run
-from mosu.compute.queries import costs_of, why_not_live
+from mosu.compute.queries import costs_of, curve_of, why_not_live
 from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
@@ -183,6 +183,33 @@ class RunOut(Out):
             cost_so_far=decimal_of(cost, currency=run.order.currency),
             currency=run.order.currency,
             why_waiting=_why_waiting(run, attempts, now=now),
+        )
+
+
+class SampleOut(Out):
+    """`seconds` since the attempt started; `cores` in use since the sample before."""
+
+    seconds: float
+    cores: float
+    memory_bytes: int
+
+
+class SamplesOut(Out):
+    run_id: str
+    cores_max: int
+    memory_bytes_max: int
+    points: list[SampleOut]
+
+    @classmethod
+    def of(cls, run: Run) -> "SamplesOut":
+        return cls(
+            run_id=run.public_id,
+            cores_max=run.request["cores"],
+            memory_bytes_max=run.request["memory_bytes"],
+            points=[
+                SampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
+                for point in curve_of(run)
+            ],
         )
 
 

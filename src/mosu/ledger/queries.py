@@ -80,6 +80,19 @@ def statement(actor: Actor, account_id: UUID) -> QuerySet[Posting]:
     return Posting.objects.filter(account_id=account_id).select_related("entry").order_by("-sequence")
 
 
+def postings_about(actor: Actor, subject_id: UUID, *, also: Collection[UUID] = ()) -> QuerySet[Posting]:
+    """What was posted about one subject on the accounts that the actor sees, in order; or on all for the hub's people.
+
+    `also` names further accounts that the caller knows to be the actor's, such as those of its vouchers.
+    """
+    rows = Posting.objects.filter(entry__subject_id=subject_id).select_related("entry", "account")
+    rows = rows.order_by("entry__posted_at", "entry_id", "account_id")
+    if actor.sees_all:
+        return rows
+    own = Q(account__kind__in=ORGANISATION_KINDS, account__owner_id__in=actor.organisation_ids)
+    return rows.filter(own | Q(account_id__in=also))
+
+
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:
     """Deposits of the actor's organisations, or all for the hub's people; newest first."""
     rows = Deposit.objects.order_by("-id")

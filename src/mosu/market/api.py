@@ -15,11 +15,16 @@ from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market import queries, services
+from mosu.market.bills import bill_of, month_of, months_summed
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.hub import hub_zone
 from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.shapes import (
+    BillMonthOut,
+    BillOut,
+    BillsOut,
     OfferIn,
     OfferOut,
     OffersOut,
@@ -241,6 +246,24 @@ def get_receipt(request: HttpRequest, receipt_id: str) -> ReceiptOut:
     return ReceiptOut.all_of([receipt])[0]
 
 
+@router.get("/bills", response=BillsOut, auth=token_auth, operation_id="listBills")
+@door("receipt.read")
+def list_bills(request: HttpRequest, organisation_id: Word = "") -> BillsOut:
+    """The organisation's bills by month, newest first."""
+    actor = actor_of(request)
+    months = months_summed(actor, _billed(actor, organisation_id), zone=hub_zone())
+    return BillsOut(items=[BillMonthOut.of(month) for month in months])
+
+
+@router.get("/bills/{month}", response=BillOut, auth=token_auth, operation_id="getBill")
+@door("receipt.read")
+def get_bill(request: HttpRequest, month: str, organisation_id: Word = "") -> BillOut:
+    """One month, such as 2026-11, in the hub's zone: its sum, by programme and by supplier."""
+    actor = actor_of(request)
+    organisation = _billed(actor, organisation_id)
+    return BillOut.of(bill_of(actor, organisation, month=month_of(month), zone=hub_zone()))
+
+
 @router.get("/verify/{number}/{code}", response=VerifiedOut, auth=public_auth, operation_id="verifyReceipt")
 @door("hub.look")
 def verify_receipt(request: HttpRequest, number: str, code: str) -> VerifiedOut:
@@ -267,6 +290,14 @@ def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
     if offer is None:
         raise NotFound("There is no such offer.", hint="See GET /offers.")
     return OfferOut.of(queries.shown([offer], now=now)[0])
+
+
+def _billed(actor: Actor, organisation_id: str) -> UUID:
+    """Whose bill: the organisation that is named, else the one for which the actor speaks."""
+    key = Organisation.key_of(organisation_id) if organisation_id else actor.organisation_id
+    if key is None or not (actor.sees_all or key in actor.organisation_ids):
+        raise NotFound("There is no such organisation.", hint="Name one of yours: see GET /me.")
+    return key
 
 
 def _order_out(actor: Actor, order_id: UUID) -> OrderOut:

@@ -284,6 +284,15 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def usage_visible_to(actor: Actor, order_id: UUID) -> QuerySet[UsageRecord]:
+    """The records of usage of an order of the actor's organisations, or of any for the hub's people; in order."""
+    rows = UsageRecord.objects.filter(order_line__order_id=order_id).select_related("order_line")
+    rows = rows.order_by("order_line_id", "sequence")
+    return (
+        rows if actor.sees_all else rows.filter(order_line__order__organisation_id__in=actor.organisation_ids)
+    )
+
+
 def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:
     """The searches that the person saved, by name."""
     return SavedSearch.objects.filter(user_id=person_of(actor)).order_by("name", "id")

@@ -79,9 +79,10 @@ DOORS: Final = (
 # What is one's own, by role. The first four that one may enter are the phone's bar.
 PLACES: Final = (
     Place(_("Today"), "today", whoever_may("self.read")),
-    Place(_("New run"), "quote", members_who_may("quote.ask")),
+    Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
     Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
-    Place(_("Money"), "money", members_who_may("ledger.read"), ("bill", "bills")),
+    Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
+    Place(_("Money"), "money", members_who_may("ledger.read")),
     Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
     Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
     Place(_("Pools"), "pools", suppliers, ("pool",)),

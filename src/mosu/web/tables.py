@@ -233,7 +233,7 @@ def drawn(request: HttpRequest, plan: Plan, items: Sequence[Any], *, after: str 
 def csv_of(
     request: HttpRequest,
     plan: Plan,
-    rows: QuerySet[Any],
+    rows: QuerySet[Any] | Sequence[Any],
     *,
     prepare: Callable[[list[Any]], Sequence[Any]] | None = None,
 ) -> HttpResponse:
@@ -287,14 +287,16 @@ def _chosen(one: Filter, value: str) -> str:
     return value if not one.choices or value in {code for code, _title in one.choices} else ""
 
 
-def _filtered(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
+def _filtered(rows: Any, plan: Plan, asked: _Asked) -> Any:
     for one in plan.filters:
         if asked.chosen[one.name]:
             rows = one.apply(rows, asked.chosen[one.name])
     return rows
 
 
-def _sorted(rows: QuerySet[Any], asked: _Asked) -> QuerySet[Any]:
+def _sorted(rows: QuerySet[Any] | Sequence[Any], asked: _Asked) -> Any:
+    if isinstance(rows, Sequence):
+        return rows  # found and sorted already
     sign = "-" if asked.descending else ""
     # A table without a key of one column is listed by what is unique in it: postings of an account by their number.
     key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else "id"

@@ -10,6 +10,7 @@ from mosu.web import admin_site, look
 from mosu.web.api import api
 from mosu.web.failing import failed
 from mosu.web.views import account, books, findings, orders, shelf
+from mosu.web.views import account, bills, orders, quotes, receipts, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -35,14 +36,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/docs", RedirectView.as_view(url="/api/v1/docs")),
     path("", shelf.shelf, name="home"),
     path("compute/", shelf.shelf, name="shelf"),
-    path("quote/", shelf.quote, name="quote"),
-    path("quotes/<str:quote_id>/accept/", shelf.accept, name="accept"),
+    path("quote/", quotes.quote, name="quote"),
+    path("quotes/<str:quote_id>/", quotes.checkout, name="checkout"),
+    path("quotes/<str:quote_id>/accept/", quotes.accept, name="accept"),
     path("orders/", orders.orders, name="orders"),
     path("orders/<str:order_id>/", orders.order, name="order"),
     path("orders/<str:order_id>/now/", orders.order_now, name="order_now"),
     path("orders/<str:order_id>/cancel/", orders.cancel, name="cancel"),
-    path("receipts/<str:receipt_id>/", orders.receipt, name="receipt"),
-    path("verify/<str:number>/<str:code>/", orders.verify, name="verify"),
+    path("receipts/<str:receipt_id>/", receipts.receipt, name="receipt"),
+    path("verify/<str:number>/<str:code>/", receipts.verify, name="verify"),
+    path("bills/", bills.bills, name="bills"),
+    path("bills/<str:month>/", bills.bill, name="bill"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),

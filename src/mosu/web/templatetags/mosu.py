@@ -177,9 +177,9 @@ def _percent(part: Decimal) -> str:
 
 
 @register.inclusion_tag("parts/receipt.html")
-def receipt(shown: Mapping[str, Any], verify_url: str = "") -> dict[str, Any]:
-    """The receipt, as on a till."""
-    return {"receipt": shown, "verify_url": verify_url}
+def receipt(shown: Mapping[str, Any], verify_url: str = "", with_evidence: bool = False) -> dict[str, Any]:
+    """The receipt, as on a till; `with_evidence`: its lines lead to what they rest on, lower on the page."""
+    return {"receipt": shown, "verify_url": verify_url, "with_evidence": with_evidence}
 
 
 @register.inclusion_tag("parts/stock.html")
