@@ -9,7 +9,7 @@ from django.views.i18n import set_language
 from mosu.web import look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, orders, shelf
+from mosu.web.views import account, orders, shelf, today
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -43,6 +43,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/<str:order_id>/cancel/", orders.cancel, name="cancel"),
     path("receipts/<str:receipt_id>/", orders.receipt, name="receipt"),
     path("verify/<str:number>/<str:code>/", orders.verify, name="verify"),
+    path("today/", today.today, name="today"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),
