@@ -46,7 +46,9 @@ def test_a_newcomer_sees_three_steps_and_nothing_else(hub: Hub) -> None:
     client = hub.client(hub.user(role=Role.OWNER, at=compute.make_organisation("new")))
     text = text_of(client)
     assert "To your first receipt" in text
-    assert text.count("<li class=\"later\"") + text.count('<li class="now"') + text.count('<li class="done"') == 3
+    assert (
+        text.count('<li class="later"') + text.count('<li class="now"') + text.count('<li class="done"') == 3
+    )
     assert "Start a first run" in text
     assert "Nothing waits on you" not in text
 
@@ -160,7 +162,13 @@ def test_an_operator_sees_what_comes_in(hub: Hub) -> None:
     expire_leases(now=hub.now + timedelta(minutes=5))
     assert Attempt.objects.get(id=attempt.id).state == "unreachable"
     yours = group(text_of(operators), "yours")
-    for kind in ("Fact to verify", "Letter to pass on", "Finding to answer", "Attempt out of reach", "New organisation"):
+    for kind in (
+        "Fact to verify",
+        "Letter to pass on",
+        "Finding to answer",
+        "Attempt out of reach",
+        "New organisation",
+    ):
         assert kind in yours
     assert "Finding that waits for an answer" in group(text_of(auditors), "others")
     assert "Fact that waits to be verified" in group(text_of(hub.client(owner)), "others")

@@ -239,3 +239,15 @@ def findings_visible_to(actor: Actor) -> QuerySet[Finding]:
         "-opened_at", "-id"
     )
     return rows if actor.sees_all else rows.none()
+
+
+def staff_of_hub(actor: Actor) -> QuerySet[HubMembership]:
+    """The hub's own people with their roles, for each other; oldest first."""
+    rows = HubMembership.objects.select_related("user").order_by("created_at", "id")
+    return rows if actor.sees_all else rows.none()
+
+
+def person_with_email(actor: Actor, email: str) -> User | None:
+    """Who signs in with this address, for the hub's people: to make one of theirs."""
+    require(actor, "hub.staff")
+    return User.objects.filter(email__iexact=email.strip(), is_active=True).first()

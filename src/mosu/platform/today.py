@@ -81,7 +81,10 @@ def _of_operators(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
 def _of_auditors(actor: Actor) -> list[QuerySet[Any, Any]]:
     if not allows(actor, "finding.open"):
         return []
-    turns = ((FindingState.ANSWERED, "finding.close", Turn.YOURS), (FindingState.OPEN, "finding.awaited", Turn.OTHERS))
+    turns = (
+        (FindingState.ANSWERED, "finding.close", Turn.YOURS),
+        (FindingState.OPEN, "finding.awaited", Turn.OTHERS),
+    )
     return [
         arm(
             Finding.objects.filter(state=state),

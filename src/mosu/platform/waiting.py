@@ -1,10 +1,10 @@
 """What waits on whom: each context answers in one query, the page "Today" puts the answers together.
 
-    def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
-        return gathered(
-            arm(rows_the_actor_must_decide, kind="deposit.confirm", turn=Turn.YOURS, since=F("proposed_at")),
-            ...
-        )
+def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
+    return gathered(
+        arm(rows_the_actor_must_decide, kind="deposit.confirm", turn=Turn.YOURS, since=F("proposed_at")),
+        ...
+    )
 """
 
 from collections.abc import Sequence

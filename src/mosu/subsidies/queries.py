@@ -45,6 +45,15 @@ def draft_versions(programme_id: UUID) -> list[ProgrammeVersion]:
     return list(rows.order_by("number"))
 
 
+def versions_of(programme_ids: Collection[UUID]) -> dict[UUID, list[ProgrammeVersion]]:
+    """All versions of each programme, the highest number first; for the hub's people, who see the programmes."""
+    found: dict[UUID, list[ProgrammeVersion]] = {}
+    rows = ProgrammeVersion.objects.filter(programme_id__in=programme_ids).select_related("maker", "checker")
+    for version in rows.order_by("programme_id", "-number"):
+        found.setdefault(version.programme_id, []).append(version)
+    return found
+
+
 def trial_version(now: datetime) -> ProgrammeVersion | None:
     """The highest released version of the first trial programme whose time is now."""
     rows = ProgrammeVersion.objects.filter(

@@ -35,8 +35,24 @@ def _to_release(actor: Actor) -> list[QuerySet[Any, Any]]:
     vouchers: Any = Voucher.objects.filter(state=VoucherState.ISSUED)
     claims: Any = Claim.objects.filter(state=ClaimState.APPROVED)
     made = (
-        (drafts, "programme.release", "programme_id", _title(""), F("programme__code"), "pool_micros", "proposed_at"),
-        (vouchers, "voucher.release", "id", _title("version__"), F("organisation__name"), "amount_micros", "issued_at"),
+        (
+            drafts,
+            "programme.release",
+            "programme_id",
+            _title(""),
+            F("programme__code"),
+            "pool_micros",
+            "proposed_at",
+        ),
+        (
+            vouchers,
+            "voucher.release",
+            "id",
+            _title("version__"),
+            F("organisation__name"),
+            "amount_micros",
+            "issued_at",
+        ),
         (claims, "claim.disburse", "id", None, F("organisation__name"), "amount_micros", "decided_at"),
     )
     found = []
@@ -114,9 +130,7 @@ def _of_members(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
             Turn.OTHERS,
         ),
         _claim(
-            Claim.objects.filter(
-                organisation__in=own, state__in=[ClaimState.SUBMITTED, ClaimState.APPROVED]
-            ),
+            Claim.objects.filter(organisation__in=own, state__in=[ClaimState.SUBMITTED, ClaimState.APPROVED]),
             "claim.awaited",
             Turn.OTHERS,
         ),

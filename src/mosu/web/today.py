@@ -66,7 +66,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             _lazy("Application for a voucher"), "desk_application", "application", _lazy("Decide")
         ),
         "claim.decide": Kind(_lazy("Claim for a refund"), "desk_claim", "claim", _lazy("Decide")),
-        "attempt.fence": Kind(_lazy("Attempt out of reach"), "desk_attempt", "attempt", _lazy("Look into it")),
+        "attempt.fence": Kind(
+            _lazy("Attempt out of reach"), "desk_attempt", "attempt", _lazy("Look into it")
+        ),
         # checkers
         "deposit.confirm": Kind(_lazy("Deposit to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
         "refund.confirm": Kind(_lazy("Refund to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
@@ -84,7 +86,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "programme.release_awaited": Kind(
             _lazy("Programme that waits for its release"), "desk_programme", "programme"
         ),
-        "voucher.release_awaited": Kind(_lazy("Voucher that waits for its release"), "desk_voucher", "voucher"),
+        "voucher.release_awaited": Kind(
+            _lazy("Voucher that waits for its release"), "desk_voucher", "voucher"
+        ),
         "claim.disburse_awaited": Kind(_lazy("Refund that waits for its payment"), "desk_claim", "claim"),
         # residents
         "run.running": Kind(_lazy("Run"), "order", "order"),
@@ -233,7 +237,11 @@ def _low(purse: PurseShown) -> Waiting:
 
 def _first_steps(purse: PurseShown | None) -> list[Step]:
     funded = bool(purse and (purse.available or purse.vouchers))
-    money = _("A voucher or your balance pays for it.") if funded else _("Ask the operator for a voucher, or top up.")
+    money = (
+        _("A voucher or your balance pays for it.")
+        if funded
+        else _("Ask the operator for a voucher, or top up.")
+    )
     return [
         Step(_("An account and an organisation"), "done", purse.organisation.name if purse else ""),
         Step(_("A first run: choose what to run, see who pays what"), "now", money, reverse("quote")),
