@@ -10,9 +10,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Attempt, Pool
+from mosu.compute.services import expire_leases
 from mosu.ledger.services import propose_deposit
 from mosu.platform.actors import HubRole, Role
-from mosu.platform.models import User
+from mosu.platform.models import HubMembership, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import open_finding, post_mail, record_fact
 from mosu.subsidies import services as subsidies
@@ -121,8 +122,6 @@ def test_what_an_operator_made_is_the_checkers_and_only_waits_for_the_maker(hub:
 
 def test_who_is_maker_and_checker_is_not_asked_to_confirm_their_own(hub: Hub) -> None:
     user = hub.user(hub=HubRole.OPERATOR)
-    from mosu.platform.models import HubMembership  # noqa: PLC0415
-
     HubMembership.objects.create(user=user, role=HubRole.CHECKER, created_at=hub.now)
     propose_deposit(
         actor=actor_for_user(user),
@@ -156,9 +155,7 @@ def test_an_operator_sees_what_comes_in(hub: Hub) -> None:
         now=hub.now,
     )
     open_finding(actor=auditor, subject="order_x", title="Odd order", text="Why?", now=hub.now)
-    run, attempt = compute.started(hub.world, now=hub.now)
-    from mosu.compute.services import expire_leases  # noqa: PLC0415
-
+    _, attempt = compute.started(hub.world, now=hub.now, wall="1h")
     expire_leases(now=hub.now + timedelta(minutes=5))
     assert Attempt.objects.get(id=attempt.id).state == "unreachable"
     yours = group(text_of(operators), "yours")

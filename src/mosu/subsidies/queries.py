@@ -16,8 +16,24 @@ from mosu.ledger.queries import Balance, available_by_kind, balances_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.queries import verified_facts
-from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher, YearCap
-from mosu.subsidies.rules import ProgrammeKind, Terms, VersionState, VoucherState
+from mosu.subsidies.models import (
+    Application,
+    Claim,
+    Disbursement,
+    Programme,
+    ProgrammeVersion,
+    Redemption,
+    Voucher,
+    YearCap,
+)
+from mosu.subsidies.rules import (
+    ClauseResult,
+    ProgrammeKind,
+    Terms,
+    VersionState,
+    VoucherState,
+    results_of,
+)
 
 
 def hub_year(at: datetime) -> int:
@@ -132,6 +148,26 @@ def claims_visible_to(actor: Actor) -> QuerySet[Claim]:
     """Claims of the actor's organisations, or all for the hub's people; newest first."""
     rows = Claim.objects.order_by("-submitted_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def clauses_met(
+    version: ProgrammeVersion, organisation: Organisation, *, now: datetime
+) -> list[ClauseResult]:
+    """Each condition of the version, and whether the organisation meets it now."""
+    return list(results_of(terms_of(version).eligibility, facts_of(organisation, now=now)))
+
+
+def redemptions_of_order(actor: Actor, order_id: UUID) -> QuerySet[Redemption]:
+    """What vouchers pay of an order, in the order of the waterfall."""
+    rows = Redemption.objects.filter(order_id=order_id).select_related("voucher__version__programme")
+    rows = rows.order_by("position")
+    return rows if actor.sees_all else rows.filter(voucher__organisation_id__in=actor.organisation_ids)
+
+
+def disbursements_of(actor: Actor, claim_id: UUID) -> QuerySet[Disbursement]:
+    """What was paid for a claim, by which entries."""
+    rows = Disbursement.objects.filter(claim=claim_id).order_by("id")
+    return rows if actor.sees_all else rows.filter(claim__organisation_id__in=actor.organisation_ids)
 
 
 def year_cap_of(*, organisation_id: UUID, programme_id: UUID, year: int) -> YearCap | None:

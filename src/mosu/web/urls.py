@@ -9,7 +9,7 @@ from django.views.i18n import set_language
 from mosu.web import look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, orders, shelf, today
+from mosu.web.views import account, ledger, orders, shelf, today
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -44,6 +44,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("receipts/<str:receipt_id>/", orders.receipt, name="receipt"),
     path("verify/<str:number>/<str:code>/", orders.verify, name="verify"),
     path("today/", today.today, name="today"),
+    path("desk/", include("mosu.web.views.desk.urls")),
+    path("ledger/", ledger.search, name="ledger"),
+    path("ledger/days/", ledger.days, name="ledger_days"),
+    path("ledger/entries/<str:entry_id>/", ledger.entry, name="ledger_entry"),
+    path("ledger/accounts/<str:account_id>/", ledger.account, name="ledger_account"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),

@@ -58,7 +58,11 @@ DEPOSITS: Final = Plan(
     order="-proposed",
     filters=(
         Filter("q", _lazy("Bank reference"), lambda rows, text: rows.filter(bank_reference__icontains=text)),
-        Filter("organisation", _lazy("Organisation"), lambda rows, text: rows.filter(organisation__name__icontains=text)),
+        Filter(
+            "organisation",
+            _lazy("Organisation"),
+            lambda rows, text: rows.filter(organisation__name__icontains=text),
+        ),
         Filter(
             "state",
             _lazy("State"),
@@ -156,7 +160,9 @@ def _shown(request: HttpRequest, deposit_id: str, *, status: int = 200, **more: 
     return desk(request, "pages/desk/deposit.html", "desk_deposits", status=status, **context)
 
 
-def _decision(do: Callable[..., Any], done: Any, *, with_why: bool) -> Callable[[HttpRequest, str], HttpResponse]:
+def _decision(
+    do: Callable[..., Any], done: Any, *, with_why: bool
+) -> Callable[[HttpRequest, str], HttpResponse]:
     def decided(request: HttpRequest, deposit_id: str) -> HttpResponse:
         form = form_of(Why, request)
         if with_why and not form.is_valid():

@@ -41,7 +41,9 @@ _TABS: Final = (
 )
 
 
-def desk(request: HttpRequest, template: str, here: str, *, status: int = 200, **context: Any) -> HttpResponse:
+def desk(
+    request: HttpRequest, template: str, here: str, *, status: int = 200, **context: Any
+) -> HttpResponse:
     """A page of the desk, under its tabs; `here` names the tab."""
     return render(request, template, {**framed(here), **context}, status=status)
 

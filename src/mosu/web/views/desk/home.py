@@ -42,14 +42,29 @@ _COUNTERS: Final = (
         _("Enter what reached the bank; a second person confirms it."),
         ("deposit.confirm", "refund.confirm"),
     ),
-    ("desk_programmes", _("Programmes"), _("Propose a policy as a file; release it."), ("programme.release",)),
+    (
+        "desk_programmes",
+        _("Programmes"),
+        _("Propose a policy as a file; release it."),
+        ("programme.release",),
+    ),
     ("desk_vouchers", _("Vouchers"), _("Issue, release, revoke."), ("voucher.release",)),
     ("desk_pools", _("Pools"), _("All suppliers' clusters, and whether they answer."), ()),
     ("desk_queue", _("Queue"), _("What runs, what waits and why, what is out of reach."), ("attempt.fence",)),
     ("ledger", _("Ledger"), _("Follow any yuan: by account, subject, kind, amount, date."), ()),
-    ("desk_mails", _("Letters"), _("Pass on what could not be mailed; tell everybody something."), ("mail.pass_on",)),
+    (
+        "desk_mails",
+        _("Letters"),
+        _("Pass on what could not be mailed; tell everybody something."),
+        ("mail.pass_on",),
+    ),
     ("desk_staff", _("Staff"), _("Who operates, who checks, who audits."), ()),
-    ("findings", _("Findings"), _("What auditors found, and its answers."), ("finding.answer", "finding.close")),
+    (
+        "findings",
+        _("Findings"),
+        _("What auditors found, and its answers."),
+        ("finding.answer", "finding.close"),
+    ),
 )
 
 POOLS: Final = Plan(
@@ -92,9 +107,7 @@ POOLS: Final = Plan(
 def home(request: HttpRequest) -> HttpResponse:
     """All counters of the desk, with what waits at each."""
     day = day_of(actor_of(request), purse=None, now=timezone.now())
-    waits = Counter(
-        item.kind for group in day.groups if group.turn == Turn.YOURS for item in group.items
-    )
+    waits = Counter(item.kind for group in day.groups if group.turn == Turn.YOURS for item in group.items)
     counters = [
         {
             "title": title,

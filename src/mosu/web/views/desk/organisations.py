@@ -65,9 +65,9 @@ ORGANISATIONS: Final = Plan(
         Filter(
             "as",
             _lazy("Admitted as"),
-            lambda rows, what: rows.filter(capabilities=[])
-            if what == "none"
-            else rows.filter(capabilities__contains=[what]),
+            lambda rows, what: (
+                rows.filter(capabilities=[]) if what == "none" else rows.filter(capabilities__contains=[what])
+            ),
             [("none", _lazy("nothing yet")), *((one, _capability(one)) for one in Capability.values)],
         ),
         Filter(
@@ -77,7 +77,9 @@ ORGANISATIONS: Final = Plan(
             [(one, _kind(one)) for one in OrganisationKind.values],
         ),
     ),
-    empty=Empty(_lazy("No organisations yet."), _lazy("They come by signing up; the link is the front page's.")),
+    empty=Empty(
+        _lazy("No organisations yet."), _lazy("They come by signing up; the link is the front page's.")
+    ),
 )
 
 
@@ -196,7 +198,9 @@ def move(request: HttpRequest, org_id: str) -> HttpResponse:
         return _shown(request, org_id, status=422, moving=form)
     done = {
         OrganisationState.ACTIVE.value: _("The organisation acts again."),
-        OrganisationState.SUSPENDED.value: _("The organisation is suspended: its people can do nothing for it."),
+        OrganisationState.SUSPENDED.value: _(
+            "The organisation is suspended: its people can do nothing for it."
+        ),
         OrganisationState.CLOSED.value: _("The organisation is closed."),
     }[to]
     return acted(

@@ -61,7 +61,9 @@ PROGRAMMES: Final = Plan(
     ),
     empty=Empty(
         _lazy("No programmes yet."),
-        _lazy("A programme is a file: who pays, at what rate, for whom. Propose one; a second person releases it."),
+        _lazy(
+            "A programme is a file: who pays, at what rate, for whom. Propose one; a second person releases it."
+        ),
         "/desk/programmes/new/",
         _lazy("Propose a programme"),
     ),
@@ -197,7 +199,10 @@ def _shown(request: HttpRequest, programme_id: str, *, status: int = 200, **more
         "shown": shown,
         "terms": terms,
         "title": {"zh": shown.title_zh, "en": shown.title_en} if shown else row.code,
-        "clauses": [{"when": one.when, "reason": {"zh": one.reason_zh, "en": one.reason_en}} for one in terms.eligibility]
+        "clauses": [
+            {"when": one.when, "reason": {"zh": one.reason_zh, "en": one.reason_en}}
+            for one in terms.eligibility
+        ]
         if terms
         else [],
         "left": pools_left([row.id]).get(row.id),

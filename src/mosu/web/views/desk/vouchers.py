@@ -67,7 +67,11 @@ VOUCHERS: Final = Plan(
         Column("programme", _lazy("Programme"), lambda row: title_of(row.voucher)),
         Column("state", _lazy("State"), lambda row: row.voucher.state, kind="state", sort="state"),
         Column(
-            "amount", _lazy("Amount"), lambda row: row.voucher.amount_micros, kind="money", sort="amount_micros"
+            "amount",
+            _lazy("Amount"),
+            lambda row: row.voucher.amount_micros,
+            kind="money",
+            sort="amount_micros",
         ),
         Column("left", _lazy("Left"), lambda row: row.remaining_micros, kind="money"),
         Column("held", _lazy("Held"), lambda row: row.held_micros, kind="money", hidden=True),
