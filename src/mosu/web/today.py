@@ -73,7 +73,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "deposit.confirm": Kind(_lazy("Deposit to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
         "refund.confirm": Kind(_lazy("Refund to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
         "programme.release": Kind(
-            _lazy("Programme to release"), "desk_programme", "programme", _lazy("Release")
+            _lazy("Programme to release"), "desk_programme", "programme", _lazy("Put in force")
         ),
         "voucher.release": Kind(_lazy("Voucher to release"), "desk_voucher", "voucher", _lazy("Release")),
         "claim.disburse": Kind(_lazy("Refund to pay out"), "desk_claim", "claim", _lazy("Pay out")),

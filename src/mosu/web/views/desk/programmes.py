@@ -45,7 +45,7 @@ PROGRAMMES: Final = Plan(
         Column("kind", _lazy("Kind"), lambda row: programme_kind_name(row["kind"]), sort="kind"),
         Column("version", _lazy("In force"), lambda row: row["version"], kind="number"),
         Column("draft", _lazy("Waits for release"), lambda row: row["draft"], kind="number"),
-        Column("pool", _lazy("Pool"), lambda row: row["pool"], kind="money"),
+        Column("pool", _lazy("Pool of money"), lambda row: row["pool"], kind="money"),
         Column("left", _lazy("Left to give"), lambda row: row["left"], kind="money"),
         Column("since", _lazy("Since"), lambda row: row["since"], kind="day", sort="created_at"),
     ),
