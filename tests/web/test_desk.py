@@ -182,6 +182,7 @@ def queries(client: Client, path: str) -> int:
 def test_lists_ask_at_most_twelve_times_however_many_rows(desk: Desk) -> None:
     for _path in seeded(desk):
         pass
+    desk.hub.run()
     paths = [*(f"/desk/{name}/" for name in LISTS), "/desk/letters/", "/ledger/", "/desk/"]
     before = {path: queries(desk.operator, path) for path in paths}
     now = desk.hub.now

@@ -15,7 +15,8 @@ def troubled_tasks(actor: Actor) -> QuerySet[ProcrastinateJob]:
     )
     last = ProcrastinateEvent.objects.filter(job=OuterRef("pk")).order_by("-id").values("at")[:1]
     rows = rows.annotate(last_at=Subquery(last)).order_by("-id")
-    return rows if actor.sees_all else rows.none()
+    found: QuerySet[ProcrastinateJob] = rows if actor.sees_all else rows.none()
+    return found
 
 
 def last_success_of(task_name: str) -> datetime | None:

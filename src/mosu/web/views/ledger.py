@@ -234,7 +234,7 @@ def entry(request: HttpRequest, entry_id: str) -> HttpResponse:
     names = account_names(actor, [UUID(end) for move in row.moves for end in move[:2]])
     public_id, href = subject_of(row)
     others = entries_visible_to(actor).filter(subject_id=row.subject_id).exclude(id=row.id)[:20]
-    context = {
+    context: dict[str, Any] = {
         "row": row,
         "kind": entry_kind_name(row.kind),
         "about": public_id,

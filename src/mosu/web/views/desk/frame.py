@@ -1,6 +1,6 @@
 """What all pages of the desk share: their tabs, their forms' fields, and how something is done and said."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from django import forms
@@ -126,7 +126,7 @@ class OrganisationField(forms.CharField):
         return found
 
 
-def form_of(kind: type[forms.Form], request: HttpRequest, initial: Mapping[str, Any] | None = None) -> Any:
+def form_of(kind: type[forms.Form], request: HttpRequest, initial: dict[str, Any] | None = None) -> Any:
     """The form with what was sent, if something was; its organisations are those that the actor sees."""
     sent = request.method == "POST"
     form = kind(request.POST if sent else None, request.FILES if sent else None, initial=initial)

@@ -125,9 +125,7 @@ TASKS: Final = Plan(
     filters=(Filter("task", _lazy("Task"), lambda rows, text: rows.filter(task_name__icontains=text)),),
     empty=Empty(
         _lazy("No task is in trouble."),
-        _lazy(
-            "What the hub does by itself (letters, events, the night's sums) is tried again by itself; what fails for good stands here."
-        ),
+        _lazy("What the hub does by itself is tried again by itself. What fails for good stands here."),
     ),
 )
 
