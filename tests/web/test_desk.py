@@ -16,6 +16,7 @@ from mosu.compute.models import Attempt
 from mosu.compute.services import expire_leases
 from mosu.ledger.models import Account, Deposit, JournalEntry
 from mosu.ledger.services import confirm_deposit, propose_deposit
+from mosu.market.models import ExchangeRate
 from mosu.platform.actors import HubRole, Role
 from mosu.platform.models import (
     AuditRecord,
@@ -45,6 +46,7 @@ LISTS = (
     "queue",
     "tasks",
     "staff",
+    "rates",
 )
 FORMS = ("deposits/new", "programmes/new", "vouchers/new", "vouchers/batch", "notices/new")
 
@@ -497,3 +499,17 @@ def test_a_list_goes_out_as_csv(desk: Desk) -> None:
     assert response["Content-Type"].startswith("text/csv")
     assert "'=cmd()" in response.content.decode()
     assert "5.00" in response.content.decode()
+
+
+def test_a_rate_is_entered_by_an_operator_and_a_leap_needs_a_reason(desk: Desk) -> None:
+    day = timezone.localdate().isoformat()
+    given = {"currency": "USD", "rate": "7.1234", "dated": day, "source": "PBoC"}
+    assert posted(desk.checker, "/desk/rates/record/", given).status_code == 403
+    assert posted(desk.operator, "/desk/rates/record/", given | {"rate": "-1"}).status_code == 422
+    assert not ExchangeRate.objects.exists()
+    assert posted(desk.operator, "/desk/rates/record/", given).status_code == 302
+    leap = posted(desk.operator, "/desk/rates/record/", given | {"rate": "71.234"})
+    assert leap.status_code == 422
+    assert 'value="71.234"' in said(leap)
+    assert ExchangeRate.objects.count() == 1
+    assert "7.1234" in text_of(desk.auditor, "/desk/rates/")

@@ -5,6 +5,7 @@ A place whose address does not exist yet is not shown; one that a person may not
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
@@ -58,7 +59,10 @@ def staff(*roles: HubRole) -> Whom:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A page in the navigation: its words, the name of its address, for whom; `also` names pages that belong to it."""
+    """A page in the navigation: its words, the name of its address, for whom.
+
+    `also` names pages that belong to it; `desk_*` are all whose name begins so.
+    """
 
     title: Any
     url: str
@@ -78,6 +82,8 @@ DOORS: Final = (
 # What is one's own, by role. The first four that one may enter are the phone's bar.
 PLACES: Final = (
     Place(_("Today"), "today", whoever_may("self.read")),
+    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER), ("desk_*", "ledger", "ledger_*")),
+    Place(_("Books"), "books", staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER)),
     Place(_("New run"), "quote", members_who_may("quote.ask")),
     Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
     Place(_("Money"), "money", members_who_may("ledger.read"), ("bill", "bills")),
@@ -85,8 +91,6 @@ PLACES: Final = (
     Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
     Place(_("Pools"), "pools", suppliers, ("pool",)),
     Place(_("My offers"), "my_offers", suppliers),
-    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER)),
-    Place(_("Books"), "books", staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER)),
 )
 
 SEARCH: Final = "search"
@@ -160,4 +164,8 @@ def address_of(name: str) -> str:
 
 
 def _link(place: Place, here: str) -> Link:
-    return Link(place.title, address_of(place.url), here == place.url or here in place.also)
+    return Link(
+        place.title,
+        address_of(place.url),
+        here == place.url or any(fnmatchcase(here, name) for name in place.also),
+    )

@@ -83,6 +83,8 @@ class Filter:
     title: Words
     apply: Callable[[Any, str], Any]
     choices: Sequence[tuple[str, Words]] = ()
+    kind: str = "search"
+    """Of the field: `search` or `date`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,14 @@ def plan_of_entries() -> Plan:
                 "from",
                 _lazy("From the day"),
                 _dated(lambda rows, at: rows.filter(posted_at__gte=at), days=0),
+                kind="date",
             ),
-            Filter("to", _lazy("To the day"), _dated(lambda rows, at: rows.filter(posted_at__lt=at), days=1)),
+            Filter(
+                "to",
+                _lazy("To the day"),
+                _dated(lambda rows, at: rows.filter(posted_at__lt=at), days=1),
+                kind="date",
+            ),
         ),
         empty=Empty(
             _lazy("No entries yet."),

@@ -2,9 +2,11 @@
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_GET
 
+from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.pages import page
 from mosu.web.surroundings import purse_of_request
@@ -16,5 +18,7 @@ from mosu.web.today import day_of
 def today(request: HttpRequest) -> HttpResponse:
     """What is mine to do, what goes on by itself, what waits on others."""
     now = timezone.now()
-    day = day_of(actor_of(request), purse=purse_of_request(request), now=now)
-    return render(request, "pages/today.html", {"day": day, "now": now})
+    actor = actor_of(request)
+    day = day_of(actor, purse=purse_of_request(request), now=now)
+    desk = reverse("desk") if allows(actor, "desk.read") else ""
+    return render(request, "pages/today.html", {"day": day, "now": now, "desk": desk})

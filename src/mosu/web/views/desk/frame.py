@@ -36,6 +36,7 @@ _TABS: Final = (
     ("desk_pools", _lazy("Pools")),
     ("desk_queue", _lazy("Queue")),
     ("ledger", _lazy("Ledger")),
+    ("desk_rates", _lazy("Exchange rates")),
     ("desk_mails", _lazy("Letters")),
     ("desk_staff", _lazy("Staff")),
 )

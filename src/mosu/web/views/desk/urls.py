@@ -10,6 +10,7 @@ from mosu.web.views.desk import (
     people,
     programmes,
     queue,
+    rates,
     vouchers,
 )
 
@@ -64,6 +65,8 @@ urlpatterns = [
     path("letters/", people.mails, name="desk_mails"),
     path("letters/<str:mail_id>/", people.mail, name="desk_mail"),
     path("letters/<str:mail_id>/link/", people.show_link, name="desk_mail_link"),
+    path("rates/", rates.rates, name="desk_rates"),
+    path("rates/record/", rates.record, name="desk_rate_record"),
     path("staff/", people.staff, name="desk_staff"),
     path("staff/grant/", people.grant, name="desk_staff_grant"),
     path("staff/<str:hubmember_id>/", people.role, name="desk_staff_role"),
