@@ -52,6 +52,13 @@ def available_by_kind(owners: Mapping[str, Collection[UUID] | QuerySet[Any, UUID
     return {kind: int(left) for kind, left in rows}
 
 
+def available_by_owner(kind: str, owner_ids: Collection[UUID]) -> dict[UUID, int]:
+    """What is left to spend in the account of a kind that each owner has, in one query."""
+    left = F("balance_micros") - F("held_micros") - Coalesce("floor_micros", 0)
+    rows = Account.objects.filter(kind=kind, owner_id__in=owner_ids).order_by()
+    return dict(rows.values_list("owner_id").annotate(left=Sum(left)))
+
+
 def balance_in(account: Account) -> Balance:
     """The figures of a row already read."""
     return Balance(

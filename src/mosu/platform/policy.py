@@ -53,6 +53,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "project.make": Rule(scope=Scope.MANAGE, roles=_MAKERS, hub_roles=_OPERATOR),
         "audit.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
         "hub.staff": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "desk.read": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "notice.send": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "mail.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "mail.pass_on": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "books.read": Rule(scope=Scope.READ, hub_roles=_HUB),

@@ -269,3 +269,15 @@ def findings_figures(actor: Actor, *, now: datetime) -> FindingsFigures:
 def last_recorded(actor: Actor, action: str, subject_id: UUID) -> AuditRecord | None:
     """The newest record of an action on a subject, if the actor may see it."""
     return audit_visible_to(actor).filter(subject_id=subject_id, action=action).first()
+
+
+def staff_of_hub(actor: Actor) -> QuerySet[HubMembership]:
+    """The hub's own people with their roles, for each other; oldest first."""
+    rows = HubMembership.objects.select_related("user").order_by("created_at", "id")
+    return rows if actor.sees_all else rows.none()
+
+
+def person_with_email(actor: Actor, email: str) -> User | None:
+    """Who signs in with this address, for the hub's people: to make one of theirs."""
+    require(actor, "hub.staff")
+    return User.objects.filter(email__iexact=email.strip(), is_active=True).first()

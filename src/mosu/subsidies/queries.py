@@ -19,13 +19,22 @@ from mosu.platform.queries import verified_facts
 from mosu.subsidies.models import (
     Application,
     Claim,
+    Disbursement,
     Programme,
     ProgrammeVersion,
     Redemption,
     Voucher,
     YearCap,
 )
-from mosu.subsidies.rules import ProgrammeKind, RedemptionState, Terms, VersionState, VoucherState
+from mosu.subsidies.rules import (
+    ClauseResult,
+    ProgrammeKind,
+    RedemptionState,
+    Terms,
+    VersionState,
+    VoucherState,
+    results_of,
+)
 
 
 def hub_year(at: datetime) -> int:
@@ -51,6 +60,15 @@ def draft_versions(programme_id: UUID) -> list[ProgrammeVersion]:
     """What waits for a second person, the lowest number first."""
     rows = ProgrammeVersion.objects.filter(programme_id=programme_id, state=VersionState.DRAFT)
     return list(rows.order_by("number"))
+
+
+def versions_of(programme_ids: Collection[UUID]) -> dict[UUID, list[ProgrammeVersion]]:
+    """All versions of each programme, the highest number first; for the hub's people, who see the programmes."""
+    found: dict[UUID, list[ProgrammeVersion]] = {}
+    rows = ProgrammeVersion.objects.filter(programme_id__in=programme_ids).select_related("maker", "checker")
+    for version in rows.order_by("programme_id", "-number"):
+        found.setdefault(version.programme_id, []).append(version)
+    return found
 
 
 def trial_version(now: datetime) -> ProgrammeVersion | None:
@@ -231,6 +249,26 @@ def drawn_from(voucher_ids: Collection[UUID]) -> dict[UUID, int]:
 def claim_of(actor: Actor, order_id: UUID) -> Claim | None:
     """The claim for an order's refunds, if there is one to see."""
     return claims_visible_to(actor).select_related("maker", "checker").filter(order_id=order_id).first()
+
+
+def clauses_met(
+    version: ProgrammeVersion, organisation: Organisation, *, now: datetime
+) -> list[ClauseResult]:
+    """Each condition of the version, and whether the organisation meets it now."""
+    return list(results_of(terms_of(version).eligibility, facts_of(organisation, now=now)))
+
+
+def redemptions_of_order(actor: Actor, order_id: UUID) -> QuerySet[Redemption]:
+    """What vouchers pay of an order, in the order of the waterfall."""
+    rows = Redemption.objects.filter(order_id=order_id).select_related("voucher__version__programme")
+    rows = rows.order_by("position")
+    return rows if actor.sees_all else rows.filter(voucher__organisation_id__in=actor.organisation_ids)
+
+
+def disbursements_of(actor: Actor, claim_id: UUID) -> QuerySet[Disbursement]:
+    """What was paid for a claim, by which entries."""
+    rows = Disbursement.objects.filter(claim=claim_id).order_by("id")
+    return rows if actor.sees_all else rows.filter(claim__organisation_id__in=actor.organisation_ids)
 
 
 def year_cap_of(*, organisation_id: UUID, programme_id: UUID, year: int) -> YearCap | None:

@@ -5,6 +5,7 @@ A place whose address does not exist yet is not shown; one that a person may not
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
@@ -59,7 +60,10 @@ def staff(*roles: HubRole) -> Whom:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A page in the navigation: its words, the name of its address, for whom; `also` names pages that belong to it."""
+    """A page in the navigation: its words, the name of its address, for whom.
+
+    `also` names pages that belong to it; `desk_*` are all whose name begins so.
+    """
 
     title: Any
     url: str
@@ -79,15 +83,7 @@ DOORS: Final = (
 # What is one's own, by role. The first four that one may enter are the phone's bar.
 PLACES: Final = (
     Place(_("Today"), "today", whoever_may("self.read")),
-    Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
-    Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
-    Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
-    Place(_("Money"), "money", members_who_may("ledger.read")),
-    Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
-    Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
-    Place(_("Pools"), "pools", suppliers, ("pool",)),
-    Place(_("My offers"), "my_offers", suppliers),
-    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER)),
+    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER), ("desk_*", "ledger", "ledger_*")),
     Place(
         _("Books"),
         "books",
@@ -104,6 +100,14 @@ PLACES: Final = (
             "finding_new",
         ),
     ),
+    Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
+    Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
+    Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
+    Place(_("Money"), "money", members_who_may("ledger.read")),
+    Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
+    Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
+    Place(_("Pools"), "pools", suppliers, ("pool",)),
+    Place(_("My offers"), "my_offers", suppliers),
 )
 
 SEARCH: Final = "search"
@@ -181,4 +185,8 @@ def _address(name: str, urlconf: str) -> str:
 
 
 def _link(place: Place, here: str) -> Link:
-    return Link(place.title, address_of(place.url), here == place.url or here in place.also)
+    return Link(
+        place.title,
+        address_of(place.url),
+        here == place.url or any(fnmatchcase(here, name) for name in place.also),
+    )

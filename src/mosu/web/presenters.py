@@ -43,6 +43,20 @@ _MARKS: Final = {
     "timed_out": "refused",
     "revoked": "refused",
     "expired": "refused",
+    "rejected": "refused",
+    "refunded": "refused",
+    "confirmed": "ok",
+    "approved": "ok",
+    "disbursed": "ok",
+    "organisation.active": "ok",
+    "organisation.closed": "refused",
+    "version.released": "ok",
+    "version.before": "later",
+    "pool.open": "ok",
+    "pool.closed": "refused",
+    "leased": "live",
+    "lost": "refused",
+    "task.failed": "refused",
 }
 
 

@@ -83,6 +83,8 @@ class Filter:
     title: Words
     apply: Callable[[Any, str], Any]
     choices: Sequence[tuple[str, Words]] = ()
+    kind: str = "search"
+    """Of the field: `search` or `date`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class Plan:
     filters: Sequence[Filter] = ()
     empty: Empty = field(default_factory=lambda: Empty(_("Nothing here yet.")))
     rows: int = ROWS
+    key: str = "id"
+    """The column that no two rows share: rows that sort alike keep its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,9 @@ def table_of(
         Invalid: the cursor is of another list.
     """
     asked = _asked(request, plan)
-    found, after = page_of(_sorted(_filtered(rows, plan, asked), asked), request.GET.get("cursor"), plan.rows)
+    found, after = page_of(
+        _sorted(_filtered(rows, plan, asked), plan, asked), request.GET.get("cursor"), plan.rows
+    )
     return drawn(request, plan, prepare(found) if prepare else found, after=after)
 
 
@@ -245,7 +251,7 @@ def csv_of(
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow([harmless(str(column.title)) for column in asked.columns])
-    found = list(_sorted(_filtered(rows, plan, asked), asked)[:CSV_ROWS_MAX])
+    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
     for start in range(0, len(found), CSV_BATCH):
         batch = found[start : start + CSV_BATCH]
         for item in prepare(batch) if prepare else batch:
@@ -294,12 +300,12 @@ def _filtered(rows: Any, plan: Plan, asked: _Asked) -> Any:
     return rows
 
 
-def _sorted(rows: QuerySet[Any] | Sequence[Any], asked: _Asked) -> Any:
+def _sorted(rows: QuerySet[Any] | Sequence[Any], plan: Plan, asked: _Asked) -> Any:
     if isinstance(rows, Sequence):
         return rows  # found and sorted already
     sign = "-" if asked.descending else ""
     # A table without a key of one column is listed by what is unique in it: postings of an account by their number.
-    key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else "id"
+    key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else plan.key
     by = [f"{sign}{asked.by.sort}"] if asked.by.sort != key else []
     return rows.order_by(*by, f"{sign}{key}")
 

@@ -9,8 +9,7 @@ from django.views.i18n import set_language
 from mosu.web import admin_site, look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, books, findings, orders, shelf
-from mosu.web.views import account, bills, orders, quotes, receipts, shelf
+from mosu.web.views import account, bills, books, findings, ledger, orders, quotes, receipts, shelf, today
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -47,6 +46,12 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("verify/<str:number>/<str:code>/", receipts.verify, name="verify"),
     path("bills/", bills.bills, name="bills"),
     path("bills/<str:month>/", bills.bill, name="bill"),
+    path("today/", today.today, name="today"),
+    path("desk/", include("mosu.web.views.desk.urls")),
+    path("ledger/", ledger.search, name="ledger"),
+    path("ledger/days/", ledger.days, name="ledger_days"),
+    path("ledger/entries/<str:entry_id>/", ledger.entry, name="ledger_entry"),
+    path("ledger/accounts/<str:account_id>/", ledger.account, name="ledger_account"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),

@@ -56,6 +56,30 @@ def state_name(state: str) -> str:
         "expired": pgettext("voucher", "Expired"),
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
+        "organisation.active": pgettext("organisation", "Active"),
+        "organisation.suspended": pgettext("organisation", "Suspended"),
+        "organisation.closed": pgettext("organisation", "Closed"),
+        "proposed": pgettext("deposit", "Waits for its second person"),
+        "confirmed": pgettext("deposit", "Received"),
+        "rejected": pgettext("deposit", "Refused"),
+        "refunding": pgettext("deposit", "Refund waits for its second person"),
+        "refunded": pgettext("deposit", "Given back"),
+        "version.draft": pgettext("programme", "Draft"),
+        "version.released": pgettext("programme", "In force"),
+        "version.before": pgettext("programme", "Replaced"),
+        "submitted": pgettext("application", "Waits for a decision"),
+        "approved": pgettext("application", "Granted"),
+        "claim.approved": pgettext("claim", "Waits for its payment"),
+        "disbursed": pgettext("claim", "Paid out"),
+        "pool.open": pgettext("pool", "Open"),
+        "pool.draining": pgettext("pool", "Draining"),
+        "pool.closed": pgettext("pool", "Closed"),
+        "waiting": pgettext("attempt", "Waits"),
+        "leased": pgettext("attempt", "Handed to the agent"),
+        "unreachable": pgettext("attempt", "Out of reach"),
+        "lost": pgettext("attempt", "Lost"),
+        "task.failed": pgettext("task", "Failed"),
+        "task.again": pgettext("task", "Will be tried again"),
     }.get(state, state)
 
 
@@ -72,6 +96,88 @@ def role_name(role: str) -> str:
         "finance": pgettext("role", "finance"),
         "viewer": pgettext("role", "viewer"),
     }.get(role, role)
+
+
+def kind_name(kind: str) -> str:
+    """What an organisation is, in the page's language."""
+    return {
+        "company": _("Company"),
+        "institute": _("Institute"),
+        "authority": _("Authority"),
+        "team": _("Team without a company"),
+    }.get(kind, kind)
+
+
+def capability_name(capability: str) -> str:
+    """What an organisation is admitted as, in the page's language."""
+    return {
+        "resident": pgettext("capability", "resident"),
+        "supplier": pgettext("capability", "compute supplier"),
+        "data_provider": pgettext("capability", "data provider"),
+        "sponsor": pgettext("capability", "sponsor"),
+        "investor": pgettext("capability", "investor"),
+        "operator": pgettext("capability", "operator"),
+    }.get(capability, capability)
+
+
+def programme_kind_name(kind: str) -> str:
+    """A kind of programme, in the page's language."""
+    return {
+        "compute_voucher": pgettext("programme", "Compute voucher"),
+        "corpus_voucher": pgettext("programme", "Corpus voucher"),
+        "model_voucher": pgettext("programme", "Model voucher"),
+        "trial": pgettext("programme", "Trial"),
+    }.get(kind, kind)
+
+
+def hub_role_name(role: str) -> str:
+    """A role in the hub's staff, in the page's language."""
+    return {
+        "operator": pgettext("hub role", "operator"),
+        "checker": pgettext("hub role", "checker"),
+        "auditor": pgettext("hub role", "auditor"),
+    }.get(role, role)
+
+
+def account_kind_name(kind: str) -> str:
+    """A kind of account in the ledger, in the page's language."""
+    return {
+        "balance": pgettext("account", "Balance"),
+        "bank": pgettext("account", "Bank"),
+        "payable": pgettext("account", "Owed to supplier"),
+        "fee": pgettext("account", "Hub's fee"),
+        "voucher": pgettext("account", "Voucher"),
+        "pool": pgettext("account", "Programme's pool"),
+        "funder": pgettext("account", "Funder"),
+        "cap": pgettext("account", "Yearly cap"),
+        "cap_source": pgettext("account", "Caps opened"),
+        "cap_used": pgettext("account", "Caps used"),
+        "credit": pgettext("account", "Hub's goodwill"),
+    }.get(kind, kind)
+
+
+def entry_kind_name(kind: str) -> str:
+    """A kind of journal entry, in the page's language."""
+    return {
+        "deposit": pgettext("entry", "Deposit"),
+        "reversal": pgettext("entry", "Reversal"),
+        "pool.filled": pgettext("entry", "Pool filled"),
+        "voucher.released": pgettext("entry", "Voucher released"),
+        "voucher.returned": pgettext("entry", "Voucher returned to its pool"),
+        "voucher.captured": pgettext("entry", "Voucher charged"),
+        "cap.opened": pgettext("entry", "Yearly cap opened"),
+        "cap.used": pgettext("entry", "Yearly cap used"),
+        "order.charge": pgettext("entry", "Order charged"),
+        "order.fee": pgettext("entry", "Fee taken"),
+    }.get(kind, kind)
+
+
+programme_kind_name_lazy = lazy(programme_kind_name, str)
+kind_name_lazy = lazy(kind_name, str)
+capability_name_lazy = lazy(capability_name, str)
+hub_role_name_lazy = lazy(hub_role_name, str)
+account_kind_name_lazy = lazy(account_kind_name, str)
+entry_kind_name_lazy = lazy(entry_kind_name, str)
 
 
 def words_of_liveness(why_not_live: str | None) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -213,8 +213,10 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
     )
     terms = mosu or Fields("mosu", {})
-    not_before: datetime | timedelta | None = terms.read(
-        "not_before", reader.moment, later_s_max=WALL_LIMIT_S_MAX
+    # Of a union mypy would infer `object`.
+    not_before = cast(
+        "datetime | timedelta | None",
+        terms.read("not_before", reader.moment, later_s_max=WALL_LIMIT_S_MAX),
     )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
