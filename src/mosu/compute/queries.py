@@ -109,15 +109,17 @@ def nodes_visible_to(actor: Actor) -> QuerySet[Node]:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """How much of a pool's cores was promised on a day, in core-hours."""
+    """How much of a pool's cores and cards was promised on a day, in core-hours and card-hours."""
 
     day: date
     promised: float
     capacity: float
+    cards_promised: float = 0
+    cards_capacity: float = 0
 
 
 def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo) -> list[Used]:
-    """By day of the hub's zone: core-hours that allocations held, beside what the pool's nodes have now.
+    """By day of the hub's zone: core-hours and card-hours that allocations held, beside what the pool has now.
 
     An allocation counts until it was released, also past its period; the last day ends at `span.end`.
 
@@ -127,11 +129,15 @@ def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo)
     if not pools_visible_to(actor).filter(id=pool_id).exists():
         raise NotFound("There is no such pool.", hint="See your pools.")
     cores = Node.objects.filter(pool_id=pool_id).aggregate(sum=Sum("cores"))["sum"] or 0
+    cards = Device.objects.filter(node__pool_id=pool_id, present=True).count()
     with connection.cursor() as cursor:
         cursor.execute(
             _UTILISATION, {"pool": pool_id, "start": span.start, "end": span.end, "zone": zone.key}
         )
-        return [Used(day, float(held), float(hours) * cores) for day, hours, held in cursor.fetchall()]
+        return [
+            Used(day, float(held), float(hours) * cores, float(held_cards), float(hours) * cards)
+            for day, hours, held, held_cards in cursor.fetchall()
+        ]
 
 
 _UTILISATION: Final = """
@@ -142,12 +148,14 @@ with days as (
                          %(end)s at time zone %(zone)s, interval '1 day') as day),
 held as (
   select a.cores, lower(a.period) as begins,
+         (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
          case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = %(pool)s and lower(a.period) < %(end)s
-     and (a.live or a.released_at > %(start)s))
+     and (a.live or a.released_at > greatest(%(start)s, lower(a.period))))
 select d.day, extract(epoch from d.ends - d.begins) / 3600,
-       coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
+       coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0),
+       coalesce(sum(h.cards * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
   from days d left join held h on h.begins < d.ends and h.ends > d.begins
  where d.ends > d.begins group by d.day, d.ends, d.begins order by d.day
 """

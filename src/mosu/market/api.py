@@ -16,6 +16,7 @@ from mosu.market import queries, services
 from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
 from mosu.market.queries import Sort
 from mosu.market.receipts import code_of
+from mosu.market.sales_api import router as sales_router
 from mosu.market.shapes import (
     OfferIn,
     OfferOut,
@@ -36,7 +37,7 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router)]
+routers: Final = [("", router), ("", sales_router)]
 
 
 class OfferFilter(Schema):

@@ -78,6 +78,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "order.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "order.place": Rule(scope=Scope.BUY, roles=_MAKERS),
         "order.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
+        "sale.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "receipt.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
