@@ -9,7 +9,7 @@ from django.views.i18n import set_language
 from mosu.web import look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, orders, shelf
+from mosu.web.views import account, nodes, orders, pools, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -43,6 +43,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/<str:order_id>/cancel/", orders.cancel, name="cancel"),
     path("receipts/<str:receipt_id>/", orders.receipt, name="receipt"),
     path("verify/<str:number>/<str:code>/", orders.verify, name="verify"),
+    path("pools/", pools.pools, name="pools"),
+    path("pools/new/", pools.new_pool, name="new_pool"),
+    path("pools/<str:pool_id>/", pools.pool, name="pool"),
+    path("pools/<str:pool_id>/nodes/", nodes.nodes, name="pool_nodes"),
+    path("pools/<str:pool_id>/work/", nodes.work, name="pool_work"),
+    path("pools/<str:pool_id>/blackouts/", nodes.blackouts, name="pool_blackouts"),
+    path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
+    path("pools/<str:pool_id>/token/", pools.pool_token, name="pool_token"),
+    path("nodes/<str:node_id>/", nodes.node, name="node"),
+    path("nodes/<str:node_id>/state/", nodes.node_state, name="node_state"),
+    path("blackouts/<str:blackout_id>/lift/", nodes.blackout_lift, name="blackout_lift"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),

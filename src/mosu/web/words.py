@@ -51,6 +51,22 @@ def state_name(state: str) -> str:
         "expired": pgettext("voucher", "Expired"),
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
+        "pool_open": pgettext("pool", "Open"),
+        "pool_draining": pgettext("pool", "Draining"),
+        "pool_closed": pgettext("pool", "Closed"),
+        "node_up": pgettext("node", "On sale"),
+        "node_draining": pgettext("node", "Draining"),
+        "node_down": pgettext("node", "Down"),
+        "waiting": pgettext("attempt", "Waiting"),
+        "leased": pgettext("attempt", "Handed to the agent"),
+        "unreachable": pgettext("attempt", "Not heard of"),
+        "lost": pgettext("attempt", "Lost"),
+        "listed": pgettext("offer", "On the shelf"),
+        "delisted": pgettext("offer", "Off the shelf"),
+        "previewed": pgettext("import", "Waits for you"),
+        "applied": pgettext("import", "Applied"),
+        "discarded": pgettext("import", "Discarded"),
+        "undone": pgettext("import", "Undone"),
     }.get(state, state)
 
 
@@ -78,6 +94,11 @@ def words_of_liveness(why_not_live: str | None) -> str:
     return why_not_live
 
 
+def is_english() -> bool:
+    """Whether the page is in English."""
+    return (get_language() or "en").startswith("en")
+
+
 def said_of(refusal: DomainError) -> Said:
     """A refusal as a page says it."""
     return _said(refusal.message, refusal.hint, _refusals().get(refusal.code))
@@ -96,7 +117,7 @@ def said_of_reason(reason: Reason, *, of_several: bool = False) -> Said:
 
 def _said(message: str, hint: str, known: tuple[str, str] | None) -> Said:
     """The domain's own words say most and are English; what is not ASCII is a page's own, in its language."""
-    if (get_language() or "en").startswith("en") or not message.isascii():
+    if is_english() or not message.isascii():
         return Said(message, hint)
     return Said(*known) if known else Said(message, hint, "en")
 

@@ -23,7 +23,7 @@ from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
-from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Curve, Facet, Fact, Moment, Step, Tab, cells_of
+from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Bars, Curve, Facet, Fact, Moment, Step, Tab, cells_of
 from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
 from mosu.web.tables import Cell, Table
 from mosu.web.words import state_name, told
@@ -78,6 +78,12 @@ def grouped(figure: str | float | Decimal) -> str:
 def share_of(part: int, whole: int) -> int:
     """Percent, for what `progress` shows."""
     return min(100, round(100 * part / whole)) if whole else 0
+
+
+@register.filter
+def percent(part: float) -> str:
+    """A part of 1 as `37%`; less than one percent that is something says so."""
+    return "<1%" if 0 < part < 0.01 else f"{part:.0%}"
 
 
 @register.filter
@@ -264,6 +270,12 @@ def log(text: str, stream: str = "", offset: int = 0, live: bool = False) -> dic
 def curve(shown: Curve) -> dict[str, Any]:
     """A measure over time, with the table behind it."""
     return {"curve": shown, "width": CURVE_WIDTH, "height": CURVE_HEIGHT}
+
+
+@register.inclusion_tag("parts/bars.html")
+def bars(shown: Bars) -> dict[str, Any]:
+    """Parts of wholes side by side, with the table behind them."""
+    return {"bars": shown}
 
 
 @register.inclusion_tag("parts/facts.html")
