@@ -166,11 +166,18 @@ class RefusedOffer(Answer):
     reasons: tuple[Reason, ...] = ()
 
 
+class RefusedGroup(Answer):
+    codes: tuple[str, ...] = ()
+    count: int = 0
+
+
 class Quotes(Answer):
-    """Plans that fit, best first, and why each other offer does not."""
+    """Plans that fit, best first, and why other offers do not: examples in words, all of them by reason."""
 
     quotes: tuple[Quote, ...] = ()
     refused: tuple[RefusedOffer, ...] = ()
+    refused_groups: tuple[RefusedGroup, ...] = ()
+    not_priced: int = 0
 
 
 class Order(Answer):

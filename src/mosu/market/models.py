@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import F, Q
 
-from mosu.platform.models import Organisation, Project
+from mosu.platform.models import Organisation, Project, TransactionIdField, User
 from mosu.platform.rows import Row
 
 
@@ -70,6 +70,10 @@ class Offer(Row):
     sold_by = models.CharField(max_length=10, choices=SoldBy, default=SoldBy.HUB)
     fee_bp = models.PositiveIntegerField(default=0)
     """The hub's share of what passes through its ledger, in basis points."""
+    buyer_organisation = models.ForeignKey(
+        Organisation, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    """The one organisation that sees and may buy it, at a price of its own; None: everyone. Never changes."""
     source = models.CharField(max_length=300, blank=True)
     """Where an imported offer was published; empty for one entered here."""
     state = models.CharField(max_length=10, choices=OfferState, default=OfferState.LISTED)
@@ -116,6 +120,37 @@ class OfferPrice(Row):
                 condition=Q(unit_price_micros__gt=0, per__gte=1), name="offer_price_positive"
             ),
         ]
+
+
+class OfferChange(models.Model):
+    """That an offer, its prices or its supplier's name changed; written by triggers, read by each catalogue."""
+
+    id = models.BigAutoField(primary_key=True)
+    offer_id = models.UUIDField()
+    xid = TransactionIdField()
+    """The transaction: what commits late has a number that a reader still waits for."""
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["xid"]), models.Index(fields=["at"])]
+
+
+class SavedSearch(Row):
+    """A person's search of a shelf under a name of their own."""
+
+    prefix = "search"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=80)
+    query = models.JSONField()
+    """The address's parameters, as `catalogue.params_of` writes and `catalogue.search_of` reads them."""
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="saved_search_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Quote(Row):

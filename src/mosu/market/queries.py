@@ -1,33 +1,37 @@
 """Reads of the counter; every list takes the actor."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from uuid import UUID
 
-from django.db.models import BinaryField, Exists, Func, Max, OuterRef, Q, QuerySet, Subquery, TextField, Value
-from django.db.models.functions import Cast, Coalesce, Concat
+from django.core import signing
+from django.db.models import BinaryField, Func, Q, QuerySet, TextField, Value
+from django.db.models.functions import Cast, Concat
 
-from mosu.kernel.money import MICROS_MAX
-from mosu.kernel.refusals import Forbidden
+from mosu.kernel.refusals import Forbidden, Invalid
 from mosu.kernel.time import Period
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt
-from mosu.market.shelves import Stock, has_shelf, shelf_of
-from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
+from mosu.market.catalogue.asked import LIMIT_DEFAULT
+from mosu.market.catalogue.asked import search_of as asked_in
+from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt, SavedSearch
+from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
+from mosu.platform.actors import Actor
+from mosu.platform.policy import person_of
 from mosu.platform.reading import RowReader
 
-Sort: TypeAlias = Literal["price", "-price", "-created_at"]
-
-_ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
-    "price": ("price_micros", "id"),
-    "-price": ("-price_micros", "-id"),
-    "-created_at": ("-created_at", "-id"),
-}
 _QUOTES: Final = RowReader(Quote)
-_CLOSED: Final = "Its shelf is closed."
+_CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
+_FACETS: Final = (
+    Facet("region", "地区", "Region"),
+    Facet("supplier", "供应商", "Supplier"),
+    Facet("mode", "方式", "Mode"),
+    Facet("price", "单价", "Unit price", is_number=True),
+    Facet(FREE_NOW, "现在可用", "Free now"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class ShownOffer:
     prices: Sequence[OfferPrice]
     stock: Stock | None
     why_not_live: str | None
+    place: Place
 
     @property
     def live(self) -> bool:
@@ -45,57 +50,124 @@ class ShownOffer:
 
 
 def offers_visible_to(actor: Actor) -> QuerySet[Offer]:
-    """Offers on the shelves, and the actor's own that are off; all for the hub's people. By id."""
+    """Offers on the shelves, and the actor's own that are off; all for the hub's people. By id.
+
+    One at a price for one buyer is there for that buyer and its supplier alone.
+    """
     rows = Offer.objects.select_related("supplier").order_by("id")
     if actor.sees_all:
         return rows
-    return rows.filter(Q(state=OfferState.LISTED) | Q(supplier_id__in=actor.organisation_ids))
+    own = Q(supplier_id__in=actor.organisation_ids)
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id__in=actor.organisation_ids)
+    return rows.filter(own | Q(theirs, state=OfferState.LISTED))
 
 
-def offers_on(
-    shelf: str,
-    *,
-    now: datetime,
-    actor: Actor = ANONYMOUS,
-    accelerator: str = "",
-    region: str = "",
-    supplier_id: UUID | None = None,
-    text: str = "",
-    live: bool | None = None,
-    sort: Sort = "price",
-) -> QuerySet[Offer]:
-    """Listed offers of a shelf that fit, in order; each has its dearest present unit price as `price_micros`.
+@dataclass(frozen=True, slots=True)
+class FacetShown:
+    """A facet with its values: each counts what fits if it is chosen beside all that other facets ask."""
 
-    With `live`, the shelf is asked once about all that fit.
+    facet: Facet
+    values: Sequence[Counted]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferPage:
+    """One page of a search, how many fit in all, and what else there is to choose."""
+
+    items: Sequence[ShownOffer]
+    total: int
+    facets: Sequence[FacetShown]
+    next: str | None
+
+
+def facets_of(shelf: str) -> Sequence[Facet]:
+    """By what one may choose on a shelf (on all, if it is not named): its own facets, then the counter's."""
+    own = [shelf_of(code).facets for code in ([shelf] if shelf else shelf_codes()) if has_shelf(code)]
+    return [*(facet for facets in own for facet in facets), *_FACETS]
+
+
+def search_of(
+    params: Mapping[str, Sequence[str]], *, shelf: str = "", limit: int = LIMIT_DEFAULT
+) -> OfferSearch:
+    """The search that the parameters of an address ask for; `shelf` wins over theirs.
+
+    Raises:
+        Invalid: a number, a sort or a length that cannot be.
     """
-    rows = offers_visible_to(actor).filter(state=OfferState.LISTED)
-    if shelf:
-        rows = rows.filter(shelf=shelf)
-    if accelerator:
-        rows = rows.filter(attributes__accelerator=accelerator)
-    if region:
-        rows = rows.filter(attributes__region=region)
-    if supplier_id:
-        rows = rows.filter(supplier_id=supplier_id)
-    for word in text.split():
-        rows = rows.filter(
-            Q(title_zh__icontains=word) | Q(title_en__icontains=word) | Q(supplier__name__icontains=word)
-        )
-    if live is not None:
-        rows = rows.filter(id__in=[key for key, why in _why_not_live(rows).items() if (why is None) is live])
-    return rows.annotate(price_micros=_dearest(now)).order_by(*_ORDERS[sort])
+    named = {**params, "shelf": [shelf]} if shelf else params
+    facets = facets_of("")  # of all shelves: what another shelf is chosen by, nothing on this one has
+    return asked_in(
+        named,
+        facets=[facet.code for facet in facets if facet.code != FREE_NOW],
+        numbers=[facet.code for facet in facets if facet.is_number],
+        limit=limit,
+    )
+
+
+def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: bool = True) -> OfferPage:
+    """The offers on the shelves that fit and that the actor may see, in order; found in the catalogue.
+
+    Without `counted` there are no facets. What is shown of each is read from PostgreSQL: one that left the shelf a
+    moment ago is not on its page.
+
+    Raises:
+        Invalid: `wanted.after` is not a cursor of this list.
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    facets = facets_of(wanted.shelf) if counted else ()
+    snapshot = catalogue_at(now)
+    found = search(
+        snapshot,
+        wanted,
+        viewer=Viewer(actor.organisation_ids, sees_all=actor.sees_all),
+        facets=[facet.code for facet in facets],
+        after=_after_of(wanted) if wanted.after else None,
+    )
+    rows = offers_visible_to(actor).filter(state=OfferState.LISTED).in_bulk(list(found.ids))
+    offers = [rows[key] for key in found.ids if key in rows]
+    return OfferPage(
+        items=_shown(offers, now=now, standing=snapshot.standing),
+        total=found.total,
+        facets=[FacetShown(facet, found.facets[facet.code]) for facet in facets],
+        next=_cursor_of(wanted, found.last) if found.last else None,
+    )
 
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
     """Each offer with prices, stock and liveness: one query for prices, one batch per shelf for the rest."""
+    by_shelf: defaultdict[str, set[Place]] = defaultdict(set)
+    for offer in offers:
+        if has_shelf(offer.shelf):
+            by_shelf[offer.shelf].add(_place_of(offer))
+    standings = {code: shelf_of(code).standings(places, now=now) for code, places in by_shelf.items()}
+    return _shown(offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED))
+
+
+def offers_for(
+    organisation_id: UUID, ids: Sequence[UUID], *, snapshot: Snapshot, now: datetime
+) -> list[ShownOffer]:
+    """Those of the offers that the organisation may buy now, in the order of `ids`, with their prices.
+
+    Their stock and liveness are as the snapshot has them; the shelf knows better.
+    """
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id=organisation_id)
+    rows = Offer.objects.select_related("supplier").filter(theirs, state=OfferState.LISTED).in_bulk(ids)
+    return _shown([rows[key] for key in ids if key in rows], now=now, standing=snapshot.standing)
+
+
+def _shown(
+    offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
+) -> list[ShownOffer]:
     prices: defaultdict[UUID, list[OfferPrice]] = defaultdict(list)
-    for price in _prices_at(now).filter(offer__in=offers).order_by("offer_id", "meter"):
+    for price in _prices_at(now, offers):
         prices[price.offer_id].append(price)
-    why, stock = _why_not_live(offers), _stock(offers)
-    return [
-        ShownOffer(offer, prices[offer.id], stock=stock.get(offer.id), why_not_live=why[offer.id])
-        for offer in offers
-    ]
+    found = []
+    for offer in offers:
+        place = _place_of(offer)
+        stands = standing(offer.shelf, place)
+        why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
+        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why, place))
+    return found
 
 
 def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
@@ -120,6 +192,11 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     """Receipts of the actor's organisations, or all for the hub's people; newest first."""
     rows = Receipt.objects.select_related("order").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:
+    """The searches that the person saved, by name."""
+    return SavedSearch.objects.filter(user_id=person_of(actor)).order_by("name", "id")
 
 
 def sales_visible_to(actor: Actor) -> QuerySet[Order]:
@@ -180,47 +257,38 @@ def _by_shelf(pairs: Iterable[tuple[str, UUID]]) -> dict[str, list[UUID]]:
     return dict(grouped)
 
 
-def _why_not_live(offers: Iterable[Offer]) -> dict[UUID, str | None]:
-    """None for each offer that can be accepted now, else why not; one batch per shelf."""
-    why: dict[UUID, str | None] = {}
-    listed = []
-    for offer in offers:
-        why[offer.id] = _CLOSED if offer.state == OfferState.LISTED else _DELISTED
-        if offer.state == OfferState.LISTED:
-            listed.append((offer.shelf, offer.id))
-    for code, ids in _by_shelf(listed).items():
-        if has_shelf(code):
-            why |= shelf_of(code).live(ids)
-    return why
+def _place_of(offer: Offer) -> Place:
+    goods = shelf_of(offer.shelf).goods_of(offer.attributes) if has_shelf(offer.shelf) else None
+    return offer.subject_id, goods.key if goods else ""
 
 
-def _stock(offers: Iterable[Offer]) -> dict[UUID, Stock]:
-    found: dict[UUID, Stock] = {}
-    for code, ids in _by_shelf((offer.shelf, offer.id) for offer in offers).items():
-        if has_shelf(code):
-            found |= shelf_of(code).stock(ids)
-    return found
+def _prices_at(now: datetime, offers: Sequence[Offer]) -> QuerySet[OfferPrice]:
+    """The price of each meter that is in force: the last one that has begun."""
+    rows = OfferPrice.objects.filter(offer__in=offers, valid_from__lte=now)
+    return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")
 
 
-def _prices_at(now: datetime) -> QuerySet[OfferPrice]:
-    """The price of each meter that is in force: no later one has begun."""
-    later = OfferPrice.objects.filter(
-        offer=OuterRef("offer"),
-        meter=OuterRef("meter"),
-        valid_from__gt=OuterRef("valid_from"),
-        valid_from__lte=now,
-    )
-    return OfferPrice.objects.filter(~Exists(later), valid_from__lte=now)
+def _after_of(wanted: OfferSearch) -> tuple[int, UUID]:
+    """Where the page before ended.
+
+    Raises:
+        Invalid: it is not a cursor of a list in this order.
+    """
+    try:
+        key, last = signing.loads(wanted.after, salt=_salt_of(wanted))
+    except signing.BadSignature:
+        raise Invalid(
+            "This cursor is not one of this list's.",
+            hint="Take `next` of the page before, or leave it out for the first page.",
+            field="cursor",
+        ) from None
+    return int(key), UUID(hex=last)
 
 
-def _dearest(now: datetime) -> Coalesce:
-    """What people compare: of a card-hour and a core-hour, the card-hour."""
-    most = (
-        _prices_at(now)
-        .filter(offer=OuterRef("pk"))
-        .order_by()
-        .values("offer")
-        .annotate(most=Max("unit_price_micros"))
-        .values("most")
-    )
-    return Coalesce(Subquery(most), Value(MICROS_MAX))
+def _cursor_of(wanted: OfferSearch, last: tuple[int, UUID]) -> str:
+    return signing.dumps([last[0], last[1].hex], salt=_salt_of(wanted))
+
+
+def _salt_of(wanted: OfferSearch) -> str:
+    """Binds a cursor to its order; how well a text fits depends on the text."""
+    return f"mosu.offers:{wanted.sort}:{wanted.text if wanted.sort == 'relevance' else ''}"

@@ -1,6 +1,13 @@
 """Writes of the counter; one function per intention."""
 
-from mosu.market.services.offers import OfferSpec, PriceSpec, create_offer, delist_offer, set_price
+from mosu.market.services.offers import (
+    OfferSpec,
+    PriceSpec,
+    create_offer,
+    delist_offer,
+    forget_changes,
+    set_price,
+)
 from mosu.market.services.orders import (
     QuoteExpired,
     QuoteTaken,
@@ -10,6 +17,7 @@ from mosu.market.services.orders import (
     release_order,
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
+from mosu.market.services.searches import delete_search, save_search
 from mosu.market.services.settlement import RECOMPUTED_FOR, Recomputed, recompute_charge, settle_order
 from mosu.market.services.usage import record_usage
 from mosu.market.shelves import Plan, PlanLine, Stock, UsageIn, UsageResult
@@ -30,12 +38,15 @@ __all__ = [
     "activate_order",
     "cancel_order",
     "create_offer",
+    "delete_search",
     "delist_offer",
     "expire_quotes",
+    "forget_changes",
     "make_quotes",
     "recompute_charge",
     "record_usage",
     "release_order",
+    "save_search",
     "set_price",
     "settle_order",
 ]

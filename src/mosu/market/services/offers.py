@@ -10,7 +10,8 @@ from django.db import IntegrityError, transaction
 
 from mosu.kernel.money import MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
-from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.catalogue.keeping import NOTED_FOR
+from mosu.market.models import Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
@@ -59,6 +60,8 @@ class OfferSpec:
     sold_by: SoldBy = SoldBy.HUB
     fee_bp: int = 0
     source: str = ""
+    buyer_organisation_id: UUID | None = None
+    """The one organisation that may see and buy it; None: everyone."""
 
 
 @transaction.atomic
@@ -88,6 +91,7 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         sold_by=spec.sold_by,
         fee_bp=spec.fee_bp,
         source=spec.source,
+        buyer_organisation_id=spec.buyer_organisation_id,
         created_at=now,
     )
     OfferPrice.objects.bulk_create(_price_row(offer.id, price, valid_from=now) for price in spec.prices)
@@ -163,6 +167,13 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     return offer
 
 
+@transaction.atomic(durable=True)
+def forget_changes(*, now: datetime) -> int:
+    """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
+    deleted, _ = OfferChange.objects.filter(at__lt=now - 2 * NOTED_FOR).delete()
+    return deleted
+
+
 def _locked_offer(offer_id: UUID) -> Offer:
     offer = Offer.objects.select_for_update(no_key=True).filter(id=offer_id).first()
     if offer is None:
@@ -174,6 +185,9 @@ def _check(actor: Actor, spec: OfferSpec) -> None:
     supplier = Organisation.objects.filter(id=spec.supplier_id).first()
     if supplier is None:
         raise NotFound("There is no such organisation.", hint="See GET /me.")
+    buyer_id = spec.buyer_organisation_id
+    if buyer_id is not None and not Organisation.objects.filter(id=buyer_id).exists():
+        raise NotFound("There is no such buyer.", hint="Ask the buyer for its id: GET /me.")
     if Capability.SUPPLIER not in supplier.capabilities:
         raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
     if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
