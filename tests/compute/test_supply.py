@@ -11,12 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Blackout, Node, Pool
-from mosu.compute.queries import utilisation_of
-from mosu.compute.services import set_blackout
+from mosu.compute.queries import cards_of, cores_of, utilisation_of
+from mosu.compute.services import set_blackout, set_node_state
+from mosu.compute.states import NodeState
 from mosu.compute.supply import Promised, attempts_at, nodes_now, open_attempts, promised_of
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period, last_days
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, Role
+from mosu.wire.agent import DeviceInfo, NodeInfo
 from tests.compute.test_streams import make_token
 from tests.compute.world import (
     OPERATOR,
@@ -29,6 +31,7 @@ from tests.compute.world import (
     make_organisation,
     make_world,
     pool_of,
+    register,
     task_of,
 )
 from tests.conftest import NOW
@@ -159,3 +162,31 @@ def test_blackouts_and_utilisation_over_http(client: Client) -> None:
     assert client.delete(path, headers=stranger).status_code == 404
     assert client.delete(path, headers=headers).json()["state"] == "lifted"
     assert client.get("/api/v1/blackouts", headers=headers).json()["items"] == []
+
+
+def test_a_node_that_is_kept_or_drained_is_not_free_and_its_work_hides_no_other_nodes(world: World) -> None:
+    """Two nodes: one with work that is then drained, one that is then kept."""
+    buy(world, task_of(cores=2, wall="30m"))
+    card = DeviceInfo(index=0, accelerator="nvidia-h100-sxm")
+    both = [
+        NodeInfo(name=name, cores=cores, memory_bytes=2**36, disk_bytes=2**38, devices=cards)
+        for name, cores, cards in (
+            ("n1", 4, (card, DeviceInfo(index=1, accelerator=card.accelerator))),
+            ("n2", 8, (card,)),
+        )
+    ]
+    register(world, nodes=tuple(both))
+    busy, idle = Node.objects.order_by("name")
+
+    def figures(seconds: float = 0) -> tuple[object, object]:
+        now = at(seconds)
+        cores = cores_of([world.pool_id], now=now).get(world.pool_id)
+        return cores, cards_of([world.pool_id], now=now).get((world.pool_id, "nvidia-h100-sxm"))
+
+    assert figures() == ((12, 2, 0), (3, 0, 0))
+    set_node_state(actor=OPERATOR, node_id=busy.id, to=NodeState.DRAINING, why="", now=NOW)
+    assert figures() == ((8, 0, 0), (1, 0, 0))
+    set_blackout(actor=OPERATOR, node_id=idle.id, period=Period(at(60), at(120)), why="fans", now=NOW)
+    assert figures(59) == ((8, 0, 0), (1, 0, 0))
+    assert figures(60) == (None, None)
+    assert figures(120) == ((8, 0, 0), (1, 0, 0))

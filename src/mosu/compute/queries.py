@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
 from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, MeterSample, Node, Pool, Run
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
@@ -198,28 +198,37 @@ def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
     return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
 
 
-def cores_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, tuple[int, int, int]]:
-    """By pool (None: all): cores in service, those reserved for what has not started, those taken."""
-    nodes = (
-        Node.objects.filter(_in(pool_ids, "pool_id"), state=NodeState.UP).order_by().values_list("pool_id")
-    )
+def cores_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[UUID, tuple[int, int, int]]:
+    """By pool (None: all): cores in service, those reserved for what has not started, those taken.
+
+    A node that is drained, down or in a blackout is not in service, and what holds it is not counted either.
+    """
+    nodes = Node.objects.filter(_in(pool_ids, "pool_id"), _in_service("", now=now)).order_by()
     waiting = Q(attempt__state=AttemptState.WAITING)
     held = {
         pool_id: (reserved or 0, taken or 0)
-        for pool_id, reserved, taken in Allocation.objects.filter(_in(pool_ids, "node__pool_id"), live=True)
+        for pool_id, reserved, taken in Allocation.objects.filter(
+            _in(pool_ids, "node__pool_id"), _in_service("node__", now=now), live=True
+        )
         .order_by()
         .values_list("node__pool_id")
         .annotate(reserved=Sum("cores", filter=waiting), taken=Sum("cores", filter=~waiting))
     }
     return {
-        pool_id: (total, *held.get(pool_id, (0, 0))) for pool_id, total in nodes.annotate(total=Sum("cores"))
+        pool_id: (total, *held.get(pool_id, (0, 0)))
+        for pool_id, total in nodes.values_list("pool_id").annotate(total=Sum("cores"))
     }
 
 
-def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
-    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken."""
+def cards_of(
+    pool_ids: Collection[UUID] | None, *, now: datetime
+) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
+    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken.
+
+    In service: as in `cores_of`.
+    """
     rows = (
-        Device.objects.filter(_in(pool_ids, "node__pool_id"), node__state=NodeState.UP, present=True)
+        Device.objects.filter(_in(pool_ids, "node__pool_id"), _in_service("node__", now=now), present=True)
         .order_by()
         .values_list("node__pool_id", "accelerator")
         .annotate(total=Count("id"))
@@ -228,7 +237,7 @@ def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tup
     held = {
         (pool_id, accelerator): (reserved, taken)
         for pool_id, accelerator, reserved, taken in DeviceAllocation.objects.filter(
-            _in(pool_ids, "device__node__pool_id"), live=True
+            _in(pool_ids, "device__node__pool_id"), _in_service("device__node__", now=now), live=True
         )
         .order_by()
         .values_list("device__node__pool_id", "device__accelerator")
@@ -238,6 +247,14 @@ def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tup
         (pool_id, accelerator): (total, *held.get((pool_id, accelerator), (0, 0)))
         for pool_id, accelerator, total in rows
     }
+
+
+def _in_service(node: str, *, now: datetime) -> Q:
+    """Nodes that may be sold from now, where `node` is the way to them."""
+    kept = Blackout.objects.filter(
+        node=OuterRef(f"{node}pk" if node else "pk"), state=BlackoutState.SET, period__contains=now
+    )
+    return Q(**{f"{node}state": NodeState.UP}) & ~Q(Exists(kept))
 
 
 def _in(pool_ids: Collection[UUID] | None, path: str) -> Q:

@@ -97,7 +97,7 @@ class ComputeShelf:
     def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
         ids = {pool_id for pool_id, _ in places}
         some = None if len(ids) > ALL_POOLS_FROM else ids
-        pools, cores, cards = liveness_of(some), cores_of(some), cards_of(some)
+        pools, cores, cards = liveness_of(some), cores_of(some, now=now), cards_of(some, now=now)
         found = {}
         for pool_id, accelerator in places:
             total, reserved, taken = (

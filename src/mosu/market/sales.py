@@ -50,7 +50,7 @@ class Sale:
 
     @property
     def billed_by_supplier(self) -> bool:
-        return self.order.quote.terms["sold_by"] == SoldBy.SUPPLIER
+        return bool(self.order.quote.terms["sold_by"] == SoldBy.SUPPLIER)
 
 
 def sales_of(actor: Actor, orders: Iterable[Order]) -> list[Sale]:

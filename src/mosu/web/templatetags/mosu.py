@@ -23,7 +23,18 @@ from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
-from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Bars, Curve, Facet, Fact, Moment, Step, Tab, cells_of
+from mosu.web.components import (
+    CURVE_HEIGHT,
+    CURVE_WIDTH,
+    Bars,
+    Curve,
+    Facet,
+    Fact,
+    Moment,
+    Step,
+    Tab,
+    cells_of,
+)
 from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
 from mosu.web.tables import Cell, Table
 from mosu.web.words import state_name, told

@@ -76,7 +76,9 @@ class NodeShown:
                 free, total = counts.get(device.accelerator, (0, 0))
                 is_free = self.is_sold and device.index not in self.now_at.cards
                 counts[device.accelerator] = (free + is_free, total + 1)
-        return "; ".join(f"{accelerator_name(code)} {free} / {total}" for code, (free, total) in counts.items())
+        return "; ".join(
+            f"{accelerator_name(code)} {free} / {total}" for code, (free, total) in counts.items()
+        )
 
     @property
     def kept(self) -> str:
@@ -111,7 +113,12 @@ NODES: Final = Plan(
         Column("runs", _lazy("Attempts here"), lambda one: len(one.now_at.attempts), kind="number"),
         Column("kept", _lazy("Blackout"), lambda one: one.kept),
         Column(
-            "since", _lazy("Known since"), lambda one: one.node.created_at, kind="day", sort="created_at", hidden=True
+            "since",
+            _lazy("Known since"),
+            lambda one: one.node.created_at,
+            kind="day",
+            sort="created_at",
+            hidden=True,
         ),
     ),
     order="name",
@@ -187,7 +194,9 @@ WORK: Final = Plan(
         Filter(
             "now",
             _lazy("Now"),
-            lambda rows, now: rows.filter(state__in=_OPEN) if now == "open" else rows.exclude(state__in=_OPEN),
+            lambda rows, now: (
+                rows.filter(state__in=_OPEN) if now == "open" else rows.exclude(state__in=_OPEN)
+            ),
             [("open", _lazy("running or waiting")), ("ended", _lazy("ended"))],
         ),
         Filter(
@@ -197,7 +206,9 @@ WORK: Final = Plan(
             [(state.value, state_name_lazy(state.value)) for state in AttemptState],
         ),
     ),
-    empty=Empty(_lazy("Nothing has run here yet."), _lazy("What is bought of this pool appears here, newest first.")),
+    empty=Empty(
+        _lazy("Nothing has run here yet."), _lazy("What is bought of this pool appears here, newest first.")
+    ),
 )
 
 BLACKOUTS: Final = Plan(
@@ -329,12 +340,20 @@ def _why_not(refusal: DomainError) -> str:
     if isinstance(refusal, AlreadyTaken) and isinstance(until, str):
         at = timezone.localtime(datetime.fromisoformat(until)).strftime("%Y-%m-%d %H:%M")
         if "orders" in refusal.facts:
-            return _(
-                "Orders hold this node until %s. What was sold is not taken back: drain the node, and start after that."
-            ) % at
-        return _("Another blackout covers part of this span, until %s. Lift that one first, or start after it.") % at
+            return (
+                _(
+                    "Orders hold this node until %s. What was sold stays sold: drain the node, and start after that."
+                )
+                % at
+            )
+        return (
+            _("Another blackout covers part of this span, until %s. Lift that one first, or start after it.")
+            % at
+        )
     if isinstance(refusal, Invalid):
-        return _("This span cannot be kept: let it end after it starts, later than now, and start within a year.")
+        return _(
+            "This span cannot be kept: let it end after it starts, later than now, and start within a year."
+        )
     said = said_of(refusal)
     return f"{said.message} {said.hint}"
 
@@ -371,9 +390,17 @@ def node_state(request: HttpRequest, node_id: str) -> HttpResponse:
     row = row_of(nodes_visible_to(actor), node_id)
     to = request.POST.get("to", "")
     if to not in set(NodeState):
-        raise Invalid(_("Where shall the node be moved?"), hint=_("Drain it, take it down or bring it back."), field="to")
+        raise Invalid(
+            _("Where shall the node be moved?"),
+            hint=_("Drain it, take it down or bring it back."),
+            field="to",
+        )
     set_node_state(
-        actor=actor, node_id=row.id, to=NodeState(to), why=request.POST.get("why", "")[:400], now=timezone.now()
+        actor=actor,
+        node_id=row.id,
+        to=NodeState(to),
+        why=request.POST.get("why", "")[:400],
+        now=timezone.now(),
     )
     said = {
         NodeState.UP: _("%s is back on sale."),
@@ -393,4 +420,3 @@ def blackout_lift(request: HttpRequest, blackout_id: str) -> HttpResponse:
     lift_blackout(actor=actor, blackout_id=row.id, now=now)
     messages.success(request, _("The blackout is lifted: %s is on sale again.") % row.node.name)
     return redirect("node", row.node.public_id)
-

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.compute.models import Pool
 from mosu.compute.queries import (
+    Used,
     blackouts_visible_to,
     cards_of,
     cores_of,
@@ -120,13 +121,13 @@ def seen_ago(at: datetime | None, *, now: datetime) -> str:
 def pools_shown(pools: Sequence[Pool], *, now: datetime) -> list[PoolShown]:
     """Each pool with its stock and the last seven days: as many queries for fifty as for one."""
     ids = [pool.id for pool in pools]
-    cores, cards = cores_of(ids), cards_of(ids)
+    cores, cards = cores_of(ids, now=now), cards_of(ids, now=now)
     promised = promised_of(ids, span=Period(now - WEEK, now))
     return [
         PoolShown(
             pool=pool,
             now=now,
-            cores=cores[pool.id],
+            cores=cores.get(pool.id, (0, 0, 0)),
             cards=[
                 (accelerator_name(code), figures)
                 for (pool_id, code), figures in sorted(cards.items(), key=lambda pair: pair[0][1])
@@ -164,7 +165,9 @@ POOLS: Final = Plan(
         Column("cores", _lazy("Cores free"), lambda one: one.cores_free, kind="mono"),
         Column("cards", _lazy("Cards free"), lambda one: one.cards_free),
         Column("used", _lazy("Promised, 7 days"), lambda one: one.used, kind="mono"),
-        Column("made", _lazy("Made"), lambda one: one.pool.created_at, kind="day", sort="created_at", hidden=True),
+        Column(
+            "made", _lazy("Made"), lambda one: one.pool.created_at, kind="day", sort="created_at", hidden=True
+        ),
     ),
     order="name",
     filters=(
@@ -296,25 +299,22 @@ def _cells(figures: tuple[int, int, int]) -> tuple[int, int, int]:
     return max(0, total - reserved - taken), reserved, taken
 
 
-def _bars(days: Sequence[Any]) -> list[Bars]:
+def _bars(days: Sequence[Used]) -> list[Bars]:
     """Cards first: they are what a pool that has some sells."""
-    found = [
+    cards = [(one.day, one.cards_promised, one.cards_capacity) for one in days]
+    cores = [(one.day, one.promised, one.capacity) for one in days]
+    return [
         Bars(
             title,
             unit,
-            [Bar(f"{one.day:%m-%d}", promised(one), capacity(one), label=one.day.isoformat()) for one in days],
+            [Bar(f"{day:%m-%d}", promised, capacity, day.isoformat()) for day, promised, capacity in figures],
         )
-        for title, unit, promised, capacity in (
-            (
-                _("Cards promised by day"),
-                _("card-hours"),
-                lambda one: one.cards_promised,
-                lambda one: one.cards_capacity,
-            ),
-            (_("Cores promised by day"), _("core-hours"), lambda one: one.promised, lambda one: one.capacity),
+        for title, unit, figures in (
+            (_("Cards promised by day"), _("card-hours"), cards),
+            (_("Cores promised by day"), _("core-hours"), cores),
         )
+        if any(capacity for _day, _promised, capacity in figures)
     ]
-    return [bars for bars in found if any(bar.most for bar in bars.bars)]
 
 
 def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
@@ -350,7 +350,11 @@ def pool_state(request: HttpRequest, pool_id: str) -> HttpResponse:
             field="typed",
         )
     set_pool_state(
-        actor=actor, pool_id=row.id, to=PoolState(to), why=request.POST.get("why", "")[:400], now=timezone.now()
+        actor=actor,
+        pool_id=row.id,
+        to=PoolState(to),
+        why=request.POST.get("why", "")[:400],
+        now=timezone.now(),
     )
     said = {
         PoolState.OPEN: _("The pool is open: its offers are on sale."),
