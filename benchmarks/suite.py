@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, idle; none means all. `--smoke` runs everything with
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, idle; none means all. `--smoke` runs everything with
 tiny counts, to see that it runs; its figures say nothing.
 """
 
@@ -20,7 +20,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import ledger
+from benchmarks import importing, ledger
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -153,6 +153,12 @@ def _web_pid(config: Config) -> int:
     return int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
 
 
+def _import(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "import")) as hub:
+        join(hub)
+        return importing.figures(hub.url, folder, offers=size.offers)
+
+
 def _idle(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "idle")) as hub:
         return idle(hub, seconds=size.idle_s)
@@ -182,5 +188,6 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "json": _json,
     "shelf": _shelf,
     "quote": _quote,
+    "import": _import,
     "idle": _idle,
 }

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from tests.conftest import NOW
 
-from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.ids import typeid, uuid7, uuid_of
 from mosu.kernel.refusals import DomainError
 from mosu.ledger import services as ledger
 from mosu.ledger.models import Account
@@ -21,6 +21,7 @@ from mosu.market.shelves import (
     Facet,
     FacetValue,
     Goods,
+    NamedGoods,
     Place,
     Plan,
     PlanLine,
@@ -33,6 +34,14 @@ from mosu.platform.models import Organisation, Project
 from mosu.platform.services import record_audit
 
 YUAN = 1_000_000
+GOODS = {
+    "h100": (NamedGoods("nvidia-h100-sxm", 80.0),),
+    "h200": (NamedGoods("nvidia-h200", 141.0),),
+    "l40s": (NamedGoods("nvidia-l40s", 48.0),),
+    "b200": (NamedGoods("nvidia-b200", 180.0),),
+    "a100": (NamedGoods("nvidia-a100-80g", 80.0),),
+    "昇腾910b": (NamedGoods("ascend-910b3", 64.0), NamedGoods("ascend-910b4", 32.0)),
+}
 
 
 class SoldOut(DomainError):
@@ -97,6 +106,12 @@ class DeskShelf:
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return subject_id != UUID(int=13)
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        return GOODS.get(name.lower(), ())
+
+    def subject_of(self, public_id: str) -> UUID:
+        return uuid_of("pool", public_id)
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         self.calls.append("work_of")
@@ -179,6 +194,9 @@ def rows_now() -> dict[str, list[tuple[Any, ...]]]:
         "market_receipt",
         "market_offer",
         "market_offerprice",
+        "market_offerimport",
+        "market_offerimportrow",
+        "market_exchangerate",
         "ledger_account",
         "ledger_hold",
         "ledger_journalentry",

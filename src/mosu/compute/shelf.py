@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
 from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
@@ -15,7 +16,7 @@ from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Quote
-from mosu.market.services import Stock
+from mosu.market.services import NamedGoods, Stock
 from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.rows import insert
@@ -110,6 +111,17 @@ class ComputeShelf:
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        try:
+            ids = accelerators_named(name)
+        except UnknownAccelerator:
+            return ()
+        cards = (catalogue().accelerators[one] for one in ids)
+        return [NamedGoods(card.id, card.memory_gb.value if card.memory_gb else None) for card in cards]
+
+    def subject_of(self, public_id: str) -> UUID:
+        return Pool.key_of(public_id)
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         runs = Run.objects.filter(order_id__in=order_ids).only("id", "order_id")

@@ -15,6 +15,7 @@ from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.sales_api import router as sales_router
@@ -41,7 +42,7 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router), ("", sales_router)]
+routers: Final = [("", router), ("", import_router), ("", sales_router)]
 
 
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]

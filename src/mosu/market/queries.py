@@ -16,10 +16,24 @@ from mosu.kernel.time import Period
 from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt, SavedSearch
+from mosu.market.hub import hub_currency
+from mosu.market.models import (
+    ExchangeRate,
+    Offer,
+    OfferImport,
+    OfferImportRow,
+    OfferPrice,
+    OfferState,
+    Order,
+    OrderState,
+    Quote,
+    Receipt,
+    SavedSearch,
+)
+from mosu.market.rates import Rate, no_rate, rates_of, usable
 from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
 from mosu.platform.actors import Actor
-from mosu.platform.policy import person_of
+from mosu.platform.policy import allows, person_of
 from mosu.platform.reading import RowReader
 
 _QUOTES: Final = RowReader(Quote)
@@ -35,14 +49,31 @@ _FACETS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class ShownPrice:
+    """A price in the hub's currency, so that offers compare; a foreign list price by the latest rate there is.
+
+    What is promised is the quote's: it converts by a rate that is recent, or refuses.
+    """
+
+    meter: str
+    unit: str
+    per: int
+    unit_price_micros: int
+    list_price_micros: int
+    list_currency: str
+
+
+@dataclass(frozen=True, slots=True)
 class ShownOffer:
     """An offer with what is in force now: prices, stock, whether it can be accepted."""
 
     offer: Offer
-    prices: Sequence[OfferPrice]
+    prices: Sequence[ShownPrice]
     stock: Stock | None
     why_not_live: str | None
     place: Place
+    unrated: str | None = None
+    """Why no price of it can be promised now: it is listed in a currency of which no rate is recent."""
 
     @property
     def live(self) -> bool:
@@ -158,16 +189,57 @@ def offers_for(
 def _shown(
     offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
 ) -> list[ShownOffer]:
-    prices: defaultdict[UUID, list[OfferPrice]] = defaultdict(list)
-    for price in _prices_at(now, offers):
-        prices[price.offer_id].append(price)
+    prices: defaultdict[UUID, list[ShownPrice]] = defaultdict(list)
+    rows = list(_prices_at(now, offers))
+    foreign = any(row.currency != hub_currency() for row in rows)
+    rates = rates_of(now=now) if foreign else {}
+    unpriced: dict[UUID, str] = {}
+    for row in rows:
+        price = _shown_price(row, rates)
+        if price is not None:
+            prices[row.offer_id].append(price)
+        if row.currency != hub_currency() and usable(rates, row.currency, now=now) is None:
+            unpriced[row.offer_id] = no_rate(row.currency, now=now)
     found = []
     for offer in offers:
         place = _place_of(offer)
         stands = standing(offer.shelf, place)
         why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
-        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why, place))
+        unrated = unpriced.get(offer.id)
+        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, unrated))
     return found
+
+
+def prices_of(actor: Actor, offer_id: UUID) -> QuerySet[OfferPrice]:
+    """All list prices that an offer ever had, latest first; nothing if the actor does not see the offer."""
+    offers = offers_visible_to(actor).filter(id=offer_id).order_by()
+    return OfferPrice.objects.filter(offer__in=offers).order_by("-valid_from", "-id")
+
+
+def imports_visible_to(actor: Actor) -> QuerySet[OfferImport]:
+    """Imports of the suppliers whose offers the actor manages, or all for the hub's people; newest first."""
+    rows = OfferImport.objects.select_related("supplier").order_by("-created_at", "-id")
+    if actor.sees_all:
+        return rows
+    mine = [one for one in actor.organisation_ids if allows(actor, "import.read", one)]
+    return rows.filter(supplier_id__in=mine)
+
+
+def differences(
+    offer_import: OfferImport, *, change: str = "", quarantined: bool | None = None
+) -> QuerySet[OfferImportRow]:
+    """What an import would change (or did), in the file's order; the caller has shown that it may be seen."""
+    rows = OfferImportRow.objects.filter(offer_import=offer_import).order_by("id")
+    if change:
+        rows = rows.filter(change=change)
+    if quarantined is not None:
+        rows = rows.exclude(doubt="") if quarantined else rows.filter(doubt="")
+    return rows
+
+
+def latest_rates() -> QuerySet[ExchangeRate]:
+    """Every rate ever recorded, latest first. Anyone may see by what a quote was converted."""
+    return ExchangeRate.objects.order_by("-dated", "-recorded_at", "-id")
 
 
 def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
@@ -283,6 +355,24 @@ def _after_of(wanted: OfferSearch) -> tuple[int, UUID]:
             field="cursor",
         ) from None
     return int(key), UUID(hex=last)
+
+
+def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | None:
+    """None: of its currency there never was a rate."""
+    micros = row.unit_price_micros
+    if row.currency != hub_currency():
+        rate = rates.get(row.currency)
+        if rate is None:
+            return None
+        micros = rate.converted(micros)
+    return ShownPrice(
+        meter=row.meter,
+        unit=row.unit,
+        per=row.per,
+        unit_price_micros=micros,
+        list_price_micros=row.unit_price_micros,
+        list_currency=row.currency,
+    )
 
 
 def _cursor_of(wanted: OfferSearch, last: tuple[int, UUID]) -> str:

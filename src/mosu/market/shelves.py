@@ -52,6 +52,14 @@ class Stock:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedGoods:
+    """A kind of goods that a name in somebody's catalogue can stand for (a card type)."""
+
+    id: str
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What there is at a place, and why nothing of it can be accepted now (English); None if it can.
 
@@ -166,6 +174,14 @@ class Shelf(Protocol):
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         """Whether the goods behind `Offer.subject_id` are this supplier's to sell."""
+        ...
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        """Every kind of goods that `name` can stand for in a catalogue; empty if none. Asks no table."""
+        ...
+
+    def subject_of(self, public_id: str) -> UUID:
+        """The key behind the public id of goods (`pool_...`). Raises NotFound if it is no such id."""
         ...
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:

@@ -95,7 +95,9 @@ def install(api: NinjaAPI) -> None:
 
 
 def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
-    return response_of(refusal)
+    """A refusal of a file names all that is wrong with it, not the first alone."""
+    problems = getattr(refusal, "problems", None)
+    return response_of(refusal, extra={"errors": problems} if problems else None)
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:

@@ -276,6 +276,8 @@ def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
     dead = why_not_live(pool, now=asked.now)
     if dead is not None or pool is None:
         return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
+    if offer.unrated is not None:
+        reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
     return [*reasons, *_environment_missing(asked.task, pool)]
 
 

@@ -10,8 +10,10 @@ from uuid import UUID
 import numpy as np
 from django.db import connection
 
+from mosu.kernel.time import day_in
 from mosu.market.catalogue.snapshot import ID, UNKNOWN, Columns, Ids, Ints
 from mosu.market.catalogue.vocabularies import PRICE_EDGES, Vocabularies
+from mosu.market.hub import hub_currency, hub_zone
 
 _NEWS: Final = """
 select pg_snapshot_xmin(pg_current_snapshot())::text,
@@ -29,10 +31,20 @@ select uuid_send(o.id), o.shelf, o.supplier_id, s.name, o.subject_id, o.title_zh
  where o.state = 'listed' {only}
  order by o.id
 """
+# Foreign list prices by the latest rate there is: for comparing. One without any has no known price.
 _PRICES: Final = """
-select uuid_send(p.offer_id), p.meter, p.unit_price_micros, p.per
-  from (select distinct on (offer_id, meter) offer_id, meter, unit_price_micros, per from market_offerprice
+with worth as (
+  select distinct on (currency) currency, rate from market_exchangerate where dated <= %(today)s
+   order by currency, dated desc, recorded_at desc
+)
+select uuid_send(p.offer_id), p.meter,
+       case when p.currency = %(hub)s then p.unit_price_micros else round(p.unit_price_micros * w.rate)::bigint end,
+       p.per
+  from (select distinct on (offer_id, meter) offer_id, meter, unit_price_micros, currency, per
+          from market_offerprice
          where valid_from <= %(now)s {only} order by offer_id, meter, valid_from desc) p
+  left join worth w on w.currency = p.currency
+ where p.currency = %(hub)s or w.rate is not null
 """
 _NEXT: Final = """
 select valid_from, uuid_send(offer_id) from market_offerprice where valid_from > %(now)s {only} order by 1
@@ -73,7 +85,7 @@ class Loaded:
 
 def load(words: Vocabularies, *, now: datetime, only: Ids | None = None) -> Loaded:
     """The listed offers, or those of `only`, with the prices in force at `now`."""
-    params: dict[str, Any] = {"now": now}
+    params: dict[str, Any] = {"now": now, "hub": hub_currency(), "today": day_in(hub_zone(), now)}
     if only is not None:
         params["ids"] = [UUID(bytes=bytes(key).ljust(16, b"\0")) for key in only]
 

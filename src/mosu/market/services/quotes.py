@@ -1,7 +1,9 @@
 """Pricing plans: a quote freezes prices, tax, split and terms; nothing is repriced later."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,6 +13,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market import rules
 from mosu.market.models import Offer, OfferPrice, OfferState, OrderLine, Quote, QuoteState
+from mosu.market.rates import Rate, rate_for, rates_of
 from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
@@ -45,6 +48,7 @@ def make_quotes(
         Forbidden: the actor may not ask quotes for this organisation.
         NotFound: the project is not the organisation's.
         NotForSale: an offer is off the shelf, of another shelf, or without a price of a meter.
+        NoRate: an offer is listed in a foreign currency of which no rate is recent.
         Invalid: a plan outside its offer's limits, too many plans, or a voucher that `choice` names is unusable.
     """
     require(actor, "quote.ask", organisation_id)
@@ -53,7 +57,18 @@ def make_quotes(
     if not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
-    planned = [_priced(plan, offers.get(plan.offer_id), prices, organisation_id, shelf) for plan in plans]
+    worth = _Worth(rates=_rates_for(prices.values(), now=now), now=now)
+    planned = [
+        _priced(
+            plan,
+            offers.get(plan.offer_id),
+            prices,
+            worth=worth,
+            organisation_id=organisation_id,
+            shelf=shelf,
+        )
+        for plan in plans
+    ]
     splits = best_splits(
         spends=[_spend(organisation_id, offer, lines, now) for offer, lines in planned],
         choice=choice,
@@ -63,6 +78,7 @@ def make_quotes(
     for plan, (offer, lines), split in zip(plans, planned, splits, strict=True):
         quote = _quote(plan, offer=offer, lines=lines, split=split, now=now)
         quote.organisation_id, quote.project_id = organisation_id, project_id
+        quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
         ranked.append((_rank(quote, split), quote))
     quotes = [quote for _, quote in sorted(ranked, key=lambda pair: pair[0])]
     with inserts_together():
@@ -120,18 +136,23 @@ def _priced(
     plan: Plan,
     offer: Offer | None,
     prices: Mapping[tuple[UUID, str], OfferPrice],
+    *,
+    worth: "_Worth",
     organisation_id: UUID,
     shelf: str,
 ) -> tuple[Offer, list[rules.QuotedLine]]:
     """The plan's offer and lines.
 
     Raises:
-        NotForSale, Invalid: see `make_quotes`.
+        NotForSale, NoRate, Invalid: see `make_quotes`.
     """
     if offer is None or offer.shelf != shelf or not is_for(offer, organisation_id):
         raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
     _check(plan, offer)
-    return offer, [_line(line, offer=offer, price=prices.get((offer.id, line.meter))) for line in plan.lines]
+    lines = [
+        _line(line, offer=offer, price=prices.get((offer.id, line.meter)), worth=worth) for line in plan.lines
+    ]
+    return offer, lines
 
 
 def is_for(offer: Offer, organisation_id: UUID) -> bool:
@@ -157,16 +178,46 @@ def _check(plan: Plan, offer: Offer) -> None:
         )
 
 
-def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.QuotedLine:
+def _rates_for(prices: Iterable[OfferPrice], *, now: datetime) -> Mapping[str, Rate]:
+    """The rates that foreign list prices need; nothing is asked where there are none."""
+    foreign = any(price.currency != settings.HUB_CURRENCY for price in prices)
+    return rates_of(now=now) if foreign else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """What list prices are worth in the hub's currency now."""
+
+    rates: Mapping[str, Rate]
+    now: datetime
+
+    def of(self, price: OfferPrice) -> int:
+        """Raises NoRate where no rate is recent."""
+        if price.currency == settings.HUB_CURRENCY:
+            return price.unit_price_micros
+        return rate_for(price.currency, self.rates, now=self.now).converted(price.unit_price_micros)
+
+    def frozen(self, prices: Iterable[OfferPrice]) -> dict[str, Any]:
+        """For `Quote.fx`: by meter, how a foreign list price was converted."""
+        return {
+            price.meter: self.rates[price.currency].frozen(price.unit_price_micros)
+            for price in prices
+            if price.currency != settings.HUB_CURRENCY
+        }
+
+
+def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None, worth: _Worth) -> rules.QuotedLine:
+    """A line in the hub's currency: a foreign list price is converted to the micro, by a rate that `fx` keeps."""
     if price is None:
         raise NotForSale(
             f"{offer.title_en} has no price for {line.meter}.", hint="Choose another offer.", meter=line.meter
         )
+    unit_price_micros = worth.of(price)
     frozen = rules.Price(
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
     )
@@ -175,7 +226,7 @@ def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.Qu
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
         units=line.units,
