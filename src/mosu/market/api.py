@@ -147,6 +147,15 @@ def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
     return Status(204, None)
 
 
+@router.post("/offers/{offer_id}/relist", response=OfferOut, auth=token_auth, operation_id="relistOffer")
+@door("offer.manage")
+def relist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
+    """Put an offer that was taken off the shelf on it again, at the price it has."""
+    actor, now = actor_of(request), timezone.now()
+    offer = services.relist_offer(actor=actor, offer_id=Offer.key_of(offer_id), now=now)
+    return _offer_out(actor, offer.id, now=now)
+
+
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
 @door("quote.read")
 def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:

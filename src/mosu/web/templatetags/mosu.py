@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.market.import_shapes import money as money_in
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
 from mosu.web.components import (
@@ -55,6 +56,12 @@ def money(micros: int) -> str:
     whole, _, part = text.partition(".")
     sign = "−" if micros < 0 else ""
     return f"{sign}{SYMBOLS[currency]}{int(whole):,}{'.' + part if part else ''}"
+
+
+@register.filter
+def listed(micros: int, currency: str) -> str:
+    """A list price in its own currency: `12.50 USD`."""
+    return f"{money_in(micros, currency)} {currency}"
 
 
 register.filter("told", told)
