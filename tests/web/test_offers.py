@@ -150,7 +150,7 @@ def test_the_list_asks_as_often_for_many_as_for_one(hub: Hub, seller: Client) ->
     for number in range(6):
         seller.post("/my-offers/new/", given(hub, title_en=f"Hall {number}"))
     assert "Hall 5" in page(seller.get("/my-offers/"))
-    assert asked() == before <= 20
+    assert asked() == before <= 12
 
 
 @pytest.mark.parametrize("language", BOTH)

@@ -10,6 +10,7 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -24,16 +25,15 @@ from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import PoolState
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import DomainError
-from mosu.market.models import ImportState, Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
     ShownOffer,
-    imports_visible_to,
     offers_sold_by,
-    orders_counted,
     prices_of,
     shown,
 )
 from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer, set_price
+from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
@@ -93,15 +93,17 @@ class MyOffer:
         return self.offer.buyer_organisation.name if self.offer.buyer_organisation else ""
 
 
-def my_offers_shown(offers: Sequence[Offer], *, now: datetime) -> list[MyOffer]:
-    """Each offer with price, stock, pool and orders: as many queries for fifty as for one."""
-    pools: dict[UUID, str] = dict(
-        Pool.objects.filter(id__in=[one.subject_id for one in offers]).values_list("id", "name")
-    )
-    orders = orders_counted(offers, since=now - MONTH)
+def own_offers(actor: Actor, *, now: datetime) -> QuerySet[Offer]:
+    """The supplier's offers, each with its pool's name and how often it was bought in a month."""
+    pools = Pool.objects.filter(id=OuterRef("subject_id")).order_by().values("name")
+    return offers_sold_by(actor, since=now - MONTH).annotate(pool_name=Subquery(pools))
+
+
+def my_offers_shown(offers: Sequence[Any], *, now: datetime) -> list[MyOffer]:
+    """Each of `own_offers` with price and stock: as many queries for fifty as for one."""
     return [
-        MyOffer(one, pools.get(one.offer.subject_id, ""), orders.get(one.offer.id, 0))
-        for one in shown(offers, now=now)
+        MyOffer(one, own.pool_name or "", own.orders_since)
+        for own, one in zip(offers, shown(offers, now=now), strict=True)
     ]
 
 
@@ -282,12 +284,9 @@ def my_offers(request: HttpRequest) -> HttpResponse:
         request,
         "pages/my_offers.html",
         MY_OFFERS,
-        offers_sold_by(actor),
+        own_offers(actor, now=now),
         prepare=lambda rows: my_offers_shown(rows, now=now),
-        context={
-            "waiting": imports_visible_to(actor).filter(state=ImportState.PREVIEWED)[:3],
-            "may_manage": bool(suppliers_managed_by(actor)),
-        },
+        context={"may_manage": allows(actor, "offer.manage")},
     )
 
 
@@ -321,7 +320,7 @@ def new_offer(request: HttpRequest) -> HttpResponse:
 def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
     """One offer with its prices over time; a post sets a new one."""
     actor, now = actor_of(request), timezone.now()
-    row = row_of(offers_sold_by(actor), offer_id)
+    row = row_of(own_offers(actor, now=now), offer_id)
     prices = list(prices_of(actor, row.id)[:PRICES_SHOWN_MAX])
     latest = _latest(prices)
     form = NewPrice(request.POST or None)
@@ -369,7 +368,7 @@ def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
 def offer_state(request: HttpRequest, offer_id: str) -> HttpResponse:
     """Take an offer off the shelf, or put it on again."""
     actor, now = actor_of(request), timezone.now()
-    row = row_of(offers_sold_by(actor), offer_id)
+    row = row_of(own_offers(actor, now=now), offer_id)
     why = request.POST.get("why", "")[:400]
     if request.POST.get("to") == OfferState.LISTED:
         relist_offer(actor=actor, offer_id=row.id, why=why, now=now)
