@@ -38,6 +38,10 @@ from mosu.web.words import said_of, state_name_lazy, told
 PROBLEMS_SHOWN_MAX: Final = 50
 UPLOAD_MIB_MAX: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20
 
+SAMPLE: Final = """\
+key,title_zh,title_en,accelerator,price,currency,region,pool
+a100-8,八卡 A100,8 x A100,A100,21.50,CNY,shanghai,pool_..."""
+
 CHANGES: Final = (
     (Change.NEW.value, _lazy("new")),
     (Change.PRICE.value, _lazy("price")),
@@ -237,6 +241,8 @@ def offer_imports(request: HttpRequest) -> HttpResponse:
         "suppliers": suppliers,
         "problems": problems,
         "upload_mib_max": UPLOAD_MIB_MAX,
+        "sample": SAMPLE,
+        "command": "mosu offers import FILE",
         "table": table_of(request, IMPORTS, imports_visible_to(actor)),
     }
     return render(request, "pages/offer_imports.html", context, status=422 if form.errors else 200)

@@ -205,9 +205,30 @@ def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None
         field.initial = suppliers[0].public_id
 
 
-def agent_steps(token: str = "") -> dict[str, str]:
-    """What the part `agent_steps.html` needs: where the agent calls, and its token where it was just made."""
-    return {"hub_url": settings.MOSU_URL, "token": token}
+_PYTHON: Final = "/opt/mosu/.venv/bin/python"
+_WRITE_TOKEN: Final = "sudo sh -c 'umask 077; cat > /etc/mosu/pool.token'"  # noqa: S105 - a command, not a token
+
+
+def agent_steps(token: str = "") -> dict[str, Any]:
+    """The commands that connect an agent, as docs/howto/put-a-cluster-on-the-shelf.md has them; and its new token."""
+    steps = {
+        "token": f"""\
+sudo install -d /etc/mosu /var/lib/mosu-agent/state
+{_WRITE_TOKEN}
+{_PYTHON} -m mosu.sandbox.probing""",
+        "settings": f"""\
+env=$(sudo {_PYTHON} -m mosu.sandbox.environments \\
+  /var/lib/mosu-agent/environments numpy)
+sudo tee /etc/mosu/agent.toml <<END
+hub_url = "{settings.MOSU_URL}"
+token_file = "/etc/mosu/pool.token"
+state_dir = "/var/lib/mosu-agent/state"
+environments = ["$env"]
+END""",
+        "start": f"sudo {_PYTHON} -m mosu.site_agent --config /etc/mosu/agent.toml",
+        "renew": f"{_WRITE_TOKEN}\nsudo systemctl restart mosu-agent",
+    }
+    return {"steps": steps, "token": token}
 
 
 @require_GET
