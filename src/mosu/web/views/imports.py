@@ -39,8 +39,8 @@ PROBLEMS_SHOWN_MAX: Final = 50
 UPLOAD_MIB_MAX: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20
 
 SAMPLE: Final = """\
-key,title_zh,title_en,accelerator,price,currency,region,pool
-a100-8,八卡 A100,8 x A100,A100,21.50,CNY,shanghai,pool_..."""
+key,title_zh,accelerator,price
+a100-8,八卡 A100,A100,21.50"""
 
 CHANGES: Final = (
     (Change.NEW.value, _lazy("new")),

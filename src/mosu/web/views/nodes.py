@@ -221,8 +221,8 @@ BLACKOUTS: Final = Plan(
             lambda one: one.node.name,
             href=lambda one: reverse("node", args=[one.node.public_id]),
         ),
-        Column("from", _lazy("From"), lambda one: one.period.lower, kind="time"),
-        Column("to", _lazy("Until"), lambda one: one.period.upper, kind="time"),
+        Column("from", _lazy("Begins"), lambda one: one.period.lower, kind="time"),
+        Column("to", _lazy("Ends"), lambda one: one.period.upper, kind="time"),
         Column("why", _lazy("Why"), lambda one: one.why),
         Column("set", _lazy("Set at"), lambda one: one.created_at, kind="time", sort="created_at"),
     ),
@@ -238,12 +238,12 @@ class NewBlackout(forms.Form):
     """From when to when a node is kept, in the hub's zone."""
 
     starts_at = forms.DateTimeField(
-        label=_lazy("From"),
+        label=_lazy("Begins"),
         input_formats=[_LOCAL, "%Y-%m-%d %H:%M"],
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
     )
     ends_at = forms.DateTimeField(
-        label=_lazy("Until"),
+        label=_lazy("Ends"),
         input_formats=[_LOCAL, "%Y-%m-%d %H:%M"],
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
     )

@@ -93,7 +93,7 @@ class PoolShown:
 
     @property
     def skew(self) -> str:
-        return f"{self.pool.clock_skew_s:+.1f} s" if self.pool.last_seen_at else ""
+        return _skew(self.pool) if self.pool.last_seen_at else ""
 
     @property
     def used(self) -> str:
@@ -105,6 +105,10 @@ class PoolShown:
 def _of(figures: tuple[int, int, int]) -> str:
     total, reserved, taken = figures
     return f"{max(0, total - reserved - taken):,} / {total:,}"
+
+
+def _skew(pool: Pool) -> str:
+    return f"{round(pool.clock_skew_s, 1) + 0:+.1f} s"
 
 
 def seen_ago(at: datetime | None, *, now: datetime) -> str:
@@ -350,7 +354,7 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         Fact(_("Agent's version"), row.agent_version or "—"),
         Fact(_("Sandbox"), row.sandbox or "—", "" if row.sandbox_ok else _("Nothing is leased without one.")),
         Fact(_("Environments"), names or "—"),
-        Fact(_("Clock off by"), f"{row.clock_skew_s:+.1f} s", off),
+        Fact(_("Clock off by"), _skew(row), off),
         Fact(_("Token made"), timezone.localtime(row.token_made_at).strftime("%Y-%m-%d %H:%M")),
     ]
 
