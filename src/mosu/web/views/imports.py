@@ -95,8 +95,8 @@ ROWS: Final = Plan(
     name="import",
     title=_lazy("What the file changes"),
     columns=(
-        Column("line", _lazy("Line"), lambda row: row.line, kind="number", sort="id"),
         Column("key", _lazy("Key in the file"), lambda row: row.external_key, kind="mono"),
+        Column("line", _lazy("Line"), lambda row: row.line, kind="number", sort="id"),
         Column("change", _lazy("Change"), lambda row: str(dict(CHANGES)[row.change])),
         Column("goods", _lazy("What"), _goods),
         Column(

@@ -42,7 +42,7 @@ from mosu.platform.rows import row_of
 from mosu.web.components import Curve, Fact, Point
 from mosu.web.pages import page
 from mosu.web.presenters import accelerator_name, label_of
-from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import said_of, state_name_lazy, told, words_of_liveness
 
 MONTH: Final = timedelta(days=30)
@@ -283,7 +283,7 @@ def my_offers(request: HttpRequest) -> HttpResponse:
     return list_page(
         request,
         "pages/my_offers.html",
-        MY_OFFERS,
+        showing(MY_OFFERS, "supplier") if actor.sees_all else MY_OFFERS,
         own_offers(actor, now=now),
         prepare=lambda rows: my_offers_shown(rows, now=now),
         context={"may_manage": allows(actor, "offer.manage")},

@@ -31,7 +31,7 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Tab
 from mosu.web.pages import page
-from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import state_name_lazy, told
 
 SALES: Final = Plan(
@@ -108,7 +108,7 @@ def sales(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     months = [f"{month:%Y-%m}" for month in months_sold(actor, zone=hub_zone())]
     plan = replace(
-        SALES,
+        showing(SALES, "supplier") if actor.sees_all else SALES,
         filters=(
             Filter("month", _("Settled in"), _in_month, [(month, month) for month in months]),
             Filter(
