@@ -162,7 +162,7 @@ class Bars:
     """One bar for each day or kind, each against its own whole: zero-based, with the table behind it."""
 
     title: Words
-    unit: str
+    unit: Words
     bars: Sequence[Bar]
 
     @property
