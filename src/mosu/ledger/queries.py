@@ -1,12 +1,15 @@
 """Reads of the ledger."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
-from django.db.models import F, Prefetch, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Count, F, Prefetch, Q, QuerySet, Sum
+from django.db.models.functions import Coalesce, TruncMonth
 
 from mosu.kernel.refusals import NotFound
 from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, JournalEntry, Posting
@@ -98,6 +101,46 @@ def postings_about(actor: Actor, subject_id: UUID, *, also: Collection[UUID] = (
         return rows
     own = Q(account__kind__in=ORGANISATION_KINDS, account__owner_id__in=actor.organisation_ids)
     return rows.filter(own | Q(account_id__in=also))
+
+
+@dataclass(frozen=True, slots=True)
+class MonthMoved:
+    """What a month's postings did to an account, in micros."""
+
+    month: date
+    """Its first day, in the hub's zone."""
+    postings: int
+    by_kind: Mapping[str, int]
+    """By the kind of entry; what went out is negative."""
+    before_micros: int
+    after_micros: int
+
+
+def statement_by_month(actor: Actor, account_id: UUID, *, zone: ZoneInfo) -> list[MonthMoved]:
+    """The account's statement summed by month, newest first; one query beside the check.
+
+    Raises:
+        NotFound: no such account, or not the actor's to see.
+    """
+    rows = (
+        statement(actor, account_id)
+        .select_related(None)
+        .order_by()
+        .annotate(month=TruncMonth("entry__posted_at", tzinfo=zone))
+        .values_list("month", "entry__kind")
+        .annotate(count=Count("sequence"), sum=Sum("amount_micros"))
+    )
+    sums: defaultdict[date, dict[str, int]] = defaultdict(dict)
+    counts: defaultdict[date, int] = defaultdict(int)
+    for month, kind, count, amount in rows:
+        sums[month.date()][kind] = int(amount)
+        counts[month.date()] += count
+    found: list[MonthMoved] = []
+    after = 0
+    for month in sorted(sums):
+        before, after = after, after + sum(sums[month].values())
+        found.insert(0, MonthMoved(month, counts[month], sums[month], before, after))
+    return found
 
 
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:

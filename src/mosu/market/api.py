@@ -21,6 +21,7 @@ from mosu.market.hub import hub_zone
 from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
+from mosu.market.sales_api import router as sales_router
 from mosu.market.shapes import (
     BillMonthOut,
     BillOut,
@@ -48,7 +49,7 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router), ("", import_router)]
+routers: Final = [("", router), ("", import_router), ("", sales_router)]
 
 
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
@@ -151,6 +152,15 @@ def save_search(request: HttpRequest, body: SavedSearchIn) -> Status[SavedSearch
 def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
     services.delete_search(actor=actor_of(request), search_id=SavedSearch.key_of(search_id))
     return Status(204, None)
+
+
+@router.post("/offers/{offer_id}/relist", response=OfferOut, auth=token_auth, operation_id="relistOffer")
+@door("offer.manage")
+def relist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
+    """Put an offer that was taken off the shelf on it again, at the price it has."""
+    actor, now = actor_of(request), timezone.now()
+    offer = services.relist_offer(actor=actor, offer_id=Offer.key_of(offer_id), now=now)
+    return _offer_out(actor, offer.id, now=now)
 
 
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")

@@ -12,13 +12,15 @@ from django.db.models import (
     BinaryField,
     Count,
     Func,
+    OuterRef,
     Q,
     QuerySet,
+    Subquery,
     Sum,
     TextField,
     Value,
 )
-from django.db.models.functions import Cast, Concat
+from django.db.models.functions import Cast, Coalesce, Concat
 
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
@@ -109,6 +111,20 @@ def offers_visible_to(actor: Actor) -> QuerySet[Offer]:
     own = Q(supplier_id__in=actor.organisation_ids)
     theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id__in=actor.organisation_ids)
     return rows.filter(own | Q(theirs, state=OfferState.LISTED))
+
+
+def offers_sold_by(actor: Actor, *, since: datetime) -> QuerySet[Offer]:
+    """Offers of the actor's organisations, on the shelf or off, or everybody's for the hub's people; newest first.
+
+    Each with `orders_since`: how often it was bought since then.
+    """
+    orders = Order.objects.filter(offer=OuterRef("pk"), placed_at__gte=since).order_by().values("offer")
+    count = Subquery(orders.annotate(count=Count("id")).values("count"))
+    rows = Offer.objects.select_related("supplier", "buyer_organisation").annotate(
+        orders_since=Coalesce(count, Value(0))
+    )
+    rows = rows.order_by("-id")
+    return rows if actor.sees_all else rows.filter(supplier_id__in=actor.organisation_ids)
 
 
 @dataclass(frozen=True, slots=True)

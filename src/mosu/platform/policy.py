@@ -86,6 +86,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "order.place": Rule(scope=Scope.BUY, roles=_MAKERS),
         "order.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
         "sample.draw": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "sale.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "receipt.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),

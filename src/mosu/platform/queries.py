@@ -15,6 +15,7 @@ from mosu.platform.database.base import prepared_cursor
 from mosu.platform.models import (
     ApiToken,
     AuditRecord,
+    Capability,
     Fact,
     Finding,
     FindingState,
@@ -185,6 +186,16 @@ def invitation_with(secret: str) -> Invitation | None:
 def organisations_of(actor: Actor) -> QuerySet[Organisation]:
     """The organisations for which the actor may speak, by name."""
     return Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id")
+
+
+def suppliers_managed_by(actor: Actor) -> list[Organisation]:
+    """The suppliers for which the actor may put goods on the shelf, by name; all for the hub's operator."""
+    rows = Organisation.objects.filter(
+        capabilities__contains=[Capability.SUPPLIER.value], state=OrganisationState.ACTIVE
+    ).order_by("name", "id")
+    if HubRole.OPERATOR not in actor.hub_roles:
+        rows = rows.filter(id__in=organisations_where(actor, "pool.manage"))
+    return list(rows)
 
 
 def projects_visible_to(actor: Actor) -> QuerySet[Project]:

@@ -53,6 +53,11 @@ def suppliers(viewer: Viewer) -> bool:
     return viewer.organisation is not None and Capability.SUPPLIER in viewer.organisation.capabilities
 
 
+def sellers(viewer: Viewer) -> bool:
+    """Suppliers, and the hub's operators, who look after everybody's."""
+    return suppliers(viewer) or HubRole.OPERATOR in viewer.actor.hub_roles
+
+
 def staff(*roles: HubRole) -> Whom:
     """The hub's own people with one of these roles."""
     return lambda viewer: bool(viewer.actor.hub_roles & set(roles))
@@ -106,8 +111,14 @@ PLACES: Final = (
     Place(_("Money"), "money", members_who_may("ledger.read")),
     Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
     Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
-    Place(_("Pools"), "pools", suppliers, ("pool",)),
-    Place(_("My offers"), "my_offers", suppliers),
+    Place(
+        _("Pools"),
+        "pools",
+        sellers,
+        ("pool", "new_pool", "pool_nodes", "pool_work", "pool_blackouts", "pool_token", "node"),
+    ),
+    Place(_("My offers"), "my_offers", sellers, ("my_offer", "new_offer", "offer_imports", "offer_import")),
+    Place(_("Sales"), "sales", sellers, ("owed", "owed_to")),
 )
 
 SEARCH: Final = "search"

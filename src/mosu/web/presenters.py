@@ -26,7 +26,7 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, said_here, said_of_reason, state_name, words_of_liveness
+from mosu.web.words import Said, is_english, said_here, said_of_reason, state_name, words_of_liveness
 
 Bilingual = Mapping[str, str]
 
@@ -57,6 +57,12 @@ _MARKS: Final = {
     "leased": "live",
     "lost": "refused",
     "task.failed": "refused",
+    "node_up": "ok",
+    "node_down": "refused",
+    "listed": "ok",
+    "delisted": "refused",
+    "applied": "ok",
+    "discarded": "refused",
 }
 
 
@@ -350,6 +356,12 @@ def _confidence(source: str) -> str:
         "press": pgettext("figure", "press report"),
         "recalled": pgettext("figure", "typed from memory"),
     }[catalogue().sources[source].confidence]
+
+
+def accelerator_name(code: str) -> str:
+    """What people call an accelerator; one that the catalogue lacks is called by its id."""
+    card = catalogue().accelerators.get(code)
+    return (card.zh if card and not is_english() else "") or (card.name if card else code)
 
 
 def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
@@ -111,6 +111,12 @@ class Plan:
     rows: int = ROWS
     key: str = "id"
     """The column that no two rows share: rows that sort alike keep its order."""
+
+
+def showing(plan: Plan, name: str) -> Plan:
+    """The same list with a column shown that is else only shown when chosen."""
+    columns = [replace(one, hidden=False) if one.name == name else one for one in plan.columns]
+    return replace(plan, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)

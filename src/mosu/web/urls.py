@@ -9,7 +9,23 @@ from django.views.i18n import set_language
 from mosu.web import admin_site, look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, bills, books, findings, ledger, orders, quotes, receipts, shelf, today
+from mosu.web.views import (
+    account,
+    bills,
+    books,
+    findings,
+    imports,
+    ledger,
+    nodes,
+    offers,
+    orders,
+    pools,
+    quotes,
+    receipts,
+    sales,
+    shelf,
+    today,
+)
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -52,6 +68,28 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("ledger/days/", ledger.days, name="ledger_days"),
     path("ledger/entries/<str:entry_id>/", ledger.entry, name="ledger_entry"),
     path("ledger/accounts/<str:account_id>/", ledger.account, name="ledger_account"),
+    path("pools/", pools.pools, name="pools"),
+    path("pools/new/", pools.new_pool, name="new_pool"),
+    path("pools/<str:pool_id>/", pools.pool, name="pool"),
+    path("pools/<str:pool_id>/nodes/", nodes.nodes, name="pool_nodes"),
+    path("pools/<str:pool_id>/work/", nodes.work, name="pool_work"),
+    path("pools/<str:pool_id>/blackouts/", nodes.blackouts, name="pool_blackouts"),
+    path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
+    path("pools/<str:pool_id>/token/", pools.pool_token, name="pool_token"),
+    path("nodes/<str:node_id>/", nodes.node, name="node"),
+    path("nodes/<str:node_id>/state/", nodes.node_state, name="node_state"),
+    path("blackouts/<str:blackout_id>/lift/", nodes.blackout_lift, name="blackout_lift"),
+    path("my-offers/", offers.my_offers, name="my_offers"),
+    path("my-offers/new/", offers.new_offer, name="new_offer"),
+    path("my-offers/imports/", imports.offer_imports, name="offer_imports"),
+    path("my-offers/imports/<str:import_id>/", imports.offer_import, name="offer_import"),
+    path("my-offers/imports/<str:import_id>/decide/", imports.import_decide, name="import_decide"),
+    path("my-offers/imports/<str:import_id>/release/", imports.import_release, name="import_release"),
+    path("my-offers/<str:offer_id>/", offers.my_offer, name="my_offer"),
+    path("my-offers/<str:offer_id>/state/", offers.offer_state, name="offer_state"),
+    path("sales/", sales.sales, name="sales"),
+    path("owed/", sales.owed, name="owed"),
+    path("owed/<str:organisation_id>/", sales.owed_to, name="owed_to"),
     path("you/", account.account, name="account"),
     path("you/organisation/", account.choose_organisation, name="choose_organisation"),
     path("you/found/", account.found, name="found"),

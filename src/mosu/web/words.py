@@ -80,6 +80,15 @@ def state_name(state: str) -> str:
         "lost": pgettext("attempt", "Lost"),
         "task.failed": pgettext("task", "Failed"),
         "task.again": pgettext("task", "Will be tried again"),
+        "node_up": pgettext("node", "On sale"),
+        "node_draining": pgettext("node", "Draining"),
+        "node_down": pgettext("node", "Down"),
+        "listed": pgettext("offer", "On the shelf"),
+        "delisted": pgettext("offer", "Off the shelf"),
+        "previewed": pgettext("import", "Waits for you"),
+        "applied": pgettext("import", "Applied"),
+        "discarded": pgettext("import", "Discarded"),
+        "undone": pgettext("import", "Undone"),
     }.get(state, state)
 
 
@@ -192,6 +201,11 @@ def words_of_liveness(why_not_live: str | None) -> str:
 def said_here(text: str) -> str:
     """A sentence of the domain's, such as why a run waits, in the page's language."""
     return said(text, language_of(get_language() or ""))
+
+
+def is_english() -> bool:
+    """Whether the page is in English."""
+    return (get_language() or "en").startswith("en")
 
 
 def said_of(refusal: DomainError) -> Said:

@@ -1,6 +1,6 @@
 """Writes of the compute shelf; one function per intention."""
 
-from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout
+from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout, span_between
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
@@ -63,6 +63,7 @@ __all__ = [
     "set_blackout",
     "set_node_state",
     "set_pool_state",
+    "span_between",
     "take_report",
     "take_usage",
     "upload_of",

@@ -16,6 +16,7 @@ from mosu.market.services.offers import (
     create_offer,
     delist_offer,
     forget_changes,
+    relist_offer,
     set_price,
 )
 from mosu.market.services.orders import (
@@ -78,6 +79,7 @@ __all__ = [
     "record_usage",
     "release_order",
     "release_row",
+    "relist_offer",
     "save_search",
     "set_price",
     "settle_order",

@@ -23,9 +23,21 @@ from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.market.import_shapes import money as money_in
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
-from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Curve, Facet, Fact, Moment, Step, Tab, cells_of
+from mosu.web.components import (
+    CURVE_HEIGHT,
+    CURVE_WIDTH,
+    Bars,
+    Curve,
+    Facet,
+    Fact,
+    Moment,
+    Step,
+    Tab,
+    cells_of,
+)
 from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
 from mosu.web.tables import Cell, Table
 from mosu.web.words import state_name, told
@@ -46,6 +58,12 @@ def money(micros: int) -> str:
     whole, _, part = text.partition(".")
     sign = "−" if micros < 0 else ""
     return f"{sign}{SYMBOLS[currency]}{int(whole):,}{'.' + part if part else ''}"
+
+
+@register.filter
+def listed(micros: int, currency: str) -> str:
+    """A list price in its own currency: `12.50 USD`."""
+    return f"{money_in(micros, currency)} {currency}"
 
 
 register.filter("told", told)
@@ -80,6 +98,12 @@ def grouped(figure: str | float | Decimal) -> str:
 def share_of(part: int, whole: int) -> int:
     """Percent, for what `progress` shows."""
     return min(100, round(100 * part / whole)) if whole else 0
+
+
+@register.filter
+def percent(part: float) -> str:
+    """A part of 1 as `37%`; less than one percent that is something says so."""
+    return "<1%" if 0 < part < 0.01 else f"{part:.0%}"
 
 
 @register.filter
@@ -287,6 +311,12 @@ def log(text: str, stream: str = "", offset: int = 0, live: bool = False) -> dic
 def curve(shown: Curve) -> dict[str, Any]:
     """A measure over time, with the table behind it."""
     return {"curve": shown, "width": CURVE_WIDTH, "height": CURVE_HEIGHT}
+
+
+@register.inclusion_tag("parts/bars.html")
+def bars(shown: Bars) -> dict[str, Any]:
+    """Parts of wholes side by side, with the table behind them."""
+    return {"bars": shown}
 
 
 @register.inclusion_tag("parts/facts.html")

@@ -129,7 +129,7 @@ def pools(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
 
     def prepared(rows: list[Pool]) -> list[dict[str, object]]:
-        cores = cores_of([row.id for row in rows])
+        cores = cores_of([row.id for row in rows], now=now)
         return [
             {
                 "pool": row,
