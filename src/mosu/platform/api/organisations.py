@@ -1,11 +1,13 @@
 """Who one is; organisations: founding, admission, state."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
+from pydantic import StringConstraints
 
 from mosu.platform import queries, services
 from mosu.platform.actors import HubRole, Role, Scope
@@ -56,6 +58,8 @@ class OwnOrganisation(Out):
 
 class MeOut(Out):
     user: UserOut
+    language: str
+    """In which the hub writes to them: `zh-hans`, `en`, or empty for both."""
     organisation: OrganisationOut | None
     """On whose behalf the token speaks."""
     organisations: list[OwnOrganisation]
@@ -75,6 +79,7 @@ def get_me(request: HttpRequest) -> MeOut:
     chosen = next((one for one in own if one.id == actor.organisation_id), None)
     return MeOut(
         user=UserOut(id=user.public_id, email=user.email, name=user.name),
+        language=user.language,
         organisation=OrganisationOut.of(chosen) if chosen else None,
         organisations=[
             OwnOrganisation(id=one.public_id, name=one.name, role=actor.roles[one.id]) for one in own
@@ -84,6 +89,21 @@ def get_me(request: HttpRequest) -> MeOut:
         currency=settings.HUB_CURRENCY,
         zone=settings.HUB_ZONE,
     )
+
+
+class ProfileIn(In):
+    name: Annotated[str, StringConstraints(max_length=100)] | None = None
+    language: Literal["", "zh-hans", "en"] | None = None
+
+
+@router.patch("/me", response=MeOut, operation_id="changeMe")
+@door("self.change")
+def change_me(request: HttpRequest, body: ProfileIn) -> MeOut:
+    """Change one's name or language; what is left out stays."""
+    services.change_profile(
+        actor=actor_of(request), name=body.name, language=body.language, now=timezone.now()
+    )
+    return get_me(request)
 
 
 class OrganisationIn(In):

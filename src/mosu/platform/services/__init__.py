@@ -30,6 +30,7 @@ from mosu.platform.services.notices import (
     pass_on,
     post_mail,
     read_notice,
+    read_notices,
     send_posted,
 )
 from mosu.platform.services.organisations import (
@@ -43,6 +44,7 @@ from mosu.platform.services.organisations import (
     record_fact,
     verify_fact,
 )
+from mosu.platform.services.profile import change_profile
 from mosu.platform.services.throttle import TooMany, count_failure, forgive_failure
 from mosu.platform.services.tokens import (
     SCOPES_DEFAULT,
@@ -75,6 +77,7 @@ __all__ = [
     "admit",
     "answer_finding",
     "bootstrap",
+    "change_profile",
     "change_role",
     "claim_key",
     "close_finding",
@@ -98,6 +101,7 @@ __all__ = [
     "post_mail",
     "purge_keys",
     "read_notice",
+    "read_notices",
     "record_audit",
     "record_fact",
     "remove_member",
