@@ -9,7 +9,7 @@ from django.db.models import F, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from mosu.kernel.refusals import NotFound
-from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Posting
+from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, HoldState, Posting
 from mosu.platform.actors import Actor
 
 ORGANISATION_KINDS = (AccountKind.BALANCE, AccountKind.PAYABLE)
@@ -78,6 +78,17 @@ def statement(actor: Actor, account_id: UUID) -> QuerySet[Posting]:
     if not accounts_visible_to(actor).filter(id=account_id).exists():
         raise _no_account()
     return Posting.objects.filter(account_id=account_id).select_related("entry").order_by("-sequence")
+
+
+def open_holds(actor: Actor, account_id: UUID) -> QuerySet[Hold]:
+    """What of the account is held, and for what; newest first.
+
+    Raises:
+        NotFound: no such account, or not the actor's to see.
+    """
+    if not accounts_visible_to(actor).filter(id=account_id).exists():
+        raise _no_account()
+    return Hold.objects.filter(account_id=account_id, state=HoldState.OPEN).order_by("-placed_at", "-id")
 
 
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:

@@ -144,9 +144,9 @@ def spend_by_project(actor: Actor, organisation_id: UUID) -> dict[UUID, Spend]:
     """The spend of each project of an organisation that has orders, in one query."""
     rows = orders_visible_to(actor).filter(organisation_id=organisation_id).order_by()
     summed = rows.values_list("project_id").annotate(
-        Count("id"),
-        Count("id", filter=Q(state__in=[OrderState.PLACED, OrderState.ACTIVE])),
-        Coalesce(Sum("total_micros"), 0, output_field=BigIntegerField()),
+        orders=Count("id"),
+        running=Count("id", filter=Q(state__in=[OrderState.PLACED, OrderState.ACTIVE])),
+        spent=Coalesce(Sum("total_micros"), 0, output_field=BigIntegerField()),
     )
     return {project_id: Spend(orders, running, int(spent)) for project_id, orders, running, spent in summed}
 

@@ -32,6 +32,7 @@ from mosu.subsidies.rules import (
     Terms,
     VersionState,
     VoucherState,
+    names_in,
     results_of,
 )
 
@@ -168,6 +169,25 @@ def versions_in_force(actor: Actor) -> list[ProgrammeVersion]:
         state=VersionState.RELEASED, programme__in=programmes_visible_to(actor).order_by()
     )
     return list(rows.order_by("programme__code", "-number").distinct("programme__code"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A fact that a programme asks for."""
+
+    name: str
+    title_zh: str
+    title_en: str
+
+
+def facts_asked(actor: Actor) -> list[Asked]:
+    """The facts that the programmes in force ask for, by name; each with one of those programmes."""
+    found: dict[str, Asked] = {}
+    for version in versions_in_force(actor):
+        for clause in terms_of(version).eligibility:
+            for name in names_in(clause.when):
+                found.setdefault(name, Asked(name, version.title_zh, version.title_en))
+    return [found[name] for name in sorted(found)]
 
 
 def redemptions_visible_to(actor: Actor) -> QuerySet[Redemption]:

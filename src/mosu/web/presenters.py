@@ -23,8 +23,6 @@ from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
-from mosu.subsidies.models import Voucher
-from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
 from mosu.web.words import Said, said_of_reason, state_name, words_of_liveness
 
@@ -42,6 +40,28 @@ _MARKS: Final = {
     "timed_out": "refused",
     "revoked": "refused",
     "expired": "refused",
+    "suspended": "refused",
+    "closed": "refused",
+    "organisation_active": "ok",
+    "deposit_confirmed": "ok",
+    "deposit_rejected": "refused",
+    "deposit_refunded": "later",
+    "redemption_held": "live",
+    "redemption_captured": "ok",
+    "redemption_paid": "ok",
+    "redemption_released": "later",
+    "application_approved": "ok",
+    "application_rejected": "refused",
+    "claim_disbursed": "ok",
+    "claim_rejected": "refused",
+    "fact_checked": "ok",
+    "fact_expired": "refused",
+    "clause_passed": "ok",
+    "clause_failed": "refused",
+    "programme_fits": "ok",
+    "programme_unfit": "refused",
+    "programme_by_rule": "later",
+    "programme_closed": "later",
 }
 
 
@@ -322,27 +342,6 @@ def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
         ((key, cards[key].zh or cards[key].name) for key in ids if key and key in cards),
         key=lambda pair: pair[1],
     )
-
-
-def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
-    """The organisation's vouchers with what is left of each."""
-    return [
-        {
-            "title": title_of(one.voucher),
-            "state_name": state_name(one.voucher.state),
-            "mark": mark_of(one.voucher.state),
-            "remaining": one.remaining_micros,
-            "held": one.held_micros,
-            "expires_at": one.voucher.expires_at,
-        }
-        for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
-    ]
-
-
-def title_of(voucher: Voucher) -> Bilingual:
-    """The programme's title under which the voucher was issued."""
-    terms = terms_of(voucher.version)
-    return {"zh": terms.title_zh, "en": terms.title_en}
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,38 @@ def state_name(state: str) -> str:
         "expired": pgettext("voucher", "Expired"),
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
+        "suspended": pgettext("organisation", "Suspended"),
+        "closed": pgettext("organisation", "Closed"),
+        "organisation_active": pgettext("organisation", "Active"),
+        "deposit_proposed": pgettext("deposit", "Entered, waits for the second person"),
+        "deposit_confirmed": pgettext("deposit", "On the balance"),
+        "deposit_rejected": pgettext("deposit", "Rejected"),
+        "deposit_refunding": pgettext("deposit", "To be given back, waits for the second person"),
+        "deposit_refunded": pgettext("deposit", "Given back"),
+        "redemption_held": pgettext("redemption", "Held"),
+        "redemption_due": pgettext("redemption", "To be claimed"),
+        "redemption_captured": pgettext("redemption", "Refunded"),
+        "redemption_paid": pgettext("redemption", "Paid"),
+        "redemption_released": pgettext("redemption", "Not needed"),
+        "application_submitted": pgettext("application", "With the operator"),
+        "application_approved": pgettext("application", "Approved"),
+        "application_rejected": pgettext("application", "Rejected"),
+        "claim_submitted": pgettext("claim", "With the operator"),
+        "claim_approved": pgettext("claim", "Checked, waits for the second person"),
+        "claim_rejected": pgettext("claim", "Rejected"),
+        "claim_disbursed": pgettext("claim", "Paid out"),
+        "fact_recorded": pgettext("fact", "Recorded, not yet checked"),
+        "fact_checked": pgettext("fact", "Checked"),
+        "fact_expired": pgettext("fact", "No longer holds"),
+        "clause_passed": pgettext("clause", "Met"),
+        "clause_failed": pgettext("clause", "Not met"),
+        "clause_needs": pgettext("clause", "Not known"),
+        "clause_waits": pgettext("clause", "Waits for the hub"),
+        "programme_fits": pgettext("programme", "You may apply"),
+        "programme_needs": pgettext("programme", "Facts are missing"),
+        "programme_unfit": pgettext("programme", "Not for your organisation"),
+        "programme_by_rule": pgettext("programme", "Given by rule"),
+        "programme_closed": pgettext("programme", "Not open now"),
     }.get(state, state)
 
 
@@ -66,7 +98,24 @@ def role_name(role: str) -> str:
         "developer": pgettext("role", "developer"),
         "finance": pgettext("role", "finance"),
         "viewer": pgettext("role", "viewer"),
+        "operator": pgettext("role", "operator"),
+        "checker": pgettext("role", "checker"),
+        "auditor": pgettext("role", "auditor"),
     }.get(role, role)
+
+
+role_name_lazy = lazy(role_name, str)
+"""A role in the language of whoever looks."""
+
+
+def kind_name(kind: str) -> str:
+    """What an organisation is, in the page's language."""
+    return {
+        "company": _("Company"),
+        "institute": _("Institute"),
+        "authority": _("Authority"),
+        "team": _("Team without a company"),
+    }.get(kind, kind)
 
 
 def words_of_liveness(why_not_live: str | None) -> str:
@@ -135,6 +184,36 @@ def _refusals() -> dict[str, tuple[str, str]]:
         "unavailable": (
             _("The hub's database does not answer now."),
             _("What you asked for happened wholly or not at all: look before you send it again."),
+        ),
+        "last_owner": (
+            _("This is the last owner; nothing was changed."),
+            _("Make another member an owner first."),
+        ),
+        "already_member": (
+            _("This person is a member already."),
+            _("Change their role on their page."),
+        ),
+        "name_taken": (_("This name is taken."), _("Choose another name.")),
+        "ineligible": (
+            _("A condition of the programme is not met; nothing was sent."),
+            _("Each condition stands on this page with what is missing. Record it, or have it checked."),
+        ),
+        "programme_closed": (
+            _("The programme is not open now; nothing was sent."),
+            _("See on this page when it is open."),
+        ),
+        "nothing_to_claim": (
+            _("This order has no refund that can be claimed now."),
+            _("A refund is due from settlement to the end of the programme's time to claim."),
+        ),
+        "claimed_before": (_("This order was claimed before."), _("See the list of claims.")),
+        "too_large": (
+            _("This file is too large: at most 20 MB."),
+            _("Save it with a lower resolution, or in parts."),
+        ),
+        "quota_exceeded": (
+            _("Your organisation would keep more than it may; nothing was kept."),
+            _("Ask the hub's operator for more room."),
         ),
         "too_many_organisations": (
             _("You own as many organisations as one person may."),

@@ -1,6 +1,6 @@
 """Pure decisions: how a price is split, what a programme file says, what may become of a voucher."""
 
-from mosu.subsidies.rules.clauses import Clause, ClauseResult, results_of
+from mosu.subsidies.rules.clauses import Clause, ClauseResult, names_in, results_of
 from mosu.subsidies.rules.moves import (
     APPLICATION_MOVES,
     CLAIM_MOVES,
@@ -59,6 +59,7 @@ __all__ = [
     "VersionState",
     "VoucherState",
     "best_split",
+    "names_in",
     "parse_programme",
     "results_of",
     "split_at",
