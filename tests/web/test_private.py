@@ -50,7 +50,7 @@ def test_no_cache_keeps_what_is_somebodys_own(hub: Hub, owner: Client) -> None:
 
 
 def test_what_anyone_may_have_can_be_kept(hub: Hub) -> None:
-    for path in ("/", "/api/v1/offers", "/api/v1/openapi.json", "/static/mosu/mosu.css"):
+    for path in ("/", "/api/v1/offers", "/api/v1/openapi.json", "/static/mosu/tokens.css"):
         answer = Client().get(path)
         assert answer.status_code == 200
         assert "no-store" not in answer.get("Cache-Control", ""), path

@@ -81,14 +81,9 @@ def statement(actor: Actor, account_id: UUID) -> QuerySet[Posting]:
 
 
 def open_holds(actor: Actor, account_id: UUID) -> QuerySet[Hold]:
-    """What of the account is held, and for what; newest first.
-
-    Raises:
-        NotFound: no such account, or not the actor's to see.
-    """
-    if not accounts_visible_to(actor).filter(id=account_id).exists():
-        raise _no_account()
-    return Hold.objects.filter(account_id=account_id, state=HoldState.OPEN).order_by("-placed_at", "-id")
+    """What of the account is held, and for what, newest first; nothing of an account that is not the actor's to see."""
+    rows = Hold.objects.filter(account__in=accounts_visible_to(actor).order_by().filter(id=account_id))
+    return rows.filter(state=HoldState.OPEN).order_by("-placed_at", "-id")
 
 
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:

@@ -59,7 +59,7 @@ async def _body_of(scope: Scope, receive: Receive) -> bytes | None:
     if not any(name in _ANNOUNCING for name, _ in scope["headers"]) and scope["http_version"] != "2":
         return b""
     body = bytearray()
-    brings = scope["path"] == DOCUMENTS_PATH
+    brings = scope.get("path") == DOCUMENTS_PATH
     size_max = DOCUMENT_BODY_BYTES_MAX if brings else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     async with asyncio.timeout(DOCUMENT_S_MAX if brings else BODY_S_MAX):
         more = True

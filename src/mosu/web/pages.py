@@ -44,6 +44,15 @@ def page(action: str) -> Callable[[View], View]:
     return mark
 
 
+def organisations_known(request: HttpRequest) -> list[Organisation]:
+    """The organisations for which the person may speak, asked for once in a request."""
+    known: list[Organisation] | None = getattr(request, "mosu_organisations", None)
+    if known is None:
+        known = list(organisations_of(actor_of(request)))
+        request.mosu_organisations = known  # type: ignore[attr-defined]
+    return known
+
+
 def own_organisation(request: HttpRequest) -> Organisation:
     """The organisation for which the person speaks.
 
@@ -51,7 +60,7 @@ def own_organisation(request: HttpRequest) -> Organisation:
         NotFound: they belong to none.
     """
     actor = actor_of(request)
-    row = organisations_of(actor).filter(id=actor.organisation_id).first() if actor.organisation_id else None
+    row = next((one for one in organisations_known(request) if one.id == actor.organisation_id), None)
     if row is None:
         raise NotFound(
             _("You belong to no organisation yet."),

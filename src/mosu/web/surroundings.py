@@ -8,11 +8,11 @@ from django.utils import timezone
 
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.models import Organisation
-from mosu.platform.queries import organisations_of
 from mosu.platform.requests import actor_of
 from mosu.subsidies.queries import purse_of
 from mosu.web.middleware import is_api
 from mosu.web.navigation import Viewer, frame_of
+from mosu.web.pages import organisations_known
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def surroundings(request: HttpRequest) -> dict[str, Any]:
         return {}
     user = getattr(request, "user", None)
     actor = actor_of(request) if user is not None and user.is_authenticated else ANONYMOUS
-    purse = purse_for(actor)
+    purse = purse_for(actor, request)
     viewer = Viewer(actor, purse.organisation if purse else None)
     return {"frame": frame_of(request, viewer), "purse": purse}
 
 
-def purse_for(actor: Actor) -> PurseShown | None:
-    """The purse of who speaks for an organisation: two queries."""
+def purse_for(actor: Actor, request: HttpRequest) -> PurseShown | None:
+    """The purse of who speaks for an organisation: at most two queries."""
     if actor.organisation_id is None:
         return None
-    organisations = list(organisations_of(actor))
+    organisations = organisations_known(request)
     money = purse_of(actor.organisation_id, now=timezone.now())
     return PurseShown(
         organisation=next(one for one in organisations if one.id == actor.organisation_id),

@@ -10,7 +10,7 @@ from ninja import Query, Router, Status
 from pydantic import StringConstraints
 
 from mosu.platform import queries, services
-from mosu.platform.actors import HubRole, Role, Scope
+from mosu.platform.actors import Actor, HubRole, Role, Scope
 from mosu.platform.api.shapes import Short, Text, UserOut
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
@@ -73,7 +73,10 @@ class MeOut(Out):
 @door("self.read")
 def get_me(request: HttpRequest) -> MeOut:
     """Who the token speaks for, and what it may do."""
-    actor = actor_of(request)
+    return _me(actor_of(request))
+
+
+def _me(actor: Actor) -> MeOut:
     user = User.objects.get(id=person_of(actor))
     own = list(Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id"))
     chosen = next((one for one in own if one.id == actor.organisation_id), None)
@@ -103,7 +106,7 @@ def change_me(request: HttpRequest, body: ProfileIn) -> MeOut:
     services.change_profile(
         actor=actor_of(request), name=body.name, language=body.language, now=timezone.now()
     )
-    return get_me(request)
+    return _me(actor_of(request))
 
 
 class OrganisationIn(In):

@@ -14,21 +14,23 @@ from django.utils import timezone, translation
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 from django.views.i18n import set_language
 
 from mosu.kernel.refusals import DomainError
 from mosu.platform.actors import ANONYMOUS, Scope
 from mosu.platform.models import ApiToken, Organisation, User
-from mosu.platform.queries import organisations_of, tokens_of
+from mosu.platform.queries import tokens_of
 from mosu.platform.requests import actor_of
 from mosu.platform.services import change_profile, make_token, revoke_token
 from mosu.web.components import Tab
 from mosu.web.navigation import LIGHT_COOKIE, LIGHTS, address_of
-from mosu.web.pages import page
+from mosu.web.pages import organisations_known, page
 from mosu.web.tables import Button, Column, Empty, Plan, list_page
 from mosu.web.words import role_name, said_of
 
+SIGN_IN_COMMAND: Final = "mosu login --token-stdin"
 YEAR: Final = timedelta(days=365)
 LIVES: Final = (30, 90, 180, 365)
 LANGUAGES: Final = (("zh-hans", "简体中文"), ("en", "English"))
@@ -38,7 +40,7 @@ class Profile(forms.Form):
     """How one is called, and in which language."""
 
     name = forms.CharField(
-        label=_lazy("Name"),
+        label=pgettext_lazy("person", "Name"),
         required=False,
         max_length=100,
         help_text=_lazy("As colleagues and the hub's staff see it."),
@@ -148,7 +150,7 @@ def account(request: HttpRequest) -> HttpResponse:
         "has_codes": Authenticator.Type.RECOVERY_CODES in kinds,
         "organisations": [
             {"row": one, "role": role_name(actor.roles[one.id]), "is_here": one.id == actor.organisation_id}
-            for one in organisations_of(actor)
+            for one in organisations_known(request)
         ],
         "hub_roles": [role_name(role) for role in sorted(actor.hub_roles)],
     }
@@ -164,7 +166,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         revoke_token(actor=actor, token_id=ApiToken.key_of(request.POST["revoke"]), now=now)
         messages.success(request, _("The token is revoked: nothing can use it any more."))
         return redirect("tokens")
-    organisations = list(organisations_of(actor))
+    organisations = organisations_known(request)
     initial = {"organisation": _public(actor.organisation_id)}
     form, made, problem = NewToken(organisations=organisations, initial=initial), None, None
     if request.method == "POST":
@@ -186,7 +188,13 @@ def tokens(request: HttpRequest) -> HttpResponse:
                 problem = said_of(refusal)
             else:
                 form = NewToken(organisations=organisations, initial=initial)
-    context = {"tabs": tabs_of(request), "form": form, "made": made, "problem": problem}
+    context = {
+        "tabs": tabs_of(request),
+        "form": form,
+        "made": made,
+        "problem": problem,
+        "command": SIGN_IN_COMMAND,
+    }
     return list_page(request, "pages/tokens.html", TOKENS, tokens_of(actor), context=context)
 
 

@@ -13,7 +13,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext
 from django.views.decorators.http import require_GET
 
 from mosu.ledger.models import AccountKind, DepositState, Posting
@@ -189,18 +188,16 @@ def _with_filters(now: datetime) -> Plan:
 
 
 def _moved(actor: Actor, rows: Sequence[Posting]) -> list[Moved]:
-    orders = orders_named(actor, [row.entry.subject_id for row in rows])
-    return [_line(row, orders.get(row.entry.subject_id)) for row in rows]
+    named = orders_named(actor, [row.entry.subject_id for row in rows if row.entry.kind != "deposit"])
+    paid_in = deposits_visible_to(actor).filter(id__in={row.entry.subject_id for row in rows})
+    for deposit in paid_in.order_by():
+        named[deposit.id] = {"number": deposit.bank_reference, "href": reverse("deposits")}
+    return [_line(row, named.get(row.entry.subject_id)) for row in rows]
 
 
-def _line(row: Posting, order: Mapping[str, str] | None) -> Moved:
+def _line(row: Posting, subject: Mapping[str, str] | None) -> Moved:
     kind = row.entry.kind
-    if order:
-        about, href = order["number"], order["href"]
-    elif kind == "deposit" or row.entry.memo == "":
-        about, href = pgettext("statement", "Deposit"), reverse("deposits")
-    else:
-        about, href = row.entry.memo, ""
+    about, href = (subject["number"], subject["href"]) if subject else (row.entry.memo, "")
     return Moved(
         number=row.sequence,
         at=row.entry.posted_at,
