@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, idle; none means all. `--smoke` runs everything with tiny counts,
-to see that it runs; its figures say nothing.
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, idle; none means all. `--smoke` runs everything with
+tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
@@ -20,13 +20,14 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import ledger
+from benchmarks import importing, ledger
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
 from benchmarks.running import lease_and_log
+from benchmarks.shelf import quoted, searched
 from benchmarks.starting import help_shown, up
 from mosu.client import Client
 from mosu.runtime.config import Config
@@ -43,9 +44,13 @@ class Size:
     runs: int = 15
     requests: int = 1000
     idle_s: float = 20.0
+    offers: int = 100_000
+    searches: int = 400
 
 
-SMOKE: Final = Size(helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, idle_s=1.0)
+SMOKE: Final = Size(
+    helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, idle_s=1.0, offers=500, searches=8
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,12 +121,42 @@ def _json(folder: Path, size: Size) -> list[Figure]:
         lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=1)
         with Client(hub.url, buyers[0].token) as client:
             path = f"/api/v1/quotes/{client.orders().items[0].quote_id}"
-        web_pid = int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
         return json_answers(
-            hub, config, path=path, token=buyers[0].token, web_pid=web_pid, requests=size.requests
+            hub, config, path=path, token=buyers[0].token, web_pid=_web_pid(config), requests=size.requests
         )
 
     return _on_a_hub(folder / "json", measure, buyers=1)
+
+
+def _shelf(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "shelf")) as hub:
+        config = join(hub)
+        return searched(
+            hub.url,
+            owner_dsn=config.owner_dsn(),
+            web_pid=_web_pid(config),
+            offers=size.offers,
+            requests=size.searches,
+        )
+
+
+def _quote(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return quoted(
+            hub.url, buyers[0], owner_dsn=config.owner_dsn(), offers=size.offers, requests=size.searches // 2
+        )
+
+    return _on_a_hub(folder / "quote", measure, buyers=1)
+
+
+def _web_pid(config: Config) -> int:
+    return int(json.loads(config.status_file.read_text())["parts"]["web"]["pid"])
+
+
+def _import(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "import")) as hub:
+        join(hub)
+        return importing.figures(hub.url, folder, offers=size.offers)
 
 
 def _idle(folder: Path, size: Size) -> list[Figure]:
@@ -151,5 +186,8 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "accept": _accept,
     "lease": _lease,
     "json": _json,
+    "shelf": _shelf,
+    "quote": _quote,
+    "import": _import,
     "idle": _idle,
 }

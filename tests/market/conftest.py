@@ -1,6 +1,6 @@
 """A buyer with money, a supplier with goods, and a shelf whose stock is a number."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
@@ -11,18 +11,37 @@ import pytest
 from django.db import connection, transaction
 from tests.conftest import NOW
 
-from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.ids import typeid, uuid7, uuid_of
 from mosu.kernel.refusals import DomainError
 from mosu.ledger import services as ledger
 from mosu.ledger.models import Account
 from mosu.market import services, shelves
 from mosu.market.models import Offer, Quote, SoldBy
-from mosu.market.shelves import Plan, PlanLine, Stock, register_shelf
+from mosu.market.shelves import (
+    Facet,
+    FacetValue,
+    Goods,
+    NamedGoods,
+    Place,
+    Plan,
+    PlanLine,
+    Standing,
+    Stock,
+    register_shelf,
+)
 from mosu.platform.actors import ALL_SCOPES, SYSTEM, Actor, ActorKind, HubRole, Role
 from mosu.platform.models import Organisation, Project
 from mosu.platform.services import record_audit
 
 YUAN = 1_000_000
+GOODS = {
+    "h100": (NamedGoods("nvidia-h100-sxm", 80.0),),
+    "h200": (NamedGoods("nvidia-h200", 141.0),),
+    "l40s": (NamedGoods("nvidia-l40s", 48.0),),
+    "b200": (NamedGoods("nvidia-b200", 180.0),),
+    "a100": (NamedGoods("nvidia-a100-80g", 80.0),),
+    "昇腾910b": (NamedGoods("ascend-910b3", 64.0), NamedGoods("ascend-910b4", 32.0)),
+}
 
 
 class SoldOut(DomainError):
@@ -40,6 +59,7 @@ class DeskShelf:
     fulfilled: list[UUID] = field(default_factory=list)
     cancelled: list[UUID] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    free: dict[UUID, int] = field(default_factory=dict)
     lock: Lock = field(default_factory=Lock)
 
     def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
@@ -57,17 +77,41 @@ class DeskShelf:
         self.cancelled.append(order_id)
         return not self.started
 
-    def stock(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, Stock]:
-        self.calls.append("stock")
-        return {offer_id: Stock(free=3, reserved=1, taken=0, total=4) for offer_id in offer_ids}
+    facets = (Facet("floor", "楼层", "Floor", is_number=True), Facet("view", "景观", "View"))
 
-    def live(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        self.calls.append("live")
-        dead = set(Offer.objects.filter(id__in=offer_ids, attributes__dead=True).values_list("id", flat=True))
-        return {offer_id: "No agent." if offer_id in dead else None for offer_id in offer_ids}
+    def goods_of(self, attributes: Mapping[str, Any]) -> Goods:
+        """`dead` desks have a stock of their own, of which nothing can be accepted."""
+        floor, view = attributes.get("floor"), attributes.get("view")
+        facets = {
+            "floor": FacetValue(str(floor), f"{floor} 楼", f"Floor {floor}", floor) if floor else None,
+            "view": FacetValue(view, view, view) if view else None,
+        }
+        return Goods(
+            key="dead" if attributes.get("dead") else "",
+            meter="core_second",
+            facets={name: value for name, value in facets.items() if value},
+            words=[view or ""],
+            worth=attributes.get("worth"),
+        )
+
+    def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
+        self.calls.append("standings")
+        return {
+            place: Standing(
+                Stock(free=self.free.get(place[0], 3), reserved=1, taken=0, total=4),
+                "No agent." if place[1] == "dead" else None,
+            )
+            for place in places
+        }
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return subject_id != UUID(int=13)
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        return GOODS.get(name.lower(), ())
+
+    def subject_of(self, public_id: str) -> UUID:
+        return uuid_of("pool", public_id)
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         self.calls.append("work_of")
@@ -150,6 +194,9 @@ def rows_now() -> dict[str, list[tuple[Any, ...]]]:
         "market_receipt",
         "market_offer",
         "market_offerprice",
+        "market_offerimport",
+        "market_offerimportrow",
+        "market_exchangerate",
         "ledger_account",
         "ledger_hold",
         "ledger_journalentry",

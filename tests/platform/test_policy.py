@@ -76,8 +76,10 @@ def test_a_role_here_is_none_elsewhere(action: str, role: Role) -> None:
 
 
 @pytest.mark.parametrize("action", POLICY)
-def test_an_auditor_changes_nothing_but_their_own(action: str) -> None:
+def test_an_auditor_changes_nothing_but_their_own_findings(action: str) -> None:
     rule = POLICY[action]
+    if action == "finding.open":
+        return
     if allows(user(HubRole.AUDITOR), action) and not (rule.public or rule.signed_in):
         assert rule.scope is Scope.READ
 

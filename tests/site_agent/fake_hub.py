@@ -150,10 +150,16 @@ class _Handler(BaseHTTPRequestHandler):
         until = time.monotonic() + wait_s
         while time.monotonic() < until and not self.hub.down:
             try:
-                self._check_caller()
-                return 200, self.hub.leases.get(timeout=0.05).model_dump(mode="json")
+                lease = self.hub.leases.get(timeout=0.05)
             except queue.Empty:
+                self._check_caller()
                 continue
+            try:
+                self._check_caller()
+            except ConnectionResetError:
+                self.hub.leases.put(lease)
+                raise
+            return 200, lease.model_dump(mode="json")
         return 204, None
 
     def _usage(self, batch: wire.UsageBatch) -> tuple[int, Any]:

@@ -87,6 +87,14 @@ def hub(db: None, settings: Any) -> Hub:
 
 
 @pytest.fixture
+def committed_hub(fresh_db: Any, settings: Any) -> Hub:
+    """A hub whose rows are committed: its catalogue is kept between requests, as in a running hub."""
+    settings.MOSU_ENCRYPTION_KEY = Fernet.generate_key().decode()
+    now = timezone.now()
+    return Hub(compute.make_world(now=now, cores=64), now)
+
+
+@pytest.fixture
 def owner(hub: Hub) -> Client:
     return hub.client(hub.user(role=Role.OWNER))
 

@@ -22,7 +22,9 @@ class Command(NamedTuple):
 
 COMMANDS: Final = (
     Command("login", "mosu.cli.commands.account:login", "Sign in to a hub and keep a token."),
-    Command("offers", "mosu.cli.commands.shelf:offers", "What is on the shelf, and for how much."),
+    Command(
+        "offers", "mosu.cli.commands.offers:offers", "What is on the shelf; import FILE brings offers in."
+    ),
     Command("quote", "mosu.cli.commands.shelf:quote", "Plans and prices for a task; buys nothing."),
     Command("run", "mosu.cli.commands.run:run", "Buy a plan for a task, run it, bring back its outputs."),
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),

@@ -110,6 +110,45 @@ class Offer(Answer):
     why_not_live: str | None = None
 
 
+class Imported(Answer):
+    """A file of offers brought in; `counts` by kind of change."""
+
+    id: str
+    state: str = ""
+    file: str = ""
+    source: str = ""
+    counts: dict[str, int] = {}
+
+
+class ListPrice(Answer):
+    unit_price: Decimal
+    currency: str = ""
+
+
+class Doubt(Answer):
+    """Why a row waits in quarantine."""
+
+    code: str = ""
+    title: Text = Text()
+    reason: str = ""
+    released: bool = False
+
+
+class Difference(Answer):
+    """What one row of a file changes on the shelf."""
+
+    change: str = ""
+    line: int | None = None
+    key: str = ""
+    offer_id: str = ""
+    title: Text = Text()
+    region: str = ""
+    old: ListPrice | None = None
+    new: ListPrice | None = None
+    terms: tuple[str, ...] = ()
+    doubt: Doubt | None = None
+
+
 class Programme(Answer):
     id: str = ""
     version: int | str = ""
@@ -166,11 +205,18 @@ class RefusedOffer(Answer):
     reasons: tuple[Reason, ...] = ()
 
 
+class RefusedGroup(Answer):
+    codes: tuple[str, ...] = ()
+    count: int = 0
+
+
 class Quotes(Answer):
-    """Plans that fit, best first, and why each other offer does not."""
+    """Plans that fit, best first, and why other offers do not: examples in words, all of them by reason."""
 
     quotes: tuple[Quote, ...] = ()
     refused: tuple[RefusedOffer, ...] = ()
+    refused_groups: tuple[RefusedGroup, ...] = ()
+    not_priced: int = 0
 
 
 class Order(Answer):

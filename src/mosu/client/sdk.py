@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote as quoted
@@ -17,6 +17,8 @@ from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
     Answer,
     Balance,
+    Difference,
+    Imported,
     Me,
     NewToken,
     Offer,
@@ -112,6 +114,59 @@ class Client:
 
     def offer(self, offer_id: str) -> Offer:
         return self._get(Offer, f"/offers/{_id(offer_id)}")
+
+    # Bringing offers in
+
+    def preview_offers(
+        self,
+        file: Path,
+        *,
+        supplier_id: str | None = None,
+        source: str = "",
+        subject_id: str | None = None,
+        currency: str = "",
+        gone: Literal["keep", "withdraw"] = "keep",
+    ) -> Imported:
+        """Send a file of offers, and learn what it would change; nothing changes until it is applied."""
+        with file.open("rb") as stream:
+            digest = file_digest(stream, "sha256").hexdigest()
+        answer = self._hub.json("POST", "/blobs/missing", repeat=True, json={"sha256": [digest]})
+        if digest in _missing(answer):
+            self._upload(digest, file)
+        body = _given(
+            file={"name": file.name, "sha256": digest},
+            supplier_id=supplier_id,
+            source=source,
+            subject_id=subject_id,
+            currency=currency,
+            gone=gone,
+        )
+        return _read(Imported, self._hub.json("POST", "/offer-imports", repeat=False, json=body))
+
+    def offer_import(self, import_id: str) -> Imported:
+        return self._get(Imported, f"/offer-imports/{_id(import_id)}")
+
+    def offer_differences(
+        self,
+        import_id: str,
+        *,
+        change: str | None = None,
+        quarantined: bool | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+    ) -> Page[Difference]:
+        params = _given(change=change, quarantined=None if quarantined is None else str(quarantined).lower())
+        return self._page(
+            Difference, f"/offer-imports/{_id(import_id)}/rows", limit=limit, cursor=cursor, **params
+        )
+
+    def apply_offers(self, import_id: str) -> Imported:
+        """The import, applied; safe to repeat."""
+        return _read(Imported, self._hub.json("POST", f"/offer-imports/{_id(import_id)}/apply", repeat=True))
+
+    def discard_offers(self, import_id: str) -> Imported:
+        path = f"/offer-imports/{_id(import_id)}/discard"
+        return _read(Imported, self._hub.json("POST", path, repeat=True, json={}))
 
     def make_quotes(
         self,

@@ -76,6 +76,12 @@ class Accelerator(_Part):
     design: Countries | None = None
     make: Countries | None = None
 
+    @property
+    def compared_by(self) -> Compute | None:
+        """The figure by which cards are compared: dense 16-bit matrix compute. Unknown stays unknown."""
+        fitting = (one for one in self.compute if one.precision in ("fp16", "bf16"))
+        return next((one for one in fitting if not one.sparse and not one.vector), None)
+
     def sources(self) -> set[str]:
         """Every source that a figure of this card names."""
         parts = (
@@ -107,6 +113,8 @@ class Catalogue:
     accelerators: Mapping[str, Accelerator]
     sources: Mapping[str, Source]
     names: Mapping[str, tuple[str, ...]]
+    families: Mapping[str, tuple[str, ...]]
+    """By accelerator: the names of the families that it belongs to."""
 
 
 class BadCatalogue(Invalid):
@@ -150,7 +158,10 @@ def read_catalogue(text: str, *, source: str) -> Catalogue:
             raise _refused(source, one.id, f"unknown source {min(unknown)!r}")
         by_id[one.id] = one
     return Catalogue(
-        MappingProxyType(by_id), MappingProxyType(data.sources), MappingProxyType(_names(data, by_id, source))
+        MappingProxyType(by_id),
+        MappingProxyType(data.sources),
+        MappingProxyType(_names(data, by_id, source)),
+        MappingProxyType(_families(data)),
     )
 
 
@@ -186,6 +197,14 @@ def _names(data: _File, by_id: Mapping[str, Accelerator], source: str) -> dict[s
         for name in (family_id, *family.names):
             claim(name, family.members)
     return names
+
+
+def _families(data: _File) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for family in data.families.values():
+        for member in family.members:
+            found[member] = (*found.get(member, ()), *family.names)
+    return found
 
 
 def _plain(name: str) -> str:

@@ -1,7 +1,7 @@
 """Reads of the compute shelf; every list takes the actor."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -178,23 +178,40 @@ def pools_by_id(pool_ids: Iterable[UUID]) -> Mapping[UUID, Pool]:
     return Pool.objects.in_bulk(list(pool_ids))
 
 
-def cores_of(pool_ids: Sequence[UUID]) -> Mapping[UUID, tuple[int, int, int]]:
-    """By pool: all cores in service, those reserved for what has not started, those taken."""
-    nodes = Node.objects.filter(pool_id__in=pool_ids, state=NodeState.UP)
-    live = Allocation.objects.filter(live=True, node__pool_id__in=pool_ids)
-    totals = _sums(nodes, key="pool_id")
-    reserved = _sums(live.filter(attempt__state=AttemptState.WAITING), key="node__pool_id")
-    taken = _sums(live.exclude(attempt__state=AttemptState.WAITING), key="node__pool_id")
+def pools_with(environment: str) -> frozenset[UUID]:
+    """Pools that have an environment of this name laid out."""
+    rows = Pool.objects.filter(environments__contains=[{"name": environment}])
+    return frozenset(rows.values_list("id", flat=True))
+
+
+def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
+    """The pools (None: all) with no more than `why_not_live` needs."""
+    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox")
+    return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
+
+
+def cores_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, tuple[int, int, int]]:
+    """By pool (None: all): cores in service, those reserved for what has not started, those taken."""
+    nodes = (
+        Node.objects.filter(_in(pool_ids, "pool_id"), state=NodeState.UP).order_by().values_list("pool_id")
+    )
+    waiting = Q(attempt__state=AttemptState.WAITING)
+    held = {
+        pool_id: (reserved or 0, taken or 0)
+        for pool_id, reserved, taken in Allocation.objects.filter(_in(pool_ids, "node__pool_id"), live=True)
+        .order_by()
+        .values_list("node__pool_id")
+        .annotate(reserved=Sum("cores", filter=waiting), taken=Sum("cores", filter=~waiting))
+    }
     return {
-        pool_id: (totals.get(pool_id, 0), reserved.get(pool_id, 0), taken.get(pool_id, 0))
-        for pool_id in pool_ids
+        pool_id: (total, *held.get(pool_id, (0, 0))) for pool_id, total in nodes.annotate(total=Sum("cores"))
     }
 
 
-def cards_of(pool_ids: Sequence[UUID]) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
-    """By pool and accelerator: all cards in service, those reserved for what has not started, those taken."""
+def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
+    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken."""
     rows = (
-        Device.objects.filter(node__pool_id__in=pool_ids, node__state=NodeState.UP, present=True)
+        Device.objects.filter(_in(pool_ids, "node__pool_id"), node__state=NodeState.UP, present=True)
         .order_by()
         .values_list("node__pool_id", "accelerator")
         .annotate(total=Count("id"))
@@ -203,7 +220,7 @@ def cards_of(pool_ids: Sequence[UUID]) -> Mapping[tuple[UUID, str], tuple[int, i
     held = {
         (pool_id, accelerator): (reserved, taken)
         for pool_id, accelerator, reserved, taken in DeviceAllocation.objects.filter(
-            live=True, device__node__pool_id__in=pool_ids
+            _in(pool_ids, "device__node__pool_id"), live=True
         )
         .order_by()
         .values_list("device__node__pool_id", "device__accelerator")
@@ -215,5 +232,5 @@ def cards_of(pool_ids: Sequence[UUID]) -> Mapping[tuple[UUID, str], tuple[int, i
     }
 
 
-def _sums(rows: "QuerySet[Node] | QuerySet[Allocation]", *, key: str) -> dict[UUID, int]:
-    return dict(rows.order_by().values_list(key).annotate(sum=Sum("cores")))
+def _in(pool_ids: Collection[UUID] | None, path: str) -> Q:
+    return Q() if pool_ids is None else Q(**{f"{path}__in": pool_ids})

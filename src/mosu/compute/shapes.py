@@ -68,17 +68,34 @@ class RefusedOut(Out):
         )
 
 
+class RefusedGroupOut(Out):
+    """How many offers were refused for the same reasons: `codes` are those of `refused[].reasons`."""
+
+    codes: list[str]
+    count: int
+
+
 class QuotesOut(Out):
-    """Quotes, best first, and why each other offer was refused."""
+    """Quotes, best first, and why other offers were refused: examples in words, all of them by reason.
+
+    `not_priced` more fit, but no better than those that have a quote.
+    """
 
     quotes: list[QuoteOut]
     refused: list[RefusedOut]
+    refused_groups: list[RefusedGroupOut]
+    not_priced: int
 
     @classmethod
     def of(cls, result: QuoteResult, *, now: datetime) -> "QuotesOut":
         return cls(
             quotes=[QuoteOut.of(quote, now=now) for quote in result.quotes],
             refused=[RefusedOut.of(refused) for refused in result.refused],
+            refused_groups=[
+                RefusedGroupOut(codes=sorted(group.codes), count=group.count)
+                for group in result.refused_groups
+            ],
+            not_priced=result.not_priced,
         )
 
 

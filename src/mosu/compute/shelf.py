@@ -1,23 +1,29 @@
 """The compute shelf, as the counter sees it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
 
-from django.utils import timezone
-
+from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
+from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.queries import cards_of, cores_of, pools_by_id, why_not_live
+from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.states import AttemptState, is_ended
-from mosu.market.models import Offer, Quote
-from mosu.market.services import Stock
+from mosu.market.models import Quote
+from mosu.market.services import NamedGoods, Stock
+from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.rows import insert
+
+NOTHING: Final = (0, 0, 0)
+ALL_POOLS_FROM: Final = 20
+"""From so many pools on, all are read: naming them takes longer."""
 
 
 class ComputeShelf:
@@ -84,30 +90,38 @@ class ComputeShelf:
             notify_run(run.id)
         return False
 
-    def stock(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, Stock]:
-        offers = list(Offer.objects.filter(id__in=offer_ids))
-        pool_ids = [offer.subject_id for offer in offers]
-        cores, cards = cores_of(pool_ids), cards_of(pool_ids)
+    facets = FACETS
+
+    def goods_of(self, attributes: Mapping[str, Any]) -> Goods:
+        return goods_of(attributes)
+
+    def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
+        ids = {pool_id for pool_id, _ in places}
+        some = None if len(ids) > ALL_POOLS_FROM else ids
+        pools, cores, cards = liveness_of(some), cores_of(some), cards_of(some)
         found = {}
-        for offer in offers:
-            accelerator = offer.attributes.get("accelerator")
+        for pool_id, accelerator in places:
             total, reserved, taken = (
-                cards.get((offer.subject_id, accelerator), (0, 0, 0))
-                if accelerator
-                else cores[offer.subject_id]
+                cards.get((pool_id, accelerator), NOTHING) if accelerator else cores.get(pool_id, NOTHING)
             )
             free = max(0, total - reserved - taken)
-            found[offer.id] = Stock(free=free, reserved=reserved, taken=taken, total=total)
+            stock = Stock(free=free, reserved=reserved, taken=taken, total=total)
+            found[pool_id, accelerator] = Standing(stock, why_not_live(pools.get(pool_id), now=now))
         return found
-
-    def live(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        offers = Offer.objects.filter(id__in=offer_ids).values_list("id", "subject_id")
-        subjects = dict(offers)
-        pools, now = pools_by_id(subjects.values()), timezone.now()
-        return {key: why_not_live(pools.get(pool_id), now=now) for key, pool_id in subjects.items()}
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        try:
+            ids = accelerators_named(name)
+        except UnknownAccelerator:
+            return ()
+        cards = (catalogue().accelerators[one] for one in ids)
+        return [NamedGoods(card.id, card.memory_gb.value if card.memory_gb else None) for card in cards]
+
+    def subject_of(self, public_id: str) -> UUID:
+        return Pool.key_of(public_id)
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         runs = Run.objects.filter(order_id__in=order_ids).only("id", "order_id")

@@ -8,22 +8,27 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Schema, Status
+from pydantic import Field
 
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
-from mosu.market.models import Offer, Order, Quote, Receipt, SoldBy
-from mosu.market.queries import Sort
+from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.import_api import router as import_router
+from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.shapes import (
     OfferIn,
     OfferOut,
+    OffersOut,
     OrderIn,
     OrderOut,
     PriceIn,
     QuoteOut,
     ReceiptOut,
+    SavedSearchIn,
+    SavedSearchOut,
     VerifiedOut,
     Word,
 )
@@ -36,40 +41,51 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router)]
+routers: Final = [("", router), ("", import_router)]
+
+
+Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
 
 
 class OfferFilter(Schema):
-    """`?shelf=compute&accelerator=&region=&supplier=&text=&live=true&sort=price`."""
+    """A search. Values of one parameter are alternatives; different parameters must all fit.
+
+    A shelf's own facets are parameters too; those of compute are named here.
+    """
 
     shelf: Word = ""
-    accelerator: Word = ""
-    region: Word = ""
-    supplier: Word = ""
-    text: Word = ""
+    text: Word = Field("", description="Words in Chinese or Latin letters; all of them must be found.")
+    accelerator: Words = []
+    vendor: Words = []
+    country: Words = Field([], description="Where the accelerator was designed: ISO 3166.")
+    memory_gb: Words = []
+    memory_gb_min: Word = ""
+    memory_gb_max: Word = ""
+    count: Words = Field([], description="Cards per node.")
+    count_min: Word = ""
+    count_max: Word = ""
+    region: Words = []
+    supplier: Words = []
+    mode: Words = []
+    price: Words = Field([], description="Ranges, as the facet names them.")
+    price_min: Word = ""
+    price_max: Word = ""
     live: bool | None = None
+    free_now: bool = False
     sort: Sort = "price"
+    facets: bool = Field(False, description="Whether to count what else there is to choose.")
 
 
-@router.get("/offers", response=Listed[OfferOut], auth=public_auth, operation_id="listOffers")
+@router.get("/offers", response=OffersOut, auth=public_auth, operation_id="listOffers")
 @door("offer.read")
 def list_offers(
     request: HttpRequest, wanted: Annotated[OfferFilter, Query()], paging: Annotated[Paging, Query()]
-) -> dict[str, object]:
+) -> OffersOut:
+    """Search the shelves. Prices are compared with tax; what is found is at most 2 s old."""
+    asked = queries.search_of(_given(request), limit=paging.limit)
     now = timezone.now()
-    rows = queries.offers_on(
-        wanted.shelf,
-        now=now,
-        actor=actor_of(request),
-        accelerator=wanted.accelerator,
-        region=wanted.region,
-        supplier_id=Organisation.key_of(wanted.supplier) if wanted.supplier else None,
-        text=wanted.text,
-        live=wanted.live,
-        sort=wanted.sort,
-    )
-    page, after = page_of(rows, paging.cursor, paging.limit)
-    return {"items": [OfferOut.of(shown) for shown in queries.shown(page, now=now)], "next": after}
+    page = queries.search_offers(actor_of(request), asked, now=now, counted=wanted.facets)
+    return OffersOut.of(page, with_facets=wanted.facets)
 
 
 @router.get("/offers/{offer_id}", response=OfferOut, auth=public_auth, operation_id="getOffer")
@@ -101,6 +117,33 @@ def delist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
     actor, now = actor_of(request), timezone.now()
     offer = services.delist_offer(actor=actor, offer_id=Offer.key_of(offer_id), now=now)
     return _offer_out(actor, offer.id, now=now)
+
+
+@router.get(
+    "/saved-searches", response=Listed[SavedSearchOut], auth=token_auth, operation_id="listSavedSearches"
+)
+@door("self.read")
+def list_saved_searches(request: HttpRequest) -> dict[str, object]:
+    """Your own, by name."""
+    rows = queries.saved_searches_of(actor_of(request))
+    return {"items": [SavedSearchOut.of(row) for row in rows], "next": None}
+
+
+@router.post("/saved-searches", response={201: SavedSearchOut}, auth=token_auth, operation_id="saveSearch")
+@door("self.change")
+def save_search(request: HttpRequest, body: SavedSearchIn) -> Status[SavedSearchOut]:
+    wanted = queries.search_of(body.query)
+    search = services.save_search(actor=actor_of(request), name=body.name, wanted=wanted, now=timezone.now())
+    return Status(201, SavedSearchOut.of(search))
+
+
+@router.delete(
+    "/saved-searches/{search_id}", response={204: None}, auth=token_auth, operation_id="deleteSavedSearch"
+)
+@door("self.change")
+def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
+    services.delete_search(actor=actor_of(request), search_id=SavedSearch.key_of(search_id))
+    return Status(204, None)
 
 
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
@@ -185,6 +228,11 @@ def verify_receipt(request: HttpRequest, number: str, code: str) -> VerifiedOut:
     )
 
 
+def _given(request: HttpRequest) -> dict[str, list[str]]:
+    """The address's parameters, with every value of each."""
+    return {name: [str(value) for value in values] for name, values in request.GET.lists()}
+
+
 def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
     offer = one_of(queries.offers_visible_to(actor), offer_id)
     if offer is None:
@@ -229,6 +277,9 @@ def _spec_of(body: OfferIn, supplier_id: UUID) -> services.OfferSpec:
         wall_s_max=body.wall_s_max,
         sold_by=SoldBy(body.sold_by),
         fee_bp=body.fee_bp,
+        buyer_organisation_id=Organisation.key_of(body.buyer_organisation_id)
+        if body.buyer_organisation_id
+        else None,
     )
 
 

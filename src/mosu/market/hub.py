@@ -8,3 +8,8 @@ from django.conf import settings
 def hub_zone() -> ZoneInfo:
     """The zone of the hub's days and years."""
     return ZoneInfo(settings.HUB_ZONE)
+
+
+def hub_currency() -> str:
+    """The one currency in which the hub settles."""
+    return str(settings.HUB_CURRENCY)

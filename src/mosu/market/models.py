@@ -3,7 +3,8 @@
 from django.db import models
 from django.db.models import F, Q
 
-from mosu.platform.models import Organisation, Project
+from mosu.market.hub import hub_currency
+from mosu.platform.models import Organisation, Project, TransactionIdField, User
 from mosu.platform.rows import Row
 
 
@@ -43,6 +44,30 @@ class Outcome(models.TextChoices):
     """The platform or the supplier failed: what was used is credited, unasked."""
 
 
+class ImportState(models.TextChoices):
+    PREVIEWED = "previewed"
+    APPLIED = "applied"
+    DISCARDED = "discarded"
+    UNDONE = "undone"
+
+
+class Gone(models.TextChoices):
+    """What becomes of offers of the same source that the file no longer has."""
+
+    KEEP = "keep"
+    WITHDRAW = "withdraw"
+
+
+class Change(models.TextChoices):
+    """What an imported row does to the shelf. Unchanged ones are counted only."""
+
+    NEW = "new"
+    PRICE = "price"
+    CHANGED = "changed"
+    """Its terms (title, limits, tax...), and its price too if that differs."""
+    GONE = "gone"
+
+
 class UsageState(models.TextChoices):
     ACCEPTED = "accepted"
     QUARANTINED = "quarantined"
@@ -70,8 +95,14 @@ class Offer(Row):
     sold_by = models.CharField(max_length=10, choices=SoldBy, default=SoldBy.HUB)
     fee_bp = models.PositiveIntegerField(default=0)
     """The hub's share of what passes through its ledger, in basis points."""
+    buyer_organisation = models.ForeignKey(
+        Organisation, null=True, on_delete=models.PROTECT, related_name="+"
+    )
+    """The one organisation that sees and may buy it, at a price of its own; None: everyone. Never changes."""
     source = models.CharField(max_length=300, blank=True)
-    """Where an imported offer was published; empty for one entered here."""
+    """The catalogue that an imported offer came from; empty for one entered here."""
+    external_key = models.CharField(max_length=200, blank=True)
+    """The offer's own key in that catalogue, by which it is known again."""
     state = models.CharField(max_length=10, choices=OfferState, default=OfferState.LISTED)
     created_at = models.DateTimeField()
 
@@ -81,6 +112,11 @@ class Offer(Row):
             models.Index(fields=["shelf", "subject_id"]),
         ]
         constraints = [
+            models.UniqueConstraint(
+                fields=["supplier", "source", "external_key"],
+                condition=~Q(external_key=""),
+                name="offer_external_key_once",
+            ),
             models.CheckConstraint(condition=Q(state__in=OfferState.values), name="offer_state_known"),
             models.CheckConstraint(condition=Q(sold_by__in=SoldBy.values), name="offer_sold_by_known"),
             models.CheckConstraint(
@@ -107,6 +143,8 @@ class OfferPrice(Row):
     """What the price is for (`core_hour`): `per` of the meter's own unit."""
     per = models.PositiveIntegerField(default=3600)
     unit_price_micros = models.BigIntegerField()
+    currency = models.CharField(max_length=3, default=hub_currency)
+    """The list price's own; the quote converts a foreign one with a dated rate and freezes both."""
     valid_from = models.DateTimeField()
 
     class Meta:
@@ -116,6 +154,124 @@ class OfferPrice(Row):
                 condition=Q(unit_price_micros__gt=0, per__gte=1), name="offer_price_positive"
             ),
         ]
+
+
+class ExchangeRate(Row):
+    """What one unit of a foreign currency is worth in the hub's, on a day. Append-only: a day's last word counts."""
+
+    prefix = "rate"
+
+    currency = models.CharField(max_length=3)
+    rate = models.DecimalField(max_digits=20, decimal_places=10)
+    dated = models.DateField()
+    source = models.CharField(max_length=200)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["currency", "-dated", "-recorded_at"])]
+        constraints = [models.CheckConstraint(condition=Q(rate__gt=0), name="exchange_rate_positive")]
+
+
+class OfferImport(Row):
+    """A file of offers brought in: read whole and compared, then applied at once or discarded."""
+
+    prefix = "import"
+
+    supplier = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="+")
+    shelf = models.SlugField(max_length=40)
+    source = models.CharField(max_length=300)
+    """The catalogue's name: offers of the same supplier and source are what the file is compared with."""
+    filename = models.CharField(max_length=300)
+    file_sha256 = models.CharField(max_length=64)
+    gone = models.CharField(max_length=10, choices=Gone, default=Gone.KEEP)
+    state = models.CharField(max_length=10, choices=ImportState, default=ImportState.PREVIEWED)
+    counts = models.JSONField(default=dict)
+    """By `Change`, `unchanged`, `repeated` (the same row twice), `quarantined`, and `rows` in all."""
+    created_at = models.DateTimeField()
+    applied_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["supplier", "-created_at", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state__in=ImportState.values), name="offer_import_state_known"
+            ),
+            models.CheckConstraint(condition=Q(gone__in=Gone.values), name="offer_import_gone_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=["previewed", "discarded"], applied_at=None)
+                | Q(state__in=["applied", "undone"], applied_at__isnull=False),
+                name="offer_import_applied_at",
+            ),
+        ]
+
+
+class OfferImportRow(models.Model):
+    """One difference between a file and the shelf."""
+
+    id = models.BigAutoField(primary_key=True)
+    offer_import = models.ForeignKey(OfferImport, on_delete=models.PROTECT, related_name="rows")
+    line = models.PositiveIntegerField(null=True)
+    """Where in the file; None for what is gone from it."""
+    change = models.CharField(max_length=10, choices=Change)
+    offer_id = models.UUIDField()
+    """The offer that is there, or the id that a new one gets."""
+    external_key = models.CharField(max_length=200)
+    subject_id = models.UUIDField(null=True)
+    terms = models.JSONField(default=dict)
+    """What the offer becomes: title, attributes, limits, tax; for what is gone, what it is."""
+    meter = models.SlugField(max_length=40)
+    unit = models.SlugField(max_length=40)
+    unit_price_micros = models.BigIntegerField(null=True)
+    currency = models.CharField(max_length=3)
+    old_price_micros = models.BigIntegerField(null=True)
+    old_currency = models.CharField(max_length=3, blank=True)
+    old_terms = models.JSONField(default=dict)
+    """What it was; empty for what is new."""
+    old_state = models.CharField(max_length=10, blank=True)
+    doubt = models.SlugField(max_length=20, blank=True)
+    """Why the row waits in quarantine: a key of `gates.DOUBTS`; empty if it does not."""
+    reason = models.CharField(max_length=300, blank=True)
+    released = models.BooleanField(default=False)
+
+    class Meta:
+        indexes = [models.Index(fields=["offer_import", "change", "id"])]
+        constraints = [
+            models.CheckConstraint(condition=Q(change__in=Change.values), name="offer_import_change_known"),
+            models.CheckConstraint(
+                condition=Q(released=False) | ~Q(doubt=""), name="offer_import_released_was_doubted"
+            ),
+        ]
+
+
+class OfferChange(models.Model):
+    """That an offer, its prices or its supplier's name changed; written by triggers, read by each catalogue."""
+
+    id = models.BigAutoField(primary_key=True)
+    offer_id = models.UUIDField()
+    xid = TransactionIdField()
+    """The transaction: what commits late has a number that a reader still waits for."""
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["xid"]), models.Index(fields=["at"])]
+
+
+class SavedSearch(Row):
+    """A person's search of a shelf under a name of their own."""
+
+    prefix = "search"
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=80)
+    query = models.JSONField()
+    """The address's parameters, as `catalogue.params_of` writes and `catalogue.search_of` reads them."""
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "name"], name="saved_search_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Quote(Row):
@@ -138,7 +294,7 @@ class Quote(Row):
     split = models.JSONField()
     """`subsidies` Split: shares, rates, limits and programme versions."""
     fx = models.JSONField(default=dict)
-    """The dated rate of a foreign list price; empty when the list price is in the hub's currency."""
+    """By meter: the dated rate by which a foreign list price was converted (`Rate.frozen`); empty if none was."""
     starts_at = models.DateTimeField()
     wall_limit_s = models.PositiveIntegerField()
     holds_until = models.DateTimeField()

@@ -1,47 +1,66 @@
 """Reads of the counter; every list takes the actor."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, TypeAlias
+from typing import Final
 from uuid import UUID
 
-from django.db.models import (
-    BigIntegerField,
-    BinaryField,
-    Count,
-    Exists,
-    Func,
-    Max,
-    OuterRef,
-    Q,
-    QuerySet,
-    Subquery,
-    Sum,
-    TextField,
-    Value,
-)
+from django.core import signing
+from django.db.models import BigIntegerField, BinaryField, Count, Func, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Concat
 
-from mosu.kernel.money import MICROS_MAX
-from mosu.kernel.refusals import Forbidden
+from mosu.kernel.refusals import Forbidden, Invalid
 from mosu.kernel.time import Period
-from mosu.market.models import Offer, OfferPrice, OfferState, Order, OrderState, Quote, Receipt
-from mosu.market.shelves import Stock, has_shelf, shelf_of
-from mosu.platform.actors import ANONYMOUS, Actor
+from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
+from mosu.market.catalogue.asked import LIMIT_DEFAULT
+from mosu.market.catalogue.asked import search_of as asked_in
+from mosu.market.hub import hub_currency
+from mosu.market.models import (
+    ExchangeRate,
+    Offer,
+    OfferImport,
+    OfferImportRow,
+    OfferPrice,
+    OfferState,
+    Order,
+    OrderState,
+    Quote,
+    Receipt,
+    SavedSearch,
+)
+from mosu.market.rates import Rate, no_rate, rates_of, usable
+from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
+from mosu.platform.actors import Actor
+from mosu.platform.policy import allows, person_of
 from mosu.platform.reading import RowReader
 
-Sort: TypeAlias = Literal["price", "-price", "-created_at"]
-
-_ORDERS: Final[Mapping[Sort, tuple[str, str]]] = {
-    "price": ("price_micros", "id"),
-    "-price": ("-price_micros", "-id"),
-    "-created_at": ("-created_at", "-id"),
-}
 _QUOTES: Final = RowReader(Quote)
-_CLOSED: Final = "Its shelf is closed."
+_CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
+_FACETS: Final = (
+    Facet("region", "地区", "Region"),
+    Facet("supplier", "供应商", "Supplier"),
+    Facet("mode", "方式", "Mode"),
+    Facet("price", "单价", "Unit price", is_number=True),
+    Facet(FREE_NOW, "现在可用", "Free now"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPrice:
+    """A price in the hub's currency, so that offers compare; a foreign list price by the latest rate there is.
+
+    What is promised is the quote's: it converts by a rate that is recent, or refuses.
+    """
+
+    meter: str
+    unit: str
+    per: int
+    unit_price_micros: int
+    list_price_micros: int
+    list_currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +68,12 @@ class ShownOffer:
     """An offer with what is in force now: prices, stock, whether it can be accepted."""
 
     offer: Offer
-    prices: Sequence[OfferPrice]
+    prices: Sequence[ShownPrice]
     stock: Stock | None
     why_not_live: str | None
+    place: Place
+    unrated: str | None = None
+    """Why no price of it can be promised now: it is listed in a currency of which no rate is recent."""
 
     @property
     def live(self) -> bool:
@@ -59,57 +81,165 @@ class ShownOffer:
 
 
 def offers_visible_to(actor: Actor) -> QuerySet[Offer]:
-    """Offers on the shelves, and the actor's own that are off; all for the hub's people. By id."""
+    """Offers on the shelves, and the actor's own that are off; all for the hub's people. By id.
+
+    One at a price for one buyer is there for that buyer and its supplier alone.
+    """
     rows = Offer.objects.select_related("supplier").order_by("id")
     if actor.sees_all:
         return rows
-    return rows.filter(Q(state=OfferState.LISTED) | Q(supplier_id__in=actor.organisation_ids))
+    own = Q(supplier_id__in=actor.organisation_ids)
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id__in=actor.organisation_ids)
+    return rows.filter(own | Q(theirs, state=OfferState.LISTED))
 
 
-def offers_on(
-    shelf: str,
-    *,
-    now: datetime,
-    actor: Actor = ANONYMOUS,
-    accelerator: str = "",
-    region: str = "",
-    supplier_id: UUID | None = None,
-    text: str = "",
-    live: bool | None = None,
-    sort: Sort = "price",
-) -> QuerySet[Offer]:
-    """Listed offers of a shelf that fit, in order; each has its dearest present unit price as `price_micros`.
+@dataclass(frozen=True, slots=True)
+class FacetShown:
+    """A facet with its values: each counts what fits if it is chosen beside all that other facets ask."""
 
-    With `live`, the shelf is asked once about all that fit.
+    facet: Facet
+    values: Sequence[Counted]
+
+
+@dataclass(frozen=True, slots=True)
+class OfferPage:
+    """One page of a search, how many fit in all, and what else there is to choose."""
+
+    items: Sequence[ShownOffer]
+    total: int
+    facets: Sequence[FacetShown]
+    next: str | None
+
+
+def facets_of(shelf: str) -> Sequence[Facet]:
+    """By what one may choose on a shelf (on all, if it is not named): its own facets, then the counter's."""
+    own = [shelf_of(code).facets for code in ([shelf] if shelf else shelf_codes()) if has_shelf(code)]
+    return [*(facet for facets in own for facet in facets), *_FACETS]
+
+
+def search_of(
+    params: Mapping[str, Sequence[str]], *, shelf: str = "", limit: int = LIMIT_DEFAULT
+) -> OfferSearch:
+    """The search that the parameters of an address ask for; `shelf` wins over theirs.
+
+    Raises:
+        Invalid: a number, a sort or a length that cannot be.
     """
-    rows = offers_visible_to(actor).filter(state=OfferState.LISTED)
-    if shelf:
-        rows = rows.filter(shelf=shelf)
-    if accelerator:
-        rows = rows.filter(attributes__accelerator=accelerator)
-    if region:
-        rows = rows.filter(attributes__region=region)
-    if supplier_id:
-        rows = rows.filter(supplier_id=supplier_id)
-    for word in text.split():
-        rows = rows.filter(
-            Q(title_zh__icontains=word) | Q(title_en__icontains=word) | Q(supplier__name__icontains=word)
-        )
-    if live is not None:
-        rows = rows.filter(id__in=[key for key, why in _why_not_live(rows).items() if (why is None) is live])
-    return rows.annotate(price_micros=_dearest(now)).order_by(*_ORDERS[sort])
+    named = {**params, "shelf": [shelf]} if shelf else params
+    facets = facets_of("")  # of all shelves: what another shelf is chosen by, nothing on this one has
+    return asked_in(
+        named,
+        facets=[facet.code for facet in facets if facet.code != FREE_NOW],
+        numbers=[facet.code for facet in facets if facet.is_number],
+        limit=limit,
+    )
+
+
+def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: bool = True) -> OfferPage:
+    """The offers on the shelves that fit and that the actor may see, in order; found in the catalogue.
+
+    Without `counted` there are no facets. What is shown of each is read from PostgreSQL: one that left the shelf a
+    moment ago is not on its page.
+
+    Raises:
+        Invalid: `wanted.after` is not a cursor of this list.
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    facets = facets_of(wanted.shelf) if counted else ()
+    snapshot = catalogue_at(now)
+    found = search(
+        snapshot,
+        wanted,
+        viewer=Viewer(actor.organisation_ids, sees_all=actor.sees_all),
+        facets=[facet.code for facet in facets],
+        after=_after_of(wanted) if wanted.after else None,
+    )
+    rows = offers_visible_to(actor).filter(state=OfferState.LISTED).in_bulk(list(found.ids))
+    offers = [rows[key] for key in found.ids if key in rows]
+    return OfferPage(
+        items=_shown(offers, now=now, standing=snapshot.standing),
+        total=found.total,
+        facets=[FacetShown(facet, found.facets[facet.code]) for facet in facets],
+        next=_cursor_of(wanted, found.last) if found.last else None,
+    )
 
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
     """Each offer with prices, stock and liveness: one query for prices, one batch per shelf for the rest."""
-    prices: defaultdict[UUID, list[OfferPrice]] = defaultdict(list)
-    for price in _prices_at(now).filter(offer__in=offers).order_by("offer_id", "meter"):
-        prices[price.offer_id].append(price)
-    why, stock = _why_not_live(offers), _stock(offers)
-    return [
-        ShownOffer(offer, prices[offer.id], stock=stock.get(offer.id), why_not_live=why[offer.id])
-        for offer in offers
-    ]
+    by_shelf: defaultdict[str, set[Place]] = defaultdict(set)
+    for offer in offers:
+        if has_shelf(offer.shelf):
+            by_shelf[offer.shelf].add(_place_of(offer))
+    standings = {code: shelf_of(code).standings(places, now=now) for code, places in by_shelf.items()}
+    return _shown(offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED))
+
+
+def offers_for(
+    organisation_id: UUID, ids: Sequence[UUID], *, snapshot: Snapshot, now: datetime
+) -> list[ShownOffer]:
+    """Those of the offers that the organisation may buy now, in the order of `ids`, with their prices.
+
+    Their stock and liveness are as the snapshot has them; the shelf knows better.
+    """
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id=organisation_id)
+    rows = Offer.objects.select_related("supplier").filter(theirs, state=OfferState.LISTED).in_bulk(ids)
+    return _shown([rows[key] for key in ids if key in rows], now=now, standing=snapshot.standing)
+
+
+def _shown(
+    offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
+) -> list[ShownOffer]:
+    prices: defaultdict[UUID, list[ShownPrice]] = defaultdict(list)
+    rows = list(_prices_at(now, offers))
+    foreign = any(row.currency != hub_currency() for row in rows)
+    rates = rates_of(now=now) if foreign else {}
+    unpriced: dict[UUID, str] = {}
+    for row in rows:
+        price = _shown_price(row, rates)
+        if price is not None:
+            prices[row.offer_id].append(price)
+        if row.currency != hub_currency() and usable(rates, row.currency, now=now) is None:
+            unpriced[row.offer_id] = no_rate(row.currency, now=now)
+    found = []
+    for offer in offers:
+        place = _place_of(offer)
+        stands = standing(offer.shelf, place)
+        why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
+        unrated = unpriced.get(offer.id)
+        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, unrated))
+    return found
+
+
+def prices_of(actor: Actor, offer_id: UUID) -> QuerySet[OfferPrice]:
+    """All list prices that an offer ever had, latest first; nothing if the actor does not see the offer."""
+    offers = offers_visible_to(actor).filter(id=offer_id).order_by()
+    return OfferPrice.objects.filter(offer__in=offers).order_by("-valid_from", "-id")
+
+
+def imports_visible_to(actor: Actor) -> QuerySet[OfferImport]:
+    """Imports of the suppliers whose offers the actor manages, or all for the hub's people; newest first."""
+    rows = OfferImport.objects.select_related("supplier").order_by("-created_at", "-id")
+    if actor.sees_all:
+        return rows
+    mine = [one for one in actor.organisation_ids if allows(actor, "import.read", one)]
+    return rows.filter(supplier_id__in=mine)
+
+
+def differences(
+    offer_import: OfferImport, *, change: str = "", quarantined: bool | None = None
+) -> QuerySet[OfferImportRow]:
+    """What an import would change (or did), in the file's order; the caller has shown that it may be seen."""
+    rows = OfferImportRow.objects.filter(offer_import=offer_import).order_by("id")
+    if change:
+        rows = rows.filter(change=change)
+    if quarantined is not None:
+        rows = rows.exclude(doubt="") if quarantined else rows.filter(doubt="")
+    return rows
+
+
+def latest_rates() -> QuerySet[ExchangeRate]:
+    """Every rate ever recorded, latest first. Anyone may see by what a quote was converted."""
+    return ExchangeRate.objects.order_by("-dated", "-recorded_at", "-id")
 
 
 def quotes_visible_to(actor: Actor) -> QuerySet[Quote]:
@@ -155,6 +285,11 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     """Receipts of the actor's organisations, or all for the hub's people; newest first."""
     rows = Receipt.objects.select_related("order").order_by("-issued_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:
+    """The searches that the person saved, by name."""
+    return SavedSearch.objects.filter(user_id=person_of(actor)).order_by("name", "id")
 
 
 def sales_visible_to(actor: Actor) -> QuerySet[Order]:
@@ -215,47 +350,56 @@ def _by_shelf(pairs: Iterable[tuple[str, UUID]]) -> dict[str, list[UUID]]:
     return dict(grouped)
 
 
-def _why_not_live(offers: Iterable[Offer]) -> dict[UUID, str | None]:
-    """None for each offer that can be accepted now, else why not; one batch per shelf."""
-    why: dict[UUID, str | None] = {}
-    listed = []
-    for offer in offers:
-        why[offer.id] = _CLOSED if offer.state == OfferState.LISTED else _DELISTED
-        if offer.state == OfferState.LISTED:
-            listed.append((offer.shelf, offer.id))
-    for code, ids in _by_shelf(listed).items():
-        if has_shelf(code):
-            why |= shelf_of(code).live(ids)
-    return why
+def _place_of(offer: Offer) -> Place:
+    goods = shelf_of(offer.shelf).goods_of(offer.attributes) if has_shelf(offer.shelf) else None
+    return offer.subject_id, goods.key if goods else ""
 
 
-def _stock(offers: Iterable[Offer]) -> dict[UUID, Stock]:
-    found: dict[UUID, Stock] = {}
-    for code, ids in _by_shelf((offer.shelf, offer.id) for offer in offers).items():
-        if has_shelf(code):
-            found |= shelf_of(code).stock(ids)
-    return found
+def _prices_at(now: datetime, offers: Sequence[Offer]) -> QuerySet[OfferPrice]:
+    """The price of each meter that is in force: the last one that has begun."""
+    rows = OfferPrice.objects.filter(offer__in=offers, valid_from__lte=now)
+    return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")
 
 
-def _prices_at(now: datetime) -> QuerySet[OfferPrice]:
-    """The price of each meter that is in force: no later one has begun."""
-    later = OfferPrice.objects.filter(
-        offer=OuterRef("offer"),
-        meter=OuterRef("meter"),
-        valid_from__gt=OuterRef("valid_from"),
-        valid_from__lte=now,
+def _after_of(wanted: OfferSearch) -> tuple[int, UUID]:
+    """Where the page before ended.
+
+    Raises:
+        Invalid: it is not a cursor of a list in this order.
+    """
+    try:
+        key, last = signing.loads(wanted.after, salt=_salt_of(wanted))
+    except signing.BadSignature:
+        raise Invalid(
+            "This cursor is not one of this list's.",
+            hint="Take `next` of the page before, or leave it out for the first page.",
+            field="cursor",
+        ) from None
+    return int(key), UUID(hex=last)
+
+
+def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | None:
+    """None: of its currency there never was a rate."""
+    micros = row.unit_price_micros
+    if row.currency != hub_currency():
+        rate = rates.get(row.currency)
+        if rate is None:
+            return None
+        micros = rate.converted(micros)
+    return ShownPrice(
+        meter=row.meter,
+        unit=row.unit,
+        per=row.per,
+        unit_price_micros=micros,
+        list_price_micros=row.unit_price_micros,
+        list_currency=row.currency,
     )
-    return OfferPrice.objects.filter(~Exists(later), valid_from__lte=now)
 
 
-def _dearest(now: datetime) -> Coalesce:
-    """What people compare: of a card-hour and a core-hour, the card-hour."""
-    most = (
-        _prices_at(now)
-        .filter(offer=OuterRef("pk"))
-        .order_by()
-        .values("offer")
-        .annotate(most=Max("unit_price_micros"))
-        .values("most")
-    )
-    return Coalesce(Subquery(most), Value(MICROS_MAX))
+def _cursor_of(wanted: OfferSearch, last: tuple[int, UUID]) -> str:
+    return signing.dumps([last[0], last[1].hex], salt=_salt_of(wanted))
+
+
+def _salt_of(wanted: OfferSearch) -> str:
+    """Binds a cursor to its order; how well a text fits depends on the text."""
+    return f"mosu.offers:{wanted.sort}:{wanted.text if wanted.sort == 'relevance' else ''}"

@@ -11,8 +11,8 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
-from mosu.market.models import Order, Quote, Receipt
-from mosu.market.queries import ShownOffer, work_of
+from mosu.market.models import Order, Quote, Receipt, SavedSearch
+from mosu.market.queries import FacetShown, OfferPage, ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import In, Out
@@ -83,6 +83,7 @@ class OfferOut(Out):
     stock: StockOut | None
     live: bool
     why_not_live: str | None
+    buyer_organisation_id: str | None
 
     @classmethod
     def of(cls, shown: ShownOffer) -> "OfferOut":
@@ -106,7 +107,78 @@ class OfferOut(Out):
             stock=StockOut(**asdict(stock)) if stock else None,
             live=shown.live,
             why_not_live=shown.why_not_live,
+            buyer_organisation_id=typeid(Organisation.prefix, offer.buyer_organisation_id)
+            if offer.buyer_organisation_id
+            else None,
         )
+
+
+class FacetValueOut(Out):
+    """`count`: how many offers fit if it is chosen beside all that other facets ask."""
+
+    value: str
+    label: Bilingual
+    count: int
+    chosen: bool
+
+
+class FacetOut(Out):
+    code: str
+    title: Bilingual
+    values: list[FacetValueOut]
+
+    @classmethod
+    def of(cls, shown: FacetShown) -> "FacetOut":
+        facet = shown.facet
+        return cls(
+            code=facet.code,
+            title=Bilingual(zh=facet.title_zh, en=facet.title_en),
+            values=[
+                FacetValueOut(
+                    value=one.value.value,
+                    label=Bilingual(zh=one.value.zh, en=one.value.en),
+                    count=one.count,
+                    chosen=one.chosen,
+                )
+                for one in shown.values
+            ],
+        )
+
+
+class OffersOut(Out):
+    """One page of a search; `total` fit in all."""
+
+    items: list[OfferOut]
+    next: str | None
+    total: int
+    facets: list[FacetOut] | None
+
+    @classmethod
+    def of(cls, page: OfferPage, *, with_facets: bool) -> "OffersOut":
+        return cls(
+            items=[OfferOut.of(shown) for shown in page.items],
+            next=page.next,
+            total=page.total,
+            facets=[FacetOut.of(facet) for facet in page.facets] if with_facets else None,
+        )
+
+
+class SavedSearchIn(In):
+    """`query`: the parameters of `GET /offers`, each with its values."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80)]
+    query: dict[Slug, Annotated[list[Word], Field(max_length=50)]] = Field(default={}, max_length=40)
+
+
+class SavedSearchOut(Out):
+    id: str
+    name: str
+    query: dict[str, list[str]]
+    created_at: datetime
+
+    @classmethod
+    def of(cls, search: SavedSearch) -> "SavedSearchOut":
+        return cls(id=search.public_id, name=search.name, query=search.query, created_at=search.created_at)
 
 
 class OfferBrief(Out):
@@ -349,6 +421,7 @@ class OfferIn(In):
     sold_by: Literal["hub", "supplier"] = "hub"
     fee_bp: BasisPoints = 0
     supplier_id: Key | None = None
+    buyer_organisation_id: Key | None = None
 
 
 def verify_url_of(receipt: Receipt) -> str:

@@ -1,9 +1,9 @@
 """What a shelf must be able to do to sell at the counter. A context above defines one and registers it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from uuid import UUID
 
 from mosu.kernel.refusals import NotFound
@@ -49,6 +49,64 @@ class Stock:
     reserved: int
     taken: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedGoods:
+    """A kind of goods that a name in somebody's catalogue can stand for (a card type)."""
+
+    id: str
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What there is at a place, and why nothing of it can be accepted now (English); None if it can.
+
+    `stock` is None where the goods cannot be counted.
+    """
+
+    stock: Stock | None
+    why_not_live: str | None
+
+
+Place: TypeAlias = tuple[UUID, str]
+"""`Offer.subject_id` with `Goods.key`: one stock, which several offers may sell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """Something that a shelf's goods are chosen by. With `is_number`, ranges of it may be asked for too."""
+
+    code: str
+    title_zh: str
+    title_en: str
+    is_number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FacetValue:
+    """One value of a facet, as an address names it and as people read it; `number` orders those of numbers."""
+
+    value: str
+    zh: str
+    en: str
+    number: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Goods:
+    """What an offer sells, as its shelf reads the offer's attributes. What is not known is not there."""
+
+    key: str
+    """Tells apart the stocks of one subject (for compute: the accelerator; empty for cores)."""
+    meter: str
+    """Whose price offers are compared by."""
+    facets: Mapping[str, FacetValue] = field(default_factory=dict)
+    words: Sequence[str] = ()
+    """Names in every language by which people search."""
+    worth: float | None = None
+    """How much one unit of the meter gives of what is really wanted (for compute: PFLOPS of a card)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +159,29 @@ class Shelf(Protocol):
         """True: nothing had started, the capacity is free again. False: told to stop, settlement follows."""
         ...
 
-    def stock(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, Stock]:
-        """What there is of each offer, in one batch; offers without a countable stock are left out."""
+    @property
+    def facets(self) -> Sequence[Facet]:
+        """By what else than the counter's own facets (supplier, region, mode, price, stock) people choose."""
         ...
 
-    def live(self, offer_ids: Sequence[UUID]) -> Mapping[UUID, str | None]:
-        """None for an offer that can be accepted now, else why not (English); in one batch."""
+    def goods_of(self, attributes: Mapping[str, Any]) -> Goods:
+        """What `Offer.attributes` say, in words that the catalogue can search; pure, asked once for equal ones."""
+        ...
+
+    def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
+        """How each place stands now, in one batch; a place that is unknown cannot be sold from."""
         ...
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         """Whether the goods behind `Offer.subject_id` are this supplier's to sell."""
+        ...
+
+    def goods_named(self, name: str) -> Sequence[NamedGoods]:
+        """Every kind of goods that `name` can stand for in a catalogue; empty if none. Asks no table."""
+        ...
+
+    def subject_of(self, public_id: str) -> UUID:
+        """The key behind the public id of goods (`pool_...`). Raises NotFound if it is no such id."""
         ...
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
@@ -137,6 +208,11 @@ def shelf_of(code: str) -> Shelf:
     except KeyError:
         known = ", ".join(sorted(_shelves)) or "none"
         raise NotFound(f"There is no shelf {code[:40]!r}.", hint=f"Shelves: {known}.") from None
+
+
+def shelf_codes() -> Sequence[str]:
+    """All shelves that may sell."""
+    return sorted(_shelves)
 
 
 def has_shelf(code: str) -> bool:

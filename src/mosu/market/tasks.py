@@ -18,6 +18,13 @@ def expire_quotes(timestamp: int) -> None:
         pass
 
 
+@app.periodic(cron="40 19 * * *")
+@app.task(name="market.forget_changes", queueing_lock="market.forget_changes")
+def forget_changes(timestamp: int) -> None:
+    """Drop the notes of changes that every process's catalogue has long taken up."""
+    services.forget_changes(now=timezone.now())
+
+
 @app.periodic(cron="25 18 * * *")
 @app.task(name="market.recompute_charges", queueing_lock="market.recompute_charges")
 def recompute_charges(timestamp: int) -> None:

@@ -75,6 +75,9 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         # market
         "offer.read": PUBLIC,
         "offer.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
+        "import.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
+        "import.release": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "rate.record": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "quote.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "quote.ask": Rule(scope=Scope.BUY, roles=_MAKERS),
         "order.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),

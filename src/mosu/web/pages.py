@@ -72,7 +72,10 @@ def own_organisation(request: HttpRequest) -> Organisation:
 def paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:
     """One page of `rows`, and the address of the next one."""
     items, after = page_of(rows, request.GET.get("cursor"), PAGE)
-    if not after:
-        return items, ""
-    kept = {key: value for key, value in request.GET.items() if key != "cursor"}
-    return items, "?" + urlencode({**kept, "cursor": after})
+    return items, address_after(request, after) if after else ""
+
+
+def address_after(request: HttpRequest, cursor: str) -> str:
+    """The address of the page behind `cursor`, with all that this one asks for."""
+    kept = {name: values for name, values in request.GET.lists() if name != "cursor"}
+    return "?" + urlencode({**kept, "cursor": cursor}, doseq=True)

@@ -1,5 +1,6 @@
 """What pages show of rows: plain values, ready to print in either language."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,10 +13,10 @@ from django.conf import settings
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from mosu.compute.accelerators import Accelerator, Compute, catalogue
+from mosu.compute.accelerators import Compute, catalogue
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, run_of_order
-from mosu.compute.services import LogSlice, RefusedOffer, read_log
+from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of, rounded
 from mosu.market.models import Order, Quote, Receipt, SoldBy
@@ -183,24 +184,30 @@ class QuoteShown:
 
 @dataclass(frozen=True)
 class RefusedGroup:
-    """Offers that were refused for the same reasons."""
+    """Offers that were refused for the same reasons: how many, and some of them by name."""
 
     reasons: Sequence[Said]
     titles: Sequence[Bilingual]
+    count: int
 
 
-def refused_groups(refused: Sequence[RefusedOffer]) -> list[RefusedGroup]:
+def refused_groups(result: QuoteResult) -> list[RefusedGroup]:
     """One group for each set of reasons; what concerns fewest offers comes first, since it says most."""
+    counts: Counter[frozenset[str]] = Counter()
+    for counted in result.refused_groups:
+        counts[counted.codes] += counted.count
     groups: dict[tuple[str, ...], list[RefusedOffer]] = {}
-    for one in refused:
+    for one in result.refused:
         groups.setdefault(tuple(reason.code for reason in one.reasons), []).append(one)
-    return [
+    found = [
         RefusedGroup(
             reasons=[said_of_reason(reason, of_several=len(group) > 1) for reason in group[0].reasons],
             titles=[{"zh": one.title_zh, "en": one.title_en} for one in group],
+            count=max(len(group), counts[frozenset(codes)]),
         )
-        for group in sorted(groups.values(), key=len)
+        for codes, group in groups.items()
     ]
+    return sorted(found, key=lambda group: group.count)
 
 
 @dataclass(frozen=True)
@@ -289,7 +296,7 @@ def label_of(shown: ShownOffer) -> OfferShown:
     card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
     memory = card.memory_gb if card else None
     prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
-    compute = _compared_by(card) if card else None
+    compute = card.compared_by if card else None
     return OfferShown(
         id=offer.public_id,
         title={"zh": offer.title_zh, "en": offer.title_en},
@@ -304,12 +311,6 @@ def label_of(shown: ShownOffer) -> OfferShown:
         effective=_per_pflop_hour(prices, compute) if compute else None,
         effective_note=_effective_note(compute, by_card=bool(offer.attributes.get("accelerator"))),
     )
-
-
-def _compared_by(card: Accelerator) -> Compute | None:
-    """The figure by which cards are compared: dense 16-bit matrix compute. Unknown stays unknown."""
-    fitting = (one for one in card.compute if one.precision in ("fp16", "bf16"))
-    return next((one for one in fitting if not one.sparse and not one.vector), None)
 
 
 def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:

@@ -1,4 +1,4 @@
-"""What is sold and what was bought: offers, quote, orders."""
+"""What is bought: quote, orders."""
 
 from datetime import tzinfo
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mosu.cli.options import AllOption, JsonOption, LangOption, LimitOption
-from mosu.cli.output import client, say, show, show_json, time_of, zone_of
+from mosu.cli.output import client, show, show_json, time_of, zone_of
 from mosu.cli.plans import plans_text
 from mosu.cli.split import ordered
 from mosu.cli.stop import REFUSED, Stop
@@ -16,56 +16,7 @@ from mosu.cli.text import language, table
 from mosu.wire.manifest import files_of
 
 if TYPE_CHECKING:
-    from mosu.client.models import Offer, Order
-
-
-def offers(
-    *,
-    accelerator: Annotated[str, typer.Option(help="Only this accelerator.")] = "",
-    region: Annotated[str, typer.Option(help="Only this region.")] = "",
-    supplier: Annotated[str, typer.Option(help="Only this supplier (its id).")] = "",
-    shelf: Annotated[str, typer.Option(help="Which shelf.")] = "compute",
-    all: Annotated[bool, typer.Option("--all", help="Also those that cannot be bought right now.")] = False,
-    sort: Annotated[str, typer.Option(help="Sort by: price.")] = "price",
-    limit: LimitOption = 50,
-    lang: LangOption = "",
-    json: JsonOption = False,
-) -> None:
-    """What is on the shelf, cheapest first."""
-    with client() as hub:
-        page = hub.offers(
-            shelf=shelf,
-            accelerator=accelerator or None,
-            region=region or None,
-            supplier=supplier or None,
-            live=None if all else True,
-            sort=sort,
-            limit=limit,
-        )
-    if json:
-        show_json(page)
-        return
-    chosen = language(lang)
-    rows = [
-        [
-            offer.id,
-            offer.title.in_language(chosen),
-            offer.supplier.name if offer.supplier is not None else "",
-            offer.region or "",
-            ", ".join(f"{price.unit_price:f}/{price.unit or price.meter}" for price in offer.prices),
-            _availability(offer),
-        ]
-        for offer in page.items
-    ]
-    show(table(["ID", "OFFER", "SUPPLIER", "REGION", "PRICE", "FREE"], rows))
-    if page.next is not None:
-        say("There are more; raise --limit.")
-
-
-def _availability(offer: "Offer") -> str:
-    if not offer.live:
-        return f"not now: {offer.why_not_live or 'no agent'}"
-    return f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes"
+    from mosu.client.models import Order
 
 
 def quote(

@@ -1,35 +1,41 @@
 """Asking where and when a task fits, and for how much: every offer answers with a plan or with its reasons."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
 
 from mosu.compute.accelerators import accelerators_named
+from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import HORIZON, Need, NodeView, Placement, Unplaced, place
-from mosu.compute.queries import pools_by_id, why_not_live
+from mosu.compute.queries import pools_by_id, pools_with, why_not_live
 from mosu.compute.requests import PERIOD_GRACE_S, WALL_LIMIT_S, RunRequest, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.capacity import nodes_of
+from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
+from mosu.market.catalogue import EXAMPLES, Narrowed, RefusedGroup, Request, Snapshot, catalogue_at, narrow
 from mosu.market.models import Quote
-from mosu.market.queries import ShownOffer, offers_on, shown
+from mosu.market.queries import ShownOffer, offers_for
 from mosu.market.services import Plan, PlanLine, make_quotes
+from mosu.market.shelves import Goods, Place
 from mosu.platform.actors import Actor
+from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.store.services import ManifestEntry, put_manifest
 from mosu.subsidies.services import Choice
 from mosu.wire.task import TaskFile, dump_task
 
 SHELF: Final = "compute"
-PLANS_MAX: Final = 20
-OFFERS_MAX: Final = 500
+PLANS_MAX: Final = 10
+REFUSED_MAX: Final = 30
+"""Offers of which the answer says in words why they do not do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +60,15 @@ class RefusedOffer:
 
 @dataclass(frozen=True, slots=True)
 class QuoteResult:
-    """Quotes, best first, and every offer that was refused."""
+    """Quotes, best first, and why other offers were refused."""
 
     quotes: Sequence[Quote]
     refused: Sequence[RefusedOffer]
+    """All of them where they are few, else examples of each group."""
+    refused_groups: Sequence[RefusedGroup]
+    """All that were refused, by what speaks against them."""
+    not_priced: int
+    """How many more fit, but no better than those that were priced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,9 @@ class _Asked:
     accelerators: tuple[str, ...]
     wall_limit_s: int
     manifest: str
+    sealed_secrets: str
+    shown_task: str
+    """The task file as kept for people: the names of its secrets stay, their values do not."""
     now: datetime
 
 
@@ -95,28 +109,106 @@ def quote_run(
     """
     require(actor, "quote.ask", organisation_id)
     asked = _asked(task, workdir, organisation_id=organisation_id, now=now)
-    offers = shown(list(offers_on(SHELF, now=now)[:OFFERS_MAX]), now=now)
-    pools = pools_by_id(offer.offer.subject_id for offer in offers)
-    nodes = nodes_of(pools, now=now)
-    plans: list[Plan] = []
-    refused: list[RefusedOffer] = []
-    for offer in offers:
-        pool = pools.get(offer.offer.subject_id)
-        found = _plan(asked, offer, pool, nodes.get(offer.offer.subject_id, ()))
-        if isinstance(found, Plan):
-            plans.append(found)
-        else:
-            refused.append(_refused(offer, found))
+    snapshot = catalogue_at(now)
+    narrowed = narrow(snapshot, _request_of(asked, snapshot, organisation_id=organisation_id))
+    tried = _tried(asked, narrowed, snapshot, organisation_id=organisation_id)
     quotes = make_quotes(
         actor=actor,
         organisation_id=organisation_id,
         project_id=project_id,
         shelf=SHELF,
-        plans=sorted(plans, key=lambda plan: plan.starts_at)[:PLANS_MAX],
+        plans=tried.plans,
         choice=choice,
         now=now,
     )
-    return QuoteResult(quotes=quotes, refused=refused)
+    examples = [key for group in narrowed.refused for key in group.examples][:REFUSED_MAX]
+    return QuoteResult(
+        quotes=quotes,
+        refused=[
+            *tried.refused[:REFUSED_MAX],
+            *_explained(asked, examples, snapshot, organisation_id=organisation_id),
+        ],
+        refused_groups=[*tried.groups(), *narrowed.refused],
+        not_priced=len(narrowed),
+    )
+
+
+@dataclass(slots=True)
+class _Tried:
+    """What became of the offers that fit by what they are and cost."""
+
+    plans: list[Plan] = field(default_factory=list)
+    refused: list[RefusedOffer] = field(default_factory=list)
+    full: set[Place] = field(default_factory=set)
+    """Where the task finds no room: no other offer of the same cards does there."""
+
+    def groups(self) -> list[RefusedGroup]:
+        by_codes: dict[frozenset[str], list[UUID]] = {}
+        for one in self.refused:
+            by_codes.setdefault(frozenset(reason.code for reason in one.reasons), []).append(one.offer_id)
+        return [RefusedGroup(codes, len(ids), ids[:EXAMPLES]) for codes, ids in by_codes.items()]
+
+
+def _tried(asked: _Asked, narrowed: Narrowed, snapshot: Snapshot, *, organisation_id: UUID) -> _Tried:
+    """Plans for the best offers that have room, as PostgreSQL has them now; `PLANS_MAX` if there are so many."""
+    tried = _Tried()
+    while len(tried.plans) < PLANS_MAX:
+        ids = narrowed.take(PLANS_MAX - len(tried.plans), without=tried.full)
+        if not ids:
+            break
+        offers = offers_for(organisation_id, ids, snapshot=snapshot, now=asked.now)
+        pools = pools_by_id({offer.offer.subject_id for offer in offers})
+        nodes = nodes_of(pools, now=asked.now)
+        for offer in offers:
+            pool_id = offer.offer.subject_id
+            found = _plan(asked, offer, pools.get(pool_id), nodes.get(pool_id, ()))
+            if isinstance(found, Plan):
+                tried.plans.append(found)
+            else:
+                tried.refused.append(_refused(offer, found))
+                tried.full.add(offer.place)
+    return tried
+
+
+def _explained(
+    asked: _Asked, ids: Sequence[UUID], snapshot: Snapshot, *, organisation_id: UUID
+) -> list[RefusedOffer]:
+    """Each offer with all that speaks against it, in words; but none that has come to fit meanwhile."""
+    offers = offers_for(organisation_id, ids, snapshot=snapshot, now=asked.now)
+    pools = pools_by_id({offer.offer.subject_id for offer in offers})
+    found = ((offer, _unfit(asked, offer, pools.get(offer.offer.subject_id))) for offer in offers)
+    return [_refused(offer, reasons) for offer, reasons in found if reasons]
+
+
+def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> Request:
+    """The task as the catalogue can judge offers by it: codes of the same reasons that `_unfit` puts into words."""
+    task = asked.task
+    need = need_of(task, accelerator=None)
+    named = pools_with(task.environment) if task.environment else None
+
+    def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
+        return (reason.code for reason in _goods_mismatches(asked, attributes))
+
+    def of_supplier(supplier_id: UUID, name: str) -> Iterable[str]:
+        return () if _is_named(asked, supplier_id, name) else ("other_supplier",)
+
+    def of_place(place: Place) -> Iterable[str]:
+        if snapshot.standing(SHELF, place).why_not_live is not None:
+            return ("not_live",)
+        return ("no_environment",) if named is not None and place[0] not in named else ()
+
+    return Request(
+        shelf=SHELF,
+        organisation_id=organisation_id,
+        meter=CARDS if need.cards else CORES,
+        units=need.cards or need.cores,
+        wall_s=asked.wall_limit_s,
+        budget_micros=task.budget_micros,
+        hourly_micros=task.resources.max_hourly_cost_micros,
+        of_goods=of_goods,
+        of_supplier=of_supplier,
+        of_place=of_place,
+    )
 
 
 def _asked(
@@ -148,6 +240,8 @@ def _asked(
         accelerators=accelerators_named(name) if name else (),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
+        sealed_secrets=sealed(dict(task.secrets)),
+        shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
     )
 
@@ -155,21 +249,10 @@ def _asked(
 def _plan(
     asked: _Asked, offer: ShownOffer, pool: Pool | None, nodes: Sequence[NodeView]
 ) -> Plan | list[Reason]:
-    task, row = asked.task, offer.offer
-    accelerator: str | None = row.attributes.get("accelerator")
-    need = need_of(task, accelerator=accelerator if task.resources.accelerators else None)
-    meter, units = ("card_second", need.cards) if need.cards else ("core_second", need.cores)
-    reasons = list(_mismatches(asked, offer)) or [
-        *_beyond_limits(asked, offer, units),
-        *_too_dear(asked, offer, meter, units),
-    ]
-    dead = why_not_live(pool, now=asked.now)
-    if dead is not None or pool is None:
-        reasons.append(Reason("not_live", dead or "no live agent", "Choose an offer that is live."))
+    reasons = _unfit(asked, offer, pool)
+    if reasons or pool is None:
         return reasons
-    reasons += _environment_missing(task, pool)
-    if reasons:
-        return reasons
+    need = _need(asked, offer)
     placed = place(
         nodes,
         need,
@@ -180,6 +263,27 @@ def _plan(
     if isinstance(placed, Unplaced):
         return [Reason(placed.code, placed.message, placed.hint)]
     return _plan_at(asked, offer, placed, _request(asked, pool, need))
+
+
+def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
+    """All that speaks against the offer, whatever room there is."""
+    need = _need(asked, offer)
+    meter, units = (CARDS, need.cards) if need.cards else (CORES, need.cores)
+    reasons = list(_mismatches(asked, offer)) or [
+        *_beyond_limits(asked, offer, units),
+        *_too_dear(asked, offer, meter, units),
+    ]
+    dead = why_not_live(pool, now=asked.now)
+    if dead is not None or pool is None:
+        return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
+    if offer.unrated is not None:
+        reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
+    return [*reasons, *_environment_missing(asked.task, pool)]
+
+
+def _need(asked: _Asked, offer: ShownOffer) -> Need:
+    accelerator: str | None = offer.offer.attributes.get("accelerator")
+    return need_of(asked.task, accelerator=accelerator if asked.task.resources.accelerators else None)
 
 
 def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRequest) -> Plan:
@@ -207,7 +311,7 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         run=task.run,
         setup=task.setup,
         envs=dict(task.envs),
-        sealed_secrets=sealed(dict(task.secrets)),
+        sealed_secrets=asked.sealed_secrets,
         outputs=task.outputs,
         environment=task.environment or _default_environment(pool),
         workdir_manifest=asked.manifest,
@@ -217,13 +321,8 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         accelerator=need.accelerator,
         cards=need.cards,
         wall_limit_s=asked.wall_limit_s,
-        task=_without_secrets(task),
+        task=asked.shown_task,
     )
-
-
-def _without_secrets(task: TaskFile) -> str:
-    """The task file as kept for people: the names of its secrets stay, their values do not."""
-    return dump_task(replace(task, secrets=tuple((name, "(secret)") for name, _ in task.secrets)))
 
 
 def _default_environment(pool: Pool) -> str:
@@ -237,8 +336,15 @@ def _latest_start(asked: _Asked) -> datetime:
 
 
 def _mismatches(asked: _Asked, offer: ShownOffer) -> Iterable[Reason]:
-    task, row = asked.task, offer.offer
-    accelerator = row.attributes.get("accelerator")
+    row = offer.offer
+    yield from _goods_mismatches(asked, row.attributes)
+    if not _is_named(asked, row.supplier_id, row.supplier.name):
+        yield Reason("other_supplier", f"is {row.supplier.name}'s", "Widen mosu.suppliers.")
+
+
+def _goods_mismatches(asked: _Asked, attributes: Mapping[str, Any]) -> Iterable[Reason]:
+    task = asked.task
+    accelerator = attributes.get("accelerator")
     if asked.accelerators and accelerator not in asked.accelerators:
         yield Reason(
             "other_accelerator",
@@ -247,17 +353,21 @@ def _mismatches(asked: _Asked, offer: ShownOffer) -> Iterable[Reason]:
         )
     if not asked.accelerators and accelerator:
         yield Reason("sells_cards", f"sells {accelerator} by the card", "Ask for accelerators to use it.")
-    if task.suppliers and not {row.supplier.name, row.supplier.public_id} & set(task.suppliers):
-        yield Reason("other_supplier", f"is {row.supplier.name}'s", "Widen mosu.suppliers.")
-    if task.domestic_only and row.attributes.get("domestic") is not True:
+    if task.domestic_only and attributes.get("domestic") is not True:
         yield Reason("not_domestic", "is not known to be domestic", "Leave out mosu.domestic_only.")
     for name, value in task.resources.labels:
-        if str(row.attributes.get(name)) != value:
+        if str(attributes.get(name)) != value:
             yield Reason("other_label", f"does not have {name}={value}", "Leave out that label.")
-    if asked.task.deadline is not None and _latest_start(asked) < asked.now:
+    if task.deadline is not None and _latest_start(asked) < asked.now:
         yield Reason(
             "deadline", "cannot end before the deadline", "Set a later deadline or a shorter wall limit."
         )
+
+
+def _is_named(asked: _Asked, supplier_id: UUID, name: str) -> bool:
+    """Whether the task leaves the choice of supplier, or names this one."""
+    named = asked.task.suppliers
+    return not named or name in named or typeid(Organisation.prefix, supplier_id) in named
 
 
 def _beyond_limits(asked: _Asked, offer: ShownOffer, units: int) -> Iterable[Reason]:

@@ -1,6 +1,23 @@
 """Writes of the counter; one function per intention."""
 
-from mosu.market.services.offers import OfferSpec, PriceSpec, create_offer, delist_offer, set_price
+from mosu.market.rates import NoRate
+from mosu.market.services.imports import (
+    FILE_BYTES_MAX,
+    ImportStale,
+    NotReleasable,
+    apply_import,
+    discard_import,
+    preview_import,
+    release_row,
+)
+from mosu.market.services.offers import (
+    OfferSpec,
+    PriceSpec,
+    create_offer,
+    delist_offer,
+    forget_changes,
+    set_price,
+)
 from mosu.market.services.orders import (
     QuoteExpired,
     QuoteTaken,
@@ -10,12 +27,19 @@ from mosu.market.services.orders import (
     release_order,
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
+from mosu.market.services.rates import record_rate
+from mosu.market.services.searches import delete_search, save_search
 from mosu.market.services.settlement import RECOMPUTED_FOR, Recomputed, recompute_charge, settle_order
 from mosu.market.services.usage import record_usage
-from mosu.market.shelves import Plan, PlanLine, Stock, UsageIn, UsageResult
+from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
 
 __all__ = [
+    "FILE_BYTES_MAX",
     "RECOMPUTED_FOR",
+    "ImportStale",
+    "NamedGoods",
+    "NoRate",
+    "NotReleasable",
     "OfferSpec",
     "Plan",
     "PlanLine",
@@ -28,14 +52,22 @@ __all__ = [
     "UsageResult",
     "accept_quote",
     "activate_order",
+    "apply_import",
     "cancel_order",
     "create_offer",
+    "delete_search",
     "delist_offer",
+    "discard_import",
     "expire_quotes",
+    "forget_changes",
     "make_quotes",
+    "preview_import",
     "recompute_charge",
+    "record_rate",
     "record_usage",
     "release_order",
+    "release_row",
+    "save_search",
     "set_price",
     "settle_order",
 ]

@@ -10,7 +10,10 @@ from django.db import IntegrityError, transaction
 
 from mosu.kernel.money import MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
-from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
+from mosu.market.catalogue.keeping import NOTED_FOR
+from mosu.market.hub import hub_currency
+from mosu.market.models import Offer, OfferChange, OfferPrice, OfferState, SoldBy
+from mosu.market.rates import rate_for, rates_of
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
@@ -32,12 +35,13 @@ class NotASupplier(DomainError):
 
 @dataclass(frozen=True, slots=True)
 class PriceSpec:
-    """A price of one meter: `unit_price_micros` for `per` of the meter's own unit."""
+    """A price of one meter: `unit_price_micros` for `per` of the meter's own unit; no currency is the hub's."""
 
     meter: str
     unit: str
     unit_price_micros: int
     per: int = 3600
+    currency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class OfferSpec:
     sold_by: SoldBy = SoldBy.HUB
     fee_bp: int = 0
     source: str = ""
+    buyer_organisation_id: UUID | None = None
+    """The one organisation that may see and buy it; None: everyone."""
 
 
 @transaction.atomic
@@ -70,9 +76,10 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         NotASupplier: the organisation does not have the capability.
         NotYours: the shelf says that the goods are another's.
         Invalid: no price, a price that is not positive, two of one meter, or limits out of order.
+        NoRate: a price in a foreign currency of which no rate is recent.
     """
     require(actor, "offer.manage", spec.supplier_id)
-    _check(actor, spec)
+    _check(actor, spec, now=now)
     offer = Offer.objects.create(
         supplier_id=spec.supplier_id,
         shelf=spec.shelf,
@@ -88,6 +95,7 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         sold_by=spec.sold_by,
         fee_bp=spec.fee_bp,
         source=spec.source,
+        buyer_organisation_id=spec.buyer_organisation_id,
         created_at=now,
     )
     OfferPrice.objects.bulk_create(_price_row(offer.id, price, valid_from=now) for price in spec.prices)
@@ -111,10 +119,11 @@ def set_price(*, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime) 
         NotFound: no such offer.
         Forbidden: the actor may not manage the supplier's offers.
         Invalid: not positive, or another price of this meter starts at this very instant.
+        NoRate: in a foreign currency of which no rate is recent.
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
-    _check_price(price)
+    _check_price(price, now=now)
     row = _price_row(offer.id, price, valid_from=now)
     try:
         with transaction.atomic():
@@ -131,7 +140,12 @@ def set_price(*, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime) 
         after=offer.state,
         now=now,
         organisation_id=offer.supplier_id,
-        facts={"meter": price.meter, "unit_price_micros": price.unit_price_micros, "per": price.per},
+        facts={
+            "meter": price.meter,
+            "unit_price_micros": price.unit_price_micros,
+            "per": price.per,
+            "currency": row.currency,
+        },
     )
     return row
 
@@ -163,6 +177,13 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     return offer
 
 
+@transaction.atomic(durable=True)
+def forget_changes(*, now: datetime) -> int:
+    """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
+    deleted, _ = OfferChange.objects.filter(at__lt=now - 2 * NOTED_FOR).delete()
+    return deleted
+
+
 def _locked_offer(offer_id: UUID) -> Offer:
     offer = Offer.objects.select_for_update(no_key=True).filter(id=offer_id).first()
     if offer is None:
@@ -170,10 +191,13 @@ def _locked_offer(offer_id: UUID) -> Offer:
     return offer
 
 
-def _check(actor: Actor, spec: OfferSpec) -> None:
+def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
     supplier = Organisation.objects.filter(id=spec.supplier_id).first()
     if supplier is None:
         raise NotFound("There is no such organisation.", hint="See GET /me.")
+    buyer_id = spec.buyer_organisation_id
+    if buyer_id is not None and not Organisation.objects.filter(id=buyer_id).exists():
+        raise NotFound("There is no such buyer.", hint="Ask the buyer for its id: GET /me.")
     if Capability.SUPPLIER not in supplier.capabilities:
         raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
     if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
@@ -196,14 +220,16 @@ def _check(actor: Actor, spec: OfferSpec) -> None:
             "An offer needs a price, and one of each meter.", hint="See GET /offers.", field="prices"
         )
     for price in spec.prices:
-        _check_price(price)
+        _check_price(price, now=now)
 
 
-def _check_price(price: PriceSpec) -> None:
+def _check_price(price: PriceSpec, *, now: datetime) -> None:
     if not 0 < price.unit_price_micros <= MICROS_MAX or price.per < 1:
         raise Invalid(
             f"The price of {price.meter} is not positive.", hint="Write a price above 0.", field="unit_price"
         )
+    if price.currency and price.currency != hub_currency():
+        rate_for(price.currency, rates_of(now=now), now=now)
 
 
 def _price_row(offer_id: UUID, price: PriceSpec, *, valid_from: datetime) -> OfferPrice:
@@ -213,5 +239,6 @@ def _price_row(offer_id: UUID, price: PriceSpec, *, valid_from: datetime) -> Off
         unit=price.unit,
         per=price.per,
         unit_price_micros=price.unit_price_micros,
+        currency=price.currency or hub_currency(),
         valid_from=valid_from,
     )

@@ -1,7 +1,9 @@
 """Pricing plans: a quote freezes prices, tax, split and terms; nothing is repriced later."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,12 +13,14 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market import rules
 from mosu.market.models import Offer, OfferPrice, OfferState, OrderLine, Quote, QuoteState
+from mosu.market.rates import Rate, rate_for, rates_of
 from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
 from mosu.platform.policy import require
+from mosu.platform.rows import insert, inserts_together
 from mosu.platform.services import record_audit
-from mosu.subsidies.services import Choice, Spend, Split, best_split
+from mosu.subsidies.services import Choice, Spend, Split, best_splits
 
 PLANS_MAX = 100
 
@@ -44,6 +48,7 @@ def make_quotes(
         Forbidden: the actor may not ask quotes for this organisation.
         NotFound: the project is not the organisation's.
         NotForSale: an offer is off the shelf, of another shelf, or without a price of a meter.
+        NoRate: an offer is listed in a foreign currency of which no rate is recent.
         Invalid: a plan outside its offer's limits, too many plans, or a voucher that `choice` names is unusable.
     """
     require(actor, "quote.ask", organisation_id)
@@ -52,30 +57,42 @@ def make_quotes(
     if not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
-    priced = []
-    for plan in plans:
-        offer = offers.get(plan.offer_id)
-        if offer is None or offer.shelf != shelf:
-            raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
-        _check(plan, offer)
-        lines = [_line(line, offer=offer, price=prices.get((offer.id, line.meter))) for line in plan.lines]
-        total = sum(line.amount_max_micros for line in lines)
-        split = best_split(spend=_spend(organisation_id, offer, lines, total, now), choice=choice, now=now)
-        quote = _quote(plan, offer=offer, lines=lines, total=total, split=split, now=now)
-        quote.organisation_id, quote.project_id = organisation_id, project_id
-        priced.append((_rank(quote, split), quote))
-    quotes = [quote for _, quote in sorted(priced, key=lambda pair: pair[0])]
-    Quote.objects.bulk_create(quotes)
-    for quote in quotes:
-        record_audit(
-            actor=actor,
-            action="quote.make",
-            subject_id=quote.id,
-            before=None,
-            after=QuoteState.OPEN,
-            now=now,
+    worth = _Worth(rates=_rates_for(prices.values(), now=now), now=now)
+    planned = [
+        _priced(
+            plan,
+            offers.get(plan.offer_id),
+            prices,
+            worth=worth,
             organisation_id=organisation_id,
+            shelf=shelf,
         )
+        for plan in plans
+    ]
+    splits = best_splits(
+        spends=[_spend(organisation_id, offer, lines, now) for offer, lines in planned],
+        choice=choice,
+        now=now,
+    )
+    ranked = []
+    for plan, (offer, lines), split in zip(plans, planned, splits, strict=True):
+        quote = _quote(plan, offer=offer, lines=lines, split=split, now=now)
+        quote.organisation_id, quote.project_id = organisation_id, project_id
+        quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
+        ranked.append((_rank(quote, split), quote))
+    quotes = [quote for _, quote in sorted(ranked, key=lambda pair: pair[0])]
+    with inserts_together():
+        insert(*quotes)
+        for quote in quotes:
+            record_audit(
+                actor=actor,
+                action="quote.make",
+                subject_id=quote.id,
+                before=None,
+                after=QuoteState.OPEN,
+                now=now,
+                organisation_id=organisation_id,
+            )
     return quotes
 
 
@@ -115,6 +132,34 @@ def _offers_for(
     return {offer.id: offer for offer in offers}, {(row.offer_id, row.meter): row for row in rows}
 
 
+def _priced(
+    plan: Plan,
+    offer: Offer | None,
+    prices: Mapping[tuple[UUID, str], OfferPrice],
+    *,
+    worth: "_Worth",
+    organisation_id: UUID,
+    shelf: str,
+) -> tuple[Offer, list[rules.QuotedLine]]:
+    """The plan's offer and lines.
+
+    Raises:
+        NotForSale, NoRate, Invalid: see `make_quotes`.
+    """
+    if offer is None or offer.shelf != shelf or not is_for(offer, organisation_id):
+        raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
+    _check(plan, offer)
+    lines = [
+        _line(line, offer=offer, price=prices.get((offer.id, line.meter)), worth=worth) for line in plan.lines
+    ]
+    return offer, lines
+
+
+def is_for(offer: Offer, organisation_id: UUID) -> bool:
+    """Whether the organisation may buy it: an offer at a price for one buyer is that buyer's alone."""
+    return offer.buyer_organisation_id in (None, organisation_id)
+
+
 def _check(plan: Plan, offer: Offer) -> None:
     for line in plan.lines:
         if not offer.min_units <= line.units <= offer.max_units:
@@ -133,16 +178,46 @@ def _check(plan: Plan, offer: Offer) -> None:
         )
 
 
-def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.QuotedLine:
+def _rates_for(prices: Iterable[OfferPrice], *, now: datetime) -> Mapping[str, Rate]:
+    """The rates that foreign list prices need; nothing is asked where there are none."""
+    foreign = any(price.currency != settings.HUB_CURRENCY for price in prices)
+    return rates_of(now=now) if foreign else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """What list prices are worth in the hub's currency now."""
+
+    rates: Mapping[str, Rate]
+    now: datetime
+
+    def of(self, price: OfferPrice) -> int:
+        """Raises NoRate where no rate is recent."""
+        if price.currency == settings.HUB_CURRENCY:
+            return price.unit_price_micros
+        return rate_for(price.currency, self.rates, now=self.now).converted(price.unit_price_micros)
+
+    def frozen(self, prices: Iterable[OfferPrice]) -> dict[str, Any]:
+        """For `Quote.fx`: by meter, how a foreign list price was converted."""
+        return {
+            price.meter: self.rates[price.currency].frozen(price.unit_price_micros)
+            for price in prices
+            if price.currency != settings.HUB_CURRENCY
+        }
+
+
+def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None, worth: _Worth) -> rules.QuotedLine:
+    """A line in the hub's currency: a foreign list price is converted to the micro, by a rate that `fx` keeps."""
     if price is None:
         raise NotForSale(
             f"{offer.title_en} has no price for {line.meter}.", hint="Choose another offer.", meter=line.meter
         )
+    unit_price_micros = worth.of(price)
     frozen = rules.Price(
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
     )
@@ -151,7 +226,7 @@ def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.Qu
         meter=price.meter,
         unit=price.unit,
         per=price.per,
-        unit_price_micros=price.unit_price_micros,
+        unit_price_micros=unit_price_micros,
         tax_rate_bp=offer.tax_rate_bp,
         tax_included=offer.tax_included,
         units=line.units,
@@ -160,9 +235,7 @@ def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None) -> rules.Qu
     )
 
 
-def _spend(
-    organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine], total: int, now: datetime
-) -> Spend:
+def _spend(organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine], now: datetime) -> Spend:
     """What subsidies need to know; the kind of spend is the offer's own word, else the unit of its dearest line."""
     dearest = max(lines, key=lambda line: line.amount_max_micros)
     return Spend(
@@ -170,7 +243,7 @@ def _spend(
         supplier_id=offer.supplier_id,
         shelf=offer.shelf,
         kind=offer.attributes.get("kind") or f"{dearest.unit}s",
-        charge_max_micros=total,
+        charge_max_micros=_total(lines),
         region=offer.attributes.get("region") or "",
         domestic=offer.attributes.get("domestic"),
         accepted_at=now,
@@ -179,7 +252,7 @@ def _spend(
 
 
 def _quote(
-    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], total: int, split: Split, now: datetime
+    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], split: Split, now: datetime
 ) -> Quote:
     """All but whose it is."""
     span = timedelta(seconds=plan.wall_limit_s + int(plan.facts.get("grace_s", 0)))
@@ -196,7 +269,7 @@ def _quote(
             "sold_by": offer.sold_by,
             "fee_bp": offer.fee_bp,
         },
-        total_max_micros=total,
+        total_max_micros=_total(lines),
         currency=settings.HUB_CURRENCY,
         split=split.to_json(),
         starts_at=plan.starts_at,
@@ -206,6 +279,10 @@ def _quote(
         valid_until=now + rules.QUOTE_VALID,
         state=QuoteState.OPEN,
     )
+
+
+def _total(lines: Sequence[rules.QuotedLine]) -> int:
+    return sum(line.amount_max_micros for line in lines)
 
 
 def _rank(quote: Quote, split: Split) -> tuple[int, int, datetime, int, UUID]:

@@ -1,7 +1,7 @@
 """What others ask of the platform: each service is one intention, all or nothing."""
 
 from mosu.platform.rules import SamePerson, two_persons
-from mosu.platform.services.audit import record_audit
+from mosu.platform.services.audit import Audit, record_audit, record_audits
 from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
 from mosu.platform.services.findings import (
@@ -59,6 +59,7 @@ from mosu.platform.services.tokens import (
 __all__ = [
     "SCOPES_DEFAULT",
     "AlreadyMember",
+    "Audit",
     "Bootstrapped",
     "CodeNeeded",
     "DeliveryFailed",
@@ -103,6 +104,7 @@ __all__ = [
     "read_notice",
     "read_notices",
     "record_audit",
+    "record_audits",
     "record_fact",
     "remove_member",
     "reopen_finding",

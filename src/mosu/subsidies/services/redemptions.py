@@ -67,15 +67,35 @@ def best_split(*, spend: Spend, choice: Choice, now: datetime) -> Split:
     Raises:
         VoucherNotUsable: a voucher named in `choice` cannot be used for this spend; the message says why.
     """
-    if choice == "none":
-        return rules.best_split(spend, (), year=0)
-    year = queries.hub_year(spend.accepted_at)
-    vouchers = queries.usable_vouchers(spend.organisation_id, now=now)
+    return best_splits(spends=[spend], choice=choice, now=now)[0]
+
+
+def best_splits(*, spends: Sequence[Spend], choice: Choice, now: datetime) -> list[Split]:
+    """The best legal split of each; all are one organisation's. Vouchers and what is left of them are read once.
+
+    Raises:
+        VoucherNotUsable: a voucher named in `choice` cannot be used for one of them; the message says why.
+    """
+    if choice == "none" or not spends:
+        return [rules.best_split(spend, (), year=0) for spend in spends]
+    (organisation_id,) = {spend.organisation_id for spend in spends}
+    vouchers = queries.usable_vouchers(organisation_id, now=now)
     if choice != "auto":
-        vouchers = _named(vouchers, choice, spend=spend)
-    fitting = [one for one in vouchers if not _fault(queries.terms_of(one.version), spend)]
-    candidates = [_candidate(one, year=year) for one in queries.vouchers_with_balances(fitting)]
-    return rules.best_split(spend, candidates, year=year)
+        for spend in spends:
+            named = _named(vouchers, choice, spend=spend)
+        vouchers = named
+    years = {queries.hub_year(spend.accepted_at) for spend in spends}
+    candidates = {
+        (year, one.voucher.id): _candidate(one, year=year)
+        for one in queries.vouchers_with_balances(vouchers)
+        for year in years
+    }
+    found = []
+    for spend in spends:
+        year = queries.hub_year(spend.accepted_at)
+        fitting = [one for one in vouchers if not _fault(queries.terms_of(one.version), spend)]
+        found.append(rules.best_split(spend, [candidates[year, one.id] for one in fitting], year=year))
+    return found
 
 
 def _named(vouchers: Sequence[Voucher], choice: Choice, *, spend: Spend) -> list[Voucher]:

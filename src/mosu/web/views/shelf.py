@@ -1,9 +1,10 @@
 """From the shelf to an order: labels, a question, ranked quotes, the press of the button."""
 
+from collections import defaultdict
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -12,14 +13,13 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.compute.services import quote_run
 from mosu.kernel.refusals import DomainError, NotFound
-from mosu.market.models import Offer, Quote
-from mosu.market.queries import offers_on
-from mosu.market.queries import shown as offers_shown
+from mosu.market.models import Quote
+from mosu.market.queries import search_of, search_offers
 from mosu.market.services import accept_quote
 from mosu.platform.queries import projects_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.forms import QuoteAsk
-from mosu.web.pages import page, paged
+from mosu.web.pages import PAGE, address_after, page
 from mosu.web.presenters import (
     QuoteShown,
     accelerator_choices,
@@ -38,38 +38,28 @@ USABLE_MAX: Final = 60
 def shelf(request: HttpRequest) -> HttpResponse:
     """The compute shelf: the same label on every offer, what can be used now above the rest, cheapest first."""
     now, actor = timezone.now(), actor_of(request)
-    chosen = {
-        "accelerator": request.GET.get("accelerator", "").replace("\x00", ""),
-        "region": request.GET.get("region", "").replace("\x00", ""),
-        "live": request.GET.get("live") == "true",
-    }
-
-    def fitting(*, live: bool) -> QuerySet[Offer]:
-        return offers_on(
-            "compute",
-            now=now,
-            actor=actor,
-            accelerator=str(chosen["accelerator"]),
-            region=str(chosen["region"]),
-            live=live,
-        )
-
-    shown_only, more = ([], "") if chosen["live"] else paged(request, fitting(live=False))
-    usable = [] if "cursor" in request.GET else list(fitting(live=True)[:USABLE_MAX])
-    labels = [label_of(offer) for offer in offers_shown([*usable, *shown_only], now=now)]
-    everything = offers_on("compute", now=now, actor=actor).order_by()
-    facets = list(everything.values_list("attributes__accelerator", "attributes__region").distinct())
+    given = {name: [str(value) for value in values] for name, values in request.GET.lists()}
+    wanted = search_of(given, shelf="compute", limit=PAGE)
+    usable = search_offers(actor, replace(wanted, live=True, limit=USABLE_MAX, after=""), now=now)
+    others = search_offers(actor, replace(wanted, live=False), now=now)
+    values: defaultdict[str, set[str]] = defaultdict(set)
+    for shown in (*usable.facets, *others.facets):
+        values[shown.facet.code] |= {one.value.value for one in shown.values}
     return render(
         request,
         "pages/shelf.html",
         {
             "here": "shelf",
-            "usable": [label for label in labels if label.live],
-            "shown_only": [label for label in labels if not label.live],
-            "accelerators": accelerator_choices({accelerator for accelerator, _region in facets}),
-            "regions": sorted({region for _accelerator, region in facets if region}),
-            "chosen": chosen,
-            "more": more,
+            "usable": [] if wanted.after else [label_of(offer) for offer in usable.items],
+            "shown_only": [] if wanted.live else [label_of(offer) for offer in others.items],
+            "accelerators": accelerator_choices(values["accelerator"]),
+            "regions": sorted(values["region"]),
+            "chosen": {
+                "accelerator": "".join(wanted.chosen.get("accelerator", ())[:1]),
+                "region": "".join(wanted.chosen.get("region", ())[:1]),
+                "live": wanted.live,
+            },
+            "more": address_after(request, others.next) if others.next and not wanted.live else "",
         },
     )
 
@@ -97,7 +87,7 @@ def quote(request: HttpRequest) -> HttpResponse:
             context["problem"] = said_of(refusal)
         else:
             context["quotes"] = [QuoteShown.of(one) for one in found.quotes]
-            context["refused"] = refused_groups(found.refused)
+            context["refused"] = refused_groups(found)
     return render(request, "pages/quote.html", context)
 
 

@@ -1,0 +1,27 @@
+"""Searching the shelves: a snapshot in memory, at most 2 s old; PostgreSQL has the last word."""
+
+from mosu.market.catalogue.asked import LIMIT_MAX, SORTS, OfferSearch, Sort, params_of
+from mosu.market.catalogue.keeping import CatalogueLoading, catalogue_at
+from mosu.market.catalogue.narrowing import EXAMPLES, Narrowed, RefusedGroup, Request, narrow
+from mosu.market.catalogue.searching import FREE_NOW, Counted, Viewer, search
+from mosu.market.catalogue.snapshot import Snapshot
+
+__all__ = [
+    "EXAMPLES",
+    "FREE_NOW",
+    "LIMIT_MAX",
+    "SORTS",
+    "CatalogueLoading",
+    "Counted",
+    "Narrowed",
+    "OfferSearch",
+    "RefusedGroup",
+    "Request",
+    "Snapshot",
+    "Sort",
+    "Viewer",
+    "catalogue_at",
+    "narrow",
+    "params_of",
+    "search",
+]

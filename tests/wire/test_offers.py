@@ -1,0 +1,104 @@
+"""Offers files: traps of encodings and cells, one by one; what is refused, and where."""
+
+import io
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mosu.kernel.csv import csv_lines, inert, meant
+from mosu.wire.offers import OfferRow, OffersRefused, read_offers
+
+V8 = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
+
+
+def rows(data: str | bytes, name: str = "o.csv") -> list[OfferRow]:
+    return list(read_offers(io.BytesIO(data if isinstance(data, bytes) else data.encode()), source=name))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030", "utf-16"])
+def test_encodings(encoding: str) -> None:
+    found = rows("key,title_zh,price\r\na,昇腾整机,12.5\r\n".encode(encoding))
+    assert [(row.title_zh, row.price_micros) for row in found] == [("昇腾整机", 12_500_000)]
+
+
+@pytest.mark.parametrize(
+    ("cell", "micros"),
+    [("12.5", 12_500_000), ('"1,234.50"', 1_234_500_000), ("１２．５", 12_500_000), ("1e-05", 10)],
+)
+def test_numbers(cell: str, micros: int) -> None:
+    assert rows(f"key,price\na,{cell}\n")[0].price_micros == micros
+
+
+def test_quoted_newlines_blank_lines_and_lines_of_problems() -> None:
+    text = 'key,title_en,price\n"a","two\nlines",1\n\nb,B,dear\n'
+    with pytest.raises(OffersRefused) as refused:
+        rows(text)
+    assert (refused.value.facts["line"], refused.value.facts["field"]) == (5, "price")
+    assert rows(text.replace("dear", "2"))[0].title_en == "two lines"
+
+
+def test_formulas_are_text_and_go_out_inert() -> None:
+    found = rows('key,title_en,price\na,"=HYPERLINK(""x"")",1\n')[0]
+    assert found.title_en == '=HYPERLINK("x")'
+    line = "".join(csv_lines([["key", "title_en", "price"], ["a", found.title_en, "-1"]]))
+    assert "'=HYPERLINK" in line
+    assert line.endswith(",-1\r\n")
+    assert rows(line.replace(",-1", ",1"))[0].title_en == found.title_en
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "key,price\na\n",
+        "key,prise\na,1\n",
+        "key,price,colour\na,1,red\n",
+        'key,price\n"a,1\n',
+        "key,price,price\na,1,1\n",
+    ],
+)
+def test_what_is_no_file_of_offers(text: str) -> None:
+    with pytest.raises(OffersRefused):
+        rows(text)
+
+
+def test_v8_spot_and_empty_cells() -> None:
+    info = "\"{'Gpus': [{'MemoryInfo': {'SizeInMiB': 81920}}]}\""
+    found = rows(
+        V8 + f"m,H100,8,128,1600,23.6,eu,{info},10.0\nn,H100,1,8,64,,eu,,1.2\nz,H100,1,8,64,3,eu,,0.00\n"
+    )
+    assert [(row.mode, row.price_micros) for row in found] == [
+        ("on_demand", 2_950_000), ("spot", 1_250_000), ("spot", 1_200_000), ("on_demand", 3_000_000),
+    ]  # fmt: skip
+    assert found[0].card_memory == Decimal(81920)
+
+
+def test_yaml_says_the_same() -> None:
+    text = "defaults: {region: [a, b]}\noffers:\n  - {key: k, price: '2', title: {zh: 甲, en: A}}\n"
+    assert [(row.key, row.region, row.title_zh) for row in rows(text, "o.yaml")] == [
+        ("k@a", "a", "甲"),
+        ("k@b", "b", "甲"),
+    ]
+    with pytest.raises(OffersRefused):
+        rows(text.replace("price", "prize"), "o.yaml")
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=300)
+    | st.text(max_size=200).map(lambda text: b"key,price\n" + text.encode("utf-8", "ignore"))
+)
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    for name in ("o.csv", "o.yaml"):
+        try:
+            found = rows(data, name)
+        except OffersRefused:
+            continue
+        assert all(row.key and row.price_micros >= 0 for row in found)
+
+
+@given(st.text(max_size=50))
+def test_inert_cells_come_back(text: str) -> None:
+    if not text.startswith("'"):
+        assert meant(inert(text)) == text
