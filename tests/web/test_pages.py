@@ -239,7 +239,7 @@ def test_what_people_write_is_shown_as_text(hub: Hub) -> None:
     client = hub.client(user)
     client.post("/you/found/", {"organisation": evil, "kind": "team"})
     client.post("/you/", {"name": evil})
-    client.post("/you/tokens/", {"name": evil, "scopes": "read", "days": 30})
+    client.post("/you/tokens/", {"name": evil, "scopes": "read", "days": 30, "organisation": "all"})
     client.post("/organisation/projects/", {"name": evil})
     for path in (
         "/you/",

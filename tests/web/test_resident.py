@@ -413,7 +413,8 @@ def test_tokens_are_shown_once_with_what_they_may_and_revoked(hub: Hub) -> None:
 def test_a_token_asked_for_wrongly_is_not_made(hub: Hub, change: dict[str, Any]) -> None:
     user, client = signed_in(hub)
     client.post(
-        "/you/tokens/", {"name": "old notebook", "scopes": ["read"], "organisation": "", "days": 30} | change
+        "/you/tokens/",
+        {"name": "old notebook", "scopes": ["read"], "organisation": "all", "days": 30} | change,
     )
     assert not ApiToken.objects.filter(user=user).exists()
 
@@ -447,3 +448,21 @@ def test_a_first_organisation_is_founded_on_its_page(hub: Hub) -> None:
     assert "as many organisations as one person may" in page(fourth) or "You own" in page(fourth)
     assert Organisation.objects.filter(name__startswith="Ours").count() == 3
     assert "Ours 2" in page(client.get("/organisation/"))
+
+
+def test_the_sign_in_page_leads_to_a_new_password(hub: Hub, settings: Any) -> None:
+    assert 'href="/account/password/reset/"' in page(hub.client().get("/account/login/"))
+    settings.EMAIL_HOST = ""
+    assert "goes to the hub's operator" in page(hub.client().get("/account/password/reset/")).replace(
+        "&#x27;", "'"
+    )
+
+
+def test_a_second_address_is_added_and_removed(hub: Hub) -> None:
+    _, client = signed_in(hub)
+    client.post("/account/email/", {"email": "second@example.org", "action_add": ""})
+    assert "second@example.org" in page(client.get("/account/email/"))
+    client.post("/account/email/", {"email": "second@example.org", "action_remove": ""})
+    assert "second@example.org" not in page(client.get("/account/email/"))
+    for path in ("/account/email/", "/account/2fa/", "/account/password/change/"):
+        assert client.get(path).status_code == 200

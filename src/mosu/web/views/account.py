@@ -30,6 +30,7 @@ from mosu.web.pages import organisations_known, page
 from mosu.web.tables import Button, Column, Empty, Plan, list_page
 from mosu.web.words import role_name, said_of
 
+ALL: Final = "all"
 SIGN_IN_COMMAND: Final = "mosu login --token-stdin"
 YEAR: Final = timedelta(days=365)
 LIVES: Final = (30, 90, 180, 365)
@@ -70,7 +71,7 @@ class NewToken(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         initial=[Scope.READ.value, Scope.BUY.value],
     )
-    organisation = forms.ChoiceField(label=_lazy("For"), required=False)
+    organisation = forms.ChoiceField(label=_lazy("For"))
     days = forms.TypedChoiceField(
         label=_lazy("Expires after"), coerce=int, choices=[(days, days) for days in LIVES], initial=90
     )
@@ -80,7 +81,7 @@ class NewToken(forms.Form):
         of: Any = self.fields["organisation"]
         of.choices = [
             *((one.public_id, one.name) for one in organisations),
-            ("", _("all that you belong to, and your role in the hub")),
+            (ALL, _("all that you belong to, and your role in the hub")),
         ]
         days: Any = self.fields["days"]
         days.choices = [(count, _("%d days") % count) for count in LIVES]
@@ -179,7 +180,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
                     name=given["name"],
                     scopes=given["scopes"],
                     organisation_id=Organisation.key_of(given["organisation"])
-                    if given["organisation"]
+                    if given["organisation"] != ALL
                     else None,
                     expires_at=now + timedelta(days=given["days"]),
                     now=now,
