@@ -95,6 +95,8 @@ class FakeHub:
     calls: list[tuple[str, str]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    languages: list[str] = field(default_factory=list)
+    """What each call asked for by Accept-Language."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     log: bytes = "step 1\nstep 2 \u2028损失\n".encode()
@@ -193,6 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if isinstance(fault, int):
                 raise Refused(fault, "server", "The hub stumbles.")
+            self.hub.languages.append(self.headers.get("Accept-Language", ""))
             if path != "/tokens" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 raise Refused(401, "unauthenticated", "The token is not known.", "Sign in: mosu login")
             if path == "/runs/run_1/log" and query.get("follow") == "true":

@@ -44,10 +44,13 @@ class Client:
     """A hub, spoken to as the owner of `token`. A context manager; `close` it otherwise.
 
     Every call raises `ProblemError` if the hub refuses and `Unreachable` if it does not answer.
+    Refusals are said in `language` (zh or en); the hub's own choice is English.
     """
 
-    def __init__(self, url: str, token: str, *, transport: Transport | None = None) -> None:
-        self._hub = transport or Transport(url, token)
+    def __init__(
+        self, url: str, token: str, *, language: str = "", transport: Transport | None = None
+    ) -> None:
+        self._hub = transport or Transport(url, token, language=language)
 
     @property
     def url(self) -> str:

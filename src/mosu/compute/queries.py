@@ -47,6 +47,12 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
     return runs_visible_to(actor).filter(order_id=order_id).first()
 
 
+def observed_run(actor: Actor, order_id: UUID) -> Run | None:
+    """The run that the order bought, with attempts, allocations and their cards: what the hub observed of it."""
+    rows = runs_visible_to(actor).filter(order_id=order_id)
+    return rows.prefetch_related("attempts__allocations__devices").first()
+
+
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
     open_orders = [run.order_id for run in runs if run.order.total_micros is None]

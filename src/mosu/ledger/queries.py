@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import F, Prefetch, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from mosu.kernel.refusals import NotFound
+<<<<<<< HEAD
 from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, HoldState, Posting
+=======
+from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, JournalEntry, Posting
+>>>>>>> main
 from mosu.platform.actors import Actor
 
 ORGANISATION_KINDS = (AccountKind.BALANCE, AccountKind.PAYABLE)
@@ -33,7 +37,7 @@ def balance_of(account_id: UUID) -> Balance:
     """
     account = Account.objects.filter(id=account_id).first()
     if account is None:
-        raise _no_account()
+        raise no_account()
     return balance_in(account)
 
 
@@ -76,7 +80,7 @@ def statement(actor: Actor, account_id: UUID) -> QuerySet[Posting]:
         NotFound: no such account, or not the actor's to see.
     """
     if not accounts_visible_to(actor).filter(id=account_id).exists():
-        raise _no_account()
+        raise no_account()
     return Posting.objects.filter(account_id=account_id).select_related("entry").order_by("-sequence")
 
 
@@ -97,5 +101,48 @@ def day_heads() -> QuerySet[DayHead]:
     return DayHead.objects.order_by("-ends_at")
 
 
-def _no_account() -> NotFound:
+def account_visible_to(actor: Actor, account_id: UUID) -> Account:
+    """One of them.
+
+    Raises:
+        NotFound: there is none, or the actor may not know.
+    """
+    account = accounts_visible_to(actor).filter(id=account_id).first()
+    if account is None:
+        raise no_account()
+    return account
+
+
+def entries_about(actor: Actor, *subject_ids: UUID) -> list[JournalEntry]:
+    """The entries of subjects such as orders, with their postings; oldest first. For the hub's people alone.
+
+    The postings of one entry are on accounts of several organisations.
+    """
+    if not actor.sees_all:
+        return []
+    rows = JournalEntry.objects.filter(subject_id__in=subject_ids).order_by("posted_at", "id")
+    return list(rows.prefetch_related(Prefetch("postings", Posting.objects.select_related("account"))))
+
+
+def postings_before(postings: Collection[Posting]) -> dict[tuple[UUID, int], Posting]:
+    """The posting before each of these on its account, by account and its own sequence; in one query."""
+    wanted = Q(pk__in=[])
+    for posting in postings:
+        wanted |= Q(account_id=posting.account_id, sequence=posting.sequence - 1)
+    return {(row.account_id, row.sequence): row for row in Posting.objects.filter(wanted)}
+
+
+def holds_about(actor: Actor, subject_id: UUID) -> list[Hold]:
+    """The holds for one subject, oldest first. For the hub's people alone, as `entries_about`."""
+    if not actor.sees_all:
+        return []
+    return list(Hold.objects.filter(subject_id=subject_id).order_by("placed_at", "id"))
+
+
+def sum_of_books() -> int:
+    """What all accounts together have: nothing, in books that balance."""
+    return int(Account.objects.aggregate(sum=Sum("balance_micros"))["sum"] or 0)
+
+
+def no_account() -> NotFound:
     return NotFound("There is no such account.", hint="See GET /api/v1/balance.")

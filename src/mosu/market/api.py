@@ -13,6 +13,7 @@ from pydantic import Field
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
+from mosu.kernel.time import Period
 from mosu.market import queries, services
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
 from mosu.market.import_api import router as import_router
@@ -27,6 +28,7 @@ from mosu.market.shapes import (
     PriceIn,
     QuoteOut,
     ReceiptOut,
+    SampleOut,
     SavedSearchIn,
     SavedSearchOut,
     VerifiedOut,
@@ -194,6 +196,33 @@ def cancel_order(request: HttpRequest, order_id: str) -> OrderOut:
     actor = actor_of(request)
     order = services.cancel_order(actor=actor, order_id=Order.key_of(order_id), now=timezone.now())
     return _order_out(actor, order.id)
+
+
+class SampleAsked(Schema):
+    """`?seed=2026-Q1&from=2026-01-01T00:00:00Z&to=2026-04-01T00:00:00Z&count=25`."""
+
+    seed: Word
+    from_: datetime = Field(alias="from")
+    to: datetime
+    count: int = 25
+
+
+@router.get("/samples", response=SampleOut, auth=token_auth, operation_id="drawSample", by_alias=True)
+@door("sample.draw")
+def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) -> SampleOut:
+    """Settled orders of a span, drawn at random by a seed. The drawing is on record; repeated, it answers the same."""
+    if asked.from_.tzinfo is None or asked.to.tzinfo is None or asked.from_ > asked.to:
+        raise Invalid(
+            "from, to: not a span.", hint="Write instants with their zone, from before to.", field="from"
+        )
+    sample = services.draw_sample(
+        actor=actor_of(request),
+        seed=asked.seed,
+        span=Period(asked.from_, asked.to),
+        count=asked.count,
+        now=timezone.now(),
+    )
+    return SampleOut.of(sample)
 
 
 @router.get("/receipts", response=Listed[ReceiptOut], auth=token_auth, operation_id="listReceipts")

@@ -8,16 +8,32 @@ from typing import Final
 from uuid import UUID
 
 from django.core import signing
+<<<<<<< HEAD
 from django.db.models import BigIntegerField, BinaryField, Count, Func, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Concat
+=======
+from django.db.models import (
+    BinaryField,
+    Count,
+    Func,
+    Q,
+    QuerySet,
+    Sum,
+    TextField,
+    Value,
+)
+from django.db.models.functions import Cast, Concat
+>>>>>>> main
 
-from mosu.kernel.refusals import Forbidden, Invalid
+from mosu.kernel.ids import typeid
+from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
 from mosu.market.hub import hub_currency
 from mosu.market.models import (
+    Charge,
     ExchangeRate,
     Offer,
     OfferImport,
@@ -25,17 +41,24 @@ from mosu.market.models import (
     OfferPrice,
     OfferState,
     Order,
+    OrderLine,
     OrderState,
     Quote,
     Receipt,
     SavedSearch,
+    UsageRecord,
 )
 from mosu.market.rates import Rate, no_rate, rates_of, usable
 from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
 from mosu.platform.actors import Actor
+from mosu.platform.models import AuditRecord
 from mosu.platform.policy import allows, person_of
+from mosu.platform.queries import audit_visible_to
 from mosu.platform.reading import RowReader
 
+SAMPLE_DRAWN: Final = "sample.drawn"
+"""The audit action of a drawing; its facts say how and which."""
+SAMPLE_MAX: Final = 200
 _QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
@@ -324,6 +347,99 @@ def orders_sampled(actor: Actor, *, seed: str, span: Period, count: int) -> list
     return list(settled.annotate(place=place).order_by("place", "id")[:count])
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Orders that were drawn, in the order of their drawing, and how to draw them again."""
+
+    id: UUID
+    seed: str
+    span: Period
+    count: int
+    orders: Sequence[Order]
+    drawn_by: str
+    drawn_at: datetime
+
+    @property
+    def public_id(self) -> str:
+        return typeid("sample", self.id)
+
+
+def samples_drawn(actor: Actor) -> QuerySet[AuditRecord]:
+    """The records of all samples, newest first; for the hub's people alone."""
+    rows = audit_visible_to(actor).filter(action=SAMPLE_DRAWN)
+    return rows if actor.sees_all else rows.none()
+
+
+def sample_of(actor: Actor, sample_id: UUID) -> Sample:
+    """A sample as it was drawn.
+
+    Raises:
+        NotFound: there is none, or the actor is not of the hub's people.
+    """
+    record = samples_drawn(actor).filter(subject_id=sample_id).order_by("id").first()
+    if record is None:
+        raise NotFound("There is no such sample.", hint="Draw one: GET /samples.")
+    facts = record.facts
+    keys = [Order.key_of(public_id) for public_id in facts["orders"]]
+    rows = Order.objects.select_related("quote", "receipt", "organisation", "offer__supplier")
+    found = rows.in_bulk(keys)
+    return Sample(
+        id=sample_id,
+        seed=facts["seed"],
+        span=Period(datetime.fromisoformat(facts["from"]), datetime.fromisoformat(facts["to"])),
+        count=facts["count"],
+        orders=[found[key] for key in keys],
+        drawn_by=record.actor_label,
+        drawn_at=record.at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What of the hub's orders is settled."""
+
+    orders: int
+    total_micros: int
+    open_orders: int
+
+
+def orders_settled(actor: Actor) -> Settled:
+    """How many orders are settled, for how much, and how many are under way; of those the actor sees."""
+    open_states = [OrderState.PLACED, OrderState.ACTIVE]
+    found = (
+        orders_visible_to(actor)
+        .select_related(None)
+        .order_by()
+        .aggregate(
+            orders=Count("id", filter=Q(state=OrderState.SETTLED)),
+            total=Sum("total_micros", filter=Q(state=OrderState.SETTLED)),
+            under_way=Count("id", filter=Q(state__in=open_states)),
+        )
+    )
+    return Settled(found["orders"], int(found["total"] or 0), found["under_way"])
+
+
+def lines_of(order: Order) -> list[OrderLine]:
+    """The lines of an order already seen, by id."""
+    return list(OrderLine.objects.filter(order=order).order_by("id"))
+
+
+def charges_of(order: Order) -> dict[UUID, Charge]:
+    """The charges of an order already seen, by line; none before its settlement."""
+    return {charge.order_line_id: charge for charge in Charge.objects.filter(order_line__order=order)}
+
+
+def usage_of(order: Order) -> list[UsageRecord]:
+    """All usage of an order already seen, in the order of its digest; quarantined too."""
+    rows = UsageRecord.objects.filter(order_line__order=order)
+    return list(rows.order_by("order_line_id", "sequence"))
+
+
+def prices_at(offer_id: UUID, *, at: datetime) -> dict[str, OfferPrice]:
+    """The prices of an offer that were in force at an instant, by meter."""
+    return {price.meter: price for price in _prices_at(at, [offer_id])}
+
+
 def orders_settled_since(since: datetime) -> list[UUID]:
     """For the nightly check alone: whoever's they are."""
     return list(Order.objects.filter(settled_at__gte=since).order_by("id").values_list("id", flat=True))
@@ -355,7 +471,7 @@ def _place_of(offer: Offer) -> Place:
     return offer.subject_id, goods.key if goods else ""
 
 
-def _prices_at(now: datetime, offers: Sequence[Offer]) -> QuerySet[OfferPrice]:
+def _prices_at(now: datetime, offers: Sequence[Offer] | Sequence[UUID]) -> QuerySet[OfferPrice]:
     """The price of each meter that is in force: the last one that has begun."""
     rows = OfferPrice.objects.filter(offer__in=offers, valid_from__lte=now)
     return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")

@@ -12,7 +12,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.market.models import Order, Quote, Receipt, SavedSearch
-from mosu.market.queries import FacetShown, OfferPage, ShownOffer, work_of
+from mosu.market.queries import FacetShown, OfferPage, Sample, ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import In, Out
@@ -318,6 +318,32 @@ class OrderOut(Out):
         """Each order; what they set going is asked from the shelves in one batch."""
         work = work_of(orders)
         return [cls.of(order, run_id=work.get(order.id)) for order in orders]
+
+
+class SampleOut(Out):
+    """Orders drawn at random. `seed`, `from`, `to` and `count` draw the same again."""
+
+    id: str
+    seed: str
+    from_: datetime = Field(serialization_alias="from")
+    to: datetime
+    count: int
+    drawn_by: str
+    drawn_at: datetime
+    orders: list[OrderOut]
+
+    @classmethod
+    def of(cls, sample: Sample) -> "SampleOut":
+        return cls(
+            id=sample.public_id,
+            seed=sample.seed,
+            from_=sample.span.start,
+            to=sample.span.end,
+            count=sample.count,
+            drawn_by=sample.drawn_by,
+            drawn_at=sample.drawn_at,
+            orders=OrderOut.all_of(sample.orders),
+        )
 
 
 class ReceiptLineOut(Out):

@@ -55,6 +55,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "hub.staff": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "mail.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "mail.pass_on": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "books.read": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "admin.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "finding.read": Rule(scope=Scope.READ, hub_roles=_HUB),
         "finding.open": Rule(scope=Scope.MANAGE, hub_roles=frozenset({HubRole.AUDITOR})),
         "finding.answer": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
@@ -83,6 +85,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "order.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "order.place": Rule(scope=Scope.BUY, roles=_MAKERS),
         "order.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
+        "sample.draw": Rule(scope=Scope.READ, hub_roles=_HUB),
         "receipt.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
 from mosu.platform.database.base import prepared_cursor
@@ -17,6 +17,7 @@ from mosu.platform.models import (
     AuditRecord,
     Fact,
     Finding,
+    FindingState,
     HubMembership,
     Invitation,
     Mail,
@@ -239,3 +240,32 @@ def findings_visible_to(actor: Actor) -> QuerySet[Finding]:
         "-opened_at", "-id"
     )
     return rows if actor.sees_all else rows.none()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsFigures:
+    """How many findings wait for whom."""
+
+    open: int
+    overdue: int
+    answered: int
+
+
+def findings_figures(actor: Actor, *, now: datetime) -> FindingsFigures:
+    """How many findings are open, overdue, and answered but not closed; of those the actor sees."""
+    found = (
+        findings_visible_to(actor)
+        .select_related(None)
+        .order_by()
+        .aggregate(
+            open=Count("id", filter=Q(state=FindingState.OPEN)),
+            overdue=Count("id", filter=Q(state=FindingState.OPEN, due_at__lt=now)),
+            answered=Count("id", filter=Q(state=FindingState.ANSWERED)),
+        )
+    )
+    return FindingsFigures(**found)
+
+
+def last_recorded(actor: Actor, action: str, subject_id: UUID) -> AuditRecord | None:
+    """The newest record of an action on a subject, if the actor may see it."""
+    return audit_visible_to(actor).filter(subject_id=subject_id, action=action).first()

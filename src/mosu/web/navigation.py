@@ -97,7 +97,22 @@ PLACES: Final = (
     Place(_("Pools"), "pools", suppliers, ("pool",)),
     Place(_("My offers"), "my_offers", suppliers),
     Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER)),
-    Place(_("Books"), "books", staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER)),
+    Place(
+        _("Books"),
+        "books",
+        staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER),
+        (
+            "books_audit",
+            "books_public",
+            "samples",
+            "sample",
+            "chain",
+            "book_account",
+            "findings",
+            "finding",
+            "finding_new",
+        ),
+    ),
 )
 
 SEARCH: Final = "search"

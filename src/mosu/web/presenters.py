@@ -25,7 +25,7 @@ from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, said_of_reason, state_name, words_of_liveness
+from mosu.web.words import Said, said_here, said_of_reason, state_name, words_of_liveness
 
 Bilingual = Mapping[str, str]
 
@@ -36,6 +36,7 @@ _MARKS: Final = {
     "released": "ok",
     "active": "live",
     "running": "live",
+    "closed": "ok",
     "cancelled": "refused",
     "failed": "refused",
     "timed_out": "refused",
@@ -402,7 +403,7 @@ class RunShown:
             name=run.name,
             state=run.state,
             live=not is_ended(run.state),
-            reason=run.reason,
+            reason=said_here(run.reason),
             why_waiting=waiting,
             started_at=run.started_at,
             ended_at=run.ended_at,

@@ -69,6 +69,7 @@ INSTALLED_APPS = [
     "mosu.market",
     "mosu.compute",
     "mosu.web",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -27,7 +27,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import CompositePrimaryKey, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
@@ -311,8 +311,15 @@ def _filtered(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
 
 def _sorted(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
     sign = "-" if asked.descending else ""
+<<<<<<< HEAD
     by = [f"{sign}{asked.by.sort}"] if asked.by.sort != plan.last else []
     return rows.order_by(*by, f"{sign}{plan.last}")
+=======
+    # A table without a key of one column is listed by what is unique in it: postings of an account by their number.
+    key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else "id"
+    by = [f"{sign}{asked.by.sort}"] if asked.by.sort != key else []
+    return rows.order_by(*by, f"{sign}{key}")
+>>>>>>> main
 
 
 def _head(column: Column, plan: Plan, asked: _Asked) -> Head:

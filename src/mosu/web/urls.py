@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
-from mosu.web import look
+from mosu.web import admin_site, look
 from mosu.web.api import api
 from mosu.web.failing import failed
 from mosu.web.views import (
@@ -19,6 +19,7 @@ from mosu.web.views import (
     shelf,
     vouchers,
 )
+from mosu.web.views import account, books, findings, orders, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -79,5 +80,17 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("account/", include("allauth.urls")),
     path("language/", account.choose_language, name="set_language"),
     path("light/", account.set_light, name="set_light"),
+    path("books/", books.books, name="books"),
+    path("books/audit/", books.audit, name="books_audit"),
+    path("books/public/", books.public, name="books_public"),
+    path("books/samples/", books.samples, name="samples"),
+    path("books/samples/<str:sample_id>/", books.sample, name="sample"),
+    path("books/samples/<str:sample_id>/checks.csv", books.sample_checks, name="sample_checks"),
+    path("books/orders/<str:order_id>/", books.chain, name="chain"),
+    path("books/accounts/<str:account_id>/", books.account, name="book_account"),
+    path("books/findings/", findings.findings, name="findings"),
+    path("books/findings/new/", findings.open_finding, name="finding_new"),
+    path("books/findings/<str:finding_id>/", findings.finding, name="finding"),
+    path("admin/", admin_site.site.urls),
     path("look/", look.look, name="look"),
 ]

@@ -1,9 +1,9 @@
 """The pages' words for states and refusals, in the page's language.
 
-The domain speaks English. What people meet often is said here in Chinese too, by its code; the rest is shown as it
-comes and marked as English, so that it is read aloud as such.
+The domain speaks English; `mosu.kernel.languages` says its sentences in Chinese, with their figures.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,9 +13,11 @@ from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
 
 from mosu.compute.services import Reason
+from mosu.kernel.languages import language_of, said
 from mosu.kernel.refusals import DomainError
 
 NO_AGENT: Final = "no live agent"
+_CALL: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) /")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,9 @@ def state_name(state: str) -> str:
         "succeeded": pgettext("run", "Succeeded"),
         "failed": pgettext("run", "Failed"),
         "timed_out": pgettext("run", "Stopped at its limit"),
+        "open": pgettext("finding", "Open"),
+        "answered": pgettext("finding", "Answered"),
+        "closed": pgettext("finding", "Closed"),
         "issued": pgettext("voucher", "Waits for release"),
         "released": pgettext("voucher", "Ready to use"),
         "expired": pgettext("voucher", "Expired"),
@@ -124,34 +129,47 @@ def words_of_liveness(why_not_live: str | None) -> str:
         return ""
     if why_not_live == NO_AGENT:
         return _("Not connected")
-    return why_not_live
+    return said_here(why_not_live)
+
+
+def said_here(text: str) -> str:
+    """A sentence of the domain's, such as why a run waits, in the page's language."""
+    return said(text, language_of(get_language() or ""))
 
 
 def said_of(refusal: DomainError) -> Said:
-    """A refusal as a page says it."""
-    return _said(refusal.message, refusal.hint, _refusals().get(refusal.code))
+    """A refusal as a page says it, with its figures."""
+    return _said(refusal.message, _hint_of(refusal))
 
 
 def said_of_reason(reason: Reason, *, of_several: bool = False) -> Said:
     """Why an offer was refused, as a page says it; `of_several`: in words that fit others of the same reason."""
     if reason.code == "not_live":
-        why = _("The supplier is not connected now.") if reason.message == NO_AGENT else reason.message
+        why = (
+            _("The supplier is not connected now.")
+            if reason.message == NO_AGENT
+            else said_here(reason.message)
+        )
         return Said(why, _("Choose an offer that can be used now."))
     known = _reasons().get(reason.code)
     if known and of_several:
         return Said(*known)
-    return _said(reason.message, reason.hint, known)
+    return _said(reason.message, reason.hint)
 
 
-def _said(message: str, hint: str, known: tuple[str, str] | None) -> Said:
-    """The domain's own words say most and are English; what is not ASCII is a page's own, in its language."""
-    if (get_language() or "en").startswith("en") or not message.isascii():
-        return Said(message, hint)
-    return Said(*known) if known else Said(message, hint, "en")
+def _said(message: str, hint: str) -> Said:
+    """What has no Chinese yet is marked as English, so that it is read aloud as such."""
+    told = said_here(message)
+    is_chinese = (get_language() or "en").startswith("zh")
+    return Said(told, said_here(hint), "en" if is_chinese and told.isascii() else "")
 
 
-def _refusals() -> dict[str, tuple[str, str]]:
+def _hint_of(refusal: DomainError) -> str:
+    """What to do next, on a page: where the hint names a call of the API, what a page has instead of it."""
+    if not _CALL.search(refusal.hint):
+        return refusal.hint
     return {
+<<<<<<< HEAD
         "not_found": (
             _("There is nothing here, or it is not yours to see."),
             _("Check the address, or choose another organisation on the page of your account."),
@@ -220,6 +238,11 @@ def _refusals() -> dict[str, tuple[str, str]]:
             _("Ask the hub's operator for a further one."),
         ),
     }
+=======
+        "not_found": _("Check the address, or choose another organisation on the page of your account."),
+        "quote_taken": _("See the list of your orders."),
+    }.get(refusal.code, _("Go back, look at the list, and try again."))
+>>>>>>> main
 
 
 def _reasons() -> dict[str, tuple[str, str]]:

@@ -26,7 +26,7 @@ from mosu.compute.services.uploads import (
     output_of,
     upload_of,
 )
-from mosu.compute.services.usage import take_usage
+from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 
 __all__ = [
     "AlreadyTaken",
@@ -42,6 +42,7 @@ __all__ = [
     "SoldOut",
     "actor_of_agent",
     "append_log",
+    "attempt_epoch_of",
     "cancel_run",
     "check_input",
     "create_pool",
@@ -58,6 +59,7 @@ __all__ = [
     "read_log",
     "register_agent",
     "rotate_token",
+    "seen_s",
     "set_blackout",
     "set_node_state",
     "set_pool_state",

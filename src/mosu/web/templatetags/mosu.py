@@ -7,13 +7,19 @@ A component is one tag; its markup is the part of the same name in `templates/pa
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+<<<<<<< HEAD
 from typing import Any, Final
+=======
+from typing import Any
+from urllib.parse import urlencode
+>>>>>>> main
 
 from django import template
 from django.conf import settings
 from django.forms import BaseForm, BoundField
 from django.template.defaultfilters import date as date_filter
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -147,6 +153,27 @@ def split_bar(own: int, public: int, later: int) -> SafeString:
     }
     drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"></rect>', rects)
     return format_html('<svg class="split" role="img" aria-label="{}">{}</svg>', said, drawn)
+
+
+@register.simple_tag
+def public_bar(captured: int, held: int, on_vouchers: int, in_pool: int) -> SafeString:
+    """Where public money is: captured, held, left on vouchers, left in the pool; the last is the bar's ground."""
+    total = max(captured + held + on_vouchers + in_pool, 1)
+    start, rects = 0, []
+    for kind, size in (("captured", captured), ("held", held), ("granted", on_vouchers)):
+        if size > 0:
+            rects.append((kind, _percent(Decimal(start) / total), _percent(Decimal(size) / total)))
+            start += size
+    said = gettext(
+        "Captured %(captured)s, held %(held)s, left on vouchers %(granted)s, left in the pool %(pool)s"
+    ) % {
+        "captured": money(captured),
+        "held": money(held),
+        "granted": money(on_vouchers),
+        "pool": money(in_pool),
+    }
+    drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"></rect>', rects)
+    return format_html('<svg class="split public-money" role="img" aria-label="{}">{}</svg>', said, drawn)
 
 
 def _percent(part: Decimal) -> str:
@@ -348,3 +375,12 @@ def field(bound: BoundField) -> dict[str, Any]:
 def fields(form: BaseForm) -> dict[str, Any]:
     """All fields of a form, and what is wrong with the whole."""
     return {"form": form}
+
+
+@register.simple_tag
+def finding_button(subject: str, may_open: bool) -> SafeString | str:
+    """The one button by which an auditor opens a finding about this subject, by its public id."""
+    if not may_open:
+        return ""
+    href = f"{reverse('finding_new')}?{urlencode({'subject': subject})}"
+    return format_html('<a class="quiet small" href="{}">{}</a>', href, gettext("Open a finding"))
