@@ -9,11 +9,16 @@ from django.db.models import F, Prefetch, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
 from mosu.kernel.refusals import NotFound
-<<<<<<< HEAD
-from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, HoldState, Posting
-=======
-from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, JournalEntry, Posting
->>>>>>> main
+from mosu.ledger.models import (
+    Account,
+    AccountKind,
+    DayHead,
+    Deposit,
+    Hold,
+    HoldState,
+    JournalEntry,
+    Posting,
+)
 from mosu.platform.actors import Actor
 
 ORGANISATION_KINDS = (AccountKind.BALANCE, AccountKind.PAYABLE)

@@ -8,22 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from django.core import signing
-<<<<<<< HEAD
 from django.db.models import BigIntegerField, BinaryField, Count, Func, Q, QuerySet, Sum, TextField, Value
 from django.db.models.functions import Cast, Coalesce, Concat
-=======
-from django.db.models import (
-    BinaryField,
-    Count,
-    Func,
-    Q,
-    QuerySet,
-    Sum,
-    TextField,
-    Value,
-)
-from django.db.models.functions import Cast, Concat
->>>>>>> main
 
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound

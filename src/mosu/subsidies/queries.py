@@ -25,7 +25,6 @@ from mosu.subsidies.models import (
     Voucher,
     YearCap,
 )
-<<<<<<< HEAD
 from mosu.subsidies.rules import (
     ClauseResult,
     ProgrammeKind,
@@ -36,9 +35,6 @@ from mosu.subsidies.rules import (
     names_in,
     results_of,
 )
-=======
-from mosu.subsidies.rules import ProgrammeKind, RedemptionState, Terms, VersionState, VoucherState
->>>>>>> main
 
 
 def hub_year(at: datetime) -> int:

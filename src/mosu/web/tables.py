@@ -117,8 +117,6 @@ class Plan:
     filters: Sequence[Filter] = ()
     empty: Empty = field(default_factory=lambda: Empty(_("Nothing here yet.")))
     rows: int = ROWS
-    last: str = "id"
-    """The column that tells rows apart: the last by which they are sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +217,7 @@ def table_of(
         Invalid: the cursor is of another list.
     """
     asked = _asked(request, plan)
-    found, after = page_of(
-        _sorted(_filtered(rows, plan, asked), plan, asked), request.GET.get("cursor"), plan.rows
-    )
+    found, after = page_of(_sorted(_filtered(rows, plan, asked), asked), request.GET.get("cursor"), plan.rows)
     return drawn(request, plan, prepare(found) if prepare else found, after=after)
 
 
@@ -260,7 +256,7 @@ def csv_of(
     writer = csv.writer(written)
     columns = [column for column in asked.columns if column.kind != "button"]
     writer.writerow([harmless(str(column.title)) for column in columns])
-    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
+    found = list(_sorted(_filtered(rows, plan, asked), asked)[:CSV_ROWS_MAX])
     for start in range(0, len(found), CSV_BATCH):
         batch = found[start : start + CSV_BATCH]
         for item in prepare(batch) if prepare else batch:
@@ -309,17 +305,12 @@ def _filtered(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
     return rows
 
 
-def _sorted(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
+def _sorted(rows: QuerySet[Any], asked: _Asked) -> QuerySet[Any]:
     sign = "-" if asked.descending else ""
-<<<<<<< HEAD
-    by = [f"{sign}{asked.by.sort}"] if asked.by.sort != plan.last else []
-    return rows.order_by(*by, f"{sign}{plan.last}")
-=======
     # A table without a key of one column is listed by what is unique in it: postings of an account by their number.
     key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else "id"
     by = [f"{sign}{asked.by.sort}"] if asked.by.sort != key else []
     return rows.order_by(*by, f"{sign}{key}")
->>>>>>> main
 
 
 def _head(column: Column, plan: Plan, asked: _Asked) -> Head:

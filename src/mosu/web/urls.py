@@ -10,7 +10,9 @@ from mosu.web.api import api
 from mosu.web.failing import failed
 from mosu.web.views import (
     account,
+    books,
     documents,
+    findings,
     money,
     notices,
     orders,
@@ -19,7 +21,6 @@ from mosu.web.views import (
     shelf,
     vouchers,
 )
-from mosu.web.views import account, books, findings, orders, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 

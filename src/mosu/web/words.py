@@ -56,8 +56,8 @@ def state_name(state: str) -> str:
         "expired": pgettext("voucher", "Expired"),
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
-        "suspended": pgettext("organisation", "Suspended"),
-        "closed": pgettext("organisation", "Closed"),
+        "organisation_suspended": pgettext("organisation", "Suspended"),
+        "organisation_closed": pgettext("organisation", "Closed"),
         "organisation_active": pgettext("organisation", "Active"),
         "deposit_proposed": pgettext("deposit", "Entered, waits for the second person"),
         "deposit_confirmed": pgettext("deposit", "On the balance"),
@@ -169,80 +169,9 @@ def _hint_of(refusal: DomainError) -> str:
     if not _CALL.search(refusal.hint):
         return refusal.hint
     return {
-<<<<<<< HEAD
-        "not_found": (
-            _("There is nothing here, or it is not yours to see."),
-            _("Check the address, or choose another organisation on the page of your account."),
-        ),
-        "insufficient_funds": (
-            _("The balance does not suffice."),
-            _("See what is left on the page of your account; a shorter limit or fewer cores hold less."),
-        ),
-        "quote_expired": (
-            _("This quote has expired; nothing was ordered."),
-            _("Ask for quotes again: prices and capacity may have changed."),
-        ),
-        "quote_taken": (_("This quote was ordered already."), _("See the list of your orders.")),
-        "sold_out": (
-            _("The capacity went to someone else; nothing was held."),
-            _("Ask for quotes again: the next start is shown there."),
-        ),
-        "voucher_not_usable": (
-            _("A voucher of this quote can no longer be used; nothing was held."),
-            _("Ask for quotes again."),
-        ),
-        "invitation_over": (
-            _("This invitation is over: it expired, was withdrawn or was used."),
-            _("Ask the one who invited you for a new one."),
-        ),
-        "disk_full": (
-            _("The hub's disk is full; nothing was changed."),
-            _("Tell the hub's operator to free space, then send it again."),
-        ),
-        "unavailable": (
-            _("The hub's database does not answer now."),
-            _("What you asked for happened wholly or not at all: look before you send it again."),
-        ),
-        "last_owner": (
-            _("This is the last owner; nothing was changed."),
-            _("Make another member an owner first."),
-        ),
-        "already_member": (
-            _("This person is a member already."),
-            _("Change their role on their page."),
-        ),
-        "name_taken": (_("This name is taken."), _("Choose another name.")),
-        "ineligible": (
-            _("A condition of the programme is not met; nothing was sent."),
-            _("Each condition stands on this page with what is missing. Record it, or have it checked."),
-        ),
-        "programme_closed": (
-            _("The programme is not open now; nothing was sent."),
-            _("See on this page when it is open."),
-        ),
-        "nothing_to_claim": (
-            _("This order has no refund that can be claimed now."),
-            _("A refund is due from settlement to the end of the programme's time to claim."),
-        ),
-        "claimed_before": (_("This order was claimed before."), _("See the list of claims.")),
-        "too_large": (
-            _("This file is too large: at most 20 MB."),
-            _("Save it with a lower resolution, or in parts."),
-        ),
-        "quota_exceeded": (
-            _("Your organisation would keep more than it may; nothing was kept."),
-            _("Ask the hub's operator for more room."),
-        ),
-        "too_many_organisations": (
-            _("You own as many organisations as one person may."),
-            _("Ask the hub's operator for a further one."),
-        ),
-    }
-=======
         "not_found": _("Check the address, or choose another organisation on the page of your account."),
         "quote_taken": _("See the list of your orders."),
     }.get(refusal.code, _("Go back, look at the list, and try again."))
->>>>>>> main
 
 
 def _reasons() -> dict[str, tuple[str, str]]:

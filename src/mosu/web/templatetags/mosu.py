@@ -7,12 +7,8 @@ A component is one tag; its markup is the part of the same name in `templates/pa
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-<<<<<<< HEAD
 from typing import Any, Final
-=======
-from typing import Any
 from urllib.parse import urlencode
->>>>>>> main
 
 from django import template
 from django.conf import settings

@@ -75,7 +75,6 @@ STATEMENT: Final = Plan(
         Column("hash", _lazy("Hash"), lambda moved: moved.hash, kind="mono", hidden=True),
     ),
     order="-number",
-    last="sequence",
     empty=Empty(
         _lazy("Nothing has moved yet."),
         _lazy("Money that you pay in, charges of orders and refunds of programmes stand here."),

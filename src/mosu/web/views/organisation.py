@@ -24,7 +24,6 @@ from mosu.platform.models import (
     InvitationState,
     Membership,
     Organisation,
-    OrganisationState,
     Project,
     User,
 )
@@ -157,7 +156,7 @@ def organisation(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     context = {
         "organisation": row,
-        "state": "organisation_active" if row.state == OrganisationState.ACTIVE else row.state,
+        "state": f"organisation_{row.state}",
         "kind": kind_name(row.kind),
         "role": role_name(actor.roles[row.id]),
         "capabilities": _capabilities(row),
