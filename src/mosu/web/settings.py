@@ -56,6 +56,8 @@ HUB_ZONE = os.environ.get("MOSU_ZONE", "Asia/Shanghai")
 HUB_CURRENCY = os.environ.get("MOSU_CURRENCY", "CNY")
 if HUB_CURRENCY not in MINOR_DIGITS:
     raise ValueError(f"MOSU_CURRENCY: {HUB_CURRENCY} is not one of {', '.join(MINOR_DIGITS)}")
+# Where residents send money, as they are shown it: the name, number and bank of the hub's account.
+HUB_PAY_IN = os.environ.get("MOSU_PAY_IN", "")
 # Encrypts secrets at rest: a Fernet key.
 MOSU_ENCRYPTION_KEY = _secret("MOSU_ENCRYPTION_KEY")
 
@@ -92,6 +94,7 @@ MIDDLEWARE = [
     "mosu.web.middleware.Common",
     "mosu.web.middleware.Csrf",
     "mosu.web.middleware.Authentication",
+    "mosu.web.middleware.OwnLanguage",
     "mosu.web.middleware.Messages",
     "mosu.web.middleware.XFrameOptions",
     "allauth.account.middleware.AccountMiddleware",

@@ -51,7 +51,7 @@ class Column:
     """One column. `value` takes what `prepare` made of a row.
 
     `kind` says how the value is drawn and written to CSV: `text`, `mono`, `number`, `money` (micros; `None` is a
-    dash), `time`, `day` (a `datetime`), `state` (a state's code).
+    dash), `time`, `day` (a `datetime`), `state` (a state's code), `button` (a `Button`; not in the CSV).
     """
 
     name: str
@@ -70,6 +70,16 @@ class Column:
     @property
     def right(self) -> bool:
         return self.kind in _RIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """The value of a column of kind `button`: sends the form `form`, which stands outside the table, with one value."""
+
+    form: str
+    name: str
+    value: str
+    label: Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +266,13 @@ def csv_of(
     asked = _asked(request, plan)
     written = io.StringIO()
     writer = csv.writer(written)
-    writer.writerow([harmless(str(column.title)) for column in asked.columns])
+    columns = [column for column in asked.columns if column.kind != "button"]
+    writer.writerow([harmless(str(column.title)) for column in columns])
     found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
     for start in range(0, len(found), CSV_BATCH):
         batch = found[start : start + CSV_BATCH]
         for item in prepare(batch) if prepare else batch:
-            writer.writerow([_written(column, item) for column in asked.columns])
+            writer.writerow([_written(column, item) for column in columns])
     # The mark at the start tells spreadsheets that it is UTF-8.
     response = HttpResponse("\ufeff" + written.getvalue(), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{plan.name}.csv"'

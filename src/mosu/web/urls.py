@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
-from django.views.i18n import set_language
 
 from mosu.web import admin_site, look
 from mosu.web.api import api
@@ -13,18 +12,24 @@ from mosu.web.views import (
     account,
     bills,
     books,
+    documents,
     findings,
     imports,
     ledger,
+    money,
     nodes,
+    notices,
     offers,
     orders,
+    organisation,
     pools,
+    programmes,
     quotes,
     receipts,
     sales,
     shelf,
     today,
+    vouchers,
 )
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
@@ -91,11 +96,31 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("owed/", sales.owed, name="owed"),
     path("owed/<str:organisation_id>/", sales.owed_to, name="owed_to"),
     path("you/", account.account, name="account"),
-    path("you/organisation/", account.choose_organisation, name="choose_organisation"),
-    path("you/found/", account.found, name="found"),
-    path("invitations/<str:secret>", account.invitation, name="invitation"),
+    path("you/tokens/", account.tokens, name="tokens"),
+    path("you/organisation/", organisation.choose_organisation, name="choose_organisation"),
+    path("you/found/", organisation.found, name="found"),
+    path("invitations/<str:secret>", organisation.invitation, name="invitation"),
+    path("organisation/", organisation.organisation, name="organisation"),
+    path("organisation/members/", organisation.members, name="members"),
+    path("organisation/members/<str:member_id>/", organisation.member, name="member"),
+    path("organisation/projects/", organisation.projects, name="projects"),
+    path("organisation/projects/<str:project_id>/", organisation.project, name="project"),
+    path("organisation/facts/", documents.facts, name="facts"),
+    path("organisation/documents/", documents.documents, name="documents"),
+    path("documents/<str:document_id>/", documents.document, name="document"),
+    path("money/", money.money, name="money"),
+    path("money/deposits/", money.deposits, name="deposits"),
+    path("vouchers/", vouchers.vouchers, name="vouchers"),
+    path("vouchers/<str:voucher_id>/", vouchers.voucher, name="voucher"),
+    path("programmes/", programmes.programmes, name="programmes"),
+    path("programmes/<str:programme_id>/", programmes.programme, name="programme"),
+    path("applications/", programmes.applications, name="applications"),
+    path("claims/", programmes.claims, name="claims"),
+    path("notices/", notices.notices, name="notices"),
+    path("notices/read/", notices.all_read, name="all_read"),
+    path("notices/<str:notice_id>/", notices.notice, name="notice"),
     path("account/", include("allauth.urls")),
-    path("language/", set_language, name="set_language"),
+    path("language/", account.choose_language, name="set_language"),
     path("light/", account.set_light, name="set_light"),
     path("books/", books.books, name="books"),
     path("books/audit/", books.audit, name="books_audit"),
