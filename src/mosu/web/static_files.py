@@ -1,6 +1,6 @@
 """Static files out of memory: named by what is in them, compressed once, kept by browsers for a year.
 
-No step comes before: what the finders find when a process starts is what is served (docs/adr/0015-static-files.md).
+No step comes before: what the finders find when a process starts is what is served (docs/adr/0016-static-files.md).
 """
 
 import gzip
