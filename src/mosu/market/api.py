@@ -15,10 +15,13 @@ from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.comparison import OFFERS_MAX, compared
 from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
 from mosu.market.shapes import (
+    ComparisonOut,
+    Key,
     OfferIn,
     OfferOut,
     OffersOut,
@@ -45,6 +48,7 @@ routers: Final = [("", router), ("", import_router)]
 
 
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
+Keys = Annotated[list[Key], Field(min_length=1, max_length=OFFERS_MAX)]
 
 
 class OfferFilter(Schema):
@@ -86,6 +90,17 @@ def list_offers(
     now = timezone.now()
     page = queries.search_offers(actor_of(request), asked, now=now, counted=wanted.facets)
     return OffersOut.of(page, with_facets=wanted.facets)
+
+
+@router.get("/offers/compare", response=ComparisonOut, auth=public_auth, operation_id="compareOffers")
+@door("offer.read")
+def compare_offers(request: HttpRequest, id: Annotated[Keys, Query()]) -> ComparisonOut:
+    """One to four offers of one shelf side by side: each property, and whether it differs."""
+    ids = [Offer.key_of(one) for one in dict.fromkeys(id)]
+    found = queries.offers_named(actor_of(request), ids, now=timezone.now())
+    if len(found) != len(ids):
+        raise NotFound("There is no such offer.", hint="See GET /offers.")
+    return ComparisonOut.of(found, compared(found))
 
 
 @router.get("/offers/{offer_id}", response=OfferOut, auth=public_auth, operation_id="getOffer")

@@ -95,6 +95,8 @@ class Curve:
     unit: str
     points: Sequence[Point]
     most: float | None = None
+    form: str = "H:i:s"
+    """How its times are written, as Django's `date`."""
 
     @property
     def top(self) -> float:

@@ -9,7 +9,7 @@ from django.views.i18n import set_language
 from mosu.web import look
 from mosu.web.api import api
 from mosu.web.failing import failed
-from mosu.web.views import account, orders, shelf
+from mosu.web.views import account, front, offers, orders, shelf
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
 
@@ -33,8 +33,17 @@ handler500 = failed
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", (by_first_word(API_URLS), API_APP, API_NAMESPACE)),
     path("api/docs", RedirectView.as_view(url="/api/v1/docs")),
-    path("", shelf.shelf, name="home"),
-    path("compute/", shelf.shelf, name="shelf"),
+    path("", front.landing, name="home"),
+    path("data/", front.data, name="data"),
+    path("evaluation/", front.evaluation, name="evaluation"),
+    path("finance/", front.finance, name="finance"),
+    path("services/", front.services, name="services"),
+    path("compute/", offers.shelf, name="shelf"),
+    path("compute/saved/", offers.saved, name="saved"),
+    path("compute/saved/<str:search_id>/delete/", offers.delete_saved, name="delete_search"),
+    path("search/", offers.search, name="search"),
+    path("offers/<str:offer_id>/", offers.offer, name="offer"),
+    path("compare/", offers.compare, name="compare"),
     path("quote/", shelf.quote, name="quote"),
     path("quotes/<str:quote_id>/accept/", shelf.accept, name="accept"),
     path("orders/", orders.orders, name="orders"),

@@ -1,7 +1,5 @@
-"""From the shelf to an order: labels, a question, ranked quotes, the press of the button."""
+"""From a question to an order: ranked quotes, the press of the button."""
 
-from collections import defaultdict
-from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -9,59 +7,21 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from mosu.compute.services import quote_run
 from mosu.kernel.refusals import DomainError, NotFound
 from mosu.market.models import Quote
-from mosu.market.queries import search_of, search_offers
 from mosu.market.services import accept_quote
 from mosu.platform.queries import projects_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.forms import QuoteAsk
-from mosu.web.pages import PAGE, address_after, page
-from mosu.web.presenters import (
-    QuoteShown,
-    accelerator_choices,
-    label_of,
-    refused_groups,
-)
+from mosu.web.pages import page
+from mosu.web.presenters import QuoteShown, refused_groups
 from mosu.web.words import said_of
 from mosu.wire.task import dump_task, parse_task
 
 FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
-USABLE_MAX: Final = 60
-
-
-@require_GET
-@page("offer.read")
-def shelf(request: HttpRequest) -> HttpResponse:
-    """The compute shelf: the same label on every offer, what can be used now above the rest, cheapest first."""
-    now, actor = timezone.now(), actor_of(request)
-    given = {name: [str(value) for value in values] for name, values in request.GET.lists()}
-    wanted = search_of(given, shelf="compute", limit=PAGE)
-    usable = search_offers(actor, replace(wanted, live=True, limit=USABLE_MAX, after=""), now=now)
-    others = search_offers(actor, replace(wanted, live=False), now=now)
-    values: defaultdict[str, set[str]] = defaultdict(set)
-    for shown in (*usable.facets, *others.facets):
-        values[shown.facet.code] |= {one.value.value for one in shown.values}
-    return render(
-        request,
-        "pages/shelf.html",
-        {
-            "here": "shelf",
-            "usable": [] if wanted.after else [label_of(offer) for offer in usable.items],
-            "shown_only": [] if wanted.live else [label_of(offer) for offer in others.items],
-            "accelerators": accelerator_choices(values["accelerator"]),
-            "regions": sorted(values["region"]),
-            "chosen": {
-                "accelerator": "".join(wanted.chosen.get("accelerator", ())[:1]),
-                "region": "".join(wanted.chosen.get("region", ())[:1]),
-                "live": wanted.live,
-            },
-            "more": address_after(request, others.next) if others.next and not wanted.live else "",
-        },
-    )
 
 
 @require_http_methods(["GET", "POST"])
