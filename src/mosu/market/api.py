@@ -51,6 +51,10 @@ Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
 Keys = Annotated[list[Key], Field(min_length=1, max_length=OFFERS_MAX)]
 
 
+class OffersNamed(Schema):
+    id: Keys
+
+
 class OfferFilter(Schema):
     """A search. Values of one parameter are alternatives; different parameters must all fit.
 
@@ -94,9 +98,9 @@ def list_offers(
 
 @router.get("/offers/compare", response=ComparisonOut, auth=public_auth, operation_id="compareOffers")
 @door("offer.read")
-def compare_offers(request: HttpRequest, id: Annotated[Keys, Query()]) -> ComparisonOut:
+def compare_offers(request: HttpRequest, named: Annotated[OffersNamed, Query()]) -> ComparisonOut:
     """One to four offers of one shelf side by side: each property, and whether it differs."""
-    ids = [Offer.key_of(one) for one in dict.fromkeys(id)]
+    ids = [Offer.key_of(one) for one in dict.fromkeys(named.id)]
     found = queries.offers_named(actor_of(request), ids, now=timezone.now())
     if len(found) != len(ids):
         raise NotFound("There is no such offer.", hint="See GET /offers.")

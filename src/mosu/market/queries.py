@@ -188,9 +188,14 @@ def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
 
 
 def offers_named(actor: Actor, ids: Sequence[UUID], *, now: datetime) -> list[ShownOffer]:
-    """Those of the offers that the actor may see, in the order of `ids`, each as it stands now."""
+    """Those of the offers that the actor may see, in the order of `ids`; stock and liveness are at most 2 s old.
+
+    Raises:
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
     rows = offers_visible_to(actor).in_bulk(list(ids))
-    return shown([rows[key] for key in dict.fromkeys(ids) if key in rows], now=now)
+    found = [rows[key] for key in dict.fromkeys(ids) if key in rows]
+    return _shown(found, now=now, standing=catalogue_at(now).standing)
 
 
 def shelf_summary(shelf: str, *, now: datetime) -> ShelfSummary:

@@ -15,7 +15,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, params_of
 from mosu.market.queries import FacetShown, OfferPage, search_of
 from mosu.web.components import Choice, Facet
-from mosu.web.labels import mode_name
+from mosu.web.labels import known_name, mode_name
 from mosu.web.words import Said, said_of, told
 
 SHELF: Final = "compute"
@@ -154,7 +154,7 @@ def chips_of(asked: Asked, facets: Sequence[FacetShown]) -> list[Chip]:
             found.append(Chip(title, text, asked.otherwise(ranges=kept)))
         values = {one.value.value: one for one in (shown.values if shown else ())}
         for value in search.chosen.get(code, ()):
-            text = told(_words(code, values[value])) if value in values else value
+            text = told(_words(code, values[value])) if value in values else known_name(code, value)
             found.append(Chip(title, text, asked.without(code, value)))
     if search.free_now:
         found.append(Chip(_("Availability"), _("free now"), asked.otherwise(free_now=False)))
@@ -207,6 +207,9 @@ def _title(code: str, shown: FacetShown | None) -> str:
 
 def _words(code: str, counted: Counted) -> dict[str, str]:
     zh, en = counted.value.zh, counted.value.en
+    if not counted.count:
+        # The catalogue names nothing that nobody offers; an accelerator's name is no secret.
+        zh = en = known_name(code, zh)
     if code == "mode":
         zh = en = mode_name(counted.value.value)
     if code == "price":

@@ -112,6 +112,12 @@ def name_of(card: Accelerator) -> str:
     return told({"zh": card.zh or card.name, "en": card.name})
 
 
+def known_name(facet: str, value: str) -> str:
+    """What a facet's value is called where no offer says it: an accelerator by its own name, all else as asked."""
+    card = catalogue().accelerators.get(value) if facet == "accelerator" else None
+    return name_of(card) if card else value
+
+
 def quote_address(offer: Offer) -> str:
     """The quote's form, filled in with the least that the offer sells."""
     accelerator = offer.attributes.get("accelerator")

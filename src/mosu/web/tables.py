@@ -35,7 +35,7 @@ from django.utils.translation import gettext_lazy as _
 
 from mosu.kernel.money import decimal_of
 from mosu.platform.cursors import page_of
-from mosu.web.words import state_name
+from mosu.web.words import state_name, told
 
 ROWS: Final = 50
 CSV_ROWS_MAX: Final = 10_000
@@ -338,4 +338,4 @@ def _written(column: Column, item: Any) -> str | int | Decimal:
         return local.date().isoformat() if column.kind == "day" else local.isoformat(timespec="seconds")
     if column.kind == "state":
         value = state_name(str(value))
-    return harmless(str(value))
+    return harmless(told(value))

@@ -89,7 +89,12 @@ OFFERS: Final = Plan(
             kind="number",
             sort="free",
         ),
-        Column("total", _lazy("of"), lambda shown: shown.stock.total if shown.stock else None, kind="number"),
+        Column(
+            "total",
+            _lazy("of"),
+            lambda shown: (shown.stock.total if shown.stock else 0) or None,
+            kind="number",
+        ),
         Column("billed", _lazy("Billed by"), lambda shown: billed_by(shown.sold_by), hidden=True),
         Column("limits", _lazy("At once"), lambda shown: shown.limits, hidden=True),
         Column("why", _lazy("Availability"), lambda shown: shown.why_not_live, hidden=True),
