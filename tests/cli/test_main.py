@@ -69,8 +69,14 @@ def test_every_client_command_has_json_and_its_help() -> None:
     for command in COMMANDS:
         if not command.needs_hub and command.name != "api":  # which prints JSON and nothing else
             loaded = app._load(command)
-            assert "json" in loaded.__annotations__, command.name
-            assert loaded.__doc__, command.name
+            parts = [loaded]
+            if isinstance(loaded, typer.Typer):
+                group = loaded.registered_callback
+                assert group is not None
+                parts = [group.callback, *(one.callback for one in loaded.registered_commands)]
+            for part in parts:
+                assert "json" in part.__annotations__, (command.name, part)
+                assert part.__doc__, (command.name, part)
 
 
 def served(monkeypatch: pytest.MonkeyPatch, **attributes: object) -> None:

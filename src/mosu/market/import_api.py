@@ -17,7 +17,7 @@ from mosu.market.import_shapes import (
     PriceThenOut,
     RateIn,
     RateOut,
-    ReleaseIn,
+    ReleaseRowIn,
 )
 from mosu.market.models import Gone, Offer, OfferImport
 from mosu.market.shelves import shelf_of
@@ -128,7 +128,7 @@ def discard_import(request: HttpRequest, import_id: str, body: DiscardIn) -> Imp
     operation_id="releaseOfferRow",
 )
 @door("import.release")
-def release_row(request: HttpRequest, import_id: str, line: int, body: ReleaseIn) -> DifferenceOut:
+def release_row(request: HttpRequest, import_id: str, line: int, body: ReleaseRowIn) -> DifferenceOut:
     """Let a quarantined row through, for a reason that is kept."""
     return DifferenceOut.of(
         services.release_row(

@@ -16,7 +16,7 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Why = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
 
 
-class FileIn(In):
+class SentFileIn(In):
     """A file that was sent by `PUT /blobs/{sha256}`. Of its name, the ending tells YAML from CSV."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=300)]
@@ -26,7 +26,7 @@ class FileIn(In):
 class ImportIn(In):
     """`source` names the catalogue (else the file's name does): offers of the same one are compared."""
 
-    file: FileIn
+    file: SentFileIn
     supplier_id: Key | None = None
     source: Word = ""
     shelf: Slug = "compute"
@@ -122,7 +122,7 @@ class DifferenceOut(Out):
         )
 
 
-class ReleaseIn(In):
+class ReleaseRowIn(In):
     why: Why
 
 

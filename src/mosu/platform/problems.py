@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from django.conf import settings
@@ -97,7 +98,8 @@ def install(api: NinjaAPI) -> None:
 def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     """A refusal of a file names all that is wrong with it, not the first alone."""
     problems = getattr(refusal, "problems", None)
-    return response_of(refusal, extra={"errors": problems} if problems else None)
+    errors = [one if isinstance(one, Mapping) else asdict(one) for one in problems or ()]
+    return response_of(refusal, extra={"errors": errors} if errors else None)
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:

@@ -10,6 +10,7 @@ second), it speaks with the agent by files in FOLDER only:
 | `claim` | supervisor | pid, start and boot of the one supervisor that may start this attempt |
 | `state.json` | supervisor | `StateFile`, replaced as a whole |
 | `sample.json` | supervisor | `SampleFile`, what the job took at the last look; not kept over a crash |
+| `buried.json` | agent | the last word on an attempt whose supervisor is gone |
 | `log` | supervisor | what the job printed, cleaned |
 
 Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses),

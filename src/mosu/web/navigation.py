@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from django.conf import settings
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, get_urlconf, reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
@@ -153,11 +154,15 @@ def frame_of(request: HttpRequest, viewer: Viewer) -> Frame:
     )
 
 
-@cache
 def address_of(name: str) -> str:
     """The path of a named address; empty as long as there is none."""
+    return _address(name, get_urlconf() or settings.ROOT_URLCONF)
+
+
+@cache
+def _address(name: str, urlconf: str) -> str:
     try:
-        return reverse(name)
+        return reverse(name, urlconf)
     except NoReverseMatch:
         return ""
 

@@ -195,7 +195,11 @@ class LocalEngine:
                 state, job = read_json(folder / "state.json"), read_json(folder / "job.json")
             except Garbled:  # its own courier says so; others start all the same
                 continue
-            if job is None or (state is not None and state["phase"] in FINAL_PHASES):
+            if (
+                job is None
+                or (folder / "buried.json").exists()
+                or (state is not None and state["phase"] in FINAL_PHASES)
+            ):
                 continue
             for cpu in job["cpus"]:
                 taken[cpu] = taken.get(cpu, 0) + 1
@@ -209,6 +213,9 @@ class LocalEngine:
                 os.chown(path, self._who.uid, self._who.gid, follow_symlinks=False)
 
     def _observed(self, folder: Path) -> Observation:
+        buried: StateFile | None = read_json_if_whole(folder / "buried.json")
+        if buried is not None:
+            return _observation(folder, buried)
         owner, alive = _owner(folder)
         # In this order: a supervisor that ended after the look at it has left its final state before.
         state: StateFile | None = read_json_if_whole(folder / "state.json")
@@ -257,8 +264,13 @@ def _owner(folder: Path) -> tuple[tuple[int, int, str] | None, bool]:
 
 
 def _bury(folder: Path, state: StateFile | None) -> StateFile:
-    """Kill what a dead supervisor left, and write down that the attempt is lost."""
+    """Write down that the attempt is lost, and kill what a dead supervisor left.
+
+    The word is final: one that lives after all, since nobody could read whose the attempt is, cannot unsay it.
+    """
     state = state or supervisor.blank_state("preparing")
+    state["phase"], state["reason"] = "lost", "Its supervisor died."
+    write_durably(folder / "buried.json", state)
     owner, _ = _owner(folder)
     if owner == _NOBODY or (owner is not None and owner[2] == watch.boot_id()):
         for pid, ticks in state["pids"]:
@@ -269,8 +281,6 @@ def _bury(folder: Path, state: StateFile | None) -> StateFile:
     if cgroup is not None:
         cgroup.remove()
     (folder / "secrets.json").unlink(missing_ok=True)
-    state["phase"], state["reason"] = "lost", "Its supervisor died."
-    write_durably(folder / "state.json", state)
     return state
 
 
