@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -59,6 +60,11 @@ from mosu.web.templatetags.mosu import SYMBOLS, money, per_unit
 from mosu.web.words import said_of
 
 PRICES_SHOWN: Final = 200
+SWAPS: Final = SafeString(
+    'hx-boost="true" hx-target="#results" hx-select="#results" hx-select-oob="#facets,#words"'
+    ' hx-swap="outerHTML show:none"'
+)
+"""On what holds links to other searches: offers and facets are exchanged, the rest of the page stays."""
 
 OFFERS: Final = Plan(
     name="offers",
@@ -138,6 +144,7 @@ def _shelf(
     price_low, price_high = asked.search.ranges.get("price", (None, None))
     return {
         "here": "shelf",
+        "swaps": SWAPS,
         "asked": asked,
         "total": found.total,
         "ready_total": next(

@@ -30,6 +30,8 @@ document.addEventListener("click", async (event) => {
     } catch { /* The address stays selected, to be copied by hand. */ }
   }
   if (event.target.closest("[data-prints]")) window.print();
+  const shutter = event.target.closest("[data-shuts]");
+  if (shutter) document.getElementById(shutter.dataset.shuts).open = false;
 });
 
 document.addEventListener("keydown", (event) => {
