@@ -89,6 +89,7 @@ def test_a_facet_counts_without_itself_and_a_chip_takes_its_choice_away(stocked:
 def test_nothing_fits_says_which_condition_to_let_go(stocked: Hub) -> None:
     text = page(stocked.client(), f"{SHELF}?region=苏州&accelerator=metax-c500&accelerator=ascend-910b2")
     assert "Nothing on this shelf fits." in text
+    assert re.search(r'name="free_now"[^>]*>\s*<span>Free now</span> <span class="num">0<', text)
     letting_go = dict(re.findall(r'<li><a href="[^"]*">([^<]+)</a> <span class="num">(\d+) offer', text))
     assert letting_go == {"Region": "2", "Accelerator": "1"}
     # What nobody offers here is named all the same.

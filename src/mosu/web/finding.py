@@ -207,7 +207,7 @@ def _title(code: str, shown: FacetShown | None) -> str:
 
 def _words(code: str, counted: Counted) -> dict[str, str]:
     zh, en = counted.value.zh, counted.value.en
-    if not counted.count:
+    if code == "accelerator" and not counted.count:
         # The catalogue names nothing that nobody offers; an accelerator's name is no secret.
         zh = en = known_name(code, zh)
     if code == "mode":
