@@ -19,6 +19,7 @@ LIBRARY_DOORS = (
         "hub.enter",
     ),
     (r"/account/", "self.change"),
+    (r"/admin/", "admin.read"),
     (r"/api/v1/(docs|openapi\.json|$)", "hub.look"),
     (r"/static/|/language/|/api/docs", "hub.look"),
 )
@@ -64,7 +65,7 @@ def _pages() -> Iterator[Door]:
                 yield from walk(pattern.url_patterns, path)
 
     for path, view in walk(get_resolver().url_patterns, "/"):
-        if path.startswith("/api/v1/") and not re.match(LIBRARY_DOORS[2][0], path):
+        if path.startswith("/api/v1/") and not re.match(LIBRARY_DOORS[3][0], path):
             continue  # the operations below, one by one
         yield Door("page", path, "*", getattr(view, ATTRIBUTE, "") or _library_action(path))
 

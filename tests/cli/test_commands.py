@@ -290,6 +290,9 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "voucher_1  Compute voucher  active" in outcome(capsys, "vouchers")[1]
     assert "R-2026-000001" in outcome(capsys, "receipts")[1]
     assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
+    assert "2026-11         2   0.90      0.45  0.45  CNY" in outcome(capsys, "bills")[1]
+    assert "Alpha        0.90" in outcome(capsys, "bills", "2026-11")[1]
+    assert "算力券" in outcome(capsys, "bills", "2026-11", "--lang", "zh")[1]
     assert "1. Local cores" in outcome(capsys, "quote", "task.yaml")[1]
 
 
@@ -352,6 +355,8 @@ def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None
     assert data(capsys, "vouchers")["items"][0]["state"] == "active"
     assert data(capsys, "receipts")["items"][0]["paid"] == "0.45"
     assert data(capsys, "receipts", "receipt_1")["total"] == "0.90"
+    assert data(capsys, "bills")["items"][0]["paid"] == "0.45"
+    assert data(capsys, "bills", "2026-11")["suppliers"][0]["amount"] == "0.90"
     assert data(capsys, "quote", "task.yaml")["quotes"][0]["pay_now"] == "6.40"
 
 

@@ -95,6 +95,8 @@ class FakeHub:
     calls: list[tuple[str, str]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     orders: dict[str, dict[str, Any]] = field(default_factory=dict)
+    languages: list[str] = field(default_factory=list)
+    """What each call asked for by Accept-Language."""
     blobs: dict[str, bytes] = field(default_factory=dict)
     tasks: list[dict[str, Any]] = field(default_factory=list)
     log: bytes = "step 1\nstep 2 \u2028损失\n".encode()
@@ -142,6 +144,24 @@ class FakeHub:
             "offer": QUOTE["offer"],
             "split": SPLIT,
         }
+
+
+BILL_MONTH = {
+    "month": "2026-11",
+    "receipts": 2,
+    "total": "0.90",
+    "voucher_share": "0.45",
+    "paid": "0.45",
+    "currency": "CNY",
+}
+BILL = BILL_MONTH | {
+    "billed_by_suppliers": "0.00",
+    "refund_later": "0.10",
+    "credited": "0.00",
+    "tax": "0.05",
+    "programmes": [{"id": "programme_1", "title": {"zh": "算力券", "en": "Compute"}, "amount": "0.45"}],
+    "suppliers": [{"name": "Alpha", "amount": "0.90"}],
+}
 
 
 class Refused(Exception):
@@ -193,6 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if isinstance(fault, int):
                 raise Refused(fault, "server", "The hub stumbles.")
+            self.hub.languages.append(self.headers.get("Accept-Language", ""))
             if path != "/tokens" and self.headers.get("Authorization") != f"Bearer {TOKEN}":
                 raise Refused(401, "unauthenticated", "The token is not known.", "Sign in: mosu login")
             if path == "/runs/run_1/log" and query.get("follow") == "true":
@@ -300,6 +321,10 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [RECEIPT], "next": None}
             case "GET", "/receipts/receipt_1":
                 return 200, RECEIPT
+            case "GET", "/bills":
+                return 200, {"items": [BILL_MONTH]}
+            case "GET", "/bills/2026-11":
+                return 200, BILL
             case "GET", "/balance":
                 return 200, {"currency": "CNY", "balance": "100.00", "held": "6.40", "available": "93.60"}
             case "GET", "/statement":

@@ -1,14 +1,15 @@
 """The compute shelf over HTTP, as the CLI and scripts use it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from mosu.compute.models import Run
+from mosu.compute.models import MeterSample, Run
 from tests.compute.test_streams import make_token
-from tests.compute.world import World, make_organisation, make_world, task_of
+from tests.compute.world import World, make_organisation, make_world, started, task_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.compute.urls")]
 
@@ -78,3 +79,21 @@ def test_accelerators_tell_source_and_confidence(client: Client) -> None:
     assert found["nvidia-h100-sxm"]["memory_gb"]["confidence"] == "vendor"
     assert found["kunlunxin-p800"]["memory_gb"] is None
     assert found["thead-ppu"]["compute"][0]["confidence"] == "contract"
+
+
+def test_the_curve_of_a_run_is_its_buyers(client: Client, world: World) -> None:
+    now = timezone.now()
+    run, attempt = started(world, now=now, cores=2)
+    headers = make_token(world)
+    path = f"/api/v1/runs/{run.public_id}/samples"
+    assert client.get(path, headers=headers).json()["points"] == []
+    assert attempt.started_at is not None
+    for second, cpu_s in ((2, 1.0), (4, 4.0)):
+        MeterSample.objects.create(
+            attempt=attempt, at=attempt.started_at + timedelta(seconds=second), cpu_s=cpu_s, memory_bytes=7
+        )
+    answer = client.get(path, headers=headers).json()
+    assert [(point["seconds"], point["cores"]) for point in answer["points"]] == [(2.0, 0.5), (4.0, 1.5)]
+    assert (answer["cores_max"], answer["memory_bytes_max"]) == (2, 2 << 30)
+    stranger = make_token(world, organisation=make_organisation("stranger"))
+    assert client.get(path, headers=stranger).status_code == 404

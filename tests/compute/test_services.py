@@ -117,6 +117,32 @@ def test_a_full_pool_quotes_a_later_start() -> None:
     assert second.spec.run_id == run.public_id
 
 
+@pytest.mark.parametrize("written", ["+2h", "2026-03-02T04:00:00Z"])
+def test_a_run_does_not_start_before_its_buyer_wants_it(written: str) -> None:
+    world = make_world(cores=4)
+    late = f"run: ls\nmosu: {{wall_limit: 60s, not_before: {written}}}"
+    asked = quote(world, late).quotes[0]
+    assert asked.starts_at == at(7200)
+    run = accept(world, asked.id)
+    assert lease(world, now=at(1)) is None
+    second = buy(world, cores=1)
+    first = lease(world, now=at(2))
+    assert first is not None
+    assert first.spec.run_id == second.public_id
+    assert lease(world, now=at(7199), running=[first.spec.attempt_id]) is None
+    register(world, now=at(7200))
+    due = lease(world, now=at(7200), running=[first.spec.attempt_id])
+    assert due is not None
+    assert due.spec.run_id == run.public_id
+
+
+def test_a_start_is_promised_for_the_next_days_only() -> None:
+    world = make_world()
+    with pytest.raises(Invalid, match="too far ahead"):
+        quote(world, "run: ls\nmosu: {not_before: +15d}")
+    assert not quote(world, f"run: ls\nmosu: {{not_before: +2h, deadline: {at(3600).isoformat()}}}").quotes
+
+
 def test_what_waits_begins_as_soon_as_there_is_room() -> None:
     world = make_world(cores=4)
     buy(world, cores=3)

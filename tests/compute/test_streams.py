@@ -4,7 +4,7 @@ import json
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -51,19 +51,25 @@ def client(fresh_db, settings, tmp_path) -> Iterator[TestClient]:
         yield client
 
 
-def make_token(world: World, *, organisation: Any = None) -> dict[str, str]:
-    """A developer's token."""
+def make_token(
+    world: World,
+    *,
+    organisation: Any = None,
+    role: str = "developer",
+    scopes: Sequence[str] = ("read", "buy"),
+) -> dict[str, str]:
+    """A developer's token, if no other role is named."""
     organisation = organisation or world.buyer
     now = timezone.now()
     user = User.objects.create_user(email=f"{uuid7().hex}@example.org")
-    Membership.objects.create(organisation=organisation, user=user, role="developer", created_at=now)
+    Membership.objects.create(organisation=organisation, user=user, role=role, created_at=now)
     secret = f"mosu_{uuid7().hex}"
     ApiToken.objects.create(
         user=user,
         organisation=organisation,
         name="t",
         secret_sha256=sha256(secret.encode()),
-        scopes=["read", "buy"],
+        scopes=list(scopes),
         created_at=now,
         expires_at=now.replace(year=now.year + 1),
     )

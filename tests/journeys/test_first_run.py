@@ -66,7 +66,8 @@ def orders_a_run(one: Visitor) -> None:
     expect(page.locator("article.card svg.split")).to_be_visible()
     expect(page.locator("article.card .key")).to_contain_text("¥1.20")
     one.sees("quote")
-    page.click("article.card button.go")
+    page.click("article.card a.go")
+    page.click(".checkout button.go")
 
 
 def watches_it(one: Visitor) -> None:
@@ -155,7 +156,8 @@ def test_all_of_it_works_without_javascript(browser: Browser, town: Town) -> Non
         page.fill("[name=run]", "echo plain")
         page.fill("[name=wall_limit]", "1")
         page.click("form.ask button")
-        page.click("article.card button.go")
+        page.click("article.card a.go")
+        page.click(".checkout button.go")
         until = time.monotonic() + 30
         while page.locator("#now-bill a[href*='/receipts/']").count() == 0 and time.monotonic() < until:
             page.wait_for_timeout(500)
@@ -173,9 +175,11 @@ def test_a_run_is_cancelled(browser: Browser, town: Town) -> None:
         page.fill("[name=run]", "echo started; sleep 50")
         page.fill("[name=wall_limit]", "1")
         page.click("form.ask button")
-        page.click("article.card button.go")
+        page.click("article.card a.go")
+        page.click(".checkout button.go")
         expect(page.locator("pre.log")).to_contain_text("started", timeout=30_000)
         page.click("text=取消作业")
+        page.click("#cancel button.go")
         expect(page.locator("#now-head .state")).to_have_text("已取消", timeout=30_000)
         one.sees("cancelled")
 
@@ -197,7 +201,9 @@ def test_everything_is_reached_by_keyboard(browser: Browser, town: Town) -> None
         page.keyboard.press("Enter")
         tab_to(one, "form.ask button")
         page.keyboard.press("Enter")
-        tab_to(one, "article.card button")
+        tab_to(one, "article.card a.go")
+        page.keyboard.press("Enter")
+        tab_to(one, ".checkout button.go")
 
 
 def tab_to(one: Visitor, selector: str) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -286,3 +287,22 @@ def test_a_bad_offer_is_refused(world: World, client: Client, change: dict[str, 
     )
     assert answer.status_code in (404, 422)
     assert rows_now() == before
+
+
+def test_bills_are_ones_own_and_add_up(world: World, client: Client) -> None:
+    settled(world)
+    own = token_of(world.buyer, Role.FINANCE)
+    (month,) = client.get("/api/v1/bills", headers=own).json()["items"]
+    assert month["receipts"] == 1
+    path = f"/api/v1/bills/{month['month']}"
+    bill = client.get(path, headers=own).json()
+    for key in ("total", "voucher_share", "paid"):
+        assert bill[key] == month[key]
+    assert Decimal(bill["total"]) == Decimal(bill["voucher_share"]) + Decimal(bill["paid"]) > 0
+    assert sum(Decimal(one["amount"]) for one in bill["suppliers"]) == Decimal(bill["total"])
+    other = token_of(make_organisation("Other"), Role.OWNER)
+    assert client.get("/api/v1/bills", headers=other).json()["items"] == []
+    named = f"{path}?organisation_id={world.buyer.public_id}"
+    assert client.get(named, headers=other).status_code == 404
+    assert client.get(named, headers=own).json() == bill
+    assert client.get("/api/v1/bills/March", headers=own).status_code == 422

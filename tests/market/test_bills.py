@@ -14,7 +14,8 @@ from mosu.kernel.refusals import Forbidden, Invalid
 from mosu.kernel.time import Period
 from mosu.market.bills import bill_of, month_of, months_billed, span_of
 from mosu.market.models import Order, Receipt
-from mosu.market.queries import orders_sampled, sales_visible_to
+from mosu.market.queries import orders_sampled, sales_visible_to, samples_drawn
+from mosu.market.services import draw_sample
 from mosu.platform.actors import HubRole, Role
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -82,6 +83,25 @@ def test_the_same_seed_draws_the_same_orders(world: World) -> None:
     assert orders_sampled(auditor, seed="a", span=Period(NOW - timedelta(days=1), NOW), count=3) == []
     with pytest.raises(Forbidden):
         orders_sampled(world.actor, seed="a", span=span, count=3)
+
+
+def test_a_drawing_is_on_record_once_and_answers_the_same(world: World) -> None:
+    orders = {bought(world, key=f"k{number}").order_id for number in range(3)}
+    auditor = person(hub_roles=[HubRole.AUDITOR])
+    span = Period(NOW, NOW + timedelta(days=1))
+    later = NOW + timedelta(days=2)
+    first = draw_sample(actor=auditor, seed="a", span=span, count=2, now=later)
+    again = draw_sample(actor=person(hub_roles=[HubRole.OPERATOR]), seed="a", span=span, count=2, now=later)
+    assert (first.id, first.orders) == (again.id, again.orders)
+    assert {order.id for order in first.orders} < orders
+    assert samples_drawn(auditor).count() == 1
+    assert draw_sample(actor=auditor, seed="b", span=span, count=2, now=later).id != first.id
+    for wrong in ({"seed": ""}, {"count": 0}, {"count": 1000}, {"span": Period(later, later)}):
+        with pytest.raises(Invalid):
+            draw_sample(**{"actor": auditor, "seed": "c", "span": span, "count": 2, "now": later, **wrong})  # type: ignore[arg-type]
+    with pytest.raises(Forbidden):
+        draw_sample(actor=world.actor, seed="c", span=span, count=2, now=later)
+    assert samples_drawn(auditor).count() == 2
 
 
 def test_a_supplier_sees_what_was_bought_of_it_and_nobody_else_does(world: World) -> None:

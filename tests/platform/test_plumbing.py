@@ -135,8 +135,9 @@ def test_an_unknown_token_is_refused_even_where_anyone_may_look() -> None:
 
 
 def test_a_refusal_of_401_asks_for_a_bearer_token() -> None:
-    assert response_of(Unauthenticated("Who?", hint="Say."))["WWW-Authenticate"].startswith("Bearer")
-    assert "WWW-Authenticate" not in response_of(NotFound("No.", hint="Look."))
+    asked = RequestFactory().get("/")
+    assert response_of(asked, Unauthenticated("Who?", hint="Say."))["WWW-Authenticate"].startswith("Bearer")
+    assert "WWW-Authenticate" not in response_of(asked, NotFound("No.", hint="Look."))
 
 
 @pytest.mark.parametrize("key", ["a", "0190c0de-7000-7000-8000-000000000000", "~" * 100])

@@ -30,6 +30,7 @@ from mosu.platform.models import (
     Event,
     Fact,
     FailureCount,
+    HubMembership,
     IdempotencyRecord,
     Invitation,
     Mail,
@@ -331,6 +332,29 @@ def test_nobody_takes_a_hub_role_alone() -> None:
     for _ in range(2):
         services.grant_hub_role(actor=operator, user_id=other.id, role=HubRole.CHECKER, now=NOW)
     assert actor_for_user(other).hub_roles == {HubRole.CHECKER}
+
+
+@pytest.mark.django_db
+def test_a_hub_role_is_taken_back_by_another_and_the_last_operator_stays() -> None:
+    operator, other = make_staff(HubRole.OPERATOR), make_staff(HubRole.OPERATOR)
+    own, others = (HubMembership.objects.get(user=one.id) for one in (operator, other))
+    with pytest.raises(services.SamePerson):
+        services.revoke_hub_role(actor=operator, membership_id=own.id, why="tired", now=NOW)
+    with pytest.raises(Invalid):
+        services.revoke_hub_role(actor=operator, membership_id=others.id, why=" ", now=NOW)
+    with pytest.raises(Forbidden):
+        services.revoke_hub_role(
+            actor=make_staff(HubRole.CHECKER), membership_id=others.id, why="left", now=NOW
+        )
+    assert HubMembership.objects.filter(role=HubRole.OPERATOR).count() == 2
+    services.revoke_hub_role(actor=operator, membership_id=others.id, why="left", now=NOW)
+    assert not again(other).hub_roles
+    record = AuditRecord.objects.get(action="hub.staff", subject_id=others.id, after=None)
+    assert (record.before, record.why) == ("operator", "left")
+    with pytest.raises(services.LastOperator):
+        # What they were is still in the hands of who asked a moment ago.
+        services.revoke_hub_role(actor=other, membership_id=own.id, why="revenge", now=NOW)
+    assert again(operator).hub_roles == {HubRole.OPERATOR}
 
 
 @pytest.mark.parametrize("pair", [(None, None), (uuid7(), None), (None, uuid7())])

@@ -10,6 +10,7 @@ from django.utils import translation
 
 from mosu.compute.services import Reason
 from mosu.kernel.refusals import NotFound
+from mosu.ledger.services import InsufficientFunds
 from mosu.web.words import said_of, said_of_reason
 from tests.web.conftest import Hub
 
@@ -42,9 +43,12 @@ def test_templates_have_no_words_of_their_own(file: Path) -> None:
 def test_a_refusal_is_said_in_chinese_or_marked_as_english() -> None:
     """The domain speaks English; what pages have no words for is shown as it is, marked, so that it is read aloud so."""
     with translation.override("zh-hans"):
-        known = said_of(NotFound("There is no such order.", hint="See your orders."))
-        assert not known.message.isascii()
+        known = said_of(InsufficientFunds("Only 3.20 is available.", hint="Deposit money, or buy less."))
+        assert (known.message, known.hint) == ("可用余额只有 3.20。", "请充值，或减少用量。")
         assert known.lang == ""
+        by_call = said_of(NotFound("There is no such order.", hint="See GET /orders."))
+        assert by_call.message == "没有这份订单。"
+        assert "GET" not in by_call.hint
         unknown = said_of_reason(Reason("brand_new", "is something new", "Ask."))
         assert (unknown.message, unknown.lang) == ("is something new", "en")
     with translation.override("en"):

@@ -127,7 +127,7 @@ def test_the_table_sorts_and_its_file_has_all_that_fits(stocked: Hub) -> None:
 
 
 def test_pages_follow_each_other_without_loss(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mosu.web.views.offers.PAGE", 2)
+    monkeypatch.setattr("mosu.web.views.shelf.PAGE", 2)
     for number in range(4):
         hub.offer(f"Card {number}", accelerator="metax-c500")
     client, path, seen = hub.client(), SHELF, []

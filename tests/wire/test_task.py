@@ -1,6 +1,6 @@
 """Every refusal of a task file, with its place; and what is accepted, value by value."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -36,6 +36,7 @@ secrets: {HF_TOKEN: "x"}
 file_mounts: {data/in.csv: local/in.csv}
 mosu:
   budget: 0.3
+  not_before: +2h
   deadline: 2026-12-01T18:00:00+08:00
   wall_limit: 1h30m
   suppliers: [alpha, org_01jd4xkq3fe8mtz6y6kt5v0a9n]
@@ -68,6 +69,7 @@ def test_every_field_is_read() -> None:
         secrets=(("HF_TOKEN", "x"),),
         file_mounts=(FileMount(target="data/in.csv", source="local/in.csv"),),
         budget_micros=300_000,
+        not_before=timedelta(hours=2),
         deadline=datetime(2026, 12, 1, 10, tzinfo=UTC),
         wall_limit_s=5400,
         suppliers=("alpha", "org_01jd4xkq3fe8mtz6y6kt5v0a9n"),
@@ -113,6 +115,24 @@ def test_ways_to_write_accelerators(written: str, expected: tuple[str, int]) -> 
 )
 def test_ways_to_write_a_wall_limit(written: str, seconds: int) -> None:
     assert parse_task(f"run: ls\nmosu: {{wall_limit: {written}}}").wall_limit_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ('"+90"', timedelta(seconds=90)),
+        ("+1h30m", timedelta(minutes=90)),
+        ("2026-12-01T18:00:00+08:00", datetime(2026, 12, 1, 10, tzinfo=UTC)),
+    ],
+)
+def test_ways_to_write_an_earliest_start(written: str, expected: datetime | timedelta) -> None:
+    assert parse_task(f"run: ls\nmosu: {{not_before: {written}}}").not_before == expected
+
+
+@pytest.mark.parametrize("written", ["+0s", "+31d", "+soon", "2026-12-01", "2h", "[]"])
+def test_what_is_no_earliest_start_is_refused(written: str) -> None:
+    (problem,) = problems_of(f"run: ls\nmosu: {{not_before: {written}}}")
+    assert (problem["line"], problem["field"]) == (2, "mosu.not_before")
 
 
 @pytest.mark.parametrize(

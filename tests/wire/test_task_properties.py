@@ -1,6 +1,6 @@
 """Any text is a task or is refused; what is written is read back."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import yaml
 from hypothesis import given, settings
@@ -97,6 +97,9 @@ TASKS = st.builds(
         lambda d: tuple(FileMount(target=target, source=source) for target, source in d.items())
     ),
     budget_micros=MICROS,
+    not_before=st.none()
+    | st.integers(min_value=1, max_value=30 * 86_400).map(lambda seconds: timedelta(seconds=seconds))
+    | st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     deadline=st.none() | st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     wall_limit_s=st.none() | st.integers(1, 30 * 86_400),
     suppliers=st.lists(TEXT, max_size=3).map(tuple),

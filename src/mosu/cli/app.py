@@ -1,32 +1,79 @@
 """Calling one command through Typer, and turning what goes wrong into one clear message."""
 
 import importlib
+import re
 import shlex
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Final
 
 import typer
 
 from mosu.cli.main import Command
 from mosu.cli.stop import USAGE, Stop, stop_of
+from mosu.cli.text import language, speak_as_asked, told
+
+_HELP: Final = "Show this message and exit."
+_HEADINGS: Final = re.compile(r"(?m)^(Usage|Options|Arguments|Commands):|\brequired(?=\])|\bdefault: ")
+"""What Typer writes itself into a help text."""
 
 
 def call(command: Command, arguments: list[str]) -> int:
     """The command's exit code. A refusal is printed on standard error: what, why, what to do next."""
+    speak_as_asked(arguments)
     try:
-        typer_of(command)(_with_command_line(arguments), prog_name="mosu")
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0 if ended.code is None else 1
-    except KeyboardInterrupt:
+        ended = _translated(typer_of(command))(
+            _with_command_line(arguments), prog_name="mosu", standalone_mode=False
+        )
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else 0 if left.code is None else 1
+    except (KeyboardInterrupt, typer.Abort):
         return 130
     except Exception as error:
+        if hasattr(error, "format_message"):
+            return _misused(error)
         stop = _server_missing(command, error) or stop_of(error)
         if stop is None:
             raise
         sys.stderr.write(stop.text())
         return stop.code
-    return 0
+    return ended if isinstance(ended, int) else 0
+
+
+def _misused(error: Any) -> int:
+    """What Typer says of a call that it cannot read; it has no languages of its own."""
+    if language() == "en":
+        error.show()
+    elif error.ctx is not None and not error.format_message().strip():
+        sys.stderr.write(error.ctx.get_help() + "\n")
+    else:
+        hint = f"Try '{error.ctx.command_path} --help' for help." if error.ctx is not None else ""
+        sys.stderr.write(Stop(error.format_message(), hint=hint, code=USAGE).text())
+    return int(error.exit_code)
+
+
+def _translated(app: typer.Typer) -> Any:
+    """The app's command, whose `--help` speaks the person's language."""
+    command = typer.main.get_command(app)
+    if language() == "zh":
+        _translate(command)
+    return command
+
+
+def _translate(command: Any) -> None:
+    command.help = "\n\n".join(told(" ".join(part.split())) for part in (command.help or "").split("\n\n"))
+    for one in command.params:
+        if getattr(one, "help", None):
+            one.help = told(one.help)
+    untold = command.get_help
+
+    def get_help(ctx: Any) -> str:
+        text = re.sub(r"(?m)^(\s*--help\s+).*", lambda found: found[1] + told(_HELP), untold(ctx))
+        return _HEADINGS.sub(lambda found: told(found[0]), text)
+
+    command.get_help = get_help
+    for inner in getattr(command, "commands", {}).values():
+        _translate(inner)
 
 
 def typer_of(command: Command) -> typer.Typer:

@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
+    Command("bills", "mosu.cli.commands.bills:bills", "The months' sums, or one month's bill."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
     Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),
@@ -55,6 +56,12 @@ COMMANDS: Final = (
     ),
     Command("admin", "mosu.runtime.commands:admin", "First operator, organisations, tokens.", needs_hub=True),
 )
+
+_USAGE: Final = "Usage: mosu COMMAND [OPTIONS]"
+_WHAT: Final = (
+    "The counter of an AI innovation hub: find compute, pay part by voucher, run, keep the receipt."
+)
+_STREAMS: Final = "With --json: data on standard output, messages on standard error."
 
 
 def main() -> None:
@@ -86,23 +93,24 @@ def run(arguments: list[str]) -> int:
 
 
 def help_text() -> str:
-    """The list of commands."""
+    """The list of commands, in the person's language."""
+    from mosu.kernel.languages import language_of_environment, said
+
+    language = language_of_environment()
     width = max(len(command.name) for command in COMMANDS)
-    lines = [
-        "Usage: mosu COMMAND [OPTIONS]",
-        "",
-        "The counter of an AI innovation hub: find compute, pay part by voucher, run, keep the receipt.",
-    ]
+    lines = [said(_USAGE, language), "", said(_WHAT, language)]
     for title, needs_hub in (("Commands", False), ("Commands of a server (pip install 'mosu[hub]')", True)):
-        lines += ["", f"{title}:"]
-        lines += [f"  {c.name:<{width}}  {c.help}" for c in COMMANDS if c.needs_hub is needs_hub]
+        lines += ["", f"{said(title, language)}{'：' if language == 'zh' else ':'}"]
+        lines += [
+            f"  {c.name:<{width}}  {said(c.help, language)}" for c in COMMANDS if c.needs_hub is needs_hub
+        ]
     lines += [
         "",
-        "Options:",
-        "  --version  The version, and nothing else.",
-        "  --help     This list; mosu COMMAND --help explains one.",
+        said("Options:", language),
+        f"  --version  {said('The version, and nothing else.', language)}",
+        f"  --help     {said('This list; mosu COMMAND --help explains one.', language)}",
         "",
-        "With --json: data on standard output, messages on standard error.",
+        said(_STREAMS, language),
     ]
     return "\n".join(lines)
 
@@ -111,9 +119,11 @@ def _unknown(name: str) -> int:
     from difflib import get_close_matches
 
     close = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    from mosu.cli.stop import USAGE, Stop
+
     hint = f"Did you mean mosu {close[0]}?" if close else "mosu --help lists the commands."
-    print(f"error: there is no command {name!r}.\n  {hint}", file=sys.stderr)
-    return 2
+    sys.stderr.write(Stop(f"there is no command {name!r}.", hint=hint, code=USAGE).text())
+    return USAGE
 
 
 if __name__ == "__main__":

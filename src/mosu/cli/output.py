@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from mosu.cli.text import clean
+from mosu.cli.text import clean, language, told
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -35,8 +35,8 @@ def plain(value: object) -> object:
 
 
 def say(text: str) -> None:
-    """A message about what is going on."""
-    sys.stderr.write(clean(text) + "\n")
+    """A message about what is going on, in the person's language."""
+    sys.stderr.write(clean(told(text)) + "\n")
     sys.stderr.flush()
 
 
@@ -65,4 +65,4 @@ def client() -> "Client":
     from mosu.client.config import load_profile
 
     profile = load_profile()
-    return Client(profile.url, profile.token)
+    return Client(profile.url, profile.token, language=language())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mosu.cli.output import time_of
 from mosu.cli.split import lines_of
 from mosu.cli.text import Language
+from mosu.kernel.languages import said
 
 if TYPE_CHECKING:
     from mosu.client.models import Quotes, RefusedOffer
@@ -44,7 +45,7 @@ def plans_text(answer: "Quotes", lang: Language, *, zone: tzinfo | None, each: b
 
 
 def _each(answer: "Quotes", lang: Language) -> list[str]:
-    told = [f"   {_title(offer, lang)}: {_why(offer)}" for offer in answer.refused]
+    told = [f"   {_title(offer, lang)}: {_why(offer, lang)}" for offer in answer.refused]
     return [_WORDS[lang]["each"], *told]
 
 
@@ -53,7 +54,7 @@ def _grouped(answer: "Quotes", lang: Language) -> list[str]:
     # By code: a reason's message may name what is the offer's own, such as its card.
     groups: dict[tuple[str, ...], list[str]] = {}
     for offer in answer.refused:
-        groups.setdefault(tuple(reason.code for reason in offer.reasons), []).append(_why(offer))
+        groups.setdefault(tuple(reason.code for reason in offer.reasons), []).append(_why(offer, lang))
     lines = [words["some"].format(count=len(answer.refused))]
     for whys in sorted(groups.values(), key=len, reverse=True)[:GROUPS_MAX]:
         alike = words["alike"] if len(set(whys)) > 1 else ""
@@ -65,5 +66,6 @@ def _title(offer: "RefusedOffer", lang: Language) -> str:
     return offer.title.in_language(lang) or offer.offer_id
 
 
-def _why(offer: "RefusedOffer") -> str:
-    return "; ".join(reason.message for reason in offer.reasons) or "?"
+def _why(offer: "RefusedOffer", lang: Language) -> str:
+    marks = "；" if lang == "zh" else "; "
+    return marks.join(said(reason.message, lang) for reason in offer.reasons) or "?"

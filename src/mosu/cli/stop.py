@@ -33,10 +33,10 @@ class Stop(Exception):
         self.message, self.hint, self.code = message, hint, code
 
     def text(self) -> str:
-        from mosu.cli.text import clean
+        from mosu.cli.text import clean, told
 
-        hint = "".join(f"  {line}\n" for line in self.hint.splitlines() if line.strip())
-        return clean(f"error: {self.message}\n{hint}")
+        hint = "".join(f"  {line}\n" for line in told(self.hint).splitlines() if line.strip())
+        return clean(f"{told('error: ')}{told(self.message)}\n{hint}")
 
 
 def stop_of(error: Exception) -> Stop | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mosu.cli.stop import USAGE, Stop
-from mosu.cli.text import clean, width_of
+from mosu.cli.text import clean, told, width_of
 from mosu.wire.document import TEXT_BYTES_MAX
 from mosu.wire.task import Problem, TaskFile, TaskRefused, dump_task, parse_task
 from mosu.wire.task_dump import mapping_of
@@ -94,7 +94,7 @@ def problems_text(text: str, source: str, problems: Sequence[Problem]) -> str:
     parts = [f"{source} cannot be used."]
     for problem in problems[:_SHOWN_MAX]:
         number, column = problem["line"], problem["column"]
-        parts.append(f"{source}:{number}:{column}: {problem['message']}")
+        parts.append(f"{source}:{number}:{column}: {told(problem['message'])}")
         if number <= len(lines):
             line = clean(lines[number - 1]).replace("\t", " ")
             parts.append(f"    {line[:200]}")

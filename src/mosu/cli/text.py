@@ -1,12 +1,14 @@
 """Text for a terminal: widths, columns, languages. A Chinese character is two columns wide."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import Final, Literal
+from itertools import pairwise
+from typing import Final
 
-Language = Literal["zh", "en"]
+from mosu.kernel.languages import Language, language_of, language_of_environment, said
+
+__all__ = ["Language"]
 
 _UNSAFE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _SEQUENCE: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
@@ -56,7 +58,10 @@ def table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()
 ) -> str:
     """Columns as wide as their widest cell; those numbered in `right` end flush (amounts)."""
-    cells = [list(headings), *[[clean(cell).replace("\n", " ") for cell in row] for row in rows]]
+    cells = [
+        [told(heading) for heading in headings],
+        *[[clean(cell).replace("\n", " ") for cell in row] for row in rows],
+    ]
     widths = [max(width_of(row[column]) for row in cells) for column in range(len(headings))]
     lines = []
     for row in cells:
@@ -68,8 +73,26 @@ def table(
     return "\n".join(lines)
 
 
+_asked: list[Language] = []
+"""What `--lang` of the command under way says; empty without one."""
+
+
+def speak_as_asked(arguments: Sequence[str]) -> None:
+    """Have all that this command says be said in the language of its `--lang`, its errors too."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    chosen = [after for before, after in pairwise(own) if before == "--lang"]
+    chosen += [word.removeprefix("--lang=") for word in own if word.startswith("--lang=")]
+    _asked[:] = [language_of(chosen[-1])] if chosen else []
+
+
 def language(chosen: str | None = None) -> Language:
     """`zh` or `en`: as asked, else as the environment says (MOSU_LANG, LC_ALL, LC_MESSAGES, LANG)."""
-    names = (chosen, *(os.environ.get(name) for name in ("MOSU_LANG", "LC_ALL", "LC_MESSAGES", "LANG")))
-    spoken = next((name for name in names if name), "en")
-    return "zh" if spoken.lower().startswith("zh") else "en"
+    if chosen:
+        return language_of(chosen)
+    return _asked[0] if _asked else language_of_environment()
+
+
+def told(text: str) -> str:
+    """A sentence, or lines of them, in the person's language."""
+    whole = said(text, language())
+    return whole if whole != text else "\n".join(said(line, language()) for line in text.split("\n"))

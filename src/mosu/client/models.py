@@ -310,6 +310,38 @@ class Receipt(Answer):
     verify_url: str = ""
 
 
+class BillMonth(Answer):
+    month: str
+    receipts: int = 0
+    total: Decimal
+    voucher_share: Decimal = Decimal(0)
+    paid: Decimal = Decimal(0)
+    currency: str = ""
+
+
+class Bills(Answer):
+    items: tuple[BillMonth, ...] = ()
+
+
+class BillPart(Answer):
+    """What one programme paid, or what was bought of one supplier."""
+
+    title: Text = Text()
+    name: str = ""
+    amount: Decimal
+
+
+class Bill(BillMonth):
+    """A month's receipts, summed: total = voucher_share + paid."""
+
+    billed_by_suppliers: Decimal = Decimal(0)
+    refund_later: Decimal = Decimal(0)
+    credited: Decimal = Decimal(0)
+    tax: Decimal = Decimal(0)
+    programmes: tuple[BillPart, ...] = ()
+    suppliers: tuple[BillPart, ...] = ()
+
+
 class Balance(Answer):
     currency: str
     balance: Decimal

@@ -17,6 +17,8 @@ from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
     Answer,
     Balance,
+    Bill,
+    Bills,
     Difference,
     Imported,
     Me,
@@ -44,10 +46,13 @@ class Client:
     """A hub, spoken to as the owner of `token`. A context manager; `close` it otherwise.
 
     Every call raises `ProblemError` if the hub refuses and `Unreachable` if it does not answer.
+    Refusals are said in `language` (zh or en); the hub's own choice is English.
     """
 
-    def __init__(self, url: str, token: str, *, transport: Transport | None = None) -> None:
-        self._hub = transport or Transport(url, token)
+    def __init__(
+        self, url: str, token: str, *, language: str = "", transport: Transport | None = None
+    ) -> None:
+        self._hub = transport or Transport(url, token, language=language)
 
     @property
     def url(self) -> str:
@@ -310,6 +315,13 @@ class Client:
 
     def receipt(self, receipt_id: str) -> Receipt:
         return self._get(Receipt, f"/receipts/{_id(receipt_id)}")
+
+    def bills(self) -> Bills:
+        return self._get(Bills, "/bills")
+
+    def bill(self, month: str) -> Bill:
+        """One month, such as `2026-11`."""
+        return self._get(Bill, f"/bills/{_id(month)}")
 
     def balance(self) -> Balance:
         return self._get(Balance, "/balance")

@@ -24,6 +24,7 @@ class Transport:
         token: str,
         *,
         timeout_s: float = 60.0,
+        language: str = "",
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -34,6 +35,8 @@ class Transport:
             )
         self.sleep = sleep
         headers = {"User-Agent": "mosu-client/0.1"}
+        if language:
+            headers["Accept-Language"] = language
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:

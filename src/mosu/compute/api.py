@@ -9,9 +9,11 @@ from ninja import Query, Router, Status
 
 from mosu.compute import queries, services
 from mosu.compute.accelerators import catalogue
-from mosu.compute.models import Attempt, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
 from mosu.compute.shapes import (
     AcceleratorOut,
+    BlackoutIn,
+    BlackoutOut,
     FenceIn,
     MadePoolOut,
     NodeOut,
@@ -23,10 +25,14 @@ from mosu.compute.shapes import (
     QuoteIn,
     QuotesOut,
     RunOut,
+    SamplesOut,
+    UsedOut,
 )
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import Invalid, NotFound
+from mosu.kernel.time import last_days
+from mosu.market.hub import hub_zone
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
@@ -39,6 +45,7 @@ from mosu.wire.task import Vouchers, parse_task
 
 router = Router(tags=["compute"])
 routers: Final = [("", router)]
+DAYS_MAX: Final = 366
 
 
 @router.get("/accelerators", response=list[AcceleratorOut], auth=public_auth, operation_id="listAccelerators")
@@ -80,6 +87,13 @@ def list_runs(
 @door("run.read")
 def get_run(request: HttpRequest, run_id: str) -> RunOut:
     return _run_out(actor_of(request), Run.key_of(run_id))
+
+
+@router.get("/runs/{run_id}/samples", response=SamplesOut, auth=token_auth, operation_id="listRunSamples")
+@door("run.read")
+def list_run_samples(request: HttpRequest, run_id: str) -> SamplesOut:
+    """CPU and memory of the run's last attempt over time; no points where its engine takes no samples."""
+    return SamplesOut.of(queries.run_visible_to(actor_of(request), Run.key_of(run_id)))
 
 
 @router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")
@@ -162,13 +176,78 @@ def list_nodes(request: HttpRequest, pool_id: str) -> list[NodeOut]:
 def set_node_state(request: HttpRequest, node_id: str, body: NodeStateIn) -> NodeOut:
     """Drain a node, take it down, or bring it back. What runs there goes on."""
     actor = actor_of(request)
-    node = one_of(queries.nodes_visible_to(actor), Node.key_of(node_id))
-    if node is None:
-        raise NotFound("There is no such node.", hint="See GET /pools/{pool_id}/nodes.")
+    node = _node(actor, node_id)
     moved = services.set_node_state(
         actor=actor, node_id=node.id, to=body.state, why=body.why, now=timezone.now()
     )
     return NodeOut.of(moved)
+
+
+@router.get(
+    "/pools/{pool_id}/utilisation",
+    response=list[UsedOut],
+    auth=token_auth,
+    operation_id="readPoolUtilisation",
+)
+@door("pool.read")
+def read_utilisation(
+    request: HttpRequest, pool_id: str, days: Annotated[int, Query(ge=1, le=DAYS_MAX)] = 7
+) -> list[UsedOut]:
+    """By day of the hub's zone, today last: what was promised of the pool, beside what its nodes have now."""
+    actor, now, zone = actor_of(request), timezone.now(), hub_zone()
+    span = last_days(days, now=now, zone=zone)
+    found = queries.utilisation_of(actor, _pool(actor, pool_id).id, span=span, zone=zone)
+    return [UsedOut.of(used) for used in found]
+
+
+@router.get("/blackouts", response=Listed[BlackoutOut], auth=token_auth, operation_id="listBlackouts")
+@door("pool.read")
+def list_blackouts(
+    request: HttpRequest, paging: Annotated[Paging, Query()], pool: str | None = None
+) -> dict[str, object]:
+    """Spans in which nodes are not sold: those that are set and not over, oldest decision first."""
+    actor = actor_of(request)
+    rows = queries.blackouts_visible_to(actor, now=timezone.now()).order_by("id")
+    if pool:
+        rows = rows.filter(node__pool=_pool(actor, pool))
+    page, after = page_of(rows, paging.cursor, paging.limit)
+    return {"items": [BlackoutOut.of(one) for one in page], "next": after}
+
+
+@router.post(
+    "/nodes/{node_id}/blackouts", response={201: BlackoutOut}, auth=token_auth, operation_id="setBlackout"
+)
+@door("pool.manage")
+def set_blackout(request: HttpRequest, node_id: str, body: BlackoutIn) -> Status[BlackoutOut]:
+    """Sell nothing of the node for a while. What was sold before is not taken back: then it is refused."""
+    actor = actor_of(request)
+    node = _node(actor, node_id)
+    made = services.set_blackout(
+        actor=actor,
+        node_id=node.id,
+        period=services.span_between(body.starts_at, body.ends_at),
+        why=body.why,
+        now=timezone.now(),
+    )
+    return Status(201, BlackoutOut.of(made))
+
+
+@router.delete("/blackouts/{blackout_id}", response=BlackoutOut, auth=token_auth, operation_id="liftBlackout")
+@door("pool.manage")
+def lift_blackout(request: HttpRequest, blackout_id: str) -> BlackoutOut:
+    """Sell from the node again."""
+    actor, now = actor_of(request), timezone.now()
+    blackout = one_of(queries.blackouts_visible_to(actor, now=now), Blackout.key_of(blackout_id))
+    if blackout is None:
+        raise NotFound("There is no such blackout.", hint="See GET /blackouts.")
+    return BlackoutOut.of(services.lift_blackout(actor=actor, blackout_id=blackout.id, now=now))
+
+
+def _node(actor: Actor, node_id: str) -> Node:
+    node = one_of(queries.nodes_visible_to(actor), Node.key_of(node_id))
+    if node is None:
+        raise NotFound("There is no such node.", hint="See GET /pools/{pool_id}/nodes.")
+    return node
 
 
 def _run_out(actor: Actor, run_id: UUID) -> RunOut:

@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
 from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, MeterSample, Node, Pool, Run
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
@@ -45,6 +45,12 @@ def run_visible_to(actor: Actor, run_id: UUID) -> Run:
 def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
     """The run that the order bought."""
     return runs_visible_to(actor).filter(order_id=order_id).first()
+
+
+def observed_run(actor: Actor, order_id: UUID) -> Run | None:
+    """The run that the order bought, with attempts, allocations and their cards: what the hub observed of it."""
+    rows = runs_visible_to(actor).filter(order_id=order_id)
+    return rows.prefetch_related("attempts__allocations__devices").first()
 
 
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
@@ -109,15 +115,17 @@ def nodes_visible_to(actor: Actor) -> QuerySet[Node]:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """How much of a pool's cores was promised on a day, in core-hours."""
+    """How much of a pool's cores and cards was promised on a day, in core-hours and card-hours."""
 
     day: date
     promised: float
     capacity: float
+    cards_promised: float = 0
+    cards_capacity: float = 0
 
 
 def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo) -> list[Used]:
-    """By day of the hub's zone: core-hours that allocations held, beside what the pool's nodes have now.
+    """By day of the hub's zone: core-hours and card-hours that allocations held, beside what the pool has now.
 
     An allocation counts until it was released, also past its period; the last day ends at `span.end`.
 
@@ -127,11 +135,15 @@ def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo)
     if not pools_visible_to(actor).filter(id=pool_id).exists():
         raise NotFound("There is no such pool.", hint="See your pools.")
     cores = Node.objects.filter(pool_id=pool_id).aggregate(sum=Sum("cores"))["sum"] or 0
+    cards = Device.objects.filter(node__pool_id=pool_id, present=True).count()
     with connection.cursor() as cursor:
         cursor.execute(
             _UTILISATION, {"pool": pool_id, "start": span.start, "end": span.end, "zone": zone.key}
         )
-        return [Used(day, float(held), float(hours) * cores) for day, hours, held in cursor.fetchall()]
+        return [
+            Used(day, float(held), float(hours) * cores, float(held_cards), float(hours) * cards)
+            for day, hours, held, held_cards in cursor.fetchall()
+        ]
 
 
 _UTILISATION: Final = """
@@ -142,12 +154,14 @@ with days as (
                          %(end)s at time zone %(zone)s, interval '1 day') as day),
 held as (
   select a.cores, lower(a.period) as begins,
+         (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
          case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = %(pool)s and lower(a.period) < %(end)s
-     and (a.live or a.released_at > %(start)s))
+     and (a.live or a.released_at > greatest(%(start)s, lower(a.period))))
 select d.day, extract(epoch from d.ends - d.begins) / 3600,
-       coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
+       coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0),
+       coalesce(sum(h.cards * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
   from days d left join held h on h.begins < d.ends and h.ends > d.begins
  where d.ends > d.begins group by d.day, d.ends, d.begins order by d.day
 """
@@ -190,28 +204,37 @@ def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
     return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
 
 
-def cores_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, tuple[int, int, int]]:
-    """By pool (None: all): cores in service, those reserved for what has not started, those taken."""
-    nodes = (
-        Node.objects.filter(_in(pool_ids, "pool_id"), state=NodeState.UP).order_by().values_list("pool_id")
-    )
+def cores_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[UUID, tuple[int, int, int]]:
+    """By pool (None: all): cores in service, those reserved for what has not started, those taken.
+
+    A node that is drained, down or in a blackout is not in service, and what holds it is not counted either.
+    """
+    nodes = Node.objects.filter(_in(pool_ids, "pool_id"), _in_service("", now=now)).order_by()
     waiting = Q(attempt__state=AttemptState.WAITING)
     held = {
         pool_id: (reserved or 0, taken or 0)
-        for pool_id, reserved, taken in Allocation.objects.filter(_in(pool_ids, "node__pool_id"), live=True)
+        for pool_id, reserved, taken in Allocation.objects.filter(
+            _in(pool_ids, "node__pool_id"), _in_service("node__", now=now), live=True
+        )
         .order_by()
         .values_list("node__pool_id")
         .annotate(reserved=Sum("cores", filter=waiting), taken=Sum("cores", filter=~waiting))
     }
     return {
-        pool_id: (total, *held.get(pool_id, (0, 0))) for pool_id, total in nodes.annotate(total=Sum("cores"))
+        pool_id: (total, *held.get(pool_id, (0, 0)))
+        for pool_id, total in nodes.values_list("pool_id").annotate(total=Sum("cores"))
     }
 
 
-def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
-    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken."""
+def cards_of(
+    pool_ids: Collection[UUID] | None, *, now: datetime
+) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
+    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken.
+
+    In service: as in `cores_of`.
+    """
     rows = (
-        Device.objects.filter(_in(pool_ids, "node__pool_id"), node__state=NodeState.UP, present=True)
+        Device.objects.filter(_in(pool_ids, "node__pool_id"), _in_service("node__", now=now), present=True)
         .order_by()
         .values_list("node__pool_id", "accelerator")
         .annotate(total=Count("id"))
@@ -220,7 +243,7 @@ def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tup
     held = {
         (pool_id, accelerator): (reserved, taken)
         for pool_id, accelerator, reserved, taken in DeviceAllocation.objects.filter(
-            _in(pool_ids, "device__node__pool_id"), live=True
+            _in(pool_ids, "device__node__pool_id"), _in_service("device__node__", now=now), live=True
         )
         .order_by()
         .values_list("device__node__pool_id", "device__accelerator")
@@ -230,6 +253,14 @@ def cards_of(pool_ids: Collection[UUID] | None) -> Mapping[tuple[UUID, str], tup
         (pool_id, accelerator): (total, *held.get((pool_id, accelerator), (0, 0)))
         for pool_id, accelerator, total in rows
     }
+
+
+def _in_service(node: str, *, now: datetime) -> Q:
+    """Nodes that may be sold from now, where `node` is the way to them."""
+    kept = Blackout.objects.filter(
+        node=OuterRef(f"{node}pk" if node else "pk"), state=BlackoutState.SET, period__contains=now
+    )
+    return Q(**{f"{node}state": NodeState.UP}) & ~Q(Exists(kept))
 
 
 def _in(pool_ids: Collection[UUID] | None, path: str) -> Q:

@@ -39,6 +39,8 @@ class RunRequest:
     wall_limit_s: int
     task: str
     """The task file again, without secrets, for people."""
+    not_before_s: int = 0
+    """It must not start earlier: seconds since 1970; 0 where it may start whenever there is room."""
 
     @property
     def meter(self) -> str:

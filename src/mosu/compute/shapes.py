@@ -1,14 +1,14 @@
 """The compute shelf's JSON: ids as TypeIDs, times in UTC, money as decimal strings."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
-from mosu.compute.models import Attempt, Node, Pool, Run
-from mosu.compute.queries import costs_of, why_not_live
+from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
+from mosu.compute.queries import Used, costs_of, curve_of, why_not_live
 from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
@@ -186,6 +186,33 @@ class RunOut(Out):
         )
 
 
+class SampleOut(Out):
+    """`seconds` since the attempt started; `cores` in use since the sample before."""
+
+    seconds: float
+    cores: float
+    memory_bytes: int
+
+
+class SamplesOut(Out):
+    run_id: str
+    cores_max: int
+    memory_bytes_max: int
+    points: list[SampleOut]
+
+    @classmethod
+    def of(cls, run: Run) -> "SamplesOut":
+        return cls(
+            run_id=run.public_id,
+            cores_max=run.request["cores"],
+            memory_bytes_max=run.request["memory_bytes"],
+            points=[
+                SampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
+                for point in curve_of(run)
+            ],
+        )
+
+
 class DeviceOut(Out):
     index: int
     accelerator: str
@@ -215,6 +242,58 @@ class NodeOut(Out):
                 DeviceOut(index=one.index, accelerator=one.accelerator, present=one.present)
                 for one in devices
             ],
+        )
+
+
+class BlackoutIn(In):
+    """From when to when nothing of the node is sold, and why."""
+
+    starts_at: AwareDatetime
+    ends_at: AwareDatetime
+    why: Why
+
+
+class BlackoutOut(Out):
+    id: str
+    pool_id: str
+    node_id: str
+    node: str
+    starts_at: datetime
+    ends_at: datetime
+    why: str
+    state: str
+
+    @classmethod
+    def of(cls, blackout: Blackout) -> "BlackoutOut":
+        return cls(
+            id=blackout.public_id,
+            pool_id=typeid(Pool.prefix, blackout.node.pool_id),
+            node_id=typeid(Node.prefix, blackout.node_id),
+            node=blackout.node.name,
+            starts_at=blackout.period.lower,
+            ends_at=blackout.period.upper,
+            why=blackout.why,
+            state=blackout.state,
+        )
+
+
+class UsedOut(Out):
+    """How much of a pool was promised on a day of the hub's zone, beside what its nodes have now."""
+
+    day: date
+    core_hours: float
+    core_hours_max: float
+    card_hours: float
+    card_hours_max: float
+
+    @classmethod
+    def of(cls, used: Used) -> "UsedOut":
+        return cls(
+            day=used.day,
+            core_hours=round(used.promised, 4),
+            core_hours_max=round(used.capacity, 4),
+            card_hours=round(used.cards_promised, 4),
+            card_hours_max=round(used.cards_capacity, 4),
         )
 
 

@@ -98,7 +98,12 @@ class ComputeShelf:
     def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
         ids = {pool_id for pool_id, _ in places}
         some = None if len(ids) > ALL_POOLS_FROM else ids
-        pools, cores, cards = liveness_of(some), cores_of(some), cards_of(some)
+        pools = liveness_of(some)
+        # Two queries each, asked only where somebody sells such.
+        cores, cards = (
+            cores_of(some, now=now) if any(not card for _, card in places) else {},
+            cards_of(some, now=now) if any(card for _, card in places) else {},
+        )
         found = {}
         for pool_id, accelerator in places:
             total, reserved, taken = (

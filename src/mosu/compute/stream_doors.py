@@ -13,12 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from mosu.compute.services import actor_of_agent
+from mosu.kernel.languages import language_asked
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
 from mosu.platform.hosts import require_host
 from mosu.platform.policy import POLICY, require
-from mosu.platform.problems import MEDIA_TYPE, body_of, refusal_of
+from mosu.platform.problems import LANGUAGE_TAGS, MEDIA_TYPE, body_of, refusal_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
 from mosu.wire.agent import LogChunk, Report
@@ -81,11 +82,11 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
                 request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
                 response = await endpoint(request)
             except DomainError as refusal:
-                response = problem(refusal)
+                response = problem(request, refusal)
             except ClientDisconnect:
                 return Response(status_code=499)
             except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-                response = problem(refusal_of(error))
+                response = problem(request, refusal_of(error))
             if not POLICY[action].public:
                 response.headers.setdefault("Cache-Control", "no-store")
             return response
@@ -102,12 +103,14 @@ def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
     return actor
 
 
-def problem(refusal: DomainError) -> Response:
-    """The refusal as problem+json."""
-    headers = {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else {}
+def problem(request: Request, refusal: DomainError) -> Response:
+    """The refusal as problem+json, in the language that the request asks for."""
+    language = language_asked(request.headers.get("accept-language", ""))
+    headers = {"Content-Language": LANGUAGE_TAGS[language], "Vary": "Accept-Language"}
+    headers |= {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else {}
     if "retry_after_s" in refusal.facts:
         headers["Retry-After"] = str(refusal.facts["retry_after_s"])
-    body = json.dumps(body_of(refusal), ensure_ascii=False)
+    body = json.dumps(body_of(refusal, language=language), ensure_ascii=False)
     return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
 
 

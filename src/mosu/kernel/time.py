@@ -1,7 +1,7 @@
 """Instants are aware datetimes in UTC; days, months and years are the hub's. Nothing here reads a clock."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 
@@ -34,3 +34,9 @@ def day_in(zone: ZoneInfo, at: datetime) -> date:
 def year_in(zone: ZoneInfo, at: datetime) -> int:
     """The hub's calendar year of an instant: the year whose caps a purchase counts against."""
     return at.astimezone(zone).year
+
+
+def last_days(days: int, *, now: datetime, zone: ZoneInfo) -> Period:
+    """From the midnight with which the first of the last `days` days began, today among them, until now."""
+    first = day_in(zone, now) - timedelta(days=days - 1)
+    return Period(datetime.combine(first, time(), tzinfo=zone).astimezone(UTC), now)

@@ -13,13 +13,20 @@ from pydantic import Field
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid, NotFound
+from mosu.kernel.time import Period
 from mosu.market import queries, services
+from mosu.market.bills import bill_of, month_of, months_summed
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
 from mosu.market.comparison import OFFERS_MAX, compared
+from mosu.market.hub import hub_zone
 from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
 from mosu.market.receipts import code_of
+from mosu.market.sales_api import router as sales_router
 from mosu.market.shapes import (
+    BillMonthOut,
+    BillOut,
+    BillsOut,
     ComparisonOut,
     Key,
     OfferIn,
@@ -30,6 +37,7 @@ from mosu.market.shapes import (
     PriceIn,
     QuoteOut,
     ReceiptOut,
+    SampleOut,
     SavedSearchIn,
     SavedSearchOut,
     VerifiedOut,
@@ -44,7 +52,7 @@ from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of, key_of
 
 router = Router(tags=["market"])
-routers: Final = [("", router), ("", import_router)]
+routers: Final = [("", router), ("", import_router), ("", sales_router)]
 
 
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
@@ -165,6 +173,15 @@ def delete_search(request: HttpRequest, search_id: str) -> Status[None]:
     return Status(204, None)
 
 
+@router.post("/offers/{offer_id}/relist", response=OfferOut, auth=token_auth, operation_id="relistOffer")
+@door("offer.manage")
+def relist_offer(request: HttpRequest, offer_id: str) -> OfferOut:
+    """Put an offer that was taken off the shelf on it again, at the price it has."""
+    actor, now = actor_of(request), timezone.now()
+    offer = services.relist_offer(actor=actor, offer_id=Offer.key_of(offer_id), now=now)
+    return _offer_out(actor, offer.id, now=now)
+
+
 @router.get("/quotes/{quote_id}", response=QuoteOut, auth=token_auth, operation_id="getQuote")
 @door("quote.read")
 def get_quote(request: HttpRequest, quote_id: str) -> QuoteOut:
@@ -215,6 +232,33 @@ def cancel_order(request: HttpRequest, order_id: str) -> OrderOut:
     return _order_out(actor, order.id)
 
 
+class SampleAsked(Schema):
+    """`?seed=2026-Q1&from=2026-01-01T00:00:00Z&to=2026-04-01T00:00:00Z&count=25`."""
+
+    seed: Word
+    from_: datetime = Field(alias="from")
+    to: datetime
+    count: int = 25
+
+
+@router.get("/samples", response=SampleOut, auth=token_auth, operation_id="drawSample", by_alias=True)
+@door("sample.draw")
+def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) -> SampleOut:
+    """Settled orders of a span, drawn at random by a seed. The drawing is on record; repeated, it answers the same."""
+    if asked.from_.tzinfo is None or asked.to.tzinfo is None or asked.from_ > asked.to:
+        raise Invalid(
+            "from, to: not a span.", hint="Write instants with their zone, from before to.", field="from"
+        )
+    sample = services.draw_sample(
+        actor=actor_of(request),
+        seed=asked.seed,
+        span=Period(asked.from_, asked.to),
+        count=asked.count,
+        now=timezone.now(),
+    )
+    return SampleOut.of(sample)
+
+
 @router.get("/receipts", response=Listed[ReceiptOut], auth=token_auth, operation_id="listReceipts")
 @door("receipt.read")
 def list_receipts(request: HttpRequest, paging: Annotated[Paging, Query()]) -> dict[str, object]:
@@ -229,6 +273,24 @@ def get_receipt(request: HttpRequest, receipt_id: str) -> ReceiptOut:
     if receipt is None:
         raise NotFound("There is no such receipt.", hint="See GET /receipts.")
     return ReceiptOut.all_of([receipt])[0]
+
+
+@router.get("/bills", response=BillsOut, auth=token_auth, operation_id="listBills")
+@door("receipt.read")
+def list_bills(request: HttpRequest, organisation_id: Word = "") -> BillsOut:
+    """The organisation's bills by month, newest first."""
+    actor = actor_of(request)
+    months = months_summed(actor, _billed(actor, organisation_id), zone=hub_zone())
+    return BillsOut(items=[BillMonthOut.of(month) for month in months])
+
+
+@router.get("/bills/{month}", response=BillOut, auth=token_auth, operation_id="getBill")
+@door("receipt.read")
+def get_bill(request: HttpRequest, month: str, organisation_id: Word = "") -> BillOut:
+    """One month, such as 2026-11, in the hub's zone: its sum, by programme and by supplier."""
+    actor = actor_of(request)
+    organisation = _billed(actor, organisation_id)
+    return BillOut.of(bill_of(actor, organisation, month=month_of(month), zone=hub_zone()))
 
 
 @router.get("/verify/{number}/{code}", response=VerifiedOut, auth=public_auth, operation_id="verifyReceipt")
@@ -257,6 +319,14 @@ def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
     if offer is None:
         raise NotFound("There is no such offer.", hint="See GET /offers.")
     return OfferOut.of(queries.shown([offer], now=now)[0])
+
+
+def _billed(actor: Actor, organisation_id: str) -> UUID:
+    """Whose bill: the organisation that is named, else the one for which the actor speaks."""
+    key = Organisation.key_of(organisation_id) if organisation_id else actor.organisation_id
+    if key is None or not (actor.sees_all or key in actor.organisation_ids):
+        raise NotFound("There is no such organisation.", hint="Name one of yours: see GET /me.")
+    return key
 
 
 def _order_out(actor: Actor, order_id: UUID) -> OrderOut:

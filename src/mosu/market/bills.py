@@ -8,10 +8,11 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from django.db.models import QuerySet
-from django.db.models.functions import TruncMonth
+from django.db.models import Count, DecimalField, QuerySet, Sum
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, TruncMonth
 
-from mosu.kernel.money import micros_of
+from mosu.kernel.money import MICROS, micros_of
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period
 from mosu.market.models import Receipt
@@ -78,6 +79,48 @@ def months_billed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> lis
     rows = receipts_visible_to(actor).filter(organisation_id=organisation_id)
     months = rows.order_by().values_list(TruncMonth("issued_at", tzinfo=zone), flat=True).distinct()
     return sorted({month.date() for month in months}, reverse=True)
+
+
+@dataclass(frozen=True, slots=True)
+class MonthSum:
+    """A month in the list of bills, in micros."""
+
+    month: date
+    receipts: int
+    total_micros: int
+    vouchers_micros: int
+    paid_micros: int
+
+
+def months_summed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> list[MonthSum]:
+    """The bills of an organisation by month, newest first; one query."""
+    rows = receipts_visible_to(actor).filter(organisation_id=organisation_id).order_by()
+    sums = (
+        rows.annotate(month=TruncMonth("issued_at", tzinfo=zone))
+        .values("month")
+        .annotate(
+            receipts=Count("id"),
+            total=Sum(_amount("total")),
+            vouchers=Sum(_amount("voucher_share")),
+            paid=Sum(_amount("paid")),
+        )
+        .order_by("-month")
+    )
+    return [
+        MonthSum(
+            month=row["month"].date(),
+            receipts=row["receipts"],
+            total_micros=int(row["total"] * MICROS),
+            vouchers_micros=int(row["vouchers"] * MICROS),
+            paid_micros=int(row["paid"] * MICROS),
+        )
+        for row in sums
+    ]
+
+
+def _amount(key: str) -> Cast:
+    """An amount of a receipt's content, a decimal string."""
+    return Cast(KeyTextTransform(key, "content"), DecimalField(max_digits=24, decimal_places=6))
 
 
 def receipts_of_month(

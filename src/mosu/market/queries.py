@@ -8,10 +8,22 @@ from typing import Final
 from uuid import UUID
 
 from django.core import signing
-from django.db.models import BinaryField, Func, Q, QuerySet, TextField, Value
-from django.db.models.functions import Cast, Concat
+from django.db.models import (
+    BinaryField,
+    Count,
+    Func,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    TextField,
+    Value,
+)
+from django.db.models.functions import Cast, Coalesce, Concat
 
-from mosu.kernel.refusals import Forbidden, Invalid
+from mosu.kernel.ids import typeid
+from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market.catalogue import (
     FREE_NOW,
@@ -28,6 +40,7 @@ from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
 from mosu.market.hub import hub_currency
 from mosu.market.models import (
+    Charge,
     ExchangeRate,
     Offer,
     OfferImport,
@@ -35,17 +48,24 @@ from mosu.market.models import (
     OfferPrice,
     OfferState,
     Order,
+    OrderLine,
     OrderState,
     Quote,
     Receipt,
     SavedSearch,
+    UsageRecord,
 )
 from mosu.market.rates import Rate, no_rate, rates_of, usable
 from mosu.market.shelves import Facet, Place, Standing, Stock, has_shelf, shelf_codes, shelf_of
 from mosu.platform.actors import Actor
+from mosu.platform.models import AuditRecord
 from mosu.platform.policy import allows, person_of
+from mosu.platform.queries import audit_visible_to
 from mosu.platform.reading import RowReader
 
+SAMPLE_DRAWN: Final = "sample.drawn"
+"""The audit action of a drawing; its facts say how and which."""
+SAMPLE_MAX: Final = 200
 _QUOTES: Final = RowReader(Quote)
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
@@ -101,6 +121,20 @@ def offers_visible_to(actor: Actor) -> QuerySet[Offer]:
     own = Q(supplier_id__in=actor.organisation_ids)
     theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id__in=actor.organisation_ids)
     return rows.filter(own | Q(theirs, state=OfferState.LISTED))
+
+
+def offers_sold_by(actor: Actor, *, since: datetime) -> QuerySet[Offer]:
+    """Offers of the actor's organisations, on the shelf or off, or everybody's for the hub's people; newest first.
+
+    Each with `orders_since`: how often it was bought since then.
+    """
+    orders = Order.objects.filter(offer=OuterRef("pk"), placed_at__gte=since).order_by().values("offer")
+    count = Subquery(orders.annotate(count=Count("id")).values("count"))
+    rows = Offer.objects.select_related("supplier", "buyer_organisation").annotate(
+        orders_since=Coalesce(count, Value(0))
+    )
+    rows = rows.order_by("-id")
+    return rows if actor.sees_all else rows.filter(supplier_id__in=actor.organisation_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +333,15 @@ def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def usage_visible_to(actor: Actor, order_id: UUID) -> QuerySet[UsageRecord]:
+    """The records of usage of an order of the actor's organisations, or of any for the hub's people; in order."""
+    rows = UsageRecord.objects.filter(order_line__order_id=order_id).select_related("order_line")
+    rows = rows.order_by("order_line_id", "sequence")
+    return (
+        rows if actor.sees_all else rows.filter(order_line__order__organisation_id__in=actor.organisation_ids)
+    )
+
+
 def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:
     """The searches that the person saved, by name."""
     return SavedSearch.objects.filter(user_id=person_of(actor)).order_by("name", "id")
@@ -336,6 +379,99 @@ def orders_sampled(actor: Actor, *, seed: str, span: Period, count: int) -> list
     return list(settled.annotate(place=place).order_by("place", "id")[:count])
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Orders that were drawn, in the order of their drawing, and how to draw them again."""
+
+    id: UUID
+    seed: str
+    span: Period
+    count: int
+    orders: Sequence[Order]
+    drawn_by: str
+    drawn_at: datetime
+
+    @property
+    def public_id(self) -> str:
+        return typeid("sample", self.id)
+
+
+def samples_drawn(actor: Actor) -> QuerySet[AuditRecord]:
+    """The records of all samples, newest first; for the hub's people alone."""
+    rows = audit_visible_to(actor).filter(action=SAMPLE_DRAWN)
+    return rows if actor.sees_all else rows.none()
+
+
+def sample_of(actor: Actor, sample_id: UUID) -> Sample:
+    """A sample as it was drawn.
+
+    Raises:
+        NotFound: there is none, or the actor is not of the hub's people.
+    """
+    record = samples_drawn(actor).filter(subject_id=sample_id).order_by("id").first()
+    if record is None:
+        raise NotFound("There is no such sample.", hint="Draw one: GET /samples.")
+    facts = record.facts
+    keys = [Order.key_of(public_id) for public_id in facts["orders"]]
+    rows = Order.objects.select_related("quote", "receipt", "organisation", "offer__supplier")
+    found = rows.in_bulk(keys)
+    return Sample(
+        id=sample_id,
+        seed=facts["seed"],
+        span=Period(datetime.fromisoformat(facts["from"]), datetime.fromisoformat(facts["to"])),
+        count=facts["count"],
+        orders=[found[key] for key in keys],
+        drawn_by=record.actor_label,
+        drawn_at=record.at,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What of the hub's orders is settled."""
+
+    orders: int
+    total_micros: int
+    open_orders: int
+
+
+def orders_settled(actor: Actor) -> Settled:
+    """How many orders are settled, for how much, and how many are under way; of those the actor sees."""
+    open_states = [OrderState.PLACED, OrderState.ACTIVE]
+    found = (
+        orders_visible_to(actor)
+        .select_related(None)
+        .order_by()
+        .aggregate(
+            orders=Count("id", filter=Q(state=OrderState.SETTLED)),
+            total=Sum("total_micros", filter=Q(state=OrderState.SETTLED)),
+            under_way=Count("id", filter=Q(state__in=open_states)),
+        )
+    )
+    return Settled(found["orders"], int(found["total"] or 0), found["under_way"])
+
+
+def lines_of(order: Order) -> list[OrderLine]:
+    """The lines of an order already seen, by id."""
+    return list(OrderLine.objects.filter(order=order).order_by("id"))
+
+
+def charges_of(order: Order) -> dict[UUID, Charge]:
+    """The charges of an order already seen, by line; none before its settlement."""
+    return {charge.order_line_id: charge for charge in Charge.objects.filter(order_line__order=order)}
+
+
+def usage_of(order: Order) -> list[UsageRecord]:
+    """All usage of an order already seen, in the order of its digest; quarantined too."""
+    rows = UsageRecord.objects.filter(order_line__order=order)
+    return list(rows.order_by("order_line_id", "sequence"))
+
+
+def prices_at(offer_id: UUID, *, at: datetime) -> dict[str, OfferPrice]:
+    """The prices of an offer that were in force at an instant, by meter."""
+    return {price.meter: price for price in _prices_at(at, [offer_id])}
+
+
 def orders_settled_since(since: datetime) -> list[UUID]:
     """For the nightly check alone: whoever's they are."""
     return list(Order.objects.filter(settled_at__gte=since).order_by("id").values_list("id", flat=True))
@@ -367,7 +503,7 @@ def _place_of(offer: Offer) -> Place:
     return offer.subject_id, goods.key if goods else ""
 
 
-def _prices_at(now: datetime, offers: Sequence[Offer]) -> QuerySet[OfferPrice]:
+def _prices_at(now: datetime, offers: Sequence[Offer] | Sequence[UUID]) -> QuerySet[OfferPrice]:
     """The price of each meter that is in force: the last one that has begun."""
     rows = OfferPrice.objects.filter(offer__in=offers, valid_from__lte=now)
     return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")

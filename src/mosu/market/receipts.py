@@ -1,6 +1,6 @@
 """What a receipt says: frozen, in both languages, with the evidence behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -108,18 +108,23 @@ def _line(charge: Charge, *, quote: Quote, currency: str) -> dict[str, Any]:
 
 def _evidence(order: Order, charges: Sequence[Charge]) -> dict[str, Any]:
     """What the amounts can be followed back to; `usage_sha256` is over all records of usage in order."""
-    rows = (
-        UsageRecord.objects.filter(order_line__order=order)
-        .order_by("order_line_id", "sequence")
-        .values_list("order_line_id", "sequence", "quantity", "quantity_accepted", "state")
-    )
-    usage = [[str(row[0]), *row[1:]] for row in rows]
+    usage = list(UsageRecord.objects.filter(order_line__order=order).order_by("order_line_id", "sequence"))
     return {
         "quote_id": typeid("quote", order.quote_id),
         "charge_ids": [charge.public_id for charge in charges],
         "usage_records": len(usage),
-        "usage_sha256": sha256_of(usage),
+        "usage_sha256": usage_digest(usage),
     }
+
+
+def usage_digest(records: Iterable[UsageRecord]) -> str:
+    """The sha256 over an order's records of usage, by line and sequence."""
+    return sha256_of(
+        [
+            [str(one.order_line_id), one.sequence, one.quantity, one.quantity_accepted, str(one.state)]
+            for one in records
+        ]
+    )
 
 
 def _time(at: datetime) -> str:

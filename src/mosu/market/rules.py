@@ -104,6 +104,23 @@ def fee_of(amount_micros: int, *, rate_bp: int, currency: str) -> int:
     return rounded(Decimal(amount_micros * rate_bp) / WHOLE_BP, currency=currency)
 
 
+@dataclass(frozen=True, slots=True)
+class Charged:
+    """What the use of one line costs, what of it is tax, and what of its worth was credited."""
+
+    amount_micros: int
+    tax_micros: int
+    credited_micros: int
+
+
+def charged(quantity: int, price: Price, *, outcome: Outcome, currency: str) -> Charged:
+    """A line's charge: a function of the quantity that counts, the frozen price and the outcome."""
+    worth = amount_of(quantity, price, currency=currency)
+    amount = worth if is_charged(outcome) else 0
+    tax = tax_in(amount, rate_bp=price.tax_rate_bp, currency=currency)
+    return Charged(amount, tax, worth - amount)
+
+
 def is_charged(outcome: Outcome) -> bool:
     """Whether use is paid for: not when the platform or the supplier failed (DESIGN, what always holds, 13)."""
     return outcome is not Outcome.PLATFORM_FAILURE

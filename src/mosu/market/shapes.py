@@ -11,9 +11,10 @@ from pydantic import Field, StringConstraints
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.market.bills import Bill, MonthSum
 from mosu.market.comparison import Row
 from mosu.market.models import Order, Quote, Receipt, SavedSearch
-from mosu.market.queries import FacetShown, OfferPage, ShownOffer, work_of
+from mosu.market.queries import FacetShown, OfferPage, Sample, ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import In, Out
@@ -358,6 +359,32 @@ class OrderOut(Out):
         return [cls.of(order, run_id=work.get(order.id)) for order in orders]
 
 
+class SampleOut(Out):
+    """Orders drawn at random. `seed`, `from`, `to` and `count` draw the same again."""
+
+    id: str
+    seed: str
+    from_: datetime = Field(serialization_alias="from")
+    to: datetime
+    count: int
+    drawn_by: str
+    drawn_at: datetime
+    orders: list[OrderOut]
+
+    @classmethod
+    def of(cls, sample: Sample) -> "SampleOut":
+        return cls(
+            id=sample.public_id,
+            seed=sample.seed,
+            from_=sample.span.start,
+            to=sample.span.end,
+            count=sample.count,
+            drawn_by=sample.drawn_by,
+            drawn_at=sample.drawn_at,
+            orders=OrderOut.all_of(sample.orders),
+        )
+
+
 class ReceiptLineOut(Out):
     text: Bilingual
     quantity: str
@@ -418,6 +445,87 @@ class ReceiptOut(Out):
         """Each receipt; what their orders set going is asked from the shelves in one batch."""
         work = work_of([receipt.order for receipt in receipts])
         return [cls.of(receipt, run_id=work.get(receipt.order_id)) for receipt in receipts]
+
+
+class BillMonthOut(Out):
+    """A month in the list of bills: total = voucher_share + paid."""
+
+    month: str
+    receipts: int
+    total: str
+    voucher_share: str
+    paid: str
+    currency: str
+
+    @classmethod
+    def of(cls, month: MonthSum) -> "BillMonthOut":
+        return cls(
+            month=f"{month.month:%Y-%m}",
+            receipts=month.receipts,
+            total=_money(month.total_micros),
+            voucher_share=_money(month.vouchers_micros),
+            paid=_money(month.paid_micros),
+            currency=settings.HUB_CURRENCY,
+        )
+
+
+class BillsOut(Out):
+    items: list[BillMonthOut]
+
+
+class BillProgrammeOut(Out):
+    id: str
+    title: Bilingual
+    amount: str
+
+
+class BillSupplierOut(Out):
+    name: str
+    amount: str
+
+
+class BillOut(Out):
+    """The sum of a month's receipts: total = voucher_share + paid.
+
+    `billed_by_suppliers` is the part of `paid` that suppliers invoice themselves; `refund_later` is asked back from
+    programmes afterwards and is no part of `voucher_share`.
+    """
+
+    month: str
+    organisation_id: str
+    currency: str
+    receipts: int
+    total: str
+    voucher_share: str
+    paid: str
+    billed_by_suppliers: str
+    refund_later: str
+    credited: str
+    tax: str
+    programmes: list[BillProgrammeOut]
+    suppliers: list[BillSupplierOut]
+
+    @classmethod
+    def of(cls, bill: Bill) -> "BillOut":
+        suppliers = sorted(bill.suppliers.items(), key=lambda pair: (-pair[1], pair[0]))
+        return cls(
+            month=f"{bill.month:%Y-%m}",
+            organisation_id=typeid(Organisation.prefix, bill.organisation_id),
+            currency=settings.HUB_CURRENCY,
+            receipts=bill.receipts,
+            total=_money(bill.total_micros),
+            voucher_share=_money(bill.vouchers_micros),
+            paid=_money(bill.paid_micros),
+            billed_by_suppliers=_money(bill.billed_by_suppliers_micros),
+            refund_later=_money(bill.refund_later_micros),
+            credited=_money(bill.credited_micros),
+            tax=_money(bill.tax_micros),
+            programmes=[
+                BillProgrammeOut(id=key, title=Bilingual(**one.title), amount=_money(one.amount_micros))
+                for key, one in bill.programmes.items()
+            ],
+            suppliers=[BillSupplierOut(name=name, amount=_money(amount)) for name, amount in suppliers],
+        )
 
 
 class VerifiedOut(Out):

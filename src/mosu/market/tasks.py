@@ -5,7 +5,7 @@ import logging
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
-from mosu.market import queries, services
+from mosu.market import services
 
 _log = logging.getLogger(__name__)
 
@@ -29,12 +29,11 @@ def forget_changes(timestamp: int) -> None:
 @app.task(name="market.recompute_charges", queueing_lock="market.recompute_charges")
 def recompute_charges(timestamp: int) -> None:
     """Compute the charges of the last two days again; one that disagrees with what is stored raises the alarm."""
-    for order_id in queries.orders_settled_since(timezone.now() - services.RECOMPUTED_FOR):
+    for order_id in services.recompute_charges(now=timezone.now()):
         outcome = services.recompute_charge(order_id)
-        if not outcome.agrees:
-            _log.critical(
-                "charge of order %s: stored %d micros, recomputed %d",
-                order_id,
-                outcome.stored_micros,
-                outcome.recomputed_micros,
-            )
+        _log.critical(
+            "charge of order %s: stored %d micros, recomputed %d",
+            order_id,
+            outcome.stored_micros,
+            outcome.recomputed_micros,
+        )

@@ -1,7 +1,7 @@
 """Lists in pages: a cursor stands after the last item seen, so that what is added meanwhile shifts nothing."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -93,6 +93,8 @@ def _packed(value: Any) -> list[Any]:
         return ["u", value.hex]
     if isinstance(value, datetime):
         return ["t", value.isoformat()]
+    if isinstance(value, date):
+        return ["v", value.isoformat()]
     if isinstance(value, str | int):
         return ["v", value]
     raise TypeError(f"a list cannot be paged by a {type(value).__name__}")

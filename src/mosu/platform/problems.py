@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -13,12 +13,15 @@ from ninja import NinjaAPI, Schema
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 from pydantic import ConfigDict
 
+from mosu.kernel.languages import Language, language_asked, said
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.database.troubles import trouble_of
 from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
+LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-Hans", "en": "en"}
 _FOUND_CHARACTERS: Final = 80
+_SAID: Final = frozenset({"message", "allowed"})
 _ERRORS_MAX: Final = 50
 """A body of 4 MiB can be wrong in a quarter of a million places."""
 
@@ -57,28 +60,37 @@ class Problem(Schema):
     detail: str
 
 
-def body_of(refusal: DomainError) -> dict[str, Any]:
-    """The members of the problem document; facts never hide the four standard ones."""
+def body_of(refusal: DomainError, *, language: Language) -> dict[str, Any]:
+    """The members of the problem document, said in `language`; facts never hide the four standard ones."""
     return {
         **refusal.facts,
         "type": f"urn:mosu:{refusal.code}",
-        "title": refusal.message,
+        "title": said(refusal.message, language),
         "status": refusal.status,
-        "detail": refusal.hint,
+        "detail": said(refusal.hint, language),
     }
 
 
-def response_of(refusal: DomainError, *, extra: Mapping[str, Any] | None = None) -> HttpResponse:
-    """The refusal as Django answers it."""
-    body = {**(extra or {}), **body_of(refusal)}
+def response_of(
+    request: HttpRequest, refusal: DomainError, *, extra: Mapping[str, Any] | None = None
+) -> HttpResponse:
+    """The refusal as Django answers it, in the language that the request asks for."""
+    language = language_of(request)
+    body = {**(extra or {}), **body_of(refusal, language=language)}
     response = HttpResponse(
         json.dumps(body, ensure_ascii=False), status=refusal.status, content_type=MEDIA_TYPE
     )
+    response["Content-Language"], response["Vary"] = LANGUAGE_TAGS[language], "Accept-Language"
     if refusal.status == 401:
         response["WWW-Authenticate"] = 'Bearer realm="mosu"'
     if "retry_after_s" in refusal.facts:
         response["Retry-After"] = str(refusal.facts["retry_after_s"])
     return response
+
+
+def language_of(request: HttpRequest) -> Language:
+    """What `Accept-Language` asks for."""
+    return language_asked(request.headers.get("Accept-Language", ""))
 
 
 def install(api: NinjaAPI) -> None:
@@ -99,7 +111,9 @@ def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     """A refusal of a file names all that is wrong with it, not the first alone."""
     problems = getattr(refusal, "problems", None)
     errors = [one if isinstance(one, Mapping) else asdict(one) for one in problems or ()]
-    return response_of(refusal, extra={"errors": errors} if errors else None)
+    return response_of(
+        request, refusal, extra={"errors": _told(errors, language_of(request))} if errors else None
+    )
 
 
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
@@ -110,7 +124,18 @@ def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse
         hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
-    return response_of(refusal, extra={"errors": errors})
+    return response_of(request, refusal, extra={"errors": _told(errors, language_of(request))})
+
+
+def _told(errors: Sequence[Mapping[str, Any]], language: Language) -> list[dict[str, Any]]:
+    """Each error, its message and what would be allowed said in `language`."""
+    return [
+        {
+            name: said(value, language) if name in _SAID and isinstance(value, str) else value
+            for name, value in one.items()
+        }
+        for one in errors
+    ]
 
 
 def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
@@ -129,24 +154,26 @@ def _error_of(raw: Mapping[str, Any]) -> dict[str, str]:
 def _of_http(request: HttpRequest, error: HttpError) -> HttpResponse:
     if isinstance(error, AuthenticationError):
         return response_of(
+            request,
             Unauthenticated(
                 "This needs a sign-in.",
                 hint="Send an API token: Authorization: Bearer mosu_...",
-            )
+            ),
         )
-    return response_of(Malformed("The request cannot be read.", hint="Send valid JSON in UTF-8."))
+    return response_of(request, Malformed("The request cannot be read.", hint="Send valid JSON in UTF-8."))
 
 
 def _of_404(request: HttpRequest, error: Http404) -> HttpResponse:
-    return response_of(NotFound("There is nothing at this address.", hint="See /api/docs."))
+    return response_of(request, NotFound("There is nothing at this address.", hint="See /api/docs."))
 
 
 def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     return response_of(
+        request,
         BodyTooLarge(
             f"The request is larger than {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes.",
             hint="Send less; files go up by PUT /api/v1/blobs/{sha256}.",
-        )
+        ),
     )
 
 
@@ -161,4 +188,4 @@ def refusal_of(error: BaseException) -> DomainError:
 
 
 def _of_bug(request: HttpRequest, error: Exception) -> HttpResponse:
-    return response_of(refusal_of(error))
+    return response_of(request, refusal_of(error))

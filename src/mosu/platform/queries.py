@@ -8,15 +8,17 @@ from types import MappingProxyType
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
 from mosu.platform.database.base import prepared_cursor
 from mosu.platform.models import (
     ApiToken,
     AuditRecord,
+    Capability,
     Fact,
     Finding,
+    FindingState,
     HubMembership,
     Invitation,
     Mail,
@@ -186,6 +188,16 @@ def organisations_of(actor: Actor) -> QuerySet[Organisation]:
     return Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id")
 
 
+def suppliers_managed_by(actor: Actor) -> list[Organisation]:
+    """The suppliers for which the actor may put goods on the shelf, by name; all for the hub's operator."""
+    rows = Organisation.objects.filter(
+        capabilities__contains=[Capability.SUPPLIER.value], state=OrganisationState.ACTIVE
+    ).order_by("name", "id")
+    if HubRole.OPERATOR not in actor.hub_roles:
+        rows = rows.filter(id__in=organisations_where(actor, "pool.manage"))
+    return list(rows)
+
+
 def projects_visible_to(actor: Actor) -> QuerySet[Project]:
     """Projects of the actor's organisations, or all for the hub's people; oldest first."""
     rows = Project.objects.select_related("organisation").order_by("id")
@@ -239,3 +251,44 @@ def findings_visible_to(actor: Actor) -> QuerySet[Finding]:
         "-opened_at", "-id"
     )
     return rows if actor.sees_all else rows.none()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsFigures:
+    """How many findings wait for whom."""
+
+    open: int
+    overdue: int
+    answered: int
+
+
+def findings_figures(actor: Actor, *, now: datetime) -> FindingsFigures:
+    """How many findings are open, overdue, and answered but not closed; of those the actor sees."""
+    found = (
+        findings_visible_to(actor)
+        .select_related(None)
+        .order_by()
+        .aggregate(
+            open=Count("id", filter=Q(state=FindingState.OPEN)),
+            overdue=Count("id", filter=Q(state=FindingState.OPEN, due_at__lt=now)),
+            answered=Count("id", filter=Q(state=FindingState.ANSWERED)),
+        )
+    )
+    return FindingsFigures(**found)
+
+
+def last_recorded(actor: Actor, action: str, subject_id: UUID) -> AuditRecord | None:
+    """The newest record of an action on a subject, if the actor may see it."""
+    return audit_visible_to(actor).filter(subject_id=subject_id, action=action).first()
+
+
+def staff_of_hub(actor: Actor) -> QuerySet[HubMembership]:
+    """The hub's own people with their roles, for each other; oldest first."""
+    rows = HubMembership.objects.select_related("user").order_by("created_at", "id")
+    return rows if actor.sees_all else rows.none()
+
+
+def person_with_email(actor: Actor, email: str) -> User | None:
+    """Who signs in with this address, for the hub's people: to make one of theirs."""
+    require(actor, "hub.staff")
+    return User.objects.filter(email__iexact=email.strip(), is_active=True).first()

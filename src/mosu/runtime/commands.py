@@ -23,6 +23,7 @@ from mosu.runtime.running import facts_of, running_hub
 from mosu.runtime.status import Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
+from mosu.runtime.words import padded, told
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,7 +52,7 @@ def refusing(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*arguments, **options)
         except DomainError as refused:
-            typer.echo(f"error: {refused.message}\n  {refused.hint}", err=True)
+            typer.echo(f"{told('error: ')}{told(refused.message)}\n  {told(refused.hint)}", err=True)
             raise typer.Exit(1) from refused
 
     return shown
@@ -88,7 +89,7 @@ def run_hub(config: Config) -> None:
 
         def ready() -> None:
             forget_old_clusters(config.data_dir)
-            screen.say(f"mosu is up: {config.url}")
+            screen.say(told(f"mosu is up: {config.url}"))
 
         Supervisor(
             parts_of(config),
@@ -115,9 +116,11 @@ def doctor(
         typer.echo(json.dumps({"ok": doctor_checks.is_well(checks), "checks": [asdict(c) for c in checks]}))
     else:
         for check in checks:
-            typer.echo(f"{check.outcome:<4}  {check.name:<12}  {check.found}")
+            typer.echo(
+                f"{padded(told(check.outcome), 4)}  {padded(told(check.name), 12)}  {told(check.found)}"
+            )
             if check.mend:
-                typer.echo(f"{'':<20}{check.mend}")
+                typer.echo(f"{'':<20}{told(check.mend)}")
     if not doctor_checks.is_well(checks):
         raise typer.Exit(1)
 
@@ -128,7 +131,7 @@ def backup(
 ) -> None:
     """Keep the database, the blobs and the keys in one file; the hub may run meanwhile."""
     made = make_backup(load_config(data_dir=data_dir), file=file.absolute())
-    typer.echo(f"{file}: {made.blobs} blobs, {made.size_bytes} bytes, sha256 {made.sha256}")
+    typer.echo(told(f"{file}: {made.blobs} blobs, {made.size_bytes} bytes, sha256 {made.sha256}"))
 
 
 @refusing
@@ -138,7 +141,7 @@ def restore(
     """Bring a backup back into an empty folder, and prove its balances and hashes."""
     proof = restore_backup(load_config(data_dir=data_dir), file=file.absolute())
     for line in proof.lines():
-        typer.echo(line)
+        typer.echo(told(line))
     if not proof.holds:
         raise typer.Exit(1)
 
@@ -153,7 +156,7 @@ def upgrade_db(
     """Bring the database to the PostgreSQL that is installed now."""
     done = upgrade_cluster(load_config(data_dir=data_dir), old_bin=old_bin)
     typer.echo(
-        f"PostgreSQL {done.old} -> {done.new}: {done.tables} tables, {done.rows} rows, counted in both."
+        told(f"PostgreSQL {done.old} -> {done.new}: {done.tables} tables, {done.rows} rows, counted in both.")
     )
 
 
@@ -214,12 +217,12 @@ def _show_once(facts: dict[str, str | None], *, as_json: bool, email: str) -> No
         return
     url = os.environ["MOSU_URL"]
     for name, value in facts.items():
-        typer.echo(f"{name:<16} {value or 'as before'}")
+        typer.echo(f"{name:<16} {value or told('as before')}")
     typer.echo(f"""
-Keep the token and the password now: they are not shown again.
-Sign in at {url}/account/login/ as {email}, or at a terminal:
+{told("Keep the token and the password now: they are not shown again.")}
+{told(f"Sign in at {url}/account/login/ as {email}, or at a terminal:")}
 
-    mosu login --url {url} --token-stdin    (then paste the token)
+    mosu login --url {url} --token-stdin    {told("(then paste the token)")}
     mosu offers --all
     mosu run --no-workdir -- python3 -c 'print(6 * 7)'""")
 

@@ -220,6 +220,14 @@ class VoucherIn(In):
     amount: str = Field(max_length=30)
 
 
+class BatchIn(In):
+    """A list of vouchers to issue: CSV with the head `organisation,amount`; organisations by id or whole name."""
+
+    programme_id: Id
+    text: str = Field(max_length=300_000)
+    source: str = Field("vouchers.csv", max_length=100, pattern=r"^[^\x00\n\r]+$")
+
+
 class ApplicationIn(VoucherIn):
     note: str = Field("", max_length=2000, pattern=r"^[^\x00]*$")
 
@@ -348,6 +356,20 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
         now=timezone.now(),
     )
     return Status(201, VoucherOut.of(voucher))
+
+
+@router.post("/vouchers/batch", response={201: list[VoucherOut]}, operation_id="issueVouchers")
+@door("voucher.issue")
+def issue_vouchers(request: HttpRequest, body: BatchIn) -> Status[list[VoucherOut]]:
+    """A voucher for each line of a list, all or none."""
+    vouchers = services.issue_vouchers(
+        actor=actor_of(request),
+        programme_id=Programme.key_of(body.programme_id),
+        text=body.text,
+        source=body.source,
+        now=timezone.now(),
+    )
+    return Status(201, [VoucherOut.shown(one) for one in queries.vouchers_with_balances(vouchers)])
 
 
 @router.get("/vouchers/{voucher_id}", response=VoucherOut, operation_id="getVoucher")

@@ -1,6 +1,6 @@
 """Reads of subsidies."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
@@ -9,15 +9,32 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 
 from mosu.kernel.time import year_in
 from mosu.ledger.queries import Balance, available_by_kind, balances_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.queries import verified_facts
-from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher, YearCap
-from mosu.subsidies.rules import ProgrammeKind, Terms, VersionState, VoucherState
+from mosu.subsidies.models import (
+    Application,
+    Claim,
+    Disbursement,
+    Programme,
+    ProgrammeVersion,
+    Redemption,
+    Voucher,
+    YearCap,
+)
+from mosu.subsidies.rules import (
+    ClauseResult,
+    ProgrammeKind,
+    RedemptionState,
+    Terms,
+    VersionState,
+    VoucherState,
+    results_of,
+)
 
 
 def hub_year(at: datetime) -> int:
@@ -43,6 +60,15 @@ def draft_versions(programme_id: UUID) -> list[ProgrammeVersion]:
     """What waits for a second person, the lowest number first."""
     rows = ProgrammeVersion.objects.filter(programme_id=programme_id, state=VersionState.DRAFT)
     return list(rows.order_by("number"))
+
+
+def versions_of(programme_ids: Collection[UUID]) -> dict[UUID, list[ProgrammeVersion]]:
+    """All versions of each programme, the highest number first; for the hub's people, who see the programmes."""
+    found: dict[UUID, list[ProgrammeVersion]] = {}
+    rows = ProgrammeVersion.objects.filter(programme_id__in=programme_ids).select_related("maker", "checker")
+    for version in rows.order_by("programme_id", "-number"):
+        found.setdefault(version.programme_id, []).append(version)
+    return found
 
 
 def trial_version(now: datetime) -> ProgrammeVersion | None:
@@ -139,6 +165,126 @@ def claims_visible_to(actor: Actor) -> QuerySet[Claim]:
     """Claims of the actor's organisations, or all for the hub's people; newest first."""
     rows = Claim.objects.order_by("-submitted_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class PublicMoney:
+    """Where a programme's money is, in micros: `pool = in_pool + with_holders + held + captured`."""
+
+    programme: Programme
+    title_zh: str
+    title_en: str
+    version: int
+    """The one in force; 0: none is released yet."""
+    pool_micros: int
+    """What the programme was given in all."""
+    granted_micros: int
+    """What released vouchers were made out for; what came back of them was granted again or is in the pool."""
+    captured_micros: int
+    held_micros: int
+    with_holders_micros: int
+    """Left on vouchers, without what orders hold."""
+    in_pool_micros: int
+    returned_micros: int
+    """What came back from vouchers that ended."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the ledger's accounts and the redemptions, two records of their own, say the same."""
+        parts = self.in_pool_micros + self.with_holders_micros + self.held_micros + self.captured_micros
+        return parts == self.pool_micros
+
+
+def public_money(actor: Actor) -> list[PublicMoney]:
+    """Each programme with where its money is, by code. For the hub's people alone; a fixed number of queries."""
+    if not actor.sees_all:
+        return []
+    rows = list(Programme.objects.order_by("code").prefetch_related("versions"))
+    with connection.cursor() as cursor:
+        cursor.execute(_PUBLIC_MONEY)
+        money = {row[0]: [int(figure) for figure in row[1:]] for row in cursor.fetchall()}
+    return [_public_money(row, money.get(row.id, [0] * 5)) for row in rows]
+
+
+def _public_money(programme: Programme, figures: Sequence[int]) -> PublicMoney:
+    granted, on_vouchers, held, captured, in_pool = figures
+    released = [one for one in programme.versions.all() if one.state == VersionState.RELEASED]
+    last = max(released or programme.versions.all(), key=lambda one: one.number, default=None)
+    pool = max((one.pool_micros for one in released), default=0)
+    return PublicMoney(
+        programme=programme,
+        title_zh=last.title_zh if last else programme.code,
+        title_en=last.title_en if last else programme.code,
+        version=last.number if last and released else 0,
+        pool_micros=pool,
+        granted_micros=granted,
+        captured_micros=captured,
+        held_micros=held,
+        with_holders_micros=on_vouchers - held,
+        in_pool_micros=in_pool,
+        returned_micros=granted - captured - on_vouchers,
+    )
+
+
+_PUBLIC_MONEY: Final = """
+    with vouchers as (
+        select r.programme_id, sum(v.amount_micros) as granted, sum(a.balance_micros) as balance,
+               sum(a.held_micros) as held
+          from subsidies_voucher v join subsidies_programmeversion r on r.id = v.version_id
+          join ledger_account a on a.id = v.account_id
+         group by r.programme_id),
+    used as (
+        select r.programme_id, sum(d.captured) as captured
+          from (select voucher_id, sum(amount_micros) as captured from subsidies_redemption
+                 where state = 'captured' group by voucher_id) d
+          join subsidies_voucher v on v.id = d.voucher_id
+          join subsidies_programmeversion r on r.id = v.version_id
+         group by r.programme_id)
+    select p.id, coalesce(v.granted, 0), coalesce(v.balance, 0), coalesce(v.held, 0), coalesce(u.captured, 0),
+           coalesce(a.balance_micros, 0)
+      from subsidies_programme p left join vouchers v on v.programme_id = p.id
+      left join used u on u.programme_id = p.id
+      left join ledger_account a on a.kind = 'pool' and a.owner_id = p.id"""
+
+
+def redemptions_of(actor: Actor, order_id: UUID) -> list[Redemption]:
+    """What of an order vouchers pay, in the order of the waterfall, each with its voucher, version and programme."""
+    rows = Redemption.objects.filter(order_id=order_id)
+    if not actor.sees_all:
+        rows = rows.filter(voucher__organisation_id__in=actor.organisation_ids)
+    people = [f"voucher__{path}{who}" for path in ("", "version__") for who in ("maker", "checker")]
+    return list(rows.select_related("voucher__version__programme", "cap", *people).order_by("position"))
+
+
+def drawn_from(voucher_ids: Collection[UUID]) -> dict[UUID, int]:
+    """What all orders together took from each voucher, in micros."""
+    rows = Redemption.objects.filter(voucher_id__in=voucher_ids, state=RedemptionState.CAPTURED)
+    return dict(rows.order_by().values_list("voucher_id").annotate(sum=Sum("amount_micros")))
+
+
+def claim_of(actor: Actor, order_id: UUID) -> Claim | None:
+    """The claim for an order's refunds, if there is one to see."""
+    return claims_visible_to(actor).select_related("maker", "checker").filter(order_id=order_id).first()
+
+
+def clauses_met(
+    version: ProgrammeVersion, organisation: Organisation, *, now: datetime
+) -> list[ClauseResult]:
+    """Each condition of the version, and whether the organisation meets it now."""
+    return list(results_of(terms_of(version).eligibility, facts_of(organisation, now=now)))
+
+
+def redemptions_of_order(actor: Actor, order_id: UUID) -> QuerySet[Redemption]:
+    """What vouchers pay of an order, in the order of the waterfall."""
+    rows = Redemption.objects.filter(order_id=order_id).select_related("voucher__version__programme")
+    rows = rows.order_by("position")
+    return rows if actor.sees_all else rows.filter(voucher__organisation_id__in=actor.organisation_ids)
+
+
+def disbursements_of(actor: Actor, claim_id: UUID) -> QuerySet[Disbursement]:
+    """What was paid for a claim, by which entries."""
+    rows = Disbursement.objects.filter(claim=claim_id).order_by("id")
+    return rows if actor.sees_all else rows.filter(claim__organisation_id__in=actor.organisation_ids)
 
 
 def year_cap_of(*, organisation_id: UUID, programme_id: UUID, year: int) -> YearCap | None:

@@ -96,7 +96,7 @@ class Curve:
     points: Sequence[Point]
     most: float | None = None
     form: str = "H:i:s"
-    """How its times are written, as Django's `date`."""
+    """How its times are written, as Django's `date` takes it."""
 
     @property
     def top(self) -> float:
@@ -130,6 +130,46 @@ class Curve:
             )
             for point in self.points
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part and its whole, such as what was promised of a day's capacity."""
+
+    name: Words
+    """Short, beneath the bar."""
+    part: float
+    most: float
+    label: Words = ""
+    """In the table; empty: its name."""
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self.part / self.most) if self.most else 0.0
+
+    @property
+    def height(self) -> str:
+        """Percent, for the SVG; something is never drawn as nothing."""
+        return f"{max(1.0, self.share * 100) if self.part > 0 else 0:.1f}%"
+
+    @property
+    def y(self) -> str:
+        return f"{100 - float(self.height.rstrip('%')):.1f}%"
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """One bar for each day or kind, each against its own whole: zero-based, with the table behind it."""
+
+    title: Words
+    unit: Words
+    bars: Sequence[Bar]
+
+    @property
+    def share(self) -> float:
+        """Of all the wholes together."""
+        whole = sum(bar.most for bar in self.bars)
+        return sum(bar.part for bar in self.bars) / whole if whole else 0.0
 
 
 def cells_of(free: int, reserved: int, taken: int) -> list[str]:

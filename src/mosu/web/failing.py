@@ -15,7 +15,7 @@ def failed(request: HttpRequest) -> HttpResponse:
     """Django calls it while the exception is being handled. Nothing here asks the database: it may be what failed."""
     error = sys.exc_info()[1]
     if is_api(request):
-        return response_of(refusal_of(error or RuntimeError()))
+        return response_of(request, refusal_of(error or RuntimeError()))
     trouble = trouble_of(error) if error else None
     if trouble is None:
         return HttpResponse(loader.render_to_string("500.html"), status=500)

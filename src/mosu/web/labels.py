@@ -112,10 +112,15 @@ def name_of(card: Accelerator) -> str:
     return told({"zh": card.zh or card.name, "en": card.name})
 
 
+def accelerator_name(code: str) -> str:
+    """What people call an accelerator; one that the catalogue lacks is called by its id."""
+    card = catalogue().accelerators.get(code)
+    return name_of(card) if card else code
+
+
 def known_name(facet: str, value: str) -> str:
     """What a facet's value is called where no offer says it: an accelerator by its own name, all else as asked."""
-    card = catalogue().accelerators.get(value) if facet == "accelerator" else None
-    return name_of(card) if card else value
+    return accelerator_name(value) if facet == "accelerator" else value
 
 
 def quote_address(offer: Offer) -> str:

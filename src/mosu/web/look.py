@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from mosu.market.shelves import Stock
-from mosu.web.components import Choice, Curve, Facet, Fact, Moment, Point, Step, Tab
+from mosu.web.components import Bar, Bars, Choice, Curve, Facet, Fact, Moment, Point, Step, Tab
 from mosu.web.labels import OfferShown, PriceShown
 from mosu.web.pages import page
 from mosu.web.presenters import ShareShown, SplitShown
@@ -58,6 +58,7 @@ SECTIONS: Final = {
     "progress": ("进度", "Progress", "{% progress done whole elapsed_s ends_by %}"),
     "log": ("日志", "Log", "{% log text stream offset live %}"),
     "curve": ("曲线", "Curve", "{% curve curve %}"),
+    "bars": ("柱图", "Bars", "{% bars bars %}"),
 }
 
 
@@ -153,6 +154,11 @@ def look(request: HttpRequest) -> HttpResponse:
             "log": "".join(f"epoch {n:>3}  loss {2.4 / n:.4f}\n" for n in range(1, 9)),
             "at": AT,
             "curve": Curve(_two("内存", "Memory"), "GB", _points(), most=64),
+            "bars": Bars(
+                _two("每日售出卡时", "Cards promised by day"),
+                _two("卡时", "card-hours"),
+                [Bar(f"03-{day:02}", part, 192) for day, part in enumerate((0, 0.5, 48, 96, 192), 1)],
+            ),
             "curve_empty": Curve("CPU", "%", []),
             "prices": [12_800_000, 2_457_600_000, -655_870_000, 0],
         },

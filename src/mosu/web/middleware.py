@@ -43,7 +43,7 @@ class Private:
             try:
                 require_host(request.META.get("HTTP_HOST") or request.META["SERVER_NAME"])
             except WrongHost as refusal:
-                return response_of(refusal)
+                return response_of(request, refusal)
         return self._get_response(request)
 
 

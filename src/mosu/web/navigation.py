@@ -5,6 +5,7 @@ A place whose address does not exist yet is not shown; one that a person may not
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any, Final
 
@@ -52,6 +53,11 @@ def suppliers(viewer: Viewer) -> bool:
     return viewer.organisation is not None and Capability.SUPPLIER in viewer.organisation.capabilities
 
 
+def sellers(viewer: Viewer) -> bool:
+    """Suppliers, and the hub's operators, who look after everybody's."""
+    return suppliers(viewer) or HubRole.OPERATOR in viewer.actor.hub_roles
+
+
 def staff(*roles: HubRole) -> Whom:
     """The hub's own people with one of these roles."""
     return lambda viewer: bool(viewer.actor.hub_roles & set(roles))
@@ -59,7 +65,10 @@ def staff(*roles: HubRole) -> Whom:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A page in the navigation: its words, the name of its address, for whom; `also` names pages that belong to it."""
+    """A page in the navigation: its words, the name of its address, for whom.
+
+    `also` names pages that belong to it; `desk_*` are all whose name begins so.
+    """
 
     title: Any
     url: str
@@ -81,15 +90,37 @@ DOORS: Final = (
 # What is one's own, by role. The first four that one may enter are the phone's bar.
 PLACES: Final = (
     Place(_("Today"), "today", whoever_may("self.read")),
-    Place(_("New run"), "quote", members_who_may("quote.ask")),
+    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER), ("desk_*", "ledger", "ledger_*")),
+    Place(
+        _("Books"),
+        "books",
+        staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER),
+        (
+            "books_audit",
+            "books_public",
+            "samples",
+            "sample",
+            "chain",
+            "book_account",
+            "findings",
+            "finding",
+            "finding_new",
+        ),
+    ),
+    Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
     Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
-    Place(_("Money"), "money", members_who_may("ledger.read"), ("bill", "bills")),
+    Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
+    Place(_("Money"), "money", members_who_may("ledger.read")),
     Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
     Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
-    Place(_("Pools"), "pools", suppliers, ("pool",)),
-    Place(_("My offers"), "my_offers", suppliers),
-    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER)),
-    Place(_("Books"), "books", staff(HubRole.AUDITOR, HubRole.OPERATOR, HubRole.CHECKER)),
+    Place(
+        _("Pools"),
+        "pools",
+        sellers,
+        ("pool", "new_pool", "pool_nodes", "pool_work", "pool_blackouts", "pool_token", "node"),
+    ),
+    Place(_("My offers"), "my_offers", sellers, ("my_offer", "new_offer", "offer_imports", "offer_import")),
+    Place(_("Sales"), "sales", sellers, ("owed", "owed_to")),
 )
 
 SEARCH: Final = "search"
@@ -169,4 +200,9 @@ def _address(name: str, urlconf: str) -> str:
 
 def _link(place: Place, here: str) -> Link:
     href = address_of(place.url)
-    return Link(place.title, href, here == place.url or here in place.also, place.is_coming or not href)
+    return Link(
+        place.title,
+        href,
+        here == place.url or any(fnmatchcase(here, name) for name in place.also),
+        place.is_coming or not href,
+    )

@@ -2,17 +2,16 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote as quote_path
-from uuid import uuid4
 
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Run
-from mosu.compute.queries import costs_of, run_of_order
+from mosu.compute.queries import costs_of
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
@@ -22,7 +21,7 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, said_of_reason, state_name
+from mosu.web.words import Said, said_here, said_of_reason, state_name
 
 Bilingual = Mapping[str, str]
 
@@ -33,11 +32,32 @@ _MARKS: Final = {
     "released": "ok",
     "active": "live",
     "running": "live",
+    "closed": "ok",
     "cancelled": "refused",
     "failed": "refused",
     "timed_out": "refused",
     "revoked": "refused",
     "expired": "refused",
+    "rejected": "refused",
+    "refunded": "refused",
+    "confirmed": "ok",
+    "approved": "ok",
+    "disbursed": "ok",
+    "organisation.active": "ok",
+    "organisation.closed": "refused",
+    "version.released": "ok",
+    "version.before": "later",
+    "pool.open": "ok",
+    "pool.closed": "refused",
+    "leased": "live",
+    "lost": "refused",
+    "task.failed": "refused",
+    "node_up": "ok",
+    "node_down": "refused",
+    "listed": "ok",
+    "delisted": "refused",
+    "applied": "ok",
+    "discarded": "refused",
 }
 
 
@@ -109,10 +129,10 @@ class QuoteShown:
     starts_at: datetime
     valid_until: datetime
     wall_limit: str
+    holds_until: datetime
     lines: Sequence[QuotedLine]
     billed_by_supplier: bool
-    key: str = field(default_factory=lambda: str(uuid4()))
-    """The idempotency key of its button: pressing it twice orders once."""
+    region: str
 
     @classmethod
     def of(cls, quote: Quote) -> "QuoteShown":
@@ -125,7 +145,9 @@ class QuoteShown:
             starts_at=quote.starts_at,
             valid_until=quote.valid_until,
             wall_limit=duration(quote.wall_limit_s),
+            holds_until=quote.holds_until,
             lines=lines_of_json(quote.lines),
+            region=quote.offer.attributes.get("region") or "",
             billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
         )
 
@@ -173,6 +195,23 @@ class OrderShown:
     cost: int
     split: SplitShown
     receipt_id: str | None
+    name: str = ""
+    """Of its run, where it has one."""
+    quote_id: str = ""
+
+    @property
+    def left(self) -> int:
+        """What of the most it can cost is not used."""
+        return self.total_max - self.cost
+
+    @property
+    def vouchers(self) -> int | None:
+        """What vouchers paid of the total; None until it is settled."""
+        return self.split.voucher_now if self.total is not None else None
+
+    @property
+    def paid(self) -> int | None:
+        return self.split.pay_now if self.total is not None else None
 
     @property
     def mark(self) -> str:
@@ -201,6 +240,8 @@ class OrderShown:
             if receipt
             else SplitShown.of(Split.from_json(order.quote.split)),
             receipt_id=receipt.public_id if receipt else None,
+            name=str(order.quote.facts.get("name") or ""),
+            quote_id=order.quote.public_id,
         )
 
 
@@ -216,6 +257,7 @@ def duration(seconds: int) -> str:
 def receipt_shown(receipt: Receipt) -> dict[str, Any]:
     """The frozen content, with what the page adds."""
     content = receipt.content
+    shares = [{**share, "at": number} for number, share in enumerate(content["split"], start=1)]
     return {
         **content,
         "lines": [{**line, "tiny": _rounds_to_nothing(line)} for line in content["lines"]],
@@ -224,8 +266,8 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
         "issued_at": receipt.issued_at,
         "bar": SplitShown.charged(content),
         "sha256": receipt.sha256,
-        "vouchers": [share for share in content["split"] if share["source"] == Source.VOUCHER],
-        "refunds": [share for share in content["split"] if share["source"] == Source.REFUND],
+        "vouchers": [share for share in shares if share["source"] == Source.VOUCHER],
+        "refunds": [share for share in shares if share["source"] == Source.REFUND],
         "tax_percent": f"{float(content['tax']['rate']) * 100:g}%",
         "order_public_id": content["order"]["id"],
     }
@@ -273,6 +315,7 @@ class RunShown:
     exit_code: int | None
     elapsed_s: int
     limit_s: int
+    cancelling: bool
     measures: Sequence[tuple[str, str]]
     outputs: Sequence[Mapping[str, Any]]
     log: str
@@ -304,25 +347,23 @@ class RunShown:
 
     @classmethod
     def of_order(
-        cls, actor: Actor, order: Order, *, now: datetime, with_log: bool = True
-    ) -> "RunShown | None":
+        cls, actor: Actor, order: Order, run: Run, *, now: datetime, with_log: bool = True
+    ) -> "RunShown":
         """The run that the order bought, with its log so far."""
-        run = run_of_order(actor, order.id)
-        if run is None:
-            return None
         log = read_log(actor=actor, run_id=run.id, offset=0, now=now) if with_log else _NO_LOG
         waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
         return cls(
             name=run.name,
             state=run.state,
             live=not is_ended(run.state),
-            reason=run.reason,
+            reason=said_here(run.reason),
             why_waiting=waiting,
             started_at=run.started_at,
             ended_at=run.ended_at,
             exit_code=run.exit_code,
             elapsed_s=_elapsed_s(run, now=now),
             limit_s=order.quote.wall_limit_s,
+            cancelling=run.cancel_asked_at is not None,
             measures=_measures(run.measures or {}),
             outputs=[
                 {**output, "url": f"/runs/{run.public_id}/outputs/{quote_path(output['path'])}"}

@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "mosu.market",
     "mosu.compute",
     "mosu.web",
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -140,7 +141,7 @@ MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
 ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
-LOGIN_REDIRECT_URL = "/"
+LOGIN_REDIRECT_URL = "/today/"
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
 EMAIL_HOST = os.environ.get("MOSU_SMTP_HOST", "")

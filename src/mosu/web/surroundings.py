@@ -31,9 +31,19 @@ def surroundings(request: HttpRequest) -> dict[str, Any]:
         return {}
     user = getattr(request, "user", None)
     actor = actor_of(request) if user is not None and user.is_authenticated else ANONYMOUS
-    purse = purse_for(actor)
+    purse = purse_of_request(request)
     viewer = Viewer(actor, purse.organisation if purse else None)
     return {"frame": frame_of(request, viewer), "purse": purse}
+
+
+def purse_of_request(request: HttpRequest) -> PurseShown | None:
+    """The purse of who sends the request, asked once: a page that shows more of it asks no second time."""
+    if not hasattr(request, "mosu_purse"):
+        user = getattr(request, "user", None)
+        known = user is not None and user.is_authenticated
+        request.mosu_purse = purse_for(actor_of(request)) if known else None  # type: ignore[attr-defined]
+    found: PurseShown | None = request.mosu_purse  # type: ignore[attr-defined]
+    return found
 
 
 def purse_for(actor: Actor) -> PurseShown | None:

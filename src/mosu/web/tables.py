@@ -20,14 +20,14 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import CompositePrimaryKey, QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
@@ -83,6 +83,8 @@ class Filter:
     title: Words
     apply: Callable[[Any, str], Any]
     choices: Sequence[tuple[str, Words]] = ()
+    kind: str = "search"
+    """Of the field: `search` or `date`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,14 @@ class Plan:
     filters: Sequence[Filter] = ()
     empty: Empty = field(default_factory=lambda: Empty(_("Nothing here yet.")))
     rows: int = ROWS
+    key: str = "id"
+    """The column that no two rows share: rows that sort alike keep its order."""
+
+
+def showing(plan: Plan, name: str) -> Plan:
+    """The same list with a column shown that is else only shown when chosen."""
+    columns = [replace(one, hidden=False) if one.name == name else one for one in plan.columns]
+    return replace(plan, columns=columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +217,9 @@ def table_of(
         Invalid: the cursor is of another list.
     """
     asked = _asked(request, plan)
-    found, after = page_of(_sorted(_filtered(rows, plan, asked), asked), request.GET.get("cursor"), plan.rows)
+    found, after = page_of(
+        _sorted(_filtered(rows, plan, asked), plan, asked), request.GET.get("cursor"), plan.rows
+    )
     return drawn(request, plan, prepare(found) if prepare else found, after=after)
 
 
@@ -233,7 +245,7 @@ def drawn(request: HttpRequest, plan: Plan, items: Sequence[Any], *, after: str 
 def csv_of(
     request: HttpRequest,
     plan: Plan,
-    rows: QuerySet[Any],
+    rows: QuerySet[Any] | Sequence[Any],
     *,
     prepare: Callable[[list[Any]], Sequence[Any]] | None = None,
 ) -> HttpResponse:
@@ -242,7 +254,7 @@ def csv_of(
     Text that a spreadsheet would take for a formula is written behind an apostrophe.
     """
     asked = _asked(request, plan)
-    found = list(_sorted(_filtered(rows, plan, asked), asked)[:CSV_ROWS_MAX])
+    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
     batches = (found[start : start + CSV_BATCH] for start in range(0, len(found), CSV_BATCH))
     return csv_drawn(
         request, plan, (item for batch in batches for item in (prepare(batch) if prepare else batch))
@@ -294,17 +306,21 @@ def _chosen(one: Filter, value: str) -> str:
     return value if not one.choices or value in {code for code, _title in one.choices} else ""
 
 
-def _filtered(rows: QuerySet[Any], plan: Plan, asked: _Asked) -> QuerySet[Any]:
+def _filtered(rows: Any, plan: Plan, asked: _Asked) -> Any:
     for one in plan.filters:
         if asked.chosen[one.name]:
             rows = one.apply(rows, asked.chosen[one.name])
     return rows
 
 
-def _sorted(rows: QuerySet[Any], asked: _Asked) -> QuerySet[Any]:
+def _sorted(rows: QuerySet[Any] | Sequence[Any], plan: Plan, asked: _Asked) -> Any:
+    if isinstance(rows, Sequence):
+        return rows  # found and sorted already
     sign = "-" if asked.descending else ""
-    by = [f"{sign}{asked.by.sort}"] if asked.by.sort != "id" else []
-    return rows.order_by(*by, f"{sign}id")
+    # A table without a key of one column is listed by what is unique in it: postings of an account by their number.
+    key = asked.by.sort if isinstance(rows.model._meta.pk, CompositePrimaryKey) else plan.key
+    by = [f"{sign}{asked.by.sort}"] if asked.by.sort != key else []
+    return rows.order_by(*by, f"{sign}{key}")
 
 
 def _head(column: Column, plan: Plan, asked: _Asked) -> Head:

@@ -1,9 +1,9 @@
 """The pages' words for states and refusals, in the page's language.
 
-The domain speaks English. What people meet often is said here in Chinese too, by its code; the rest is shown as it
-comes and marked as English, so that it is read aloud as such.
+The domain speaks English; `mosu.kernel.languages` says its sentences in Chinese, with their figures.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -13,9 +13,11 @@ from django.utils.translation import get_language, pgettext
 from django.utils.translation import gettext as _
 
 from mosu.compute.services import Reason
+from mosu.kernel.languages import language_of, said
 from mosu.kernel.refusals import DomainError
 
 NO_AGENT: Final = "no live agent"
+_CALL: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) /")
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,47 @@ def state_name(state: str) -> str:
         "succeeded": pgettext("run", "Succeeded"),
         "failed": pgettext("run", "Failed"),
         "timed_out": pgettext("run", "Stopped at its limit"),
+        "open": pgettext("finding", "Open"),
+        "answered": pgettext("finding", "Answered"),
+        "closed": pgettext("finding", "Closed"),
         "issued": pgettext("voucher", "Waits for release"),
         "released": pgettext("voucher", "Ready to use"),
         "expired": pgettext("voucher", "Expired"),
         "exhausted": pgettext("voucher", "Used up"),
         "revoked": pgettext("voucher", "Revoked"),
+        "organisation.active": pgettext("organisation", "Active"),
+        "organisation.suspended": pgettext("organisation", "Suspended"),
+        "organisation.closed": pgettext("organisation", "Closed"),
+        "proposed": pgettext("deposit", "Waits for its second person"),
+        "confirmed": pgettext("deposit", "Received"),
+        "rejected": pgettext("deposit", "Refused"),
+        "refunding": pgettext("deposit", "Refund waits for its second person"),
+        "refunded": pgettext("deposit", "Given back"),
+        "version.draft": pgettext("programme", "Draft"),
+        "version.released": pgettext("programme", "In force"),
+        "version.before": pgettext("programme", "Replaced"),
+        "submitted": pgettext("application", "Waits for a decision"),
+        "approved": pgettext("application", "Granted"),
+        "claim.approved": pgettext("claim", "Waits for its payment"),
+        "disbursed": pgettext("claim", "Paid out"),
+        "pool.open": pgettext("pool", "Open"),
+        "pool.draining": pgettext("pool", "Draining"),
+        "pool.closed": pgettext("pool", "Closed"),
+        "waiting": pgettext("attempt", "Waits"),
+        "leased": pgettext("attempt", "Handed to the agent"),
+        "unreachable": pgettext("attempt", "Out of reach"),
+        "lost": pgettext("attempt", "Lost"),
+        "task.failed": pgettext("task", "Failed"),
+        "task.again": pgettext("task", "Will be tried again"),
+        "node_up": pgettext("node", "On sale"),
+        "node_draining": pgettext("node", "Draining"),
+        "node_down": pgettext("node", "Down"),
+        "listed": pgettext("offer", "On the shelf"),
+        "delisted": pgettext("offer", "Off the shelf"),
+        "previewed": pgettext("import", "Waits for you"),
+        "applied": pgettext("import", "Applied"),
+        "discarded": pgettext("import", "Discarded"),
+        "undone": pgettext("import", "Undone"),
     }.get(state, state)
 
 
@@ -69,78 +107,142 @@ def role_name(role: str) -> str:
     }.get(role, role)
 
 
+def kind_name(kind: str) -> str:
+    """What an organisation is, in the page's language."""
+    return {
+        "company": _("Company"),
+        "institute": _("Institute"),
+        "authority": _("Authority"),
+        "team": _("Team without a company"),
+    }.get(kind, kind)
+
+
+def capability_name(capability: str) -> str:
+    """What an organisation is admitted as, in the page's language."""
+    return {
+        "resident": pgettext("capability", "resident"),
+        "supplier": pgettext("capability", "compute supplier"),
+        "data_provider": pgettext("capability", "data provider"),
+        "sponsor": pgettext("capability", "sponsor"),
+        "investor": pgettext("capability", "investor"),
+        "operator": pgettext("capability", "operator"),
+    }.get(capability, capability)
+
+
+def programme_kind_name(kind: str) -> str:
+    """A kind of programme, in the page's language."""
+    return {
+        "compute_voucher": pgettext("programme", "Compute voucher"),
+        "corpus_voucher": pgettext("programme", "Corpus voucher"),
+        "model_voucher": pgettext("programme", "Model voucher"),
+        "trial": pgettext("programme", "Trial"),
+    }.get(kind, kind)
+
+
+def hub_role_name(role: str) -> str:
+    """A role in the hub's staff, in the page's language."""
+    return {
+        "operator": pgettext("hub role", "operator"),
+        "checker": pgettext("hub role", "checker"),
+        "auditor": pgettext("hub role", "auditor"),
+    }.get(role, role)
+
+
+def account_kind_name(kind: str) -> str:
+    """A kind of account in the ledger, in the page's language."""
+    return {
+        "balance": pgettext("account", "Balance"),
+        "bank": pgettext("account", "Bank"),
+        "payable": pgettext("account", "Owed to supplier"),
+        "fee": pgettext("account", "Hub's fee"),
+        "voucher": pgettext("account", "Voucher"),
+        "pool": pgettext("account", "Programme's pool"),
+        "funder": pgettext("account", "Funder"),
+        "cap": pgettext("account", "Yearly cap"),
+        "cap_source": pgettext("account", "Caps opened"),
+        "cap_used": pgettext("account", "Caps used"),
+        "credit": pgettext("account", "Hub's goodwill"),
+    }.get(kind, kind)
+
+
+def entry_kind_name(kind: str) -> str:
+    """A kind of journal entry, in the page's language."""
+    return {
+        "deposit": pgettext("entry", "Deposit"),
+        "reversal": pgettext("entry", "Reversal"),
+        "pool.filled": pgettext("entry", "Pool filled"),
+        "voucher.released": pgettext("entry", "Voucher released"),
+        "voucher.returned": pgettext("entry", "Voucher returned to its pool"),
+        "voucher.captured": pgettext("entry", "Voucher charged"),
+        "cap.opened": pgettext("entry", "Yearly cap opened"),
+        "cap.used": pgettext("entry", "Yearly cap used"),
+        "order.charge": pgettext("entry", "Order charged"),
+        "order.fee": pgettext("entry", "Fee taken"),
+    }.get(kind, kind)
+
+
+programme_kind_name_lazy = lazy(programme_kind_name, str)
+kind_name_lazy = lazy(kind_name, str)
+capability_name_lazy = lazy(capability_name, str)
+hub_role_name_lazy = lazy(hub_role_name, str)
+account_kind_name_lazy = lazy(account_kind_name, str)
+entry_kind_name_lazy = lazy(entry_kind_name, str)
+
+
 def words_of_liveness(why_not_live: str | None) -> str:
     """Why nothing of the offer can be ordered now; empty if it can."""
     if why_not_live is None:
         return ""
     if why_not_live == NO_AGENT:
         return _("Not connected")
-    return why_not_live
+    return said_here(why_not_live)
+
+
+def said_here(text: str) -> str:
+    """A sentence of the domain's, such as why a run waits, in the page's language."""
+    return said(text, language_of(get_language() or ""))
+
+
+def is_english() -> bool:
+    """Whether the page is in English."""
+    return (get_language() or "en").startswith("en")
 
 
 def said_of(refusal: DomainError) -> Said:
-    """A refusal as a page says it."""
-    return _said(refusal.message, refusal.hint, _refusals().get(refusal.code))
+    """A refusal as a page says it, with its figures."""
+    return _said(refusal.message, _hint_of(refusal))
 
 
 def said_of_reason(reason: Reason, *, of_several: bool = False) -> Said:
     """Why an offer was refused, as a page says it; `of_several`: in words that fit others of the same reason."""
     if reason.code == "not_live":
-        why = _("The supplier is not connected now.") if reason.message == NO_AGENT else reason.message
+        why = (
+            _("The supplier is not connected now.")
+            if reason.message == NO_AGENT
+            else said_here(reason.message)
+        )
         return Said(why, _("Choose an offer that can be used now."))
     known = _reasons().get(reason.code)
     if known and of_several:
         return Said(*known)
-    return _said(reason.message, reason.hint, known)
+    return _said(reason.message, reason.hint)
 
 
-def _said(message: str, hint: str, known: tuple[str, str] | None) -> Said:
-    """The domain's own words say most and are English; what is not ASCII is a page's own, in its language."""
-    if (get_language() or "en").startswith("en") or not message.isascii():
-        return Said(message, hint)
-    return Said(*known) if known else Said(message, hint, "en")
+def _said(message: str, hint: str) -> Said:
+    """What has no Chinese yet is marked as English, so that it is read aloud as such."""
+    told = said_here(message)
+    is_chinese = (get_language() or "en").startswith("zh")
+    return Said(told, said_here(hint), "en" if is_chinese and told.isascii() else "")
 
 
-def _refusals() -> dict[str, tuple[str, str]]:
+def _hint_of(refusal: DomainError) -> str:
+    """What to do next, on a page: where the hint names a call of the API, what a page has instead of it."""
+    if not _CALL.search(refusal.hint):
+        return refusal.hint
     return {
-        "not_found": (
-            _("There is nothing here, or it is not yours to see."),
-            _("Check the address, or choose another organisation on the page of your account."),
-        ),
-        "insufficient_funds": (
-            _("The balance does not suffice."),
-            _("See what is left on the page of your account; a shorter limit or fewer cores hold less."),
-        ),
-        "quote_expired": (
-            _("This quote has expired; nothing was ordered."),
-            _("Ask for quotes again: prices and capacity may have changed."),
-        ),
-        "quote_taken": (_("This quote was ordered already."), _("See the list of your orders.")),
-        "sold_out": (
-            _("The capacity went to someone else; nothing was held."),
-            _("Ask for quotes again: the next start is shown there."),
-        ),
-        "voucher_not_usable": (
-            _("A voucher of this quote can no longer be used; nothing was held."),
-            _("Ask for quotes again."),
-        ),
-        "invitation_over": (
-            _("This invitation is over: it expired, was withdrawn or was used."),
-            _("Ask the one who invited you for a new one."),
-        ),
-        "disk_full": (
-            _("The hub's disk is full; nothing was changed."),
-            _("Tell the hub's operator to free space, then send it again."),
-        ),
-        "unavailable": (
-            _("The hub's database does not answer now."),
-            _("What you asked for happened wholly or not at all: look before you send it again."),
-        ),
-        "too_many_organisations": (
-            _("You own as many organisations as one person may."),
-            _("Ask the hub's operator for a further one."),
-        ),
-    }
+        "not_found": _("Check the address, or choose another organisation on the page of your account."),
+        "quote_taken": _("See the list of your orders."),
+    }.get(refusal.code, _("Go back, look at the list, and try again."))
 
 
 def _reasons() -> dict[str, tuple[str, str]]:

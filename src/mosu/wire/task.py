@@ -15,9 +15,9 @@ passed over. All problems of a file are found in one reading.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -74,6 +74,8 @@ class TaskFile:
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     file_mounts: tuple[FileMount, ...] = ()
     budget_micros: int | None = None
+    not_before: datetime | timedelta | None = None
+    """When the run may start at the earliest: an instant, or so long after the task is quoted."""
     deadline: datetime | None = None
     wall_limit_s: int | None = None
     suppliers: tuple[str, ...] = ()
@@ -118,7 +120,7 @@ RESOURCE_KEYS: Final = (
     "accelerators", "cpus", "memory", "disk_size", "use_spot", "max_hourly_cost", "priority", "labels",
 )  # fmt: skip
 MOSU_KEYS: Final = (
-    "budget", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
+    "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
     "inputs", "outputs", "environment",
 )  # fmt: skip
 
@@ -211,6 +213,11 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
     )
     terms = mosu or Fields("mosu", {})
+    # Of a union mypy would infer `object`.
+    not_before = cast(
+        "datetime | timedelta | None",
+        terms.read("not_before", reader.moment, later_s_max=WALL_LIMIT_S_MAX),
+    )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
         resources=fields.read("resources", _resources, reader) or ResourceNeed(),
@@ -222,6 +229,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         secrets=fields.read("secrets", _variables, reader, taken=frozenset(name for name, _ in envs)) or (),
         file_mounts=fields.read("file_mounts", _file_mounts, reader) or (),
         budget_micros=terms.read("budget", reader.micros),
+        not_before=not_before,
         deadline=terms.read("deadline", reader.instant),
         wall_limit_s=terms.read("wall_limit", reader.seconds, maximum=WALL_LIMIT_S_MAX),
         suppliers=terms.read("suppliers", reader.items, _words(reader), of="names or ids of suppliers") or (),

@@ -1,6 +1,7 @@
 """Writing a task file: what `mosu run --write` saves, and what a changed task sends to the hub."""
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -58,6 +59,7 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
     return _given(
         {
             "budget": _amount(task.budget_micros),
+            "not_before": _moment(task.not_before),
             "deadline": task.deadline.isoformat() if task.deadline is not None else None,
             "wall_limit": task.wall_limit_s,
             "suppliers": list(task.suppliers),
@@ -68,6 +70,12 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "environment": task.environment,
         }
     )
+
+
+def _moment(at: datetime | timedelta | None) -> str | None:
+    if isinstance(at, timedelta):
+        return f"+{int(at.total_seconds())}s"
+    return at.isoformat() if at is not None else None
 
 
 def _given(mapping: dict[str, Any]) -> dict[str, Any]:

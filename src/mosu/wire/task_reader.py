@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -158,6 +158,20 @@ class Reader:
             pass
         self.refuse(node, field, f"{value[:60]!r} does not fit; allowed is {allowed}.", allowed=allowed)
         return None
+
+    def moment(self, node: Node, field: str, *, later_s_max: int) -> datetime | timedelta | None:
+        """An instant, or `+2h`: so long after now, whenever that is."""
+        allowed = 'a time with its zone, such as 2026-12-01T18:00:00+08:00, or how much later, such as "+2h"'
+        value = self.scalar(node, field, allowed=allowed)
+        if value is None:
+            return None
+        if not value.startswith("+"):
+            return self.instant(node, field)
+        later_s = seconds_of(value[1:])
+        if later_s is None or not 1 <= later_s <= later_s_max:
+            self.refuse(node, field, f"{value[:60]!r} does not fit; allowed is {allowed}.", allowed=allowed)
+            return None
+        return timedelta(seconds=later_s)
 
     def items(
         self, node: Node, field: str, read: Callable[[Node, str], T | None], *, of: str

@@ -11,7 +11,7 @@ from mosu.cli.options import JsonOption, LangOption, LimitOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.receipt import render
 from mosu.cli.stop import USAGE, Stop
-from mosu.cli.text import Language, language, table
+from mosu.cli.text import Language, language, table, told
 
 if TYPE_CHECKING:
     from mosu.client import Client
@@ -46,9 +46,9 @@ def login(
     else:
         email = email or _asked("E-mail")
         password = sys.stdin.readline().rstrip("\n") if password_stdin else _asked("Password", hidden=True)
-        with Client(url, "") as hub:
+        with Client(url, "", language=language()) as hub:
             token = _token(hub, email=email, password=password, otp=otp, organisation=organisation)
-    with Client(url, token) as hub:
+    with Client(url, token, language=language()) as hub:
         me = hub.me()
     path = save_profile(Profile(url=url, token=token))
     if json:
@@ -85,7 +85,7 @@ def _asked(what: str, *, hidden: bool = False) -> str:
         raise Stop(
             f"{what} is missing and there is no terminal to ask at.", hint=f"Give {option}.", code=USAGE
         )
-    return str(typer.prompt(what, hide_input=hidden, err=True))
+    return str(typer.prompt(told(what), hide_input=hidden, err=True))
 
 
 def receipts(
@@ -134,9 +134,9 @@ def balance(*, json: JsonOption = False) -> None:
         show_json(money)
         return
     rows = [
-        ["balance", f"{money.balance:f}"],
-        ["held", f"{money.held:f}"],
-        ["available", f"{money.available:f}"],
+        [told("balance"), f"{money.balance:f}"],
+        [told("held"), f"{money.held:f}"],
+        [told("available"), f"{money.available:f}"],
     ]
     show(table(["", money.currency], rows, right=frozenset({1})))
 
@@ -154,7 +154,7 @@ def vouchers(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOption
         [
             v.id,
             _title(v.programme, chosen),
-            v.state,
+            told(v.state),
             f"{v.amount:f}",
             f"{v.remaining:f}",
             time_of(v.expires_at, zone),

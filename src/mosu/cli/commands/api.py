@@ -10,6 +10,7 @@ import typer
 
 from mosu.cli.output import show
 from mosu.cli.stop import USAGE, Stop
+from mosu.cli.text import language
 
 METHODS = ("GET", "POST", "PATCH", "PUT", "DELETE")
 
@@ -42,7 +43,7 @@ def api(
     values = dict(_member(text) for text in members or [])
     profile = load_profile()
     reads = verb == "GET"
-    with closing(Transport(profile.url, profile.token)) as hub:
+    with closing(Transport(profile.url, profile.token, language=language())) as hub:
         answer = hub.exchange(
             verb,
             path,

@@ -8,7 +8,7 @@ import typer
 from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json
 from mosu.cli.stop import REFUSED, USAGE, Stop
-from mosu.cli.text import language, table
+from mosu.cli.text import language, table, told
 from mosu.wire.offers import OffersRefused, read_offers
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def listed(
             offer.title.in_language(chosen),
             offer.supplier.name if offer.supplier is not None else "",
             offer.region or "",
-            ", ".join(f"{price.unit_price:f}/{price.unit or price.meter}" for price in offer.prices),
+            ", ".join(f"{price.unit_price:f}/{told(price.unit or price.meter)}" for price in offer.prices),
             _availability(offer),
         ]
         for offer in page.items
@@ -196,7 +196,7 @@ def _as_text(made: "Imported", rows: "dict[str, tuple[Difference, ...]]", lang: 
     parts = [_summary(made)]
     for kind, found in rows.items():
         count = made.counts[kind]
-        parts.append(f"\n{_KINDS[kind]}: {count}")
+        parts.append(f"\n{told(_KINDS[kind])}: {count}")
         cells = [
             [
                 str(row.line or ""),
@@ -215,30 +215,32 @@ def _as_text(made: "Imported", rows: "dict[str, tuple[Difference, ...]]", lang: 
         ]
         parts.append(table(["LINE", "OFFER", "REGION", "PRICE", ""], cells).rstrip("\n"))
         if count > len(found):
-            parts.append(f"... and {count - len(found)} more: mosu api get /offer-imports/{made.id}/rows")
+            parts.append(
+                told(f"... and {count - len(found)} more: mosu api get /offer-imports/{made.id}/rows")
+            )
     return "\n".join(parts)
 
 
 def _summary(made: "Imported") -> str:
     kinds = ("new", "price", "changed", "gone", "unchanged", "repeated", "quarantined")
-    told = ", ".join(f"{made.counts[kind]} {kind}" for kind in kinds if made.counts.get(kind))
-    return f"{made.file}: {made.counts.get('rows', 0)} rows: {told or 'nothing'}"
+    counted = ", ".join(told(f"{made.counts[kind]} {kind}") for kind in kinds if made.counts.get(kind))
+    return told(f"{made.file}: {made.counts.get('rows', 0)} rows: {counted or 'nothing'}")
 
 
 def _what_next(made: "Imported") -> str:
     if made.state == "applied":
-        return f"Applied: {made.id}."
+        return told(f"Applied: {made.id}.")
     if made.state == "discarded":
-        return "Nothing was changed."
+        return told("Nothing was changed.")
     waiting = (
         "Rows in quarantine stay out unless the hub's operator releases them. "
         if made.counts.get("quarantined")
         else ""
     )
-    return f"{waiting}Nothing is changed yet. To apply it: mosu offers apply {made.id}"
+    return told(waiting) + told(f"Nothing is changed yet. To apply it: mosu offers apply {made.id}")
 
 
 def _availability(offer: "Offer") -> str:
     if not offer.live:
-        return f"not now: {offer.why_not_live or 'no agent'}"
-    return f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes"
+        return told(f"not now: {offer.why_not_live or 'no agent'}")
+    return told(f"{offer.stock.free} of {offer.stock.total}" if offer.stock is not None else "yes")

@@ -15,7 +15,7 @@ from mosu.cli.plans import plans_text
 from mosu.cli.receipt import render
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of, vouchers_of
-from mosu.cli.text import Language, language
+from mosu.cli.text import Language, language, told
 from mosu.wire.manifest import LocalFile, files_of
 from mosu.wire.task import TaskFile
 
@@ -152,7 +152,7 @@ def _chosen(quotes: "Quotes", *, yes: bool) -> "Quote":
             code=REFUSED,
         )
     count = len(quotes.quotes)
-    answer = typer.prompt(f"Buy which plan (1-{count}, or n for none)", default="1", err=True).strip()
+    answer = typer.prompt(told(f"Buy which plan (1-{count}, or n for none)"), default="1", err=True).strip()
     if not answer.isascii() or not answer.isdigit() or not 1 <= int(answer) <= count:
         raise Stop(
             "Nothing was bought.", hint="The quotes stay open for a while: mosu run again.", code=REFUSED

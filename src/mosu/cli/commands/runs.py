@@ -10,7 +10,7 @@ from mosu.cli.following import bring_back, folder_of, follow_to_end
 from mosu.cli.options import JsonOption, LangOption, LimitOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.stop import USAGE, Stop
-from mosu.cli.text import clean, language, table
+from mosu.cli.text import clean, language, table, told
 
 if TYPE_CHECKING:
     from mosu.client.models import Run
@@ -44,7 +44,7 @@ def runs(
         [
             run.id,
             run.name,
-            run.state,
+            told(run.state),
             time_of(run.started_at or run.created_at, zone),
             run.offer.title.in_language(chosen) if run.offer is not None else "",
             f"{run.cost_so_far:f}" if run.cost_so_far is not None else "",
@@ -56,16 +56,16 @@ def runs(
 
 def _one_run(run: "Run", zone: tzinfo | None) -> str:
     rows = [
-        ["id", run.id],
-        ["name", run.name],
-        ["state", run.state],
-        ["why", run.reason or run.why_waiting or ""],
-        ["started", time_of(run.started_at, zone)],
-        ["ended", time_of(run.ended_at, zone)],
-        ["exit code", "" if run.exit_code is None else str(run.exit_code)],
-        ["cost", "" if run.cost_so_far is None else f"{run.cost_so_far:f} {run.currency}"],
-        ["order", run.order_id or ""],
-        *[["output", f"{output.path} ({output.size_bytes} bytes)"] for output in run.outputs],
+        [told("id"), run.id],
+        [told("name"), run.name],
+        [told("state"), told(run.state)],
+        [told("why"), told(run.reason or run.why_waiting or "")],
+        [told("started"), time_of(run.started_at, zone)],
+        [told("ended"), time_of(run.ended_at, zone)],
+        [told("exit code"), "" if run.exit_code is None else str(run.exit_code)],
+        [told("cost"), "" if run.cost_so_far is None else f"{run.cost_so_far:f} {run.currency}"],
+        [told("order"), run.order_id or ""],
+        *[[told("output"), told(f"{output.path} ({output.size_bytes} bytes)")] for output in run.outputs],
     ]
     return table(["", ""], [row for row in rows if row[1]]).strip("\n")
 

@@ -12,7 +12,7 @@ from mosu.cli.plans import plans_text
 from mosu.cli.split import ordered
 from mosu.cli.stop import REFUSED, Stop
 from mosu.cli.taskfile import load_task, vouchers_of
-from mosu.cli.text import language, table
+from mosu.cli.text import language, table, told
 from mosu.wire.manifest import files_of
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def orders(
         [
             order.id,
             order.number,
-            order.state,
+            told(order.state),
             time_of(order.placed_at, zone),
             order.offer.title.in_language(chosen) if order.offer is not None else "",
             _amount(order),
@@ -81,14 +81,14 @@ def orders(
 
 def _one_order(order: "Order", zone: tzinfo | None) -> str:
     rows = [
-        ["id", order.id],
-        ["number", order.number],
-        ["state", order.state],
-        ["placed", time_of(order.placed_at, zone)],
-        ["amount", f"{_amount(order)} {order.currency}"],
-        *[[share.source, f"{share.amount:f}"] for share in ordered(order.split)],
-        ["run", order.run_id or "-"],
-        ["receipt", order.receipt_id or "-"],
+        [told("id"), order.id],
+        [told("number"), order.number],
+        [told("state"), told(order.state)],
+        [told("placed at"), time_of(order.placed_at, zone)],
+        [told("amount"), f"{_amount(order)} {order.currency}"],
+        *[[told(share.source), f"{share.amount:f}"] for share in ordered(order.split)],
+        [told("run"), order.run_id or "-"],
+        [told("receipt"), order.receipt_id or "-"],
     ]
     return table(["", ""], rows).strip("\n")
 

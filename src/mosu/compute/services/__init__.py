@@ -1,6 +1,6 @@
 """Writes of the compute shelf; one function per intention."""
 
-from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout
+from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout, span_between
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
@@ -26,7 +26,7 @@ from mosu.compute.services.uploads import (
     output_of,
     upload_of,
 )
-from mosu.compute.services.usage import take_usage
+from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 
 __all__ = [
     "AlreadyTaken",
@@ -42,6 +42,7 @@ __all__ = [
     "SoldOut",
     "actor_of_agent",
     "append_log",
+    "attempt_epoch_of",
     "cancel_run",
     "check_input",
     "create_pool",
@@ -58,9 +59,11 @@ __all__ = [
     "read_log",
     "register_agent",
     "rotate_token",
+    "seen_s",
     "set_blackout",
     "set_node_state",
     "set_pool_state",
+    "span_between",
     "take_report",
     "take_usage",
     "upload_of",

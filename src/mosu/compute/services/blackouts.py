@@ -47,6 +47,7 @@ def set_blackout(*, actor: Actor, node_id: UUID, period: Period, why: str, now: 
             f"Orders hold {node.name} in that span.",
             hint=f"Drain the node first, and start after {held.period.upper:%Y-%m-%d %H:%M} UTC.",
             orders=orders.count() or 1,
+            until=held.period.upper.isoformat(),
         )
     other = Blackout.objects.filter(node=node, state=BlackoutState.SET, period__overlap=span).first()
     if other is not None:
@@ -54,6 +55,7 @@ def set_blackout(*, actor: Actor, node_id: UUID, period: Period, why: str, now: 
             f"{node.name} has a blackout from {other.period.lower:%Y-%m-%d %H:%M} "
             f"to {other.period.upper:%Y-%m-%d %H:%M} UTC.",
             hint="Lift that one first, or choose another span.",
+            until=other.period.upper.isoformat(),
         )
     blackout = Blackout.objects.create(node=node, period=span, why=why.strip(), created_at=now)
     record_made(blackout, actor=actor, now=now, why=why.strip())
@@ -78,6 +80,17 @@ def lift_blackout(*, actor: Actor, blackout_id: UUID, now: datetime) -> Blackout
     return blackout
 
 
+def span_between(start: datetime, end: datetime) -> Period:
+    """The span of a blackout from two instants that somebody gave.
+
+    Raises:
+        Invalid: it ends before it starts.
+    """
+    if end <= start:
+        raise _no_span()
+    return Period(start, end)
+
+
 def _locked(node_id: UUID) -> Node:
     rows = Node.objects.select_for_update(of=("self",), no_key=True).select_related("pool")
     node = rows.filter(id=node_id).first()
@@ -88,10 +101,14 @@ def _locked(node_id: UUID) -> Node:
 
 def _check(period: Period, why: str, *, now: datetime) -> None:
     if period.end <= period.start or period.end <= now or period.start > now + AHEAD_MAX:
-        raise Invalid(
-            "This span cannot be kept.",
-            hint="Let it end after it starts, later than now, and start within a year.",
-            field="period",
-        )
+        raise _no_span()
     if not why.strip() or len(why.strip()) > WHY_MAX:
         raise Invalid("why: a reason is needed.", hint=f"Write 1 to {WHY_MAX} characters.", field="why")
+
+
+def _no_span() -> Invalid:
+    return Invalid(
+        "This span cannot be kept.",
+        hint="Let it end after it starts, later than now, and start within a year.",
+        field="period",
+    )

@@ -61,7 +61,7 @@ def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseA
     What was handed out before and is not among `asked.running`, because the answer was lost on its way, is
     handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
     one that overstays is moved to another, or ended and credited. One that was promised a later start begins as
-    soon as there is room: most runs end long before their wall limit.
+    soon as there is room, unless its buyer asked for no earlier one: most runs end long before their wall limit.
     """
     try:
         return _lease(actor=actor, asked=asked, now=now)
@@ -95,10 +95,13 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     waiting = Attempt.objects.filter(pool_id=pool_id, state=AttemptState.WAITING).annotate(
         place=FilteredRelation("allocations", condition=Q(allocations__live=True))
     )
+    early = waiting.filter(place__period__startswith__gt=now).exclude(
+        run__request__not_before_s__gt=int(now.timestamp())
+    )
     # Who waits longest goes first, also before the promised start if there is room already.
     for due in (
         _locked(waiting.filter(place__period__startswith__lte=now)),
-        _locked(waiting.filter(place__period__startswith__gt=now), order="place__period"),
+        _locked(early, order="place__period"),
     ):
         if due is not None and _keep_place(due, now=now):
             return LeaseAnswer(lease=_handed(due, actor=actor, now=now))

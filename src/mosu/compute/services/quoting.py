@@ -79,6 +79,8 @@ class _Asked:
     accelerators: tuple[str, ...]
     wall_limit_s: int
     manifest: str
+    earliest: datetime
+    """When the run may start: now, or what the task says."""
     sealed_secrets: str
     shown_task: str
     """The task file as kept for people: the names of its secrets stay, their values do not."""
@@ -240,10 +242,28 @@ def _asked(
         accelerators=accelerators_named(name) if name else (),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
+        earliest=_earliest(task, now=now),
         sealed_secrets=sealed(dict(task.secrets)),
         shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
     )
+
+
+def _earliest(task: TaskFile, *, now: datetime) -> datetime:
+    """When the run may start.
+
+    Raises:
+        Invalid: later than any start is promised.
+    """
+    wished = task.not_before or now
+    earliest = max(now, now + wished if isinstance(wished, timedelta) else wished)
+    if earliest > now + HORIZON:
+        raise Invalid(
+            f"mosu.not_before: {earliest:%Y-%m-%d %H:%M} UTC is too far ahead.",
+            hint=f"A start is promised at most {HORIZON.days} days ahead.",
+            field="mosu.not_before",
+        )
+    return earliest
 
 
 def _plan(
@@ -256,7 +276,7 @@ def _plan(
     placed = place(
         nodes,
         need,
-        earliest=asked.now,
+        earliest=asked.earliest,
         latest=_latest_start(asked),
         duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),
     )
@@ -321,6 +341,7 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         accelerator=need.accelerator,
         cards=need.cards,
         wall_limit_s=asked.wall_limit_s,
+        not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
         task=asked.shown_task,
     )
 
@@ -331,7 +352,7 @@ def _default_environment(pool: Pool) -> str:
 
 def _latest_start(asked: _Asked) -> datetime:
     if asked.task.deadline is None:
-        return asked.now + HORIZON
+        return asked.earliest + HORIZON
     return asked.task.deadline - timedelta(seconds=asked.wall_limit_s)
 
 
@@ -358,7 +379,7 @@ def _goods_mismatches(asked: _Asked, attributes: Mapping[str, Any]) -> Iterable[
     for name, value in task.resources.labels:
         if str(attributes.get(name)) != value:
             yield Reason("other_label", f"does not have {name}={value}", "Leave out that label.")
-    if task.deadline is not None and _latest_start(asked) < asked.now:
+    if asked.task.deadline is not None and _latest_start(asked) < asked.earliest:
         yield Reason(
             "deadline", "cannot end before the deadline", "Set a later deadline or a shorter wall limit."
         )

@@ -75,9 +75,22 @@ def observed_s(attempt: Attempt, *, now: datetime) -> int:
     From the first word that it runs (or, before that, from the lease) to the last word of it: this one, while it
     has not ended.
     """
-    start = attempt.leased_at or now
+    last = attempt.last_contact_at or _seen_from(attempt, now)
+    return seen_s(attempt, until=last if attempt.state in ATTEMPT_ENDS else now)
+
+
+def seen_s(attempt: Attempt, *, until: datetime) -> int:
+    """For how long the hub can have seen the attempt run up to its last word at `until`, with the tolerance."""
+    return -((_seen_from(attempt, until) - until - TOLERANCE) // timedelta(seconds=1))
+
+
+def attempt_epoch_of(sequence: int) -> int:
+    """The epoch of the attempt whose usage has this sequence."""
+    return sequence // _SEQUENCES_PER_EPOCH
+
+
+def _seen_from(attempt: Attempt, otherwise: datetime) -> datetime:
+    start = attempt.leased_at or otherwise
     if attempt.first_running_at is not None:
         start = max(start, attempt.first_running_at - TOLERANCE)
-    last = attempt.last_contact_at or start
-    end = (last if attempt.state in ATTEMPT_ENDS else now) + TOLERANCE
-    return -((start - end) // timedelta(seconds=1))
+    return start

@@ -1,7 +1,17 @@
 """Writes of the ledger."""
 
 from mosu.ledger.rules import HUB_ID, HoldRequest, Move
-from mosu.ledger.services.books import Verification, seal_days, verify, verify_and_alarm
+from mosu.ledger.services.books import (
+    CHAIN_MAX,
+    VERIFIED,
+    ChainVerification,
+    Verification,
+    faults_of,
+    seal_days,
+    verify,
+    verify_account,
+    verify_and_alarm,
+)
 from mosu.ledger.services.deposits import (
     BankReferenceKnown,
     confirm_deposit,
@@ -30,9 +40,12 @@ from mosu.ledger.services.entries import (
 from mosu.platform.services import KeyReused, SamePerson
 
 __all__ = [
+    "CHAIN_MAX",
     "HUB_ID",
+    "VERIFIED",
     "AlreadyReversed",
     "BankReferenceKnown",
+    "ChainVerification",
     "DayClosed",
     "HoldExceeded",
     "HoldRequest",
@@ -47,6 +60,7 @@ __all__ = [
     "confirm_deposit",
     "confirm_refund",
     "decline_refund",
+    "faults_of",
     "lock_accounts",
     "open_account",
     "place_hold",
@@ -59,5 +73,6 @@ __all__ = [
     "reverse_entry",
     "seal_days",
     "verify",
+    "verify_account",
     "verify_and_alarm",
 ]

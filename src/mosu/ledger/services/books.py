@@ -17,13 +17,19 @@ from django.db.models import F, Sum
 from mosu.kernel.time import day_in
 from mosu.ledger import rules
 from mosu.ledger.models import Account, DayHead, Hold, JournalEntry, Posting
+from mosu.ledger.queries import accounts_visible_to, no_account
+from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import HubMembership
-from mosu.platform.services import emit, notify
+from mosu.platform.services import emit, notify, record_audit
 
 _log = logging.getLogger(__name__)
 
+VERIFIED: Final = "ledger.verified"
+"""The audit action of a recomputation; its subject is the hub."""
 _CHUNK: Final = 2_000
 _DAYS_MAX: Final = 400
+CHAIN_MAX: Final = 1_000
+"""Postings of one account that are recomputed while somebody waits."""
 PROBLEMS_MAX: Final = 100
 """So many are listed; the first is enough to raise the alarm."""
 
@@ -68,8 +74,24 @@ def verify(*, now: datetime) -> Verification:
 
 
 def verify_and_alarm(*, now: datetime) -> Verification:
-    """`verify`; when something is wrong, also an error in the log, an event and a notice to the hub's people."""
+    """`verify`, on record; when something is wrong, also a log line, an event and notices to the hub's people."""
     found = verify(now=now)
+    record_audit(
+        actor=SYSTEM,
+        action=VERIFIED,
+        subject_id=rules.HUB_ID,
+        before=None,
+        after="sound" if found.ok else "broken",
+        now=now,
+        facts={
+            "entries": found.entries,
+            "postings": found.postings,
+            "accounts": found.accounts,
+            "holds": found.holds,
+            "days": found.days,
+            "problems": list(found.problems[:5]),
+        },
+    )
     if not found.ok:
         _log.error("the ledger does not add up: %s", "; ".join(found.problems[:5]))
         _raise_alarm(found)
@@ -135,6 +157,77 @@ def _one_snapshot() -> Iterator[None]:
         yield
 
 
+def faults_of(posting: Posting, *, sequence: int, balance_micros: int, head: str) -> list[str]:
+    """What is wrong with a posting, read with its entry, that follows one of this sequence, balance and hash."""
+    expected = rules.hash_of_posting(
+        previous_hash=head,
+        account_id=posting.account_id,
+        sequence=sequence + 1,
+        entry_id=posting.entry_id,
+        entry_digest=posting.entry.digest,
+        posted_at=posting.entry.posted_at,
+        amount_micros=posting.amount_micros,
+        balance_after_micros=balance_micros + posting.amount_micros,
+    )
+    name = f"posting {posting.sequence}"
+    faults = []
+    if posting.sequence != sequence + 1:
+        faults.append(f"{name}: {sequence + 1} is missing")
+    if posting.previous_hash != head:
+        faults.append(f"{name}: names another hash before it")
+    if posting.balance_after_micros != balance_micros + posting.amount_micros:
+        faults.append(f"{name}: its balance is another")
+    if posting.hash != expected:
+        faults.append(f"{name}: its hash is another")
+    return faults
+
+
+@dataclass(frozen=True, slots=True)
+class ChainVerification:
+    """What a recomputation of the end of one account's chain found."""
+
+    postings: int
+    from_sequence: int
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+
+def verify_account(*, actor: Actor, account_id: UUID, last: int = CHAIN_MAX) -> ChainVerification:
+    """The last postings of one account recomputed, at most `CHAIN_MAX`, and its head and balance; changes nothing.
+
+    What lies before them is taken at its word: the nightly recomputation goes through all.
+
+    Raises:
+        NotFound: no such account, or not the actor's to see.
+    """
+    with _one_snapshot():
+        account = accounts_visible_to(actor).filter(id=account_id).first()
+        if account is None:
+            raise no_account()
+        count = max(1, min(last, CHAIN_MAX))
+        rows = Posting.objects.filter(account_id=account_id).select_related("entry").order_by("-sequence")
+        found = list(reversed(rows[: count + 1]))
+    before = found.pop(0) if len(found) > count else None
+    if before is None:
+        sequence, balance, head = 0, 0, rules.GENESIS
+    else:
+        sequence, balance, head = before.sequence, before.balance_after_micros, before.hash
+    problems: list[str] = []
+    for posting in found:
+        problems += faults_of(posting, sequence=sequence, balance_micros=balance, head=head)
+        sequence, balance, head = posting.sequence, posting.balance_after_micros, posting.hash
+    if (account.sequence, account.balance_micros, account.head_hash) != (sequence, balance, head):
+        problems.append("the account is not where its postings end")
+    return ChainVerification(
+        postings=len(found),
+        from_sequence=found[0].sequence if found else 0,
+        problems=tuple(problems[:PROBLEMS_MAX]),
+    )
+
+
 class _Checker:
     """One recomputation: counts and problems as they come."""
 
@@ -178,20 +271,8 @@ class _Checker:
         for posting in rows.iterator(chunk_size=_CHUNK):
             self.postings += 1
             sequence, balance, head = ends.get(posting.account_id, (0, 0, rules.GENESIS))
-            expected = rules.hash_of_posting(
-                previous_hash=head,
-                account_id=posting.account_id,
-                sequence=sequence + 1,
-                entry_id=posting.entry_id,
-                entry_digest=posting.entry.digest,
-                posted_at=posting.entry.posted_at,
-                amount_micros=posting.amount_micros,
-                balance_after_micros=balance + posting.amount_micros,
-            )
-            name = f"account {posting.account_id}, posting {posting.sequence}"
-            self._expect(posting.sequence == sequence + 1, f"{name}: {sequence + 1} is missing")
-            self._expect(posting.previous_hash == head, f"{name}: names another hash before it")
-            self._expect(posting.hash == expected, f"{name}: its hash is another")
+            for fault in faults_of(posting, sequence=sequence, balance_micros=balance, head=head):
+                self._expect(False, f"account {posting.account_id}, {fault}")
             ends[posting.account_id] = (posting.sequence, posting.balance_after_micros, posting.hash)
         for account in Account.objects.order_by("id").iterator(chunk_size=_CHUNK):
             self.accounts += 1

@@ -16,6 +16,7 @@ from mosu.market.services.offers import (
     create_offer,
     delist_offer,
     forget_changes,
+    relist_offer,
     set_price,
 )
 from mosu.market.services.orders import (
@@ -28,13 +29,22 @@ from mosu.market.services.orders import (
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
 from mosu.market.services.rates import record_rate
+from mosu.market.services.samples import draw_sample
 from mosu.market.services.searches import delete_search, save_search
-from mosu.market.services.settlement import RECOMPUTED_FOR, Recomputed, recompute_charge, settle_order
+from mosu.market.services.settlement import (
+    RECOMPUTED,
+    RECOMPUTED_FOR,
+    Recomputed,
+    recompute_charge,
+    recompute_charges,
+    settle_order,
+)
 from mosu.market.services.usage import record_usage
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
 
 __all__ = [
     "FILE_BYTES_MAX",
+    "RECOMPUTED",
     "RECOMPUTED_FOR",
     "ImportStale",
     "NamedGoods",
@@ -58,15 +68,18 @@ __all__ = [
     "delete_search",
     "delist_offer",
     "discard_import",
+    "draw_sample",
     "expire_quotes",
     "forget_changes",
     "make_quotes",
     "preview_import",
     "recompute_charge",
+    "recompute_charges",
     "record_rate",
     "record_usage",
     "release_order",
     "release_row",
+    "relist_offer",
     "save_search",
     "set_price",
     "settle_order",

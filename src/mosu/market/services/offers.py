@@ -177,6 +177,35 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     return offer
 
 
+@transaction.atomic
+def relist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") -> Offer:
+    """The offer, on the shelf again at the price it has. Repeating it changes nothing.
+
+    Raises:
+        NotFound: no such offer.
+        Forbidden: the actor may not manage the supplier's offers.
+        NotASupplier: the organisation may no longer sell.
+    """
+    offer = _locked_offer(offer_id)
+    require(actor, "offer.manage", offer.supplier_id)
+    if offer.state == OfferState.LISTED:
+        return offer
+    _check_supplier(Organisation.objects.get(id=offer.supplier_id))
+    record_audit(
+        actor=actor,
+        action="offer.relist",
+        subject_id=offer.id,
+        before=offer.state,
+        after=OfferState.LISTED,
+        now=now,
+        organisation_id=offer.supplier_id,
+        why=why,
+    )
+    offer.state = OfferState.LISTED
+    offer.save(update_fields=["state"])
+    return offer
+
+
 @transaction.atomic(durable=True)
 def forget_changes(*, now: datetime) -> int:
     """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
@@ -198,8 +227,7 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
     buyer_id = spec.buyer_organisation_id
     if buyer_id is not None and not Organisation.objects.filter(id=buyer_id).exists():
         raise NotFound("There is no such buyer.", hint="Ask the buyer for its id: GET /me.")
-    if Capability.SUPPLIER not in supplier.capabilities:
-        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    _check_supplier(supplier)
     if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
         raise NotYours(
             "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
@@ -221,6 +249,11 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
         )
     for price in spec.prices:
         _check_price(price, now=now)
+
+
+def _check_supplier(supplier: Organisation) -> None:
+    if Capability.SUPPLIER not in supplier.capabilities:
+        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
 
 
 def _check_price(price: PriceSpec, *, now: datetime) -> None:

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from mosu.kernel.digests import sha256_of
-from mosu.kernel.ids import uuid7
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.time import year_in
 from mosu.ledger import services as ledger
 from mosu.ledger.services import HUB_ID, Move
@@ -25,14 +25,17 @@ from mosu.market.models import (
     Receipt,
     UsageRecord,
 )
+from mosu.market.queries import orders_settled_since
 from mosu.market.receipts import receipt_content
 from mosu.market.services.orders import locked_order, move_order, own_hold_accounts, release_holds
 from mosu.platform.actors import SYSTEM, Actor
-from mosu.platform.services import emit
+from mosu.platform.services import emit, record_audit
 from mosu.subsidies import services as subsidies
 from mosu.subsidies.services import Split
 
 ORDER_SETTLED = "market.order_settled"
+RECOMPUTED = "charges.recomputed"
+"""The audit action of a recomputation of charges; its subject is the hub."""
 RECOMPUTED_FOR = timedelta(days=2)
 """How far back the nightly check computes charges again."""
 
@@ -100,6 +103,22 @@ def recompute_charge(order_id: UUID) -> Recomputed:
     )
 
 
+def recompute_charges(*, now: datetime) -> list[UUID]:
+    """The orders settled in the last `RECOMPUTED_FOR` whose stored charges come out otherwise; on record."""
+    order_ids = orders_settled_since(now - RECOMPUTED_FOR)
+    wrong = [order_id for order_id in order_ids if not recompute_charge(order_id).agrees]
+    record_audit(
+        actor=SYSTEM,
+        action=RECOMPUTED,
+        subject_id=HUB_ID,
+        before=None,
+        after="broken" if wrong else "sound",
+        now=now,
+        facts={"orders": len(order_ids), "wrong": [typeid(Order.prefix, key) for key in wrong[:5]]},
+    )
+    return wrong
+
+
 def _charges(order: Order, *, outcome: Outcome, now: datetime) -> list[Charge]:
     """One charge per line: a function of accepted usage, the frozen price and the outcome."""
     lines = list(OrderLine.objects.filter(order=order).order_by("id"))
@@ -124,15 +143,14 @@ def _charge(line: OrderLine, *, quantity: int, outcome: Outcome, currency: str, 
         tax_rate_bp=line.tax_rate_bp,
         tax_included=line.tax_included,
     )
-    worth = rules.amount_of(quantity, price, currency=currency)
-    amount = worth if rules.is_charged(outcome) else 0
+    charged = rules.charged(quantity, price, outcome=outcome, currency=currency)
     return Charge(
         id=uuid7(),
         order_line=line,
         quantity=quantity,
-        amount_micros=amount,
-        tax_micros=rules.tax_in(amount, rate_bp=line.tax_rate_bp, currency=currency),
-        credited_micros=worth - amount,
+        amount_micros=charged.amount_micros,
+        tax_micros=charged.tax_micros,
+        credited_micros=charged.credited_micros,
         at=now,
     )
 

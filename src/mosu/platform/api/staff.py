@@ -5,6 +5,7 @@ from datetime import datetime
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
+from pydantic import Field
 
 from mosu.platform import queries, services
 from mosu.platform.actors import HubRole
@@ -13,7 +14,9 @@ from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import (
+    HubMembership,
     Mail,
+    Organisation,
     User,
 )
 from mosu.platform.requests import actor_of
@@ -73,3 +76,72 @@ def grant_hub_role(request: HttpRequest, body: HubRoleIn) -> Status[None]:
         actor=actor_of(request), user_id=User.key_of(body.user_id), role=body.role, now=timezone.now()
     )
     return Status(204, None)
+
+
+class StaffOut(Out):
+    id: str
+    user_id: str
+    email: str
+    role: HubRole
+    since: datetime
+
+    @staticmethod
+    def of(membership: HubMembership) -> "StaffOut":
+        return StaffOut(
+            id=membership.public_id,
+            user_id=membership.user.public_id,
+            email=membership.user.email,
+            role=HubRole(membership.role),
+            since=membership.created_at,
+        )
+
+
+class WhyIn(In):
+    why: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
+
+
+class NoticeIn(In):
+    """A notice from the hub, in both languages; without `organisation_id` to the members of all organisations."""
+
+    organisation_id: str | None = None
+    title: Both
+    body: Both
+
+
+class ToldOut(Out):
+    people: int
+
+
+@router.get("/hub-roles", response=Listed[StaffOut], operation_id="listHubRoles")
+@door("desk.read")
+def list_hub_roles(request: HttpRequest, paging: Query[Paging]) -> Listed[StaffOut]:
+    """The hub's own people."""
+    rows, after = page_of(queries.staff_of_hub(actor_of(request)), paging.cursor, paging.limit)
+    return Listed(items=[StaffOut.of(row) for row in rows], next=after)
+
+
+@router.post("/hub-roles/{hubmember_id}/revoke", response={204: None}, operation_id="revokeHubRole")
+@door("hub.staff")
+def revoke_hub_role(request: HttpRequest, hubmember_id: str, body: WhyIn) -> Status[None]:
+    """Take a role in the hub's staff back."""
+    services.revoke_hub_role(
+        actor=actor_of(request),
+        membership_id=HubMembership.key_of(hubmember_id),
+        why=body.why,
+        now=timezone.now(),
+    )
+    return Status(204, None)
+
+
+@router.post("/hub-notices", response=ToldOut, operation_id="sendNotice")
+@door("notice.send")
+def send_notice(request: HttpRequest, body: NoticeIn) -> ToldOut:
+    """Tell the members of an organisation, or of all."""
+    people = services.send_notice(
+        actor=actor_of(request),
+        organisation_id=Organisation.key_of(body.organisation_id) if body.organisation_id else None,
+        title=body.title.model_dump(),
+        body=body.body.model_dump(),
+        now=timezone.now(),
+    )
+    return ToldOut(people=people)

@@ -14,6 +14,7 @@ from mosu.platform.services.keys import KeyReused, claim_key, purge_keys
 from mosu.platform.services.memberships import (
     AlreadyMember,
     InvitationOver,
+    LastOperator,
     LastOwner,
     accept_invitation,
     change_role,
@@ -21,6 +22,7 @@ from mosu.platform.services.memberships import (
     grant_hub_role,
     invite,
     remove_member,
+    revoke_hub_role,
     revoke_invitation,
 )
 from mosu.platform.services.notices import (
@@ -30,6 +32,7 @@ from mosu.platform.services.notices import (
     pass_on,
     post_mail,
     read_notice,
+    send_notice,
     send_posted,
 )
 from mosu.platform.services.organisations import (
@@ -65,6 +68,7 @@ __all__ = [
     "Handler",
     "InvitationOver",
     "KeyReused",
+    "LastOperator",
     "LastOwner",
     "NameTaken",
     "SamePerson",
@@ -104,8 +108,10 @@ __all__ = [
     "record_fact",
     "remove_member",
     "reopen_finding",
+    "revoke_hub_role",
     "revoke_invitation",
     "revoke_token",
+    "send_notice",
     "send_posted",
     "subscribe",
     "token_by_password",

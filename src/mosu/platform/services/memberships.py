@@ -11,6 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 
+from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import (
@@ -33,6 +34,12 @@ class LastOwner(DomainError):
     """An organisation keeps at least one owner."""
 
     code = "last_owner"
+
+
+class LastOperator(DomainError):
+    """The hub keeps at least one operator."""
+
+    code = "last_operator"
 
 
 class AlreadyMember(DomainError):
@@ -222,6 +229,41 @@ def grant_hub_role(*, actor: Actor, user_id: UUID, role: HubRole, now: datetime)
             facts={"user": user.public_id},
         )
     return membership
+
+
+@transaction.atomic
+def revoke_hub_role(*, actor: Actor, membership_id: UUID, why: str, now: datetime) -> None:
+    """Take a role in the hub's staff back; what the person did stays on record.
+
+    Raises:
+        SamePerson: nobody takes a role from themselves: the hub could be left without anybody by mistake.
+        LastOperator: nobody else would operate the hub.
+        Invalid: no reason was given.
+        NotFound: there is no such role.
+    """
+    require(actor, "hub.staff")
+    if not why.strip():
+        raise Invalid("why: a reason is needed.", hint="Say why the role ends.", field="why")
+    # All operators' rows: two revocations at once leave one behind the other.
+    operators = HubMembership.objects.select_for_update().filter(role=HubRole.OPERATOR, user__is_active=True)
+    others = [one.id for one in operators.order_by("id") if one.id != membership_id]
+    membership = HubMembership.objects.select_for_update().filter(id=membership_id).first()
+    if membership is None:
+        raise NotFound("There is no such role.", hint="See the hub's staff.")
+    two_persons(membership.user_id, actor.id)
+    if membership.role == HubRole.OPERATOR and not others:
+        raise LastOperator("This is the last operator.", hint="Make another person an operator first.")
+    record_audit(
+        actor=actor,
+        action="hub.staff",
+        subject_id=membership.id,
+        before=membership.role,
+        after=None,
+        why=why.strip(),
+        now=now,
+        facts={"user": typeid(User.prefix, membership.user_id)},
+    )
+    membership.delete()
 
 
 def _close(invitation: Invitation, *, to: InvitationState, actor: Actor, now: datetime) -> None:

@@ -8,9 +8,10 @@ from django.conf import settings
 from django.core.mail import send_mail
 from django.db import transaction
 
-from mosu.kernel.refusals import NotFound
+from mosu.kernel.ids import uuid7
+from mosu.kernel.refusals import Invalid, NotFound
 from mosu.platform.actors import Actor, Role
-from mosu.platform.models import Mail, Membership, Notice, User
+from mosu.platform.models import Mail, Membership, Notice, Organisation, OrganisationState, User
 from mosu.platform.policy import require
 from mosu.platform.rules import in_both
 from mosu.platform.secrets import seal, unseal
@@ -62,6 +63,65 @@ def notify(
                 email=notice.user.email, title=title, body=whole, language=notice.user.language, now=now
             )
     return notices
+
+
+@transaction.atomic(durable=True)
+def send_notice(
+    *,
+    actor: Actor,
+    title: Mapping[str, str],
+    body: Mapping[str, str],
+    now: datetime,
+    organisation_id: UUID | None = None,
+) -> int:
+    """How many people were told: the members of one organisation, or of every active one; by mail too.
+
+    Raises:
+        Invalid: a language is missing, or a text is too long.
+        NotFound: there is no such organisation.
+    """
+    require(actor, "notice.send")
+    texts = [_both("title", title, 200), _both("body", body, 4000)]
+    members = Membership.objects.filter(organisation__state=OrganisationState.ACTIVE)
+    if organisation_id is not None:
+        if not Organisation.objects.filter(id=organisation_id).exists():
+            raise NotFound("There is no such organisation.", hint="See the list of organisations.")
+        members = members.filter(organisation=organisation_id)
+    message_id = uuid7()
+    told = notify(
+        user_ids=set(members.order_by().values_list("user_id", flat=True)),
+        kind="hub.notice",
+        title=texts[0],
+        body=texts[1],
+        now=now,
+        subject_id=message_id,
+        organisation_id=organisation_id,
+        mail=True,
+    )
+    record_audit(
+        actor=actor,
+        action="notice.send",
+        subject_id=message_id,
+        organisation_id=organisation_id,
+        before=None,
+        after="sent",
+        now=now,
+        facts={"title": texts[0], "body": texts[1], "people": len(told)},
+    )
+    return len(told)
+
+
+def _both(field: str, texts: Mapping[str, str], longest: int) -> dict[str, str]:
+    """The text in both languages, trimmed."""
+    found = {key: texts.get(key, "").strip() for key in ("zh", "en")}
+    for key, text in found.items():
+        if not text or len(text) > longest or "\x00" in text:
+            raise Invalid(
+                f"{field}_{key}: cannot be used.",
+                hint=f"Write 1 to {longest} characters in each language.",
+                field=f"{field}_{key}",
+            )
+    return found
 
 
 def members_of(organisation_id: UUID, *, roles: Iterable[Role] = tuple(Role)) -> list[UUID]:

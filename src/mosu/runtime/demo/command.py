@@ -18,12 +18,14 @@ from rich.console import Console
 
 from mosu.cli.receipt import render
 from mosu.client import Client
+from mosu.kernel.languages import language_of_environment
 from mosu.kernel.refusals import DomainError
 from mosu.runtime.commands import refusing, use_hub
 from mosu.runtime.config import Config, free_port, load_config
 from mosu.runtime.demo.journey import summary, travel
 from mosu.runtime.folders import check_reach, service_user
 from mosu.runtime.hub import answers
+from mosu.runtime.words import told
 from mosu.sandbox.probing import probe
 
 START_S_MAX = 120.0
@@ -64,10 +66,21 @@ def demo(
     """Set up a hub with a small world and show one order, from shelf to receipt."""
     once = once or not sys.stdout.isatty()
     console = Console(highlight=False)
-    say: Callable[[str], None] = console.print if sys.stdout.isatty() else print
+    out: Callable[[str], None] = console.print if sys.stdout.isatty() else print
+
+    def say(text: str) -> None:
+        out(told(text))
+
     report = probe()
     if not report.ok:
-        typer.echo(f"{report.why_not}\nNothing was bought. This mends it:\n\n    {report.mend}\n", err=True)
+        said = [
+            told(report.why_not),
+            told("Nothing was bought. This mends it:"),
+            "",
+            f"    {report.mend}",
+            "",
+        ]
+        typer.echo("\n".join(said), err=True)
         raise typer.Exit(NO_SANDBOX)
 
     if json_file is not None:
@@ -91,8 +104,8 @@ def demo(
                 journey = travel(client, outputs=folder / "demo-outputs", say=say)
             journey_s = time.monotonic() - began - setup_s
             balanced = is_balanced()
-            say("\n" + render(journey.receipt))
-            say(f"{config.url}/receipts/{journey.receipt.id}/")
+            out("\n" + render(journey.receipt, lang=language_of_environment()))
+            out(f"{config.url}/receipts/{journey.receipt.id}/")
             if json_file is not None:
                 facts = summary(
                     journey, url=config.url, balanced=balanced, setup_s=setup_s, journey_s=journey_s
@@ -103,7 +116,7 @@ def demo(
             if not once:
                 say("\nSign in with one of these (made up for this demo):")
                 for email, password, who in world.sign_ins:
-                    say(f"  {email:34} {password}   {who}")
+                    out(f"  {email:34} {password}   {told(who)}")
                 say("\nCtrl-C ends the demo.")
                 signal.pause()
 

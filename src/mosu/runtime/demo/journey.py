@@ -9,6 +9,7 @@ from pathlib import Path
 from mosu.client import Client
 from mosu.client.logs import LogText
 from mosu.client.models import Order, Quote, Receipt, Run
+from mosu.kernel.languages import language_of_environment
 from mosu.kernel.refusals import DomainError
 from mosu.wire.manifest import files_of
 from mosu.wire.task import parse_task
@@ -44,6 +45,7 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     """
     text = (JOB / "task.yaml").read_text(encoding="utf-8")
     parse_task(text)
+    language = language_of_environment()
     offers = client.offers(shelf="compute", sort="price")
     live = [offer for offer in offers.items if offer.live]
     say(f"{len(offers.items)} offers on the shelf, {len(live)} of them live")
@@ -52,13 +54,15 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     say(f"{client.upload_workdir(files)} files of the job go up")
     found = client.make_quotes(text, files=files)
     for refused in found.refused[:3]:
-        say(f"refused: {refused.title.en}: {refused.reasons[0].message}")
+        say(f"refused: {refused.title.in_language(language)}: {refused.reasons[0].message}")
     if len(found.refused) > 3:
         say(f"... and {len(found.refused) - 3} more, each with its reason")
     if not found.quotes:
         raise JourneyFailed("No plan fits the demo's job.", hint="See the refusals above.")
     quote = found.quotes[0]
-    say(f"cheapest plan: {quote.offer.title.en}, at most {quote.total_max} {quote.currency}:")
+    say(
+        f"cheapest plan: {quote.offer.title.in_language(language)}, at most {quote.total_max} {quote.currency}:"
+    )
     say(
         f"  {quote.voucher_now} by voucher now, {quote.pay_now} from the balance, {quote.refund_later} back later"
     )

@@ -1,5 +1,6 @@
 """Pure decisions: how a price is split, what a programme file says, what may become of a voucher."""
 
+from mosu.subsidies.rules.batch import BatchRefused, Grant, matched, parse_grants
 from mosu.subsidies.rules.clauses import Clause, ClauseResult, results_of
 from mosu.subsidies.rules.moves import (
     APPLICATION_MOVES,
@@ -40,11 +41,13 @@ __all__ = [
     "VERSION_MOVES",
     "VOUCHER_MOVES",
     "ApplicationState",
+    "BatchRefused",
     "Candidate",
     "Choice",
     "ClaimState",
     "Clause",
     "ClauseResult",
+    "Grant",
     "Mode",
     "Problem",
     "ProgrammeKind",
@@ -59,6 +62,8 @@ __all__ = [
     "VersionState",
     "VoucherState",
     "best_split",
+    "matched",
+    "parse_grants",
     "parse_programme",
     "results_of",
     "split_at",

@@ -2,6 +2,7 @@
 
 from mosu.platform.services import SamePerson
 from mosu.subsidies.rules import (
+    BatchRefused,
     Choice,
     ProgrammeRefused,
     Share,
@@ -48,6 +49,7 @@ from mosu.subsidies.services.vouchers import (
     expire_vouchers,
     issue_trial,
     issue_voucher,
+    issue_vouchers,
     reject_application,
     release_voucher,
     revoke_voucher,
@@ -55,6 +57,7 @@ from mosu.subsidies.services.vouchers import (
 
 __all__ = [
     "AlreadyRedeemed",
+    "BatchRefused",
     "Choice",
     "ClaimedBefore",
     "Drawing",
@@ -85,6 +88,7 @@ __all__ = [
     "give_founders_trial",
     "issue_trial",
     "issue_voucher",
+    "issue_vouchers",
     "lapse_refunds",
     "propose_programme",
     "redeem",

@@ -1,5 +1,7 @@
 """Vouchers: applied for, issued by one person, released by another, expired by the clock."""
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -7,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.db.models.functions import Lower
 
 from mosu.kernel.money import MICROS, MINOR_DIGITS, decimal_of
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
@@ -26,8 +29,13 @@ from mosu.subsidies import queries
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
 from mosu.subsidies.rules import (
     ApplicationState,
+    BatchRefused,
+    Grant,
+    Problem,
     Terms,
     VoucherState,
+    matched,
+    parse_grants,
     results_of,
 )
 from mosu.subsidies.services.programmes import pool_account
@@ -63,6 +71,57 @@ def issue_voucher(
     return _issue(
         version=version, organisation_id=organisation_id, amount_micros=amount_micros, actor=actor, now=now
     )
+
+
+@transaction.atomic(durable=True)
+def issue_vouchers(
+    *, actor: Actor, programme_id: UUID, text: str, now: datetime, source: str = "vouchers.csv"
+) -> list[Voucher]:
+    """A voucher for each line of a list (`organisation,amount`), all or none; each waits for its release.
+
+    Raises:
+        BatchRefused: lines break rules or organisations fail clauses; every problem is named, nothing changed.
+        ProgrammeClosed: nothing is released, or the programme's time is over.
+    """
+    require(actor, "voucher.issue")
+    version = _version_in_force(programme_id)
+    if not queries.is_open(queries.terms_of(version), now):
+        raise ProgrammeClosed(f"{version.title_en} is not open now.", hint="See its time in its file.")
+    grants = parse_grants(text, source=source)
+    lines = matched(grants, _organisations_named(grants), source=source)
+    vouchers: list[Voucher] = []
+    problems: list[Problem] = []
+    for grant, organisation_id in lines:
+        try:
+            vouchers.append(
+                _issue(
+                    version=version,
+                    organisation_id=organisation_id,
+                    amount_micros=grant.amount_micros,
+                    actor=actor,
+                    now=now,
+                )
+            )
+        except (Ineligible, Invalid) as refused:
+            field = "amount" if isinstance(refused, Invalid) else "organisation"
+            problems.append(Problem(grant.line, field, refused.message[:200], refused.hint[:200]))
+    if problems:
+        raise BatchRefused(source, problems)  # takes back what was issued above
+    return vouchers
+
+
+def _organisations_named(grants: Sequence[Grant]) -> dict[str, UUID]:
+    """By public id and by name in small letters, those of the list that there are."""
+    names = {grant.organisation.lower() for grant in grants}
+    ids = []
+    for grant in grants:
+        with suppress(NotFound):
+            ids.append(Organisation.key_of(grant.organisation))
+    rows = Organisation.objects.annotate(small=Lower("name")).filter(Q(small__in=names) | Q(id__in=ids))
+    known = {}
+    for organisation in rows:
+        known[organisation.public_id] = known[organisation.name.lower()] = organisation.id
+    return known
 
 
 @transaction.atomic(durable=True)

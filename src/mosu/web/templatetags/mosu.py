@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
 from django.forms import BaseForm, BoundField
 from django.template.defaultfilters import date as date_filter
 from django.template.loader import render_to_string
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -21,9 +23,21 @@ from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
+from mosu.market.import_shapes import money as money_in
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
-from mosu.web.components import CURVE_HEIGHT, CURVE_WIDTH, Curve, Facet, Fact, Moment, Step, Tab, cells_of
+from mosu.web.components import (
+    CURVE_HEIGHT,
+    CURVE_WIDTH,
+    Bars,
+    Curve,
+    Facet,
+    Fact,
+    Moment,
+    Step,
+    Tab,
+    cells_of,
+)
 from mosu.web.labels import OfferShown
 from mosu.web.presenters import SplitShown, duration, mark_of
 from mosu.web.tables import Cell, Table
@@ -45,6 +59,12 @@ def money(micros: int) -> str:
     whole, _, part = text.partition(".")
     sign = "−" if micros < 0 else ""
     return f"{sign}{SYMBOLS[currency]}{int(whole):,}{'.' + part if part else ''}"
+
+
+@register.filter
+def listed(micros: int, currency: str) -> str:
+    """A list price in its own currency: `12.50 USD`."""
+    return f"{money_in(micros, currency)} {currency}"
 
 
 register.filter("told", told)
@@ -79,6 +99,12 @@ def grouped(figure: str | float | Decimal) -> str:
 def share_of(part: int, whole: int) -> int:
     """Percent, for what `progress` shows."""
     return min(100, round(100 * part / whole)) if whole else 0
+
+
+@register.filter
+def percent(part: float) -> str:
+    """A part of 1 as `37%`; less than one percent that is something says so."""
+    return "<1%" if 0 < part < 0.01 else f"{part:.0%}"
 
 
 @register.filter
@@ -150,14 +176,35 @@ def split_bar(own: int, public: int, later: int) -> SafeString:
     return format_html('<svg class="split" role="img" aria-label="{}">{}</svg>', said, drawn)
 
 
+@register.simple_tag
+def public_bar(captured: int, held: int, on_vouchers: int, in_pool: int) -> SafeString:
+    """Where public money is: captured, held, left on vouchers, left in the pool; the last is the bar's ground."""
+    total = max(captured + held + on_vouchers + in_pool, 1)
+    start, rects = 0, []
+    for kind, size in (("captured", captured), ("held", held), ("granted", on_vouchers)):
+        if size > 0:
+            rects.append((kind, _percent(Decimal(start) / total), _percent(Decimal(size) / total)))
+            start += size
+    said = gettext(
+        "Captured %(captured)s, held %(held)s, left on vouchers %(granted)s, left in the pool %(pool)s"
+    ) % {
+        "captured": money(captured),
+        "held": money(held),
+        "granted": money(on_vouchers),
+        "pool": money(in_pool),
+    }
+    drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"></rect>', rects)
+    return format_html('<svg class="split public-money" role="img" aria-label="{}">{}</svg>', said, drawn)
+
+
 def _percent(part: Decimal) -> str:
     return f"{round(part * 100, 2)}%"
 
 
 @register.inclusion_tag("parts/receipt.html")
-def receipt(shown: Mapping[str, Any], verify_url: str = "") -> dict[str, Any]:
-    """The receipt, as on a till."""
-    return {"receipt": shown, "verify_url": verify_url}
+def receipt(shown: Mapping[str, Any], verify_url: str = "", with_evidence: bool = False) -> dict[str, Any]:
+    """The receipt, as on a till; `with_evidence`: its lines lead to what they rest on, lower on the page."""
+    return {"receipt": shown, "verify_url": verify_url, "with_evidence": with_evidence}
 
 
 @register.inclusion_tag("parts/stock.html")
@@ -267,6 +314,12 @@ def curve(shown: Curve) -> dict[str, Any]:
     return {"curve": shown, "width": CURVE_WIDTH, "height": CURVE_HEIGHT}
 
 
+@register.inclusion_tag("parts/bars.html")
+def bars(shown: Bars) -> dict[str, Any]:
+    """Parts of wholes side by side, with the table behind them."""
+    return {"bars": shown}
+
+
 @register.inclusion_tag("parts/facts.html")
 def facts(shown: Sequence[Fact]) -> dict[str, Any]:
     """Names and values, each with where it comes from."""
@@ -314,3 +367,12 @@ def field(bound: BoundField) -> dict[str, Any]:
 def fields(form: BaseForm) -> dict[str, Any]:
     """All fields of a form, and what is wrong with the whole."""
     return {"form": form}
+
+
+@register.simple_tag
+def finding_button(subject: str, may_open: bool) -> SafeString | str:
+    """The one button by which an auditor opens a finding about this subject, by its public id."""
+    if not may_open:
+        return ""
+    href = f"{reverse('finding_new')}?{urlencode({'subject': subject})}"
+    return format_html('<a class="quiet small" href="{}">{}</a>', href, gettext("Open a finding"))

@@ -1,392 +1,418 @@
-"""The compute shelf: searching it, one offer, several side by side, searches that people keep."""
+"""A supplier's own offers: what is on the shelf at what price, the history of prices, on and off."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import urlencode
+from uuid import UUID
 
+from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from mosu.kernel.money import decimal_of
-from mosu.kernel.refusals import DomainError, NotFound
-from mosu.market.comparison import OFFERS_MAX
-from mosu.market.models import Offer, OfferPrice, SavedSearch
+from mosu.compute.accelerators import catalogue
+from mosu.compute.models import Pool
+from mosu.compute.queries import pools_visible_to
+from mosu.compute.states import PoolState
+from mosu.kernel.money import MICROS
+from mosu.kernel.refusals import DomainError
+from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
-    OfferPage,
     ShownOffer,
-    offers_named,
+    offers_sold_by,
     prices_of,
-    saved_searches_of,
-    search_offers,
+    shown,
 )
-from mosu.market.services import delete_search, save_search
-from mosu.platform.actors import ANONYMOUS
+from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer, set_price
+from mosu.platform.actors import Actor
+from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
+from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
-from mosu.web.components import Curve, Fact, Point, Tab
-from mosu.web.finding import (
-    SORTS,
-    TABLE,
-    Asked,
-    asked_of,
-    chips_of,
-    facets_shown,
-    href_of_saved,
-    loosened,
-    name_for,
-)
-from mosu.web.labels import (
-    OfferShown,
-    billed_by,
-    card_of,
-    facts_of_card,
-    label_of,
-    mode_name,
-    rows_of,
-)
-from mosu.web.pages import PAGE, page
-from mosu.web.presenters import duration
-from mosu.web.tables import CSV_ROWS_MAX, Column, Head, Plan, Table, csv_drawn, drawn
-from mosu.web.templatetags.mosu import SYMBOLS, money, per_unit
-from mosu.web.words import said_of
+from mosu.platform.rows import row_of
+from mosu.web.components import Curve, Fact, Point
+from mosu.web.labels import accelerator_name, label_of
+from mosu.web.pages import page
+from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
+from mosu.web.words import said_of, state_name_lazy, told, words_of_liveness
 
-PRICES_SHOWN: Final = 200
-SWAPS: Final = SafeString(
-    'hx-boost="true" hx-target="#results" hx-select="#results" hx-select-oob="#facets,#words"'
-    ' hx-swap="outerHTML show:none"'
-)
-"""On what holds links to other searches: offers and facets are exchanged, the rest of the page stays."""
-
-OFFERS: Final = Plan(
-    name="offers",
-    title=_lazy("Offers"),
-    columns=(
-        Column("offer", _lazy("Offer"), lambda shown: shown.title, href=lambda shown: shown.href),
-        Column("card", _lazy("Accelerator"), lambda shown: shown.card),
-        Column("memory", _lazy("Memory"), lambda shown: shown.memory),
-        Column("supplier", _lazy("Supplier"), lambda shown: shown.supplier),
-        Column("region", _lazy("Region"), lambda shown: shown.region),
-        Column("mode", _lazy("Mode"), lambda shown: shown.mode, hidden=True),
-        Column(
-            "price",
-            _lazy("Price"),
-            lambda shown: shown.price.unit_price if shown.price else None,
-            kind="money",
-            sort="price",
-        ),
-        Column("unit", _lazy("per"), lambda shown: per_unit(shown.price.unit) if shown.price else ""),
-        Column(
-            "effective", _lazy("PFLOP-hour"), lambda shown: shown.effective, kind="money", sort="effective"
-        ),
-        Column("source", _lazy("Figures"), lambda shown: shown.effective_note, hidden=True),
-        Column(
-            "free",
-            _lazy("Free"),
-            lambda shown: shown.stock.free if shown.stock and shown.live else None,
-            kind="number",
-            sort="free",
-        ),
-        Column(
-            "total",
-            _lazy("of"),
-            lambda shown: (shown.stock.total if shown.stock else 0) or None,
-            kind="number",
-        ),
-        Column("billed", _lazy("Billed by"), lambda shown: billed_by(shown.sold_by), hidden=True),
-        Column("limits", _lazy("At once"), lambda shown: shown.limits, hidden=True),
-        Column("why", _lazy("Availability"), lambda shown: shown.why_not_live, hidden=True),
-    ),
-    order="price",
-)
+MONTH: Final = timedelta(days=30)
+PRICES_SHOWN_MAX: Final = 100
+CORES: Final = "cores"
+_UNITS: Final = {"card_hour": _lazy("card-hour"), "core_hour": _lazy("core-hour")}
 
 
-@require_GET
-@page("offer.read")
-def shelf(request: HttpRequest) -> HttpResponse:
-    """The compute shelf: labels on a rail, what can be ordered now first, and what else there is to choose."""
-    as_file = request.GET.get("format") == "csv"
-    search, problem = asked_of(request.GET, limit=CSV_ROWS_MAX if as_file else PAGE)
-    found = search_offers(actor_of(request), search, now=timezone.now(), counted=not as_file)
-    labels = [label_of(one) for one in found.items]
-    if as_file:
-        return csv_drawn(request, OFFERS, labels)
-    asked = Asked(
-        replace(search, after=""),
-        view=TABLE if request.GET.get("view") == TABLE else "",
-        columns=",".join(request.GET.getlist("columns")),
-    )
-    response = render(request, "pages/shelf.html", _shelf(request, asked, found, labels, problem))
-    if request.headers.get("HX-Request"):
-        # The address without what the form sends empty.
-        here = asked.address(**({"cursor": search.after} if search.after else {}))
-        response["HX-Push-Url"] = request.path + (here if here != "?" else "")
-    return response
+@dataclass(frozen=True, slots=True)
+class MyOffer:
+    """An offer as its supplier's list shows it."""
+
+    shown: ShownOffer
+    pool: str
+    orders: int
+
+    @property
+    def offer(self) -> Offer:
+        return self.shown.offer
+
+    @property
+    def title(self) -> Mapping[str, str]:
+        return {"zh": self.offer.title_zh, "en": self.offer.title_en}
+
+    @property
+    def price(self) -> int | None:
+        """What people compare: of a card-hour and a core-hour, the card-hour."""
+        return max((price.unit_price_micros for price in self.shown.prices), default=None)
+
+    @property
+    def unit(self) -> str:
+        dearest = max(self.shown.prices, key=lambda price: price.unit_price_micros, default=None)
+        return str(_UNITS.get(dearest.unit, dearest.unit)) if dearest else ""
+
+    @property
+    def stock(self) -> str:
+        stock = self.shown.stock
+        return f"{stock.free:,} / {stock.total:,}" if stock else ""
+
+    @property
+    def why_not_live(self) -> str:
+        if self.offer.state == OfferState.DELISTED:
+            return ""
+        return words_of_liveness(self.shown.why_not_live)
+
+    @property
+    def buyer(self) -> str:
+        return self.offer.buyer_organisation.name if self.offer.buyer_organisation else ""
 
 
-def _shelf(
-    request: HttpRequest, asked: Asked, found: OfferPage, labels: Sequence[OfferShown], problem: Any
-) -> dict[str, Any]:
-    chips = chips_of(asked, found.facets)
-    address = asked.address()
-    after = asked.address(cursor=found.next) if found.next else ""
-    start = address if request.GET.get("cursor") else ""
-    ready = [one for one in labels if one.is_ready]
-    mixed = asked.search.sort != "ready"
-    price_low, price_high = asked.search.ranges.get("price", (None, None))
-    return {
-        "here": "shelf",
-        "swaps": SWAPS,
-        "asked": asked,
-        "total": found.total,
-        "ready_total": next(
-            (one.values[0].count for one in found.facets if one.facet.code == "free_now" and one.values), 0
-        ),
-        "ready": labels if mixed else ready,
-        "others": [] if mixed else [one for one in labels if not one.is_ready],
-        "mixed": mixed,
-        "table": _table(request, asked, labels, after=after, start=start) if asked.view else None,
-        "facets": facets_shown(found.facets),
-        "chips": chips,
-        "kept": _kept(asked),
-        "price_low": _plain(price_low),
-        "price_high": _plain(price_high),
-        "symbol": SYMBOLS[settings.HUB_CURRENCY],
-        "sorts": [(code, title, code == asked.search.sort) for code, title in SORTS],
-        "views": [
-            Tab(_("Labels"), replace(asked, view="", columns="").address(), not asked.view),
-            Tab(_("Table"), replace(asked, view=TABLE).address(), bool(asked.view)),
-        ],
-        "bare": "" if asked.is_bare else reverse("shelf"),
-        "next": after,
-        "start": start,
-        "share": request.build_absolute_uri(request.path + (address if address != "?" else "")),
-        "query": urlencode(asked.params, doseq=True),
-        "name": name_for(chips),
-        "loosen": [] if found.total else loosened(asked, found),
-        "problem": problem,
-        "knows": actor_of(request) is not ANONYMOUS,
-    }
+def own_offers(actor: Actor, *, now: datetime) -> QuerySet[Offer]:
+    """The supplier's offers, each with its pool's name and how often it was bought in a month."""
+    pools = Pool.objects.filter(id=OuterRef("subject_id")).order_by().values("name")
+    return offers_sold_by(actor, since=now - MONTH).annotate(pool_name=Subquery(pools))
 
 
-def _kept(asked: Asked) -> list[tuple[str, str]]:
-    """What the form of facets sends along without showing it."""
-    kept = [("view", asked.view), ("columns", asked.columns)]
-    if asked.search.live is not None:
-        kept.append(("live", str(asked.search.live).lower()))
-    for name in asked.search.ranges.keys() - {"price"}:
-        low, high = asked.search.ranges[name]
-        kept += [(f"{name}_min", _number(low)), (f"{name}_max", _number(high))]
-    return [(name, value) for name, value in kept if value]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
-
-
-def _plain(micros: float | None) -> str:
-    return "" if micros is None else f"{micros / 1_000_000:g}"
-
-
-def _table(
-    request: HttpRequest, asked: Asked, labels: Sequence[OfferShown], *, after: str, start: str
-) -> Table:
-    """The table with this page's addresses, in which a facet may have several values."""
-    plain = drawn(request, OFFERS, labels)
-    return replace(
-        plain,
-        heads=[_head(one, asked) for one in plain.heads],
-        kept=[(k, v) for k, values in asked.params.items() if k != "columns" for v in _each(values)],
-        csv=asked.address(format="csv"),
-        next=after,
-        start=start,
-        bare="" if asked.is_bare else reverse("shelf"),
-    )
-
-
-def _each(values: str | Sequence[str]) -> Sequence[str]:
-    return [values] if isinstance(values, str) else values
-
-
-def _head(head: Head, asked: Asked) -> Head:
-    name, sort = head.column.name, asked.search.sort
-    if not head.column.sort:
-        return head
-    to = "-price" if name == sort == "price" else name
-    now = {"price": "ascending", "-price": "descending", "effective": "ascending", "free": "descending"}
-    return replace(
-        head,
-        href=asked.otherwise(sort=to),
-        sorted=now[sort] if sort.lstrip("-") == name else "",
-    )
-
-
-@require_GET
-@page("offer.read")
-def search(request: HttpRequest) -> HttpResponse:
-    """What the field in every page's head asks for."""
-    words = request.GET.get("q", "").replace("\x00", "").strip()
-    return redirect(f"{reverse('shelf')}?{urlencode({'text': words})}" if words else reverse("shelf"))
-
-
-@require_GET
-@page("offer.read")
-def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
-    """One offer: its label large, what is known of its goods, its terms, what it cost before."""
-    actor, now = actor_of(request), timezone.now()
-    key = Offer.key_of(offer_id)
-    found = offers_named(actor, [key], now=now)
-    if not found:
-        raise NotFound(
-            _("There is no such offer."), hint=_("It may have left the shelf: search for another.")
-        )
-    shown = found[0]
-    card = card_of(shown.offer)
-    prices = list(prices_of(actor, key)[:PRICES_SHOWN])
-    return render(
-        request,
-        "pages/offer.html",
-        {
-            "here": "offer",
-            "offer": label_of(shown),
-            "terms": _terms(shown),
-            "card": facts_of_card(card) if card else [],
-            "prices": [
-                {
-                    "valid_from": one.valid_from,
-                    "list_price": decimal_of(one.unit_price_micros),
-                    "currency": one.currency,
-                    "unit": one.unit,
-                }
-                for one in prices
-            ],
-            "curve": _curve(shown, prices),
-            "foreign": any(one.list_currency != settings.HUB_CURRENCY for one in shown.prices),
-            "may_ask": allows(actor, "quote.ask") or actor is ANONYMOUS,
-            "alike": f"{reverse('shelf')}?{urlencode({'accelerator': card.id if card else 'cores'})}",
-        },
-    )
-
-
-def _terms(shown: ShownOffer) -> list[Fact]:
-    one = shown.offer
-    mode = str(one.attributes.get("mode") or "")
-    count = one.attributes.get("count")
+def my_offers_shown(offers: Sequence[Any], *, now: datetime) -> list[MyOffer]:
+    """Each of `own_offers` with price and stock: as many queries for fifty as for one."""
     return [
-        Fact(_("Supplier"), one.supplier.name),
-        Fact(_("Region"), one.attributes.get("region") or _("not known")),
-        *([Fact(_("Mode"), mode_name(mode))] if mode else []),
-        *([Fact(_("Cards per node"), count)] if count else []),
-        Fact(_("At once"), _("%(low)s to %(high)s") % {"low": one.min_units, "high": one.max_units}),
-        Fact(_("Longest run"), duration(one.wall_s_max)),
-        Fact(
-            _("Tax"),
-            (_("%(rate)s, in the price") if one.tax_included else _("%(rate)s, on top of the price"))
-            % {"rate": f"{one.tax_rate_bp / 100:g}%"},
-        ),
-        Fact(_("Billed by"), billed_by(one.sold_by)),
-        *([Fact(_("Catalogue"), one.source)] if one.source else []),
+        MyOffer(one, own.pool_name or "", own.orders_since)
+        for own, one in zip(offers, shown(offers, now=now), strict=True)
     ]
 
 
-def _curve(shown: ShownOffer, prices: Sequence[OfferPrice]) -> Curve | None:
-    """The list price as it stood, in steps; None as long as it never changed."""
-    if not shown.prices:
-        return None
-    meter, now = shown.prices[0].meter, timezone.now()
-    rows = [one for one in reversed(prices) if one.meter == meter and one.valid_from <= now]
-    if len(rows) < 2 or len({one.currency for one in rows}) > 1:
-        return None
-    points: list[Point] = []
-    for before, row in zip([None, *rows], rows, strict=False):
-        if before is not None:
-            points.append(Point(row.valid_from, before.unit_price_micros / 1e6))
-        points.append(Point(row.valid_from, row.unit_price_micros / 1e6))
-    points.append(Point(now, rows[-1].unit_price_micros / 1e6))
-    unit = f"{rows[-1].currency} / {per_unit(rows[-1].unit)}"
-    return Curve(_("List price"), unit, points, form="Y-m-d")
+MY_OFFERS: Final = Plan(
+    name="offers",
+    title=_lazy("My offers"),
+    columns=(
+        Column(
+            "title",
+            _lazy("Offer"),
+            lambda one: one.title,
+            href=lambda one: reverse("my_offer", args=[one.offer.public_id]),
+            csv=lambda one: told(one.title),
+        ),
+        Column("supplier", _lazy("Supplier"), lambda one: one.offer.supplier.name, hidden=True),
+        Column("pool", _lazy("Pool"), lambda one: one.pool),
+        Column("state", _lazy("State"), lambda one: one.offer.state, kind="state", sort="state"),
+        Column("live", _lazy("Why not on sale"), lambda one: one.why_not_live),
+        Column("price", _lazy("Price now"), lambda one: one.price, kind="money"),
+        Column("unit", _lazy("for one"), lambda one: one.unit),
+        Column("stock", _lazy("Free / all"), lambda one: one.stock, kind="mono"),
+        Column("orders", _lazy("Orders, 30 days"), lambda one: one.orders, kind="number"),
+        Column("buyer", _lazy("Only for"), lambda one: one.buyer),
+        Column("source", _lazy("From file"), lambda one: one.offer.source, sort="source", hidden=True),
+        Column("made", _lazy("Made"), lambda one: one.offer.created_at, kind="day", sort="id", hidden=True),
+    ),
+    order="-made",
+    filters=(
+        Filter(
+            "state",
+            _lazy("State"),
+            lambda rows, state: rows.filter(state=state),
+            [(state, state_name_lazy(state)) for state in OfferState.values],
+        ),
+        Filter(
+            "for",
+            _lazy("For"),
+            lambda rows, whom: rows.filter(buyer_organisation__isnull=whom == "all"),
+            [("all", _lazy("everyone")), ("one", _lazy("one buyer"))],
+        ),
+        Filter(
+            "text",
+            _lazy("Title"),
+            lambda rows, text: rows.filter(title_zh__icontains=text) | rows.filter(title_en__icontains=text),
+        ),
+    ),
+    empty=Empty(
+        _lazy("Nothing of yours is on the shelf."),
+        _lazy("Put one offer there by hand, or bring in a file of many."),
+        "/my-offers/new/",
+        _lazy("Put an offer on the shelf"),
+    ),
+)
 
 
-@require_GET
-@page("offer.read")
-def compare(request: HttpRequest) -> HttpResponse:
-    """Up to four offers side by side, with what differs marked."""
-    named = [one for part in request.GET.getlist("offers") for one in part.split(",") if one.strip()]
-    ids, unknown = [], 0
-    for one in dict.fromkeys(named):
-        try:
-            ids.append(Offer.key_of(one.strip()))
-        except DomainError:
-            unknown += 1
-    found = offers_named(actor_of(request), ids[:OFFERS_MAX], now=timezone.now())
-    same = [one for one in found if one.offer.shelf == found[0].offer.shelf]
-    labels = [label_of(one) for one in same]
-    address = reverse("compare") + "?offers=" + ",".join(one.id for one in labels)
-    only = request.GET.get("only") == "differences"
-    rows = rows_of(same, money) if same else []
-    return render(
-        request,
-        "pages/compare.html",
-        {
-            "here": "compare",
-            "columns": [(label, _without(labels, label)) for label in labels],
-            "rows": [row for row in rows if row.differs or not only],
-            "same": sum(not row.differs for row in rows),
-            "only": only,
-            "switch": address if only else f"{address}&only=differences",
-            "share": request.build_absolute_uri(address),
-            "left_out": max(0, len(ids) - OFFERS_MAX),
-            "gone": unknown + len(ids[:OFFERS_MAX]) - len(same),
-        },
+def _currency_field(label: Any) -> forms.DecimalField:
+    return forms.DecimalField(
+        label=label,
+        min_value=Decimal("0.000001"),
+        max_digits=15,
+        decimal_places=6,
+        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
 
 
-def _without(labels: Sequence[OfferShown], label: OfferShown) -> str:
-    """The address without one of them; none if it is the only one."""
-    left = [one.id for one in labels if one is not label]
-    return f"{reverse('compare')}?offers={','.join(left)}" if left else ""
+class NewOffer(forms.Form):
+    """What is sold of a pool, at what price, to whom."""
+
+    pool = forms.ChoiceField(label=_lazy("Pool"))
+    goods = forms.ChoiceField(
+        label=_lazy("What is sold"), help_text=_lazy("Cards come with their share of cores and memory.")
+    )
+    title_zh = forms.CharField(label=_lazy("Title in Chinese"), max_length=200)
+    title_en = forms.CharField(label=_lazy("Title in English"), max_length=200)
+    price = _currency_field(_lazy("Price of one hour"))
+    tax_included = forms.TypedChoiceField(
+        label=_lazy("Tax"),
+        choices=[("1", _lazy("the price includes it")), ("0", _lazy("it comes on top"))],
+        coerce=lambda value: value == "1",
+    )
+    tax_percent = forms.DecimalField(
+        label=_lazy("Tax rate, %"), min_value=0, max_value=100, decimal_places=2, initial=6
+    )
+    sold_by = forms.ChoiceField(
+        label=_lazy("Who bills the buyer"),
+        choices=[
+            (SoldBy.HUB, _lazy("the hub: it collects and owes you")),
+            (SoldBy.SUPPLIER, _lazy("I do: the hub passes on vouchers only")),
+        ],
+    )
+    min_units = forms.IntegerField(label=_lazy("At least, units"), min_value=1, initial=1)
+    max_units = forms.IntegerField(label=_lazy("At most, units"), min_value=1, initial=8)
+    wall_hours_max = forms.IntegerField(
+        label=_lazy("Longest, hours"), min_value=1, max_value=8760, initial=168
+    )
+    buyer = forms.CharField(
+        label=_lazy("Only for one buyer"),
+        required=False,
+        max_length=200,
+        help_text=_lazy(
+            "Its exact name or org_... id: nobody else sees this offer, and that never changes. Empty: everyone."
+        ),
+    )
+
+    def __init__(self, *args: Any, pools: Sequence[Pool], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pools = {pool.public_id: pool for pool in pools}
+        fields: Any = self.fields
+        fields["pool"].choices = [
+            (key, f"{pool.name} · {pool.organisation.name}") for key, pool in self.pools.items()
+        ]
+        fields["goods"].choices = [
+            (CORES, _("cores, by the core-hour")),
+            *sorted(
+                ((code, accelerator_name(code)) for code in catalogue().accelerators), key=lambda one: one[1]
+            ),
+        ]
+
+    def clean_buyer(self) -> UUID | None:
+        given = self.cleaned_data["buyer"].strip()
+        if not given:
+            return None
+        rows = Organisation.objects.filter(name__iexact=given)
+        if given.startswith("org_"):
+            try:
+                rows = Organisation.objects.filter(id=Organisation.key_of(given))
+            except DomainError:
+                rows = Organisation.objects.none()
+        buyer = rows.first()
+        if buyer is None:
+            raise forms.ValidationError(
+                _("No organisation of this hub is called so: ask the buyer for its id.")
+            )
+        return buyer.id
+
+    def spec(self) -> OfferSpec:
+        """The offer that these fields stand for."""
+        given, pool = self.cleaned_data, self.pools[self.cleaned_data["pool"]]
+        is_cores = given["goods"] == CORES
+        meter, unit = ("core_second", "core_hour") if is_cores else ("card_second", "card_hour")
+        return OfferSpec(
+            supplier_id=pool.organisation_id,
+            shelf="compute",
+            subject_id=pool.id,
+            title_zh=given["title_zh"],
+            title_en=given["title_en"],
+            attributes={
+                "accelerator": None if is_cores else given["goods"],
+                "region": pool.region,
+                "mode": "on_demand",
+                "kind": "",
+                "domestic": None,
+            },
+            prices=[PriceSpec(meter, unit, int(given["price"] * MICROS))],
+            tax_rate_bp=int(given["tax_percent"] * 100),
+            tax_included=given["tax_included"],
+            min_units=given["min_units"],
+            max_units=given["max_units"],
+            wall_s_max=given["wall_hours_max"] * 3600,
+            sold_by=SoldBy(given["sold_by"]),
+            buyer_organisation_id=given["buyer"],
+        )
+
+
+class NewPrice(forms.Form):
+    """A new price of one meter of an offer."""
+
+    meter = forms.CharField(widget=forms.HiddenInput())
+    price = _currency_field(_lazy("New price"))
+
+
+@require_GET
+@page("sale.read")
+def my_offers(request: HttpRequest) -> HttpResponse:
+    """The supplier's offers, on the shelf and off."""
+    actor, now = actor_of(request), timezone.now()
+    return list_page(
+        request,
+        "pages/my_offers.html",
+        showing(MY_OFFERS, "supplier") if actor.sees_all else MY_OFFERS,
+        own_offers(actor, now=now),
+        prepare=lambda rows: my_offers_shown(rows, now=now),
+        context={"may_manage": allows(actor, "offer.manage")},
+    )
 
 
 @require_http_methods(["GET", "POST"])
-@page("self.read")
-def saved(request: HttpRequest) -> HttpResponse:
-    """The searches that one keeps; a further one is sent here."""
+@page("offer.manage")
+def new_offer(request: HttpRequest) -> HttpResponse:
+    """Put something of a pool on the shelf."""
     actor = actor_of(request)
-    context: dict[str, Any] = {"here": "saved"}
-    status = 200
-    if request.method == "POST":
-        name, query = request.POST.get("name", ""), request.POST.get("query", "")
-        search, _problem = asked_of(QueryDict(query[:4000]), limit=PAGE)
-        try:
-            save_search(actor=actor, name=name, wanted=search, now=timezone.now())
-        except DomainError as refusal:
-            context |= {"problem": said_of(refusal), "name": name, "query": query}
-            status = refusal.status
-        else:
-            messages.success(request, _("The search is saved."))
-            return redirect("saved")
-    context["searches"] = [
-        {"name": row.name, "id": row.public_id, "href": href_of_saved(row.query), "at": row.created_at}
-        for row in saved_searches_of(actor)
+    suppliers = {one.id for one in suppliers_managed_by(actor)}
+    pools = [
+        one
+        for one in pools_visible_to(actor).exclude(state=PoolState.CLOSED)
+        if one.organisation_id in suppliers
     ]
-    return render(request, "pages/saved.html", context, status=status)
+    form = NewOffer(request.POST or None, pools=pools, initial={"pool": request.GET.get("pool", "")})
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = create_offer(actor=actor, spec=form.spec(), now=timezone.now())
+        except DomainError as refusal:
+            said = said_of(refusal)
+            form.add_error(None, f"{said.message} {said.hint}")
+        else:
+            messages.success(request, _("It is on the shelf."))
+            return redirect("my_offer", made.public_id)
+    status = 422 if form.errors else 200
+    return render(request, "pages/offer_new.html", {"form": form, "pools": pools}, status=status)
+
+
+@require_http_methods(["GET", "POST"])
+@page("sale.read")
+def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
+    """One offer with its prices over time; a post sets a new one."""
+    actor, now = actor_of(request), timezone.now()
+    row = row_of(own_offers(actor, now=now), offer_id)
+    prices = list(prices_of(actor, row.id)[:PRICES_SHOWN_MAX])
+    latest = _latest(prices)
+    form = NewPrice(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        now_price = latest.get(form.cleaned_data["meter"])
+        try:
+            if now_price is None:
+                raise forms.ValidationError(_("This offer has no such meter."))
+            price = PriceSpec(
+                now_price.meter,
+                now_price.unit,
+                int(form.cleaned_data["price"] * MICROS),
+                now_price.per,
+                now_price.currency,
+            )
+            set_price(actor=actor, offer_id=row.id, price=price, now=now)
+        except DomainError as refusal:
+            said = said_of(refusal)
+            form.add_error("price", f"{said.message} {said.hint}")
+        except forms.ValidationError as error:
+            form.add_error(None, error)
+        else:
+            messages.success(
+                request, _("The new price holds from now on. Quotes already given keep the old one.")
+            )
+            return redirect("my_offer", row.public_id)
+    [seen] = my_offers_shown([row], now=now)
+    context = {
+        "offer": row,
+        "mine": seen,
+        "label": label_of(seen.shown),
+        "facts": _facts(row, seen),
+        "prices": prices,
+        "latest": list(latest.values()),
+        "curves": [_curve(meter, prices, now=now) for meter in latest],
+        "form": form,
+        "may_manage": allows(actor, "offer.manage", row.supplier_id),
+        "currency": settings.HUB_CURRENCY,
+    }
+    return render(request, "pages/my_offer.html", context, status=422 if form.errors else 200)
 
 
 @require_POST
-@page("self.change")
-def delete_saved(request: HttpRequest, search_id: str) -> HttpResponse:
-    """Forget a search; the page that follows can bring it back."""
-    actor = actor_of(request)
-    row = saved_searches_of(actor).filter(id=SavedSearch.key_of(search_id)).first()
-    delete_search(actor=actor, search_id=SavedSearch.key_of(search_id))
-    if row is not None:
-        messages.success(request, _("The search “%(name)s” is deleted.") % {"name": row.name})
-    return redirect("saved")
+@page("offer.manage")
+def offer_state(request: HttpRequest, offer_id: str) -> HttpResponse:
+    """Take an offer off the shelf, or put it on again."""
+    actor, now = actor_of(request), timezone.now()
+    row = row_of(own_offers(actor, now=now), offer_id)
+    why = request.POST.get("why", "")[:400]
+    if request.POST.get("to") == OfferState.LISTED:
+        relist_offer(actor=actor, offer_id=row.id, why=why, now=now)
+        messages.success(request, _("It is on the shelf again, at the price it has."))
+    else:
+        delist_offer(actor=actor, offer_id=row.id, why=why, now=now)
+        messages.success(request, _("It is off the shelf. Orders and quotes already given are untouched."))
+    return redirect("my_offer", row.public_id)
+
+
+def _latest(prices: Sequence[OfferPrice]) -> dict[str, OfferPrice]:
+    """By meter, the price in force; `prices` has the latest first."""
+    found: dict[str, OfferPrice] = {}
+    for price in prices:
+        found.setdefault(price.meter, price)
+    return found
+
+
+def _curve(meter: str, prices: Sequence[OfferPrice], *, now: datetime) -> Curve:
+    """A price over time as steps: each holds until the next one."""
+    own = [one for one in reversed(prices) if one.meter == meter]
+    points: list[Point] = []
+    for one in own:
+        if points:
+            points.append(Point(one.valid_from, points[-1].value))
+        points.append(Point(one.valid_from, one.unit_price_micros / MICROS))
+    points.append(Point(now, points[-1].value))
+    unit = f"{own[-1].currency} / {_UNITS.get(own[-1].unit, own[-1].unit)}"
+    return Curve(_("Price over time"), unit, points, form="Y-m-d")
+
+
+def _facts(row: Offer, seen: MyOffer) -> list[Fact]:
+    per = _("included") if row.tax_included else _("on top")
+    bills = _("the supplier") if row.sold_by == SoldBy.SUPPLIER else _("the hub")
+    fee = f"{row.fee_bp / 100:g}%"
+    return [
+        Fact(_("Supplier"), row.supplier.name),
+        Fact(_("Pool"), seen.pool or _("none: it is shown and cannot be bought")),
+        Fact(_("Only for"), seen.buyer or _("everyone")),
+        Fact(_("Who bills"), bills),
+        Fact(_("The hub's fee"), fee, _("of what passes through its ledger")),
+        Fact(_("Tax"), f"{row.tax_rate_bp / 100:g}% {per}"),
+        Fact(_("Units in one order"), f"{row.min_units:,} – {row.max_units:,}"),
+        Fact(_("Longest, hours"), f"{row.wall_s_max // 3600:,}"),
+        Fact(_("Orders, 30 days"), f"{seen.orders:,}"),
+        Fact(_("From file"), row.source or _("entered by hand")),
+    ]

@@ -1,9 +1,14 @@
-"""What was bought: orders, their runs, receipts."""
+"""What was bought: orders and their runs."""
 
-from secrets import compare_digest
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -12,19 +17,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_POST
 
+from mosu.compute.queries import run_of_order
 from mosu.kernel.refusals import NotFound
-from mosu.market.models import Order, OrderState, Receipt
-from mosu.market.queries import orders_visible_to, receipt_numbered, receipts_visible_to
-from mosu.market.receipts import code_of
+from mosu.market.bills import month_of, span_of
+from mosu.market.models import Order, OrderState
+from mosu.market.queries import orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
+from mosu.web.buying import curves_of, moments_of
 from mosu.web.pages import page
-from mosu.web.presenters import (
-    OrderShown,
-    RunShown,
-    receipt_shown,
-)
+from mosu.web.presenters import OrderShown, RunShown
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.words import state_name_lazy
 
@@ -39,6 +42,7 @@ ORDERS: Final = Plan(
             sort="number",
             href=lambda shown: reverse("order", args=[shown.public_id]),
         ),
+        Column("name", _lazy("Run"), lambda shown: shown.name),
         Column("placed", _lazy("Placed"), lambda shown: shown.placed_at, kind="time", sort="placed_at"),
         Column("offer", _lazy("Offer"), lambda shown: shown.title),
         Column("supplier", _lazy("Supplier"), lambda shown: shown.supplier),
@@ -47,6 +51,8 @@ ORDERS: Final = Plan(
             "most", _lazy("At most"), lambda shown: shown.total_max, kind="money", sort="total_max_micros"
         ),
         Column("total", _lazy("Total"), lambda shown: shown.total, kind="money"),
+        Column("vouchers", _lazy("Vouchers"), lambda shown: shown.vouchers, kind="money", hidden=True),
+        Column("paid", _lazy("Paid"), lambda shown: shown.paid, kind="money", hidden=True),
     ),
     order="-placed",
     filters=(
@@ -56,6 +62,7 @@ ORDERS: Final = Plan(
             lambda rows, state: rows.filter(state=state),
             [(state, state_name_lazy(state)) for state in OrderState.values],
         ),
+        Filter("number", _lazy("Number"), lambda rows, text: rows.filter(number__icontains=text[:20])),
     ),
     empty=Empty(
         _lazy("No orders yet."),
@@ -66,15 +73,32 @@ ORDERS: Final = Plan(
 )
 
 
+MONTHS: Final = 24
+"""So many are offered as a filter."""
+
+
+def _of_month(rows: QuerySet[Order], month: str) -> QuerySet[Order]:
+    span = span_of(month_of(month), zone=ZoneInfo(settings.HUB_ZONE))
+    return rows.filter(placed_at__gte=span.start, placed_at__lt=span.end)
+
+
+def months_before(last: date, *, count: int = MONTHS) -> Sequence[tuple[str, str]]:
+    """The last months as choices, newest first: `2026-11`."""
+    first = last.year * 12 + last.month - 1
+    codes = [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(first, first - count, -1)]
+    return [(code, code) for code in codes]
+
+
 @require_GET
 @page("order.read")
 def orders(request: HttpRequest) -> HttpResponse:
     """The organisation's orders, newest first."""
     actor = actor_of(request)
+    months = Filter("month", _lazy("Month"), _of_month, months_before(timezone.localdate()))
     return list_page(
         request,
         "pages/orders.html",
-        ORDERS,
+        replace(ORDERS, filters=[*ORDERS.filters, months]),
         orders_visible_to(actor),
         prepare=lambda rows: [OrderShown.of(row) for row in rows],
         context={"may_ask": allows(actor, "quote.ask")},
@@ -100,11 +124,16 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     row = orders_visible_to(actor).filter(id=Order.key_of(order_id)).first()
     if row is None:
         raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
-    run = RunShown.of_order(actor, row, now=timezone.now(), with_log=with_log)
+    now = timezone.now()
+    run = run_of_order(actor, row.id)
+    shown = RunShown.of_order(actor, row, run, now=now, with_log=with_log) if run else None
     return {
         "here": "orders",
-        "order": OrderShown.of(row, cost=run.cost if run else None),
-        "run": run,
+        "order": OrderShown.of(row, cost=shown.cost if shown else None),
+        "run": shown,
+        "moments": moments_of(row, run, now=now) if run else [],
+        "curves": curves_of(run) if run else [],
+        "may_ask": allows(actor, "quote.ask", row.organisation_id),
         "may_cancel": allows(actor, "order.cancel", row.organisation_id),
     }
 
@@ -116,35 +145,3 @@ def cancel(request: HttpRequest, order_id: str) -> HttpResponse:
     cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
     messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
     return redirect("order", order_id)
-
-
-@require_GET
-@page("receipt.read")
-def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
-    """The receipt, as on a till; it prints well."""
-    row = receipts_visible_to(actor_of(request)).filter(id=Receipt.key_of(receipt_id)).first()
-    if row is None:
-        raise NotFound(_("There is no such receipt."), hint=_("See the list of your orders."))
-    return render(
-        request,
-        "pages/receipt.html",
-        {
-            "here": "orders",
-            "receipt": receipt_shown(row),
-            "verify_url": reverse("verify", args=[row.number, code_of(row)]),
-        },
-    )
-
-
-@require_GET
-@page("hub.look")
-def verify(request: HttpRequest, number: str, code: str) -> HttpResponse:
-    """Whether a receipt that somebody shows is one of this hub's: its hash and totals, no more."""
-    row = receipt_numbered(number)
-    genuine = row is not None and compare_digest(code_of(row).encode(), code.encode())
-    return render(
-        request,
-        "pages/verify.html",
-        {"number": number, "receipt": row if genuine else None},
-        status=200 if genuine else 404,
-    )

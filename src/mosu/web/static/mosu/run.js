@@ -1,9 +1,28 @@
-// The order's page while its run lives: the log as it is printed, the bill as it grows.
+// The order's page: the log as it is printed, the bill as it grows while its run lives.
 // Without JavaScript the page shows both as they are, and a link to load it again.
 (() => {
+  // The log's own buttons: to follow its end or stay where one reads, and to wrap its lines.
+  const log = document.querySelector("[data-stream]");
+  const tools = document.querySelector("[data-log-tools]");
+  const followed = tools?.querySelector("[data-log-follow]");
+  const toEnd = () => { log.scrollTop = log.scrollHeight; };
+  const pressed = (button, on) => button.setAttribute("aria-pressed", on);
+  const isFollowed = () => followed?.getAttribute("aria-pressed") === "true";
+  if (log && tools) {
+    tools.hidden = false;
+    tools.querySelector("[data-log-wrap]").addEventListener("click", (event) => {
+      pressed(event.currentTarget, !log.classList.toggle("unwrapped"));
+    });
+    followed?.addEventListener("click", () => { pressed(followed, !isFollowed()); if (isFollowed()) toEnd(); });
+    // Who scrolls up wants to read; who scrolls to the end wants to follow.
+    log.addEventListener("scroll", () => {
+      if (followed) pressed(followed, log.scrollHeight - log.scrollTop - log.clientHeight < 40);
+    });
+    toEnd();
+  }
+
   const EVERY_MS = 2000;
   const page = document.querySelector("[data-now]");
-  const log = document.querySelector("[data-stream]");
   if (!page) return;
 
   // Replaces what changed, by id; leaves alone what the reader's keyboard is in.
@@ -27,10 +46,9 @@
   if (!log || !log.dataset.live || !window.EventSource) return;
   const stream = new EventSource(`${log.dataset.stream}?follow=true&offset=${log.dataset.offset}`);
   stream.addEventListener("log", (event) => {
-    const follow = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    const follow = isFollowed();
     log.append(JSON.parse(event.data).text);
-    if (follow) log.scrollTop = log.scrollHeight;
+    if (follow) toEnd();
   });
-  stream.addEventListener("end", () => { stream.close(); refresh(); });
-  log.scrollTop = log.scrollHeight;
+  stream.addEventListener("end", () => { stream.close(); if (followed) followed.hidden = true; refresh(); });
 })();

@@ -1,0 +1,146 @@
+"""What a supplier sees of its pools: what is free, what runs on which node, how much of it was promised."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import Prefetch, QuerySet
+
+from mosu.compute.models import Allocation, Attempt, Blackout, DeviceAllocation, Node, Pool
+from mosu.compute.queries import pools_visible_to
+from mosu.compute.states import AttemptState, BlackoutState
+from mosu.kernel.refusals import NotFound
+from mosu.kernel.time import Period
+from mosu.platform.actors import Actor
+
+
+def pool_visible_to(actor: Actor, pool_id: UUID) -> Pool:
+    """One of `pools_visible_to`.
+
+    Raises:
+        NotFound: there is none, or the actor may not know.
+    """
+    pool = pools_visible_to(actor).filter(id=pool_id).first()
+    if pool is None:
+        raise NotFound("There is no such pool.", hint="See your pools.")
+    return pool
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """Which part of a pool was promised over a span, from 0 to 1; None where it has none of the kind."""
+
+    cores: float | None = None
+    cards: float | None = None
+
+
+def promised_of(pool_ids: Sequence[UUID], *, span: Period) -> Mapping[UUID, Promised]:
+    """By pool: core-hours and card-hours that allocations held, of what the pool's nodes have now; one query.
+
+    The caller has shown that the pools may be seen.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_PROMISED, {"pools": list(pool_ids), "start": span.start, "end": span.end})
+        found = {
+            pool_id: Promised(_part(cores, cores_max), _part(cards, cards_max))
+            for pool_id, cores, cores_max, cards, cards_max in cursor.fetchall()
+        }
+    return {pool_id: found.get(pool_id, Promised()) for pool_id in pool_ids}
+
+
+def _part(promised: float, capacity: float) -> float | None:
+    return min(1.0, float(promised) / float(capacity)) if capacity else None
+
+
+_PROMISED: Final = """
+with held as (
+  select n.pool_id, a.cores, (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
+         extract(epoch from least(case when a.live then %(end)s else a.released_at end, %(end)s)
+                            - greatest(lower(a.period), %(start)s)) / 3600 as hours
+    from compute_allocation a join compute_node n on n.id = a.node_id
+   where n.pool_id = any(%(pools)s) and lower(a.period) < %(end)s
+     and (a.live or a.released_at > greatest(%(start)s, lower(a.period)))),
+there as (
+  select n.pool_id, sum(n.cores) as cores,
+         sum((select count(*) from compute_device d where d.node_id = n.id and d.present)) as cards
+    from compute_node n where n.pool_id = any(%(pools)s) group by n.pool_id),
+used as (
+  select pool_id, sum(cores * hours) as cores, sum(cards * hours) as cards from held group by pool_id)
+select t.pool_id, coalesce(u.cores, 0), t.cores * s.hours, coalesce(u.cards, 0), t.cards * s.hours
+  from there t left join used u using (pool_id),
+       (select extract(epoch from %(end)s - %(start)s) / 3600 as hours) s
+"""
+
+
+def attempts_at(actor: Actor, pool_id: UUID) -> QuerySet[Attempt]:
+    """All that was started, or waits, in a pool; newest first.
+
+    A supplier sees what its machines do and for which order, never what a buyer's run is called or says.
+
+    Raises:
+        NotFound: there is no such pool, or the actor may not know.
+    """
+    pool_visible_to(actor, pool_id)
+    placed = Allocation.objects.select_related("node").prefetch_related("devices").order_by("id")
+    rows = Attempt.objects.filter(pool_id=pool_id).select_related("run__order__quote__organisation")
+    return rows.prefetch_related(Prefetch("allocations", placed)).order_by("-created_at", "-id")
+
+
+def open_attempts(pool_id: UUID) -> tuple[int, int]:
+    """How many attempts an agent of the pool has, and how many wait; the caller has shown that it may be seen."""
+    states = Attempt.objects.filter(
+        pool_id=pool_id,
+        state__in=[
+            AttemptState.WAITING.value,
+            AttemptState.LEASED.value,
+            AttemptState.RUNNING.value,
+            AttemptState.UNREACHABLE.value,
+        ],
+    ).values_list("state", flat=True)
+    found = list(states.order_by())
+    waiting = sum(state == AttemptState.WAITING for state in found)
+    return len(found) - waiting, waiting
+
+
+@dataclass
+class NodeNow:
+    """What holds a node now: cores and memory of live allocations, cards by index, whose attempts, blackouts."""
+
+    cores: int = 0
+    memory_bytes: int = 0
+    cards: dict[int, UUID] = field(default_factory=dict)
+    """The attempt that has each card, by the card's index."""
+    attempts: list[Attempt] = field(default_factory=list)
+    blackouts: list[Blackout] = field(default_factory=list)
+    """Those that are set and not over, the next first."""
+
+    def blackout_at(self, now: datetime) -> Blackout | None:
+        """The blackout that the node is in."""
+        return next((one for one in self.blackouts if one.period.lower <= now < one.period.upper), None)
+
+
+def nodes_now(nodes: Iterable[Node], *, now: datetime) -> Mapping[UUID, NodeNow]:
+    """By node: what holds it; three queries, however many nodes. The caller has shown that they may be seen."""
+    ids = [node.id for node in nodes]
+    found: dict[UUID, NodeNow] = defaultdict(NodeNow)
+    live = Allocation.objects.filter(node_id__in=ids, live=True).select_related("attempt__run__order__quote")
+    attempts: dict[UUID, UUID] = {}
+    for allocation in live.order_by("id"):
+        here = found[allocation.node_id]
+        here.cores += allocation.cores
+        here.memory_bytes += allocation.memory_bytes
+        here.attempts.append(allocation.attempt)
+        attempts[allocation.id] = allocation.attempt_id
+    cards = DeviceAllocation.objects.filter(allocation_id__in=attempts, live=True).order_by("id")
+    for node_id, index, allocation_id in cards.values_list(
+        "device__node_id", "device__index", "allocation_id"
+    ):
+        found[node_id].cards[index] = attempts[allocation_id]
+    kept = Blackout.objects.filter(node_id__in=ids, state=BlackoutState.SET, period__endswith__gt=now)
+    for blackout in kept.order_by("period", "id"):
+        found[blackout.node_id].blackouts.append(blackout)
+    return {key: found[key] for key in ids}

@@ -1,0 +1,1 @@
+"""From posting to policy: what stands behind an order, and whether it holds."""

@@ -1,0 +1,178 @@
+"""The months' sums: what was bought, who paid it, and the receipts behind."""
+
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.views.decorators.http import require_GET
+
+from mosu.kernel.money import micros_of
+from mosu.kernel.refusals import NotFound
+from mosu.market.bills import Bill, bill_of, month_of, months_summed, receipts_of_month
+from mosu.market.models import Receipt
+from mosu.platform.models import Organisation
+from mosu.platform.queries import organisations_visible_to
+from mosu.platform.requests import actor_of
+from mosu.web.pages import page
+from mosu.web.presenters import Bilingual, ShareShown, SplitShown
+from mosu.web.tables import Column, Empty, Plan, csv_of, drawn, list_page
+
+MONTHS: Final = Plan(
+    name="bills",
+    title=_lazy("Bills"),
+    columns=(
+        Column(
+            "month",
+            _lazy("Month"),
+            lambda row: f"{row.month:%Y-%m}",
+            href=lambda row: reverse("bill", args=[f"{row.month:%Y-%m}"]),
+        ),
+        Column("receipts", _lazy("Receipts"), lambda row: row.receipts, kind="number"),
+        Column("vouchers", _lazy("Vouchers"), lambda row: row.vouchers_micros, kind="money"),
+        Column("paid", _lazy("Paid"), lambda row: row.paid_micros, kind="money"),
+        Column("total", _lazy("Total"), lambda row: row.total_micros, kind="money"),
+    ),
+    order="-month",
+    empty=Empty(
+        _lazy("No bills yet."),
+        _lazy("A month's bill begins with its first receipt."),
+        "/quote/",
+        _lazy("Ask for a quote"),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """A receipt in a bill."""
+
+    public_id: str
+    number: str
+    receipt: Receipt
+    what: Bilingual
+    supplier: str
+    total: int
+    vouchers: int
+    paid: int
+    tax: int
+
+    @classmethod
+    def of(cls, receipt: Receipt) -> "ReceiptRow":
+        content = receipt.content
+        lines = content["lines"]
+        return cls(
+            public_id=receipt.public_id,
+            number=receipt.number,
+            receipt=receipt,
+            what=lines[0]["text"] if lines else {"zh": "", "en": ""},
+            supplier=content["seller"]["name"],
+            total=micros_of(content["total"]),
+            vouchers=micros_of(content["voucher_share"]),
+            paid=micros_of(content["paid"]),
+            tax=micros_of(content["tax"]["amount"]),
+        )
+
+
+RECEIPTS: Final = Plan(
+    name="bill",
+    title=_lazy("Receipts"),
+    columns=(
+        Column(
+            "number",
+            _lazy("Number"),
+            lambda row: row.number,
+            sort="number",
+            href=lambda row: reverse("receipt", args=[row.public_id]),
+        ),
+        Column("issued", _lazy("Issued"), lambda row: row.receipt.issued_at, kind="time", sort="issued_at"),
+        Column("what", _lazy("What"), lambda row: row.what),
+        Column("supplier", _lazy("Supplier"), lambda row: row.supplier),
+        Column("total", _lazy("Total"), lambda row: row.total, kind="money"),
+        Column("vouchers", _lazy("Vouchers"), lambda row: row.vouchers, kind="money"),
+        Column("paid", _lazy("Paid"), lambda row: row.paid, kind="money"),
+        Column("tax", _lazy("Tax in it"), lambda row: row.tax, kind="money"),
+    ),
+    order="-issued",
+    empty=Empty(_lazy("No receipts in this month."), "", "/bills/", _lazy("All bills")),
+)
+
+
+@require_GET
+@page("receipt.read")
+def bills(request: HttpRequest) -> HttpResponse:
+    """The organisation's bills, by month."""
+    actor, organisation = actor_of(request), _organisation(request)
+    months = months_summed(actor, organisation.id, zone=_zone())
+    if request.GET.get("format") == "csv":
+        return csv_of(request, MONTHS, months)
+    table = drawn(request, MONTHS, months)
+    return render(
+        request, "pages/bills.html", {"here": "bills", "organisation": organisation, "table": table}
+    )
+
+
+@require_GET
+@page("receipt.read")
+def bill(request: HttpRequest, month: str) -> HttpResponse:
+    """One month: its sum, who paid it, by programme, by supplier, and every receipt."""
+    actor, organisation, first = actor_of(request), _organisation(request), month_of(month)
+    summed = bill_of(actor, organisation.id, month=first, zone=_zone())
+    rows = receipts_of_month(actor, organisation.id, month=first, zone=_zone())
+    return list_page(
+        request,
+        "pages/bill.html",
+        RECEIPTS,
+        rows,
+        prepare=lambda found: [ReceiptRow.of(one) for one in found],
+        context={
+            "here": "bills",
+            "organisation": organisation,
+            "month": f"{first:%Y-%m}",
+            "bill": summed,
+            "split": _split_of(summed),
+            "suppliers": sorted(summed.suppliers.items(), key=lambda pair: (-pair[1], pair[0])),
+        },
+    )
+
+
+def _split_of(bill: Bill) -> SplitShown:
+    vouchers = [ShareShown(one.title, one.amount_micros) for one in bill.programmes.values()]
+    refunds = []
+    if bill.refund_later_micros:
+        refunds.append(ShareShown({"zh": _("refunds"), "en": _("refunds")}, bill.refund_later_micros))
+    return SplitShown(
+        pay_now=bill.paid_micros,
+        voucher_now=bill.vouchers_micros,
+        refund_later=bill.refund_later_micros,
+        vouchers=sorted(vouchers, key=lambda share: -share.amount),
+        refunds=refunds,
+        final=True,
+    )
+
+
+def _organisation(request: HttpRequest) -> Organisation:
+    """The one for which the person speaks; the hub's people name one: `?organisation=org_...`.
+
+    Raises:
+        NotFound: there is none, or it is not theirs to see.
+    """
+    actor = actor_of(request)
+    named = request.GET.get("organisation", "") if actor.sees_all else ""
+    key: UUID | None = Organisation.key_of(named) if named else actor.organisation_id
+    found = organisations_visible_to(actor).filter(id=key).first() if key else None
+    if found is None:
+        raise NotFound(
+            _("Bills are an organisation's."), hint=_("Open them from the page of an organisation.")
+        )
+    return found
+
+
+def _zone() -> ZoneInfo:
+    return ZoneInfo(settings.HUB_ZONE)

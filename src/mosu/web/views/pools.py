@@ -1,0 +1,406 @@
+"""A supplier's pools: what they are, what is free, what was promised, how an agent is connected."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from mosu.compute.models import Pool
+from mosu.compute.queries import (
+    Used,
+    blackouts_visible_to,
+    cards_of,
+    cores_of,
+    pools_visible_to,
+    utilisation_of,
+    why_not_live,
+)
+from mosu.compute.services import create_pool, rotate_token, set_pool_state
+from mosu.compute.states import PoolState
+from mosu.compute.supply import Promised, open_attempts, pool_visible_to, promised_of
+from mosu.kernel.refusals import DomainError, Invalid
+from mosu.kernel.time import Period, last_days
+from mosu.market.hub import hub_zone
+from mosu.market.queries import offers_visible_to, shown
+from mosu.platform.models import Organisation
+from mosu.platform.policy import allows
+from mosu.platform.queries import suppliers_managed_by
+from mosu.platform.requests import actor_of
+from mosu.web.components import Bar, Bars, Fact, Tab
+from mosu.web.labels import accelerator_name, label_of
+from mosu.web.navigation import address_of
+from mosu.web.pages import page
+from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.words import said_of, words_of_liveness
+
+WEEK: Final = timedelta(days=7)
+DAYS: Final = 14
+SHOWN_MAX: Final = 12
+SKEW_S_MAX: Final = 5
+"""A clock further off than this is said to be: leases and usage are timed by the hub's."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolShown:
+    """A pool in a list or on its page."""
+
+    pool: Pool
+    now: datetime
+    cores: tuple[int, int, int]
+    """All in service, reserved, taken."""
+    cards: Sequence[tuple[str, tuple[int, int, int]]]
+    """By accelerator's name."""
+    promised: Promised
+
+    @property
+    def public_id(self) -> str:
+        return self.pool.public_id
+
+    @property
+    def state(self) -> str:
+        return f"pool.{self.pool.state}"
+
+    @property
+    def why_not_live(self) -> str:
+        return words_of_liveness(why_not_live(self.pool, now=self.now))
+
+    @property
+    def last_word(self) -> str:
+        return seen_ago(self.pool.last_seen_at, now=self.now)
+
+    @property
+    def agent(self) -> str:
+        return f"{self.pool.engine} {self.pool.agent_version}".strip()
+
+    @property
+    def cores_free(self) -> str:
+        return _of(self.cores)
+
+    @property
+    def cards_free(self) -> str:
+        return "; ".join(f"{name} {_of(figures)}" for name, figures in self.cards)
+
+    @property
+    def skew(self) -> str:
+        return _skew(self.pool) if self.pool.last_seen_at else ""
+
+    @property
+    def used(self) -> str:
+        """Of its cards where it has any: they are what it sells."""
+        part = self.promised.cards if self.promised.cards is not None else self.promised.cores
+        return "" if part is None else f"{part:.0%}"
+
+
+def _of(figures: tuple[int, int, int]) -> str:
+    total, reserved, taken = figures
+    return f"{max(0, total - reserved - taken):,} / {total:,}"
+
+
+def _skew(pool: Pool) -> str:
+    return f"{round(pool.clock_skew_s, 1) + 0:+.1f} s"
+
+
+def seen_ago(at: datetime | None, *, now: datetime) -> str:
+    """How long ago an agent was heard of."""
+    if at is None:
+        return _("never")
+    seconds = max(0, int((now - at).total_seconds()))
+    for size, text in ((86_400, _("%d d ago")), (3600, _("%d h ago")), (60, _("%d min ago"))):
+        if seconds >= size:
+            return text % (seconds // size)
+    return _("%d s ago") % seconds
+
+
+def pools_shown(pools: Sequence[Pool], *, now: datetime) -> list[PoolShown]:
+    """Each pool with its stock and the last seven days: as many queries for fifty as for one."""
+    ids = [pool.id for pool in pools]
+    cores, cards = cores_of(ids, now=now), cards_of(ids, now=now)
+    promised = promised_of(ids, span=Period(now - WEEK, now))
+    return [
+        PoolShown(
+            pool=pool,
+            now=now,
+            cores=cores.get(pool.id, (0, 0, 0)),
+            cards=[
+                (accelerator_name(code), figures)
+                for (pool_id, code), figures in sorted(cards.items(), key=lambda pair: pair[0][1])
+                if pool_id == pool.id
+            ],
+            promised=promised[pool.id],
+        )
+        for pool in pools
+    ]
+
+
+POOL_STATES: Final = (
+    (PoolState.OPEN.value, _lazy("Open")),
+    (PoolState.DRAINING.value, _lazy("Draining")),
+    (PoolState.CLOSED.value, _lazy("Closed")),
+)
+POOLS: Final = Plan(
+    name="pools",
+    title=_lazy("Pools"),
+    columns=(
+        Column(
+            "name",
+            _lazy("Pool"),
+            lambda one: one.pool.name,
+            sort="name",
+            href=lambda one: reverse("pool", args=[one.public_id]),
+        ),
+        Column("supplier", _lazy("Supplier"), lambda one: one.pool.organisation.name),
+        Column("state", _lazy("State"), lambda one: one.state, kind="state", sort="state"),
+        Column("live", _lazy("Why not on sale"), lambda one: one.why_not_live),
+        Column("seen", _lazy("Agent heard"), lambda one: one.last_word),
+        Column("agent", _lazy("Engine, agent"), lambda one: one.agent, hidden=True),
+        Column("skew", _lazy("Clock off by"), lambda one: one.skew, kind="mono", hidden=True),
+        Column("region", _lazy("Region"), lambda one: one.pool.region, sort="region", hidden=True),
+        Column("cores", _lazy("Cores free"), lambda one: one.cores_free, kind="mono"),
+        Column("cards", _lazy("Cards free"), lambda one: one.cards_free),
+        Column("used", _lazy("Promised, 7 days"), lambda one: one.used, kind="mono"),
+        Column(
+            "made", _lazy("Made"), lambda one: one.pool.created_at, kind="day", sort="created_at", hidden=True
+        ),
+    ),
+    order="name",
+    filters=(
+        Filter("state", _lazy("State"), lambda rows, state: rows.filter(state=state), POOL_STATES),
+        Filter("name", _lazy("Name"), lambda rows, name: rows.filter(name__icontains=name)),
+    ),
+    empty=Empty(_lazy("No pools yet.")),
+)
+
+
+class NewPool(forms.Form):
+    """A cluster's name and place."""
+
+    supplier = forms.ChoiceField(label=_lazy("Supplier"))
+    name = forms.CharField(
+        label=_lazy("Name"), max_length=100, help_text=_lazy("How you call the cluster, such as hall-2.")
+    )
+    region = forms.CharField(
+        label=_lazy("Region"),
+        max_length=60,
+        help_text=_lazy("Where it stands, such as shanghai: buyers and some subsidies choose by it."),
+    )
+
+    def __init__(self, *args: Any, suppliers: Sequence[Organisation], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choose_supplier(self, suppliers)
+
+
+def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None:
+    """Offer the organisations for which the person may sell; one alone need not be chosen."""
+    field: Any = form.fields["supplier"]
+    field.choices = [(one.public_id, one.name) for one in suppliers]
+    if len(suppliers) == 1:
+        field.widget = forms.HiddenInput()
+        field.initial = suppliers[0].public_id
+
+
+_PYTHON: Final = "/opt/mosu/.venv/bin/python"
+_WRITE_TOKEN: Final = "sudo sh -c 'umask 077; cat > /etc/mosu/pool.token'"  # noqa: S105 - a command, not a token
+
+
+def agent_steps(token: str = "") -> dict[str, Any]:
+    """The commands that connect an agent, as docs/howto/put-a-cluster-on-the-shelf.md has them; and its new token."""
+    steps = {
+        "token": f"""\
+sudo install -d /etc/mosu /var/lib/mosu-agent/state
+{_WRITE_TOKEN}
+{_PYTHON} -m mosu.sandbox.probing""",
+        "settings": f"""\
+env=$(sudo {_PYTHON} -m mosu.sandbox.environments \\
+  /var/lib/mosu-agent/environments numpy)
+sudo tee /etc/mosu/agent.toml <<END
+hub_url = "{settings.MOSU_URL}"
+token_file = "/etc/mosu/pool.token"
+state_dir = "/var/lib/mosu-agent/state"
+environments = ["$env"]
+END""",
+        "start": f"sudo {_PYTHON} -m mosu.site_agent --config /etc/mosu/agent.toml",
+        "renew": f"{_WRITE_TOKEN}\nsudo systemctl restart mosu-agent",
+    }
+    return {"steps": steps, "token": token}
+
+
+@require_GET
+@page("pool.read")
+def pools(request: HttpRequest) -> HttpResponse:
+    """The supplier's pools; all of them for the hub's people."""
+    actor, now = actor_of(request), timezone.now()
+    return list_page(
+        request,
+        "pages/pools.html",
+        POOLS,
+        pools_visible_to(actor),
+        prepare=lambda rows: pools_shown(rows, now=now),
+        context={"may_make": bool(suppliers_managed_by(actor)), **agent_steps()},
+    )
+
+
+@require_http_methods(["GET", "POST"])
+@page("pool.manage")
+def new_pool(request: HttpRequest) -> HttpResponse:
+    """A new pool; then its token, once, and how its agent is started."""
+    actor = actor_of(request)
+    suppliers = suppliers_managed_by(actor)
+    form = NewPool(request.POST or None, suppliers=suppliers)
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            pool, token = create_pool(
+                actor=actor,
+                organisation_id=Organisation.key_of(given["supplier"]),
+                name=given["name"],
+                region=given["region"],
+                now=timezone.now(),
+            )
+        except DomainError as refusal:
+            said = said_of(refusal)
+            form.add_error("name" if refusal.code == "name_taken" else None, f"{said.message} {said.hint}")
+        else:
+            return _token_page(request, pool, token, is_new=True)
+    status = 422 if form.errors else 200
+    return render(request, "pages/pool_new.html", {"form": form, "suppliers": suppliers}, status=status)
+
+
+@require_GET
+@page("pool.read")
+def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
+    """One pool: what is free, what was promised by day, its agent, its offers, what its supplier can do."""
+    actor, now, zone = actor_of(request), timezone.now(), hub_zone()
+    row = pool_visible_to(actor, Pool.key_of(pool_id))
+    [seen] = pools_shown([row], now=now)
+    days = utilisation_of(actor, row.id, span=last_days(DAYS, now=now, zone=zone), zone=zone)
+    running, waiting = open_attempts(row.id)
+    offers = list(offers_visible_to(actor).filter(subject_id=row.id, shelf="compute")[:SHOWN_MAX])
+    kept = blackouts_visible_to(actor, now=now).filter(node__pool=row)
+    context = {
+        "pool": row,
+        "shown": seen,
+        "tabs": tabs_of(row, "pool"),
+        "stocks": [(name, *_cells(figures)) for name, figures in [(_("cores"), seen.cores), *seen.cards]],
+        "bars": _bars(days),
+        "facts": _agent_facts(row, now=now),
+        "running": running,
+        "waiting": waiting,
+        "offers": [label_of(one) for one in shown(offers, now=now)],
+        "blackouts": list(kept.order_by("period", "id")[:SHOWN_MAX]),
+        "may_manage": allows(actor, "pool.manage", row.organisation_id),
+        "may_offer": bool(address_of("new_offer")),
+        "never_seen": row.registered_at is None and row.state != PoolState.CLOSED,
+        **agent_steps(),
+    }
+    return render(request, "pages/pool.html", context)
+
+
+def tabs_of(row: Pool, current: str) -> list[Tab]:
+    """The views of one pool."""
+    return [
+        Tab(title, reverse(name, args=[row.public_id]), name == current)
+        for name, title in (
+            ("pool", _("Overview")),
+            ("pool_nodes", _("Nodes")),
+            ("pool_work", _("Work")),
+            ("pool_blackouts", _("Blackouts")),
+        )
+    ]
+
+
+def _cells(figures: tuple[int, int, int]) -> tuple[int, int, int]:
+    total, reserved, taken = figures
+    return max(0, total - reserved - taken), reserved, taken
+
+
+def _bars(days: Sequence[Used]) -> list[Bars]:
+    """Cards first: they are what a pool that has some sells."""
+    cards = [(one.day, one.cards_promised, one.cards_capacity) for one in days]
+    cores = [(one.day, one.promised, one.capacity) for one in days]
+    return [
+        Bars(
+            title,
+            unit,
+            [Bar(f"{day:%m-%d}", promised, capacity, day.isoformat()) for day, promised, capacity in figures],
+        )
+        for title, unit, figures in (
+            (_("Cards promised by day"), _("card-hours"), cards),
+            (_("Cores promised by day"), _("core-hours"), cores),
+        )
+        if any(capacity for _day, _promised, capacity in figures)
+    ]
+
+
+def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
+    if row.last_seen_at is None:
+        return [Fact(_("Agent"), _("never heard of"))]
+    skew = abs(row.clock_skew_s)
+    off = _("The machine's clock is off: set it by NTP.") if skew > SKEW_S_MAX else ""
+    names = ", ".join(f"{one['name']} {one.get('python', '')}".strip() for one in row.environments)
+    return [
+        Fact(_("Last word"), seen_ago(row.last_seen_at, now=now)),
+        Fact(_("Engine"), row.engine or "—"),
+        Fact(_("Agent's version"), row.agent_version or "—"),
+        Fact(_("Sandbox"), row.sandbox or "—", "" if row.sandbox_ok else _("Nothing is leased without one.")),
+        Fact(_("Environments"), names or "—"),
+        Fact(_("Clock off by"), _skew(row), off),
+        Fact(_("Token made"), timezone.localtime(row.token_made_at).strftime("%Y-%m-%d %H:%M")),
+    ]
+
+
+@require_POST
+@page("pool.manage")
+def pool_state(request: HttpRequest, pool_id: str) -> HttpResponse:
+    """Open, drain or close a pool; closing is for good, so its name is typed."""
+    actor = actor_of(request)
+    row = pool_visible_to(actor, Pool.key_of(pool_id))
+    to = request.POST.get("to", "")
+    if to not in set(PoolState):
+        raise Invalid(_("Where shall the pool be moved?"), hint=_("Open, drain or close it."), field="to")
+    if to == PoolState.CLOSED and request.POST.get("typed", "").strip() != row.name:
+        raise Invalid(
+            _("Nothing was closed: the name does not match."),
+            hint=_("Closing is for good. Type the pool's name as it stands in its title."),
+            field="typed",
+        )
+    set_pool_state(
+        actor=actor,
+        pool_id=row.id,
+        to=PoolState(to),
+        why=request.POST.get("why", "")[:400],
+        now=timezone.now(),
+    )
+    said = {
+        PoolState.OPEN: _("The pool is open: its offers are on sale."),
+        PoolState.DRAINING: _("The pool is draining: nothing new is sold; what was sold goes on."),
+        PoolState.CLOSED: _("The pool is closed."),
+    }
+    messages.success(request, said[PoolState(to)])
+    return redirect("pool", row.public_id)
+
+
+@require_POST
+@page("pool.manage")
+def pool_token(request: HttpRequest, pool_id: str) -> HttpResponse:
+    """A new token for the pool's agent, shown once; the old one is worthless from now on."""
+    actor = actor_of(request)
+    row = pool_visible_to(actor, Pool.key_of(pool_id))
+    token = rotate_token(actor=actor, pool_id=row.id, now=timezone.now())
+    return _token_page(request, row, token, is_new=False)
+
+
+def _token_page(request: HttpRequest, row: Pool, token: str, *, is_new: bool) -> HttpResponse:
+    response = render(request, "pages/pool_token.html", {"pool": row, "is_new": is_new, **agent_steps(token)})
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,221 @@
+"""A supplier's offers in the browser: on, off, priced, for one buyer, by the file."""
+
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from mosu.compute.models import Pool
+from mosu.market.models import Offer, OfferImport, OfferPrice, Quote
+from mosu.platform.actors import HubRole, Role
+from tests.compute import world as compute
+from tests.web.conftest import Hub
+
+BOTH = ("en", "zh-hans")
+
+
+def page(response: Any) -> str:
+    return response.content.decode()
+
+
+def pool_of(hub: Hub) -> Pool:
+    return compute.pool_of(hub.world)
+
+
+def offer_of(hub: Hub) -> Offer:
+    return Offer.objects.get(subject_id=hub.world.pool_id)
+
+
+@pytest.fixture
+def seller(hub: Hub) -> Client:
+    return hub.client(hub.user(role=Role.OWNER, at=pool_of(hub).organisation))
+
+
+def given(hub: Hub, **changes: Any) -> dict[str, Any]:
+    return {
+        "pool": pool_of(hub).public_id,
+        "goods": "cores",
+        "title_zh": "二号厅",
+        "title_en": "Hall 2",
+        "price": "0.25",
+        "tax_included": "1",
+        "tax_percent": "6",
+        "sold_by": "hub",
+        "min_units": "1",
+        "max_units": "8",
+        "wall_hours_max": "24",
+        "buyer": "",
+    } | changes
+
+
+def file(*lines: str, name: str = "mine.csv") -> SimpleUploadedFile:
+    return SimpleUploadedFile(name, ("\n".join(("key,title_en,accelerator,price", *lines)) + "\n").encode())
+
+
+def send(client: Client, hub: Hub, upload: SimpleUploadedFile, **more: str) -> Any:
+    body = {"supplier": pool_of(hub).organisation.public_id, "file": upload, "gone": "keep", **more}
+    return client.post("/my-offers/imports/", body)
+
+
+def test_who_sees_ones_offers(hub: Hub, seller: Client) -> None:
+    offer = offer_of(hub)
+    path = f"/my-offers/{offer.public_id}/"
+    stranger = hub.client(
+        hub.user(role=Role.OWNER, at=compute.make_organisation("x", capabilities=["supplier"]))
+    )
+    for language in BOTH:
+        said = {"Accept-Language": language}
+        assert path in page(seller.get("/my-offers/", headers=said))
+        assert path not in page(stranger.get("/my-offers/", headers=said))
+        assert path in page(hub.client(hub.user(hub=HubRole.OPERATOR)).get("/my-offers/", headers=said))
+        assert seller.get(path, headers=said).status_code == 200
+        assert stranger.get(path, headers=said).status_code == 404
+        assert hub.client().get(path, headers=said).status_code == 302
+    viewer = hub.client(hub.user(role=Role.VIEWER, at=pool_of(hub).organisation))
+    assert "/state/" not in page(viewer.get(path))
+    assert viewer.get("/my-offers/new/").status_code == 403
+    assert viewer.post(f"{path}state/", {"to": "delisted"}).status_code == 403
+    assert viewer.post(path, {"meter": "core_second", "price": "9"}).status_code == 422
+    assert offer_of(hub).state == "listed"
+    assert OfferPrice.objects.filter(offer=offer).count() == 1
+
+
+def test_an_offer_is_made_and_a_refused_one_keeps_what_was_typed(hub: Hub, seller: Client) -> None:
+    assert seller.post("/my-offers/new/", given(hub), follow=True).status_code == 200
+    made = Offer.objects.latest("created_at")
+    assert (made.title_zh, made.max_units, made.wall_s_max) == ("二号厅", 8, 86_400)
+    assert made.prices.get().unit_price_micros == 250_000
+    before = Offer.objects.count()
+    for wrong in (
+        {"min_units": "9"},
+        {"price": "0"},
+        {"price": "many"},
+        {"buyer": "Nobody Ltd"},
+        {"pool": "x"},
+    ):
+        answer = seller.post("/my-offers/new/", given(hub, title_en="Hall three", **wrong))
+        assert answer.status_code == 422, wrong
+        assert 'value="Hall three"' in page(answer)
+    other = compute.make_organisation("x", capabilities=["supplier"])
+    stranger = hub.client(hub.user(role=Role.OWNER, at=other))
+    assert stranger.post("/my-offers/new/", given(hub)).status_code == 422
+    assert Offer.objects.count() == before
+
+
+def test_an_offer_for_one_buyer_is_seen_by_no_other(hub: Hub, seller: Client) -> None:
+    seller.post("/my-offers/new/", given(hub, title_en="For you alone", buyer=hub.world.buyer.name))
+    made = Offer.objects.latest("created_at")
+    assert made.buyer_organisation_id == hub.world.buyer.id
+    assert hub.world.buyer.name in page(seller.get("/my-offers/?for=one"))
+    assert "For you alone" not in page(seller.get("/my-offers/?for=all"))
+    assert "For you alone" not in page(hub.client().get("/"))
+
+
+def test_a_new_price_leaves_quotes_alone_and_is_kept_in_the_history(hub: Hub, seller: Client) -> None:
+    offer = offer_of(hub)
+    compute.quote(hub.world, compute.task_of(), now=hub.now)
+    frozen = Quote.objects.get().lines
+    path = f"/my-offers/{offer.public_id}/"
+    shown = seller.post(path, {"meter": "core_second", "price": "0.42"}, follow=True)
+    assert "Quotes already given keep the old one." in page(shown)
+    assert "0.42 CNY" in page(shown) and "0.15 CNY" in page(shown)
+    assert "polyline" in page(shown)
+    assert Quote.objects.get().lines == frozen
+    for wrong in ({"meter": "core_second", "price": "-1"}, {"meter": "other", "price": "1"}):
+        assert seller.post(path, wrong).status_code == 422
+    assert OfferPrice.objects.filter(offer=offer).count() == 2
+
+
+def test_off_the_shelf_and_on_again(hub: Hub, seller: Client) -> None:
+    offer = offer_of(hub)
+    for to in ("delisted", "listed", "listed"):
+        shown = seller.post(f"/my-offers/{offer.public_id}/state/", {"to": to}, follow=True)
+        assert shown.status_code == 200
+        assert offer_of(hub).state == to
+
+
+def test_the_list_asks_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> None:
+    hub.run()
+
+    def asked() -> int:
+        seller.get("/my-offers/")
+        with CaptureQueriesContext(connection) as captured:
+            assert seller.get("/my-offers/").status_code == 200
+        return len(captured)
+
+    before = asked()
+    for number in range(6):
+        seller.post("/my-offers/new/", given(hub, title_en=f"Hall {number}"))
+    assert "Hall 5" in page(seller.get("/my-offers/"))
+    assert asked() == before <= 12
+
+
+@pytest.mark.parametrize("language", BOTH)
+def test_a_file_is_previewed_then_applied(hub: Hub, seller: Client, language: str) -> None:
+    said = {"Accept-Language": language}
+    answer = send(seller, hub, file("a,Machine,A100-80GB,21.5", "b,Broken,A100-80GB,0"))
+    assert answer.status_code == 302, page(answer)
+    made = OfferImport.objects.get()
+    assert not Offer.objects.filter(source="mine").exists()
+    shown = page(seller.get(answer["Location"], headers=said))
+    assert "21.50 CNY" in shown
+    held = page(seller.get(f"{answer['Location']}?held=yes", headers=said))
+    assert "21.50 CNY" not in held and ">b<" in held
+    decide = f"/my-offers/imports/{made.public_id}/decide/"
+    assert seller.post(decide, {"do": "neither"}).status_code == 422
+    assert not Offer.objects.filter(source="mine").exists()
+    assert seller.post(decide, {"do": "apply"}, follow=True, headers=said).status_code == 200
+    assert [one.external_key for one in Offer.objects.filter(source="mine")] == ["a"]
+    again = send(seller, hub, file("a,Machine,A100-80GB,25"))
+    changed = page(seller.get(again["Location"], headers=said))
+    assert "21.50 CNY" in changed and "25.00 CNY" in changed
+    second = OfferImport.objects.latest("created_at")
+    seller.post(f"/my-offers/imports/{second.public_id}/decide/", {"do": "discard"})
+    second.refresh_from_db()
+    assert second.state == "discarded"
+    assert Offer.objects.get(external_key="a").prices.count() == 1
+    assert "mine.csv" in page(seller.get("/my-offers/imports/", headers=said))
+    assert "mine.csv" in page(seller.get("/my-offers/imports/?format=csv"))
+
+
+def test_a_file_that_cannot_be_read_names_its_places(hub: Hub, seller: Client) -> None:
+    answer = send(seller, hub, file("a,Machine,A100-80GB,much"), source="kept name")
+    assert answer.status_code == 422
+    assert "much" in page(answer) and 'value="kept name"' in page(answer)
+    assert not OfferImport.objects.exists()
+
+
+def test_a_file_that_was_cut_off_is_refused(hub: Hub, seller: Client, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    answer = send(seller, hub, file(*(f"k{n},Machine,A100-80GB,21.5" for n in range(100))))
+    assert answer.status_code in (413, 422)
+    assert not OfferImport.objects.exists()
+
+
+def test_only_the_operator_lets_a_row_through(hub: Hub, seller: Client) -> None:
+    answer = send(seller, hub, file("a,Machine,A100-80GB,0.01"))
+    made = OfferImport.objects.get()
+    release = f"/my-offers/imports/{made.public_id}/release/"
+    body = {"line": "2", "why": "a promotion, confirmed by letter"}
+    assert release not in page(seller.get(answer["Location"]))
+    assert seller.post(release, body).status_code == 403
+    assert not made.rows.filter(released=True).exists()
+    operator = hub.client(hub.user(hub=HubRole.OPERATOR))
+    assert release in page(operator.get(answer["Location"]))
+    assert operator.post(release, {"line": "x", "why": "a promotion"}).status_code == 422
+    assert operator.post(release, body, follow=True).status_code == 200
+    assert made.rows.filter(released=True).count() == 1
+
+
+def test_nobody_sees_anothers_file(hub: Hub, seller: Client) -> None:
+    answer = send(seller, hub, file("a,Machine,A100-80GB,21.5"))
+    other = compute.make_organisation("x", capabilities=["supplier"])
+    stranger = hub.client(hub.user(role=Role.OWNER, at=other))
+    assert stranger.get(answer["Location"]).status_code == 404
+    assert stranger.post(f"{answer['Location']}decide/", {"do": "apply"}).status_code == 404
+    assert send(stranger, hub, file("b,M,A100-80GB,21.5")).status_code == 422
+    assert OfferImport.objects.count() == 1
+    assert OfferImport.objects.get().state == "previewed"
