@@ -133,7 +133,7 @@ def _timed(
 ) -> list[float]:
     took = []
     with _connection(url) as connection:
-        for number, query in enumerate(_mix(WARM_UP + requests)):
+        for number, query in enumerate(mix(WARM_UP + requests)):
             address = path + urlencode(dressed(query), doseq=True)
             began = time.perf_counter()
             connection.request("GET", address)
@@ -149,7 +149,8 @@ def _timed(
     return took
 
 
-def _mix(count: int) -> Iterator[dict[str, Any]]:
+def mix(count: int) -> Iterator[dict[str, Any]]:
+    """Searches as people make them: broad, narrow, by words."""
     chance = random.Random(7)
     for _ in range(count):
         kind = chance.random()

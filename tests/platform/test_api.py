@@ -125,6 +125,7 @@ def test_me_says_who_and_on_whose_behalf() -> None:
     me = call("GET", "/me", by=bearer(owner, organisation=organisation)).json()
     assert me == {
         "user": {"id": me["user"]["id"], "email": owner.label, "name": ""},
+        "language": "",
         "organisation": {
             "id": organisation.public_id,
             "name": "Ding Wei",

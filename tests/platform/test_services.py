@@ -780,6 +780,42 @@ def test_a_notice_is_its_users_alone_and_read_once() -> None:
 
 
 @pytest.mark.django_db
+def test_all_of_ones_notices_are_read_and_nobody_elses() -> None:
+    one, other = make_user(), make_user()
+    text = {"zh": "一", "en": "one"}
+    for _ in range(2):
+        services.notify(user_ids=[one.id, other.id], kind="test", title=text, body=text, now=NOW)
+    assert services.read_notices(actor=actor_for_user(one), now=NOW) == 2
+    assert services.read_notices(actor=actor_for_user(one), now=NOW) == 0
+    assert Notice.objects.filter(user=other, read_at=None).count() == 2
+
+
+def test_a_profile_is_ones_own_words_and_a_language_of_the_hub() -> None:
+    user = make_user()
+    actor = actor_for_user(user)
+    services.change_profile(actor=actor, name="  Wei  Li ", language="zh-hans", now=NOW)
+    user.refresh_from_db()
+    assert (user.name, user.language) == ("Wei Li", "zh-hans")
+    assert AuditRecord.objects.filter(subject_id=user.id, action="user.name").count() == 1
+    for wrong in ({"language": "fr"}, {"name": "x"}):
+        with pytest.raises(Invalid):
+            services.change_profile(actor=actor, now=NOW, **wrong)
+    services.change_profile(actor=actor, language="", now=NOW)
+    user.refresh_from_db()
+    assert (user.name, user.language) == ("Wei Li", "")
+
+
+def test_a_letter_is_in_the_language_of_the_account_it_goes_to() -> None:
+    user = make_user("wei@example.org")
+    services.change_profile(actor=actor_for_user(user), language="zh-hans", now=NOW)
+    text = {"zh": "一", "en": "one"}
+    letters = [
+        services.post_mail(email=email, title=text, body=text, now=NOW)
+        for email in ("WEI@example.org", "nobody@example.org")
+    ]
+    assert [letter.language for letter in letters] == ["zh-hans", ""]
+
+
 def test_a_text_in_one_language_is_a_bug() -> None:
     user = make_user()
     with pytest.raises(ValueError, match="zh and en"):

@@ -12,7 +12,16 @@ from django.db.models import Count, F, Prefetch, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce, TruncMonth
 
 from mosu.kernel.refusals import NotFound
-from mosu.ledger.models import Account, AccountKind, DayHead, Deposit, Hold, JournalEntry, Posting
+from mosu.ledger.models import (
+    Account,
+    AccountKind,
+    DayHead,
+    Deposit,
+    Hold,
+    HoldState,
+    JournalEntry,
+    Posting,
+)
 from mosu.platform.actors import Actor
 
 ORGANISATION_KINDS = (AccountKind.BALANCE, AccountKind.PAYABLE)
@@ -141,6 +150,12 @@ def statement_by_month(actor: Actor, account_id: UUID, *, zone: ZoneInfo) -> lis
         before, after = after, after + sum(sums[month].values())
         found.insert(0, MonthMoved(month, counts[month], sums[month], before, after))
     return found
+
+
+def open_holds(actor: Actor, account_id: UUID) -> QuerySet[Hold]:
+    """What of the account is held, and for what, newest first; nothing of an account that is not the actor's to see."""
+    rows = Hold.objects.filter(account__in=accounts_visible_to(actor).order_by().filter(id=account_id))
+    return rows.filter(state=HoldState.OPEN).order_by("-placed_at", "-id")
 
 
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:

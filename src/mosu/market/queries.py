@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.core import signing
 from django.db.models import (
+    BigIntegerField,
     BinaryField,
     Count,
     Func,
@@ -325,6 +326,27 @@ def orders_visible_to(actor: Actor) -> QuerySet[Order]:
     """Orders of the actor's organisations, or all for the hub's people; newest first."""
     rows = Order.objects.select_related("quote", "receipt").order_by("-placed_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What a project's orders came to, in micros."""
+
+    orders: int = 0
+    running: int = 0
+    spent_micros: int = 0
+    """What settled orders cost, vouchers' part included."""
+
+
+def spend_by_project(actor: Actor, organisation_id: UUID) -> dict[UUID, Spend]:
+    """The spend of each project of an organisation that has orders, in one query."""
+    rows = orders_visible_to(actor).filter(organisation_id=organisation_id).order_by()
+    summed = rows.values_list("project_id").annotate(
+        orders=Count("id"),
+        running=Count("id", filter=Q(state__in=[OrderState.PLACED, OrderState.ACTIVE])),
+        spent=Coalesce(Sum("total_micros"), 0, output_field=BigIntegerField()),
+    )
+    return {project_id: Spend(orders, running, int(spent)) for project_id, orders, running, spent in summed}
 
 
 def receipts_visible_to(actor: Actor) -> QuerySet[Receipt]:

@@ -7,7 +7,7 @@ from allauth.mfa.adapter import DefaultMFAAdapter
 from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 from django.http import HttpRequest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from mosu.kernel.refusals import Invalid
 from mosu.platform import services
@@ -35,7 +35,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         Letters without such a link are left out then: nothing on such a hub needs a confirmed address.
         """
         if services.mail_goes_out():
-            super().send_mail(template_prefix, email, context)
+            user = context.get("user")
+            with translation.override(getattr(user, "language", "") or translation.get_language()):
+                super().send_mail(template_prefix, email, context)
         elif "password_reset_url" in context:
             services.post_mail(
                 email=email,

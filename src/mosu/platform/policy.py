@@ -62,6 +62,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "finding.read": Rule(scope=Scope.READ, hub_roles=_HUB),
         "finding.open": Rule(scope=Scope.MANAGE, hub_roles=frozenset({HubRole.AUDITOR})),
         "finding.answer": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        # store
+        "document.add": Rule(scope=Scope.MANAGE, roles=_MONEY),
         # ledger
         "ledger.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "deposit.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from mosu.kernel.digests import canonical
@@ -12,6 +13,7 @@ from mosu.wire.paths import safe_relative_path
 
 ENTRIES_MAX: Final = 50_000
 MANIFEST_BYTES_MAX: Final = 32 << 20
+DOCUMENT_BYTES_MAX: Final = 20 << 20
 _VERSION: Final = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Final = {"path": str, "sha256": str, "size_bytes": int, "executable": bool}
@@ -25,6 +27,43 @@ class ManifestEntry:
     sha256: str
     size_bytes: int
     executable: bool = False
+
+
+class MediaType(StrEnum):
+    """What a document may be: what every office reads, and no browser runs."""
+
+    PDF = "application/pdf"
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+
+
+_BEGINNINGS: Final = (
+    (b"%PDF-", MediaType.PDF),
+    (b"\x89PNG\r\n\x1a\n", MediaType.PNG),
+    (b"\xff\xd8\xff", MediaType.JPEG),
+)
+_ENDINGS: Final = {MediaType.PDF: b"%%EOF", MediaType.PNG: b"IEND\xaeB`\x82", MediaType.JPEG: b"\xff\xd9"}
+ENDING_BYTES: Final = 1024
+"""Within how many bytes of its end a document says that it is whole: writers of PDF add a few behind."""
+
+
+def media_type_of(beginning: bytes, ending: bytes) -> MediaType:
+    """What a document is, by its first bytes; its last `ENDING_BYTES` say that nothing of it is missing.
+
+    Raises:
+        Invalid: none of the three, or cut short.
+    """
+    found = next((kind for start, kind in _BEGINNINGS if beginning.startswith(start)), None)
+    if found is None:
+        raise Invalid(
+            "This file is neither PDF, PNG nor JPEG.",
+            hint="Save it as one of them: what counts is what the file holds, not how it is called.",
+            field="file",
+            allowed="PDF, PNG, JPEG",
+        )
+    if _ENDINGS[found] not in ending[-ENDING_BYTES:]:
+        raise Invalid("This file is cut short.", hint="Save it anew and send it again.", field="file")
+    return found
 
 
 def checked_sha256(text: str) -> str:

@@ -19,6 +19,7 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
 from mosu.platform.schemas import In, Out
+from mosu.store.models import Document
 from mosu.subsidies import queries, services
 from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Voucher
 
@@ -230,6 +231,7 @@ class BatchIn(In):
 
 class ApplicationIn(VoucherIn):
     note: str = Field("", max_length=2000, pattern=r"^[^\x00]*$")
+    document_ids: list[Id] = Field(default_factory=list, max_length=20)
 
 
 class ApplicationOut(Out):
@@ -416,6 +418,7 @@ def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> Status[Appli
         programme_id=Programme.key_of(body.programme_id),
         amount_micros=micros_of(body.amount),
         note=body.note,
+        document_ids=[Document.key_of(one) for one in body.document_ids],
         now=timezone.now(),
     )
     return Status(201, ApplicationOut.of(application))

@@ -33,6 +33,7 @@ from mosu.subsidies.rules import (
     Terms,
     VersionState,
     VoucherState,
+    names_in,
     results_of,
 )
 
@@ -159,6 +160,74 @@ def applications_visible_to(actor: Actor) -> QuerySet[Application]:
     """Applications of the actor's organisations, or all for the hub's people; newest first."""
     rows = Application.objects.select_related("version__programme").order_by("-submitted_at", "-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an organisation stands to a version's terms at an instant."""
+
+    terms: Terms
+    is_open: bool
+    results: Sequence[ClauseResult]
+
+    @property
+    def passes(self) -> bool:
+        return self.is_open and all(result.passed for result in self.results)
+
+    @property
+    def needs(self) -> list[str]:
+        """Names of facts that are not known."""
+        return [result.needs for result in self.results if result.needs]
+
+
+def standings_of(
+    organisation: Organisation, versions: Iterable[ProgrammeVersion], *, now: datetime
+) -> list[Standing]:
+    """Each clause of each version on what is known of the organisation; one query for all."""
+    facts = facts_of(organisation, now=now)
+    every = [terms_of(version) for version in versions]
+    return [Standing(terms, is_open(terms, now), results_of(terms.eligibility, facts)) for terms in every]
+
+
+def versions_in_force(actor: Actor) -> list[ProgrammeVersion]:
+    """The highest released version of each programme that the actor may see, by the programme's code."""
+    rows = ProgrammeVersion.objects.select_related("programme").filter(
+        state=VersionState.RELEASED, programme__in=programmes_visible_to(actor).order_by()
+    )
+    return list(rows.order_by("programme__code", "-number").distinct("programme__code"))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A fact that a programme asks for."""
+
+    name: str
+    title_zh: str
+    title_en: str
+
+
+def facts_asked(actor: Actor) -> list[Asked]:
+    """The facts that the programmes in force ask for, by name; each with one of those programmes."""
+    found: dict[str, Asked] = {}
+    for version in versions_in_force(actor):
+        for clause in terms_of(version).eligibility:
+            for name in names_in(clause.when):
+                found.setdefault(name, Asked(name, version.title_zh, version.title_en))
+    return [found[name] for name in sorted(found)]
+
+
+def redemptions_visible_to(actor: Actor) -> QuerySet[Redemption]:
+    """Uses of vouchers of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Redemption.objects.select_related("voucher__version").order_by("-held_at", "-id")
+    return rows if actor.sees_all else rows.filter(voucher__organisation_id__in=actor.organisation_ids)
+
+
+def refunds_due(actor: Actor, organisation_id: UUID, *, now: datetime) -> list[Redemption]:
+    """Refunds that settled orders earned and nobody has claimed yet, the one that lapses first first."""
+    rows = redemptions_visible_to(actor).filter(
+        voucher__organisation_id=organisation_id, state=RedemptionState.DUE, claim_by__gt=now
+    )
+    return list(rows.exclude(order_id__in=Claim.objects.values("order_id")).order_by("claim_by", "id"))
 
 
 def claims_visible_to(actor: Actor) -> QuerySet[Claim]:

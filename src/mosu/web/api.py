@@ -11,6 +11,7 @@ from mosu.ledger.api import routers as ledger
 from mosu.market.api import routers as market
 from mosu.platform.api import routers as platform
 from mosu.platform.problems import MEDIA_TYPE, Problem, install
+from mosu.store.api import routers as store
 from mosu.subsidies.api import routers as subsidies
 
 _REFUSED: Final = {
@@ -57,5 +58,5 @@ api = Api(
     docs_url="/docs",
 )
 install(api)
-for prefix, router in (*platform, *ledger, *subsidies, *market, *compute):
+for prefix, router in (*platform, *store, *ledger, *subsidies, *market, *compute):
     api.add_router(prefix, router)

@@ -26,8 +26,10 @@ from mosu.compute.streams import routes as compute_routes
 from mosu.market.catalogue import catalogue_at
 from mosu.web.health import routes as health_routes
 from mosu.web.sessions import routes as page_routes
+from mosu.web.views.documents import DOCUMENT_BODY_BYTES_MAX, DOCUMENTS_PATH
 
 BODY_S_MAX = 30
+DOCUMENT_S_MAX = 120
 _ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
 THREADS = int(os.environ.get("MOSU_THREADS", "8"))
@@ -56,14 +58,16 @@ async def _body_of(scope: Scope, receive: Receive) -> bytes | None:
     """The request's body, cut where it is too large; None if who sent it went away meanwhile.
 
     Raises:
-        TimeoutError: it did not come in `BODY_S_MAX`.
+        TimeoutError: it did not come in `BODY_S_MAX`, or a document in `DOCUMENT_S_MAX`.
     """
     if not any(name in _ANNOUNCING for name, _ in scope["headers"]) and scope["http_version"] != "2":
         return b""
     body = bytearray()
-    async with asyncio.timeout(BODY_S_MAX):
+    brings = scope.get("path") == DOCUMENTS_PATH
+    size_max = DOCUMENT_BODY_BYTES_MAX if brings else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    async with asyncio.timeout(DOCUMENT_S_MAX if brings else BODY_S_MAX):
         more = True
-        while more and len(body) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+        while more and len(body) <= size_max:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None

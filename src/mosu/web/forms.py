@@ -58,11 +58,12 @@ class Founding(forms.Form):
             raise forms.ValidationError(_TAKEN)
         return name
 
-    def found(self, user: User) -> None:
-        """Found the organisation, with `user` as its owner and, where it earns one, its trial voucher.
+    def found(self, user: User) -> Organisation:
+        """The organisation, with `user` as its owner and, where it earns one, its trial voucher.
 
         Raises:
             NameTaken: someone was quicker.
+            TooManyOrganisations: `user` owns as many as one may.
         """
         with transaction.atomic():
             organisation = found_organisation(
@@ -72,6 +73,7 @@ class Founding(forms.Form):
                 now=timezone.now(),
             )
             give_founders_trial(organisation_id=organisation.id)
+        return organisation
 
 
 class SignUp(Founding, SignupForm):  # type: ignore[misc]

@@ -12,7 +12,9 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.gzip import GZipMiddleware
 from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 
 from mosu.platform.hosts import WrongHost, require_host
 from mosu.platform.problems import response_of
@@ -68,6 +70,18 @@ class _PagesOnly:
         return answer
 
 
+class Squeeze(_PagesOnly, GZipMiddleware):
+    """Pages that are read, with gzip; what somebody did is answered plain: it may show a secret, once.
+
+    Against BREACH the form tokens in pages are masked anew each time and lengths are padded at random.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if request.method != "GET" or response.streaming:
+            return response
+        return super().process_response(request, response)
+
+
 class Csp(_PagesOnly, CSPMiddleware):
     """Content Security Policy for pages."""
 
@@ -93,6 +107,23 @@ class Csrf(_PagesOnly, CsrfViewMiddleware):
 
 class Authentication(_PagesOnly, AuthenticationMiddleware):
     """The session's user, for pages."""
+
+
+class OwnLanguage:
+    """The language that the account chose comes before the device's and the browser's."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        chosen = "" if is_api(request) else getattr(request.user, "language", "")
+        if not chosen:
+            return self._get_response(request)
+        with translation.override(chosen):
+            request.LANGUAGE_CODE = chosen
+            response = self._get_response(request)
+        response.headers.setdefault("Content-Language", chosen)
+        return response
 
 
 class Messages(_PagesOnly, MessageMiddleware):

@@ -110,9 +110,19 @@ PLACES: Final = (
     Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
     Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
     Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
-    Place(_("Money"), "money", members_who_may("ledger.read")),
-    Place(_("Vouchers"), "vouchers", members_who_may("voucher.read"), ("voucher", "programmes")),
-    Place(_("Organisation"), "organisation", members_who_may("organisation.read")),
+    Place(_("Money"), "money", members_who_may("ledger.read"), ("deposits",)),
+    Place(
+        _("Vouchers"),
+        "vouchers",
+        members_who_may("voucher.read"),
+        ("voucher", "programmes", "programme", "applications", "claims"),
+    ),
+    Place(
+        _("Organisation"),
+        "organisation",
+        members_who_may("organisation.read"),
+        ("members", "member", "projects", "project", "facts", "documents"),
+    ),
     Place(
         _("Pools"),
         "pools",

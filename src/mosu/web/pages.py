@@ -6,15 +6,20 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 
-from mosu.kernel.refusals import DomainError
+from mosu.kernel.refusals import DomainError, NotFound
 from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
+from mosu.platform.models import Organisation
+from mosu.platform.queries import organisations_of
+from mosu.platform.requests import actor_of
 from mosu.web.words import said_of
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 PAGE = 30
 
 
@@ -25,7 +30,7 @@ def page(action: str) -> Callable[[View], View]:
         entered = door(action)(view)
 
         @wraps(entered)
-        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def shown(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             try:
                 return entered(request, *args, **kwargs)
             except DomainError as refusal:
@@ -37,6 +42,31 @@ def page(action: str) -> Callable[[View], View]:
         return shown
 
     return mark
+
+
+def organisations_known(request: HttpRequest) -> list[Organisation]:
+    """The organisations for which the person may speak, asked for once in a request."""
+    known: list[Organisation] | None = getattr(request, "mosu_organisations", None)
+    if known is None:
+        known = list(organisations_of(actor_of(request)))
+        request.mosu_organisations = known  # type: ignore[attr-defined]
+    return known
+
+
+def own_organisation(request: HttpRequest) -> Organisation:
+    """The organisation for which the person speaks.
+
+    Raises:
+        NotFound: they belong to none.
+    """
+    actor = actor_of(request)
+    row = next((one for one in organisations_known(request) if one.id == actor.organisation_id), None)
+    if row is None:
+        raise NotFound(
+            _("You belong to no organisation yet."),
+            hint=_("Found one on the page of your account, or ask for an invitation."),
+        )
+    return row
 
 
 def paged(request: HttpRequest, rows: Any) -> tuple[list[Any], str]:

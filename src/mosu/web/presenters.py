@@ -19,7 +19,7 @@ from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
-from mosu.subsidies.queries import terms_of, vouchers_visible_to, vouchers_with_balances
+from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
 from mosu.web.words import Said, said_here, said_of_reason, state_name
 
@@ -58,6 +58,28 @@ _MARKS: Final = {
     "delisted": "refused",
     "applied": "ok",
     "discarded": "refused",
+    "organisation_suspended": "refused",
+    "organisation_closed": "refused",
+    "organisation_active": "ok",
+    "deposit_confirmed": "ok",
+    "deposit_rejected": "refused",
+    "deposit_refunded": "later",
+    "redemption_held": "live",
+    "redemption_captured": "ok",
+    "redemption_paid": "ok",
+    "redemption_released": "later",
+    "application_approved": "ok",
+    "application_rejected": "refused",
+    "claim_disbursed": "ok",
+    "claim_rejected": "refused",
+    "fact_checked": "ok",
+    "fact_expired": "refused",
+    "clause_passed": "ok",
+    "clause_failed": "refused",
+    "programme_fits": "ok",
+    "programme_unfit": "refused",
+    "programme_by_rule": "later",
+    "programme_closed": "later",
 }
 
 
@@ -278,21 +300,6 @@ def _rounds_to_nothing(line: Mapping[str, Any]) -> bool:
     exact = Decimal(line["quantity"]) * Decimal(line["unit_price"])
     amount, price = Decimal(line["amount"]), Decimal(line["unit_price"])
     return amount == 0 and price > 0 and round(exact, -int(amount.as_tuple().exponent)) == 0
-
-
-def vouchers_shown(actor: Actor) -> list[dict[str, Any]]:
-    """The organisation's vouchers with what is left of each."""
-    return [
-        {
-            "title": title_of(one.voucher),
-            "state_name": state_name(one.voucher.state),
-            "mark": mark_of(one.voucher.state),
-            "remaining": one.remaining_micros,
-            "held": one.held_micros,
-            "expires_at": one.voucher.expires_at,
-        }
-        for one in vouchers_with_balances(vouchers_visible_to(actor)[:100])
-    ]
 
 
 def title_of(voucher: Voucher) -> Bilingual:

@@ -56,6 +56,8 @@ HUB_ZONE = os.environ.get("MOSU_ZONE", "Asia/Shanghai")
 HUB_CURRENCY = os.environ.get("MOSU_CURRENCY", "CNY")
 if HUB_CURRENCY not in MINOR_DIGITS:
     raise ValueError(f"MOSU_CURRENCY: {HUB_CURRENCY} is not one of {', '.join(MINOR_DIGITS)}")
+# Where residents send money, as they are shown it: the name, number and bank of the hub's account.
+HUB_PAY_IN = os.environ.get("MOSU_PAY_IN", "")
 # Encrypts secrets at rest: a Fernet key.
 MOSU_ENCRYPTION_KEY = _secret("MOSU_ENCRYPTION_KEY")
 
@@ -84,7 +86,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "mosu.web.static_files.StaticFiles",
+    "mosu.web.middleware.Squeeze",
     "mosu.web.middleware.Private",
     "mosu.web.middleware.Csp",
     "mosu.web.middleware.Session",
@@ -92,6 +95,7 @@ MIDDLEWARE = [
     "mosu.web.middleware.Common",
     "mosu.web.middleware.Csrf",
     "mosu.web.middleware.Authentication",
+    "mosu.web.middleware.OwnLanguage",
     "mosu.web.middleware.Messages",
     "mosu.web.middleware.XFrameOptions",
     "allauth.account.middleware.AccountMiddleware",
@@ -163,11 +167,9 @@ LOCALE_PATHS = [Path(__file__).parent / "locale"]
 USE_TZ = True
 TIME_ZONE = HUB_ZONE
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
-WHITENOISE_ROOT = Path(__file__).parent / "root"  # what browsers and robots ask for at the top
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {"BACKEND": "mosu.web.static_files.HashedStorage"},
 }
 
 SECURE_CONTENT_TYPE_NOSNIFF = True

@@ -8,11 +8,11 @@ from django.utils import timezone
 
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.models import Organisation
-from mosu.platform.queries import organisations_of
 from mosu.platform.requests import actor_of
 from mosu.subsidies.queries import purse_of
 from mosu.web.middleware import is_api
 from mosu.web.navigation import Viewer, frame_of
+from mosu.web.pages import organisations_known
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,16 @@ def purse_of_request(request: HttpRequest) -> PurseShown | None:
     if not hasattr(request, "mosu_purse"):
         user = getattr(request, "user", None)
         known = user is not None and user.is_authenticated
-        request.mosu_purse = purse_for(actor_of(request)) if known else None  # type: ignore[attr-defined]
+        request.mosu_purse = purse_for(actor_of(request), request) if known else None  # type: ignore[attr-defined]
     found: PurseShown | None = request.mosu_purse  # type: ignore[attr-defined]
     return found
 
 
-def purse_for(actor: Actor) -> PurseShown | None:
-    """The purse of who speaks for an organisation: two queries."""
+def purse_for(actor: Actor, request: HttpRequest) -> PurseShown | None:
+    """The purse of who speaks for an organisation: at most two queries."""
     if actor.organisation_id is None:
         return None
-    organisations = list(organisations_of(actor))
+    organisations = organisations_known(request)
     money = purse_of(actor.organisation_id, now=timezone.now())
     return PurseShown(
         organisation=next(one for one in organisations if one.id == actor.organisation_id),

@@ -51,7 +51,7 @@ class Column:
     """One column. `value` takes what `prepare` made of a row.
 
     `kind` says how the value is drawn and written to CSV: `text`, `mono`, `number`, `money` (micros; `None` is a
-    dash), `time`, `day` (a `datetime`), `state` (a state's code).
+    dash), `time`, `day` (a `datetime`), `state` (a state's code), `button` (a `Button`; not in the CSV).
     """
 
     name: str
@@ -70,6 +70,16 @@ class Column:
     @property
     def right(self) -> bool:
         return self.kind in _RIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """The value of a column of kind `button`: sends the form `form`, which stands outside the table, with one value."""
+
+    form: str
+    name: str
+    value: str
+    label: Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +273,7 @@ def csv_of(
 
 def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpResponse:
     """The file of items that were found and sorted already, in the columns that the address asks for."""
-    columns = _asked(request, plan).columns
+    columns = [column for column in _asked(request, plan).columns if column.kind != "button"]
     written = io.StringIO()
     writer = csv.writer(written)
     writer.writerow([harmless(str(column.title)) for column in columns])

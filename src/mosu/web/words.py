@@ -89,6 +89,38 @@ def state_name(state: str) -> str:
         "applied": pgettext("import", "Applied"),
         "discarded": pgettext("import", "Discarded"),
         "undone": pgettext("import", "Undone"),
+        "organisation_suspended": pgettext("organisation", "Suspended"),
+        "organisation_closed": pgettext("organisation", "Closed"),
+        "organisation_active": pgettext("organisation", "Active"),
+        "deposit_proposed": pgettext("deposit", "Entered, waits for the second person"),
+        "deposit_confirmed": pgettext("deposit", "On the balance"),
+        "deposit_rejected": pgettext("deposit", "Rejected"),
+        "deposit_refunding": pgettext("deposit", "To be given back, waits for the second person"),
+        "deposit_refunded": pgettext("deposit", "Given back"),
+        "redemption_held": pgettext("redemption", "Held"),
+        "redemption_due": pgettext("redemption", "To be claimed"),
+        "redemption_captured": pgettext("redemption", "Refunded"),
+        "redemption_paid": pgettext("redemption", "Paid"),
+        "redemption_released": pgettext("redemption", "Not needed"),
+        "application_submitted": pgettext("application", "With the operator"),
+        "application_approved": pgettext("application", "Approved"),
+        "application_rejected": pgettext("application", "Rejected"),
+        "claim_submitted": pgettext("claim", "With the operator"),
+        "claim_approved": pgettext("claim", "Checked, waits for the second person"),
+        "claim_rejected": pgettext("claim", "Rejected"),
+        "claim_disbursed": pgettext("claim", "Paid out"),
+        "fact_recorded": pgettext("fact", "Recorded, not yet checked"),
+        "fact_checked": pgettext("fact", "Checked"),
+        "fact_expired": pgettext("fact", "No longer holds"),
+        "clause_passed": pgettext("clause", "Met"),
+        "clause_failed": pgettext("clause", "Not met"),
+        "clause_needs": pgettext("clause", "Not known"),
+        "clause_waits": pgettext("clause", "Waits for the hub"),
+        "programme_fits": pgettext("programme", "You may apply"),
+        "programme_needs": pgettext("programme", "Facts are missing"),
+        "programme_unfit": pgettext("programme", "Not for your organisation"),
+        "programme_by_rule": pgettext("programme", "Given by rule"),
+        "programme_closed": pgettext("programme", "Not open now"),
     }.get(state, state)
 
 
@@ -104,7 +136,14 @@ def role_name(role: str) -> str:
         "developer": pgettext("role", "developer"),
         "finance": pgettext("role", "finance"),
         "viewer": pgettext("role", "viewer"),
+        "operator": pgettext("role", "operator"),
+        "checker": pgettext("role", "checker"),
+        "auditor": pgettext("role", "auditor"),
     }.get(role, role)
+
+
+role_name_lazy = lazy(role_name, str)
+"""A role in the language of whoever looks."""
 
 
 def kind_name(kind: str) -> str:

@@ -244,6 +244,7 @@ def _tell(deposit: Deposit, *, now: datetime) -> None:
         now=now,
         subject_id=deposit.id,
         organisation_id=deposit.organisation_id,
+        link="/money/deposits/",
     )
 
 

@@ -50,6 +50,18 @@ def list_notices(request: HttpRequest, paging: Query[Paging]) -> Listed[NoticeOu
     return Listed(items=[NoticeOut.of(row) for row in rows], next=after)
 
 
+class ReadOut(Out):
+    read: int
+    """How many were unread until now."""
+
+
+@router.post("/notices/read", response=ReadOut, operation_id="readNotices")
+@door("self.read")
+def read_notices(request: HttpRequest) -> ReadOut:
+    """Mark all of the caller's notices as read."""
+    return ReadOut(read=services.read_notices(actor=actor_of(request), now=timezone.now()))
+
+
 @router.post("/notices/{notice_id}/read", response=NoticeOut, operation_id="readNotice")
 @door("self.read")
 def read_notice(request: HttpRequest, notice_id: str) -> NoticeOut:

@@ -1,14 +1,16 @@
 """Who one is; organisations: founding, admission, state."""
 
 from datetime import datetime
+from typing import Annotated, Literal
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
+from pydantic import StringConstraints
 
 from mosu.platform import queries, services
-from mosu.platform.actors import HubRole, Role, Scope
+from mosu.platform.actors import Actor, HubRole, Role, Scope
 from mosu.platform.api.shapes import Short, Text, UserOut
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
@@ -56,6 +58,8 @@ class OwnOrganisation(Out):
 
 class MeOut(Out):
     user: UserOut
+    language: str
+    """In which the hub writes to them: `zh-hans`, `en`, or empty for both."""
     organisation: OrganisationOut | None
     """On whose behalf the token speaks."""
     organisations: list[OwnOrganisation]
@@ -69,12 +73,16 @@ class MeOut(Out):
 @door("self.read")
 def get_me(request: HttpRequest) -> MeOut:
     """Who the token speaks for, and what it may do."""
-    actor = actor_of(request)
+    return _me(actor_of(request))
+
+
+def _me(actor: Actor) -> MeOut:
     user = User.objects.get(id=person_of(actor))
     own = list(Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id"))
     chosen = next((one for one in own if one.id == actor.organisation_id), None)
     return MeOut(
         user=UserOut(id=user.public_id, email=user.email, name=user.name),
+        language=user.language,
         organisation=OrganisationOut.of(chosen) if chosen else None,
         organisations=[
             OwnOrganisation(id=one.public_id, name=one.name, role=actor.roles[one.id]) for one in own
@@ -84,6 +92,21 @@ def get_me(request: HttpRequest) -> MeOut:
         currency=settings.HUB_CURRENCY,
         zone=settings.HUB_ZONE,
     )
+
+
+class ProfileIn(In):
+    name: Annotated[str, StringConstraints(max_length=100)] | None = None
+    language: Literal["", "zh-hans", "en"] | None = None
+
+
+@router.patch("/me", response=MeOut, operation_id="changeMe")
+@door("self.change")
+def change_me(request: HttpRequest, body: ProfileIn) -> MeOut:
+    """Change one's name or language; what is left out stays."""
+    services.change_profile(
+        actor=actor_of(request), name=body.name, language=body.language, now=timezone.now()
+    )
+    return _me(actor_of(request))
 
 
 class OrganisationIn(In):

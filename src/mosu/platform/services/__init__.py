@@ -32,6 +32,7 @@ from mosu.platform.services.notices import (
     pass_on,
     post_mail,
     read_notice,
+    read_notices,
     send_notice,
     send_posted,
 )
@@ -46,6 +47,7 @@ from mosu.platform.services.organisations import (
     record_fact,
     verify_fact,
 )
+from mosu.platform.services.profile import change_profile
 from mosu.platform.services.throttle import TooMany, count_failure, forgive_failure
 from mosu.platform.services.tokens import (
     SCOPES_DEFAULT,
@@ -80,6 +82,7 @@ __all__ = [
     "admit",
     "answer_finding",
     "bootstrap",
+    "change_profile",
     "change_role",
     "claim_key",
     "close_finding",
@@ -103,6 +106,7 @@ __all__ = [
     "post_mail",
     "purge_keys",
     "read_notice",
+    "read_notices",
     "record_audit",
     "record_audits",
     "record_fact",

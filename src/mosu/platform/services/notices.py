@@ -147,6 +147,13 @@ def read_notice(*, actor: Actor, notice_id: UUID, now: datetime) -> Notice:
     return notice
 
 
+@transaction.atomic(durable=True)
+def read_notices(*, actor: Actor, now: datetime) -> int:
+    """How many of the actor's notices were unread until now: all of them are read."""
+    require(actor, "self.read")
+    return Notice.objects.filter(user=actor.id, read_at=None).update(read_at=now)
+
+
 @transaction.atomic
 def post_mail(
     *,
@@ -159,11 +166,12 @@ def post_mail(
 ) -> Mail:
     """A letter that goes out after the commit; on a hub without a mail server it waits for the operator.
 
+    Without a `language` it is written in the one that the address's account chose, else in both.
     `secret_link` is a link that is itself a key: it is encrypted and stands in no log.
     """
     mail = Mail.objects.create(
         email=email,
-        language=language,
+        language=language or _language_of(email),
         title=in_both(title),
         body=in_both(body),
         sealed_link=seal(secret_link) if secret_link else None,
@@ -175,6 +183,10 @@ def post_mail(
 
         deliver_mail.defer(mail_id=str(mail.id))
     return mail
+
+
+def _language_of(email: str) -> str:
+    return User.objects.filter(email__iexact=email).values_list("language", flat=True).first() or ""
 
 
 @transaction.atomic(durable=True)

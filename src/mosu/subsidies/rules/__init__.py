@@ -1,7 +1,7 @@
 """Pure decisions: how a price is split, what a programme file says, what may become of a voucher."""
 
 from mosu.subsidies.rules.batch import BatchRefused, Grant, matched, parse_grants
-from mosu.subsidies.rules.clauses import Clause, ClauseResult, results_of
+from mosu.subsidies.rules.clauses import Clause, ClauseResult, names_in, results_of
 from mosu.subsidies.rules.moves import (
     APPLICATION_MOVES,
     CLAIM_MOVES,
@@ -63,6 +63,7 @@ __all__ = [
     "VoucherState",
     "best_split",
     "matched",
+    "names_in",
     "parse_grants",
     "parse_programme",
     "results_of",

@@ -37,6 +37,7 @@ class ClauseResult:
 
 
 WHEN_CHARACTERS_MAX: Final = 1000
+_NAMED: Final = re.compile(r"\borganisation\s*\.\s*([a-z][a-z0-9_]*)")
 _LOOP: Final = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(")
 
 
@@ -63,6 +64,11 @@ def fault_of(when: str) -> str:
     except (ValueError, TypeError, RuntimeError, ArithmeticError) as refusal:
         return str(refusal).splitlines()[0][:200]
     return ""
+
+
+def names_in(when: str) -> set[str]:
+    """The facts that a condition asks for, without what mosu itself knows of every organisation."""
+    return set(_NAMED.findall(when)) - {"kind", "capabilities"}
 
 
 def results_of(clauses: Sequence[Clause], organisation: Mapping[str, Any]) -> list[ClauseResult]:

@@ -1,6 +1,6 @@
 """Vouchers: applied for, issued by one person, released by another, expired by the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,6 +25,7 @@ from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import person_of, require
 from mosu.platform.services import two_persons
+from mosu.store.documents import attach
 from mosu.subsidies import queries
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
 from mosu.subsidies.rules import (
@@ -221,10 +222,12 @@ def apply_for_voucher(
     amount_micros: int,
     now: datetime,
     note: str = "",
+    document_ids: Collection[UUID] = (),
 ) -> Application:
-    """An application that the operator decides.
+    """An application that the operator decides, with documents of the organisation.
 
     Raises:
+        NotFound: the organisation has no such document.
         Ineligible: the organisation fails clauses of the programme.
         ProgrammeClosed: nothing is released, or the programme's time is over.
         Invalid: the amount is not positive, or not in whole minor units.
@@ -241,6 +244,13 @@ def apply_for_voucher(
         submitted_at=now,
     )
     record_birth(application, actor=actor, now=now)
+    attach(
+        actor=actor,
+        organisation_id=organisation_id,
+        document_ids=document_ids,
+        subject_id=application.id,
+        now=now,
+    )
     return application
 
 

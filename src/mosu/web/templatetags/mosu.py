@@ -4,10 +4,10 @@ A component is one tag; its markup is the part of the same name in `templates/pa
 `mosu.web.components`. `/look/` shows each with the line that calls it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django import template
@@ -40,7 +40,7 @@ from mosu.web.components import (
 )
 from mosu.web.labels import OfferShown
 from mosu.web.presenters import SplitShown, duration, mark_of
-from mosu.web.tables import Cell, Table
+from mosu.web.tables import Button, Cell, Table
 from mosu.web.words import state_name, told
 
 register = template.Library()
@@ -201,6 +201,25 @@ def _percent(part: Decimal) -> str:
     return f"{round(part * 100, 2)}%"
 
 
+@register.simple_tag
+def voucher_bar(used: int, held: int, left: int) -> SafeString:
+    """A voucher as a bar: what was used is pale, what orders hold is hatched, what is left is full."""
+    whole = max(used + held + left, 1)
+    parts = (("left", left, 0), ("later", held, left), ("used", used, left + held))
+    rects = [
+        (kind, _percent(Decimal(start) / whole), _percent(Decimal(size) / whole))
+        for kind, size, start in parts
+        if size
+    ]
+    said = gettext("%(left)s left, %(held)s held, %(used)s used") % {
+        "left": money(left),
+        "held": money(held),
+        "used": money(used),
+    }
+    drawn = format_html_join("", '<rect class="{}" x="{}" width="{}" height="100%"></rect>', rects)
+    return format_html('<svg class="split voucher" role="img" aria-label="{}">{}</svg>', said, drawn)
+
+
 @register.inclusion_tag("parts/receipt.html")
 def receipt(shown: Mapping[str, Any], verify_url: str = "", with_evidence: bool = False) -> dict[str, Any]:
     """The receipt, as on a till; `with_evidence`: its lines lead to what they rest on, lower on the page."""
@@ -234,15 +253,31 @@ def _drawn(shown: Cell) -> Any:
     value, kind = shown.value, shown.column.kind
     if value is None or value == "":
         return "—"
-    if kind == "money" and isinstance(value, int):
-        return money(value)
-    if kind == "number":
-        return grouped(value)
-    if kind in ("time", "day"):
-        return when(value, "Y-m-d" if kind == "day" else "Y-m-d H:i")
-    if kind == "state":
-        return state(value, shown.mark)
-    return told(value)
+    draw = _DRAWN.get(kind)
+    if draw is None or (kind == "money" and not isinstance(value, int)):
+        return told(value)
+    return draw(shown)
+
+
+def _state(shown: Cell) -> SafeString:
+    return state(shown.value, shown.mark)
+
+
+def _button(shown: Cell) -> SafeString:
+    """Its form stands outside the table."""
+    one: Button = shown.value
+    button = '<button class="linklike" form="{}" name="{}" value="{}">{}</button>'
+    return format_html(button, one.form, one.name, one.value, one.label)
+
+
+_DRAWN: Final[Mapping[str, Callable[[Cell], Any]]] = {
+    "money": lambda shown: money(shown.value),
+    "number": lambda shown: grouped(shown.value),
+    "time": lambda shown: when(shown.value),
+    "day": lambda shown: when(shown.value, "Y-m-d"),
+    "state": _state,
+    "button": _button,
+}
 
 
 @register.inclusion_tag("parts/facet.html")

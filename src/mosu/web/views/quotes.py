@@ -28,7 +28,7 @@ from mosu.web.buying import checkout_shown
 from mosu.web.components import Step, Tab
 from mosu.web.pages import page
 from mosu.web.presenters import QuoteShown, refused_groups, title_of
-from mosu.web.surroundings import purse_for
+from mosu.web.surroundings import purse_of_request
 from mosu.web.templatetags.mosu import money
 from mosu.web.words import said_of, told
 from mosu.wire.task import TaskFile, TaskRefused, Vouchers
@@ -219,7 +219,7 @@ def _no_quote() -> NotFound:
 
 def _checkout(request: HttpRequest, row: Quote, *, refusal: DomainError | None = None) -> HttpResponse:
     actor = actor_of(request)
-    purse = purse_for(actor)
+    purse = purse_of_request(request)
     own = purse is not None and purse.organisation.id == row.organisation_id
     return render(
         request,
