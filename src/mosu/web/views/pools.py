@@ -69,7 +69,7 @@ class PoolShown:
 
     @property
     def state(self) -> str:
-        return f"pool.{self.pool.state}"
+        return f"pool_{self.pool.state}"
 
     @property
     def why_not_live(self) -> str:

@@ -107,7 +107,7 @@ TASKS: Final = Plan(
         Column(
             "state",
             _lazy("State"),
-            lambda row: "task.failed" if row.status == "failed" else "task.again",
+            lambda row: "task_failed" if row.status == "failed" else "task_again",
             kind="state",
             sort="status",
         ),
