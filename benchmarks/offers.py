@@ -2,7 +2,7 @@
 
 # ruff: noqa: PLC0415, S311 - Django is set up before these are called; made-up figures need no secrecy
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -10,6 +10,8 @@ from uuid import UUID
 
 import psycopg
 from psycopg.types.json import Jsonb
+
+from benchmarks.seeded.rows import Ids, Table
 
 SUPPLIERS: Final = 200
 POOLS: Final = 200
@@ -64,25 +66,38 @@ class Filled:
 
 def fill(owner_dsn: str, *, offers: int, now: datetime, seed: int = 20261122) -> Filled:
     """`offers` listed offers of `SUPPLIERS` suppliers with `POOLS` live pools, all by COPY with every trigger on."""
+    from mosu.compute.models import Device, Node, Pool
+    from mosu.market.models import Offer, OfferPrice
+    from mosu.platform.models import AuditRecord, Organisation
+
     chance = random.Random(seed)
+    ids = Ids(chance)
     began = datetime.now(UTC)
-    suppliers = _suppliers(chance, now)
-    pools = _pools(chance, [key for key, _ in suppliers], now)
+    suppliers = _suppliers(chance, ids, now)
+    pools = _pools(chance, ids, [key for key, _ in suppliers], now)
     with psycopg.connect(owner_dsn) as connection:
-        _copy(connection, "platform_organisation", _ORGANISATION, (row for _, row in suppliers))
+        _copy(connection, Organisation, _ORGANISATION, (row for _, row in suppliers))
         _copy(
-            connection, "platform_auditrecord", _AUDIT, (_audit(key, "active", now) for key, _ in suppliers)
+            connection,
+            AuditRecord,
+            _AUDIT,
+            (_audit(ids, key, "active", now) for key, _ in suppliers),
         )
-        _copy(connection, "platform_auditrecord", _AUDIT, (_audit(pool.id, "open", now) for pool in pools))
-        _copy(connection, "compute_pool", _POOL, (pool.row for pool in pools))
+        _copy(connection, AuditRecord, _AUDIT, (_audit(ids, pool.id, "open", now) for pool in pools))
+        _copy(connection, Pool, _POOL, (pool.row for pool in pools))
         nodes = [(pool, node) for pool in pools for node in pool.nodes]
-        _copy(connection, "platform_auditrecord", _AUDIT, (_audit(row[0], "up", now) for _, row in nodes))
-        _copy(connection, "compute_node", _NODE, (row for _, row in nodes))
-        _copy(connection, "compute_device", _DEVICE, (row for pool in pools for row in pool.devices))
-        made = list(_offers(chance, pools, offers, now))
-        _copy(connection, "platform_auditrecord", _AUDIT, (_audit(row[0], "listed", now) for row, _ in made))
-        _copy(connection, "market_offer", _OFFER, (row for row, _ in made))
-        _copy(connection, "market_offerprice", _PRICE, (row for _, row in made))
+        _copy(connection, AuditRecord, _AUDIT, (_audit(ids, row[0], "up", now) for _, row in nodes))
+        _copy(connection, Node, _NODE, (row for _, row in nodes))
+        _copy(connection, Device, _DEVICE, (row for pool in pools for row in pool.devices))
+        made = list(_offers(chance, ids, pools, offers, now))
+        _copy(
+            connection,
+            AuditRecord,
+            _AUDIT,
+            (_audit(ids, row[0], "listed", now) for row, _ in made),
+        )
+        _copy(connection, Offer, _OFFER, (row for row, _ in made))
+        _copy(connection, OfferPrice, _PRICE, (row for _, row in made))
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
         connection.execute("analyze")
     return Filled(offers, [pool.id for pool in pools], (datetime.now(UTC) - began).total_seconds())
@@ -105,32 +120,29 @@ class _Pool:
     devices: Sequence[tuple[Any, ...]]
 
 
-def _suppliers(chance: random.Random, now: datetime) -> list[tuple[UUID, tuple[Any, ...]]]:
-    from mosu.kernel.ids import uuid7
-
+def _suppliers(chance: random.Random, ids: Ids, now: datetime) -> list[tuple[UUID, tuple[Any, ...]]]:
     found = []
     for number in range(SUPPLIERS):
-        key = uuid7()
+        key = ids.at(now)
         name = f"{chance.choice(_PLACES)}{chance.choice(_ENDS)}有限公司 {number}"
         found.append((key, (key, name, "company", ["supplier"], "active", now)))
     return found
 
 
-def _pools(chance: random.Random, suppliers: Sequence[UUID], now: datetime) -> list[_Pool]:
+def _pools(chance: random.Random, ids: Ids, suppliers: Sequence[UUID], now: datetime) -> list[_Pool]:
     from mosu.compute.accelerators import catalogue
-    from mosu.kernel.ids import uuid7
 
     cards = sorted(catalogue().accelerators)
     found = []
     for number in range(POOLS):
-        key, region = uuid7(), chance.choice(_REGIONS)
+        key, region = ids.at(now), chance.choice(_REGIONS)
         accelerator = None if number % 8 == 0 else cards[number % len(cards)]
         nodes, devices = [], []
         for node in range(CARD_NODES):
-            node_id = uuid7()
+            node_id = ids.at(now)
             nodes.append((node_id, key, f"n{node}", "up", 128, 1024 * _GIB, 4096 * _GIB, now))
             if accelerator:
-                devices += [(uuid7(), node_id, index, accelerator, True) for index in range(8)]
+                devices += [(ids.at(now), node_id, index, accelerator, True) for index in range(8)]
         row = (key, suppliers[number % len(suppliers)], f"pool-{number}", region[0], "open", now,
                f"bench-{number}", now, "bench", "bench", "bench", True,
                Jsonb([{"name": "bench", "python": "3", "packages": []}]), 0.0, now, now)  # fmt: skip
@@ -139,10 +151,9 @@ def _pools(chance: random.Random, suppliers: Sequence[UUID], now: datetime) -> l
 
 
 def _offers(
-    chance: random.Random, pools: Sequence[_Pool], count: int, now: datetime
+    chance: random.Random, ids: Ids, pools: Sequence[_Pool], count: int, now: datetime
 ) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...]]]:
     from mosu.compute.accelerators import catalogue
-    from mosu.kernel.ids import uuid7
 
     for number in range(count):
         pool = chance.choice(pools)
@@ -163,14 +174,14 @@ def _offers(
         }
         if per_node:
             attributes["count"] = per_node
-        key, at = uuid7(), now - timedelta(seconds=chance.randrange(90 * 86_400))
+        key, at = ids.at(now), now - timedelta(seconds=chance.randrange(90 * 86_400))
         offer = (key, pool.supplier_id, "compute", pool.id,
                  f"{what_zh} {per_node or ''}卡 {region_zh} {mode_zh} {use} {number % 997} 组",
                  f"{what_en} x{per_node or 1} {region_en} {mode_en} group {number % 997}",
                  Jsonb(attributes), 600, chance.random() < 0.8, 1, per_node or 128, 86_400 * chance.choice((1, 7, 30)),
                  "hub", 0, "", "listed", at)  # fmt: skip
         meter, unit = ("card_second", "card_hour") if card else ("core_second", "core_hour")
-        yield offer, (uuid7(), key, meter, unit, 3600, price, at)
+        yield offer, (ids.at(now), key, meter, unit, 3600, price, at)
 
 
 _ORGANISATION: Final = ("id", "name", "kind", "capabilities", "state", "created_at")
@@ -190,16 +201,14 @@ _AUDIT: Final = (
 )  # fmt: skip
 
 
-def _audit(subject_id: UUID, after: str, now: datetime) -> tuple[Any, ...]:
-    from mosu.kernel.ids import uuid7
-
-    return uuid7(), now, "system", "mosu", "bench.fill", subject_id, after, "", Jsonb({})
+def _audit(ids: Ids, subject_id: UUID, after: str, now: datetime) -> tuple[Any, ...]:
+    return ids.at(now), now, "system", "mosu", "bench.fill", subject_id, after, "", Jsonb({})
 
 
 def _copy(
-    connection: psycopg.Connection[Any], table: str, columns: Sequence[str], rows: Iterator[Any]
+    connection: psycopg.Connection[Any], model: type[Any], columns: Sequence[str], rows: Iterable[Any]
 ) -> None:
-    names = ", ".join(f'"{column}"' for column in columns)
-    with connection.cursor() as cursor, cursor.copy(f"copy {table} ({names}) from stdin") as copy:
-        for row in rows:
-            copy.write_row(row)
+    table = Table(connection, model, columns)
+    for row in rows:
+        table.add(*row)
+    table.flush()

@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, idle; none means all. `--smoke` runs everything with
-tiny counts, to see that it runs; its figures say nothing.
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, idle; none
+means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
@@ -14,19 +14,21 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger
+from benchmarks import importing, ledger, pages, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
 from benchmarks.running import lease_and_log
+from benchmarks.seeded.hub import Seeded, seed, verified
 from benchmarks.shelf import quoted, searched
 from benchmarks.starting import help_shown, up
 from mosu.client import Client
@@ -46,10 +48,26 @@ class Size:
     idle_s: float = 20.0
     offers: int = 100_000
     searches: int = 400
+    organisations: int = 1_000
+    orders: int = 100_000
+    page_times: int = 20
+    traffic_s: float = 60.0
 
 
 SMOKE: Final = Size(
-    helps=1, ledger_s=0.5, pools=3, one_pool_cores=16, runs=1, requests=50, idle_s=1.0, offers=500, searches=8
+    helps=1,
+    ledger_s=0.5,
+    pools=3,
+    one_pool_cores=16,
+    runs=1,
+    requests=50,
+    idle_s=1.0,
+    offers=500,
+    searches=8,
+    organisations=210,
+    orders=300,
+    page_times=2,
+    traffic_s=1.0,
 )
 
 
@@ -159,6 +177,33 @@ def _import(folder: Path, size: Size) -> list[Figure]:
         return importing.figures(hub.url, folder, offers=size.offers)
 
 
+def _pages(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "pages")) as hub:
+        seeded, figures = _seeded(hub, size)
+        found, each = pages.measured(hub.url, seeded, times=size.page_times)
+    print(table(pages.table_of(each)), end="\n\n")
+    return [*figures, *found]
+
+
+def _traffic(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "traffic")) as hub:
+        seeded, figures = _seeded(hub, size)
+        return [*figures, *traffic.borne(hub.url, pages.mixed_reads(hub.url, seeded), seconds=size.traffic_s)]
+
+
+def _seeded(hub: Hub, size: Size) -> tuple[Seeded, list[Figure]]:
+    """The hub with its past, and what that took; its ledger has verified it."""
+    config = join(hub)
+    made = seed(
+        config.owner_dsn(),
+        now=datetime.now(UTC),
+        organisations=size.organisations,
+        orders=size.orders,
+        offers=size.offers,
+    )
+    return made, [verified(made)]
+
+
 def _idle(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "idle")) as hub:
         return idle(hub, seconds=size.idle_s)
@@ -189,5 +234,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "shelf": _shelf,
     "quote": _quote,
     "import": _import,
+    "pages": _pages,
+    "traffic": _traffic,
     "idle": _idle,
 }

@@ -102,3 +102,32 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 def test_inert_cells_come_back(text: str) -> None:
     if not text.startswith("'"):
         assert meant(inert(text)) == text
+
+
+def test_rows_that_are_alike_keep_what_is_their_own() -> None:
+    text = "key,title_en,price,accelerator,region,min_units,max_units\n"
+    text += "a,A,1,H100,r,1,8\nb,,2,H100,r,1,8\nc,C,3,H100,r,2,8\nd,D,4,H100,s;t,1,8\ne,E,5,H100,s;t,1,8\n"
+    found = [
+        (row.line, row.key, row.title_en, row.price_micros // 1_000_000, row.region, row.min_units)
+        for row in rows(text)
+    ]
+    assert found == [
+        (2, "a", "A", 1, "r", 1),
+        (3, "b", "H100", 2, "r", 1),
+        (4, "c", "C", 3, "r", 2),
+        (5, "d@s", "D", 4, "s", 1),
+        (5, "d@t", "D", 4, "t", 1),
+        (6, "e@s", "E", 5, "s", 1),
+        (6, "e@t", "E", 5, "t", 1),
+    ]
+
+
+def test_a_row_like_one_that_was_refused_is_refused_too() -> None:
+    with pytest.raises(OffersRefused) as refused:
+        rows("key,price,min_units\na,1,many\nb,1,many\nc,dear,1\nd,1,1\ne,dear,1\n")
+    assert [(one["line"], one["field"]) for one in refused.value.problems] == [
+        (2, "min_units"),
+        (3, "min_units"),
+        (4, "price"),
+        (6, "price"),
+    ]

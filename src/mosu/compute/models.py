@@ -145,7 +145,10 @@ class Run(Row):
     cancel_asked_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["organisation", "-created_at", "-id"])]
+        indexes = [
+            models.Index(fields=["organisation", "-created_at", "-id"]),
+            models.Index(fields=["-created_at", "-id"]),  # the hub's people see all
+        ]
         constraints = [
             _known("run_state_known", RunState),
             models.CheckConstraint(

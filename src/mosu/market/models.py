@@ -305,6 +305,7 @@ class Quote(Row):
     class Meta:
         indexes = [
             models.Index(fields=["organisation", "-created_at", "-id"]),
+            models.Index(fields=["-created_at", "-id"]),
             models.Index(fields=["valid_until"], condition=Q(state="open"), name="quote_open_until"),
         ]
         constraints = [
@@ -336,7 +337,10 @@ class Order(Row):
     settled_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["organisation", "-placed_at", "-id"])]
+        indexes = [
+            models.Index(fields=["organisation", "-placed_at", "-id"]),
+            models.Index(fields=["-placed_at", "-id"]),  # the hub's people see all
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=OrderState.values), name="order_state_known"),
             models.CheckConstraint(
@@ -449,7 +453,10 @@ class Receipt(Row):
     issued_at = models.DateTimeField()
 
     class Meta:
-        indexes = [models.Index(fields=["organisation", "-issued_at", "-id"])]
+        indexes = [
+            models.Index(fields=["organisation", "-issued_at", "-id"]),
+            models.Index(fields=["-issued_at", "-id"]),
+        ]
 
     def __str__(self) -> str:
         return self.number

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
+from django.middleware.gzip import GZipMiddleware
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
 
@@ -67,6 +68,18 @@ class _PagesOnly:
             return unchanged
         answer: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
         return answer
+
+
+class Squeeze(_PagesOnly, GZipMiddleware):
+    """Pages that are read, with gzip; what somebody did is answered plain: it may show a secret, once.
+
+    Against BREACH the form tokens in pages are masked anew each time and lengths are padded at random.
+    """
+
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        if request.method != "GET" or response.streaming:
+            return response
+        return super().process_response(request, response)
 
 
 class Csp(_PagesOnly, CSPMiddleware):

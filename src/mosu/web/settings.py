@@ -86,7 +86,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "mosu.web.static_files.StaticFiles",
+    "mosu.web.middleware.Squeeze",
     "mosu.web.middleware.Private",
     "mosu.web.middleware.Csp",
     "mosu.web.middleware.Session",
@@ -166,11 +167,9 @@ LOCALE_PATHS = [Path(__file__).parent / "locale"]
 USE_TZ = True
 TIME_ZONE = HUB_ZONE
 STATIC_URL = "/static/"
-WHITENOISE_USE_FINDERS = True
-WHITENOISE_ROOT = Path(__file__).parent / "root"  # what browsers and robots ask for at the top
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "staticfiles": {"BACKEND": "mosu.web.static_files.HashedStorage"},
 }
 
 SECURE_CONTENT_TYPE_NOSNIFF = True

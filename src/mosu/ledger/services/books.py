@@ -306,16 +306,23 @@ class _Checker:
             self._expect(taken == hold.captured_micros, f"{hold.public_id}: captured something else")
 
     def check_days(self) -> None:
-        """Each sealed day's head is that of the postings before its end."""
+        """Each sealed day's head is that of the postings before its end; all postings are read once, in time order."""
+        heads: dict[UUID, tuple[int, str]] = {}
+        rows = (
+            Posting.objects.order_by("entry__posted_at", "account_id", "sequence")
+            .values_list("entry__posted_at", "account_id", "sequence", "hash")
+            .iterator(chunk_size=10_000)
+        )
+        row = next(rows, None)
         for day in DayHead.objects.order_by("date"):
             self.days += 1
-            heads = list(
-                Posting.objects.filter(entry__posted_at__lt=day.ends_at)
-                .order_by("account_id", "-sequence")
-                .distinct("account_id")
-                .values_list("account_id", "sequence", "hash")
-            )
+            while row is not None and row[0] < day.ends_at:
+                _, account, sequence, head = row
+                if account not in heads or heads[account][0] < sequence:
+                    heads[account] = (sequence, head)
+                row = next(rows, None)
+            found = [(account, *last) for account, last in heads.items()]
             self._expect(
-                day.sha256 == rules.day_head_of(heads) and day.accounts == len(heads),
+                day.sha256 == rules.day_head_of(found) and day.accounts == len(found),
                 f"day {day.date}: its head is another",
             )

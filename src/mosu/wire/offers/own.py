@@ -3,8 +3,9 @@
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from mosu.wire.offers.cells import NUMBER, count_of, memory_of, micros_per, number_of, text_of, truth_of
 from mosu.wire.offers.rows import KEY_CHARACTERS_MAX, MODES, UNITS, UNITS_MAX, WALL_S_DEFAULT, OfferRow
@@ -48,10 +49,16 @@ def check_columns(line: int, columns: Mapping[str, str], problems: Problems) -> 
             )
 
 
+_ITS_OWN: Final = ("key", "title_zh", "title_en", "price")
+"""Columns in which nearly every row differs; in the others rows are much alike."""
+_LIKE_MAX: Final = 5_000
+_LIKE: dict[tuple[str, ...], dict[str, Any]] = {}
+
+
 def own_rows(line: int, cells: Mapping[str, str], problems: Problems, *, currency: str) -> Iterator[OfferRow]:
     """The offers of one row: one for each of its regions."""
     read = _Row(line, cells, problems)
-    row = read.offer(currency)
+    row = read.offer_like_another(currency)
     if read.broken:
         return
     regions = [text.strip() for text in _REGIONS.split(row.region) if text.strip()]
@@ -66,12 +73,47 @@ def own_rows(line: int, cells: Mapping[str, str], problems: Problems, *, currenc
         yield copy
 
 
+_SHARED: Final = tuple(
+    one.name
+    for one in fields(OfferRow)
+    if one.name not in ("line", "key", "price_micros", "listed", "title_zh", "title_en")
+)
+
+
 class _Row:
     """One row's cells, read as what they must be; `broken` once one is not."""
 
     def __init__(self, line: int, cells: Mapping[str, str], problems: Problems) -> None:
         self._line, self._cells, self._problems = line, cells, problems
         self.broken = False
+
+    def offer_like_another(self, currency: str) -> OfferRow:
+        """`offer`, but cells that were read in an earlier row are not read again."""
+        cells = self._cells
+        alike = (
+            currency,
+            *(f"{name}={cell}" for name, cell in cells.items() if cell and name not in _ITS_OWN),
+        )
+        known = _LIKE.get(alike)
+        if known is None:
+            row = self.offer(currency)
+            if not self.broken:
+                if len(_LIKE) >= _LIKE_MAX:
+                    _LIKE.clear()
+                _LIKE[alike] = {name: getattr(row, name) for name in _SHARED}
+            return row
+        listed = self._price()
+        zh, en = self._text("title_zh", 200), self._text("title_en", 200)
+        made = known["accelerator"] or "vCPU"
+        return OfferRow(
+            line=self._line,
+            key=self._key(),
+            price_micros=micros_per(listed, 1),
+            listed=listed,
+            title_zh=zh or en or made,
+            title_en=en or zh or made,
+            **known,
+        )
 
     def offer(self, currency: str) -> OfferRow:
         accelerator = self._text("accelerator", 100)

@@ -34,6 +34,7 @@ with ranked as (
   select ctid, row_number() over (
     partition by external_key, md5(row(subject_id, terms, meter, unit_price_micros, currency)::text) order by line
   ) as turn from pg_temp.offer_staging
+   where external_key in (select external_key from pg_temp.offer_staging group by 1 having count(*) > 1)
 )
 delete from pg_temp.offer_staging s using ranked r where s.ctid = r.ctid and r.turn > 1
 """

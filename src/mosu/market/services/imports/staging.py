@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 from uuid import UUID
 
@@ -34,6 +36,31 @@ create temp table offer_staging (
 _COPY: Final = "copy pg_temp.offer_staging from stdin"
 
 
+_quoted: Final = json.encoder.encode_basestring
+_ALIKE: Final = attrgetter(
+    *(
+        one.name
+        for one in fields(OfferRow)
+        if one.name not in ("line", "key", "price_micros", "listed", "other_micros", "title_zh", "title_en")
+    )
+)
+_KNOWN_MAX: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """What rows have in common that differ in line, key, titles and price alone."""
+
+    currency: str
+    currency_doubt: Doubt | None
+    doubt: Doubt | None
+    subject_id: UUID | None
+    terms: str
+    """As JSON, without its opening brace: the titles come before."""
+    meter: str
+    goods: str
+
+
 def stage(rows: Iterator[OfferRow], judge: "Judge") -> None:
     """Copy the rows into a temporary table of this transaction, each with its doubt; a batch at a time in memory."""
     with connection.cursor() as cursor:
@@ -60,20 +87,50 @@ class Judge:
     ) -> None:
         self._supplier_id, self._shelf, self._subject_id = supplier_id, shelf, subject_id
         self._rates, self._now = rates, now
+        self._known: dict[tuple[object, ...], _Alike] = {}
         self._named: dict[str, tuple[NamedGoods, ...]] = {}
         self._subjects: dict[str, UUID | Doubt] = {}
         self._buyers: dict[str, Doubt | None] = {}
         self._currencies: dict[str, Doubt | None] = {}
 
     def staged(self, row: OfferRow) -> tuple[object, ...]:
+        alike = self._alike(row)
+        doubt = alike.currency_doubt or price_doubt(row) or alike.doubt
+        code, reason = doubt or ("", "")
+        return (
+            row.line,
+            uuid7(),
+            row.key,
+            alike.subject_id,
+            f'{{"title_zh": {_quoted(row.title_zh)}, "title_en": {_quoted(row.title_en)}, {alike.terms}',
+            alike.meter,
+            row.unit,
+            min(row.price_micros, MICROS_MAX),
+            alike.currency,
+            alike.goods,
+            code,
+            reason[:300],
+        )
+
+    def _alike(self, row: OfferRow) -> "_Alike":
+        """What does not depend on the row's line, key, titles and price: much the same for many rows."""
+        key = _ALIKE(row)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= _KNOWN_MAX:
+                self._known.clear()
+            found = self._known[key] = self._judged(row)
+        return found
+
+    def _judged(self, row: OfferRow) -> "_Alike":
         currency = row.currency or hub_currency()
-        doubt = self._currency_doubt(currency) or price_doubt(row)
+        doubt: Doubt | None = None
         accelerator: str | None = None
         card: NamedGoods | None = None
         if row.accelerator:
             found = card_of(row, self._goods(row.accelerator))
             if isinstance(found, Doubt):
-                doubt, accelerator = doubt or found, slug_of(row.accelerator)
+                doubt, accelerator = found, slug_of(row.accelerator)
             else:
                 card, accelerator = found, found.id
         subject_id = self._subject_id
@@ -85,20 +142,14 @@ class Judge:
                 subject_id = subject
         if row.buyer:
             doubt = doubt or self._buyer_doubt(row.buyer)
-        code, reason = doubt or ("", "")
-        return (
-            row.line,
-            uuid7(),
-            row.key,
-            subject_id,
-            _JSON.encode(_terms(row, accelerator, card)),
-            _METERS[row.unit],
-            row.unit,
-            min(row.price_micros, MICROS_MAX),
-            currency,
-            accelerator or "",
-            code,
-            reason[:300],
+        return _Alike(
+            currency=currency,
+            currency_doubt=self._currency_doubt(currency),
+            doubt=doubt,
+            subject_id=subject_id,
+            terms=_JSON.encode(_terms(row, accelerator, card))[1:],
+            meter=_METERS[row.unit],
+            goods=accelerator or "",
         )
 
     def _goods(self, name: str) -> tuple[NamedGoods, ...]:
@@ -143,7 +194,7 @@ class Judge:
 
 
 def _terms(row: OfferRow, accelerator: str | None, card: NamedGoods | None) -> dict[str, Any]:
-    """What the offer becomes. The keys are columns of `Offer`; `attributes` is what people search by."""
+    """What the offer becomes, beside its titles. The keys are columns of `Offer`; people search by `attributes`."""
     attributes: dict[str, Any] = {
         "accelerator": accelerator,
         "region": row.region,
@@ -160,8 +211,6 @@ def _terms(row: OfferRow, accelerator: str | None, card: NamedGoods | None) -> d
     if accelerator and row.min_units == row.max_units:
         attributes["count"] = row.max_units  # a whole machine
     return {
-        "title_zh": row.title_zh,
-        "title_en": row.title_en,
         "attributes": attributes,
         "min_units": row.min_units,
         "max_units": row.max_units,
