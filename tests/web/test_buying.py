@@ -153,7 +153,7 @@ def test_pressing_the_button_twice_orders_once(owner: Client) -> None:
     assert Order.objects.count() == 1
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "not"), ("zh-hans", "余额不足")])
+@pytest.mark.parametrize(("language", "said"), [("en", "not"), ("zh-hans", "可用余额只有")])
 def test_an_order_without_money_is_refused_on_the_checkout(hub: Hub, language: str, said: str) -> None:
     client = hub.client(hub.user(), language=language)
     assert client.post("/you/found/", {"organisation": "Poor Ltd", "kind": "company"}).status_code == 302

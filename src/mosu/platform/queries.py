@@ -1,7 +1,7 @@
 """Reads of the platform."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -277,9 +277,10 @@ def findings_figures(actor: Actor, *, now: datetime) -> FindingsFigures:
     return FindingsFigures(**found)
 
 
-def last_recorded(actor: Actor, action: str, subject_id: UUID) -> AuditRecord | None:
-    """The newest record of an action on a subject, if the actor may see it."""
-    return audit_visible_to(actor).filter(subject_id=subject_id, action=action).first()
+def last_recorded(actor: Actor, actions: Collection[str], subject_id: UUID) -> dict[str, AuditRecord]:
+    """The newest record of each action on a subject that the actor may see."""
+    rows = audit_visible_to(actor).filter(subject_id=subject_id, action__in=actions)
+    return {row.action: row for row in rows.order_by("action", "-id").distinct("action")}
 
 
 def staff_of_hub(actor: Actor) -> QuerySet[HubMembership]:

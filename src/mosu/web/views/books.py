@@ -73,6 +73,7 @@ def books(request: HttpRequest) -> HttpResponse:
     figures = findings_figures(actor, now=now)
     overdue = findings_visible_to(actor).filter(state=FindingState.OPEN, due_at__lt=now)
     late = list(overdue[:5]) if figures.overdue else []
+    nightly = last_recorded(actor, (VERIFIED, RECOMPUTED), HUB_ID)
     return render(
         request,
         "pages/books.html",
@@ -80,8 +81,8 @@ def books(request: HttpRequest) -> HttpResponse:
             "tabs": tabs_of("books"),
             "settled": orders_settled(actor),
             "sum": sum_of_books(),
-            "verified": last_recorded(actor, VERIFIED, HUB_ID),
-            "recomputed": last_recorded(actor, RECOMPUTED, HUB_ID),
+            "verified": nightly.get(VERIFIED),
+            "recomputed": nightly.get(RECOMPUTED),
             "head": day_heads().first(),
             "findings": figures,
             "programmes": public_money(actor),

@@ -33,14 +33,15 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
 from mosu.market.queries import offers_visible_to, shown
-from mosu.platform.models import Organisation
+from mosu.platform.actors import HubRole
+from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.web.components import Bar, Bars, Fact, Tab
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
-from mosu.web.pages import page
+from mosu.web.pages import organisations_known, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.words import said_of, state_name_lazy, words_of_liveness
 
@@ -242,7 +243,16 @@ def pools(request: HttpRequest) -> HttpResponse:
         POOLS,
         pools_visible_to(actor),
         prepare=lambda rows: pools_shown(rows, now=now),
-        context={"may_make": bool(suppliers_managed_by(actor)), **agent_steps()},
+        context={"may_make": _may_make(request), **agent_steps()},
+    )
+
+
+def _may_make(request: HttpRequest) -> bool:
+    """Whether the person manages a supplier; said of what the frame knows already."""
+    actor = actor_of(request)
+    return HubRole.OPERATOR in actor.hub_roles or any(
+        Capability.SUPPLIER in one.capabilities and allows(actor, "pool.manage", one.id)
+        for one in organisations_known(request)
     )
 
 
