@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.kernel.money import decimal_of
@@ -72,7 +73,7 @@ OFFERS: Final = Plan(
     columns=(
         Column("offer", _lazy("Offer"), lambda shown: shown.title, href=lambda shown: shown.href),
         Column("card", _lazy("Accelerator"), lambda shown: shown.card),
-        Column("memory", _lazy("Memory"), lambda shown: shown.memory),
+        Column("memory", pgettext_lazy("accelerator", "Memory"), lambda shown: shown.memory),
         Column("supplier", _lazy("Supplier"), lambda shown: shown.supplier),
         Column("region", _lazy("Region"), lambda shown: shown.region),
         Column("mode", _lazy("Mode"), lambda shown: shown.mode, hidden=True),
