@@ -66,7 +66,8 @@ def searched(url: str, *, owner_dsn: str, web_pid: int, offers: int, requests: i
             lambda query: {**query, "shelf": "compute", "facets": "true", "limit": "30"},
             requests,
         )
-        page = _timed(url, "/?", dict, max(requests // 4, 1))
+        page = _timed(url, "/compute/?", dict, max(requests // 4, 1))
+        front = _timed(url, "/?", lambda _query: {}, max(requests // 8, 1))
     after = pss_bytes(descendants_of(web_pid)) / 1e6
     note = f"{offers:,} offers, mix 50% broad, 30% narrow, 20% Chinese; a price changes every second"
     return [
@@ -75,6 +76,7 @@ def searched(url: str, *, owner_dsn: str, web_pid: int, offers: int, requests: i
             "shelf search with all facets, median", statistics.median(api), "ms", note=f"{len(api)} requests"
         ),
         Figure("shelf page, p95", _p95(page), "ms", 150, note=f"median {statistics.median(page):.0f} ms"),
+        Figure("front page, p95", _p95(front), "ms", 150, note=f"median {statistics.median(front):.0f} ms"),
         Figure("web process, memory with the catalogue", after, "MB", note=f"{before:.0f} MB before"),
         Figure("offers put in by COPY", filled.seconds, "s", note=f"{offers:,}, every trigger on"),
         *_kept(owner_dsn),

@@ -328,6 +328,18 @@ def test_offers_that_do_not_fit_are_counted_by_reason(
 
 
 def test_lists_as_json(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    asked = data(capsys, "offers", "--text", "昇腾", "--vendor", "Huawei", "--free", "--sort", "ready")[
+        "items"
+    ][0]
+    assert asked["query"] == {
+        "shelf": "compute",
+        "text": "昇腾",
+        "vendor": "Huawei",
+        "live": "true",
+        "free_now": "true",
+        "sort": "ready",
+        "limit": "50",
+    }
     assert data(capsys, "offers", "--region", "shanghai")["items"][0]["query"] == {
         "shelf": "compute",
         "region": "shanghai",

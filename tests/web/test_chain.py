@@ -12,7 +12,8 @@ from django.test.utils import CaptureQueriesContext
 from mosu.compute.services import quote_run
 from mosu.market.models import Order
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole
-from mosu.web.audit.checks import Chain, chain_of
+from mosu.web.audit.chain import chain_of
+from mosu.web.audit.checks import Chain
 from mosu.web.audit.evidence import Evidence, evidence_of
 from mosu.wire.task import parse_task
 from tests.compute import world as compute

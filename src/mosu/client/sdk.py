@@ -99,20 +99,26 @@ class Client:
         self,
         *,
         shelf: str | None = None,
+        text: str | None = None,
         accelerator: str | None = None,
+        vendor: str | None = None,
         region: str | None = None,
         supplier: str | None = None,
         live: bool | None = None,
+        free_now: bool | None = None,
         sort: str | None = None,
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Offer]:
         params = _given(
             shelf=shelf,
+            text=text,
             accelerator=accelerator,
+            vendor=vendor,
             region=region,
             supplier=supplier,
             live=None if live is None else str(live).lower(),
+            free_now=None if free_now is None else str(free_now).lower(),
             sort=sort,
         )
         return self._page(Offer, "/offers", limit=limit, cursor=cursor, **params)

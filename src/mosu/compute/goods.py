@@ -76,6 +76,12 @@ def _country(card: Accelerator | None) -> FacetValue | None:
     return FacetValue(code, *_COUNTRIES.get(code, (code, code)))
 
 
+def country_name(code: str) -> Mapping[str, str]:
+    """A country (ISO 3166) in both languages."""
+    zh, en = _COUNTRIES.get(code, (code, code))
+    return {"zh": zh, "en": en}
+
+
 def _memory_of(card: Accelerator | None) -> float | None:
     return card.memory_gb.value if card and card.memory_gb else None
 

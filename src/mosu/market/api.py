@@ -17,6 +17,7 @@ from mosu.kernel.time import Period
 from mosu.market import queries, services
 from mosu.market.bills import bill_of, month_of, months_summed
 from mosu.market.catalogue.asked import VALUES_MAX, Sort
+from mosu.market.comparison import OFFERS_MAX, compared
 from mosu.market.hub import hub_zone
 from mosu.market.import_api import router as import_router
 from mosu.market.models import Offer, Order, Quote, Receipt, SavedSearch, SoldBy
@@ -26,6 +27,8 @@ from mosu.market.shapes import (
     BillMonthOut,
     BillOut,
     BillsOut,
+    ComparisonOut,
+    Key,
     OfferIn,
     OfferOut,
     OffersOut,
@@ -53,6 +56,11 @@ routers: Final = [("", router), ("", import_router), ("", sales_router)]
 
 
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
+Keys = Annotated[list[Key], Field(min_length=1, max_length=OFFERS_MAX)]
+
+
+class OffersNamed(Schema):
+    id: Keys
 
 
 class OfferFilter(Schema):
@@ -94,6 +102,17 @@ def list_offers(
     now = timezone.now()
     page = queries.search_offers(actor_of(request), asked, now=now, counted=wanted.facets)
     return OffersOut.of(page, with_facets=wanted.facets)
+
+
+@router.get("/offers/compare", response=ComparisonOut, auth=public_auth, operation_id="compareOffers")
+@door("offer.read")
+def compare_offers(request: HttpRequest, named: Annotated[OffersNamed, Query()]) -> ComparisonOut:
+    """One to four offers of one shelf side by side: each property, and whether it differs."""
+    ids = [Offer.key_of(one) for one in dict.fromkeys(named.id)]
+    found = queries.offers_named(actor_of(request), ids, now=timezone.now())
+    if len(found) != len(ids):
+        raise NotFound("There is no such offer.", hint="See GET /offers.")
+    return ComparisonOut.of(found, compared(found))
 
 
 @router.get("/offers/{offer_id}", response=OfferOut, auth=public_auth, operation_id="getOffer")

@@ -26,7 +26,17 @@ from django.db.models.functions import Cast, Coalesce, Concat
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.kernel.time import Period
-from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, Snapshot, Viewer, catalogue_at, search
+from mosu.market.catalogue import (
+    FREE_NOW,
+    Counted,
+    OfferSearch,
+    ShelfSummary,
+    Snapshot,
+    Viewer,
+    catalogue_at,
+    search,
+    summarised,
+)
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
 from mosu.market.hub import hub_currency
@@ -143,6 +153,8 @@ class OfferPage:
     items: Sequence[ShownOffer]
     total: int
     facets: Sequence[FacetShown]
+    without: Mapping[str, int]
+    """By facet that something is asked of: how many would fit if nothing were asked of it."""
     next: str | None
 
 
@@ -195,6 +207,7 @@ def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: 
         items=_shown(offers, now=now, standing=snapshot.standing),
         total=found.total,
         facets=[FacetShown(facet, found.facets[facet.code]) for facet in facets],
+        without=found.without,
         next=_cursor_of(wanted, found.last) if found.last else None,
     )
 
@@ -207,6 +220,26 @@ def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
             by_shelf[offer.shelf].add(_place_of(offer))
     standings = {code: shelf_of(code).standings(places, now=now) for code, places in by_shelf.items()}
     return _shown(offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED))
+
+
+def offers_named(actor: Actor, ids: Sequence[UUID], *, now: datetime) -> list[ShownOffer]:
+    """Those of the offers that the actor may see, in the order of `ids`; stock and liveness are at most 2 s old.
+
+    Raises:
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    rows = offers_visible_to(actor).in_bulk(list(ids))
+    found = [rows[key] for key in dict.fromkeys(ids) if key in rows]
+    return _shown(found, now=now, standing=catalogue_at(now).standing)
+
+
+def shelf_summary(shelf: str, *, now: datetime) -> ShelfSummary:
+    """What hangs on a shelf for everyone, in figures that anyone may see; from the catalogue.
+
+    Raises:
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    return summarised(catalogue_at(now), shelf)
 
 
 def offers_for(

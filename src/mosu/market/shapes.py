@@ -12,6 +12,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.market.bills import Bill, MonthSum
+from mosu.market.comparison import Row
 from mosu.market.models import Order, Quote, Receipt, SavedSearch
 from mosu.market.queries import FacetShown, OfferPage, Sample, ShownOffer, work_of
 from mosu.market.receipts import code_of, percent_of, share_json
@@ -162,6 +163,43 @@ class OffersOut(Out):
             total=page.total,
             facets=[FacetOut.of(facet) for facet in page.facets] if with_facets else None,
         )
+
+
+class ComparedOut(Out):
+    """One property: of each offer its value, null where it is not known. Prices are those of `unit_price`."""
+
+    code: str
+    title: Bilingual | None
+    values: list[str | None]
+    differs: bool
+
+    @classmethod
+    def of(cls, row: Row) -> "ComparedOut":
+        is_price = row.code.startswith("price:")
+        return cls(
+            code=row.code,
+            title=Bilingual(zh=row.facet.title_zh, en=row.facet.title_en) if row.facet else None,
+            values=[
+                None
+                if cell in (None, "")
+                else _money(cell)
+                if is_price and isinstance(cell, int)
+                else str(cell)
+                for cell in row.cells
+            ],
+            differs=row.differs,
+        )
+
+
+class ComparisonOut(Out):
+    """Offers side by side, in the order in which they were named."""
+
+    offers: list[OfferOut]
+    rows: list[ComparedOut]
+
+    @classmethod
+    def of(cls, offers: Sequence[ShownOffer], rows: Sequence[Row]) -> "ComparisonOut":
+        return cls(offers=[OfferOut.of(one) for one in offers], rows=[ComparedOut.of(row) for row in rows])
 
 
 class SavedSearchIn(In):

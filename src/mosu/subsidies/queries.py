@@ -80,6 +80,22 @@ def trial_version(now: datetime) -> ProgrammeVersion | None:
     return next((version for version in rows if is_open(terms_of(version), now)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenProgramme:
+    """A programme as everyone may know it: the version in force, and what it promises."""
+
+    programme: Programme
+    terms: Terms
+
+
+def programmes_open(now: datetime) -> list[OpenProgramme]:
+    """The programmes whose time is now, by code, each in its highest released version. Policies are public."""
+    rows = ProgrammeVersion.objects.filter(state=VersionState.RELEASED).select_related("programme")
+    rows = rows.order_by("programme__code", "-number").distinct("programme__code")
+    found = (OpenProgramme(row.programme, terms_of(row)) for row in rows)
+    return [one for one in found if is_open(one.terms, now)]
+
+
 def is_open(terms: Terms, now: datetime) -> bool:
     """Whether the programme's time is now."""
     start, end = window_of(terms)

@@ -12,8 +12,9 @@ from django.views.decorators.http import require_GET
 
 from mosu.market.shelves import Stock
 from mosu.web.components import Bar, Bars, Choice, Curve, Facet, Fact, Moment, Point, Step, Tab
+from mosu.web.labels import OfferShown, PriceShown
 from mosu.web.pages import page
-from mosu.web.presenters import OfferShown, PriceShown, ShareShown, SplitShown
+from mosu.web.presenters import ShareShown, SplitShown
 from mosu.web.tables import Column, Empty, Filter, Plan, Table, drawn
 from mosu.web.words import state_name, told
 

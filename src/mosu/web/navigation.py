@@ -74,13 +74,15 @@ class Place:
     url: str
     whom: Whom
     also: Sequence[str] = ()
+    is_coming: bool = False
+    """Its page says what will be there."""
 
 
 # The five doors, in the order of the hub. One that has no page yet says that it comes.
 DOORS: Final = (
-    Place(_("Compute"), "shelf", whoever_may("offer.read"), ("home", "quote", "compare", "offer")),
-    Place(pgettext_lazy("door", "Data"), "data", whoever_may("hub.look")),
-    Place(pgettext_lazy("door", "Evaluation"), "evaluation", whoever_may("hub.look")),
+    Place(_("Compute"), "shelf", whoever_may("offer.read"), ("quote", "compare", "offer", "saved")),
+    Place(pgettext_lazy("door", "Data"), "data", whoever_may("hub.look"), is_coming=True),
+    Place(pgettext_lazy("door", "Evaluation"), "evaluation", whoever_may("hub.look"), is_coming=True),
     Place(pgettext_lazy("door", "Finance"), "finance", whoever_may("hub.look")),
     Place(pgettext_lazy("door", "Services"), "services", whoever_may("hub.look")),
 )
@@ -144,6 +146,7 @@ class Link:
     title: Any
     href: str
     is_here: bool
+    is_coming: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +209,10 @@ def _address(name: str, urlconf: str) -> str:
 
 
 def _link(place: Place, here: str) -> Link:
+    href = address_of(place.url)
     return Link(
         place.title,
-        address_of(place.url),
+        href,
         here == place.url or any(fnmatchcase(here, name) for name in place.also),
+        place.is_coming or not href,
     )

@@ -1,32 +1,27 @@
 """What pages show of rows: plain values, ready to print in either language."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote as quote_path
 
-from django.conf import settings
 from django.utils.translation import gettext as _
-from django.utils.translation import pgettext
 
-from mosu.compute.accelerators import Compute, catalogue
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
 from mosu.compute.states import is_ended
-from mosu.kernel.money import micros_of, rounded
+from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
-from mosu.market.queries import ShownOffer
 from mosu.market.rules import QuotedLine, lines_of_json
-from mosu.market.shelves import Stock
 from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, is_english, said_here, said_of_reason, state_name, words_of_liveness
+from mosu.web.words import Said, said_here, said_of_reason, state_name
 
 Bilingual = Mapping[str, str]
 
@@ -142,33 +137,6 @@ class SplitShown:
             refunds=by_source[Source.REFUND],
             final=final,
         )
-
-
-@dataclass(frozen=True)
-class PriceShown:
-    """A price per unit."""
-
-    unit: str
-    unit_price: int
-
-
-@dataclass(frozen=True)
-class OfferShown:
-    """One shelf label."""
-
-    id: str
-    title: Bilingual
-    supplier: str
-    region: str
-    sold_by: str
-    prices: Sequence[PriceShown]
-    stock: Stock | None
-    live: bool
-    why_not_live: str
-    memory: str = ""
-    effective: int | None = None
-    """Micros per PFLOP-hour: what one pays for computing, rather than for a card."""
-    effective_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -332,67 +300,6 @@ def _rounds_to_nothing(line: Mapping[str, Any]) -> bool:
     exact = Decimal(line["quantity"]) * Decimal(line["unit_price"])
     amount, price = Decimal(line["amount"]), Decimal(line["unit_price"])
     return amount == 0 and price > 0 and round(exact, -int(amount.as_tuple().exponent)) == 0
-
-
-def label_of(shown: ShownOffer) -> OfferShown:
-    """The shelf label of an offer; its figures name how far they can be trusted."""
-    offer = shown.offer
-    card = catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
-    memory = card.memory_gb if card else None
-    prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
-    compute = card.compared_by if card else None
-    return OfferShown(
-        id=offer.public_id,
-        title={"zh": offer.title_zh, "en": offer.title_en},
-        supplier=offer.supplier.name,
-        region=offer.attributes.get("region") or "",
-        sold_by=offer.sold_by,
-        prices=prices,
-        stock=shown.stock,
-        live=shown.live,
-        why_not_live=words_of_liveness(shown.why_not_live),
-        memory=f"{memory.value:g} GB" if memory else "",
-        effective=_per_pflop_hour(prices, compute) if compute else None,
-        effective_note=_effective_note(compute, by_card=bool(offer.attributes.get("accelerator"))),
-    )
-
-
-def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:
-    hourly = next((price.unit_price for price in prices if price.unit == "card_hour"), None)
-    if hourly is None:
-        return None
-    return rounded(Decimal(hourly) * 1000 / Decimal(str(compute.tflops)), currency=settings.HUB_CURRENCY)
-
-
-def _effective_note(compute: Compute | None, *, by_card: bool) -> str:
-    if not by_card:
-        return _("metered by the second")
-    return f"FP16 {_confidence(compute.source)}" if compute else _("compute: not published")
-
-
-def _confidence(source: str) -> str:
-    return {
-        "vendor": pgettext("figure", "vendor's figure"),
-        "measured": pgettext("figure", "measured"),
-        "contract": pgettext("figure", "from a contract"),
-        "press": pgettext("figure", "press report"),
-        "recalled": pgettext("figure", "typed from memory"),
-    }[catalogue().sources[source].confidence]
-
-
-def accelerator_name(code: str) -> str:
-    """What people call an accelerator; one that the catalogue lacks is called by its id."""
-    card = catalogue().accelerators.get(code)
-    return (card.zh if card and not is_english() else "") or (card.name if card else code)
-
-
-def accelerator_choices(ids: Iterable[str | None]) -> list[tuple[str, str]]:
-    """(id, name) of each accelerator on the shelf, by name."""
-    cards = catalogue().accelerators
-    return sorted(
-        ((key, cards[key].zh or cards[key].name) for key in ids if key and key in cards),
-        key=lambda pair: pair[1],
-    )
 
 
 def title_of(voucher: Voucher) -> Bilingual:

@@ -19,7 +19,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -35,7 +35,7 @@ from django.utils.translation import gettext_lazy as _
 
 from mosu.kernel.money import decimal_of
 from mosu.platform.cursors import page_of
-from mosu.web.words import state_name
+from mosu.web.words import state_name, told
 
 ROWS: Final = 50
 CSV_ROWS_MAX: Final = 10_000
@@ -264,15 +264,21 @@ def csv_of(
     Text that a spreadsheet would take for a formula is written behind an apostrophe.
     """
     asked = _asked(request, plan)
+    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
+    batches = (found[start : start + CSV_BATCH] for start in range(0, len(found), CSV_BATCH))
+    return csv_drawn(
+        request, plan, (item for batch in batches for item in (prepare(batch) if prepare else batch))
+    )
+
+
+def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpResponse:
+    """The file of items that were found and sorted already, in the columns that the address asks for."""
+    columns = [column for column in _asked(request, plan).columns if column.kind != "button"]
     written = io.StringIO()
     writer = csv.writer(written)
-    columns = [column for column in asked.columns if column.kind != "button"]
     writer.writerow([harmless(str(column.title)) for column in columns])
-    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
-    for start in range(0, len(found), CSV_BATCH):
-        batch = found[start : start + CSV_BATCH]
-        for item in prepare(batch) if prepare else batch:
-            writer.writerow([_written(column, item) for column in columns])
+    for item in items:
+        writer.writerow([_written(column, item) for column in columns])
     # The mark at the start tells spreadsheets that it is UTF-8.
     response = HttpResponse("\ufeff" + written.getvalue(), content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{plan.name}.csv"'
@@ -358,4 +364,4 @@ def _written(column: Column, item: Any) -> str | int | Decimal:
         return local.date().isoformat() if column.kind == "day" else local.isoformat(timespec="seconds")
     if column.kind == "state":
         value = state_name(str(value))
-    return harmless(str(value))
+    return harmless(told(value))

@@ -33,12 +33,18 @@ _KINDS = {
 def listed(
     context: typer.Context,
     *,
+    text: Annotated[str, typer.Option(help="Words that must be found, such as 昇腾910B.")] = "",
     accelerator: Annotated[str, typer.Option(help="Only this accelerator.")] = "",
+    vendor: Annotated[str, typer.Option(help="Only accelerators of this vendor.")] = "",
     region: Annotated[str, typer.Option(help="Only this region.")] = "",
     supplier: Annotated[str, typer.Option(help="Only this supplier (its id).")] = "",
     shelf: Annotated[str, typer.Option(help="Which shelf.")] = "compute",
     all: Annotated[bool, typer.Option("--all", help="Also those that cannot be bought right now.")] = False,
-    sort: Annotated[str, typer.Option(help="Sort by: price.")] = "price",
+    free: Annotated[bool, typer.Option("--free", help="Only what is free now.")] = False,
+    sort: Annotated[
+        str,
+        typer.Option(help="price, -price, ready, effective, free, -created_at or relevance."),
+    ] = "price",
     limit: LimitOption = 50,
     lang: LangOption = "",
     json: JsonOption = False,
@@ -49,10 +55,13 @@ def listed(
     with client() as hub:
         page = hub.offers(
             shelf=shelf,
+            text=text or None,
             accelerator=accelerator or None,
+            vendor=vendor or None,
             region=region or None,
             supplier=supplier or None,
             live=None if all else True,
+            free_now=True if free else None,
             sort=sort,
             limit=limit,
         )
@@ -72,6 +81,8 @@ def listed(
         for offer in page.items
     ]
     show(table(["ID", "OFFER", "SUPPLIER", "REGION", "PRICE", "FREE"], rows))
+    if not rows:
+        say("Nothing on this shelf fits." + ("" if all else " --all shows what is not connected now, too."))
     if page.next is not None:
         say("There are more; raise --limit.")
 

@@ -26,6 +26,8 @@ SENTENCES: Final[dict[str, str]] = {
     "This pool has no node in service.": "此资源池没有在用的节点。",
     "Needs {need}; the largest free is {most}{cores} cores{when}.": "需要{need~}；目前最大的空闲为{most~} {cores} 核{when~}。",
     "; it fits next at {time} UTC": "；最早 {time} UTC 可以容纳",
+    "mosu.not_before: {time} UTC is too far ahead.": "mosu.not_before：{time} UTC 太远。",
+    "A start is promised at most {days} days ahead.": "开始时间最远可约到 {days} 天后。",
     "Start later, ask for less, or choose another offer.": "请推迟开始、减少需求，或另选商品。",
     # Pools and nodes.
     "{node} has a blackout from {start} to {end} UTC.": "{node} 在 {start} 至 {end} UTC 已设停用时段。",

@@ -151,4 +151,13 @@ SENTENCES: Final[dict[str, str]] = {
     "Choose another offer.": "请另选商品。",
     "There is no shelf {code}.": "没有货架 {code}。",
     "Shelves: {known}.": "现有货架：{known}。",
+    # Bills and samples.
+    "Name one of yours: see GET /me.": "请写您所属的单位：见 GET /me。",
+    "Write instants with their zone, from before to.": "请写带时区的时刻，from 早于 to。",
+    "Write 1 to {most} characters, such as a date or a throw of dice.": "请写 1 到 {most} 个字，例如日期或掷骰子的点数。",
+    "from: nothing lies between from and to.": "from：from 与 to 之间没有时间。",
+    "Choose days that have begun.": "请选已经开始的日期。",
+    "Draw one: GET /samples.": "请先抽样：GET /samples。",
+    "Mend every line named above and send the whole list again.": "请更正上面列出的每一行，再把整份名单重新提交。",
+    "See its time in its file.": "起止时间见政策文件。",
 }

@@ -16,6 +16,7 @@ SENTENCES: Final[dict[str, str]] = {
     "{field}: cannot be used.": "{field}：不可用。",
     "Write 1 to {most} characters.": "请写 1 到 {most} 个字。",
     "Give 1 to {most} characters.": "请写 1 到 {most} 个字。",
+    "Write 1 to {most} characters in each language.": "中文和英文各写 1 到 {most} 个字。",
     "{field}: {found} cannot be used.": "{field}：{found} 不可用。",
     "{field}: {found} is not a whole number.": "{field}：{found} 不是整数。",
     "Write 0 or more.": "请写 0 或更大的整数。",
@@ -305,4 +306,9 @@ SENTENCES: Final[dict[str, str]] = {
     "Save it anew and send it again.": "请重新保存后再上传。",
     "This file is neither PDF, PNG nor JPEG.": "文件不是 PDF、PNG 或 JPEG。",
     "Save it as one of them: what counts is what the file holds, not how it is called.": "请存为其中一种格式：以文件内容为准，不看扩展名。",
+    # The hub's staff.
+    "This is the last operator.": "这是最后一位运营人员。",
+    "Make another person an operator first.": "请先让另一人成为运营人员。",
+    "See the hub's staff.": "请看中心人员名单。",
+    "Say why the role ends.": "请写明为何撤销该角色。",
 }

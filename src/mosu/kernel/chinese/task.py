@@ -27,6 +27,7 @@ SENTENCES: Final[dict[str, str]] = {
     "true or false": "true 或 false",
     "nothing": "空",
     "a time": "时间",
+    'a time with its zone, such as 2026-12-01T18:00:00+08:00, or how much later, such as "+2h"': "带时区的时刻，例如 2026-12-01T18:00:00+08:00；或推迟多久，例如 +2h",
     "a list": "列表",
     "a map": "映射",
     "a special value": "特殊值",

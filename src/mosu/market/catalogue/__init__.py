@@ -5,6 +5,7 @@ from mosu.market.catalogue.keeping import CatalogueLoading, catalogue_at
 from mosu.market.catalogue.narrowing import EXAMPLES, Narrowed, RefusedGroup, Request, narrow
 from mosu.market.catalogue.searching import FREE_NOW, Counted, Viewer, search
 from mosu.market.catalogue.snapshot import Snapshot
+from mosu.market.catalogue.summary import GoodsSummary, ShelfSummary, summarised
 
 __all__ = [
     "EXAMPLES",
@@ -13,10 +14,12 @@ __all__ = [
     "SORTS",
     "CatalogueLoading",
     "Counted",
+    "GoodsSummary",
     "Narrowed",
     "OfferSearch",
     "RefusedGroup",
     "Request",
+    "ShelfSummary",
     "Snapshot",
     "Sort",
     "Viewer",
@@ -24,4 +27,5 @@ __all__ = [
     "narrow",
     "params_of",
     "search",
+    "summarised",
 ]

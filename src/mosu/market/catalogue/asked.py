@@ -9,7 +9,8 @@ from typing import Final, Literal, TypeAlias, cast, get_args
 from mosu.kernel.money import decimal_of, micros_of
 from mosu.kernel.refusals import Invalid
 
-Sort: TypeAlias = Literal["price", "-price", "effective", "free", "-created_at", "relevance"]
+Sort: TypeAlias = Literal["price", "-price", "ready", "effective", "free", "-created_at", "relevance"]
+"""`ready`: what can be ordered now before all else, the cheapest first of both."""
 Range: TypeAlias = tuple[float | None, float | None]
 """From and to, both included; None: open."""
 

@@ -49,6 +49,8 @@ class Found:
     ids: Sequence[UUID]
     total: int
     facets: Mapping[str, Sequence[Counted]]
+    without: Mapping[str, int]
+    """By facet that something is asked of: how many would fit if nothing were."""
     last: After | None
 
 
@@ -85,6 +87,7 @@ def search(
             )
             for facet in facets
         },
+        without={facet: int(np.count_nonzero(base & (misses == ~fits))) for facet, fits in choices.items()},
         last=(int(key[page[-1]]), snapshot.ids(page[-1:])[0]) if more and len(page) else None,
     )
 
@@ -168,14 +171,8 @@ def _choices(snapshot: Snapshot, wanted: OfferSearch, facets: Sequence[str]) -> 
             fits &= _within(snapshot, facet, wanted.ranges[facet])
         found[facet] = fits
     if wanted.free_now:
-        found[FREE_NOW] = _is_free(snapshot)
+        found[FREE_NOW] = snapshot.ready
     return found
-
-
-def _is_free(snapshot: Snapshot) -> Mask:
-    """Live, with something free or with goods that are not counted."""
-    free: Mask = snapshot.live & (snapshot.free != 0)
-    return free
 
 
 def _within(snapshot: Snapshot, facet: str, span: Range) -> Mask:
@@ -246,7 +243,7 @@ def _counts(
 ) -> list[Counted]:
     """The values that fit, most frequent first; chosen ones always."""
     if facet == FREE_NOW:
-        count = int(np.count_nonzero(fitting & _is_free(snapshot)))
+        count = int(np.count_nonzero(fitting & snapshot.ready))
         return [Counted(FREE, count, chosen=wanted.free_now)]
     counts = np.bincount(_column(snapshot, facet)[fitting] + 1)[1:]  # 0: those of which it is not known
     picked = _codes_of(snapshot, facet, chosen)

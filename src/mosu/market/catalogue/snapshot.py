@@ -79,6 +79,12 @@ class Snapshot:
         )
         return by_place[self.columns["place"]]
 
+    @property
+    def ready(self) -> Mask:
+        """By row: live, with something free or with goods that are not counted."""
+        found: Mask = self.live & (self.free != 0)
+        return found
+
     @cached_property
     def by_id(self) -> Codes:
         """The rows in the order of their ids."""
@@ -88,6 +94,8 @@ class Snapshot:
         """By row: smaller comes first; equals go by id."""
         if sort == "free":
             return -self.free.astype(np.int64)
+        if sort == "ready":
+            return self.columns["price"] + np.where(self.ready, 0, UNKNOWN + 1)
         if sort == "-created_at":
             return -self.columns["created_us"]
         if sort == "-price":
@@ -121,7 +129,7 @@ class Snapshot:
 
     def with_standings(self, standings: Mapping[tuple[str, Place], Standing], *, now: datetime) -> "Snapshot":
         """The same offers as their places stand now."""
-        kept = {sort: order for sort, order in self._orders.items() if sort != "free"}
+        kept = {sort: order for sort, order in self._orders.items() if sort not in ("free", "ready")}
         fresh = Snapshot(self.read_at, self.columns, self.words, standings, now, kept)
         if "by_id" in self.__dict__:
             fresh.__dict__["by_id"] = self.by_id

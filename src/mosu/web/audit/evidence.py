@@ -1,4 +1,4 @@
-"""All that stands behind one order, gathered once; `checks` decides on it without asking the database again."""
+"""All that stands behind one order, gathered once; `chain` decides on it without asking the database again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

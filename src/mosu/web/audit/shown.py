@@ -14,8 +14,9 @@ from mosu.market.rules import quantity_text, unit_name
 from mosu.platform.models import User
 from mosu.subsidies.queries import terms_of
 from mosu.subsidies.rules import results_of
-from mosu.web.audit.checks import Chain, Link, bound_of, used_on
+from mosu.web.audit.checks import Chain, Link
 from mosu.web.audit.evidence import Evidence
+from mosu.web.audit.usage import bound_of, used_on
 from mosu.web.templatetags.mosu import grouped, meter_name, money, state, when
 from mosu.web.words import told
 

@@ -38,7 +38,8 @@ from mosu.web.components import (
     Tab,
     cells_of,
 )
-from mosu.web.presenters import OfferShown, SplitShown, duration, mark_of
+from mosu.web.labels import OfferShown
+from mosu.web.presenters import SplitShown, duration, mark_of
 from mosu.web.tables import Button, Cell, Table
 from mosu.web.words import state_name, told
 
@@ -138,10 +139,10 @@ def mail_goes_out() -> bool:
 # Goods, bills, receipts
 
 
-@register.inclusion_tag("parts/label.html", takes_context=True)
-def label(context: Any, offer: OfferShown) -> dict[str, Any]:
-    """The shelf label, as a list item of `<ul class="shelf">`."""
-    return {"offer": offer, "user": context.get("user")}
+@register.inclusion_tag("parts/label.html")
+def label(offer: OfferShown, compares: str = "") -> dict[str, Any]:
+    """The shelf label, as a list item of `<ul class="shelf">`; ticked, it goes with the form of the id `compares`."""
+    return {"offer": offer, "compares": compares}
 
 
 @register.inclusion_tag("parts/price.html")

@@ -40,7 +40,7 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to, findings_figures, findings_visible_to, last_recorded
 from mosu.platform.requests import actor_of
 from mosu.subsidies.queries import PublicMoney, public_money
-from mosu.web.audit.checks import chain_of
+from mosu.web.audit.chain import chain_of
 from mosu.web.audit.evidence import evidence_of
 from mosu.web.audit.shown import account_name, links_shown
 from mosu.web.components import Fact, Tab

@@ -29,8 +29,8 @@ from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Tab
+from mosu.web.labels import accelerator_name
 from mosu.web.pages import page
-from mosu.web.presenters import accelerator_name
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
 from mosu.web.views.pools import choose_supplier
 from mosu.web.words import said_of, state_name_lazy, told

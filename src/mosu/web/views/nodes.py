@@ -27,8 +27,8 @@ from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
+from mosu.web.labels import accelerator_name
 from mosu.web.pages import page
-from mosu.web.presenters import accelerator_name
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.pools import tabs_of
 from mosu.web.words import said_of, state_name_lazy

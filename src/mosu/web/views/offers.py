@@ -40,8 +40,8 @@ from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Curve, Fact, Point
+from mosu.web.labels import accelerator_name, label_of
 from mosu.web.pages import page
-from mosu.web.presenters import accelerator_name, label_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import said_of, state_name_lazy, told, words_of_liveness
 

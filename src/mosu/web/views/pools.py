@@ -38,9 +38,9 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.web.components import Bar, Bars, Fact, Tab
+from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
-from mosu.web.presenters import accelerator_name, label_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.words import said_of, words_of_liveness
 

@@ -18,6 +18,22 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// Copies an address that the page shows to be copied; prints the page.
+document.addEventListener("click", async (event) => {
+  const copier = event.target.closest("[data-copies]");
+  if (copier) {
+    const field = document.getElementById(copier.dataset.copies);
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      copier.textContent = copier.dataset.done;
+    } catch { /* The address stays selected, to be copied by hand. */ }
+  }
+  if (event.target.closest("[data-prints]")) window.print();
+  const shutter = event.target.closest("[data-shuts]");
+  if (shutter) document.getElementById(shutter.dataset.shuts).open = false;
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
     for (const menu of document.querySelectorAll("details.menu[open]")) {
@@ -34,6 +50,6 @@ document.addEventListener("keydown", (event) => {
 
 // Filters and facets are sent as soon as something is chosen.
 document.addEventListener("change", (event) => {
-  const form = event.target.closest("form[data-send]");
+  const form = event.target.form?.matches("[data-send]") ? event.target.form : null;
   if (form && event.target.matches("select, input[type=checkbox], input[type=radio]")) form.requestSubmit();
 });
