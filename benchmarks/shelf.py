@@ -202,8 +202,8 @@ def _change_a_price(owner_dsn: str) -> None:
 
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
         connection.execute(
-            "insert into market_offerprice (id, offer_id, meter, unit, per, unit_price_micros, valid_from)"
-            " select %s, p.offer_id, p.meter, p.unit, p.per, p.unit_price_micros + 10000, now()"
+            "insert into market_offerprice (id, offer_id, meter, unit, per, unit_price_micros, currency, valid_from)"
+            " select %s, p.offer_id, p.meter, p.unit, p.per, p.unit_price_micros + 10000, p.currency, now()"
             " from market_offerprice p where p.offer_id = (select id from market_offer order by id limit 1 offset 50)"
             " order by p.valid_from desc limit 1",
             [uuid7()],

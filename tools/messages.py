@@ -8,6 +8,7 @@ Django's own makemessages needs GNU gettext, which a machine may not have.
 import io
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from babel.messages.catalog import Catalog
@@ -18,9 +19,11 @@ from babel.messages.pofile import read_po
 SOURCE = Path(__file__).resolve().parent.parent / "src" / "mosu"
 CATALOGUE = SOURCE / "web" / "locale" / "zh_Hans" / "LC_MESSAGES" / "django.po"
 
-_SINGLE = re.compile(r"""\{%\s*translate\s+(?:"([^"]+)"|'([^']+)')""")
+_TEXT = r"""(?:"([^"]+)"|'([^']+)')"""
+_SINGLE = re.compile(rf"\{{%\s*translate\s+{_TEXT}(?:\s+context\s+{_TEXT})?")
 _BLOCK = re.compile(r"\{%\s*blocktranslate(?P<head>[^%]*)%\}(?P<body>.*?)\{%\s*endblocktranslate\s*%\}", re.S)
 _PLURAL = re.compile(r"\{%\s*plural\s*%\}")
+_ENTRY = re.compile(r'^(msgctxt ".*"\n)?msgid ((?:".*"\n)+)', re.M)
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
 Message = str | tuple[str, str]
@@ -28,7 +31,10 @@ Message = str | tuple[str, str]
 
 def messages_in_template(text: str) -> set[tuple[str | None, Message]]:
     """(context, message) of each; a message with a plural is a pair."""
-    found: set[tuple[str | None, Message]] = {(None, one or other) for one, other in _SINGLE.findall(text)}
+    found: set[tuple[str | None, Message]] = {
+        (context or other_context or None, one or other)
+        for one, other, context, other_context in _SINGLE.findall(text)
+    }
     for block in _BLOCK.finditer(text):
         forms = [_VARIABLE.sub(r"%(\1)s", form) for form in _PLURAL.split(block["body"])]
         found.add((None, forms[0] if len(forms) == 1 else (forms[0], forms[1])))
@@ -66,6 +72,12 @@ def _forms(text: str | tuple[str, ...]) -> tuple[str, ...]:
     return (text,) if isinstance(text, str) else text
 
 
+def twice() -> list[str]:
+    """Messages that stand in the catalogue more than once; a reader of catalogues takes the first without a word."""
+    entries = Counter(_ENTRY.findall(CATALOGUE.read_text(encoding="utf-8")))
+    return sorted(message for (_, message), count in entries.items() if count > 1)
+
+
 def _texts(catalogue: Catalog) -> dict[object, object]:
     """Without the header, which names the minute of compiling."""
     return {(row.context, str(row.id)): str(row.string) for row in catalogue if row.id}
@@ -86,13 +98,16 @@ def main() -> int:
         print(f"empty: {message!r}")  # noqa: T201
     for context, message in unused:
         print(f"no longer used: {message!r}" + (f" ({context})" if context else ""))  # noqa: T201
+    repeated = twice()
+    for message in repeated:
+        print(f"more than once: {message.strip()}")  # noqa: T201
     if "--check" in sys.argv:
         stale = not target.exists() or _texts(read_mo(io.BytesIO(target.read_bytes()))) != _texts(
             read_mo(io.BytesIO(compiled.getvalue()))
         )
         if stale:
             print("the compiled catalogue is not current: python tools/messages.py")  # noqa: T201
-        return 1 if lacking or empty or unused or stale else 0
+        return 1 if lacking or empty or unused or repeated or stale else 0
     target.write_bytes(compiled.getvalue())
     return 1 if lacking or empty else 0
 

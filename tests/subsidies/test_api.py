@@ -143,5 +143,5 @@ def test_a_claim_without_a_refund_is_refused() -> None:
 
 def test_every_operation_names_its_action() -> None:
     operations = [operation for view in router.path_operations.values() for operation in view.operations]
-    assert len(operations) == 18
+    assert len(operations) == 19
     assert all(getattr(operation.view_func, ATTRIBUTE, "") for operation in operations)

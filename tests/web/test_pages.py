@@ -244,7 +244,7 @@ def test_a_failure_of_ours_is_said_in_both_languages(hub: Hub, monkeypatch: pyte
     for language, said in (("en", "mosu failed to answer"), ("zh-hans", "mosu 未能作答")):
         client = hub.client(language=language)
         client.raise_request_exception = False
-        response = client.get("/")
+        response = client.get("/compute/")
         assert response.status_code == 500
         assert said in page(response)
         assert "a bug" not in page(response)

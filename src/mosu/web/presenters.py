@@ -21,71 +21,9 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, said_here, said_of_reason, state_name
+from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name
 
 Bilingual = Mapping[str, str]
-
-# A state's sign: done and well, alive, refused or broken; all else waits.
-_MARKS: Final = {
-    "settled": "ok",
-    "succeeded": "ok",
-    "released": "ok",
-    "active": "live",
-    "running": "live",
-    "closed": "ok",
-    "cancelled": "refused",
-    "failed": "refused",
-    "timed_out": "refused",
-    "revoked": "refused",
-    "expired": "refused",
-    "rejected": "refused",
-    "refunded": "refused",
-    "confirmed": "ok",
-    "approved": "ok",
-    "disbursed": "ok",
-    "organisation.active": "ok",
-    "organisation.closed": "refused",
-    "version.released": "ok",
-    "version.before": "later",
-    "pool.open": "ok",
-    "pool.closed": "refused",
-    "leased": "live",
-    "lost": "refused",
-    "task.failed": "refused",
-    "node_up": "ok",
-    "node_down": "refused",
-    "listed": "ok",
-    "delisted": "refused",
-    "applied": "ok",
-    "discarded": "refused",
-    "organisation_suspended": "refused",
-    "organisation_closed": "refused",
-    "organisation_active": "ok",
-    "deposit_confirmed": "ok",
-    "deposit_rejected": "refused",
-    "deposit_refunded": "later",
-    "redemption_held": "live",
-    "redemption_captured": "ok",
-    "redemption_paid": "ok",
-    "redemption_released": "later",
-    "application_approved": "ok",
-    "application_rejected": "refused",
-    "claim_disbursed": "ok",
-    "claim_rejected": "refused",
-    "fact_checked": "ok",
-    "fact_expired": "refused",
-    "clause_passed": "ok",
-    "clause_failed": "refused",
-    "programme_fits": "ok",
-    "programme_unfit": "refused",
-    "programme_by_rule": "later",
-    "programme_closed": "later",
-}
-
-
-def mark_of(state: str) -> str:
-    """The class of the sign beside a state's word."""
-    return _MARKS.get(state, "")
 
 
 @dataclass(frozen=True)

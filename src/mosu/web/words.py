@@ -6,10 +6,10 @@ The domain speaks English; `mosu.kernel.languages` says its sentences in Chinese
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from django.utils.functional import lazy
-from django.utils.translation import get_language, pgettext
+from django.utils.translation import get_language, pgettext, pgettext_lazy
 from django.utils.translation import gettext as _
 
 from mosu.compute.services import Reason
@@ -17,6 +17,90 @@ from mosu.kernel.languages import language_of, said
 from mosu.kernel.refusals import DomainError
 
 NO_AGENT: Final = "no live agent"
+_STATES: Final[dict[str, tuple[Any, str]]] = {
+    "placed": (pgettext_lazy("order", "Placed"), ""),
+    "active": (pgettext_lazy("order", "Running"), "live"),
+    "settled": (pgettext_lazy("order", "Settled"), "ok"),
+    "cancelled": (pgettext_lazy("order", "Cancelled"), "refused"),
+    "queued": (pgettext_lazy("run", "Queued"), ""),
+    "running": (pgettext_lazy("run", "Running"), "live"),
+    "succeeded": (pgettext_lazy("run", "Succeeded"), "ok"),
+    "failed": (pgettext_lazy("run", "Failed"), "refused"),
+    "timed_out": (pgettext_lazy("run", "Stopped at its limit"), "refused"),
+    "open": (pgettext_lazy("finding", "Open"), ""),
+    "answered": (pgettext_lazy("finding", "Answered"), ""),
+    "closed": (pgettext_lazy("finding", "Closed"), "ok"),
+    "issued": (pgettext_lazy("voucher", "Waits for release"), ""),
+    "released": (pgettext_lazy("voucher", "Ready to use"), "ok"),
+    "expired": (pgettext_lazy("voucher", "Expired"), "refused"),
+    "exhausted": (pgettext_lazy("voucher", "Used up"), ""),
+    "revoked": (pgettext_lazy("voucher", "Revoked"), "refused"),
+    "proposed": (pgettext_lazy("deposit", "Entered, waits for the second person"), ""),
+    "confirmed": (pgettext_lazy("deposit", "On the balance"), "ok"),
+    "rejected": (pgettext_lazy("deposit", "Refused"), "refused"),
+    "refunding": (pgettext_lazy("deposit", "To be given back, waits for the second person"), ""),
+    "refunded": (pgettext_lazy("deposit", "Given back"), "refused"),
+    "version_draft": (pgettext_lazy("programme", "Draft"), ""),
+    "version_released": (pgettext_lazy("programme", "In force"), "ok"),
+    "version_before": (pgettext_lazy("programme", "Replaced"), "later"),
+    "submitted": (pgettext_lazy("application", "Waits for a decision"), ""),
+    "approved": (pgettext_lazy("application", "Granted"), "ok"),
+    "disbursed": (pgettext_lazy("claim", "Paid out"), "ok"),
+    "pool_open": (pgettext_lazy("pool", "Open"), "ok"),
+    "pool_draining": (pgettext_lazy("pool", "Draining"), ""),
+    "pool_closed": (pgettext_lazy("pool", "Closed"), "refused"),
+    "waiting": (pgettext_lazy("attempt", "Waits"), ""),
+    "leased": (pgettext_lazy("attempt", "Handed to the agent"), "live"),
+    "unreachable": (pgettext_lazy("attempt", "Out of reach"), ""),
+    "lost": (pgettext_lazy("attempt", "Lost"), "refused"),
+    "task_failed": (pgettext_lazy("task", "Failed"), "refused"),
+    "task_again": (pgettext_lazy("task", "Will be tried again"), ""),
+    "node_up": (pgettext_lazy("node", "On sale"), "ok"),
+    "node_draining": (pgettext_lazy("node", "Draining"), ""),
+    "node_down": (pgettext_lazy("node", "Down"), "refused"),
+    "listed": (pgettext_lazy("offer", "On the shelf"), "ok"),
+    "delisted": (pgettext_lazy("offer", "Off the shelf"), "refused"),
+    "previewed": (pgettext_lazy("import", "Waits for you"), ""),
+    "applied": (pgettext_lazy("import", "Applied"), "ok"),
+    "discarded": (pgettext_lazy("import", "Discarded"), "refused"),
+    "undone": (pgettext_lazy("import", "Undone"), ""),
+    "organisation_suspended": (pgettext_lazy("organisation", "Suspended"), "refused"),
+    "organisation_closed": (pgettext_lazy("organisation", "Closed"), "refused"),
+    "organisation_active": (pgettext_lazy("organisation", "Active"), "ok"),
+    "deposit_proposed": (pgettext_lazy("deposit", "Entered, waits for the second person"), ""),
+    "deposit_confirmed": (pgettext_lazy("deposit", "On the balance"), "ok"),
+    "deposit_rejected": (pgettext_lazy("deposit", "Rejected"), "refused"),
+    "deposit_refunding": (pgettext_lazy("deposit", "To be given back, waits for the second person"), ""),
+    "deposit_refunded": (pgettext_lazy("deposit", "Given back"), "later"),
+    "redemption_held": (pgettext_lazy("redemption", "Held"), "live"),
+    "redemption_due": (pgettext_lazy("redemption", "To be claimed"), ""),
+    "redemption_captured": (pgettext_lazy("redemption", "Refunded"), "ok"),
+    "redemption_paid": (pgettext_lazy("redemption", "Paid"), "ok"),
+    "redemption_released": (pgettext_lazy("redemption", "Not needed"), "later"),
+    "application_submitted": (pgettext_lazy("application", "With the operator"), ""),
+    "application_approved": (pgettext_lazy("application", "Approved"), "ok"),
+    "application_rejected": (pgettext_lazy("application", "Rejected"), "refused"),
+    "claim_submitted": (pgettext_lazy("claim", "With the operator"), ""),
+    "claim_approved": (pgettext_lazy("claim", "Checked, waits for the second person"), ""),
+    "claim_rejected": (pgettext_lazy("claim", "Rejected"), "refused"),
+    "claim_disbursed": (pgettext_lazy("claim", "Paid out"), "ok"),
+    "fact_recorded": (pgettext_lazy("fact", "Recorded, not yet checked"), ""),
+    "fact_checked": (pgettext_lazy("fact", "Checked"), "ok"),
+    "fact_expired": (pgettext_lazy("fact", "No longer holds"), "refused"),
+    "clause_passed": (pgettext_lazy("clause", "Met"), "ok"),
+    "clause_failed": (pgettext_lazy("clause", "Not met"), "refused"),
+    "clause_needs": (pgettext_lazy("clause", "Not known"), ""),
+    "clause_waits": (pgettext_lazy("clause", "Waits for the hub"), ""),
+    "programme_fits": (pgettext_lazy("programme", "You may apply"), "ok"),
+    "programme_needs": (pgettext_lazy("programme", "Facts are missing"), ""),
+    "programme_unfit": (pgettext_lazy("programme", "Not for your organisation"), "refused"),
+    "programme_by_rule": (pgettext_lazy("programme", "Given by rule"), "later"),
+    "programme_closed": (pgettext_lazy("programme", "Not open now"), "later"),
+}
+"""What a state is called and the class of its sign: done and well, alive, refused or broken; all else waits.
+
+With its subject in front, where others say it differently; without, as an audit record has it.
+"""
 _CALL: Final = re.compile(r"\b(GET|POST|PUT|PATCH|DELETE) /")
 
 
@@ -38,90 +122,12 @@ def told(text: Mapping[str, str] | str) -> str:
 
 def state_name(state: str) -> str:
     """A state in the page's language."""
-    return {
-        "placed": pgettext("order", "Placed"),
-        "active": pgettext("order", "Running"),
-        "settled": pgettext("order", "Settled"),
-        "cancelled": pgettext("order", "Cancelled"),
-        "queued": pgettext("run", "Queued"),
-        "running": pgettext("run", "Running"),
-        "succeeded": pgettext("run", "Succeeded"),
-        "failed": pgettext("run", "Failed"),
-        "timed_out": pgettext("run", "Stopped at its limit"),
-        "open": pgettext("finding", "Open"),
-        "answered": pgettext("finding", "Answered"),
-        "closed": pgettext("finding", "Closed"),
-        "issued": pgettext("voucher", "Waits for release"),
-        "released": pgettext("voucher", "Ready to use"),
-        "expired": pgettext("voucher", "Expired"),
-        "exhausted": pgettext("voucher", "Used up"),
-        "revoked": pgettext("voucher", "Revoked"),
-        "organisation.active": pgettext("organisation", "Active"),
-        "organisation.suspended": pgettext("organisation", "Suspended"),
-        "organisation.closed": pgettext("organisation", "Closed"),
-        "proposed": pgettext("deposit", "Waits for its second person"),
-        "confirmed": pgettext("deposit", "Received"),
-        "rejected": pgettext("deposit", "Refused"),
-        "refunding": pgettext("deposit", "Refund waits for its second person"),
-        "refunded": pgettext("deposit", "Given back"),
-        "version.draft": pgettext("programme", "Draft"),
-        "version.released": pgettext("programme", "In force"),
-        "version.before": pgettext("programme", "Replaced"),
-        "submitted": pgettext("application", "Waits for a decision"),
-        "approved": pgettext("application", "Granted"),
-        "claim.approved": pgettext("claim", "Waits for its payment"),
-        "disbursed": pgettext("claim", "Paid out"),
-        "pool.open": pgettext("pool", "Open"),
-        "pool.draining": pgettext("pool", "Draining"),
-        "pool.closed": pgettext("pool", "Closed"),
-        "waiting": pgettext("attempt", "Waits"),
-        "leased": pgettext("attempt", "Handed to the agent"),
-        "unreachable": pgettext("attempt", "Out of reach"),
-        "lost": pgettext("attempt", "Lost"),
-        "task.failed": pgettext("task", "Failed"),
-        "task.again": pgettext("task", "Will be tried again"),
-        "node_up": pgettext("node", "On sale"),
-        "node_draining": pgettext("node", "Draining"),
-        "node_down": pgettext("node", "Down"),
-        "listed": pgettext("offer", "On the shelf"),
-        "delisted": pgettext("offer", "Off the shelf"),
-        "previewed": pgettext("import", "Waits for you"),
-        "applied": pgettext("import", "Applied"),
-        "discarded": pgettext("import", "Discarded"),
-        "undone": pgettext("import", "Undone"),
-        "organisation_suspended": pgettext("organisation", "Suspended"),
-        "organisation_closed": pgettext("organisation", "Closed"),
-        "organisation_active": pgettext("organisation", "Active"),
-        "deposit_proposed": pgettext("deposit", "Entered, waits for the second person"),
-        "deposit_confirmed": pgettext("deposit", "On the balance"),
-        "deposit_rejected": pgettext("deposit", "Rejected"),
-        "deposit_refunding": pgettext("deposit", "To be given back, waits for the second person"),
-        "deposit_refunded": pgettext("deposit", "Given back"),
-        "redemption_held": pgettext("redemption", "Held"),
-        "redemption_due": pgettext("redemption", "To be claimed"),
-        "redemption_captured": pgettext("redemption", "Refunded"),
-        "redemption_paid": pgettext("redemption", "Paid"),
-        "redemption_released": pgettext("redemption", "Not needed"),
-        "application_submitted": pgettext("application", "With the operator"),
-        "application_approved": pgettext("application", "Approved"),
-        "application_rejected": pgettext("application", "Rejected"),
-        "claim_submitted": pgettext("claim", "With the operator"),
-        "claim_approved": pgettext("claim", "Checked, waits for the second person"),
-        "claim_rejected": pgettext("claim", "Rejected"),
-        "claim_disbursed": pgettext("claim", "Paid out"),
-        "fact_recorded": pgettext("fact", "Recorded, not yet checked"),
-        "fact_checked": pgettext("fact", "Checked"),
-        "fact_expired": pgettext("fact", "No longer holds"),
-        "clause_passed": pgettext("clause", "Met"),
-        "clause_failed": pgettext("clause", "Not met"),
-        "clause_needs": pgettext("clause", "Not known"),
-        "clause_waits": pgettext("clause", "Waits for the hub"),
-        "programme_fits": pgettext("programme", "You may apply"),
-        "programme_needs": pgettext("programme", "Facts are missing"),
-        "programme_unfit": pgettext("programme", "Not for your organisation"),
-        "programme_by_rule": pgettext("programme", "Given by rule"),
-        "programme_closed": pgettext("programme", "Not open now"),
-    }.get(state, state)
+    return str(_STATES[state][0]) if state in _STATES else state
+
+
+def mark_of(state: str) -> str:
+    """The class of the sign beside a state's word."""
+    return _STATES[state][1] if state in _STATES else ""
 
 
 state_name_lazy = lazy(state_name, str)

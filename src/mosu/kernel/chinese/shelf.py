@@ -4,6 +4,12 @@ from typing import Final
 
 SENTENCES: Final[dict[str, str]] = {
     # The command line.
+    "Words that must be found, such as 昇腾910B.": "必须出现的词，例如 昇腾910B。",
+    "Only accelerators of this vendor.": "只看此厂商的加速卡。",
+    "Only what is free now.": "只看现在空闲的。",
+    "price, -price, ready, effective, free, -created_at or relevance.": "price、-price、ready、effective、free、-created_at 或 relevance。",
+    "Nothing on this shelf fits.{more}": "此货架上没有符合条件的商品。{more~}",
+    "Nothing on this shelf fits. --all shows what is not connected now, too.": "此货架上没有符合条件的商品。加 --all 也显示目前未接入的。",
     "What mosu offers import showed.": "mosu offers import 显示的编号。",
     "Show the differences, keep nothing.": "只显示差异，不保存。",
     "Apply it if nothing waits in quarantine.": "若没有待核的行，即行上架。",

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext, pgettext_lazy
 
 from mosu.compute.models import Allocation
 from mosu.market.rules import quantity_text, unit_name
@@ -40,6 +41,11 @@ class LinkShown:
     tables: Sequence[Rows]
     text: str = ""
     """A file, word for word."""
+
+    @property
+    def opens(self) -> bool:
+        """Its rows are open when the page comes: the first two links, and one that does not hold."""
+        return self.number <= 2 or self.link.verdict == "fails"
 
 
 def links_shown(evidence: Evidence, chain: Chain) -> list[LinkShown]:
@@ -236,7 +242,7 @@ def _quote(e: Evidence) -> list[Rows]:
         ),
         Rows(
             _lazy("Split as promised"),
-            (_lazy("From"), _lazy("Rate"), _lazy("Held at most"), _lazy("Share")),
+            (pgettext_lazy("share", "From"), _lazy("Rate"), _lazy("Held at most"), _lazy("Share")),
             shares,
             frozenset({1, 2, 3}),
         ),
@@ -304,7 +310,7 @@ def _facts(e: Evidence) -> list[Rows]:
             result.clause.id,
             format_html("<code>{}</code>", result.clause.when),
             told({"zh": result.clause.reason_zh, "en": result.clause.reason_en}),
-            _("held") if result.passed else result.needs or _("did not hold"),
+            pgettext("clause", "held") if result.passed else result.needs or _("did not hold"),
         )
         for one in e.redemptions
         for result in results_of(terms_of(one.voucher.version).eligibility, e.facts[one.voucher_id])

@@ -39,9 +39,9 @@ from mosu.web.components import (
     cells_of,
 )
 from mosu.web.labels import OfferShown
-from mosu.web.presenters import SplitShown, duration, mark_of
+from mosu.web.presenters import SplitShown, duration
 from mosu.web.tables import Button, Cell, Table
-from mosu.web.words import state_name, told
+from mosu.web.words import mark_of, state_name, told
 
 register = template.Library()
 

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from mosu.kernel.ids import typeid, uuid_of
@@ -238,7 +239,7 @@ AUDIT: Final = Plan(
         Column("why", _lazy("Why"), lambda record: record.why),
         Column(
             "facts",
-            _lazy("Facts"),
+            pgettext_lazy("audit", "Facts"),
             lambda record: str(record.facts) if record.facts else "",
             kind="mono",
             hidden=True,

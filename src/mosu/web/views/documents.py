@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods
 
 from mosu.kernel.refusals import DomainError, NotFound
@@ -157,7 +158,7 @@ DOCUMENTS: Final = Plan(
         Column("kind", _lazy("Kind"), lambda one: one["kind"]),
         Column("size", _lazy("Size"), lambda one: one["size"]),
         Column("at", _lazy("Uploaded"), lambda one: one["row"].uploaded_at, kind="time", sort="uploaded_at"),
-        Column("by", _lazy("By"), lambda one: str(one["row"].uploaded_by)),
+        Column("by", pgettext_lazy("document", "By"), lambda one: str(one["row"].uploaded_by)),
         Column("used", _lazy("Used for"), lambda one: one["used"], kind="number"),
         Column("sha256", "sha256", lambda one: one["row"].blob_id, kind="mono"),
     ),

@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext
+from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.compute.models import Pool
@@ -101,7 +101,7 @@ ROWS: Final = Plan(
         Column("goods", _lazy("What"), _goods),
         Column(
             "title",
-            _lazy("Title"),
+            pgettext_lazy("offer", "Title"),
             lambda row: row.terms.get("title_zh") or row.terms.get("title_en"),
             hidden=True,
         ),
@@ -127,7 +127,9 @@ ROWS: Final = Plan(
             lambda rows, held: rows.exclude(doubt="") if held == "yes" else rows.filter(doubt=""),
             [("yes", _lazy("yes")), ("no", _lazy("no"))],
         ),
-        Filter("key", _lazy("Key"), lambda rows, key: rows.filter(external_key__icontains=key)),
+        Filter(
+            "key", pgettext_lazy("import", "Key"), lambda rows, key: rows.filter(external_key__icontains=key)
+        ),
     ),
     empty=Empty(_lazy("Nothing: the shelf is as the file says.")),
 )
@@ -146,7 +148,7 @@ IMPORTS: Final = Plan(
         Column("supplier", _lazy("Supplier"), lambda row: row.supplier.name, hidden=True),
         Column("state", _lazy("State"), lambda row: row.state, kind="state", sort="state"),
         Column("rows", _lazy("Rows"), lambda row: row.counts.get("rows", 0), kind="number"),
-        Column("new", _lazy("New"), lambda row: row.counts.get("new", 0), kind="number"),
+        Column("new", pgettext_lazy("import", "New"), lambda row: row.counts.get("new", 0), kind="number"),
         Column(
             "changed",
             _lazy("Changed"),

@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET
 
 from mosu.kernel.ids import typeid
@@ -114,8 +115,8 @@ def plan_of_entries() -> Plan:
                 csv=lambda row: row["entry"].public_id,
             ),
             Column("kind", _lazy("Kind"), lambda row: entry_kind_name(row["entry"].kind)),
-            Column("from", _lazy("From"), lambda row: row["from"]),
-            Column("to", _lazy("To"), lambda row: row["to"]),
+            Column("from", pgettext_lazy("entry", "From"), lambda row: row["from"]),
+            Column("to", pgettext_lazy("entry", "To"), lambda row: row["to"]),
             Column("amount", _lazy("Amount"), lambda row: row["amount"], kind="money"),
             Column(
                 "about",

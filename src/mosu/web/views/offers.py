@@ -17,6 +17,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.compute.accelerators import catalogue
@@ -146,7 +147,7 @@ MY_OFFERS: Final = Plan(
         ),
         Filter(
             "text",
-            _lazy("Title"),
+            pgettext_lazy("offer", "Title"),
             lambda rows, text: rows.filter(title_zh__icontains=text) | rows.filter(title_en__icontains=text),
         ),
     ),

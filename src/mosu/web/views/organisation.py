@@ -12,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext
+from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.kernel.refusals import DomainError, NotFound
@@ -108,7 +108,7 @@ MEMBERS: Final = Plan(
     columns=(
         Column(
             "name",
-            _lazy("Who"),
+            pgettext_lazy("member", "Who"),
             lambda row: str(row.user),
             href=lambda row: reverse("member", args=[row.public_id]),
         ),

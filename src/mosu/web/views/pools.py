@@ -42,7 +42,7 @@ from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import said_of, words_of_liveness
+from mosu.web.words import said_of, state_name_lazy, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
@@ -69,7 +69,7 @@ class PoolShown:
 
     @property
     def state(self) -> str:
-        return f"pool.{self.pool.state}"
+        return f"pool_{self.pool.state}"
 
     @property
     def why_not_live(self) -> str:
@@ -143,11 +143,7 @@ def pools_shown(pools: Sequence[Pool], *, now: datetime) -> list[PoolShown]:
     ]
 
 
-POOL_STATES: Final = (
-    (PoolState.OPEN.value, _lazy("Open")),
-    (PoolState.DRAINING.value, _lazy("Draining")),
-    (PoolState.CLOSED.value, _lazy("Closed")),
-)
+POOL_STATES: Final = tuple((one.value, state_name_lazy(f"pool_{one.value}")) for one in PoolState)
 POOLS: Final = Plan(
     name="pools",
     title=_lazy("Pools"),

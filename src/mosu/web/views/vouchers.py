@@ -251,7 +251,10 @@ def terms_shown(terms: Terms) -> list[Fact]:
     if terms.unrelated_parties:
         found.append(Fact(_("Not for"), _("orders at a supplier that is oneself")))
     found.append(
-        Fact(_("With other vouchers"), _("adds up") if terms.stacking else _("not on the same order"))
+        Fact(
+            _("With other vouchers"),
+            pgettext("voucher", "adds up") if terms.stacking else _("not on the same order"),
+        )
     )
     found.append(Fact(_("Paid by"), " · ".join(f"{one.name} {percent(one.share)}" for one in terms.funders)))
     return found

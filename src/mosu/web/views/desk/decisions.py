@@ -36,11 +36,11 @@ from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import Why, acted, desk, form_of, framed, turn_of
 from mosu.web.words import state_name_lazy
 
-_CLAIM_STATES: Final = {ClaimState.APPROVED.value: "claim.approved"}
+_CLAIM_STATES: Final = {ClaimState.APPROVED.value: "claim_approved"}
 
 
 def claim_state(state: str) -> str:
-    """The code by which a claim's state is named: what is approved still waits for its payment."""
+    """The code by which a claim's state is named: what is approved still waits for the second person."""
     return _CLAIM_STATES.get(state, state)
 
 

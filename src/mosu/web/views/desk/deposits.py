@@ -48,7 +48,7 @@ DEPOSITS: Final = Plan(
         ),
         Column("organisation", _lazy("Organisation"), lambda row: row.organisation.name),
         Column("amount", _lazy("Amount"), lambda row: row.amount_micros, kind="money", sort="amount_micros"),
-        Column("state", _lazy("State"), lambda row: row.state, kind="state", sort="state"),
+        Column("state", _lazy("State"), lambda row: f"deposit_{row.state}", kind="state", sort="state"),
         Column("proposed", _lazy("Entered"), lambda row: row.proposed_at, kind="time", sort="proposed_at"),
         Column("maker", _lazy("By"), lambda row: row.maker.email),
         Column("checker", _lazy("Decided by"), lambda row: row.checker.email if row.checker else None),
@@ -67,7 +67,7 @@ DEPOSITS: Final = Plan(
             "state",
             _lazy("State"),
             lambda rows, state: rows.filter(state=state),
-            [(state, state_name_lazy(state)) for state in DepositState.values],
+            [(state, state_name_lazy(f"deposit_{state}")) for state in DepositState.values],
         ),
     ),
     empty=Empty(

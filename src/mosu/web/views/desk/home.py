@@ -74,7 +74,7 @@ POOLS: Final = Plan(
         Column("name", _("Pool"), lambda row: row["pool"].name, sort="name", href=lambda row: row["href"]),
         Column("supplier", _("Supplier"), lambda row: row["pool"].organisation.name),
         Column("region", _("Region"), lambda row: row["pool"].region, sort="region"),
-        Column("state", _("State"), lambda row: f"pool.{row['pool'].state}", kind="state", sort="state"),
+        Column("state", _("State"), lambda row: f"pool_{row['pool'].state}", kind="state", sort="state"),
         Column("trouble", _("Why nothing is sold"), lambda row: row["trouble"]),
         Column("cores", _("Cores"), lambda row: row["total"], kind="number"),
         Column("taken", _("Taken"), lambda row: row["taken"], kind="number"),
@@ -90,7 +90,7 @@ POOLS: Final = Plan(
             "state",
             _("State"),
             lambda rows, state: rows.filter(state=state),
-            [(state.value, state_name_lazy(f"pool.{state.value}")) for state in PoolState],
+            [(state.value, state_name_lazy(f"pool_{state.value}")) for state in PoolState],
         ),
     ),
     empty=Empty(

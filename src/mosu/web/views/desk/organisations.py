@@ -49,7 +49,7 @@ ORGANISATIONS: Final = Plan(
             _lazy("Admitted as"),
             lambda row: ", ".join(capability_name(one) for one in row.capabilities),
         ),
-        Column("state", _lazy("State"), lambda row: f"organisation.{row.state}", kind="state", sort="state"),
+        Column("state", _lazy("State"), lambda row: f"organisation_{row.state}", kind="state", sort="state"),
         Column("since", _lazy("Since"), lambda row: row.created_at, kind="day", sort="created_at"),
         Column("id", _lazy("Id"), lambda row: row.public_id, kind="mono", hidden=True),
     ),
@@ -60,7 +60,7 @@ ORGANISATIONS: Final = Plan(
             "state",
             _lazy("State"),
             lambda rows, state: rows.filter(state=state),
-            [(state, state_name_lazy(f"organisation.{state}")) for state in OrganisationState.values],
+            [(state, state_name_lazy(f"organisation_{state}")) for state in OrganisationState.values],
         ),
         Filter(
             "as",

@@ -8,6 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from mosu.platform.actors import HubRole
@@ -52,7 +53,7 @@ MAILS: Final = Plan(
     columns=(
         Column(
             "email",
-            _lazy("To"),
+            pgettext_lazy("letter", "To"),
             lambda row: row.email,
             sort="email",
             href=lambda row: reverse("desk_mail", args=[row.public_id]),
@@ -62,7 +63,9 @@ MAILS: Final = Plan(
         Column("since", _lazy("Since"), lambda row: row.created_at, kind="time", sort="created_at"),
     ),
     order="-since",
-    filters=(Filter("email", _lazy("To"), lambda rows, text: rows.filter(email__icontains=text)),),
+    filters=(
+        Filter("email", pgettext_lazy("letter", "To"), lambda rows, text: rows.filter(email__icontains=text)),
+    ),
     empty=Empty(
         _lazy("No letter waits."),
         _lazy("On a hub without a mail server, invitations and new passwords wait here to be passed on."),

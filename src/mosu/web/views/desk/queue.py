@@ -107,7 +107,7 @@ TASKS: Final = Plan(
         Column(
             "state",
             _lazy("State"),
-            lambda row: "task.failed" if row.status == "failed" else "task.again",
+            lambda row: "task_failed" if row.status == "failed" else "task_again",
             kind="state",
             sort="status",
         ),
@@ -175,7 +175,7 @@ def _shown(request: HttpRequest, attempt_id: str, *, status: int = 200, **more: 
     actor, now = actor_of(request), timezone.now()
     row = attempt_in_queue(actor, Attempt.key_of(attempt_id))
     if row is None:
-        raise NotFound("There is no such attempt.", hint="See the queue.")
+        raise NotFound(_("There is no such attempt."), hint=_("See the queue."))
     (one,) = queued([row], now=now)
     context = {
         "one": one,
