@@ -75,14 +75,21 @@ def _arguments() -> argparse.Namespace:
 
 @contextmanager
 def _town(asked: argparse.Namespace) -> Iterator[Town]:
-    pictures = Path(tempfile.gettempdir())
     if asked.hub:
+        pictures = Path(tempfile.gettempdir())
         yield Town(Hub(asked.hub, pictures, None, {}), {}, pictures)  # type: ignore[arg-type]
         return
-    if asked.hub_dir:
-        asked.hub_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with running_hub(data_dir=asked.hub_dir) as hub:
-        kept = (asked.hub_dir or hub.data_dir.parent) / "passwords.json"
+    with town_of(hub_dir=asked.hub_dir) as town:
+        yield town
+
+
+@contextmanager
+def town_of(*, hub_dir: Path | None) -> Iterator[Town]:
+    """A hub with the small world of the demo; in `hub_dir` it stays for the next time."""
+    if hub_dir:
+        hub_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with running_hub(data_dir=hub_dir) as hub:
+        kept = (hub_dir or hub.data_dir.parent) / "passwords.json"
         if not kept.exists():
             done = subprocess.run(
                 [sys.executable, "-c", LOAD_WORLD],
@@ -94,7 +101,7 @@ def _town(asked: argparse.Namespace) -> Iterator[Town]:
             if done.returncode:
                 raise SystemExit(done.stderr)
             kept.write_text(done.stdout)
-        yield Town(hub, json.loads(kept.read_text()), pictures)
+        yield Town(hub, json.loads(kept.read_text()), Path(tempfile.gettempdir()))
 
 
 if __name__ == "__main__":

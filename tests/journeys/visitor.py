@@ -42,11 +42,20 @@ class Visitor:
         wide = wider_than_the_screen(self.page)
         assert wide == [], f"{what}: {wide}"
 
+    def hears(self, complaint: str) -> None:
+        """Keep what the browser's console complains of, and on which page."""
+        self.complaints.append(f"{self.page.url}: {complaint}")
+
     def signs_in(self, email: str, *, password: str = "") -> None:
         self.goes("/account/login/")
         self.page.fill("[name=login]", email)
         self.page.fill("[name=password]", password or self.town.passwords[email])
         self.page.click("main form button")
+        self.page.wait_for_load_state()
+
+    def words(self, zh: str, en: str) -> str:
+        """What the page says, in this visitor's language."""
+        return zh if self.name.startswith("zh") else en
 
 
 @contextmanager
@@ -70,11 +79,11 @@ def visitor(
     )
     context.set_default_timeout(20_000)
     one = Visitor(context.new_page(), town, name)
-    one.page.on("pageerror", lambda error: one.complaints.append(str(error)))
-    one.page.on("console", lambda said: one.complaints.append(said.text) if said.type == "error" else None)
+    one.page.on("pageerror", lambda error: one.hears(str(error)))
+    one.page.on("console", lambda said: one.hears(said.text) if said.type == "error" else None)
     yield one
     context.close()
-    assert one.complaints == []
+    assert one.complaints == [], one.complaints
 
 
 def serious_complaints(page: Page) -> list[str]:

@@ -118,6 +118,12 @@ def test_a_sample_shows_its_orders_and_their_checks(
     assert {row[6] for row in rows} == {"holds", "cannot be checked here"}
 
 
+@pytest.mark.parametrize("language", ["zh-hans", "en"])
+def test_the_days_of_a_sample_are_filled_in_as_browsers_read_them(auditor: Client, language: str) -> None:
+    text = page(auditor.get("/books/samples/", headers={"accept-language": language}))
+    assert f'value="{timezone.localdate():%Y-%m-%d}"' in text  # a date field shows nothing of 2026年11月22日
+
+
 def test_a_sample_of_nothing_is_refused_beside_the_form(hub: Hub, auditor: Client) -> None:
     later = timezone.localdate() + timedelta(days=40)
     response = auditor.post("/books/samples/", {"seed": "x", "start": later, "end": later, "count": 5})

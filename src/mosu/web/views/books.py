@@ -282,8 +282,12 @@ class Drawing(forms.Form):
             "Any words or digits. The same seed, days and count draw the same orders, for whoever repeats it."
         ),
     )
-    start = forms.DateField(label=_lazy("Settled from"), widget=forms.DateInput(attrs={"type": "date"}))
-    end = forms.DateField(label=_lazy("Settled to"), widget=forms.DateInput(attrs={"type": "date"}))
+    start = forms.DateField(
+        label=_lazy("Settled from"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    )
+    end = forms.DateField(
+        label=_lazy("Settled to"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    )
     count = forms.IntegerField(label=_lazy("Orders"), min_value=1, max_value=SAMPLE_MAX, initial=25)
 
     def span(self) -> Period:

@@ -75,7 +75,9 @@ class Recording(forms.Form):
         help_text=_lazy("Where the hub can check it: a register and its number, a contract, a certificate."),
     )
     expires = forms.DateField(
-        label=_lazy("Holds until"), required=False, widget=forms.DateInput(attrs={"type": "date"})
+        label=_lazy("Holds until"),
+        required=False,
+        widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
     documents = forms.MultipleChoiceField(
         label=_lazy("Documents that show it"), required=False, widget=forms.CheckboxSelectMultiple

@@ -48,7 +48,9 @@ class RateForm(forms.Form):
         decimal_places=9,
         widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
     )
-    dated = forms.DateField(label=_lazy("Of the day"), widget=forms.DateInput(attrs={"type": "date"}))
+    dated = forms.DateField(
+        label=_lazy("Of the day"), widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+    )
     source = forms.CharField(
         label=_lazy("Published by"), max_length=200, help_text=_lazy("Such as the central bank's daily rate.")
     )
