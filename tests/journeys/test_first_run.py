@@ -30,6 +30,8 @@ def test_sign_up_to_receipt(
     with visitor(browser, town, name=name, language=language, screen=screen, scheme=scheme) as one:
         one.goes("/")
         one.sees("front")
+        one.goes("/compute/")
+        one.sees("shelf")
         one.goes("/account/login/")
         one.sees("sign-in")
         signs_up(one)
