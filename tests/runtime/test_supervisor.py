@@ -124,7 +124,7 @@ def test_children_of_a_killed_part_do_not_stay(tmp_path: Path) -> None:
     )
     supervisor, _ = make_supervisor(tmp_path, toy("web", code, str(grandchildren)))
     assert run_until(supervisor, lambda: len(pids(grandchildren)) >= 2)
-    assert not any(is_running(pid) for pid in pids(grandchildren))
+    assert eventually(lambda: not any(is_running(pid) for pid in pids(grandchildren)))
 
 
 def test_parts_start_in_order_and_stop_in_reverse(tmp_path: Path) -> None:
