@@ -9,7 +9,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import MINOR_DIGITS, decimal_of
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import ExchangeRate, Offer, OfferImport, OfferImportRow, OfferPrice
-from mosu.market.shapes import Bilingual, Key, Named, Slug, Word
+from mosu.market.shapes.parts import Bilingual, Key, Named, Slug, Word
 from mosu.platform.schemas import In, Out
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -146,7 +146,7 @@ class PriceThenOut(Out):
             meter=price.meter,
             unit=price.unit,
             per=price.per,
-            unit_price=money(price.unit_price_micros, price.currency),
+            unit_price=money_in(price.unit_price_micros, price.currency),
             currency=price.currency,
             valid_from=price.valid_from,
         )
@@ -182,13 +182,13 @@ class RateOut(Out):
         )
 
 
-def money(micros: int, currency: str) -> str:
+def money_in(micros: int, currency: str) -> str:
     """A list price; one in a currency that the hub does not know has no minor digits of its own."""
     return decimal_of(micros, currency=currency if currency in MINOR_DIGITS else "CNY")
 
 
 def _price(micros: int | None, currency: str) -> ListPrice | None:
-    return None if micros is None else ListPrice(unit_price=money(micros, currency), currency=currency)
+    return None if micros is None else ListPrice(unit_price=money_in(micros, currency), currency=currency)
 
 
 def _doubt(row: OfferImportRow) -> DoubtOut | None:
