@@ -17,7 +17,7 @@ from mosu.market.bills import bill_of, month_of, months_summed
 from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt
 from mosu.market.receipts import code_of
-from mosu.market.shapes import BillMonthOut, BillOut, BillsOut, ReceiptOut, SampleOut, VerifiedOut, Word
+from mosu.market.shapes import AuditSampleOut, BillMonthOut, BillOut, BillsOut, ReceiptOut, VerifiedOut, Word
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
@@ -88,9 +88,9 @@ class SampleAsked(Schema):
     count: int = 25
 
 
-@router.get("/samples", response=SampleOut, auth=token_auth, operation_id="drawSample", by_alias=True)
+@router.get("/samples", response=AuditSampleOut, auth=token_auth, operation_id="drawSample", by_alias=True)
 @door("sample.draw")
-def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) -> SampleOut:
+def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) -> AuditSampleOut:
     """Settled orders of a span, drawn at random by a seed. The drawing is on record; repeated, it answers the same."""
     if asked.from_.tzinfo is None or asked.to.tzinfo is None or asked.from_ > asked.to:
         raise Invalid(
@@ -103,7 +103,7 @@ def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) ->
         count=asked.count,
         now=timezone.now(),
     )
-    return SampleOut.of(sample)
+    return AuditSampleOut.of(sample)
 
 
 def _billed(actor: Actor, organisation_id: str) -> UUID:

@@ -33,7 +33,7 @@ from mosu.market.queries.orders import (
 from mosu.market.queries.samples import (
     SAMPLE_DRAWN,
     SAMPLE_MAX,
-    Sample,
+    AuditSample,
     orders_sampled,
     sample_of,
     samples_drawn,
@@ -51,9 +51,9 @@ from mosu.market.queries.searches import (
 __all__ = [
     "SAMPLE_DRAWN",
     "SAMPLE_MAX",
+    "AuditSample",
     "FacetShown",
     "OfferPage",
-    "Sample",
     "Settled",
     "ShownOffer",
     "ShownPrice",

@@ -45,7 +45,7 @@ def orders_sampled(actor: Actor, *, seed: str, span: Period, count: int) -> list
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class AuditSample:
     """Orders that were drawn, in the order of their drawing, and how to draw them again."""
 
     id: UUID
@@ -67,7 +67,7 @@ def samples_drawn(actor: Actor) -> QuerySet[AuditRecord]:
     return rows if actor.sees_all else rows.none()
 
 
-def sample_of(actor: Actor, sample_id: UUID) -> Sample:
+def sample_of(actor: Actor, sample_id: UUID) -> AuditSample:
     """A sample as it was drawn.
 
     Raises:
@@ -80,7 +80,7 @@ def sample_of(actor: Actor, sample_id: UUID) -> Sample:
     keys = [Order.key_of(public_id) for public_id in facts["orders"]]
     rows = Order.objects.select_related("quote", "receipt", "organisation", "offer__supplier")
     found = rows.in_bulk(keys)
-    return Sample(
+    return AuditSample(
         id=sample_id,
         seed=facts["seed"],
         span=Period(datetime.fromisoformat(facts["from"]), datetime.fromisoformat(facts["to"])),

@@ -18,13 +18,13 @@ from mosu.market.shapes.imports import (
 )
 from mosu.market.shapes.offers import Limits, OfferIn, OfferOut, PriceIn, PriceOut, StockOut, TaxTerms
 from mosu.market.shapes.orders import (
+    AuditSampleOut,
     LineOut,
     OfferBrief,
     OrderIn,
     OrderOut,
     ProgrammeNamedOut,
     QuoteOut,
-    SampleOut,
     ShareOut,
 )
 from mosu.market.shapes.parts import (
@@ -62,6 +62,7 @@ from mosu.market.shapes.searches import (
 )
 
 __all__ = [
+    "AuditSampleOut",
     "BasisPoints",
     "Bilingual",
     "BilingualIn",
@@ -102,7 +103,6 @@ __all__ = [
     "ReceiptOut",
     "ReceiptTax",
     "ReleaseRowIn",
-    "SampleOut",
     "SavedSearchIn",
     "SavedSearchOut",
     "SentFileIn",

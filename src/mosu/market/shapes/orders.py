@@ -10,7 +10,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.market.models import Order, Quote
-from mosu.market.queries import Sample, work_of
+from mosu.market.queries import AuditSample, work_of
 from mosu.market.receipts import share_json
 from mosu.market.shapes.parts import Bilingual, Key, Named
 from mosu.platform.models import Organisation
@@ -159,7 +159,7 @@ class OrderOut(Out):
         return [cls.of(order, run_id=work.get(order.id)) for order in orders]
 
 
-class SampleOut(Out):
+class AuditSampleOut(Out):
     """Orders drawn at random. `seed`, `from`, `to` and `count` draw the same again."""
 
     id: str
@@ -172,7 +172,7 @@ class SampleOut(Out):
     orders: list[OrderOut]
 
     @classmethod
-    def of(cls, sample: Sample) -> "SampleOut":
+    def of(cls, sample: AuditSample) -> "AuditSampleOut":
         return cls(
             id=sample.public_id,
             seed=sample.seed,
