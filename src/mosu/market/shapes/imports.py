@@ -39,7 +39,7 @@ class ImportOut(Out):
     """A file brought in. `counts`: rows, new, price, changed, gone, unchanged, repeated, quarantined."""
 
     id: str
-    state: Literal["previewed", "applied", "discarded", "undone"]
+    state: Literal["previewed", "applied", "discarded"]
     supplier: Named
     shelf: str
     source: str
