@@ -13,8 +13,8 @@ from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
-from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
-from mosu.platform.schemas import In, Out
+from mosu.market.shapes import OfferBrief, QuoteOut
+from mosu.platform.schemas import Bilingual, In, Out
 from mosu.store.services import ManifestEntry
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -27,18 +27,7 @@ from mosu.market.shapes.orders import (
     QuoteOut,
     ShareOut,
 )
-from mosu.market.shapes.parts import (
-    BasisPoints,
-    Bilingual,
-    BilingualIn,
-    Count,
-    Key,
-    Named,
-    Slug,
-    Text,
-    Word,
-    hub_money,
-)
+from mosu.market.shapes.parts import BasisPoints, BilingualIn, Count, Key, Named, Slug, Text, Word, hub_money
 from mosu.market.shapes.receipts import (
     BillMonthOut,
     BillOut,
@@ -64,7 +53,6 @@ from mosu.market.shapes.searches import (
 __all__ = [
     "AuditSampleOut",
     "BasisPoints",
-    "Bilingual",
     "BilingualIn",
     "BillMonthOut",
     "BillOut",

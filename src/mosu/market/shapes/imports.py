@@ -9,8 +9,8 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import MINOR_DIGITS, decimal_of
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import ExchangeRate, Offer, OfferImport, OfferImportRow, OfferPrice
-from mosu.market.shapes.parts import Bilingual, Key, Named, Slug, Word
-from mosu.platform.schemas import In, Out
+from mosu.market.shapes.parts import Key, Named, Slug, Word
+from mosu.platform.schemas import Bilingual, In, Out
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Why = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]

@@ -9,19 +9,9 @@ from pydantic import Field
 from mosu.kernel.ids import typeid
 from mosu.market.queries import ShownOffer
 from mosu.market.receipts import percent_of
-from mosu.market.shapes.parts import (
-    BasisPoints,
-    Bilingual,
-    BilingualIn,
-    Count,
-    Key,
-    Named,
-    Slug,
-    Word,
-    hub_money,
-)
+from mosu.market.shapes.parts import BasisPoints, BilingualIn, Count, Key, Named, Slug, Word, hub_money
 from mosu.platform.models import Organisation
-from mosu.platform.schemas import In, Out
+from mosu.platform.schemas import Bilingual, In, Out
 
 
 class PriceOut(Out):

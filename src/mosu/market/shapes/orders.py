@@ -12,9 +12,9 @@ from mosu.market import rules
 from mosu.market.models import Order, Quote
 from mosu.market.queries import AuditSample, work_of
 from mosu.market.receipts import share_json
-from mosu.market.shapes.parts import Bilingual, Key, Named
+from mosu.market.shapes.parts import Key, Named
 from mosu.platform.models import Organisation
-from mosu.platform.schemas import In, Out
+from mosu.platform.schemas import Bilingual, In, Out
 from mosu.subsidies.services import Split
 
 

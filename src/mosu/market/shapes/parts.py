@@ -16,11 +16,6 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 
 
-class Bilingual(Out):
-    zh: str
-    en: str
-
-
 class BilingualIn(In):
     zh: Text
     en: Text

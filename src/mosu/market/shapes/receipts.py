@@ -12,9 +12,9 @@ from mosu.market.models import Order, Receipt
 from mosu.market.queries import work_of
 from mosu.market.receipts import code_of
 from mosu.market.shapes.orders import ShareOut
-from mosu.market.shapes.parts import Bilingual, Named, hub_money
+from mosu.market.shapes.parts import Named, hub_money
 from mosu.platform.models import Organisation
-from mosu.platform.schemas import Out
+from mosu.platform.schemas import Bilingual, Out
 
 
 class ReceiptLineOut(Out):

@@ -10,8 +10,8 @@ from mosu.market.comparison import Row
 from mosu.market.models import SavedSearch
 from mosu.market.queries import FacetShown, OfferPage, ShownOffer
 from mosu.market.shapes.offers import OfferOut
-from mosu.market.shapes.parts import Bilingual, Slug, Word, hub_money
-from mosu.platform.schemas import In, Out
+from mosu.market.shapes.parts import Slug, Word, hub_money
+from mosu.platform.schemas import Bilingual, In, Out
 
 
 class FacetValueOut(Out):
