@@ -85,7 +85,7 @@ SENTENCES: Final[dict[str, str]] = {
     "a device": "卡",
     "a run": "作业",
     "an attempt": "执行",
-    "a blackout": "停用时段",
+    "a blackout": "留用时段",
     "a finding": "审计发现",
     "a fact": "资料",
     "a mail": "信件",
