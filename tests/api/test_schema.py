@@ -12,6 +12,7 @@ from django.core.wsgi import get_wsgi_application
 from django.test import Client
 from hypothesis import strategies as st
 from ninja import Schema
+from pydantic import BaseModel
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import (
@@ -21,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from mosu.platform.problems import MEDIA_TYPE
+from mosu.platform.schemas import Out
 from tests.api.world import Personas, make_personas
 
 CHECKS = [
@@ -50,13 +52,13 @@ def test_the_description(client: Client) -> None:
 def test_no_two_shapes_share_a_name() -> None:
     """Of two, the description would keep one, and be false for the other."""
     described: dict[str, str] = {}
-    for shape in _below(Schema):
+    for shape in (*_below(Schema), *_below(Out)):
         if shape.__module__.startswith("mosu.") and not shape.__pydantic_generic_metadata__["parameters"]:
             shown = repr(shape.model_json_schema())
             assert described.setdefault(shape.__name__, shown) == shown, shape
 
 
-def _below(shape: type[Schema]) -> Iterator[type[Schema]]:
+def _below(shape: type[BaseModel]) -> Iterator[type[BaseModel]]:
     for below in shape.__subclasses__():
         yield below
         yield from _below(below)

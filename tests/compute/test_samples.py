@@ -8,7 +8,7 @@ import pytest
 from mosu.compute import services
 from mosu.compute.models import Attempt
 from mosu.compute.queries import CurvePoint, curve_of
-from mosu.wire.agent import AttemptPhase, AttemptStatus, Heartbeat, Sample
+from mosu.wire.agent import AttemptPhase, AttemptStatus, Heartbeat, MeterSample
 from tests.compute.world import World, at, make_world, started
 
 pytestmark = pytest.mark.django_db
@@ -24,7 +24,7 @@ def sampled(world: World, attempt: Attempt, *, cpu_s: float, memory_bytes: int, 
         attempt_id=attempt.public_id,
         epoch=attempt.epoch,
         phase=AttemptPhase.RUNNING,
-        sample=Sample(at=now, cpu_s=cpu_s, memory_bytes=memory_bytes),
+        sample=MeterSample(at=now, cpu_s=cpu_s, memory_bytes=memory_bytes),
     )
     services.heartbeat(actor=world.agent, message=Heartbeat(clock_at=now, attempts=(status,)), now=now)
 

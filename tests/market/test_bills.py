@@ -12,7 +12,7 @@ from tests.market.vouchers import give_voucher
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Forbidden, Invalid
 from mosu.kernel.time import Period
-from mosu.market.bills import bill_of, month_of, months_billed, span_of
+from mosu.market.bills import bill_of, month_of, months_summed, span_of
 from mosu.market.models import Order, Receipt
 from mosu.market.queries import orders_sampled, sales_visible_to, samples_drawn
 from mosu.market.services import draw_sample
@@ -56,7 +56,8 @@ def test_a_bill_adds_up_to_its_receipts(world: World) -> None:
     assert bill.total_micros == bill.vouchers_micros + bill.paid_micros
     assert bill.vouchers_micros == sum(one.amount_micros for one in bill.programmes.values()) > 0
     assert sum(bill.suppliers.values()) == bill.total_micros
-    assert months_billed(world.actor, world.buyer.id, zone=SHANGHAI) == [MARCH]
+    (summed,) = months_summed(world.actor, world.buyer.id, zone=SHANGHAI)
+    assert (summed.month, summed.receipts, summed.total_micros) == (MARCH, 2, bill.total_micros)
 
 
 def test_a_bill_of_another_organisation_or_month_is_empty(world: World) -> None:
@@ -64,7 +65,7 @@ def test_a_bill_of_another_organisation_or_month_is_empty(world: World) -> None:
     stranger = person((make_organisation("Stranger"), Role.OWNER))
     assert bill_of(stranger, world.buyer.id, month=MARCH, zone=SHANGHAI).receipts == 0
     assert bill_of(world.actor, world.buyer.id, month=date(2026, 4, 1), zone=SHANGHAI).receipts == 0
-    assert months_billed(stranger, world.buyer.id, zone=SHANGHAI) == []
+    assert months_summed(stranger, world.buyer.id, zone=SHANGHAI) == []
 
 
 def test_the_same_seed_draws_the_same_orders(world: World) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 from tests.conftest import NOW
 from tests.market.conftest import YUAN, World, make_organisation, person, rows_now
@@ -330,6 +330,9 @@ def test_an_import_is_applied_once_and_not_after_it_was_discarded(world: World) 
     with pytest.raises(IllegalMove):
         services.apply_import(actor=world.seller, import_id=other.id, now=NOW)
     assert not Offer.objects.filter(source="b").exists()
+    for ended in (made, other):
+        with pytest.raises(IntegrityError, match="no longer changes"), transaction.atomic():
+            OfferImport.objects.filter(id=ended.id).update(state="previewed", applied_at=None)
 
 
 def test_only_the_supplier_and_the_operator_bring_offers_in(world: World) -> None:

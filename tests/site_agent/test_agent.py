@@ -159,7 +159,6 @@ def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProc
     assert report.phase == "succeeded" and len(report.outputs) == 1
     assert report.started_at is not None
     assert hub.quantity(attempt) == int((report.ended_at - report.started_at).total_seconds())
-    assert attempt in hub.lease_requests[-1].running or hub.reports[attempt]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", bytes(200), b"{}", b"null"])

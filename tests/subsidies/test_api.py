@@ -15,7 +15,7 @@ from mosu.kernel.ids import typeid
 from mosu.ledger.models import JournalEntry
 from mosu.platform.doors import ATTRIBUTE
 from mosu.platform.problems import install
-from mosu.subsidies.api import router, routers
+from mosu.subsidies.api import routers
 from mosu.subsidies.models import Programme, ProgrammeVersion, Voucher
 
 pytestmark = pytest.mark.django_db
@@ -142,6 +142,7 @@ def test_a_claim_without_a_refund_is_refused() -> None:
 
 
 def test_every_operation_names_its_action() -> None:
-    operations = [operation for view in router.path_operations.values() for operation in view.operations]
+    views = [view for _, router in routers for view in router.path_operations.values()]
+    operations = [operation for view in views for operation in view.operations]
     assert len(operations) == 19
     assert all(getattr(operation.view_func, ATTRIBUTE, "") for operation in operations)

@@ -14,6 +14,7 @@ from mosu.compute.shapes import (
     AcceleratorOut,
     BlackoutIn,
     BlackoutOut,
+    DayUsedOut,
     FenceIn,
     MadePoolOut,
     NodeOut,
@@ -26,7 +27,6 @@ from mosu.compute.shapes import (
     QuotesOut,
     RunOut,
     SamplesOut,
-    UsedOut,
 )
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
@@ -185,19 +185,19 @@ def set_node_state(request: HttpRequest, node_id: str, body: NodeStateIn) -> Nod
 
 @router.get(
     "/pools/{pool_id}/utilisation",
-    response=list[UsedOut],
+    response=list[DayUsedOut],
     auth=token_auth,
     operation_id="readPoolUtilisation",
 )
 @door("pool.read")
 def read_utilisation(
     request: HttpRequest, pool_id: str, days: Annotated[int, Query(ge=1, le=DAYS_MAX)] = 7
-) -> list[UsedOut]:
+) -> list[DayUsedOut]:
     """By day of the hub's zone, today last: what was promised of the pool, beside what its nodes have now."""
     actor, now, zone = actor_of(request), timezone.now(), hub_zone()
     span = last_days(days, now=now, zone=zone)
     found = queries.utilisation_of(actor, _pool(actor, pool_id).id, span=span, zone=zone)
-    return [UsedOut.of(used) for used in found]
+    return [DayUsedOut.of(used) for used in found]
 
 
 @router.get("/blackouts", response=Listed[BlackoutOut], auth=token_auth, operation_id="listBlackouts")

@@ -13,8 +13,8 @@ from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
-from mosu.market.shapes import Bilingual, OfferBrief, QuoteOut
-from mosu.platform.schemas import In, Out
+from mosu.market.shapes import OfferBrief, QuoteOut
+from mosu.platform.schemas import Bilingual, In, Out
 from mosu.store.services import ManifestEntry
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -186,7 +186,7 @@ class RunOut(Out):
         )
 
 
-class SampleOut(Out):
+class MeterSampleOut(Out):
     """`seconds` since the attempt started; `cores` in use since the sample before."""
 
     seconds: float
@@ -198,7 +198,7 @@ class SamplesOut(Out):
     run_id: str
     cores_max: int
     memory_bytes_max: int
-    points: list[SampleOut]
+    points: list[MeterSampleOut]
 
     @classmethod
     def of(cls, run: Run) -> "SamplesOut":
@@ -207,7 +207,7 @@ class SamplesOut(Out):
             cores_max=run.request["cores"],
             memory_bytes_max=run.request["memory_bytes"],
             points=[
-                SampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
+                MeterSampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
                 for point in curve_of(run)
             ],
         )
@@ -277,7 +277,7 @@ class BlackoutOut(Out):
         )
 
 
-class UsedOut(Out):
+class DayUsedOut(Out):
     """How much of a pool was promised on a day of the hub's zone, beside what its nodes have now."""
 
     day: date
@@ -287,7 +287,7 @@ class UsedOut(Out):
     card_hours_max: float
 
     @classmethod
-    def of(cls, used: Used) -> "UsedOut":
+    def of(cls, used: Used) -> "DayUsedOut":
         return cls(
             day=used.day,
             core_hours=round(used.promised, 4),

@@ -1,5 +1,6 @@
 """A refusal that the caller can act on. Anything else raised is a bug."""
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -12,6 +13,8 @@ class DomainError(Exception):
 
     code: ClassVar[str]
     status: ClassVar[int] = 409
+    errors: Sequence[Mapping[str, object]] = ()
+    """Where several things are wrong with what was sent: each of them, not the first alone."""
 
     def __init__(self, message: str, *, hint: str, **facts: str | int) -> None:
         super().__init__(message)

@@ -74,13 +74,6 @@ def span_of(month: date, *, zone: ZoneInfo) -> Period:
     )
 
 
-def months_billed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> list[date]:
-    """The months in which the organisation has receipts, newest first."""
-    rows = receipts_visible_to(actor).filter(organisation_id=organisation_id)
-    months = rows.order_by().values_list(TruncMonth("issued_at", tzinfo=zone), flat=True).distinct()
-    return sorted({month.date() for month in months}, reverse=True)
-
-
 @dataclass(frozen=True, slots=True)
 class MonthSum:
     """A month in the list of bills, in micros."""

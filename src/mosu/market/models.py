@@ -48,7 +48,6 @@ class ImportState(models.TextChoices):
     PREVIEWED = "previewed"
     APPLIED = "applied"
     DISCARDED = "discarded"
-    UNDONE = "undone"
 
 
 class Gone(models.TextChoices):
@@ -199,7 +198,7 @@ class OfferImport(Row):
             models.CheckConstraint(condition=Q(gone__in=Gone.values), name="offer_import_gone_known"),
             models.CheckConstraint(
                 condition=Q(state__in=["previewed", "discarded"], applied_at=None)
-                | Q(state__in=["applied", "undone"], applied_at__isnull=False),
+                | Q(state="applied", applied_at__isnull=False),
                 name="offer_import_applied_at",
             ),
         ]

@@ -3,7 +3,6 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
 
 from django.conf import settings
@@ -61,9 +60,10 @@ class Problem(Schema):
 
 
 def body_of(refusal: DomainError, *, language: Language) -> dict[str, Any]:
-    """The members of the problem document, said in `language`; facts never hide the four standard ones."""
+    """The members of the problem document, said in `language`; facts never hide the standard ones."""
     return {
         **refusal.facts,
+        **({"errors": _told(refusal.errors, language)} if refusal.errors else {}),
         "type": f"urn:mosu:{refusal.code}",
         "title": said(refusal.message, language),
         "status": refusal.status,
@@ -71,12 +71,10 @@ def body_of(refusal: DomainError, *, language: Language) -> dict[str, Any]:
     }
 
 
-def response_of(
-    request: HttpRequest, refusal: DomainError, *, extra: Mapping[str, Any] | None = None
-) -> HttpResponse:
+def response_of(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     """The refusal as Django answers it, in the language that the request asks for."""
-    language = language_of(request)
-    body = {**(extra or {}), **body_of(refusal, language=language)}
+    language = language_asked(request.headers.get("Accept-Language", ""))
+    body = body_of(refusal, language=language)
     response = HttpResponse(
         json.dumps(body, ensure_ascii=False), status=refusal.status, content_type=MEDIA_TYPE
     )
@@ -88,15 +86,10 @@ def response_of(
     return response
 
 
-def language_of(request: HttpRequest) -> Language:
-    """What `Accept-Language` asks for."""
-    return language_asked(request.headers.get("Accept-Language", ""))
-
-
 def install(api: NinjaAPI) -> None:
     """Have `api` answer every refusal, and every other exception, as a problem."""
     handlers: dict[type[Exception], Any] = {
-        DomainError: _of_refusal,
+        DomainError: response_of,
         ValidationError: _of_validation,
         HttpError: _of_http,
         Http404: _of_404,
@@ -107,15 +100,6 @@ def install(api: NinjaAPI) -> None:
         api.add_exception_handler(kind, handler)
 
 
-def _of_refusal(request: HttpRequest, refusal: DomainError) -> HttpResponse:
-    """A refusal of a file names all that is wrong with it, not the first alone."""
-    problems = getattr(refusal, "problems", None)
-    errors = [one if isinstance(one, Mapping) else asdict(one) for one in problems or ()]
-    return response_of(
-        request, refusal, extra={"errors": _told(errors, language_of(request))} if errors else None
-    )
-
-
 def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse:
     errors = [_error_of(raw) for raw in error.errors[:_ERRORS_MAX]]
     first = errors[0]
@@ -124,10 +108,11 @@ def _of_validation(request: HttpRequest, error: ValidationError) -> HttpResponse
         hint="Correct the request; `errors` names the fields that are wrong.",
         field=first["field"],
     )
-    return response_of(request, refusal, extra={"errors": _told(errors, language_of(request))})
+    refusal.errors = errors
+    return response_of(request, refusal)
 
 
-def _told(errors: Sequence[Mapping[str, Any]], language: Language) -> list[dict[str, Any]]:
+def _told(errors: Sequence[Mapping[str, object]], language: Language) -> list[dict[str, Any]]:
     """Each error, its message and what would be allowed said in `language`."""
     return [
         {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ninja import Schema
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Out(BaseModel):
@@ -28,6 +28,19 @@ class In(Schema):
         if _has_nul(self.__dict__):
             raise ValueError("the character U+0000 cannot be kept")
         return self
+
+
+class Bilingual(Out):
+    """A text in both languages."""
+
+    zh: str
+    en: str
+
+
+class WhyIn(In):
+    """The reason, which is kept."""
+
+    why: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
 
 
 def _has_nul(value: Any) -> bool:

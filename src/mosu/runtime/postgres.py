@@ -290,16 +290,6 @@ class Cluster:
         """For the running hub: a role that owns nothing, so that triggers bind it."""
         return self._dsn(APP, name)
 
-    def client_environment(self, role: str = SUPERUSER) -> dict[str, str]:
-        """For `pg_dump` and its like: a password in arguments would be seen by all users."""
-        return {
-            **ENVIRONMENT,
-            "PGHOST": str(self.socket_dir),
-            "PGPORT": str(self._port or SOCKET_PORT),
-            "PGUSER": role,
-            "PGPASSWORD": self._password(role),
-        }
-
     def _dsn(self, role: str, name: str) -> str:
         host = quote(str(self.socket_dir), safe="")
         who = f"{role}:{self._password(role)}"

@@ -80,20 +80,16 @@ def trial_version(now: datetime) -> ProgrammeVersion | None:
     return next((version for version in rows if is_open(terms_of(version), now)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenProgramme:
-    """A programme as everyone may know it: the version in force, and what it promises."""
-
-    programme: Programme
-    terms: Terms
-
-
-def programmes_open(now: datetime) -> list[OpenProgramme]:
-    """The programmes whose time is now, by code, each in its highest released version. Policies are public."""
+def versions_in_force() -> list[ProgrammeVersion]:
+    """The highest released version of each programme, by the programme's code. Policies are public."""
     rows = ProgrammeVersion.objects.filter(state=VersionState.RELEASED).select_related("programme")
-    rows = rows.order_by("programme__code", "-number").distinct("programme__code")
-    found = (OpenProgramme(row.programme, terms_of(row)) for row in rows)
-    return [one for one in found if is_open(one.terms, now)]
+    return list(rows.order_by("programme__code", "-number").distinct("programme__code"))
+
+
+def programmes_open(now: datetime) -> list[Terms]:
+    """What the programmes whose time is now promise, by code."""
+    every = (terms_of(version) for version in versions_in_force())
+    return [terms for terms in every if is_open(terms, now)]
 
 
 def is_open(terms: Terms, now: datetime) -> bool:
@@ -189,14 +185,6 @@ def standings_of(
     return [Standing(terms, is_open(terms, now), results_of(terms.eligibility, facts)) for terms in every]
 
 
-def versions_in_force(actor: Actor) -> list[ProgrammeVersion]:
-    """The highest released version of each programme that the actor may see, by the programme's code."""
-    rows = ProgrammeVersion.objects.select_related("programme").filter(
-        state=VersionState.RELEASED, programme__in=programmes_visible_to(actor).order_by()
-    )
-    return list(rows.order_by("programme__code", "-number").distinct("programme__code"))
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
     """A fact that a programme asks for."""
@@ -206,10 +194,10 @@ class Asked:
     title_en: str
 
 
-def facts_asked(actor: Actor) -> list[Asked]:
+def facts_asked() -> list[Asked]:
     """The facts that the programmes in force ask for, by name; each with one of those programmes."""
     found: dict[str, Asked] = {}
-    for version in versions_in_force(actor):
+    for version in versions_in_force():
         for clause in terms_of(version).eligibility:
             for name in names_in(clause.when):
                 found.setdefault(name, Asked(name, version.title_zh, version.title_en))
@@ -334,20 +322,6 @@ def drawn_from(voucher_ids: Collection[UUID]) -> dict[UUID, int]:
 def claim_of(actor: Actor, order_id: UUID) -> Claim | None:
     """The claim for an order's refunds, if there is one to see."""
     return claims_visible_to(actor).select_related("maker", "checker").filter(order_id=order_id).first()
-
-
-def clauses_met(
-    version: ProgrammeVersion, organisation: Organisation, *, now: datetime
-) -> list[ClauseResult]:
-    """Each condition of the version, and whether the organisation meets it now."""
-    return list(results_of(terms_of(version).eligibility, facts_of(organisation, now=now)))
-
-
-def redemptions_of_order(actor: Actor, order_id: UUID) -> QuerySet[Redemption]:
-    """What vouchers pay of an order, in the order of the waterfall."""
-    rows = Redemption.objects.filter(order_id=order_id).select_related("voucher__version__programme")
-    rows = rows.order_by("position")
-    return rows if actor.sees_all else rows.filter(voucher__organisation_id__in=actor.organisation_ids)
 
 
 def disbursements_of(actor: Actor, claim_id: UUID) -> QuerySet[Disbursement]:

@@ -63,7 +63,6 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "previewed": (pgettext_lazy("import", "Waits for you"), ""),
     "applied": (pgettext_lazy("import", "Applied"), "ok"),
     "discarded": (pgettext_lazy("import", "Discarded"), "refused"),
-    "undone": (pgettext_lazy("import", "Undone"), ""),
     "organisation_suspended": (pgettext_lazy("organisation", "Suspended"), "refused"),
     "organisation_closed": (pgettext_lazy("organisation", "Closed"), "refused"),
     "organisation_active": (pgettext_lazy("organisation", "Active"), "ok"),

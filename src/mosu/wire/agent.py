@@ -137,7 +137,7 @@ class AttemptPhase(StrEnum):
     LOST = "lost"
 
 
-class Sample(Message):
+class MeterSample(Message):
     """What an attempt has taken up to an instant: for its curves, never for its bill."""
 
     at: AwareDatetime
@@ -151,7 +151,7 @@ class AttemptStatus(Message):
     epoch: Small
     phase: AttemptPhase
     started_at: AwareDatetime | None = None
-    sample: Sample | None = None
+    sample: MeterSample | None = None
 
 
 class Heartbeat(Message):

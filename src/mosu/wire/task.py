@@ -96,7 +96,7 @@ class TaskRefused(Invalid):
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
-        self.problems = sorted(problems, key=lambda problem: (problem["line"], problem["column"]))
+        self.errors = self.problems = sorted(problems, key=lambda one: (one["line"], one["column"]))
         first = self.problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         hint = f"Allowed: {first['allowed']}." if first["allowed"] else "Mend the file and try again."

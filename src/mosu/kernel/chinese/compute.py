@@ -30,11 +30,11 @@ SENTENCES: Final[dict[str, str]] = {
     "A start is promised at most {days} days ahead.": "开始时间最远可约到 {days} 天后。",
     "Start later, ask for less, or choose another offer.": "请推迟开始、减少需求，或另选商品。",
     # Pools and nodes.
-    "{node} has a blackout from {start} to {end} UTC.": "{node} 在 {start} 至 {end} UTC 已设停用时段。",
+    "{node} has a blackout from {start} to {end} UTC.": "{node} 在 {start} 至 {end} UTC 已设留用时段。",
     "Lift that one first, or choose another span.": "请先取消那一段，或另选时段。",
     "Orders hold {node} in that span.": "该时段内有订单占用 {node}。",
     "Drain the node first, and start after {time} UTC.": "请先停止该节点接单，并从 {time} UTC 之后开始。",
-    "There is no such blackout.": "没有这个停用时段。",
+    "There is no such blackout.": "没有这个留用时段。",
     "why: a reason is needed.": "why：请写明理由。",
     "This span cannot be kept.": "这个时段不能设置。",
     "Let it end after it starts, later than now, and start within a year.": "结束应晚于开始，也晚于现在；开始应在一年之内。",

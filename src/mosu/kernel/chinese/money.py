@@ -51,7 +51,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Deposit money, or buy less.": "请充值，或减少用量。",
     # Subsidies.
     "There is no such {what}.": "没有这项{what~}。",
-    "See GET /api/v1/{list}s.": "请看 GET /api/v1/{list}s。",
     "{programme} has {count} such drafts.": "{programme} 有 {count} 份这样的草稿。",
     "Name the version to release.": "请写明要发布的版本。",
     "{title}: {why}": "{title}：{why~}",

@@ -1,4 +1,8 @@
-"""The ledger's functions and triggers as migration 0001 made them; what stands now is in `ledger/sql.py`."""
+"""The ledger's functions and triggers as migration 0001 made them; what stands now is in `ledger/sql.py`.
+
+Much stands in both, on purpose: a migration that took its text from `sql.py` would make today's functions on yesterday's
+tables. A hub that is new and one that is upgraded go through the same steps only if this file never changes.
+"""
 
 FUNCTIONS = r"""
 -- The same text as rules.digest_of.

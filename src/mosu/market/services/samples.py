@@ -9,7 +9,14 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period
 from mosu.ledger.services import HUB_ID
-from mosu.market.queries import SAMPLE_DRAWN, SAMPLE_MAX, Sample, orders_sampled, sample_of, samples_drawn
+from mosu.market.queries import (
+    SAMPLE_DRAWN,
+    SAMPLE_MAX,
+    AuditSample,
+    orders_sampled,
+    sample_of,
+    samples_drawn,
+)
 from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
@@ -18,7 +25,7 @@ SEED_CHARACTERS_MAX = 60
 
 
 @transaction.atomic(durable=True)
-def draw_sample(*, actor: Actor, seed: str, span: Period, count: int, now: datetime) -> Sample:
+def draw_sample(*, actor: Actor, seed: str, span: Period, count: int, now: datetime) -> AuditSample:
     """`count` settled orders of a span at random, as `orders_sampled` draws them; which ones is put on record.
 
     The same seed, span and count answer the sample that was drawn first: nobody draws until it suits. A span that

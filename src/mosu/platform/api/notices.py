@@ -7,7 +7,6 @@ from django.utils import timezone
 from ninja import Query, Router
 
 from mosu.platform import queries, services
-from mosu.platform.api.shapes import Both
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -15,7 +14,7 @@ from mosu.platform.models import (
     Notice,
 )
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import Out
+from mosu.platform.schemas import Bilingual, Out
 
 router = Router(auth=token_auth, tags=["platform"])
 
@@ -23,8 +22,8 @@ router = Router(auth=token_auth, tags=["platform"])
 class NoticeOut(Out):
     id: str
     kind: str
-    title: Both
-    body: Both
+    title: Bilingual
+    body: Bilingual
     link: str
     created_at: datetime
     read_at: datetime | None
@@ -34,8 +33,8 @@ class NoticeOut(Out):
         return NoticeOut(
             id=notice.public_id,
             kind=notice.kind,
-            title=Both(**notice.title),
-            body=Both(**notice.body),
+            title=Bilingual(**notice.title),
+            body=Bilingual(**notice.body),
             link=notice.link,
             created_at=notice.created_at,
             read_at=notice.read_at,

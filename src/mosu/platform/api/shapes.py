@@ -11,13 +11,6 @@ Password = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 
 
-class Both(Out):
-    """A text in both languages."""
-
-    zh: str
-    en: str
-
-
 class UserOut(Out):
     id: str
     email: str

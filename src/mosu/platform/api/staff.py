@@ -5,11 +5,9 @@ from datetime import datetime
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
-from pydantic import Field
 
 from mosu.platform import queries, services
 from mosu.platform.actors import HubRole
-from mosu.platform.api.shapes import Both
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
@@ -20,7 +18,7 @@ from mosu.platform.models import (
     User,
 )
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import In, Out
+from mosu.platform.schemas import Bilingual, In, Out, WhyIn
 
 router = Router(auth=token_auth, tags=["platform"])
 
@@ -28,7 +26,7 @@ router = Router(auth=token_auth, tags=["platform"])
 class MailOut(Out):
     id: str
     email: str
-    title: Both
+    title: Bilingual
     created_at: datetime
     has_link: bool
 
@@ -37,7 +35,7 @@ class MailOut(Out):
         return MailOut(
             id=mail.public_id,
             email=mail.email,
-            title=Both(**mail.title),
+            title=Bilingual(**mail.title),
             created_at=mail.created_at,
             has_link=mail.sealed_link is not None,
         )
@@ -96,16 +94,12 @@ class StaffOut(Out):
         )
 
 
-class WhyIn(In):
-    why: str = Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")
-
-
 class NoticeIn(In):
     """A notice from the hub, in both languages; without `organisation_id` to the members of all organisations."""
 
     organisation_id: str | None = None
-    title: Both
-    body: Both
+    title: Bilingual
+    body: Bilingual
 
 
 class ToldOut(Out):

@@ -22,7 +22,7 @@ from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, O
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo, Sample
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
@@ -301,7 +301,7 @@ def _observation(folder: Path, state: StateFile) -> Observation:
         reason=state["reason"],
         measures=None if measures is None else Measures(**measures),
         log_bytes=_size(folder / "log"),
-        sample=None if sample is None else Sample(**sample),
+        sample=None if sample is None else MeterSample(**sample),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NewType, Protocol
 
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, NodeInfo, Sample
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
 
 EngineRef = NewType("EngineRef", str)
 """The engine's own name for an attempt; the local engine uses the attempt's id."""
@@ -25,7 +25,7 @@ class Observation:
     reason: str = ""
     measures: Measures | None = None
     log_bytes: int = 0
-    sample: Sample | None = None
+    sample: MeterSample | None = None
     """What it took when it was last looked at; None where the engine cannot say."""
 
 

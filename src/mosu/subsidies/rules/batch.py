@@ -9,31 +9,20 @@ from uuid import UUID
 
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import Invalid
-from mosu.subsidies.rules.programme import Problem
+from mosu.subsidies.rules.programme import FileRefused, Problem
 
 COLUMNS: Final = ("organisation", "amount")
 ROWS_MAX: Final = 1000
 CELL_MAX: Final = 200
 
 
-class BatchRefused(Invalid):
-    """The list breaks rules: `problems` names all of them. Nothing was issued."""
+class BatchRefused(FileRefused):
+    """The list cannot be used. Nothing was issued."""
 
     code = "batch_refused"
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
-        first = problems[0]
-        super().__init__(
-            f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"{source}, {one}" for one in problems),
-            hint="Mend every line named above and send the whole list again.",
-            file=source,
-            line=first.line,
-            field=first.field,
-            found=first.found,
-            allowed=first.allowed,
-            problems=len(problems),
-        )
-        self.problems = tuple(problems)
+        super().__init__(source, problems, hint="Mend every line named above and send the whole list again.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """A programme's file, read and checked whole: every problem with line, field, what was found, what is allowed."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from decimal import Decimal
@@ -48,16 +48,14 @@ class Problem:
         return f"line {self.line}: {self.field}: found {self.found}; allowed: {self.allowed}"
 
 
-class ProgrammeRefused(Invalid):
-    """The file breaks rules: `problems` names all of them. Nothing was changed."""
+class FileRefused(Invalid):
+    """A file breaks rules: `problems` names all of them. Nothing was changed."""
 
-    code = "programme_refused"
-
-    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, source: str, problems: Sequence[Problem], *, hint: str) -> None:
         first = problems[0]
         super().__init__(
             f"{source} has {len(problems)} problem(s):\n" + "\n".join(f"{source}, {one}" for one in problems),
-            hint="Mend every line named above and send the whole file again.",
+            hint=hint,
             file=source,
             line=first.line,
             field=first.field,
@@ -65,7 +63,17 @@ class ProgrammeRefused(Invalid):
             allowed=first.allowed,
             problems=len(problems),
         )
-        self.problems = problems
+        self.problems = tuple(problems)
+        self.errors = [asdict(one) for one in problems]
+
+
+class ProgrammeRefused(FileRefused):
+    """The programme's file cannot be used."""
+
+    code = "programme_refused"
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        super().__init__(source, problems, hint="Mend every line named above and send the whole file again.")
 
 
 @dataclass(frozen=True, slots=True)

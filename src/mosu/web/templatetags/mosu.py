@@ -23,7 +23,7 @@ from django.utils.translation import gettext
 
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
-from mosu.market.import_shapes import money as money_in
+from mosu.market.shapes import money_in
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
 from mosu.web.components import (

@@ -29,7 +29,7 @@ from mosu.ledger.services import CHAIN_MAX, HUB_ID, VERIFIED, verify_account
 from mosu.market.models import Order
 from mosu.market.queries import (
     SAMPLE_MAX,
-    Sample,
+    AuditSample,
     orders_settled,
     orders_visible_to,
     sample_of,
@@ -418,7 +418,7 @@ def _local(at: datetime) -> str:
 def sample_checks(request: HttpRequest, sample_id: str) -> HttpResponse:
     """Every check of every order of a sample, as a file for the working papers."""
     actor = actor_of(request)
-    drawn: Sample = sample_of(actor, uuid_of("sample", sample_id))
+    drawn: AuditSample = sample_of(actor, uuid_of("sample", sample_id))
     words = {"holds": _("holds"), "fails": _("fails"), "unknown": _("cannot be checked here")}
     rows: list[list[Any]] = []
     for order in drawn.orders:

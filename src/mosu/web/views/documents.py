@@ -177,7 +177,7 @@ def facts(request: HttpRequest) -> HttpResponse:
     actor, organisation, now = actor_of(request), own_organisation(request), timezone.now()
     may = allows(actor, "organisation.manage", organisation.id)
     papers = list(documents_visible_to(actor).filter(organisation=organisation)[:OFFERED]) if may else []
-    asked = facts_asked(actor)
+    asked = facts_asked()
     form = Recording(documents=papers, initial={"name": request.GET.get("record", "")[:60]})
     problem = None
     if request.method == "POST":

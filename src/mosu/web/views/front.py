@@ -17,8 +17,8 @@ from mosu.compute.accelerators import catalogue
 from mosu.compute.goods import CARDS, CORES
 from mosu.market.catalogue import CatalogueLoading, GoodsSummary, ShelfSummary
 from mosu.market.queries import shelf_summary
-from mosu.subsidies.queries import OpenProgramme, programmes_open
-from mosu.subsidies.rules import Mode
+from mosu.subsidies.queries import programmes_open
+from mosu.subsidies.rules import Mode, Terms
 from mosu.web.finding import SHELF
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
@@ -140,8 +140,7 @@ def _family(key: str) -> str:
     return told({"zh": card.zh or card.name, "en": card.name}) if card else key
 
 
-def _shown(one: OpenProgramme) -> ProgrammeShown:
-    terms = one.terms
+def _shown(terms: Terms) -> ProgrammeShown:
     part = round(OF_A_BILL * float(terms.rate))
     is_refund = terms.mode is Mode.REIMBURSEMENT
     return ProgrammeShown(

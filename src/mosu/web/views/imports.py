@@ -19,10 +19,10 @@ from mosu.compute.models import Pool
 from mosu.compute.queries import pools_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.gates import DOUBTS
-from mosu.market.import_shapes import money
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.queries import differences, imports_visible_to
 from mosu.market.services import apply_import, discard_import, preview_import, release_row
+from mosu.market.shapes import money_in
 from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
@@ -75,7 +75,7 @@ def _goods(row: OfferImportRow) -> str:
 
 
 def _price(micros: int | None, currency: str) -> str:
-    return "" if micros is None else f"{money(micros, currency)} {currency}"
+    return "" if micros is None else f"{money_in(micros, currency)} {currency}"
 
 
 def _terms(row: OfferImportRow) -> str:

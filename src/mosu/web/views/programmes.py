@@ -240,7 +240,7 @@ CLAIMS: Final = Plan(
 def programmes(request: HttpRequest) -> HttpResponse:
     """What is in force, and how one's organisation stands to each."""
     actor, now = actor_of(request), timezone.now()
-    versions = versions_in_force(actor)
+    versions = versions_in_force()
     organisation = own_organisation(request) if actor.organisation_id else None
     shown = _shown(actor, organisation, versions, now=now)
     return render(
@@ -256,7 +256,7 @@ def programme(request: HttpRequest, programme_id: str) -> HttpResponse:
     """One programme: its terms, each condition with how one stands to it, and the application."""
     actor, now = actor_of(request), timezone.now()
     key = Programme.key_of(programme_id)
-    version = next((one for one in versions_in_force(actor) if one.programme_id == key), None)
+    version = next((one for one in versions_in_force() if one.programme_id == key), None)
     if version is None:
         raise NotFound(_("There is no such programme."), hint=_("See the list of programmes."))
     organisation = own_organisation(request) if actor.organisation_id else None

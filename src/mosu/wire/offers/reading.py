@@ -30,7 +30,7 @@ class OffersRefused(Invalid):
 
     def __init__(self, source: str, problems: list[Problem]) -> None:
         self.source = source
-        self.problems = sorted(problems, key=lambda problem: problem["line"])
+        self.errors = self.problems = sorted(problems, key=lambda problem: problem["line"])
         first = self.problems[0]
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         where = f"{source}, line {first['line']}" + (f", {first['field']}" if first["field"] else "")

@@ -18,10 +18,7 @@ from mosu.platform.policy import allows, require
 from mosu.platform.services import Audit, record_audit, record_audits
 
 IMPORT_MOVES: Final = MappingProxyType(
-    {
-        ImportState.PREVIEWED: frozenset({ImportState.APPLIED, ImportState.DISCARDED}),
-        ImportState.APPLIED: frozenset({ImportState.UNDONE}),
-    }
+    {ImportState.PREVIEWED: frozenset({ImportState.APPLIED, ImportState.DISCARDED})}
 )
 
 
@@ -111,7 +108,7 @@ def apply_import(*, actor: Actor, import_id: UUID, now: datetime) -> OfferImport
     Raises:
         NotFound: no such import, or not the actor's to see.
         Forbidden: the actor may not manage the supplier's offers.
-        IllegalMove: it was discarded or undone.
+        IllegalMove: it was discarded.
         ImportStale: another price, import or change came in between; preview the file again.
     """
     row = _locked(actor, import_id)
@@ -169,8 +166,7 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
     row = _locked(actor, import_id)
     if len(why.strip()) < 3:
         raise Invalid("why: release it for what reason?", hint="Say why; it is kept.", field="why")
-    if row.state != ImportState.PREVIEWED:
-        check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLIED)
+    check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLIED)
     doubted = list(
         OfferImportRow.objects.filter(offer_import=row, line=line).exclude(doubt="").order_by("id")
     )

@@ -19,9 +19,9 @@ from mosu.subsidies.models import Application, Claim
 from mosu.subsidies.queries import (
     applications_visible_to,
     claims_visible_to,
-    clauses_met,
     disbursements_of,
-    redemptions_of_order,
+    redemptions_of,
+    standings_of,
 )
 from mosu.subsidies.rules import ApplicationState, ClaimState
 from mosu.subsidies.services import (
@@ -153,7 +153,7 @@ def _application(
             "reason": {"zh": one.clause.reason_zh, "en": one.clause.reason_en},
             "when": one.clause.when,
         }
-        for one in clauses_met(row.version, row.organisation, now=now)
+        for one in standings_of(row.organisation, [row.version], now=now)[0].results
     ]
     context = {
         "row": row,
@@ -233,7 +233,7 @@ def _claim(request: HttpRequest, claim_id: str, *, status: int = 200, **more: An
         "order": order,
         "receipt": receipt,
         "evidence": _evidence(row.evidence, receipt.sha256 if receipt else ""),
-        "redemptions": redemptions_of_order(actor, row.order_id),
+        "redemptions": redemptions_of(actor, row.order_id),
         "disbursements": disbursements_of(actor, row.id),
         "may_decide": row.state == ClaimState.SUBMITTED and decides,
         "may_reject": row.state in (ClaimState.SUBMITTED, ClaimState.APPROVED) and decides,

@@ -9,8 +9,8 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import MINOR_DIGITS, decimal_of
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import ExchangeRate, Offer, OfferImport, OfferImportRow, OfferPrice
-from mosu.market.shapes import Bilingual, Key, Named, Slug, Word
-from mosu.platform.schemas import In, Out
+from mosu.market.shapes.parts import Key, Named, Slug, Word
+from mosu.platform.schemas import Bilingual, In, Out
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Why = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00]*$")]
@@ -39,7 +39,7 @@ class ImportOut(Out):
     """A file brought in. `counts`: rows, new, price, changed, gone, unchanged, repeated, quarantined."""
 
     id: str
-    state: Literal["previewed", "applied", "discarded", "undone"]
+    state: Literal["previewed", "applied", "discarded"]
     supplier: Named
     shelf: str
     source: str
@@ -146,7 +146,7 @@ class PriceThenOut(Out):
             meter=price.meter,
             unit=price.unit,
             per=price.per,
-            unit_price=money(price.unit_price_micros, price.currency),
+            unit_price=money_in(price.unit_price_micros, price.currency),
             currency=price.currency,
             valid_from=price.valid_from,
         )
@@ -182,13 +182,13 @@ class RateOut(Out):
         )
 
 
-def money(micros: int, currency: str) -> str:
+def money_in(micros: int, currency: str) -> str:
     """A list price; one in a currency that the hub does not know has no minor digits of its own."""
     return decimal_of(micros, currency=currency if currency in MINOR_DIGITS else "CNY")
 
 
 def _price(micros: int | None, currency: str) -> ListPrice | None:
-    return None if micros is None else ListPrice(unit_price=money(micros, currency), currency=currency)
+    return None if micros is None else ListPrice(unit_price=money_in(micros, currency), currency=currency)
 
 
 def _doubt(row: OfferImportRow) -> DoubtOut | None:

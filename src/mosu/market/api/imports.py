@@ -9,7 +9,8 @@ from ninja import Query, Router, Status
 
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market import queries, services
-from mosu.market.import_shapes import (
+from mosu.market.models import Gone, Offer, OfferImport
+from mosu.market.shapes import (
     DifferenceOut,
     DiscardIn,
     ImportIn,
@@ -19,7 +20,6 @@ from mosu.market.import_shapes import (
     RateOut,
     ReleaseRowIn,
 )
-from mosu.market.models import Gone, Offer, OfferImport
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth

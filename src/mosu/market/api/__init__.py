@@ -1,0 +1,13 @@
+"""The counter's operations of `/api/v1`, one file for each subject."""
+
+from typing import Final
+
+from mosu.market.api import imports, offers, orders, receipts, sales
+
+routers: Final = [
+    ("", offers.router),
+    ("", orders.router),
+    ("", receipts.router),
+    ("", imports.router),
+    ("", sales.router),
+]

@@ -1,0 +1,179 @@
+"""Reads of offers: who sees which, what stands on the shelf now, at which prices."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
+
+from mosu.market.catalogue import Snapshot, catalogue_at
+from mosu.market.hub import hub_currency
+from mosu.market.models import Offer, OfferPrice, OfferState, Order
+from mosu.market.rates import Rate, no_rate, rates_of, usable
+from mosu.market.shelves import Place, Standing, Stock, has_shelf, shelf_of
+from mosu.platform.actors import Actor
+
+_CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
+_DELISTED: Final = "It is off the shelf."
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPrice:
+    """A price in the hub's currency, so that offers compare; a foreign list price by the latest rate there is.
+
+    What is promised is the quote's: it converts by a rate that is recent, or refuses.
+    """
+
+    meter: str
+    unit: str
+    per: int
+    unit_price_micros: int
+    list_price_micros: int
+    list_currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownOffer:
+    """An offer with what is in force now: prices, stock, whether it can be accepted."""
+
+    offer: Offer
+    prices: Sequence[ShownPrice]
+    stock: Stock | None
+    why_not_live: str | None
+    place: Place
+    unrated: str | None = None
+    """Why no price of it can be promised now: it is listed in a currency of which no rate is recent."""
+
+    @property
+    def live(self) -> bool:
+        return self.why_not_live is None
+
+
+def offers_visible_to(actor: Actor) -> QuerySet[Offer]:
+    """Offers on the shelves, and the actor's own that are off; all for the hub's people. By id.
+
+    One at a price for one buyer is there for that buyer and its supplier alone.
+    """
+    rows = Offer.objects.select_related("supplier").order_by("id")
+    if actor.sees_all:
+        return rows
+    own = Q(supplier_id__in=actor.organisation_ids)
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id__in=actor.organisation_ids)
+    return rows.filter(own | Q(theirs, state=OfferState.LISTED))
+
+
+def offers_sold_by(actor: Actor, *, since: datetime) -> QuerySet[Offer]:
+    """Offers of the actor's organisations, on the shelf or off, or everybody's for the hub's people; newest first.
+
+    Each with `orders_since`: how often it was bought since then.
+    """
+    orders = Order.objects.filter(offer=OuterRef("pk"), placed_at__gte=since).order_by().values("offer")
+    count = Subquery(orders.annotate(count=Count("id")).values("count"))
+    rows = Offer.objects.select_related("supplier", "buyer_organisation").annotate(
+        orders_since=Coalesce(count, Value(0))
+    )
+    rows = rows.order_by("-id")
+    return rows if actor.sees_all else rows.filter(supplier_id__in=actor.organisation_ids)
+
+
+def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
+    """Each offer with prices, stock and liveness: one query for prices, one batch per shelf for the rest."""
+    by_shelf: defaultdict[str, set[Place]] = defaultdict(set)
+    for offer in offers:
+        if has_shelf(offer.shelf):
+            by_shelf[offer.shelf].add(_place_of(offer))
+    standings = {code: shelf_of(code).standings(places, now=now) for code, places in by_shelf.items()}
+    return shown_as(
+        offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED)
+    )
+
+
+def offers_named(actor: Actor, ids: Sequence[UUID], *, now: datetime) -> list[ShownOffer]:
+    """Those of the offers that the actor may see, in the order of `ids`; stock and liveness are at most 2 s old.
+
+    Raises:
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    rows = offers_visible_to(actor).in_bulk(list(ids))
+    found = [rows[key] for key in dict.fromkeys(ids) if key in rows]
+    return shown_as(found, now=now, standing=catalogue_at(now).standing)
+
+
+def offers_for(
+    organisation_id: UUID, ids: Sequence[UUID], *, snapshot: Snapshot, now: datetime
+) -> list[ShownOffer]:
+    """Those of the offers that the organisation may buy now, in the order of `ids`, with their prices.
+
+    Their stock and liveness are as the snapshot has them; the shelf knows better.
+    """
+    theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id=organisation_id)
+    rows = Offer.objects.select_related("supplier").filter(theirs, state=OfferState.LISTED).in_bulk(ids)
+    return shown_as([rows[key] for key in ids if key in rows], now=now, standing=snapshot.standing)
+
+
+def prices_of(actor: Actor, offer_id: UUID) -> QuerySet[OfferPrice]:
+    """All list prices that an offer ever had, latest first; nothing if the actor does not see the offer."""
+    offers = offers_visible_to(actor).filter(id=offer_id).order_by()
+    return OfferPrice.objects.filter(offer__in=offers).order_by("-valid_from", "-id")
+
+
+def prices_at(offer_id: UUID, *, at: datetime) -> dict[str, OfferPrice]:
+    """The prices of an offer that were in force at an instant, by meter."""
+    return {price.meter: price for price in _prices_at(at, [offer_id])}
+
+
+def shown_as(
+    offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
+) -> list[ShownOffer]:
+    prices: defaultdict[UUID, list[ShownPrice]] = defaultdict(list)
+    rows = list(_prices_at(now, offers))
+    foreign = any(row.currency != hub_currency() for row in rows)
+    rates = rates_of(now=now) if foreign else {}
+    unpriced: dict[UUID, str] = {}
+    for row in rows:
+        price = _shown_price(row, rates)
+        if price is not None:
+            prices[row.offer_id].append(price)
+        if row.currency != hub_currency() and usable(rates, row.currency, now=now) is None:
+            unpriced[row.offer_id] = no_rate(row.currency, now=now)
+    found = []
+    for offer in offers:
+        place = _place_of(offer)
+        stands = standing(offer.shelf, place)
+        why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
+        unrated = unpriced.get(offer.id)
+        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, unrated))
+    return found
+
+
+def _prices_at(now: datetime, offers: Sequence[Offer] | Sequence[UUID]) -> QuerySet[OfferPrice]:
+    """The price of each meter that is in force: the last one that has begun."""
+    rows = OfferPrice.objects.filter(offer__in=offers, valid_from__lte=now)
+    return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")
+
+
+def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | None:
+    """None: of its currency there never was a rate."""
+    micros = row.unit_price_micros
+    if row.currency != hub_currency():
+        rate = rates.get(row.currency)
+        if rate is None:
+            return None
+        micros = rate.converted(micros)
+    return ShownPrice(
+        meter=row.meter,
+        unit=row.unit,
+        per=row.per,
+        unit_price_micros=micros,
+        list_price_micros=row.unit_price_micros,
+        list_currency=row.currency,
+    )
+
+
+def _place_of(offer: Offer) -> Place:
+    goods = shelf_of(offer.shelf).goods_of(offer.attributes) if has_shelf(offer.shelf) else None
+    return offer.subject_id, goods.key if goods else ""

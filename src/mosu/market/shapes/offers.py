@@ -1,0 +1,116 @@
+"""Offers: what is for sale, and what a supplier says of it."""
+
+from dataclasses import asdict
+from typing import Annotated, Literal
+
+from django.conf import settings
+from pydantic import Field
+
+from mosu.kernel.ids import typeid
+from mosu.market.queries import ShownOffer
+from mosu.market.receipts import percent_of
+from mosu.market.shapes.parts import BasisPoints, BilingualIn, Count, Key, Named, Slug, Word, hub_money
+from mosu.platform.models import Organisation
+from mosu.platform.schemas import Bilingual, In, Out
+
+
+class PriceOut(Out):
+    meter: str
+    unit_price: str
+    unit: str
+
+
+class TaxTerms(Out):
+    included: bool
+    rate: str
+
+
+class Limits(Out):
+    min_units: int
+    max_units: int
+    wall_s_max: int
+
+
+class StockOut(Out):
+    free: int
+    reserved: int
+    taken: int
+    total: int
+
+
+class OfferOut(Out):
+    """Something for sale, as it stands now."""
+
+    id: str
+    shelf: str
+    title: Bilingual
+    supplier: Named
+    accelerator: str | None
+    region: str | None
+    mode: str | None
+    currency: str
+    prices: list[PriceOut]
+    tax: TaxTerms
+    sold_by: Literal["hub", "supplier"]
+    limits: Limits
+    stock: StockOut | None
+    live: bool
+    why_not_live: str | None
+    buyer_organisation_id: str | None
+
+    @classmethod
+    def of(cls, shown: ShownOffer) -> "OfferOut":
+        offer, stock = shown.offer, shown.stock
+        return cls(
+            id=offer.public_id,
+            shelf=offer.shelf,
+            title=Bilingual(zh=offer.title_zh, en=offer.title_en),
+            supplier=Named(id=offer.supplier.public_id, name=offer.supplier.name),
+            accelerator=offer.attributes.get("accelerator"),
+            region=offer.attributes.get("region"),
+            mode=offer.attributes.get("mode"),
+            currency=settings.HUB_CURRENCY,
+            prices=[
+                PriceOut(meter=price.meter, unit_price=hub_money(price.unit_price_micros), unit=price.unit)
+                for price in shown.prices
+            ],
+            tax=TaxTerms(included=offer.tax_included, rate=percent_of(offer.tax_rate_bp)),
+            sold_by=offer.sold_by,
+            limits=Limits(min_units=offer.min_units, max_units=offer.max_units, wall_s_max=offer.wall_s_max),
+            stock=StockOut(**asdict(stock)) if stock else None,
+            live=shown.live,
+            why_not_live=shown.why_not_live,
+            buyer_organisation_id=typeid(Organisation.prefix, offer.buyer_organisation_id)
+            if offer.buyer_organisation_id
+            else None,
+        )
+
+
+class PriceIn(In):
+    meter: Slug
+    unit: Slug
+    unit_price: Key
+    per: Count = 3600
+
+
+class OfferIn(In):
+    """Goods of the actor's organisation; `subject_id` names them on their shelf (`pool_...`)."""
+
+    shelf: Slug
+    subject_id: Key
+    title: BilingualIn
+    accelerator: Slug | None = None
+    region: Word = ""
+    mode: Slug = "on_demand"
+    kind: Word = ""
+    domestic: bool | None = None
+    prices: Annotated[list[PriceIn], Field(min_length=1, max_length=20)]
+    tax_rate_bp: BasisPoints = 600
+    tax_included: bool = True
+    min_units: Count = 1
+    max_units: Count
+    wall_s_max: Count
+    sold_by: Literal["hub", "supplier"] = "hub"
+    fee_bp: BasisPoints = 0
+    supplier_id: Key | None = None
+    buyer_organisation_id: Key | None = None
