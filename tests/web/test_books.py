@@ -20,7 +20,7 @@ from mosu.platform.actors import HubRole
 from mosu.platform.models import AuditRecord, Finding
 from mosu.subsidies.models import Redemption
 from mosu.subsidies.queries import public_money
-from mosu.web.views import books
+from mosu.web.views import samples
 from tests.web.conftest import Hub
 from tests.web.test_chain import AUDITOR, settled
 
@@ -105,7 +105,7 @@ def test_a_sample_shows_its_orders_and_their_checks(
     hub: Hub, auditor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = settled(hub)
-    monkeypatch.setattr("mosu.web.views.books.timezone.now", lambda: hub.now + timedelta(hours=1))
+    monkeypatch.setattr("mosu.web.views.samples.timezone.now", lambda: hub.now + timedelta(hours=1))
     address = drawn(auditor)
     assert order.number in page(auditor.get(address))
     assert samples_drawn(AUDITOR).get().facts["orders"] == [order.public_id]
@@ -141,7 +141,7 @@ def test_the_chain_names_every_link_and_a_tampered_one(hub: Hub, auditor: Client
     assert "kind: compute_voucher" in text  # the policy, word for word
     quote = order.quote
     tampered = {**quote.lines[0], "unit_price_micros": quote.lines[0]["unit_price_micros"] + 1}
-    honest = books.evidence_of
+    honest = samples.evidence_of
 
     def dishonest(*args: Any) -> Any:
         evidence = honest(*args)
@@ -149,7 +149,7 @@ def test_the_chain_names_every_link_and_a_tampered_one(hub: Hub, auditor: Client
         return evidence
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "evidence_of", dishonest)
+        patch.setattr(samples, "evidence_of", dishonest)
         text = page(auditor.get(f"/books/orders/{order.public_id}/"))
     assert "checks fail." in text
     assert "unit_price_micros" in text
@@ -164,7 +164,13 @@ def test_the_audit_trail_is_searched_by_who_what_of_what_and_when(hub: Hub, audi
 
     assert found(subject=order.public_id) == found(subject=order.number) == found(subject=str(order.id)) == 3
     assert found(subject=order.public_id, action="order.settled") == 1
-    assert found(subject="nonsense") == found(subject="order_x") == found(**{"from": "no day"}) == 0
+    assert (
+        found(subject="nonsense")
+        == found(subject="order_x")
+        == found(**{"from": "no day"})
+        == found(to="9999-12-31")
+        == 0
+    )
     assert found(organisation=hub.world.buyer.name[:20], action="order.") == 3
     assert found(organisation=hub.world.buyer.public_id, action="order.") == 3
     assert found(who="nobody@") == 0

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mosu.web.components import CELLS_MAX, cells_of
-from mosu.web.tables import harmless
 from tests.web.conftest import Hub
 
 
@@ -64,16 +63,6 @@ def test_the_file_is_what_is_seen(hub: Hub, owner: Client) -> None:
 
 def head_of(client: Client) -> list[str]:
     return rows_of(client, "/orders/?format=csv")[0]
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "＝1"])
-def test_what_starts_like_a_formula_is_written_as_text(text: str) -> None:
-    assert harmless(text) == f"'{text}"
-
-
-@pytest.mark.parametrize("text", ["", "昇腾 910B", "a=b", "2026-01-01"])
-def test_other_text_is_written_as_it_is(text: str) -> None:
-    assert harmless(text) == text
 
 
 @given(*(st.integers(0, 20_000) for _ in range(3)))
