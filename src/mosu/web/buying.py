@@ -26,6 +26,7 @@ from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.components import Curve, Moment, Point
 from mosu.web.presenters import Bilingual, SplitShown, duration
+from mosu.web.words import title_of
 
 POINTS_MAX: Final = 240
 """Of a curve as it is drawn: a day has six times as many."""
@@ -142,7 +143,7 @@ def _holdings(actor: Actor, quote: Quote, split: Split, *, available: int | None
     left = {one.voucher.id: one.remaining_micros for one in vouchers_with_balances(rows)}
     found = [
         Holding(
-            title={"zh": share.title_zh, "en": share.title_en},
+            title=title_of(share),
             id=typeid(Voucher.prefix, share.voucher_id) if share.voucher_id else "",
             before=left.get(share.voucher_id) if share.voucher_id else None,
             hold=share.limit_micros,

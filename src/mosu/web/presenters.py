@@ -18,10 +18,8 @@ from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.platform.actors import Actor
-from mosu.subsidies.models import Voucher
-from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name
+from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name, title_of
 
 Bilingual = Mapping[str, str]
 
@@ -48,10 +46,7 @@ class SplitShown:
     @classmethod
     def of(cls, split: Split) -> "SplitShown":
         """As promised by a quote."""
-        shares = [
-            (share.source, ShareShown({"zh": share.title_zh, "en": share.title_en}, share.amount_micros))
-            for share in split.shares
-        ]
+        shares = [(share.source, ShareShown(title_of(share), share.amount_micros)) for share in split.shares]
         return cls._of(shares, final=False)
 
     @classmethod
@@ -132,7 +127,7 @@ def refused_groups(result: QuoteResult) -> list[RefusedGroup]:
     found = [
         RefusedGroup(
             reasons=[said_of_reason(reason, of_several=len(group) > 1) for reason in group[0].reasons],
-            titles=[{"zh": one.title_zh, "en": one.title_en} for one in group],
+            titles=[title_of(one) for one in group],
             count=max(len(group), counts[frozenset(codes)]),
         )
         for codes, group in groups.items()
@@ -238,12 +233,6 @@ def _rounds_to_nothing(line: Mapping[str, Any]) -> bool:
     exact = Decimal(line["quantity"]) * Decimal(line["unit_price"])
     amount, price = Decimal(line["amount"]), Decimal(line["unit_price"])
     return amount == 0 and price > 0 and round(exact, -int(amount.as_tuple().exponent)) == 0
-
-
-def title_of(voucher: Voucher) -> Bilingual:
-    """The programme's title under which the voucher was issued."""
-    terms = terms_of(voucher.version)
-    return {"zh": terms.title_zh, "en": terms.title_en}
 
 
 @dataclass(frozen=True)

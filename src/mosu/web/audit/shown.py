@@ -19,7 +19,7 @@ from mosu.web.audit.checks import Chain, Link
 from mosu.web.audit.evidence import Evidence
 from mosu.web.audit.usage import bound_of, used_on
 from mosu.web.templatetags.mosu import grouped, meter_name, money, state, when
-from mosu.web.words import told
+from mosu.web.words import account_kind_name, entry_kind_name, title_of, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ def _journal(e: Evidence) -> list[Rows]:
             href = reverse("book_account", args=[posting.account.public_id])
             rows.append(
                 (
-                    entry.kind,
+                    entry_kind_name(entry.kind),
                     when(entry.posted_at, "Y-m-d H:i:s"),
-                    format_html('<a href="{}">{}</a>', href, account_name(posting.account.kind)),
+                    format_html('<a href="{}">{}</a>', href, account_kind_name(posting.account.kind)),
                     posting.sequence,
                     money(posting.amount_micros),
                     money(posting.balance_after_micros),
@@ -101,23 +101,6 @@ def _journal(e: Evidence) -> list[Rows]:
 
 def _short(digest: str) -> Any:
     return format_html('<code title="{}">{}…</code>', digest, digest[:10])
-
-
-def account_name(kind: str) -> str:
-    """A kind of account, in the page's language."""
-    return {
-        "balance": _("buyer's balance"),
-        "bank": _("the hub's bank"),
-        "payable": _("owed to the supplier"),
-        "fee": _("the hub's fee"),
-        "voucher": _("voucher"),
-        "pool": _("programme's pool"),
-        "funder": _("funder"),
-        "cap": _("year's cap"),
-        "cap_source": _("source of caps"),
-        "cap_used": _("caps used"),
-        "credit": _("goodwill"),
-    }.get(kind, kind)
 
 
 def _charge(e: Evidence) -> list[Rows]:
@@ -278,7 +261,7 @@ def _programmes(e: Evidence) -> list[Rows]:
     versions = {one.voucher.version_id: one.voucher.version for one in e.redemptions}
     rows = [
         (
-            told({"zh": version.title_zh, "en": version.title_en}),
+            told(title_of(version)),
             f"v{version.number}",
             _who(version.maker),
             _who(version.checker) if version.checker else "—",

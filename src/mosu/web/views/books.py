@@ -23,12 +23,11 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import findings_figures, findings_visible_to, last_recorded
 from mosu.platform.requests import actor_of
 from mosu.subsidies.queries import PublicMoney, public_money
-from mosu.web.audit.shown import account_name
 from mosu.web.components import Fact, Tab
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Plan, csv_file, list_page, table_of
 from mosu.web.templatetags.mosu import money
-from mosu.web.words import entry_kind_name
+from mosu.web.words import account_kind_name, entry_kind_name
 
 PLACES: Final = (
     ("books", _lazy("Overview")),
@@ -167,7 +166,7 @@ def account(request: HttpRequest, account_id: str) -> HttpResponse:
         {
             "tabs": tabs_of(""),
             "account": row,
-            "name": account_name(row.kind),
+            "name": account_kind_name(row.kind),
             "facts": [
                 Fact(_("Balance"), money(balance.balance_micros)),
                 Fact(_("Held"), money(balance.held_micros)),

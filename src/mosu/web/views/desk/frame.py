@@ -1,6 +1,7 @@
 """What all pages of the desk share: their tabs, their forms' fields, and how something is done and said."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -71,6 +72,22 @@ def acted(
         return again(problem=said_of(refusal), status=refusal.status)
     messages.success(request, done)
     return redirect(to)
+
+
+def acted_with_reason(
+    request: HttpRequest,
+    do: Callable[[str], Any],
+    *,
+    done: str,
+    to: str,
+    again: Callable[..., HttpResponse],
+) -> HttpResponse:
+    """As `acted`, with the reason that was given; without one the page comes `again` and asks for it."""
+    form = form_of(Why, request)
+    if not form.is_valid():
+        return again(status=422, why=form)
+    why: str = form.cleaned_data["why"]
+    return acted(request, lambda: do(why), done=done, to=to, again=partial(again, why=form))
 
 
 class Why(forms.Form):
