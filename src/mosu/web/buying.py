@@ -31,6 +31,7 @@ from mosu.web.words import title_of
 POINTS_MAX: Final = 240
 """Of a curve as it is drawn: a day has six times as many."""
 RECORDS_MAX: Final = 200
+MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 
@@ -257,12 +258,13 @@ def curves_of(run: Run) -> list[Curve]:
     began = attempt.started_at
     at = [began + timedelta(seconds=point.seconds) for point in kept]
     cores = [Point(moment, round(point.cores, 3)) for moment, point in zip(at, kept, strict=True)]
+    unit, size = ("GiB", GIB) if max(point.memory_bytes for point in kept) >= GIB else ("MiB", MIB)
     memory = [
-        Point(moment, round(point.memory_bytes / GIB, 3)) for moment, point in zip(at, kept, strict=True)
+        Point(moment, round(point.memory_bytes / size, 3)) for moment, point in zip(at, kept, strict=True)
     ]
     return [
-        Curve(_("CPU"), _("cores"), cores, most=float(run.request["cores"])),
-        Curve(_("Memory"), "GiB", memory, most=run.request["memory_bytes"] / GIB),
+        Curve(_("CPU cores"), "", cores, limit=float(run.request["cores"])),
+        Curve(_("Memory"), unit, memory, limit=run.request["memory_bytes"] / size),
     ]
 
 

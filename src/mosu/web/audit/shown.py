@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext, pgettext_lazy
+from django.utils.translation import ngettext, pgettext, pgettext_lazy
 
 from mosu.compute.models import Allocation
 from mosu.market.rules import quantity_text, unit_name
@@ -162,11 +162,10 @@ USAGE_SHOWN: Final = 100
 
 
 def _allocated(one: Allocation) -> str:
-    cards = len(one.devices.all())
-    if cards:
-        words = _("%(node)s: %(cores)s cores, %(cards)s cards")
-        return words % {"node": one.node.name, "cores": one.cores, "cards": cards}
-    return _("%(node)s: %(cores)s cores") % {"node": one.node.name, "cores": one.cores}
+    held = [ngettext("%d core", "%d cores", one.cores) % one.cores]
+    if cards := len(one.devices.all()):
+        held.append(ngettext("%d card", "%d cards", cards) % cards)
+    return f"{one.node.name}: {', '.join(held)}"
 
 
 def _observed(e: Evidence) -> list[Rows]:
