@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Attempt, Run
-from mosu.compute.queries import curve_of
+from mosu.compute.queries import curve_of, last_attempt_of
 from mosu.compute.states import is_ended
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
@@ -205,7 +205,7 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
 
 def moments_of(order: Order, run: Run, *, now: datetime) -> list[Moment]:
     """What happened to the run, and what is to come."""
-    attempt: Attempt | None = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    attempt = last_attempt_of(run)
     ended, started = is_ended(run.state), run.started_at
     found = [Moment(_("Ordered"), order.placed_at, note=_("capacity and money are held"))]
     if attempt is not None and attempt.leased_at:
@@ -250,7 +250,7 @@ def _exit(run: Run) -> str:
 def curves_of(run: Run) -> list[Curve]:
     """CPU and memory of the run's last attempt; empty where its engine takes no samples."""
     points = curve_of(run)
-    attempt = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    attempt = last_attempt_of(run)
     if not points or attempt is None or attempt.started_at is None:
         return []
     step = -(-len(points) // POINTS_MAX)

@@ -12,12 +12,11 @@ from django.utils.translation import gettext as _
 
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of
-from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
+from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
-from mosu.platform.actors import Actor
 from mosu.subsidies.services import Source, Split
 from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name, title_of
 
@@ -280,11 +279,9 @@ class RunShown:
         return self.started_at + timedelta(seconds=self.limit_s) if running and self.started_at else None
 
     @classmethod
-    def of_order(
-        cls, actor: Actor, order: Order, run: Run, *, now: datetime, with_log: bool = True
-    ) -> "RunShown":
+    def of_order(cls, order: Order, run: Run, *, now: datetime, with_log: bool = True) -> "RunShown":
         """The run that the order bought, with its log so far."""
-        log = read_log(actor=actor, run_id=run.id, offset=0, now=now) if with_log else _NO_LOG
+        log = log_of(run, offset=0, now=now) if with_log else _NO_LOG
         waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
         return cls(
             name=run.name,

@@ -105,7 +105,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
     now = timezone.now()
     run = run_of_order(actor, row.id)
-    shown = RunShown.of_order(actor, row, run, now=now, with_log=with_log) if run else None
+    shown = RunShown.of_order(row, run, now=now, with_log=with_log) if run else None
     return {
         "here": "orders",
         "order": OrderShown.of(row, cost=shown.cost if shown else None),
