@@ -6,9 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.ledger.models import Account
@@ -21,14 +19,10 @@ from mosu.platform.models import AuditRecord, Finding
 from mosu.subsidies.models import Redemption
 from mosu.subsidies.queries import public_money
 from mosu.web.views import samples
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 from tests.web.test_chain import AUDITOR, settled
 
 LISTS = ("/books/", "/books/audit/", "/books/public/", "/books/samples/", "/books/findings/")
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 @pytest.fixture
@@ -222,13 +216,6 @@ def test_what_is_typed_wrongly_stays_typed(hub: Hub, auditor: Client) -> None:
     assert response.status_code == 200
     assert "kept words" in page(response)
     assert not Finding.objects.exists()
-
-
-def queries(client: Client, path: str) -> int:
-    client.get(path)
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def test_each_page_asks_as_often_for_many_rows_as_for_few(hub: Hub, auditor: Client) -> None:

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from mosu.compute.models import MeterSample, Run
 from mosu.ledger.queries import postings_about
@@ -18,27 +16,16 @@ from mosu.market.models import Order, Quote, Receipt
 from mosu.platform.actors import Role
 from tests.compute import world as compute
 from tests.subsidies.factories import make_voucher, released
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 
 ASK = {"run": "echo hello", "name": "first", "cpus": 2, "memory": 2, "wall_limit": 60, "accelerators": ""}
 FILE = "name: filed\nresources: {cpus: 2}\nrun: echo hello\nmosu: {wall_limit: 30m}\n"
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 def quote_of(response: Any) -> Quote:
     found = re.findall(r'href="/quotes/(quote_\w+)/"', page(response))
     assert found, page(response)
     return Quote.objects.get(id=Quote.key_of(found[0]))
-
-
-def queries(client: Client, path: str) -> int:
-    client.get(path)  # what is cached per process is cached now
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def with_voucher(hub: Hub) -> None:
