@@ -66,7 +66,7 @@ def samples(request: HttpRequest) -> HttpResponse:
     today = timezone.localdate(now)
     first = {"seed": f"{today:%Y-%m-%d}", "start": today - timedelta(days=30), "end": today, "count": 25}
     form = Drawing(request.POST or None, initial=first)
-    refusal = None
+    problem = None
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         try:
@@ -74,9 +74,9 @@ def samples(request: HttpRequest) -> HttpResponse:
                 actor=actor, seed=given["seed"], span=form.span(), count=given["count"], now=now
             )
             return redirect("sample", sample.public_id)
-        except DomainError as refused:
-            refusal = said_of(refused)
-    context = {"tabs": tabs_of("samples"), "form": form, "refusal": refusal}
+        except DomainError as refusal:
+            problem = said_of(refusal)
+    context = {"tabs": tabs_of("samples"), "form": form, "problem": problem}
     return list_page(request, "pages/samples.html", SAMPLES, samples_drawn(actor), context=context)
 
 

@@ -21,13 +21,12 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import (
     MoneyField,
     OrganisationField,
     Why,
-    acted,
     acted_with_reason,
     desk,
     form_of,

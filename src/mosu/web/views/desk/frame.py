@@ -5,14 +5,13 @@ from functools import partial
 from typing import Any, Final
 
 from django import forms
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from mosu.kernel.money import micros_of
-from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.kernel.refusals import Invalid, NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
@@ -20,7 +19,7 @@ from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.components import Tab
 from mosu.web.navigation import address_of
-from mosu.web.words import said_of
+from mosu.web.pages import acted
 
 WHY_MAX: Final = 1000
 LIKELY_MAX: Final = 3
@@ -53,25 +52,6 @@ def desk(
 def framed(here: str) -> dict[str, Any]:
     """What a page of the desk needs besides its own."""
     return {"tabs": [Tab(title, address_of(url), url == here) for url, title in _TABS]}
-
-
-def acted(
-    request: HttpRequest,
-    do: Callable[[], Any],
-    *,
-    done: str,
-    to: str,
-    again: Callable[..., HttpResponse],
-) -> HttpResponse:
-    """Do it, say so, and go `to` an address; refused, the page `again` with why, what was typed kept."""
-    try:
-        do()
-    except DomainError as refusal:
-        if refusal.status == 401:
-            raise
-        return again(problem=said_of(refusal), status=refusal.status)
-    messages.success(request, done)
-    return redirect(to)
 
 
 def acted_with_reason(

@@ -23,9 +23,9 @@ from mosu.platform.queries import (
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.platform.services import admit, dismiss, move_organisation, send_notice, verify_fact
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import OrganisationField, Why, acted, desk, form_of, framed, turn_of
+from mosu.web.views.desk.frame import OrganisationField, Why, desk, form_of, framed, turn_of
 from mosu.web.words import capability_name, kind_name, role_name, state_name_lazy
 from mosu.web.words import capability_name_lazy as _capability
 from mosu.web.words import kind_name_lazy as _kind

@@ -24,9 +24,9 @@ from mosu.subsidies.models import Programme, ProgrammeVersion
 from mosu.subsidies.queries import programmes_visible_to, terms_of, versions_of
 from mosu.subsidies.rules import Mode, ProgrammeKind, VersionState
 from mosu.subsidies.services import ProgrammeRefused, propose_programme, release_programme
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import acted, desk, form_of, framed, turn_of
+from mosu.web.views.desk.frame import desk, form_of, framed, turn_of
 from mosu.web.words import programme_kind_name, programme_kind_name_lazy, said_of, title_of
 
 FILE_BYTES_MAX: Final = 64 * 1024

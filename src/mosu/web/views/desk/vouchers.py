@@ -38,13 +38,12 @@ from mosu.subsidies.services import (
     revoke_voucher,
 )
 from mosu.web.navigation import address_of
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import (
     MoneyField,
     OrganisationField,
     Why,
-    acted,
     acted_with_reason,
     desk,
     form_of,
