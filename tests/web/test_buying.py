@@ -199,7 +199,7 @@ def test_a_run_shows_its_moments_curves_and_what_cancelling_loses(hub: Hub, owne
         MeterSample.objects.create(
             attempt=attempt, at=hub.now + timedelta(seconds=second), cpu_s=second, memory_bytes=1
         )
-    assert queries(owner, f"/orders/{order.public_id}/") == one <= 25
+    assert queries(owner, f"/orders/{order.public_id}/") == one <= 14
 
 
 def test_cancelling_before_the_start_costs_nothing(hub: Hub, owner: Client) -> None:
@@ -265,7 +265,7 @@ def test_a_buyer_sees_the_postings_of_its_own_purses_alone(hub: Hub) -> None:
 
 
 def test_a_receipt_asks_as_often_for_many_records(hub: Hub, owner: Client) -> None:
-    assert queries(owner, f"/receipts/{settled_with_voucher(hub).public_id}/") <= 14
+    assert queries(owner, f"/receipts/{settled_with_voucher(hub).public_id}/") <= 10
 
 
 # Orders and bills
