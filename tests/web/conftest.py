@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Run
@@ -20,6 +22,20 @@ from mosu.platform.models import HubMembership, Membership, Organisation, User
 from tests.compute import world as compute
 
 PASSWORD = "a long enough password"
+
+
+def page(response: Any) -> str:
+    """What a browser gets."""
+    text: str = response.content.decode()
+    return text
+
+
+def queries(client: Client, path: str) -> int:
+    """How often a page asks the database."""
+    client.get(path)  # what is cached per process is cached now
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(path).status_code == 200
+    return len(captured)
 
 
 @dataclass

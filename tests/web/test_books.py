@@ -6,9 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.ledger.models import Account
@@ -20,15 +18,11 @@ from mosu.platform.actors import HubRole
 from mosu.platform.models import AuditRecord, Finding
 from mosu.subsidies.models import Redemption
 from mosu.subsidies.queries import public_money
-from mosu.web.views import books
-from tests.web.conftest import Hub
+from mosu.web.views import samples
+from tests.web.conftest import Hub, page, queries
 from tests.web.test_chain import AUDITOR, settled
 
 LISTS = ("/books/", "/books/audit/", "/books/public/", "/books/samples/", "/books/findings/")
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 @pytest.fixture
@@ -105,7 +99,7 @@ def test_a_sample_shows_its_orders_and_their_checks(
     hub: Hub, auditor: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order = settled(hub)
-    monkeypatch.setattr("mosu.web.views.books.timezone.now", lambda: hub.now + timedelta(hours=1))
+    monkeypatch.setattr("mosu.web.views.samples.timezone.now", lambda: hub.now + timedelta(hours=1))
     address = drawn(auditor)
     assert order.number in page(auditor.get(address))
     assert samples_drawn(AUDITOR).get().facts["orders"] == [order.public_id]
@@ -141,7 +135,7 @@ def test_the_chain_names_every_link_and_a_tampered_one(hub: Hub, auditor: Client
     assert "kind: compute_voucher" in text  # the policy, word for word
     quote = order.quote
     tampered = {**quote.lines[0], "unit_price_micros": quote.lines[0]["unit_price_micros"] + 1}
-    honest = books.evidence_of
+    honest = samples.evidence_of
 
     def dishonest(*args: Any) -> Any:
         evidence = honest(*args)
@@ -149,7 +143,7 @@ def test_the_chain_names_every_link_and_a_tampered_one(hub: Hub, auditor: Client
         return evidence
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "evidence_of", dishonest)
+        patch.setattr(samples, "evidence_of", dishonest)
         text = page(auditor.get(f"/books/orders/{order.public_id}/"))
     assert "checks fail." in text
     assert "unit_price_micros" in text
@@ -164,7 +158,13 @@ def test_the_audit_trail_is_searched_by_who_what_of_what_and_when(hub: Hub, audi
 
     assert found(subject=order.public_id) == found(subject=order.number) == found(subject=str(order.id)) == 3
     assert found(subject=order.public_id, action="order.settled") == 1
-    assert found(subject="nonsense") == found(subject="order_x") == found(**{"from": "no day"}) == 0
+    assert (
+        found(subject="nonsense")
+        == found(subject="order_x")
+        == found(**{"from": "no day"})
+        == found(to="9999-12-31")
+        == 0
+    )
     assert found(organisation=hub.world.buyer.name[:20], action="order.") == 3
     assert found(organisation=hub.world.buyer.public_id, action="order.") == 3
     assert found(who="nobody@") == 0
@@ -197,10 +197,10 @@ def test_a_finding_is_opened_from_its_subject_answered_by_another_and_closed(
     assert not Finding.objects.exists()
     path = auditor.post("/books/findings/new/", given)["Location"]
     assert "Too cheap" in page(operator.get(f"/books/orders/{order.public_id}/"))
-    assert auditor.post(path, {"step": "answer", "text": "Fine."}).status_code == 200
+    assert auditor.post(path, {"step": "answer", "text": "Fine."}).status_code == 403
     assert Finding.objects.get().state == "open"
     assert operator.post(path, {"step": "answer", "text": "A private offer."}).status_code == 302
-    assert operator.post(path, {"step": "close", "text": "Done."}).status_code == 200
+    assert operator.post(path, {"step": "close", "text": "Done."}).status_code == 403
     assert auditor.post(path, {"step": "reopen", "text": "Whose?"}).status_code == 302
     assert "overdue" in page(auditor.get("/books/findings/"))
     assert auditor.post(path, {"step": "close", "text": "Seen."}).status_code == 302
@@ -213,16 +213,9 @@ def test_what_is_typed_wrongly_stays_typed(hub: Hub, auditor: Client) -> None:
     response = auditor.post(
         "/books/findings/new/", {"subject": "order_1", "title": " ", "text": "kept words"}
     )
-    assert response.status_code == 200
+    assert response.status_code == 422
     assert "kept words" in page(response)
     assert not Finding.objects.exists()
-
-
-def queries(client: Client, path: str) -> int:
-    client.get(path)
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def test_each_page_asks_as_often_for_many_rows_as_for_few(hub: Hub, auditor: Client) -> None:

@@ -7,9 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Attempt
@@ -33,7 +31,7 @@ from mosu.subsidies import services as subsidies
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
 from tests.compute import world as compute
 from tests.subsidies.factories import YUAN, make_voucher, programme_text, released
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, queries
 
 LISTS = (
     "organisations",
@@ -172,13 +170,6 @@ def test_an_auditor_sees_no_button_that_changes_anything(desk: Desk) -> None:
         if "/letters/" not in path:
             main = text_of(desk.auditor, path).partition("<main")[2]
             assert 'method="post"' not in main, path
-
-
-def queries(client: Client, path: str) -> int:
-    client.get(path)
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def test_lists_ask_at_most_twelve_times_however_many_rows(desk: Desk) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from mosu.platform.actors import HubRole
+from mosu.platform.actors import HubRole, Role
+from mosu.platform.models import Capability
 from mosu.web import navigation
 from tests.web.conftest import Hub
 
@@ -28,6 +29,20 @@ def test_one_is_shown_where_one_may_go(hub: Hub, owner: Client) -> None:
     assert '<nav aria-label="Main">' in auditor.get("/orders/").content.decode()
     assert 'href="/quote/"' not in auditor.get("/you/").content.decode()
     assert '<nav aria-label="Main">' not in hub.client().get("/").content.decode()
+
+
+def test_the_hubs_people_see_a_buyers_places_where_their_organisation_is_a_resident(hub: Hub) -> None:
+    operator = hub.user(role=Role.OWNER, hub=HubRole.OPERATOR)
+    page = "/organisation/"
+    text = hub.client(operator).get(page).content.decode()
+    assert 'href="/organisation/"' in text
+    assert 'href="/bills/"' not in text
+    assert 'id="now-purse"' not in text
+    hub.world.buyer.capabilities = [Capability.RESIDENT.value]
+    hub.world.buyer.save(update_fields=["capabilities"])
+    text = hub.client(operator).get(page).content.decode()
+    assert 'href="/bills/"' in text
+    assert 'id="now-purse"' in text
 
 
 @pytest.mark.parametrize(("back", "to"), [("/look/", "/look/"), ("https://evil.example/", "/"), ("", "/")])

@@ -4,21 +4,15 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from mosu.compute.models import Pool
 from mosu.market.models import Offer, OfferImport, OfferPrice, Quote
 from mosu.platform.actors import HubRole, Role
 from tests.compute import world as compute
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 
 BOTH = ("en", "zh-hans")
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 def pool_of(hub: Hub) -> Pool:
@@ -140,17 +134,11 @@ def test_off_the_shelf_and_on_again(hub: Hub, seller: Client) -> None:
 def test_the_list_asks_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> None:
     hub.run()
 
-    def asked() -> int:
-        seller.get("/my-offers/")
-        with CaptureQueriesContext(connection) as captured:
-            assert seller.get("/my-offers/").status_code == 200
-        return len(captured)
-
-    before = asked()
+    before = queries(seller, "/my-offers/")
     for number in range(6):
         seller.post("/my-offers/new/", given(hub, title_en=f"Hall {number}"))
     assert "Hall 5" in page(seller.get("/my-offers/"))
-    assert asked() == before <= 12
+    assert queries(seller, "/my-offers/") == before <= 12
 
 
 @pytest.mark.parametrize("language", BOTH)

@@ -4,9 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Blackout, Node, Pool
@@ -14,13 +12,9 @@ from mosu.compute.services import create_pool
 from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import AuditRecord, Organisation
 from tests.compute import world as compute
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 
 BOTH = ("en", "zh-hans")
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 def pool_of(hub: Hub) -> Pool:
@@ -78,17 +72,11 @@ def test_lists_ask_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> Non
     supplier = pool_of(hub).organisation
     hub.run()
 
-    def asked(path: str) -> int:
-        seller.get(path)
-        with CaptureQueriesContext(connection) as captured:
-            assert seller.get(path).status_code == 200
-        return len(captured)
-
-    before = [asked(path) for path in ("/pools/", *paths_of(hub))]
+    before = [queries(seller, path) for path in ("/pools/", *paths_of(hub))]
     for number in range(5):
         create_pool(actor=SYSTEM, organisation_id=supplier.id, name=f"p{number}", region="r", now=hub.now)
         hub.run()
-    after = [asked(path) for path in ("/pools/", *paths_of(hub))]
+    after = [queries(seller, path) for path in ("/pools/", *paths_of(hub))]
     assert after == before
     assert max(after[:1] + after[2:5]) <= 12
     assert max(after) <= 24

@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 
 from mosu.platform.actors import Role
 from mosu.platform.models import (
@@ -29,7 +27,7 @@ from mosu.store.models import Attachment, Document
 from mosu.subsidies.models import Application
 from tests.compute import world as compute
 from tests.web import residents
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 
 AsSeenBy = Callable[[str], Client]
 QUERIES_MAX = 12
@@ -61,10 +59,6 @@ PAGES = (*LISTS, "/organisation/", "/you/", "/you/found/")
 @pytest.fixture(autouse=True)
 def _folder(settings: Any, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 def signed_in(hub: Hub, role: Role = Role.OWNER) -> tuple[User, Client]:
@@ -116,13 +110,6 @@ def fill(hub: Hub, user: User, count: int, start: int = 0) -> None:
             now=hub.now,
         )
         hub.run()
-
-
-def queries(client: Client, path: str) -> int:
-    client.get(path)
-    with CaptureQueriesContext(connection) as captured:
-        assert client.get(path).status_code == 200
-    return len(captured)
 
 
 def test_lists_ask_as_often_for_many_as_for_few(hub: Hub) -> None:

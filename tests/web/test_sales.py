@@ -1,25 +1,18 @@
 """What a supplier sold and is owed, in the browser."""
 
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.ledger.models import Account
 from mosu.market.models import Offer
 from mosu.platform.actors import HubRole, Role
 from tests.compute import world as compute
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 
 BOTH = ("en", "zh-hans")
-
-
-def page(response: Any) -> str:
-    return response.content.decode()
 
 
 @pytest.fixture
@@ -76,16 +69,10 @@ def test_what_is_owed_is_the_ledgers_figure(hub: Hub, seller: Client, language: 
 
 
 def test_sales_ask_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> None:
-    def asked(path: str) -> int:
-        seller.get(path)
-        with CaptureQueriesContext(connection) as captured:
-            assert seller.get(path).status_code == 200
-        return len(captured)
-
     sold(hub)
-    before = [asked(path) for path in ("/sales/", "/owed/")]
+    before = [queries(seller, path) for path in ("/sales/", "/owed/")]
     for _ in range(3):
         sold(hub)
-    assert [asked(path) for path in ("/sales/", "/owed/")] == before
+    assert [queries(seller, path) for path in ("/sales/", "/owed/")] == before
     assert before[0] <= 12
     assert Offer.objects.count() == 1

@@ -3,14 +3,14 @@
 import csv
 import io
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosu.web.components import CELLS_MAX, cells_of
-from mosu.web.tables import harmless
+from mosu.web.components import CELLS_MAX, Curve, Point, cells_of
 from tests.web.conftest import Hub
 
 
@@ -66,14 +66,31 @@ def head_of(client: Client) -> list[str]:
     return rows_of(client, "/orders/?format=csv")[0]
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "＝1"])
-def test_what_starts_like_a_formula_is_written_as_text(text: str) -> None:
-    assert harmless(text) == f"'{text}"
+def curve(*values: float, limit: float | None = None) -> Curve:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Curve(
+        "Memory", "GiB", [Point(at + timedelta(n), value) for n, value in enumerate(values)], limit=limit
+    )
 
 
-@pytest.mark.parametrize("text", ["", "昇腾 910B", "a=b", "2026-01-01"])
-def test_other_text_is_written_as_it_is(text: str) -> None:
-    assert harmless(text) == text
+@pytest.mark.parametrize(
+    ("values", "limit", "top", "line"),
+    [
+        ((1, 3), None, 3, None),
+        ((), None, 1, None),
+        ((1, 30), 64, 64, 0),
+        ((1, 3), 64, 5, None),
+        ((0.03,), 2, 0.05, None),
+        ((0,), 64, 64, 0),
+        ((80,), 64, 80, 24),
+    ],
+)
+def test_a_curve_is_scaled_to_what_it_shows(
+    values: tuple[float, ...], limit: float | None, top: float, line: float | None
+) -> None:
+    drawn = curve(*values, limit=limit)
+    assert drawn.top == pytest.approx(top)
+    assert drawn.limit_y == (None if line is None else pytest.approx(line))
 
 
 @given(*(st.integers(0, 20_000) for _ in range(3)))

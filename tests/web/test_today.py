@@ -4,9 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Attempt, Pool
@@ -19,7 +17,7 @@ from mosu.platform.services import open_finding, post_mail, record_fact
 from mosu.subsidies import services as subsidies
 from tests.compute import world as compute
 from tests.subsidies.factories import YUAN, make_voucher, programme_text, released
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, queries
 
 
 def text_of(client: Client, path: str = "/today/", **headers: str) -> str:
@@ -183,13 +181,7 @@ def test_it_asks_at_most_twelve_times_however_much_waits(hub: Hub) -> None:
     user = hub.user(role=Role.OWNER, hub=HubRole.OPERATOR)
     client, actor = hub.client(user), actor_for_user(user)
 
-    def asked() -> int:
-        client.get("/today/")
-        with CaptureQueriesContext(connection) as captured:
-            assert client.get("/today/").status_code == 200
-        return len(captured)
-
-    one = asked()
+    one = queries(client, "/today/")
     for number in range(30):
         propose_deposit(
             actor=actor,
@@ -199,7 +191,7 @@ def test_it_asks_at_most_twelve_times_however_much_waits(hub: Hub) -> None:
             now=hub.now,
         )
         hub.run()
-    assert asked() == one
+    assert queries(client, "/today/") == one
     assert one <= 12
     assert "20+" in text_of(client)
 

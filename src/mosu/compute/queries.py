@@ -11,7 +11,17 @@ from zoneinfo import ZoneInfo
 from django.db import connection
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
-from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, MeterSample, Node, Pool, Run
+from mosu.compute.models import (
+    Allocation,
+    Attempt,
+    Blackout,
+    Device,
+    DeviceAllocation,
+    MeterSample,
+    Node,
+    Pool,
+    Run,
+)
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
@@ -85,9 +95,14 @@ class CurvePoint:
     memory_bytes: int
 
 
+def last_attempt_of(run: Run) -> Attempt | None:
+    """The run's last attempt, of those that were read with it."""
+    return max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+
+
 def curve_of(run: Run) -> list[CurvePoint]:
     """The curve of the run's last attempt, in order of time; empty where its engine takes no samples."""
-    attempt = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    attempt = last_attempt_of(run)
     if attempt is None or attempt.started_at is None:
         return []
     points: list[CurvePoint] = []

@@ -1,21 +1,25 @@
-"""Tables as CSV, going out: no cell of ours is taken for a formula by a spreadsheet; and coming back in."""
+"""Tables as CSV, going out: no text of ours is taken for a formula by a spreadsheet; and coming back in."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for a formula's beginning (OWASP, CSV Injection); full-width forms too."""
-_NUMBER_SIGNS: Final = ("-", "+")
+FORMULA_SIGNS: Final = tuple("=+-@＝＋－＠")
+"""What a spreadsheet takes for a formula's beginning, behind blanks too (OWASP, CSV Injection); full-width forms."""
+_CONTROLS: Final = ("\t", "\r", "\n")
 
 
 def inert(cell: object) -> str:
-    """The cell's text, with `'` before it where a spreadsheet would take it for a formula; numbers stay numbers."""
+    """The cell's text, with `'` before it where a spreadsheet would take it for a formula.
+
+    What is a number by its type is written as one: -12.50 stays that, while the text "-12.50" does not.
+    """
     text = "" if cell is None else str(cell)
-    if not text.startswith(FORMULA_STARTS) or _is_number(text):
+    if isinstance(cell, int | float | Decimal):
         return text
-    return f"'{text}"
+    return f"'{text}" if text.startswith(_CONTROLS) or text.lstrip().startswith(FORMULA_SIGNS) else text
 
 
 def meant(cell: str) -> str:
@@ -32,10 +36,3 @@ def csv_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
         yield buffer.getvalue()
         buffer.seek(0)
         buffer.truncate()
-
-
-def _is_number(text: str) -> bool:
-    """A plain signed decimal in ASCII, such as -12.50."""
-    digits = text[1:] if text.startswith(_NUMBER_SIGNS) else text
-    whole, _, part = digits.partition(".")
-    return whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit()))

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Attempt, Run
-from mosu.compute.queries import curve_of
+from mosu.compute.queries import curve_of, last_attempt_of
 from mosu.compute.states import is_ended
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
@@ -26,10 +26,12 @@ from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.components import Curve, Moment, Point
 from mosu.web.presenters import Bilingual, SplitShown, duration
+from mosu.web.words import title_of
 
 POINTS_MAX: Final = 240
 """Of a curve as it is drawn: a day has six times as many."""
 RECORDS_MAX: Final = 200
+MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 
@@ -142,7 +144,7 @@ def _holdings(actor: Actor, quote: Quote, split: Split, *, available: int | None
     left = {one.voucher.id: one.remaining_micros for one in vouchers_with_balances(rows)}
     found = [
         Holding(
-            title={"zh": share.title_zh, "en": share.title_en},
+            title=title_of(share),
             id=typeid(Voucher.prefix, share.voucher_id) if share.voucher_id else "",
             before=left.get(share.voucher_id) if share.voucher_id else None,
             hold=share.limit_micros,
@@ -203,7 +205,7 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
 
 def moments_of(order: Order, run: Run, *, now: datetime) -> list[Moment]:
     """What happened to the run, and what is to come."""
-    attempt: Attempt | None = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    attempt = last_attempt_of(run)
     ended, started = is_ended(run.state), run.started_at
     found = [Moment(_("Ordered"), order.placed_at, note=_("capacity and money are held"))]
     if attempt is not None and attempt.leased_at:
@@ -248,7 +250,7 @@ def _exit(run: Run) -> str:
 def curves_of(run: Run) -> list[Curve]:
     """CPU and memory of the run's last attempt; empty where its engine takes no samples."""
     points = curve_of(run)
-    attempt = max(run.attempts.all(), key=lambda one: one.epoch, default=None)
+    attempt = last_attempt_of(run)
     if not points or attempt is None or attempt.started_at is None:
         return []
     step = -(-len(points) // POINTS_MAX)
@@ -256,12 +258,13 @@ def curves_of(run: Run) -> list[Curve]:
     began = attempt.started_at
     at = [began + timedelta(seconds=point.seconds) for point in kept]
     cores = [Point(moment, round(point.cores, 3)) for moment, point in zip(at, kept, strict=True)]
+    unit, size = ("GiB", GIB) if max(point.memory_bytes for point in kept) >= GIB else ("MiB", MIB)
     memory = [
-        Point(moment, round(point.memory_bytes / GIB, 3)) for moment, point in zip(at, kept, strict=True)
+        Point(moment, round(point.memory_bytes / size, 3)) for moment, point in zip(at, kept, strict=True)
     ]
     return [
-        Curve(_("CPU"), _("cores"), cores, most=float(run.request["cores"])),
-        Curve(_("Memory"), "GiB", memory, most=run.request["memory_bytes"] / GIB),
+        Curve(_("CPU cores"), "", cores, limit=float(run.request["cores"])),
+        Curve(_("Memory"), unit, memory, limit=run.request["memory_bytes"] / size),
     ]
 
 

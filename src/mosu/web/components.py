@@ -7,11 +7,14 @@ shows every state of each, with the line that calls it (docs/adr/0013-components
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor, log10
 from typing import Any, Final
 
 CELLS_MAX: Final = 16
 CURVE_WIDTH: Final = 600
 CURVE_HEIGHT: Final = 120
+NEAR: Final = 0.25
+"""A curve whose peak is above this part of its limit has the limit on its axis."""
 
 Words = Any
 """A `str`, one that is translated when it is shown, or `{"zh": ..., "en": ...}`."""
@@ -86,21 +89,30 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A measure over time: zero-based, with its unit, a direct label and the table behind it.
-
-    `most` is the top of the axis where it is known (64 GB); else the largest value is.
-    """
+    """A measure over time: zero-based, with its unit, a direct label and the table behind it."""
 
     title: Words
     unit: str
     points: Sequence[Point]
-    most: float | None = None
+    limit: float | None = None
+    """What it may come to at most, where that is known (64 GB): a line if the values come near it, else said."""
     form: str = "H:i:s"
     """How its times are written, as Django's `date` takes it."""
 
     @property
     def top(self) -> float:
-        return self.most or max((point.value for point in self.points), default=0) or 1
+        """The end of the axis: the limit if the values come near it, else the next 1, 2 or 5 above them."""
+        peak = max((point.value for point in self.points), default=0.0)
+        if self.limit is None:
+            return peak or 1
+        return max(self.limit, peak) if not peak or peak > self.limit * NEAR else _round_above(peak)
+
+    @property
+    def limit_y(self) -> float | None:
+        """Where the line of the limit is drawn; None if it lies above the axis, or there is none."""
+        if not self.limit or self.limit > self.top:
+            return None
+        return CURVE_HEIGHT * (1 - self.limit / self.top)
 
     @property
     def last(self) -> Point | None:
@@ -130,6 +142,12 @@ class Curve:
             )
             for point in self.points
         ]
+
+
+def _round_above(value: float) -> float:
+    """The least of 1, 2, 5, 10 times a power of ten that is not below."""
+    step = 10.0 ** floor(log10(value))
+    return next(step * times for times in (1, 2, 5, 10) if step * times >= value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, params_of
 from mosu.market.queries import FacetShown, OfferPage, search_of
 from mosu.web.components import Choice, Facet
 from mosu.web.labels import known_name, mode_name
-from mosu.web.words import Said, said_of, told
+from mosu.web.words import Said, said_of, title_of, told
 
 SHELF: Final = "compute"
 READY: Final = "ready"
@@ -202,7 +202,7 @@ def _title(code: str, shown: FacetShown | None) -> str:
         return _("Availability")
     if shown is None:
         return code
-    return told({"zh": shown.facet.title_zh, "en": shown.facet.title_en})
+    return told(title_of(shown.facet))
 
 
 def _words(code: str, counted: Counted) -> dict[str, str]:

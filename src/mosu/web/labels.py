@@ -20,7 +20,7 @@ from mosu.market.queries import ShownOffer
 from mosu.market.shelves import Stock, shelf_of
 from mosu.web.components import Fact
 from mosu.web.presenters import Bilingual, duration
-from mosu.web.words import told, words_of_liveness
+from mosu.web.words import title_of, told, words_of_liveness
 
 CARD_HOUR: Final = "card_hour"
 
@@ -83,7 +83,7 @@ def label_of(shown: ShownOffer) -> OfferShown:
     compute = card.compared_by if card else None
     return OfferShown(
         id=offer.public_id,
-        title={"zh": offer.title_zh, "en": offer.title_en},
+        title=title_of(offer),
         supplier=offer.supplier.name,
         region=offer.attributes.get("region") or "",
         sold_by=offer.sold_by,
@@ -275,7 +275,7 @@ def _lowest(row: Row) -> int | None:
 
 def _title_of(row: Row) -> str:
     if row.facet is not None:
-        return told({"zh": row.facet.title_zh, "en": row.facet.title_en})
+        return told(title_of(row.facet))
     if _is_price(row):
         return {
             "price:card_second": _("Price of a card-hour"),

@@ -153,7 +153,7 @@ def look(request: HttpRequest) -> HttpResponse:
             "wrong": _form({"name": "", "cores": "0", "kind": "x", "command": "python train.py"}),
             "log": "".join(f"epoch {n:>3}  loss {2.4 / n:.4f}\n" for n in range(1, 9)),
             "at": AT,
-            "curve": Curve(_two("内存", "Memory"), "GB", _points(), most=64),
+            "curve": Curve(_two("内存", "Memory"), "GB", _points(), limit=64),
             "bars": Bars(
                 _two("每日售出卡时", "Cards promised by day"),
                 _two("卡时", "card-hours"),

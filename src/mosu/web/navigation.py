@@ -35,6 +35,13 @@ class Viewer:
     def may(self, action: str) -> bool:
         return allows(self.actor, action)
 
+    @property
+    def buys(self) -> bool:
+        """Whether they speak for a buyer: the hub's own people do where their organisation is a resident."""
+        if self.organisation is None:
+            return False
+        return not self.actor.hub_roles or Capability.RESIDENT in self.organisation.capabilities
+
 
 Whom = Callable[[Viewer], bool]
 
@@ -45,8 +52,13 @@ def whoever_may(action: str) -> Whom:
 
 
 def members_who_may(action: str) -> Whom:
-    """Those who speak for an organisation and may do it there: residents, not the hub's own people."""
+    """Those who speak for an organisation and may do it there."""
     return lambda viewer: viewer.organisation is not None and viewer.may(action)
+
+
+def buyers_who_may(action: str) -> Whom:
+    """Those who speak for a buyer and may do it there."""
+    return lambda viewer: viewer.buys and viewer.may(action)
 
 
 def suppliers(viewer: Viewer) -> bool:
@@ -107,14 +119,14 @@ PLACES: Final = (
             "finding_new",
         ),
     ),
-    Place(_("New run"), "quote", members_who_may("quote.ask"), ("checkout", "accept")),
-    Place(_("Orders"), "orders", members_who_may("order.read"), ("order", "receipt")),
-    Place(_("Bills"), "bills", members_who_may("receipt.read"), ("bill",)),
-    Place(_("Money"), "money", members_who_may("ledger.read"), ("deposits",)),
+    Place(_("New run"), "quote", buyers_who_may("quote.ask"), ("checkout", "accept")),
+    Place(_("Orders"), "orders", buyers_who_may("order.read"), ("order", "receipt")),
+    Place(_("Bills"), "bills", buyers_who_may("receipt.read"), ("bill",)),
+    Place(_("Money"), "money", buyers_who_may("ledger.read"), ("deposits",)),
     Place(
         _("Vouchers"),
         "vouchers",
-        members_who_may("voucher.read"),
+        buyers_who_may("voucher.read"),
         ("voucher", "programmes", "programme", "applications", "claims"),
     ),
     Place(
@@ -161,6 +173,8 @@ class Frame:
     notices: str
     unread: int
     light: str
+    buys: bool
+    """Whether its purse is shown: who looks speaks for a buyer."""
 
     @property
     def unread_said(self) -> str:
@@ -192,6 +206,7 @@ def frame_of(request: HttpRequest, viewer: Viewer) -> Frame:
         notices=notices,
         unread=notices_of(viewer.actor).filter(read_at=None)[: UNREAD_MAX + 1].count() if notices else 0,
         light=light_of(request),
+        buys=viewer.buys,
     )
 
 

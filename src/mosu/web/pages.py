@@ -5,10 +5,11 @@ from functools import wraps
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 
 from mosu.kernel.refusals import DomainError, NotFound
@@ -42,6 +43,25 @@ def page(action: str) -> Callable[[View], View]:
         return shown
 
     return mark
+
+
+def acted(
+    request: HttpRequest,
+    do: Callable[[], Any],
+    *,
+    done: str,
+    to: str,
+    again: Callable[..., HttpResponse],
+) -> HttpResponse:
+    """Do it, say so, and go `to` an address; refused, the page `again` with why, what was typed kept."""
+    try:
+        do()
+    except DomainError as refusal:
+        if refusal.status == 401:
+            raise
+        return again(problem=said_of(refusal), status=refusal.status)
+    messages.success(request, done)
+    return redirect(to)
 
 
 def organisations_known(request: HttpRequest) -> list[Organisation]:

@@ -12,16 +12,13 @@ from django.utils.translation import gettext as _
 
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of
-from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, read_log
+from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
-from mosu.platform.actors import Actor
-from mosu.subsidies.models import Voucher
-from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name
+from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name, title_of
 
 Bilingual = Mapping[str, str]
 
@@ -48,10 +45,7 @@ class SplitShown:
     @classmethod
     def of(cls, split: Split) -> "SplitShown":
         """As promised by a quote."""
-        shares = [
-            (share.source, ShareShown({"zh": share.title_zh, "en": share.title_en}, share.amount_micros))
-            for share in split.shares
-        ]
+        shares = [(share.source, ShareShown(title_of(share), share.amount_micros)) for share in split.shares]
         return cls._of(shares, final=False)
 
     @classmethod
@@ -132,7 +126,7 @@ def refused_groups(result: QuoteResult) -> list[RefusedGroup]:
     found = [
         RefusedGroup(
             reasons=[said_of_reason(reason, of_several=len(group) > 1) for reason in group[0].reasons],
-            titles=[{"zh": one.title_zh, "en": one.title_en} for one in group],
+            titles=[title_of(one) for one in group],
             count=max(len(group), counts[frozenset(codes)]),
         )
         for codes, group in groups.items()
@@ -240,12 +234,6 @@ def _rounds_to_nothing(line: Mapping[str, Any]) -> bool:
     return amount == 0 and price > 0 and round(exact, -int(amount.as_tuple().exponent)) == 0
 
 
-def title_of(voucher: Voucher) -> Bilingual:
-    """The programme's title under which the voucher was issued."""
-    terms = terms_of(voucher.version)
-    return {"zh": terms.title_zh, "en": terms.title_en}
-
-
 @dataclass(frozen=True)
 class RunShown:
     """A run on its order's page."""
@@ -291,11 +279,9 @@ class RunShown:
         return self.started_at + timedelta(seconds=self.limit_s) if running and self.started_at else None
 
     @classmethod
-    def of_order(
-        cls, actor: Actor, order: Order, run: Run, *, now: datetime, with_log: bool = True
-    ) -> "RunShown":
+    def of_order(cls, order: Order, run: Run, *, now: datetime, with_log: bool = True) -> "RunShown":
         """The run that the order bought, with its log so far."""
-        log = read_log(actor=actor, run_id=run.id, offset=0, now=now) if with_log else _NO_LOG
+        log = log_of(run, offset=0, now=now) if with_log else _NO_LOG
         waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
         return cls(
             name=run.name,

@@ -51,7 +51,6 @@ CSRF_TRUSTED_ORIGINS = [MOSU_URL]
 DATA_DIR = Path(os.environ.get("MOSU_DATA_DIR", "/nonexistent"))
 
 # The hub's own choices, fixed for its life.
-HUB_NAME = os.environ.get("MOSU_HUB_NAME", "mosu")
 HUB_ZONE = os.environ.get("MOSU_ZONE", "Asia/Shanghai")
 HUB_CURRENCY = os.environ.get("MOSU_CURRENCY", "CNY")
 if HUB_CURRENCY not in MINOR_DIGITS:

@@ -17,8 +17,6 @@
 `?sort=-placed`, `?columns=number,total`, `?state=active` (a filter's name), `?cursor=`, `?format=csv`.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,6 +31,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from mosu.kernel.csv import csv_lines
 from mosu.kernel.money import decimal_of
 from mosu.platform.cursors import page_of
 from mosu.web.words import state_name, told
@@ -259,10 +258,7 @@ def csv_of(
     *,
     prepare: Callable[[list[Any]], Sequence[Any]] | None = None,
 ) -> HttpResponse:
-    """What is seen, as a file: the same filter, order and columns; up to `CSV_ROWS_MAX` rows.
-
-    Text that a spreadsheet would take for a formula is written behind an apostrophe.
-    """
+    """What is seen, as a file: the same filter, order and columns; up to `CSV_ROWS_MAX` rows."""
     asked = _asked(request, plan)
     found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
     batches = (found[start : start + CSV_BATCH] for start in range(0, len(found), CSV_BATCH))
@@ -274,22 +270,17 @@ def csv_of(
 def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpResponse:
     """The file of items that were found and sorted already, in the columns that the address asks for."""
     columns = [column for column in _asked(request, plan).columns if column.kind != "button"]
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow([harmless(str(column.title)) for column in columns])
-    for item in items:
-        writer.writerow([_written(column, item) for column in columns])
+    heads = [str(column.title) for column in columns]
+    rows = ([_written(column, item) for column in columns] for item in items)
+    return csv_file(plan.name, [heads, *rows])
+
+
+def csv_file(name: str, rows: Iterable[Sequence[object]]) -> HttpResponse:
+    """Rows as a file to save: numbers are numbers, and no text is taken for a formula."""
     # The mark at the start tells spreadsheets that it is UTF-8.
-    response = HttpResponse("\ufeff" + written.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{plan.name}.csv"'
+    response = HttpResponse("\ufeff" + "".join(csv_lines(rows)), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
-
-
-def harmless(text: str) -> str:
-    """`text` as a spreadsheet shows it: what starts like a formula is written behind an apostrophe."""
-    stripped = text.lstrip()
-    starts = text[:1] in "\t\r\n" if text else False
-    return f"'{text}" if starts or stripped[:1] in set("=+-@＝＋－＠") else text
 
 
 def _asked(request: HttpRequest, plan: Plan) -> _Asked:
@@ -351,17 +342,16 @@ def _cell(column: Column, item: Any) -> Cell:
     )
 
 
-def _written(column: Column, item: Any) -> str | int | Decimal:
+def _written(column: Column, item: Any) -> object:
     value: Any = column.csv(item) if column.csv else column.value(item)
     if value is None:
         return ""
     if column.kind == "money" and isinstance(value, int):
-        return decimal_of(value, currency=settings.HUB_CURRENCY)
-    if isinstance(value, int | Decimal | float) and not isinstance(value, bool):
-        return value if not isinstance(value, float) else Decimal(str(value))
+        return Decimal(decimal_of(value, currency=settings.HUB_CURRENCY))
     if isinstance(value, datetime):
         local = timezone.localtime(value)
         return local.date().isoformat() if column.kind == "day" else local.isoformat(timespec="seconds")
     if column.kind == "state":
-        value = state_name(str(value))
-    return harmless(told(value))
+        return state_name(str(value))
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return value if is_number else told(value)

@@ -6,7 +6,7 @@ The domain speaks English; `mosu.kernel.languages` says its sentences in Chinese
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from django.utils.functional import lazy
 from django.utils.translation import get_language, pgettext, pgettext_lazy
@@ -119,6 +119,20 @@ def told(text: Mapping[str, str] | str) -> str:
     return str(text["zh" if (get_language() or "").startswith("zh") else "en"])
 
 
+class Titled(Protocol):
+    """What has a title in both languages."""
+
+    @property
+    def title_zh(self) -> str: ...
+    @property
+    def title_en(self) -> str: ...
+
+
+def title_of(named: Titled) -> dict[str, str]:
+    """Its title, bilingual."""
+    return {"zh": named.title_zh, "en": named.title_en}
+
+
 def state_name(state: str) -> str:
     """A state in the page's language."""
     return str(_STATES[state][0]) if state in _STATES else state
@@ -141,9 +155,6 @@ def role_name(role: str) -> str:
         "developer": pgettext("role", "developer"),
         "finance": pgettext("role", "finance"),
         "viewer": pgettext("role", "viewer"),
-        "operator": pgettext("role", "operator"),
-        "checker": pgettext("role", "checker"),
-        "auditor": pgettext("role", "auditor"),
     }.get(role, role)
 
 
@@ -229,7 +240,6 @@ programme_kind_name_lazy = lazy(programme_kind_name, str)
 kind_name_lazy = lazy(kind_name, str)
 capability_name_lazy = lazy(capability_name, str)
 hub_role_name_lazy = lazy(hub_role_name, str)
-account_kind_name_lazy = lazy(account_kind_name, str)
 entry_kind_name_lazy = lazy(entry_kind_name, str)
 
 
@@ -245,11 +255,6 @@ def words_of_liveness(why_not_live: str | None) -> str:
 def said_here(text: str) -> str:
     """A sentence of the domain's, such as why a run waits, in the page's language."""
     return said(text, language_of(get_language() or ""))
-
-
-def is_english() -> bool:
-    """Whether the page is in English."""
-    return (get_language() or "en").startswith("en")
 
 
 def said_of(refusal: DomainError) -> Said:

@@ -4,7 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
-from mosu.compute.services.logs import LogSlice, append_log, read_log
+from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
     NotASupplier,
@@ -52,6 +52,7 @@ __all__ = [
     "heartbeat",
     "lease_attempt",
     "lift_blackout",
+    "log_of",
     "missing_for",
     "output_named",
     "output_of",

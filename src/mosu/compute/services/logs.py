@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mosu.compute.models import Attempt, LogPiece
+from mosu.compute.models import Attempt, LogPiece, Run
 from mosu.compute.moves import notify_run
-from mosu.compute.queries import run_visible_to
+from mosu.compute.queries import last_attempt_of, run_visible_to
 from mosu.compute.services.endings import NotLeased
 from mosu.compute.services.pools import pool_of
 from mosu.compute.states import AttemptState, is_ended
@@ -82,8 +82,12 @@ def read_log(*, actor: Actor, run_id: UUID, offset: int, now: datetime) -> LogSl
     Raises:
         NotFound: no such run, or not of an organisation of the actor's.
     """
-    run = run_visible_to(actor, run_id)
-    attempt = run.attempts.order_by("-epoch").first()
+    return log_of(run_visible_to(actor, run_id), offset=offset, now=now)
+
+
+def log_of(run: Run, *, offset: int, now: datetime) -> LogSlice:
+    """As `read_log`, of a run that was read already for who may see it."""
+    attempt = last_attempt_of(run)
     if attempt is None:
         return LogSlice(b"", offset, offset, run.state, is_ended(run.state))
     data = _bytes_of(attempt, offset)

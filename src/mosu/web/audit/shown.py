@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext, pgettext_lazy
+from django.utils.translation import ngettext, pgettext, pgettext_lazy
 
 from mosu.compute.models import Allocation
 from mosu.market.rules import quantity_text, unit_name
@@ -19,7 +19,7 @@ from mosu.web.audit.checks import Chain, Link
 from mosu.web.audit.evidence import Evidence
 from mosu.web.audit.usage import bound_of, used_on
 from mosu.web.templatetags.mosu import grouped, meter_name, money, state, when
-from mosu.web.words import told
+from mosu.web.words import account_kind_name, entry_kind_name, title_of, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ def _journal(e: Evidence) -> list[Rows]:
             href = reverse("book_account", args=[posting.account.public_id])
             rows.append(
                 (
-                    entry.kind,
+                    entry_kind_name(entry.kind),
                     when(entry.posted_at, "Y-m-d H:i:s"),
-                    format_html('<a href="{}">{}</a>', href, account_name(posting.account.kind)),
+                    format_html('<a href="{}">{}</a>', href, account_kind_name(posting.account.kind)),
                     posting.sequence,
                     money(posting.amount_micros),
                     money(posting.balance_after_micros),
@@ -101,23 +101,6 @@ def _journal(e: Evidence) -> list[Rows]:
 
 def _short(digest: str) -> Any:
     return format_html('<code title="{}">{}…</code>', digest, digest[:10])
-
-
-def account_name(kind: str) -> str:
-    """A kind of account, in the page's language."""
-    return {
-        "balance": _("buyer's balance"),
-        "bank": _("the hub's bank"),
-        "payable": _("owed to the supplier"),
-        "fee": _("the hub's fee"),
-        "voucher": _("voucher"),
-        "pool": _("programme's pool"),
-        "funder": _("funder"),
-        "cap": _("year's cap"),
-        "cap_source": _("source of caps"),
-        "cap_used": _("caps used"),
-        "credit": _("goodwill"),
-    }.get(kind, kind)
 
 
 def _charge(e: Evidence) -> list[Rows]:
@@ -179,11 +162,10 @@ USAGE_SHOWN: Final = 100
 
 
 def _allocated(one: Allocation) -> str:
-    cards = len(one.devices.all())
-    if cards:
-        words = _("%(node)s: %(cores)s cores, %(cards)s cards")
-        return words % {"node": one.node.name, "cores": one.cores, "cards": cards}
-    return _("%(node)s: %(cores)s cores") % {"node": one.node.name, "cores": one.cores}
+    held = [ngettext("%d core", "%d cores", one.cores) % one.cores]
+    if cards := len(one.devices.all()):
+        held.append(ngettext("%d card", "%d cards", cards) % cards)
+    return f"{one.node.name}: {', '.join(held)}"
 
 
 def _observed(e: Evidence) -> list[Rows]:
@@ -278,7 +260,7 @@ def _programmes(e: Evidence) -> list[Rows]:
     versions = {one.voucher.version_id: one.voucher.version for one in e.redemptions}
     rows = [
         (
-            told({"zh": version.title_zh, "en": version.title_en}),
+            told(title_of(version)),
             f"v{version.number}",
             _who(version.maker),
             _who(version.checker) if version.checker else "—",

@@ -41,7 +41,7 @@ from mosu.web.components import (
 from mosu.web.labels import OfferShown
 from mosu.web.presenters import SplitShown, duration
 from mosu.web.tables import Button, Cell, Table
-from mosu.web.words import mark_of, state_name, told
+from mosu.web.words import account_kind_name, entry_kind_name, mark_of, state_name, told
 
 register = template.Library()
 
@@ -68,6 +68,8 @@ def listed(micros: int, currency: str) -> str:
 
 
 register.filter("told", told)
+register.filter("entry_kind_name", entry_kind_name)
+register.filter("account_kind_name", account_kind_name)
 
 
 @register.filter

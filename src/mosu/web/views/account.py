@@ -28,7 +28,7 @@ from mosu.web.components import Tab
 from mosu.web.navigation import LIGHT_COOKIE, LIGHTS, address_of
 from mosu.web.pages import organisations_known, page
 from mosu.web.tables import Button, Column, Empty, Plan, list_page
-from mosu.web.words import role_name, said_of
+from mosu.web.words import hub_role_name, role_name, said_of
 
 ALL: Final = "all"
 SIGN_IN_COMMAND: Final = "mosu login --token-stdin"
@@ -153,7 +153,7 @@ def account(request: HttpRequest) -> HttpResponse:
             {"row": one, "role": role_name(actor.roles[one.id]), "is_here": one.id == actor.organisation_id}
             for one in organisations_known(request)
         ],
-        "hub_roles": [role_name(role) for role in sorted(actor.hub_roles)],
+        "hub_roles": [hub_role_name(role) for role in sorted(actor.hub_roles)],
     }
     return render(request, "pages/account.html", context)
 

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
@@ -16,6 +14,7 @@ from django.views.decorators.http import require_GET
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import NotFound
 from mosu.market.bills import Bill, bill_of, month_of, months_summed, receipts_of_month
+from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt
 from mosu.platform.models import Organisation
 from mosu.platform.queries import organisations_visible_to
@@ -109,7 +108,7 @@ RECEIPTS: Final = Plan(
 def bills(request: HttpRequest) -> HttpResponse:
     """The organisation's bills, by month."""
     actor, organisation = actor_of(request), _organisation(request)
-    months = months_summed(actor, organisation.id, zone=_zone())
+    months = months_summed(actor, organisation.id, zone=hub_zone())
     if request.GET.get("format") == "csv":
         return csv_of(request, MONTHS, months)
     table = drawn(request, MONTHS, months)
@@ -123,8 +122,8 @@ def bills(request: HttpRequest) -> HttpResponse:
 def bill(request: HttpRequest, month: str) -> HttpResponse:
     """One month: its sum, who paid it, by programme, by supplier, and every receipt."""
     actor, organisation, first = actor_of(request), _organisation(request), month_of(month)
-    summed = bill_of(actor, organisation.id, month=first, zone=_zone())
-    rows = receipts_of_month(actor, organisation.id, month=first, zone=_zone())
+    summed = bill_of(actor, organisation.id, month=first, zone=hub_zone())
+    rows = receipts_of_month(actor, organisation.id, month=first, zone=hub_zone())
     return list_page(
         request,
         "pages/bill.html",
@@ -172,7 +171,3 @@ def _organisation(request: HttpRequest) -> Organisation:
             _("Bills are an organisation's."), hint=_("Open them from the page of an organisation.")
         )
     return found
-
-
-def _zone() -> ZoneInfo:
-    return ZoneInfo(settings.HUB_ZONE)

@@ -1,5 +1,6 @@
 """What auditors find: opened, answered by another person, closed; each step with its record."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -21,7 +22,7 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to, findings_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.components import Moment
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.books import tabs_of
 from mosu.web.words import said_of
@@ -120,17 +121,17 @@ class Opening(forms.Form):
 def open_finding(request: HttpRequest) -> HttpResponse:
     """The form of a new finding about a subject."""
     form = Opening(request.POST or None, initial={"subject": request.GET.get("subject", "")})
-    refusal = None
+    problem, status = None, 422 if request.method == "POST" else 200
     if request.method == "POST" and form.is_valid():
         try:
             found = services.open_finding(actor=actor_of(request), now=timezone.now(), **form.cleaned_data)
+        except DomainError as refusal:
+            problem, status = said_of(refusal), refusal.status
+        else:
             messages.success(request, _("The finding is open; the operator has 14 days to answer."))
             return redirect("finding", found.public_id)
-        except DomainError as refused:
-            refusal = said_of(refused)
-    return render(
-        request, "pages/finding_new.html", {"tabs": tabs_of("findings"), "form": form, "refusal": refusal}
-    )
+    context = {"tabs": tabs_of("findings"), "form": form, "problem": problem}
+    return render(request, "pages/finding_new.html", context, status=status)
 
 
 class Words(forms.Form):
@@ -158,16 +159,22 @@ def finding(request: HttpRequest, finding_id: str) -> HttpResponse:
     row = findings_visible_to(actor).filter(id=Finding.key_of(finding_id)).first()
     if row is None:
         raise NotFound(_("There is no such finding."), hint=_("See the list of findings."))
-    step = request.POST.get("step", "")
-    form = Words(request.POST, label="") if step in _STEPS else None
-    refusal = None
-    if form is not None and form.is_valid():
-        try:
-            _take(step, actor, row, form.cleaned_data["text"])
-            messages.success(request, _("It is on record."))
-            return redirect("finding", finding_id)
-        except DomainError as refused:
-            refusal = said_of(refused)
+    if request.method != "POST":
+        return _shown(request, row)
+    step, form = request.POST.get("step", ""), Words(request.POST, label="")
+    if step not in _STEPS or not form.is_valid():
+        return _shown(request, row, status=422)
+    return acted(
+        request,
+        lambda: _take(step, actor, row, form.cleaned_data["text"]),
+        done=_("It is on record."),
+        to=reverse("finding", args=[finding_id]),
+        again=partial(_shown, request, row),
+    )
+
+
+def _shown(request: HttpRequest, row: Finding, *, status: int = 200, **more: Any) -> HttpResponse:
+    actor, step = actor_of(request), request.POST.get("step", "")
     return render(
         request,
         "pages/finding.html",
@@ -191,8 +198,9 @@ def finding(request: HttpRequest, finding_id: str) -> HttpResponse:
             "own": actor.id == row.opened_by_id
             and allows(actor, "finding.answer")
             and row.state == FindingState.OPEN,
-            "refusal": refusal,
+            **more,
         },
+        status=status,
     )
 
 

@@ -22,7 +22,7 @@ from mosu.subsidies.rules import Mode, Terms
 from mosu.web.finding import SHELF
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
-from mosu.web.words import told
+from mosu.web.words import title_of, told
 
 FAMILIES_SHOWN: Final = 10
 OF_A_BILL: Final = 100_000_000
@@ -144,7 +144,7 @@ def _shown(terms: Terms) -> ProgrammeShown:
     part = round(OF_A_BILL * float(terms.rate))
     is_refund = terms.mode is Mode.REIMBURSEMENT
     return ProgrammeShown(
-        title={"zh": terms.title_zh, "en": terms.title_en},
+        title=title_of(terms),
         own=OF_A_BILL if is_refund else OF_A_BILL - part,
         public=0 if is_refund else part,
         later=part if is_refund else 0,

@@ -1,15 +1,12 @@
 """The ledger, for the hub's people: any entry found, with its postings, what it is about, and the seals of days."""
 
-from collections.abc import Callable, Sequence
-from datetime import datetime, time, timedelta
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils.dateparse import parse_date
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext_lazy
@@ -44,6 +41,7 @@ from mosu.platform.models import Organisation
 from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
+from mosu.web.days import dated
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import desk, framed
@@ -74,22 +72,6 @@ def subject_of(entry: JournalEntry) -> tuple[str, str]:
         return str(entry.subject_id), ""
     public_id = typeid(prefix, entry.subject_id)
     return public_id, reverse(url, args=[public_id]) if url else ""
-
-
-def _dated(take: Callable[[Any, datetime], Any], *, days: int) -> Callable[[Any, str], Any]:
-    """A filter by a day of the hub's zone; what is no day finds nothing."""
-
-    def apply(rows: Any, text: str) -> Any:
-        try:
-            day = parse_date(text)
-        except ValueError:
-            day = None
-        if day is None:
-            return rows.none()
-        start = datetime.combine(day, time(), tzinfo=ZoneInfo(settings.HUB_ZONE))
-        return take(rows, start + timedelta(days=days))
-
-    return apply
 
 
 def _of_amount(rows: Any, text: str) -> Any:
@@ -143,13 +125,13 @@ def plan_of_entries() -> Plan:
             Filter(
                 "from",
                 _lazy("From the day"),
-                _dated(lambda rows, at: rows.filter(posted_at__gte=at), days=0),
+                dated(lambda rows, at: rows.filter(posted_at__gte=at)),
                 kind="date",
             ),
             Filter(
                 "to",
                 _lazy("To the day"),
-                _dated(lambda rows, at: rows.filter(posted_at__lt=at), days=1),
+                dated(lambda rows, at: rows.filter(posted_at__lt=at), days=1),
                 kind="date",
             ),
         ),

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -24,18 +23,17 @@ from mosu.ledger.queries import (
     open_holds,
     statement,
 )
-from mosu.market.bills import month_of, span_of
 from mosu.market.queries import orders_visible_to
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
 from mosu.web.components import Tab
+from mosu.web.days import monthly
 from mosu.web.navigation import address_of
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.words import state_name_lazy
 
-MONTHS: Final = 24
 HOLDS_SHOWN: Final = 20
 KINDS: Final = (
     ("deposit", _lazy("Paid in")),
@@ -170,18 +168,9 @@ def _balance_of(organisation: Organisation) -> Mapping[str, Any]:
 
 
 def _with_filters(now: datetime) -> Plan:
-    zone = ZoneInfo(settings.HUB_ZONE)
-    local = now.astimezone(zone)
-    last = local.year * 12 + local.month - 1
-    months = [f"{month // 12}-{month % 12 + 1:02}" for month in range(last, last - MONTHS, -1)]
-
-    def within(rows: Any, month: str) -> Any:
-        span = span_of(month_of(month), zone=zone)
-        return rows.filter(entry__posted_at__gte=span.start, entry__posted_at__lt=span.end)
-
     filters = (
         Filter("kind", _lazy("What"), lambda rows, kind: rows.filter(entry__kind=kind), KINDS),
-        Filter("month", _lazy("Month"), within, [(month, month) for month in months]),
+        monthly("entry__posted_at", last=timezone.localdate(now)),
     )
     return replace(STATEMENT, filters=filters)
 

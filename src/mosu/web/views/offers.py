@@ -44,7 +44,7 @@ from mosu.web.components import Curve, Fact, Point
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
-from mosu.web.words import said_of, state_name_lazy, told, words_of_liveness
+from mosu.web.words import said_of, state_name_lazy, title_of, told, words_of_liveness
 
 MONTH: Final = timedelta(days=30)
 PRICES_SHOWN_MAX: Final = 100
@@ -66,7 +66,7 @@ class MyOffer:
 
     @property
     def title(self) -> Mapping[str, str]:
-        return {"zh": self.offer.title_zh, "en": self.offer.title_en}
+        return title_of(self.offer)
 
     @property
     def price(self) -> int | None:

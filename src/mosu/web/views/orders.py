@@ -1,14 +1,9 @@
 """What was bought: orders and their runs."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from django.conf import settings
 from django.contrib import messages
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -19,13 +14,13 @@ from django.views.decorators.http import require_GET, require_POST
 
 from mosu.compute.queries import run_of_order
 from mosu.kernel.refusals import NotFound
-from mosu.market.bills import month_of, span_of
 from mosu.market.models import Order, OrderState
 from mosu.market.queries import orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.buying import curves_of, moments_of
+from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
@@ -73,28 +68,12 @@ ORDERS: Final = Plan(
 )
 
 
-MONTHS: Final = 24
-"""So many are offered as a filter."""
-
-
-def _of_month(rows: QuerySet[Order], month: str) -> QuerySet[Order]:
-    span = span_of(month_of(month), zone=ZoneInfo(settings.HUB_ZONE))
-    return rows.filter(placed_at__gte=span.start, placed_at__lt=span.end)
-
-
-def months_before(last: date, *, count: int = MONTHS) -> Sequence[tuple[str, str]]:
-    """The last months as choices, newest first: `2026-11`."""
-    first = last.year * 12 + last.month - 1
-    codes = [f"{number // 12:04d}-{number % 12 + 1:02d}" for number in range(first, first - count, -1)]
-    return [(code, code) for code in codes]
-
-
 @require_GET
 @page("order.read")
 def orders(request: HttpRequest) -> HttpResponse:
     """The organisation's orders, newest first."""
     actor = actor_of(request)
-    months = Filter("month", _lazy("Month"), _of_month, months_before(timezone.localdate()))
+    months = monthly("placed_at", last=timezone.localdate())
     return list_page(
         request,
         "pages/orders.html",
@@ -126,7 +105,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         raise NotFound(_("There is no such order."), hint=_("See the list of your orders."))
     now = timezone.now()
     run = run_of_order(actor, row.id)
-    shown = RunShown.of_order(actor, row, run, now=now, with_log=with_log) if run else None
+    shown = RunShown.of_order(row, run, now=now, with_log=with_log) if run else None
     return {
         "here": "orders",
         "order": OrderShown.of(row, cost=shown.cost if shown else None),

@@ -48,7 +48,7 @@ from mosu.web.presenters import Bilingual
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.money import orders_named
 from mosu.web.views.vouchers import percent, tabs_of, terms_shown, where_of
-from mosu.web.words import said_of, state_name_lazy
+from mosu.web.words import said_of, state_name_lazy, title_of
 
 DOCUMENTS_OFFERED: Final = 50
 _FACT_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,59}")
@@ -397,7 +397,7 @@ def _programme(
         state = "programme_needs" if len(standing.needs) == len(_failed(standing)) else "programme_unfit"
     return ProgrammeShown(
         public_id=version.programme.public_id,
-        title={"zh": terms.title_zh, "en": terms.title_en},
+        title=title_of(terms),
         kind=terms.kind,
         rate=percent(terms.rate),
         where=where_of(terms),
@@ -437,7 +437,7 @@ def _applications(actor: Actor, rows: Sequence[Application]) -> list[dict[str, A
     return [
         {
             "row": row,
-            "title": {"zh": row.version.title_zh, "en": row.version.title_en},
+            "title": title_of(row.version),
             "documents": ", ".join(one.name for one in papers.get(row.id, [])),
             "voucher": reverse("voucher", args=[typeid(Voucher.prefix, row.voucher_id)])
             if row.voucher_id
@@ -463,10 +463,7 @@ def _due(actor: Actor, organisation: Organisation, *, now: datetime) -> list[dic
         {
             "order": row,
             "amount": sum(one.amount_micros or 0 for one in by_order[row.id]),
-            "programmes": [
-                {"zh": one.voucher.version.title_zh, "en": one.voucher.version.title_en}
-                for one in by_order[row.id]
-            ],
+            "programmes": [title_of(one.voucher.version) for one in by_order[row.id]],
             "claim_by": min(one.claim_by for one in by_order[row.id] if one.claim_by),
         }
         for row in rows

@@ -27,10 +27,10 @@ from mosu.web.asking import TASK_BYTES_MAX, Asking, changed, keeps_secrets, what
 from mosu.web.buying import checkout_shown
 from mosu.web.components import Step, Tab
 from mosu.web.pages import page
-from mosu.web.presenters import QuoteShown, refused_groups, title_of
+from mosu.web.presenters import QuoteShown, refused_groups
 from mosu.web.surroundings import purse_of_request
 from mosu.web.templatetags.mosu import money
-from mosu.web.words import said_of, told
+from mosu.web.words import said_of, title_of, told
 from mosu.wire.task import TaskFile, TaskRefused, Vouchers
 
 FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
@@ -253,7 +253,7 @@ def _usable(request: HttpRequest) -> list[tuple[str, str]]:
             one.voucher.public_id,
             _("%(title)s: %(left)s left, until %(day)s")
             % {
-                "title": told(title_of(one.voucher)),
+                "title": told(title_of(one.voucher.version)),
                 "left": money(one.remaining_micros),
                 "day": f"{timezone.localtime(one.voucher.expires_at):%Y-%m-%d}",
             },

@@ -4,7 +4,6 @@ from secrets import compare_digest
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
@@ -13,6 +12,7 @@ from mosu.kernel.refusals import NotFound
 from mosu.market.models import Receipt
 from mosu.market.queries import receipt_numbered, receipts_visible_to
 from mosu.market.receipts import code_of
+from mosu.market.shapes import verify_url_of
 from mosu.platform.requests import actor_of
 from mosu.web.buying import evidence_of
 from mosu.web.pages import page
@@ -39,7 +39,7 @@ def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
             "here": "orders",
             "receipt": receipt_shown(row),
             "evidence": evidence_of(actor, row),
-            "verify_url": reverse("verify", args=[row.number, code_of(row)]),
+            "verify_url": verify_url_of(row),
         },
     )
 

@@ -13,7 +13,6 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext
 from django.views.decorators.http import require_GET
 
 from mosu.ledger.models import Account, AccountKind
@@ -32,7 +31,7 @@ from mosu.platform.rows import row_of
 from mosu.web.components import Tab
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
-from mosu.web.words import state_name_lazy, told
+from mosu.web.words import entry_kind_name, state_name_lazy, told
 
 SALES: Final = Plan(
     name="sales",
@@ -80,7 +79,7 @@ STATEMENT: Final = Plan(
     title=_lazy("Every posting"),
     columns=(
         Column("at", _lazy("When"), lambda one: one.entry.posted_at, kind="time"),
-        Column("what", _lazy("What"), lambda one: kind_name(one.entry.kind)),
+        Column("what", _lazy("What"), lambda one: entry_kind_name(one.entry.kind)),
         Column("memo", _lazy("Order"), lambda one: one.entry.memo),
         Column("amount", _lazy("Amount"), lambda one: one.amount_micros, kind="money"),
         Column("after", _lazy("Owed after it"), lambda one: one.balance_after_micros, kind="money"),
@@ -90,15 +89,6 @@ STATEMENT: Final = Plan(
     key="sequence",
     empty=Empty(_lazy("Nothing has been posted yet.")),
 )
-
-
-def kind_name(kind: str) -> str:
-    """What kind of entry moved money at a supplier's account."""
-    return {
-        "voucher.captured": pgettext("entry", "paid by a voucher"),
-        "order.charge": pgettext("entry", "paid by the buyer"),
-        "order.fee": pgettext("entry", "the hub's fee"),
-    }.get(kind, kind)
 
 
 @require_GET

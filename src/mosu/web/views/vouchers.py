@@ -32,7 +32,7 @@ from mosu.web.presenters import Bilingual
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.templatetags.mosu import money
 from mosu.web.views.money import orders_named
-from mosu.web.words import state_name_lazy, told
+from mosu.web.words import state_name_lazy, title_of, told
 
 CARDS: Final = 24
 MONTH_S: Final = 30 * 86_400
@@ -192,7 +192,7 @@ def shown_of(balance: VoucherBalance, *, now: datetime) -> VoucherShown:
     ends_in_s = (row.expires_at - now).total_seconds()
     return VoucherShown(
         public_id=row.public_id,
-        title={"zh": terms.title_zh, "en": terms.title_en},
+        title=title_of(terms),
         state=row.state,
         amount=row.amount_micros,
         left=balance.remaining_micros,

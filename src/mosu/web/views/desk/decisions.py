@@ -1,6 +1,7 @@
 """Applications and claims: what organisations ask for, decided with the evidence in view."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
@@ -31,10 +32,10 @@ from mosu.subsidies.services import (
     reject_application,
     reject_claim,
 )
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import Why, acted, desk, form_of, framed, turn_of
-from mosu.web.words import state_name_lazy
+from mosu.web.views.desk.frame import Why, acted_with_reason, desk, framed, turn_of
+from mosu.web.words import state_name_lazy, title_of
 
 _CLAIM_STATES: Final = {ClaimState.APPROVED.value: "claim_approved"}
 
@@ -57,7 +58,7 @@ APPLICATIONS: Final = Plan(
         Column(
             "programme",
             _lazy("Programme"),
-            lambda row: {"zh": row.version.title_zh, "en": row.version.title_en},
+            lambda row: title_of(row.version),
         ),
         Column("amount", _lazy("Amount"), lambda row: row.amount_micros, kind="money", sort="amount_micros"),
         Column("state", _lazy("State"), lambda row: row.state, kind="state", sort="state"),
@@ -157,7 +158,7 @@ def _application(
     ]
     context = {
         "row": row,
-        "title": {"zh": row.version.title_zh, "en": row.version.title_en},
+        "title": title_of(row.version),
         "clauses": clauses,
         "facts": facts_visible_to(actor).filter(organisation=row.organisation)[:50],
         "may_decide": row.state == ApplicationState.SUBMITTED and allows(actor, "voucher.issue"),
@@ -179,7 +180,7 @@ def approve(request: HttpRequest, application_id: str) -> HttpResponse:
         ),
         done=_("Granted: the voucher waits for its release by a second person."),
         to=reverse("desk_application", args=[application_id]),
-        again=lambda **said: _application(request, application_id, **said),
+        again=partial(_application, request, application_id),
     )
 
 
@@ -187,20 +188,17 @@ def approve(request: HttpRequest, application_id: str) -> HttpResponse:
 @page("voucher.issue")
 def reject(request: HttpRequest, application_id: str) -> HttpResponse:
     """Refuse it, with the reason."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return _application(request, application_id, status=422, why=form)
-    return acted(
+    return acted_with_reason(
         request,
-        lambda: reject_application(
+        lambda why: reject_application(
             actor=actor_of(request),
             application_id=Application.key_of(application_id),
-            why=form.cleaned_data["why"],
+            why=why,
             now=timezone.now(),
         ),
         done=_("The application is refused."),
         to=reverse("desk_application", args=[application_id]),
-        again=lambda **said: _application(request, application_id, why=form, **said),
+        again=partial(_application, request, application_id),
     )
 
 
@@ -258,7 +256,7 @@ def approve_refund(request: HttpRequest, claim_id: str) -> HttpResponse:
         lambda: approve_claim(actor=actor_of(request), claim_id=Claim.key_of(claim_id), now=timezone.now()),
         done=_("The claim waits for its payment by a second person."),
         to=reverse("desk_claim", args=[claim_id]),
-        again=lambda **said: _claim(request, claim_id, **said),
+        again=partial(_claim, request, claim_id),
     )
 
 
@@ -266,20 +264,17 @@ def approve_refund(request: HttpRequest, claim_id: str) -> HttpResponse:
 @page("voucher.issue")
 def reject_refund(request: HttpRequest, claim_id: str) -> HttpResponse:
     """Refuse it: what was held for it is free again."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return _claim(request, claim_id, status=422, why=form)
-    return acted(
+    return acted_with_reason(
         request,
-        lambda: reject_claim(
+        lambda why: reject_claim(
             actor=actor_of(request),
             claim_id=Claim.key_of(claim_id),
-            why=form.cleaned_data["why"],
+            why=why,
             now=timezone.now(),
         ),
         done=_("The claim is refused; what was held for it is free again."),
         to=reverse("desk_claim", args=[claim_id]),
-        again=lambda **said: _claim(request, claim_id, why=form, **said),
+        again=partial(_claim, request, claim_id),
     )
 
 
@@ -292,5 +287,5 @@ def disburse(request: HttpRequest, claim_id: str) -> HttpResponse:
         lambda: disburse_claim(actor=actor_of(request), claim_id=Claim.key_of(claim_id), now=timezone.now()),
         done=_("The refund is on the organisation's balance."),
         to=reverse("desk_claim", args=[claim_id]),
-        again=lambda **said: _claim(request, claim_id, **said),
+        again=partial(_claim, request, claim_id),
     )

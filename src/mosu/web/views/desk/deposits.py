@@ -1,6 +1,7 @@
 """Deposits: entered with the bank's reference by one person, confirmed by another; given back the same way."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -20,13 +21,13 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import (
     MoneyField,
     OrganisationField,
     Why,
-    acted,
+    acted_with_reason,
     desk,
     form_of,
     framed,
@@ -164,19 +165,13 @@ def _decision(
     do: Callable[..., Any], done: Any, *, with_why: bool
 ) -> Callable[[HttpRequest, str], HttpResponse]:
     def decided(request: HttpRequest, deposit_id: str) -> HttpResponse:
-        form = form_of(Why, request)
-        if with_why and not form.is_valid():
-            return _shown(request, deposit_id, status=422, why=form)
-        why = {"why": form.cleaned_data["why"]} if with_why else {}
-        return acted(
-            request,
-            lambda: do(
-                actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), now=timezone.now(), **why
-            ),
-            done=str(done),
-            to=reverse("desk_deposit", args=[deposit_id]),
-            again=lambda **said: _shown(request, deposit_id, **{"why": form, **said} if with_why else said),
+        decide = partial(
+            do, actor=actor_of(request), deposit_id=Deposit.key_of(deposit_id), now=timezone.now()
         )
+        to, again = reverse("desk_deposit", args=[deposit_id]), partial(_shown, request, deposit_id)
+        if not with_why:
+            return acted(request, decide, done=str(done), to=to, again=again)
+        return acted_with_reason(request, lambda why: decide(why=why), done=str(done), to=to, again=again)
 
     return decided
 

@@ -1,17 +1,17 @@
 """What all pages of the desk share: their tabs, their forms' fields, and how something is done and said."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from django import forms
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
 from mosu.kernel.money import micros_of
-from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.kernel.refusals import Invalid, NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
@@ -19,7 +19,7 @@ from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.components import Tab
 from mosu.web.navigation import address_of
-from mosu.web.words import said_of
+from mosu.web.pages import acted
 
 WHY_MAX: Final = 1000
 LIKELY_MAX: Final = 3
@@ -54,23 +54,20 @@ def framed(here: str) -> dict[str, Any]:
     return {"tabs": [Tab(title, address_of(url), url == here) for url, title in _TABS]}
 
 
-def acted(
+def acted_with_reason(
     request: HttpRequest,
-    do: Callable[[], Any],
+    do: Callable[[str], Any],
     *,
     done: str,
     to: str,
     again: Callable[..., HttpResponse],
 ) -> HttpResponse:
-    """Do it, say so, and go `to` an address; refused, the page `again` with why, what was typed kept."""
-    try:
-        do()
-    except DomainError as refusal:
-        if refusal.status == 401:
-            raise
-        return again(problem=said_of(refusal), status=refusal.status)
-    messages.success(request, done)
-    return redirect(to)
+    """As `acted`, with the reason that was given; without one the page comes `again` and asks for it."""
+    form = form_of(Why, request)
+    if not form.is_valid():
+        return again(status=422, why=form)
+    why: str = form.cleaned_data["why"]
+    return acted(request, lambda: do(why), done=done, to=to, again=partial(again, why=form))
 
 
 class Why(forms.Form):

@@ -1,5 +1,6 @@
 """Organisations at the desk: search, admit, suspend, close; their facts; notices to them."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -22,9 +23,9 @@ from mosu.platform.queries import (
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.platform.services import admit, dismiss, move_organisation, send_notice, verify_fact
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import OrganisationField, Why, acted, desk, form_of, framed, turn_of
+from mosu.web.views.desk.frame import OrganisationField, Why, desk, form_of, framed, turn_of
 from mosu.web.words import capability_name, kind_name, role_name, state_name_lazy
 from mosu.web.words import capability_name_lazy as _capability
 from mosu.web.words import kind_name_lazy as _kind
@@ -180,7 +181,7 @@ def admit_as(request: HttpRequest, org_id: str) -> HttpResponse:
         ),
         done=_("Recorded: %s.") % capability_name(given["capability"]),
         to=reverse("desk_organisation", args=[org_id]),
-        again=lambda **said: _shown(request, org_id, admission=form, **said),
+        again=partial(_shown, request, org_id, admission=form),
     )
 
 
@@ -214,7 +215,7 @@ def move(request: HttpRequest, org_id: str) -> HttpResponse:
         ),
         done=done,
         to=reverse("desk_organisation", args=[org_id]),
-        again=lambda **said: _shown(request, org_id, moving=form, **said),
+        again=partial(_shown, request, org_id, moving=form),
     )
 
 
@@ -227,7 +228,7 @@ def verify(request: HttpRequest, org_id: str, fact_id: str) -> HttpResponse:
         lambda: verify_fact(actor=actor_of(request), fact_id=Fact.key_of(fact_id), now=timezone.now()),
         done=_("The fact is verified."),
         to=reverse("desk_organisation", args=[org_id]) + "#facts",
-        again=lambda **said: _shown(request, org_id, **said),
+        again=partial(_shown, request, org_id),
     )
 
 

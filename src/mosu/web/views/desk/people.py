@@ -1,5 +1,6 @@
 """The hub's staff, and letters that could not be mailed."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -18,9 +19,9 @@ from mosu.platform.queries import mail_waiting, person_with_email, staff_of_hub
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.platform.services import grant_hub_role, mail_goes_out, pass_on, revoke_hub_role
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
-from mosu.web.views.desk.frame import Why, acted, desk, form_of, framed
+from mosu.web.views.desk.frame import Why, acted_with_reason, desk, form_of, framed
 from mosu.web.words import hub_role_name, hub_role_name_lazy
 
 STAFF: Final = Plan(
@@ -115,7 +116,7 @@ def grant(request: HttpRequest) -> HttpResponse:
         ),
         done=_("%s belongs to the hub's staff.") % person.email,
         to=reverse("desk_staff"),
-        again=lambda **said: _staff(request, form=form, **said),
+        again=partial(_staff, request, form=form),
     )
 
 
@@ -144,20 +145,17 @@ def _role(request: HttpRequest, hubmember_id: str, *, status: int = 200, **more:
 @page("hub.staff")
 def revoke(request: HttpRequest, hubmember_id: str) -> HttpResponse:
     """Take a role back."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return _role(request, hubmember_id, status=422, why=form)
-    return acted(
+    return acted_with_reason(
         request,
-        lambda: revoke_hub_role(
+        lambda why: revoke_hub_role(
             actor=actor_of(request),
             membership_id=HubMembership.key_of(hubmember_id),
-            why=form.cleaned_data["why"],
+            why=why,
             now=timezone.now(),
         ),
         done=_("The role is taken back; what the person did stays on record."),
         to=reverse("desk_staff"),
-        again=lambda **said: _role(request, hubmember_id, why=form, **said),
+        again=partial(_role, request, hubmember_id),
     )
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -23,10 +24,10 @@ from mosu.subsidies.models import Programme, ProgrammeVersion
 from mosu.subsidies.queries import programmes_visible_to, terms_of, versions_of
 from mosu.subsidies.rules import Mode, ProgrammeKind, VersionState
 from mosu.subsidies.services import ProgrammeRefused, propose_programme, release_programme
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import acted, desk, form_of, framed, turn_of
-from mosu.web.words import programme_kind_name, programme_kind_name_lazy, said_of
+from mosu.web.views.desk.frame import desk, form_of, framed, turn_of
+from mosu.web.words import programme_kind_name, programme_kind_name_lazy, said_of, title_of
 
 FILE_BYTES_MAX: Final = 64 * 1024
 
@@ -131,7 +132,7 @@ def _line(row: Programme, versions: Sequence[ProgrammeVersion], *, left: int | N
     return {
         "id": row.public_id,
         "code": row.code,
-        "title": {"zh": named.title_zh, "en": named.title_en} if named else row.code,
+        "title": title_of(named) if named else row.code,
         "kind": row.kind,
         "version": in_force.number if in_force else None,
         "draft": drafts[0] if drafts else None,
@@ -198,7 +199,7 @@ def _shown(request: HttpRequest, programme_id: str, *, status: int = 200, **more
         "in_force": in_force,
         "shown": shown,
         "terms": terms,
-        "title": {"zh": shown.title_zh, "en": shown.title_en} if shown else row.code,
+        "title": title_of(shown) if shown else row.code,
         "clauses": [
             {"when": one.when, "reason": {"zh": one.reason_zh, "en": one.reason_en}}
             for one in terms.eligibility
@@ -234,7 +235,7 @@ def release(request: HttpRequest, programme_id: str, version_id: str) -> HttpRes
         ),
         done=_("The version is in force; its pool is filled."),
         to=reverse("desk_programme", args=[programme_id]),
-        again=lambda **said: _shown(request, programme_id, **said),
+        again=partial(_shown, request, programme_id),
     )
 
 

@@ -1,5 +1,6 @@
 """The queue of all pools, attempts out of reach, and the hub's own background tasks."""
 
+from functools import partial
 from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
@@ -20,7 +21,7 @@ from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import Why, acted, desk, form_of, framed
+from mosu.web.views.desk.frame import Why, acted_with_reason, desk, framed
 from mosu.web.words import state_name_lazy, words_of_liveness
 
 
@@ -194,18 +195,15 @@ def _shown(request: HttpRequest, attempt_id: str, *, status: int = 200, **more: 
 @page("attempt.fence")
 def fence(request: HttpRequest, attempt_id: str) -> HttpResponse:
     """Record that it runs no more: nothing is charged, what it held is free."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return _shown(request, attempt_id, status=422, why=form)
-    return acted(
+    return acted_with_reason(
         request,
-        lambda: fence_attempt(
+        lambda why: fence_attempt(
             actor=actor_of(request),
             attempt_id=Attempt.key_of(attempt_id),
-            why=form.cleaned_data["why"],
+            why=why,
             now=timezone.now(),
         ),
         done=_("The attempt is fenced: nothing is charged, its capacity is back on sale."),
         to=reverse("desk_attempt", args=[attempt_id]),
-        again=lambda **said: _shown(request, attempt_id, why=form, **said),
+        again=partial(_shown, request, attempt_id),
     )

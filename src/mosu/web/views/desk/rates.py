@@ -16,9 +16,9 @@ from mosu.market.queries import latest_rates
 from mosu.market.services import record_rate
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Plan, table_of
-from mosu.web.views.desk.frame import acted, desk, form_of
+from mosu.web.views.desk.frame import desk, form_of
 
 RATES: Final = Plan(
     name="rates",

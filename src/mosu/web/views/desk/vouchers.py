@@ -1,5 +1,6 @@
 """Vouchers: issued by one person, one or many at once, released by another, revoked with a reason."""
 
+from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -37,19 +38,19 @@ from mosu.subsidies.services import (
     revoke_voucher,
 )
 from mosu.web.navigation import address_of
-from mosu.web.pages import page
+from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import (
     MoneyField,
     OrganisationField,
     Why,
-    acted,
+    acted_with_reason,
     desk,
     form_of,
     framed,
     turn_of,
 )
-from mosu.web.words import said_of, state_name_lazy, told
+from mosu.web.words import said_of, state_name_lazy, title_of, told
 
 LIST_BYTES_MAX: Final = 300_000
 PROGRAMMES_MAX: Final = 200
@@ -64,7 +65,7 @@ VOUCHERS: Final = Plan(
             lambda row: row.voucher.organisation.name,
             href=lambda row: reverse("desk_voucher", args=[row.voucher.public_id]),
         ),
-        Column("programme", _lazy("Programme"), lambda row: title_of(row.voucher)),
+        Column("programme", _lazy("Programme"), lambda row: title_of(row.voucher.version)),
         Column("state", _lazy("State"), lambda row: row.voucher.state, kind="state", sort="state"),
         Column(
             "amount",
@@ -106,11 +107,6 @@ VOUCHERS: Final = Plan(
         _lazy("See programmes"),
     ),
 )
-
-
-def title_of(voucher: Voucher) -> dict[str, str]:
-    """The programme's title under which it was issued."""
-    return {"zh": voucher.version.title_zh, "en": voucher.version.title_en}
 
 
 def maker_of(voucher: Voucher) -> str:
@@ -172,7 +168,7 @@ def _choices(actor: Actor) -> list[tuple[str, str]]:
     for key, versions in versions_of(list(rows)).items():
         version = next((one for one in versions if one.state == VersionState.RELEASED), None)
         if version is not None:
-            title = told({"zh": version.title_zh, "en": version.title_en})
+            title = told(title_of(version))
             found.append((rows[key].public_id, f"{title} · {rows[key].code} v{version.number}"))
     return sorted(found, key=lambda pair: pair[1])
 
@@ -292,7 +288,7 @@ def _shown(request: HttpRequest, voucher_id: str, *, status: int = 200, **more: 
         "row": row,
         "money": money,
         "spent": _spent(money),
-        "title": title_of(row),
+        "title": title_of(row.version),
         "maker": maker_of(row),
         "terms": terms_of(row.version),
         "turn": turn_of(actor, "voucher.release", row.maker_id) if row.state == VoucherState.ISSUED else "",
@@ -323,7 +319,7 @@ def release(request: HttpRequest, voucher_id: str) -> HttpResponse:
         ),
         done=_("The voucher can be used; its money left the pool."),
         to=reverse("desk_voucher", args=[voucher_id]),
-        again=lambda **said: _shown(request, voucher_id, **said),
+        again=partial(_shown, request, voucher_id),
     )
 
 
@@ -331,18 +327,15 @@ def release(request: HttpRequest, voucher_id: str) -> HttpResponse:
 @page("voucher.issue")
 def revoke(request: HttpRequest, voucher_id: str) -> HttpResponse:
     """Take the voucher back."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return _shown(request, voucher_id, status=422, why=form)
-    return acted(
+    return acted_with_reason(
         request,
-        lambda: revoke_voucher(
+        lambda why: revoke_voucher(
             actor=actor_of(request),
             voucher_id=Voucher.key_of(voucher_id),
-            why=form.cleaned_data["why"],
+            why=why,
             now=timezone.now(),
         ),
         done=_("The voucher is revoked; what was left returns to its pool."),
         to=reverse("desk_voucher", args=[voucher_id]),
-        again=lambda **said: _shown(request, voucher_id, why=form, **said),
+        again=partial(_shown, request, voucher_id),
     )
