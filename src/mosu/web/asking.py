@@ -46,13 +46,17 @@ class Asking(forms.Form):
         label=_("Command"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "autocapitalize": "off"}),
+        help_text=_(
+            "A shell command on Linux, with Python, without network. Files that it writes come back. "
+            "To try it out, leave what stands here."
+        ),
     )
     name = forms.RegexField(
         r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         label=_("Name"),
         required=False,
         max_length=60,
-        help_text=_("Small letters, digits and hyphens; may stay empty."),
+        help_text=_("What your lists call it: small letters, digits and hyphens; may stay empty."),
     )
     task = forms.CharField(
         label=_("Task file"),
@@ -68,7 +72,13 @@ class Asking(forms.Form):
     )
     cpus = forms.IntegerField(label=_("Cores"), min_value=1, max_value=4096, initial=1)
     memory = forms.IntegerField(label=_("Memory, GB"), min_value=1, max_value=65536, initial=1)
-    wall_limit = forms.IntegerField(label=_("At most, minutes"), min_value=1, max_value=43200, initial=10)
+    wall_limit = forms.IntegerField(
+        label=_("At most, minutes"),
+        min_value=1,
+        max_value=43200,
+        initial=10,
+        help_text=_("It is stopped then. You pay for the time it took; the rest of what is held comes back."),
+    )
     accelerators = forms.RegexField(
         r"^[A-Za-z0-9][A-Za-z0-9._-]{0,50}(:[1-9][0-9]{0,4})?$",
         label=_("Accelerators"),

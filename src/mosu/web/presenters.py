@@ -21,7 +21,15 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import terms_of
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name
+from mosu.web.words import (
+    Said,
+    mark_of,
+    region_named,
+    said_here,
+    said_of_reason,
+    state_name,
+    supplier_named,
+)
 
 Bilingual = Mapping[str, str]
 
@@ -99,7 +107,7 @@ class QuoteShown:
         return cls(
             public_id=quote.public_id,
             title=quote.terms["title"],
-            supplier=quote.terms["supplier"]["name"],
+            supplier=supplier_named(quote.terms["supplier"]["name"]),
             total_max=quote.total_max_micros,
             split=SplitShown.of(Split.from_json(quote.split)),
             starts_at=quote.starts_at,
@@ -107,7 +115,7 @@ class QuoteShown:
             wall_limit=duration(quote.wall_limit_s),
             holds_until=quote.holds_until,
             lines=lines_of_json(quote.lines),
-            region=quote.offer.attributes.get("region") or "",
+            region=region_named(quote.offer.attributes.get("region") or ""),
             billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
         )
 
@@ -190,7 +198,7 @@ class OrderShown:
             public_id=order.public_id,
             number=order.number,
             title=terms["title"],
-            supplier=terms["supplier"]["name"],
+            supplier=supplier_named(terms["supplier"]["name"]),
             state=order.state,
             placed_at=order.placed_at,
             total=order.total_micros,
@@ -221,7 +229,7 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
     return {
         **content,
         "lines": [{**line, "tiny": _rounds_to_nothing(line)} for line in content["lines"]],
-        "seller": content["seller"]["name"],
+        "seller": supplier_named(content["seller"]["name"]),
         "buyer": content["buyer"]["name"],
         "issued_at": receipt.issued_at,
         "bar": SplitShown.charged(content),
