@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from mosu.compute.models import Attempt, Run
 from mosu.compute.queries import curve_of
@@ -262,12 +261,7 @@ def curves_of(run: Run) -> list[Curve]:
         Point(moment, round(point.memory_bytes / GIB, 3)) for moment, point in zip(at, kept, strict=True)
     ]
     return [
-        Curve(
-            _("CPU"),
-            ngettext("core", "cores", run.request["cores"]),
-            cores,
-            most=float(run.request["cores"]),
-        ),
+        Curve(_("CPU"), _("cores"), cores, most=float(run.request["cores"])),
         Curve(_("Memory"), "GiB", memory, most=run.request["memory_bytes"] / GIB),
     ]
 
