@@ -72,13 +72,7 @@ class Asking(forms.Form):
     )
     cpus = forms.IntegerField(label=_("Cores"), min_value=1, max_value=4096, initial=1)
     memory = forms.IntegerField(label=_("Memory, GB"), min_value=1, max_value=65536, initial=1)
-    wall_limit = forms.IntegerField(
-        label=_("At most, minutes"),
-        min_value=1,
-        max_value=43200,
-        initial=10,
-        help_text=_("It is stopped then. You pay for the time it took; the rest of what is held comes back."),
-    )
+    wall_limit = forms.IntegerField(label=_("At most, minutes"), min_value=1, max_value=43200, initial=10)
     accelerators = forms.RegexField(
         r"^[A-Za-z0-9][A-Za-z0-9._-]{0,50}(:[1-9][0-9]{0,4})?$",
         label=_("Accelerators"),

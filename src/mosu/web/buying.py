@@ -394,7 +394,7 @@ def _share_evidence(number: int, share: Mapping[str, Any], vouchers: Mapping[str
         source=share["source"],
         amount=micros_of(share["amount"]),
         limit=micros_of(share["limit"]),
-        rate=f"{Decimal(share['rate'] or 0) * 100:f}".rstrip("0").rstrip(".") + "%",
+        rate=f"{(Decimal(share['rate'] or 0) * 100).normalize():f}%",
         voucher_id=share["voucher_id"],
         programme_code=version.programme.code if version else "",
         version=share["programme"]["version"],

@@ -34,7 +34,10 @@ from mosu.web.templatetags.mosu import money
 from mosu.web.words import said_of, told
 from mosu.wire.task import TaskFile, TaskRefused, Vouchers
 
-FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
+FIRST_COMMAND: Final = """\
+for i in 1 2 3 4 5; do echo step $i of 5; sleep 1; done
+python3 -c 'print(6 * 7)' > answer.txt"""
+"""It takes some seconds, so that the first receipt has an amount on it, and brings a file back."""
 
 
 @require_http_methods(["GET", "POST"])
