@@ -129,8 +129,8 @@ def test_the_address_to_check_at_is_one_token() -> None:
 @pytest.mark.parametrize(
     ("metered", "quantity", "en", "zh"),
     [
-        (30, "0.008333", "30 core-seconds used, rounded to 0.00", "用量 30 核秒, 舍入后为 0.00"),
-        (1, "0.000278", "1 core-second used, rounded to 0.00", "用量 1 核秒, 舍入后为 0.00"),
+        (30, "0.008333", "30 core-seconds used, rounded to 0.00", "用量 30 核秒，舍入后为 0.00"),
+        (1, "0.000278", "1 core-second used, rounded to 0.00", "用量 1 核秒，舍入后为 0.00"),
         (0, "0", "less than one core-second used", "用量不足 1 核秒"),
         (3600, "1", None, None),
     ],

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PUBLIC = (
     "README.md",
+    "docs/README.md",
     "docs/tutorials/your-first-run.md",
     "docs/howto/join.md",
     "docs/howto/buy-and-run.md",

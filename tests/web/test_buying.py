@@ -51,6 +51,15 @@ def test_what_if_changes_one_thing_and_says_what_it_changes(
     assert quote_of(response).total_max_micros != first.total_max_micros
 
 
+def test_the_form_starts_with_what_the_address_names(owner: Client) -> None:
+    text = page(owner.get("/quote/?cpus=16&memory=64&wall_limit=5"))
+    for field, value in (("cpus", "16"), ("memory", "64"), ("wall_limit", "5")):
+        assert re.search(rf'name="{field}" value="{value}"', text), field
+    for nonsense in ("0", "-1", "2%00", "1e3", "999999", "<b>", "\u0662"):
+        assert re.search(r'name="cpus" value="1"', page(owner.get(f"/quote/?cpus={nonsense}"))), nonsense
+    assert 'placeholder="as in the file"' in page(owner.get("/quote/?by=file&cpus=16"))
+
+
 def test_a_later_start_is_asked_for(hub: Hub, owner: Client) -> None:
     quote = quote_of(owner.post("/quote/", ASK | {"what": "later"}))
     assert timedelta(minutes=119) < quote.starts_at - quote.created_at <= timedelta(hours=2)

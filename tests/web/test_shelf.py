@@ -13,6 +13,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
+from mosu.compute.services import ensure_local_pool
 from mosu.market.models import Offer, SavedSearch
 from mosu.market.services import OfferSpec, PriceSpec, create_offer, set_price
 from mosu.platform.actors import SYSTEM, Role
@@ -204,6 +205,17 @@ def test_a_private_offer_is_there_for_its_buyer_alone(stocked: Hub) -> None:
         assert "For one buyer" not in page(client, SHELF)
         assert "For one buyer" not in page(client, f"/compare/?offers={private.public_id}")
         assert "For one buyer" not in page(client, "/")
+
+
+def test_the_hubs_own_pool_has_a_chinese_name_on_chinese_pages(hub: Hub) -> None:
+    ensure_local_pool(now=hub.now)
+    english, chinese = hub.client(), hub.client(language="zh-hans")
+    path = f"/offers/{offer_id('CPU cores of this hub')}/"
+    assert "The hub's trial pool · local" in page(english, path)
+    for address in (path, SHELF, f"{SHELF}?region=local"):
+        assert "The hub's trial pool" not in page(chinese, address)
+        assert "本中心试用资源池" in page(chinese, address)
+    assert "本中心试用资源池 · 本地" in page(chinese, path)
 
 
 @pytest.mark.parametrize("name", ["nonsense", "offer_01jd4xkq3fe8mtz6y6kt5v0a9n"])

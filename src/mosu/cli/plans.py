@@ -18,7 +18,7 @@ _WORDS: Final = MappingProxyType(
         "zh": {
             "some": "{count} 个商品不符合 (--all 逐一说明原因):",
             "each": "不符合的商品:",
-            "alike": " (等, 同类原因)",
+            "alike": "（等，同类原因）",
             "more": "... 以及其他原因",
         },
         "en": {

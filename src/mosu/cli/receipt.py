@@ -24,9 +24,9 @@ _WORDS: Final = MappingProxyType(
             "vouchers": "券抵扣",
             "released": "已解冻",
             "refund": "预计后补 (不计入实付)",
-            "credited": "平台或供方故障, 未收",
+            "credited": "平台或供方故障，未收",
             "check": "校验",
-            "tiny": "用量 {used} {meter}, 舍入后为 {amount}",
+            "tiny": "用量 {used} {meter}，舍入后为 {amount}",
             "none": "用量不足 1 {meter}",
         },
         "en": {

@@ -43,7 +43,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 email=email,
                 title={"zh": "设置新密码", "en": "Set a new password"},
                 body={
-                    "zh": "请打开链接设置新密码。如果您没有要求, 请忽略。",
+                    "zh": "请打开链接设置新密码。如果您没有要求，请忽略。",
                     "en": "Open the link to set a new password. If you did not ask for it, ignore this.",
                 },
                 secret_link=context["password_reset_url"],

@@ -46,13 +46,17 @@ class Asking(forms.Form):
         label=_("Command"),
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false", "autocapitalize": "off"}),
+        help_text=_(
+            "A shell command on Linux, with Python, without network. Files that it writes come back. "
+            "To try it out, leave what stands here."
+        ),
     )
     name = forms.RegexField(
         r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         label=_("Name"),
         required=False,
         max_length=60,
-        help_text=_("Small letters, digits and hyphens; may stay empty."),
+        help_text=_("What your lists call it: small letters, digits and hyphens; may stay empty."),
     )
     task = forms.CharField(
         label=_("Task file"),

@@ -26,7 +26,7 @@ from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.components import Curve, Moment, Point
 from mosu.web.presenters import Bilingual, SplitShown, duration
-from mosu.web.words import title_of
+from mosu.web.words import region_named, supplier_named, title_of
 
 POINTS_MAX: Final = 240
 """Of a curve as it is drawn: a day has six times as many."""
@@ -119,8 +119,8 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         public_id=quote.public_id,
         state=QuoteState.EXPIRED if expired else quote.state,
         title=quote.terms["title"],
-        supplier=quote.terms["supplier"]["name"],
-        region=quote.offer.attributes.get("region") or "",
+        supplier=supplier_named(quote.terms["supplier"]["name"]),
+        region=region_named(quote.offer.attributes.get("region") or ""),
         name=str(quote.facts.get("name") or ""),
         starts_at=quote.starts_at,
         waits=quote.starts_at > now,
@@ -396,7 +396,7 @@ def _share_evidence(number: int, share: Mapping[str, Any], vouchers: Mapping[str
         source=share["source"],
         amount=micros_of(share["amount"]),
         limit=micros_of(share["limit"]),
-        rate=f"{Decimal(share['rate'] or 0) * 100:f}".rstrip("0").rstrip(".") + "%",
+        rate=f"{(Decimal(share['rate'] or 0) * 100).normalize():f}%",
         voucher_id=share["voucher_id"],
         programme_code=version.programme.code if version else "",
         version=share["programme"]["version"],

@@ -16,7 +16,7 @@ from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, params_of
 from mosu.market.queries import FacetShown, OfferPage, search_of
 from mosu.web.components import Choice, Facet
 from mosu.web.labels import known_name, mode_name
-from mosu.web.words import Said, said_of, title_of, told
+from mosu.web.words import Said, region_named, said_of, supplier_named, title_of, told
 
 SHELF: Final = "compute"
 READY: Final = "ready"
@@ -210,6 +210,10 @@ def _words(code: str, counted: Counted) -> dict[str, str]:
     if code == "accelerator" and not counted.count:
         # The catalogue names nothing that nobody offers; an accelerator's name is no secret.
         zh = en = known_name(code, zh)
+    if code == "region":
+        zh = en = region_named(counted.value.value)
+    if code == "supplier":
+        zh, en = supplier_named(zh), supplier_named(en)
     if code == "mode":
         zh = en = mode_name(counted.value.value)
     if code == "price":

@@ -20,7 +20,7 @@ from mosu.market.queries import ShownOffer
 from mosu.market.shelves import Stock, shelf_of
 from mosu.web.components import Fact
 from mosu.web.presenters import Bilingual, duration
-from mosu.web.words import title_of, told, words_of_liveness
+from mosu.web.words import region_named, supplier_named, title_of, told, words_of_liveness
 
 CARD_HOUR: Final = "card_hour"
 
@@ -84,8 +84,8 @@ def label_of(shown: ShownOffer) -> OfferShown:
     return OfferShown(
         id=offer.public_id,
         title=title_of(offer),
-        supplier=offer.supplier.name,
-        region=offer.attributes.get("region") or "",
+        supplier=supplier_named(offer.supplier.name),
+        region=region_named(offer.attributes.get("region") or ""),
         sold_by=offer.sold_by,
         prices=prices,
         stock=shown.stock,
@@ -120,6 +120,8 @@ def accelerator_name(code: str) -> str:
 
 def known_name(facet: str, value: str) -> str:
     """What a facet's value is called where no offer says it: an accelerator by its own name, all else as asked."""
+    if facet == "region":
+        return region_named(value)
     return accelerator_name(value) if facet == "accelerator" else value
 
 
@@ -286,8 +288,8 @@ def _title_of(row: Row) -> str:
         "region": _("Region"),
         "mode": _("Mode"),
         "sold_by": _("Billed by"),
-        "min_units": _("At least at once"),
-        "max_units": _("At most at once"),
+        "min_units": _("Smallest order"),
+        "max_units": _("Largest order"),
         "wall_s_max": _("Longest run"),
         "tax_rate_bp": _("Tax rate"),
         "tax_included": _("Tax"),
@@ -302,6 +304,8 @@ def _said(code: str, cell: Cell, money: Callable[[int], str]) -> str:
     if code.startswith("price:") and isinstance(cell, int):
         return money(cell)
     words: Mapping[str, Callable[[Any], str]] = {
+        "supplier": supplier_named,
+        "region": region_named,
         "mode": mode_name,
         "sold_by": billed_by,
         "wall_s_max": duration,

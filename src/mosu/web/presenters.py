@@ -18,7 +18,16 @@ from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.subsidies.services import Source, Split
-from mosu.web.words import Said, mark_of, said_here, said_of_reason, state_name, title_of
+from mosu.web.words import (
+    Said,
+    mark_of,
+    region_named,
+    said_here,
+    said_of_reason,
+    state_name,
+    supplier_named,
+    title_of,
+)
 
 Bilingual = Mapping[str, str]
 
@@ -93,7 +102,7 @@ class QuoteShown:
         return cls(
             public_id=quote.public_id,
             title=quote.terms["title"],
-            supplier=quote.terms["supplier"]["name"],
+            supplier=supplier_named(quote.terms["supplier"]["name"]),
             total_max=quote.total_max_micros,
             split=SplitShown.of(Split.from_json(quote.split)),
             starts_at=quote.starts_at,
@@ -101,7 +110,7 @@ class QuoteShown:
             wall_limit=duration(quote.wall_limit_s),
             holds_until=quote.holds_until,
             lines=lines_of_json(quote.lines),
-            region=quote.offer.attributes.get("region") or "",
+            region=region_named(quote.offer.attributes.get("region") or ""),
             billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
         )
 
@@ -184,7 +193,7 @@ class OrderShown:
             public_id=order.public_id,
             number=order.number,
             title=terms["title"],
-            supplier=terms["supplier"]["name"],
+            supplier=supplier_named(terms["supplier"]["name"]),
             state=order.state,
             placed_at=order.placed_at,
             total=order.total_micros,
@@ -215,7 +224,7 @@ def receipt_shown(receipt: Receipt) -> dict[str, Any]:
     return {
         **content,
         "lines": [{**line, "tiny": _rounds_to_nothing(line)} for line in content["lines"]],
-        "seller": content["seller"]["name"],
+        "seller": supplier_named(content["seller"]["name"]),
         "buyer": content["buyer"]["name"],
         "issued_at": receipt.issued_at,
         "bar": SplitShown.charged(content),

@@ -13,6 +13,7 @@ from django.utils.translation import get_language, pgettext, pgettext_lazy
 from django.utils.translation import gettext as _
 
 from mosu.compute.services import Reason
+from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME
 from mosu.kernel.languages import language_of, said
 from mosu.kernel.refusals import DomainError
 
@@ -241,6 +242,16 @@ kind_name_lazy = lazy(kind_name, str)
 capability_name_lazy = lazy(capability_name, str)
 hub_role_name_lazy = lazy(hub_role_name, str)
 entry_kind_name_lazy = lazy(entry_kind_name, str)
+
+
+def supplier_named(name: str) -> str:
+    """A supplier's name; that of the hub's own pool, which mosu itself gave, in the page's language."""
+    return pgettext("supplier", "The hub's trial pool") if name == SUPPLIER_NAME else name
+
+
+def region_named(region: str) -> str:
+    """A region; that of the hub's own pool, which mosu itself gave, in the page's language."""
+    return pgettext("region", "local") if region == LOCAL_REGION else region
 
 
 def words_of_liveness(why_not_live: str | None) -> str:

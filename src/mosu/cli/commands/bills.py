@@ -24,7 +24,7 @@ _WORDS: Final = MappingProxyType(
             "paid": "实付",
             "suppliers_own": "其中供方自行开账",
             "refund": "预计后补 (不计入实付)",
-            "credited": "平台或供方故障, 未收",
+            "credited": "平台或供方故障，未收",
             "tax": "其中税额",
             "by_programme": "按扶持政策",
             "by_supplier": "按供方",

@@ -16,6 +16,7 @@ from mosu.platform.services import record_audit
 
 SUPPLIER_NAME: Final = "The hub's trial pool"
 POOL_NAME: Final = "local"
+LOCAL_REGION: Final = "local"
 CORE_HOUR_MICROS: Final = 150_000
 """CNY 0.15 a core-hour: a published tariff (hpc.srils.ac.cn/pricing)."""
 CORES_MAX: Final = 4096
@@ -25,7 +26,7 @@ _LOCK: Final = 0x6D6F7375  # any number of our own
 
 @transaction.atomic
 def ensure_local_pool(
-    *, now: datetime, region: str = "local", supplier_name: str = SUPPLIER_NAME, rotate: bool = False
+    *, now: datetime, region: str = LOCAL_REGION, supplier_name: str = SUPPLIER_NAME, rotate: bool = False
 ) -> tuple[UUID, str | None]:
     """The hub's own pool, made with its supplier and its offer at the first call.
 

@@ -112,7 +112,7 @@ def _raise_alarm(found: Verification) -> None:
         kind="ledger.broken",
         title={"zh": "账本核对不符", "en": "The ledger does not add up"},
         body={
-            "zh": f"夜间重算发现 {len(found.problems)} 处不符,第一处:{first}。请暂停付款并核查。",
+            "zh": f"夜间重算发现 {len(found.problems)} 处不符，第一处：{first}。请暂停付款并核查。",
             "en": f"The nightly recomputation found {len(found.problems)} problems, first: {first}. "
             "Pause payments and look into it.",
         },

@@ -22,6 +22,7 @@ from mosu.platform.requests import actor_of
 from mosu.web.pages import page
 from mosu.web.presenters import Bilingual, ShareShown, SplitShown
 from mosu.web.tables import Column, Empty, Plan, csv_of, drawn, list_page
+from mosu.web.words import supplier_named
 
 MONTHS: Final = Plan(
     name="bills",
@@ -71,7 +72,7 @@ class ReceiptRow:
             number=receipt.number,
             receipt=receipt,
             what=lines[0]["text"] if lines else {"zh": "", "en": ""},
-            supplier=content["seller"]["name"],
+            supplier=supplier_named(content["seller"]["name"]),
             total=micros_of(content["total"]),
             vouchers=micros_of(content["voucher_share"]),
             paid=micros_of(content["paid"]),
@@ -136,7 +137,10 @@ def bill(request: HttpRequest, month: str) -> HttpResponse:
             "month": f"{first:%Y-%m}",
             "bill": summed,
             "split": _split_of(summed),
-            "suppliers": sorted(summed.suppliers.items(), key=lambda pair: (-pair[1], pair[0])),
+            "suppliers": [
+                (supplier_named(name), amount)
+                for name, amount in sorted(summed.suppliers.items(), key=lambda pair: (-pair[1], pair[0]))
+            ],
         },
     )
 

@@ -43,7 +43,7 @@ from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
 from mosu.web.pages import organisations_known, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import said_of, state_name_lazy, words_of_liveness
+from mosu.web.words import region_named, said_of, state_name_lazy, supplier_named, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
@@ -156,13 +156,15 @@ POOLS: Final = Plan(
             sort="name",
             href=lambda one: reverse("pool", args=[one.public_id]),
         ),
-        Column("supplier", _lazy("Supplier"), lambda one: one.pool.organisation.name),
+        Column("supplier", _lazy("Supplier"), lambda one: supplier_named(one.pool.organisation.name)),
         Column("state", _lazy("State"), lambda one: one.state, kind="state", sort="state"),
         Column("live", _lazy("Why not on sale"), lambda one: one.why_not_live),
         Column("seen", _lazy("Agent heard"), lambda one: one.last_word),
         Column("agent", _lazy("Engine, agent"), lambda one: one.agent, hidden=True),
         Column("skew", _lazy("Clock off by"), lambda one: one.skew, kind="mono", hidden=True),
-        Column("region", _lazy("Region"), lambda one: one.pool.region, sort="region", hidden=True),
+        Column(
+            "region", _lazy("Region"), lambda one: region_named(one.pool.region), sort="region", hidden=True
+        ),
         Column("cores", _lazy("Cores free"), lambda one: one.cores_free, kind="mono"),
         Column("cards", _lazy("Cards free"), lambda one: one.cards_free),
         Column("used", _lazy("Promised, 7 days"), lambda one: one.used, kind="mono"),

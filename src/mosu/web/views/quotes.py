@@ -1,5 +1,6 @@
 """From a question to an order: ranked plans, what would be if, and the checkout before anything is held."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,7 +34,10 @@ from mosu.web.templatetags.mosu import money
 from mosu.web.words import said_of, title_of, told
 from mosu.wire.task import TaskFile, TaskRefused, Vouchers
 
-FIRST_COMMAND: Final = 'python3 -c \'print("hello from", __import__("platform").node())\''
+FIRST_COMMAND: Final = """\
+for i in 1 2 3 4 5; do echo step $i of 5; sleep 1; done
+python3 -c 'print(6 * 7)' > answer.txt"""
+"""It takes some seconds, so that the first receipt has an amount on it, and brings a file back."""
 
 
 @require_http_methods(["GET", "POST"])
@@ -171,7 +175,7 @@ def _against(data: QueryDict, quotes: Sequence[QuoteShown]) -> list[str]:
 
 
 def _wished(request: HttpRequest, like: Like | None) -> dict[str, str]:
-    """What the form starts with: an earlier task, or a first command and the accelerator that was pressed."""
+    """What the form starts with: an earlier task, or a first command and what of the offer was pressed."""
     if like is not None:
         return {"by": "file", "like": like.id, "task": like.task, "vouchers": ""}
     return {
@@ -179,7 +183,16 @@ def _wished(request: HttpRequest, like: Like | None) -> dict[str, str]:
         "run": FIRST_COMMAND,
         "name": "first-run",
         "accelerators": request.GET.get("accelerators", "").replace("\x00", ""),
+        **_figures_wished(request),
     }
+
+
+def _figures_wished(request: HttpRequest) -> dict[str, str]:
+    """The form's figures that the address names, such as the fewest cores that the offer pressed sells."""
+    if request.GET.get("by") == "file":
+        return {}
+    named = ((name, request.GET.get(name, "")) for name in ("cpus", "memory", "wall_limit"))
+    return {name: text for name, text in named if re.fullmatch("[1-9][0-9]{0,4}", text)}
 
 
 def _tabs(request: HttpRequest, form: Asking) -> list[Tab]:

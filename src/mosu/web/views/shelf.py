@@ -58,7 +58,7 @@ from mosu.web.pages import PAGE, page
 from mosu.web.presenters import duration
 from mosu.web.tables import CSV_ROWS_MAX, Column, Head, Plan, Table, csv_drawn, drawn
 from mosu.web.templatetags.mosu import SYMBOLS, money, per_unit
-from mosu.web.words import said_of
+from mosu.web.words import region_named, said_of, supplier_named
 
 PRICES_SHOWN: Final = 200
 SWAPS: Final = SafeString(
@@ -103,7 +103,7 @@ OFFERS: Final = Plan(
             kind="number",
         ),
         Column("billed", _lazy("Billed by"), lambda shown: billed_by(shown.sold_by), hidden=True),
-        Column("limits", _lazy("At once"), lambda shown: shown.limits, hidden=True),
+        Column("limits", _lazy("Size of an order"), lambda shown: shown.limits, hidden=True),
         Column("why", _lazy("Availability"), lambda shown: shown.why_not_live, hidden=True),
     ),
     order="price",
@@ -282,11 +282,11 @@ def _terms(shown: ShownOffer) -> list[Fact]:
     mode = str(one.attributes.get("mode") or "")
     count = one.attributes.get("count")
     return [
-        Fact(_("Supplier"), one.supplier.name),
-        Fact(_("Region"), one.attributes.get("region") or _("not known")),
+        Fact(_("Supplier"), supplier_named(one.supplier.name)),
+        Fact(_("Region"), region_named(one.attributes.get("region") or "") or _("not known")),
         *([Fact(_("Mode"), mode_name(mode))] if mode else []),
         *([Fact(_("Cards per node"), count)] if count else []),
-        Fact(_("At once"), _("%(low)s to %(high)s") % {"low": one.min_units, "high": one.max_units}),
+        Fact(_("Size of an order"), _("%(low)s to %(high)s") % {"low": one.min_units, "high": one.max_units}),
         Fact(_("Longest run"), duration(one.wall_s_max)),
         Fact(
             _("Tax"),
