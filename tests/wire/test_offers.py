@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mosu.kernel.csv import csv_lines, inert, meant
+from mosu.kernel.csv import csv_text, inert, meant
 from mosu.wire.offers import OfferRow, OffersRefused, read_offers
 
 V8 = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
@@ -42,7 +42,7 @@ def test_quoted_newlines_blank_lines_and_lines_of_problems() -> None:
 def test_formulas_are_text_and_go_out_inert() -> None:
     found = rows('key,title_en,price\na,"=HYPERLINK(""x"")",1\n')[0]
     assert found.title_en == '=HYPERLINK("x")'
-    line = "".join(csv_lines([["key", "title_en", "price"], ["a", found.title_en, "-1"]]))
+    line = csv_text([["key", "title_en", "price"], ["a", found.title_en, "-1"]])
     assert "'=HYPERLINK" in line
     assert line.endswith(",-1\r\n")
     assert rows(line.replace(",-1", ",1"))[0].title_en == found.title_en

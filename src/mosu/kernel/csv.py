@@ -2,20 +2,20 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
-"""What a spreadsheet takes for a formula's beginning (OWASP, CSV Injection); full-width forms too."""
+FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for a formula's beginning (OWASP, CSV Injection), also behind white space; full-width
+forms too."""
+_BREAKS: Final = ("\t", "\r", "\n")
 _NUMBER_SIGNS: Final = ("-", "+")
 
 
-def inert(cell: object) -> str:
-    """The cell's text, with `'` before it where a spreadsheet would take it for a formula; numbers stay numbers."""
-    text = "" if cell is None else str(cell)
-    if not text.startswith(FORMULA_STARTS) or _is_number(text):
-        return text
-    return f"'{text}"
+def inert(text: str) -> str:
+    """The text, with `'` before it where a spreadsheet would take it for a formula; numbers stay numbers."""
+    starts = text.startswith(_BREAKS) or text.lstrip().startswith(FORMULA_STARTS)
+    return f"'{text}" if starts and not _is_number(text) else text
 
 
 def meant(cell: str) -> str:
@@ -23,15 +23,14 @@ def meant(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and inert(cell[1:]) == cell else cell
 
 
-def csv_lines(rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    """Each row as one CSV record with every cell inert, in UTF-8 with CRLF (RFC 4180), streamed."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\r\n")
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Each row as one CSV record with every text inert, with CRLF (RFC 4180), behind the mark that tells
+    spreadsheets that it is UTF-8."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\r\n")
     for row in rows:
-        writer.writerow([inert(cell) for cell in row])
-        yield buffer.getvalue()
-        buffer.seek(0)
-        buffer.truncate()
+        writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
+    return f"\ufeff{written.getvalue()}"
 
 
 def _is_number(text: str) -> bool:

@@ -17,12 +17,11 @@
 `?sort=-placed`, `?columns=number,total`, `?state=active` (a filter's name), `?cursor=`, `?format=csv`.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -33,6 +32,7 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from mosu.kernel.csv import csv_text
 from mosu.kernel.money import decimal_of
 from mosu.platform.cursors import page_of
 from mosu.web.words import state_name, told
@@ -274,22 +274,17 @@ def csv_of(
 def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpResponse:
     """The file of items that were found and sorted already, in the columns that the address asks for."""
     columns = [column for column in _asked(request, plan).columns if column.kind != "button"]
-    written = io.StringIO()
-    writer = csv.writer(written)
-    writer.writerow([harmless(str(column.title)) for column in columns])
-    for item in items:
-        writer.writerow([_written(column, item) for column in columns])
-    # The mark at the start tells spreadsheets that it is UTF-8.
-    response = HttpResponse("\ufeff" + written.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{plan.name}.csv"'
+    heads = [str(column.title) for column in columns]
+    return csv_file(
+        plan.name, chain([heads], ([_written(column, item) for column in columns] for item in items))
+    )
+
+
+def csv_file(name: str, rows: Iterable[Sequence[object]]) -> HttpResponse:
+    """A table to keep, in which no text is taken for a formula."""
+    response = HttpResponse(csv_text(rows), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
-
-
-def harmless(text: str) -> str:
-    """`text` as a spreadsheet shows it: what starts like a formula is written behind an apostrophe."""
-    stripped = text.lstrip()
-    starts = text[:1] in "\t\r\n" if text else False
-    return f"'{text}" if starts or stripped[:1] in set("=+-@＝＋－＠") else text
 
 
 def _asked(request: HttpRequest, plan: Plan) -> _Asked:
@@ -364,4 +359,4 @@ def _written(column: Column, item: Any) -> str | int | Decimal:
         return local.date().isoformat() if column.kind == "day" else local.isoformat(timespec="seconds")
     if column.kind == "state":
         value = state_name(str(value))
-    return harmless(told(value))
+    return told(value)

@@ -1,7 +1,5 @@
 """The auditor's books: everything, read-only; samples, and each order's chain from posting to policy."""
 
-import csv
-import io
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -47,7 +45,7 @@ from mosu.web.audit.shown import account_name, links_shown
 from mosu.web.components import Fact, Tab
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown
-from mosu.web.tables import Column, Empty, Filter, Plan, harmless, list_page, table_of
+from mosu.web.tables import Column, Empty, Filter, Plan, csv_file, list_page, table_of
 from mosu.web.templatetags.mosu import money
 from mosu.web.words import said_of
 
@@ -130,28 +128,12 @@ def _public_file(programmes: list[PublicMoney]) -> HttpResponse:
         ]
         for one in programmes
     ]
-    return _file("public-money", heads, rows)
+    return csv_file("public-money", [heads, *rows])
 
 
 def money_text(micros: int) -> str:
     """An amount in a file: plain, so that it can be summed."""
     return decimal_of(micros, currency=settings.HUB_CURRENCY)
-
-
-def _file(name: str, heads: list[str], rows: list[list[Any]]) -> HttpResponse:
-    written = io.StringIO()
-    writer = csv.writer(written)
-    for row in (heads, *rows):
-        writer.writerow(
-            [harmless(cell) if isinstance(cell, str) and not _is_figure(cell) else cell for cell in row]
-        )
-    response = HttpResponse("\ufeff" + written.getvalue(), content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    return response
-
-
-def _is_figure(text: str) -> bool:
-    return text.lstrip("-").replace(".", "", 1).isdigit()
 
 
 # Who did what
@@ -448,7 +430,7 @@ def sample_checks(request: HttpRequest, sample_id: str) -> HttpResponse:
         _("Found"),
         _("Expected"),
     ]
-    return _file(f"{drawn.public_id}-checks", heads, rows)
+    return csv_file(f"{drawn.public_id}-checks", [heads, *rows])
 
 
 # From posting to policy
