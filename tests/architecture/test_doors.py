@@ -4,15 +4,20 @@
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.test import Client
 
 from mosu.platform.actors import HubRole, Role, Scope
+from mosu.platform.models import User
 from mosu.platform.policy import POLICY
 from tests.architecture.doors import Door, Persona, all_doors, as_table, personas
 
 DOORS = all_doors()
+BY_LIBRARIES = ("/account/", "/admin/", "/api/")
+"""Pages that name no action themselves; tests/web/test_admin.py and tests/journeys try them."""
 LISTED = Path(__file__).parents[2] / "docs" / "reference" / "doors.md"
 
 
@@ -45,6 +50,35 @@ def test_the_api_lets_in_whom_the_policy_allows(door: Door, client: Client) -> N
             f"{persona} at {door}: {response.status_code} {response.content!r}"
         )
         assert response.status_code < 500, f"{persona} at {door}: {response.content!r}"
+
+
+@pytest.mark.django_db
+def test_pages_let_in_whom_the_policy_allows(settings: Any) -> None:
+    """403, or the way to the sign-in, exactly where the policy says no. Sessions have all scopes. An id that exists
+    nowhere answers to whom the policy lets in."""
+    settings.MOSU_ENCRYPTION_KEY = Fernet.generate_key().decode()
+    doors = [door for door in DOORS if door.kind == "page" and "^" not in door.path]
+    doors = [
+        door for door in doors if not door.path.startswith(BY_LIBRARIES) and not POLICY[door.action].public
+    ]
+    assert len(doors) > 60
+    wrong = []
+    for persona in personas():
+        if "only" in persona.name:
+            continue
+        client = Client(raise_request_exception=False)
+        if persona.actor is not None:
+            client.force_login(User.objects.get(id=persona.actor.id))
+        for door in doors:
+            answer = client.get(door.example)
+            if answer.status_code == 405:
+                answer = client.post(door.example)
+            to_sign_in = answer.status_code == 302 and answer["Location"].startswith("/account/login/")
+            if (answer.status_code == 403 or to_sign_in) is persona.may(
+                door.action
+            ) or answer.status_code >= 500:
+                wrong.append(f"{persona} at {door.path}: {answer.status_code}")
+    assert wrong == []
 
 
 @pytest.mark.django_db

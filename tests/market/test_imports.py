@@ -18,6 +18,7 @@ from mosu.kernel.refusals import Forbidden, NotFound
 from mosu.kernel.states import IllegalMove
 from mosu.market import queries, services
 from mosu.market.models import Gone, Offer, OfferImport, OfferImportRow, OfferPrice, OfferState
+from mosu.market.services.imports import apply
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import AuditRecord
 from mosu.wire.offers import OffersRefused
@@ -311,6 +312,16 @@ def test_a_preview_that_the_shelf_left_behind_is_refused(world: World) -> None:
     assert OfferPrice.objects.count() == prices
     made.refresh_from_db()
     assert made.state == "previewed"
+
+
+def test_an_import_that_fails_half_way_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its offers are made when the prices fail."""
+    made = preview(world, TWO)
+    before = rows_now()
+    monkeypatch.setattr(apply, "_PRICE", "select 1 / 0")
+    with pytest.raises(DataError):
+        services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
+    assert rows_now() == before
 
 
 def test_two_previews_of_new_offers_make_them_once(world: World) -> None:

@@ -28,6 +28,7 @@ from mosu.ledger.services import InsufficientFunds
 from mosu.market import services
 from mosu.market.models import (
     Charge,
+    Offer,
     Order,
     OrderState,
     Outcome,
@@ -340,6 +341,22 @@ def test_the_hub_takes_its_fee_from_what_the_supplier_is_paid(world: World) -> N
     settle(order)
     assert figures("payable", world.supplier.id) == (14_040_000, 0)
     assert ledger_sum() == 0
+
+
+def test_an_order_ends_at_the_price_and_fee_of_its_quote(world: World) -> None:
+    """Both were raised while it ran."""
+    offer = world.offer(price="3.6", fee_bp=250)
+    order = accept(world, world.quote(offer=offer))
+    services.set_price(
+        actor=world.seller,
+        offer_id=offer.id,
+        price=services.PriceSpec("core_second", "core_hour", 9 * YUAN),
+        now=NOW + timedelta(minutes=1),
+    )
+    Offer.objects.filter(id=offer.id).update(fee_bp=5000)
+    record(used(order, 3600))
+    assert settle(order).content["total"] == "14.40"
+    assert figures("payable", world.supplier.id) == (14_040_000, 0)
 
 
 def test_a_failure_of_the_platform_costs_the_buyer_nothing(world: World) -> None:

@@ -69,7 +69,9 @@ def test_what_dies_is_restarted_and_later_each_time(tmp_path: Path) -> None:
     assert run_until(supervisor, lambda: len(pids(starts)) >= 4)
     times = [float(line) for line in Path(f"{starts}.t").read_text().split()]
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    waits = [float(wait) for wait in re.findall(r"again in ([0-9.]+) s", (tmp_path / "dying.log").read_text())]
+    waits = [
+        float(wait) for wait in re.findall(r"again in ([0-9.]+) s", (tmp_path / "dying.log").read_text())
+    ]
     assert waits[:3] == [0.2, 0.4, 0.8]
     assert all(gap >= 0.95 * wait for gap, wait in zip(gaps, waits, strict=False))
     assert "last exit 3" in out.getvalue()

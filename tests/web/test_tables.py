@@ -4,14 +4,19 @@ import csv
 import io
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mosu.platform.actors import HubRole
+from mosu.platform.models import Organisation
 from mosu.web.components import CELLS_MAX, Curve, Point, cells_of
 from tests.web.conftest import Hub
+
+ROOT = Path(__file__).parents[2]
 
 
 def page(client: Client, path: str) -> str:
@@ -91,6 +96,25 @@ def test_a_curve_is_scaled_to_what_it_shows(
     drawn = curve(*values, limit=limit)
     assert drawn.top == pytest.approx(top)
     assert drawn.limit_y == (None if line is None else pytest.approx(line))
+
+
+def test_files_are_written_in_one_place() -> None:
+    sources = (ROOT / "src" / "mosu").rglob("*.py")
+    writing = {
+        file.name
+        for file in sources
+        if re.search(r"csv\.(Dict)?[wW]riter\(", file.read_text(encoding="utf-8"))
+    }
+    assert writing == {"csv.py", "train.py"}  # the latter is the demo's job, in the sandbox
+
+
+def test_a_name_that_is_a_formula_is_text_in_a_file(hub: Hub) -> None:
+    Organisation.objects.filter(id=hub.world.buyer.id).update(name="=cmd()")
+    hub.settled()
+    operator = hub.client(hub.user(hub=HubRole.OPERATOR))
+    text = operator.get("/desk/organisations/?format=csv").content.decode("utf-8-sig")
+    assert "'=cmd()" in text
+    assert not re.search(r'(^|,|")=cmd', text, re.MULTILINE)
 
 
 @given(*(st.integers(0, 20_000) for _ in range(3)))

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
@@ -11,7 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from mosu.compute.models import Pool
 from mosu.compute.stream_doors import in_thread, stream_door
+from mosu.kernel.ids import typeid
 from mosu.platform.database.troubles import was_full
 
 ROOM_BYTES: Final = 32 * 1024 * 1024
@@ -29,10 +32,11 @@ _FIGURES = {
         "status",
         "select status, count(*) from procrastinate_jobs group by status",
     ),
+    # By id: two suppliers' pools may have one name.
     "mosu_pool_silence_seconds": (
         "Seconds since a pool's site agent was last heard",
         "pool",
-        "select name, extract(epoch from now() - last_seen_at) from compute_pool where last_seen_at is not null",
+        "select id, extract(epoch from now() - last_seen_at) from compute_pool where last_seen_at is not null",
     ),
 }
 _gauges = {name: Gauge(name, text, [label]) for name, (text, label, _) in _FIGURES.items()}
@@ -84,7 +88,9 @@ def _count() -> None:
             gauge = _gauges[name]
             gauge.clear()
             for label, value in cursor.fetchall():
-                gauge.labels(label).set(float(value))
+                gauge.labels(typeid(Pool.prefix, label) if isinstance(label, UUID) else label).set(
+                    float(value)
+                )
 
 
 routes = [
