@@ -136,12 +136,12 @@ def test_a_row_like_one_that_was_refused_is_refused_too() -> None:
 
 def test_a_wide_record_is_refused_before_its_columns_are_compared() -> None:
     """Looking for the one name that comes twice among a million takes days."""
-    names = ",".join(f"c{number}" for number in range(12_000))
+    lines = [f'"c{line}\n",' + ",".join(f"c{line}x{number}" for number in range(2_000)) for line in range(20)]
     begin = time.process_time()
-    for text in (f"key,price,{names},c11999\n", f"key,price\na,1{',' * 60_000}\n"):
+    for text in (f"key,price,{','.join(lines)},price\n", f"key,price\na,1{',' * 60_000}\n"):
         with pytest.raises(OffersRefused, match="too wide"):
             rows(text)
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 2
 
 
 def test_regions_do_not_multiply_a_file_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
