@@ -161,3 +161,9 @@ def test_what_is_remembered_of_rows_is_short(monkeypatch: pytest.MonkeyPatch) ->
     assert [row.cores for row in rows(f"key,price,cores\na,1,{blanks}8\nb,1,4\n")] == [8, 4]
     assert [cells for cells in known if any(blanks in cell for cell in cells)] == []
     assert len(known) == 1
+
+
+@pytest.mark.parametrize("cell", ["9e99", "1e15", "9.9E40"])
+def test_a_price_beyond_all_money_is_refused(cell: str) -> None:
+    with pytest.raises(OffersRefused, match="does not fit"):
+        rows(f"key,price\na,{cell}\n")
