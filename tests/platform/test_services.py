@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_tot
 from cryptography.fernet import Fernet
 from django.contrib.auth.hashers import ScryptPasswordHasher
 from django.core import mail
+from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from tests.platform.factories import NOW, again, make_founder, make_member, make_staff, make_user
@@ -591,6 +593,35 @@ def test_an_account_with_an_authenticator_app_asks_for_its_code() -> None:
 
 
 @pytest.mark.django_db
+def test_codes_are_counted_and_used_once_on_every_process(settings: Any) -> None:
+    """allauth notes used codes and wrong ones in the memory of a process: another one knows nothing of it."""
+    settings.MFA_TOTP_TOLERANCE = 1
+    user = make_user("li@example.org", password="right enough")
+    secret = generate_totp_secret()
+    TOTP.activate(user, secret)
+    code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    sign_in(otp=code)
+    cache.clear()
+    with pytest.raises(services.WrongCredentials):
+        sign_in(otp=f" {code[:3]} {code[3:]} ")
+    for number in range(9):
+        cache.clear()
+        with pytest.raises(services.WrongCredentials):
+            sign_in(otp="wrong", address=f"203.0.113.{number}")
+    with pytest.raises(services.TooMany):
+        sign_in(otp=code, address="203.0.113.77")
+    assert ApiToken.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_flood_of_guesses_at_many_addresses_writes_no_more() -> None:
+    for number in range(150):
+        with suppress(services.TooMany):
+            services.count_password(email=f"{number}@example.org", address="203.0.113.9", now=NOW)
+    assert FailureCount.objects.count() == 201
+
+
+@pytest.mark.django_db
 def test_where_mail_goes_out_the_address_must_be_confirmed(settings: Any) -> None:
     settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
     user = make_user("li@example.org", password="right enough")
@@ -814,6 +845,14 @@ def test_a_letter_is_in_the_language_of_the_account_it_goes_to() -> None:
         for email in ("WEI@example.org", "nobody@example.org")
     ]
     assert [letter.language for letter in letters] == ["zh-hans", ""]
+
+
+def test_a_title_of_two_lines_is_one_header() -> None:
+    text = {"zh": "一\r\nBcc: x@example.org", "en": "one\ntwo"}
+    letter = services.post_mail(email="li@example.org", title=text, body=text, now=NOW)
+    services.send_posted(mail_id=letter.id, now=NOW)
+    (sent,) = mail.outbox
+    assert (sent.subject, sent.recipients()) == ("一 Bcc: x@example.org / one two", ["li@example.org"])
 
 
 def test_a_text_in_one_language_is_a_bug() -> None:

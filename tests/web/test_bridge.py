@@ -92,3 +92,27 @@ def test_a_whole_answer_is_sent_at_once_and_one_that_streams_in_its_parts() -> N
     for parts in (whole, streamed):
         assert parts.closed
         assert [name[:6] for name in parts.threads] == ["django"]
+
+
+def test_who_reads_slowly_holds_no_thread() -> None:
+    """Eight readers of a document who stop reading would else hold all of Django."""
+    threads = Threads(Parts(streaming=True), count=1)
+    sent: list[bytes] = []
+
+    async def slow(message: Any) -> None:
+        if message.get("more_body"):
+            await asyncio.sleep(60)
+
+    async def quick(message: Any) -> None:
+        sent.append(message.get("body", b""))
+
+    async def both() -> None:
+        readers = [asyncio.create_task(threads(SCOPE, b"", slow)) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(threads(SCOPE, b"", quick), 5)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+
+    asyncio.run(both())
+    assert b"".join(sent) == b"one two"

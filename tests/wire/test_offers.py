@@ -1,6 +1,7 @@
 """Offers files: traps of encodings and cells, one by one; what is refused, and where."""
 
 import io
+import time
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosu.kernel.csv import csv_lines
-from mosu.wire.offers import OfferRow, OffersRefused, read_offers
+from mosu.wire.offers import OfferRow, OffersRefused, own, read_offers, reading
 
 V8 = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
 
@@ -125,3 +126,38 @@ def test_a_row_like_one_that_was_refused_is_refused_too() -> None:
         (4, "price"),
         (6, "price"),
     ]
+
+
+def test_a_wide_record_is_refused_before_its_columns_are_compared() -> None:
+    """Looking for the one name that comes twice among a million takes days."""
+    lines = [f'"c{line}\n",' + ",".join(f"c{line}x{number}" for number in range(2_000)) for line in range(20)]
+    begin = time.process_time()
+    for text in (f"key,price,{','.join(lines)},price\n", f"key,price\na,1{',' * 60_000}\n"):
+        with pytest.raises(OffersRefused, match="too wide"):
+            rows(text)
+    assert time.process_time() - begin < 2
+
+
+def test_regions_do_not_multiply_a_file_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "OFFERS_MAX", 1_000)
+    regions = ";".join(f"r{number}" for number in range(150))
+    lines = "\n".join(f"k{number},1,{regions}" for number in range(1_000))
+    read = 0
+    with pytest.raises(OffersRefused, match="too many offers"):
+        for _ in read_offers(io.BytesIO(f"key,price,region\n{lines}\n".encode()), source="o.csv"):
+            read += 1
+    assert read == 1_000
+
+
+def test_what_is_remembered_of_rows_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "_LIKE", known := {})
+    blanks = " " * 50_000
+    assert [row.cores for row in rows(f"key,price,cores\na,1,{blanks}8\nb,1,4\n")] == [8, 4]
+    assert [cells for cells in known if any(blanks in cell for cell in cells)] == []
+    assert len(known) == 1
+
+
+@pytest.mark.parametrize("cell", ["9e99", "1e15", "9.9E40"])
+def test_a_price_beyond_all_money_is_refused(cell: str) -> None:
+    with pytest.raises(OffersRefused, match="does not fit"):
+        rows(f"key,price\na,{cell}\n")

@@ -1,5 +1,6 @@
 """How allauth keeps secrets and sends letters on a hub."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
@@ -23,6 +24,20 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
             return services.email_of(email)
         except Invalid:
             raise ValidationError(EmailValidator.message) from None
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """allauth counts in each process for itself; here all processes and the API count together."""
+        super().pre_authenticate(request, **credentials)
+        try:
+            services.count_password(**_who(request, credentials), now=timezone.now())
+        except services.TooMany:
+            raise self.validation_error("too_many_login_attempts") from None
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        user = super().authenticate(request, **credentials)
+        if user is not None:
+            services.forgive_password(**_who(request, credentials))
+        return user
 
     def should_send_confirmation_mail(self, request: HttpRequest, email_address: Any, signup: bool) -> bool:
         """Only where mail goes out: nobody is told of a letter that was never sent."""
@@ -49,6 +64,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 secret_link=context["password_reset_url"],
                 now=timezone.now(),
             )
+
+
+def _who(request: HttpRequest, credentials: Mapping[str, Any]) -> dict[str, str]:
+    return {"email": str(credentials.get("email", "")), "address": request.META.get("REMOTE_ADDR", "")}
 
 
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]

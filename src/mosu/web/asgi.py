@@ -6,8 +6,8 @@ Django under its own ASGI handler costs two to three times the CPU per request (
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from django.conf import settings
@@ -30,11 +30,52 @@ from mosu.web.views.documents import DOCUMENT_BODY_BYTES_MAX, DOCUMENTS_PATH
 
 BODY_S_MAX = 30
 DOCUMENT_S_MAX = 120
+BODIES_BYTES_MAX: Final = 256 << 20
+"""Held in memory of one process at once, of all who send; as much again of documents."""
+SMALL_BODY_BYTES: Final = 64 << 10
+"""What is smaller always finds room: a form is taken while others send slowly what is large."""
 _ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
 THREADS = int(os.environ.get("MOSU_THREADS", "8"))
 
 threads = Threads(django_application, count=THREADS)
+
+
+class TooManyBodies(Exception):
+    """Others' bodies fill the memory that there is for them."""
+
+
+class Room:
+    """Memory for bodies that are on their way, so that many large ones at once are refused instead of the process."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self.used = 0
+        self._bytes_max = bytes_max
+
+    @contextmanager
+    def part(self) -> Iterator[Callable[[int], None]]:
+        """What to call with the size of a body whenever it has grown; all of it is given back at the end.
+
+        Raises:
+            TooManyBodies: there is no room for so much.
+        """
+        own = 0
+
+        def take(size: int) -> None:
+            nonlocal own
+            more = size - own
+            if self.used + more > self._bytes_max:
+                raise TooManyBodies
+            own += more
+            self.used += more
+
+        try:
+            yield take
+        finally:
+            self.used -= own
+
+
+_bodies, _documents = Room(BODIES_BYTES_MAX), Room(BODIES_BYTES_MAX)
 
 
 async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,26 +85,37 @@ async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
     """
     if scope["type"] != "http":
         return
-    try:
-        body = await _body_of(scope, receive)
-    except TimeoutError:
-        await send({"type": "http.response.start", "status": 408, "headers": [(b"connection", b"close")]})
-        await send({"type": "http.response.body", "body": b""})
-        return
-    if body is not None:
-        await threads(scope, body, send)
+    brings = scope.get("path") == DOCUMENTS_PATH
+    with (_documents if brings else _bodies).part() as take:
+        try:
+            body = await _body_of(scope, receive, take, brings=brings)
+        except TimeoutError:
+            await _refuse(send, 408)
+        except TooManyBodies:
+            await _refuse(send, 503, (b"retry-after", b"10"))
+        else:
+            if body is not None:
+                await threads(scope, body, send)
 
 
-async def _body_of(scope: Scope, receive: Receive) -> bytes | None:
+async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
+    headers = (*headers, (b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _body_of(
+    scope: Scope, receive: Receive, take: Callable[[int], None], *, brings: bool
+) -> bytes | None:
     """The request's body, cut where it is too large; None if who sent it went away meanwhile.
 
     Raises:
         TimeoutError: it did not come in `BODY_S_MAX`, or a document in `DOCUMENT_S_MAX`.
+        TooManyBodies: `take` has no room for it.
     """
     if not any(name in _ANNOUNCING for name, _ in scope["headers"]) and scope["http_version"] != "2":
         return b""
     body = bytearray()
-    brings = scope.get("path") == DOCUMENTS_PATH
     size_max = DOCUMENT_BODY_BYTES_MAX if brings else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
     async with asyncio.timeout(DOCUMENT_S_MAX if brings else BODY_S_MAX):
         more = True
@@ -72,6 +124,8 @@ async def _body_of(scope: Scope, receive: Receive) -> bytes | None:
             if message["type"] == "http.disconnect":
                 return None
             body += message.get("body", b"")
+            if len(body) > SMALL_BODY_BYTES:
+                take(len(body))
             more = message.get("more_body", False)
     return bytes(body)
 

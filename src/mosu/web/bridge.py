@@ -1,7 +1,7 @@
 """A WSGI application under ASGI: one hop to a thread and back per request.
 
-An answer that is whole comes back from the thread with its status; one that streams is sent from the thread that
-makes it, which waits for each part to be taken.
+An answer that is whole comes back from the thread with its status. One that streams takes a thread for each part it
+makes and none while that part is sent: a handful of slow readers would hold them all.
 """
 
 import asyncio
@@ -27,24 +27,25 @@ class Threads:
 
     async def __call__(self, scope: Scope, body: bytes, send: Send) -> None:
         """Answer the request whose whole body is `body`."""
-        loop = asyncio.get_running_loop()
+        start, parts = await self._in_thread(self._answered, environ_of(scope, body))
+        if isinstance(parts, bytes):
+            await send(start)
+            await send({"type": "http.response.body", "body": parts})
+            return
+        try:
+            await send(start)
+            following = iter(parts)
+            while (part := await self._in_thread(next, following, None)) is not None:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await asyncio.shield(self._in_thread(_close, parts))
 
-        async def sent(message: Message) -> None:
-            await send(message)
+    def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
+        return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
-        def send_from_thread(message: Message) -> None:
-            asyncio.run_coroutine_threadsafe(sent(message), loop).result()
-
-        whole = await loop.run_in_executor(
-            self._pool, self._answered, environ_of(scope, body), send_from_thread
-        )
-        for message in whole:
-            await send(message)
-
-    def _answered(
-        self, environ: dict[str, Any], send_from_thread: Callable[[Message], None]
-    ) -> tuple[Message, ...]:
-        """What is still to be sent: all of an answer that is whole, the end of one that streamed."""
+    def _answered(self, environ: dict[str, Any]) -> tuple[Message, bytes | Iterable[bytes]]:
+        """How the answer starts, and all of it; or what makes its parts, where it streams."""
         start: Message = {}
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
@@ -55,17 +56,18 @@ class Threads:
             )
 
         parts = self._app(environ, start_response)
+        if getattr(parts, "streaming", False):
+            return start, parts
         try:
-            if not getattr(parts, "streaming", False):
-                return start, {"type": "http.response.body", "body": b"".join(parts)}
-            send_from_thread(start)
-            for part in parts:
-                send_from_thread({"type": "http.response.body", "body": part, "more_body": True})
-            return ({"type": "http.response.body", "body": b""},)
+            return start, b"".join(parts)
         finally:
-            close = getattr(parts, "close", None)
-            if close is not None:
-                close()
+            _close(parts)
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    close = getattr(parts, "close", None)
+    if close is not None:
+        close()
 
 
 def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, Final
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import SignupForm
 from allauth.core import context
+from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from django import forms
 from django.conf import settings
 from django.db import transaction
@@ -19,7 +20,15 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.models import Organisation, OrganisationKind, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.rules import name_of
-from mosu.platform.services import NameTaken, TooMany, count_failure, forgive_failure, found_organisation
+from mosu.platform.services import (
+    CodeUsed,
+    NameTaken,
+    TooMany,
+    code_counted,
+    count_failure,
+    forgive_failure,
+    found_organisation,
+)
 from mosu.subsidies.services import give_founders_trial
 
 INVITATIONS: Final = "/invitations/"
@@ -118,3 +127,27 @@ class SignUp(Founding, SignupForm):  # type: ignore[misc]
             self.add_error("organisation", _TAKEN if isinstance(refusal, NameTaken) else refusal.message)
         again = {"form": self, "login_url": reverse("account_login")}
         return None, render(request, "account/signup.html", again)
+
+
+class _Counted:
+    """Placed before a form that asks for a code: guesses are counted by all processes and the API together."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        form: Any = super()
+        try:
+            with code_counted(user_id=self.user.id, code=self.cleaned_data["code"], now=timezone.now()):  # type: ignore[attr-defined]
+                return str(form.clean_code())
+        except TooMany:
+            raise get_adapter().validation_error("too_many_login_attempts") from None
+        except CodeUsed:
+            raise get_adapter().validation_error("incorrect_code") from None
+
+
+class Code(_Counted, AuthenticateForm):  # type: ignore[misc]
+    """The second factor at the sign-in."""
+
+
+class CodeAgain(_Counted, ReauthenticateForm):  # type: ignore[misc]
+    """The second factor before something that is worth it."""

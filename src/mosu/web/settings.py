@@ -145,6 +145,7 @@ ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/today/"
+MFA_FORMS = {"authenticate": "mosu.web.forms.Code", "reauthenticate": "mosu.web.forms.CodeAgain"}
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
 EMAIL_HOST = os.environ.get("MOSU_SMTP_HOST", "")

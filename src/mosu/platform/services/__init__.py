@@ -10,6 +10,7 @@ from mosu.platform.services.findings import (
     open_finding,
     reopen_finding,
 )
+from mosu.platform.services.guessing import CodeUsed, code_counted, count_password, forgive_password
 from mosu.platform.services.keys import KeyReused, claim_key, purge_keys
 from mosu.platform.services.memberships import (
     AlreadyMember,
@@ -65,6 +66,7 @@ __all__ = [
     "Audit",
     "Bootstrapped",
     "CodeNeeded",
+    "CodeUsed",
     "DeliveryFailed",
     "EmailUnverified",
     "Handler",
@@ -86,12 +88,15 @@ __all__ = [
     "change_role",
     "claim_key",
     "close_finding",
+    "code_counted",
     "count_failure",
+    "count_password",
     "deliver",
     "dismiss",
     "email_of",
     "emit",
     "forgive_failure",
+    "forgive_password",
     "found_organisation",
     "grant_hub_role",
     "invite",

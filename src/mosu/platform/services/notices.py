@@ -198,7 +198,8 @@ def send_posted(*, mail_id: UUID, now: datetime) -> None:
     languages = {"zh-hans": ["zh"], "en": ["en"]}.get(mail.language, ["zh", "en"])
     link = unseal(mail.sealed_link) if mail.sealed_link else ""
     send_mail(
-        subject=" / ".join(mail.title[language] for language in languages),
+        # In one line: a title of two is no header, and the letter would be tried and refused for ever.
+        subject=" / ".join(" ".join(mail.title[language].split()) for language in languages),
         message="\n\n".join([*(mail.body[language] for language in languages), *([link] if link else [])]),
         from_email=None,
         recipient_list=[mail.email],

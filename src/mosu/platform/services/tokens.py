@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -21,13 +21,9 @@ from mosu.platform.queries import actor_for_user
 from mosu.platform.requests import TOKEN_PREFIX
 from mosu.platform.rules import expiry_of, name_of, scopes_of
 from mosu.platform.services.audit import record_audit
-from mosu.platform.services.throttle import count_failure, forgive_failure
+from mosu.platform.services.guessing import CodeUsed, code_counted, count_password, forgive_password
 
 SCOPES_DEFAULT: Final = (Scope.READ, Scope.BUY)
-_WINDOW: Final = timedelta(minutes=15)
-_FAILURES_MAX: Final = {"pair": 10, "email": 50, "address": 100}
-"""Per e-mail and network address together, per e-mail, per network address. The first is the lowest, so that
-one who guesses elsewhere cannot lock the owner out soon."""
 
 
 class WrongCredentials(DomainError):
@@ -110,17 +106,10 @@ def token_by_password(
         NotFound, Invalid: as `make_token`.
     """
     email = email.strip().lower()
-    counted = {
-        "pair": f"sign-in {email} {address}",
-        "email": f"sign-in {email}",
-        "address": f"sign-in from {address}",
-    }
-    for which, key in counted.items():
-        count_failure(key=key, limit=_FAILURES_MAX[which], window=_WINDOW, now=now)
+    count_password(email=email, address=address, now=now)
     user = _user_by_password(email, password)
-    _check_second_factor(user, otp)
-    for key in counted.values():
-        forgive_failure(key=key)
+    _check_second_factor(user, otp, now=now)
+    forgive_password(email=email, address=address)
     verified = EmailAddress.objects.filter(user=user, email__iexact=email, verified=True)
     if settings.ACCOUNT_EMAIL_VERIFICATION == "mandatory" and not verified.exists():
         raise EmailUnverified("Your e-mail address is not confirmed.", hint="Open the link in the mail.")
@@ -163,15 +152,20 @@ def _user_by_password(email: str, password: str) -> User:
     )
 
 
-def _check_second_factor(user: User, otp: str) -> None:
+def _check_second_factor(user: User, otp: str, *, now: datetime) -> None:
     types = [Authenticator.Type.TOTP, Authenticator.Type.RECOVERY_CODES]
     known = list(Authenticator.objects.filter(user=user, type__in=types).order_by("id"))
     if not any(one.type == Authenticator.Type.TOTP for one in known):
         return
     if not otp:
         raise CodeNeeded("This account asks for a code.", hint="Send `otp`: the six digits of your app.")
-    if not any(one.wrap().validate_code(otp) for one in known):
-        raise WrongCredentials("This code is wrong or was used.", hint="Wait for the next code.")
+    wrong = WrongCredentials("This code is wrong or was used.", hint="Wait for the next code.")
+    try:
+        with code_counted(user_id=user.id, code=otp, now=now):
+            if not any(one.wrap().validate_code(otp) for one in known):
+                raise wrong
+    except CodeUsed:
+        raise wrong from None
 
 
 def _audit(

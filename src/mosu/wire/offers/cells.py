@@ -11,6 +11,7 @@ from mosu.kernel.money import MICROS
 _PLAIN = re.compile(r"[0-9]{1,15}(\.[0-9]{0,12})?|\.[0-9]{1,12}")
 _GROUPED = re.compile(r"[0-9]{1,3}(,[0-9]{3}){1,4}(\.[0-9]{0,12})?")
 _SMALL = re.compile(r"[0-9](\.[0-9]{1,15})?[eE]-?[0-9]{1,2}")
+_NUMBER_MAX: Final = Decimal(10**15)
 _MEMORY = re.compile(r"([0-9.,]+)\s*(MiB|GiB|TiB|MB|GB|TB|M|G|T)?B?", re.IGNORECASE)
 _SIZE_IN_INFO = re.compile(r"""['"]SizeInMiB['"]\s*:\s*['"]?([0-9]{1,12}(?:\.[0-9]{1,6})?)""")
 
@@ -38,7 +39,8 @@ def number_of(cell: str) -> Decimal | None:
         return Decimal(text)
     if _GROUPED.fullmatch(text):
         return Decimal(text.replace(",", ""))
-    return Decimal(text) if _SMALL.fullmatch(text) else None
+    number = Decimal(text) if _SMALL.fullmatch(text) else None
+    return number if number is not None and number < _NUMBER_MAX else None
 
 
 def count_of(cell: str, *, maximum: int = 1_000_000_000) -> int | None:

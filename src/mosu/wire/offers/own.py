@@ -52,6 +52,8 @@ def check_columns(line: int, columns: Mapping[str, str], problems: Problems) -> 
 _ITS_OWN: Final = ("key", "title_zh", "title_en", "price")
 """Columns in which nearly every row differs; in the others rows are much alike."""
 _LIKE_MAX: Final = 5_000
+_LIKE_CHARACTERS_MAX: Final = 4_000
+"""Of a row's cells: blanks around them are as long as a file likes, and what is remembered stays."""
 _LIKE: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
@@ -97,7 +99,7 @@ class _Row:
         known = _LIKE.get(alike)
         if known is None:
             row = self.offer(currency)
-            if not self.broken:
+            if not self.broken and sum(map(len, alike)) <= _LIKE_CHARACTERS_MAX:
                 if len(_LIKE) >= _LIKE_MAX:
                     _LIKE.clear()
                 _LIKE[alike] = {name: getattr(row, name) for name in _SHARED}

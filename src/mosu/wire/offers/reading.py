@@ -9,7 +9,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.wire.document import TEXT_BYTES_MAX, Problem, Unreadable, compose, found_in
 from mosu.wire.offers.machines import GPUHUNT, NAMES_ONLY, SLURM, V8, gpuhunt_rows, slurm_rows, v8_rows
 from mosu.wire.offers.own import COLUMNS, REQUIRED, check_columns, column_named, own_rows
-from mosu.wire.offers.rows import OfferRow
+from mosu.wire.offers.rows import OFFERS_MAX, OfferRow
 from mosu.wire.offers.tables import Problems, TooBroken, records_of
 
 LAYOUTS: Final = ("mosu", "v8", "slurm", "gpuhunt")
@@ -59,7 +59,12 @@ def read_offers(file: BinaryIO, *, source: str, currency: str = "") -> Iterator[
     problems = Problems()
     try:
         read = _yaml_rows if source.lower().endswith((".yaml", ".yml")) else _csv_rows
-        yield from read(file, problems, currency)
+        for count, row in enumerate(read(file, problems, currency), start=1):
+            if count > OFFERS_MAX:  # one record is an offer in each of its regions
+                raise problems.stop(
+                    row.line, "The file has too many offers.", allowed=f"at most {OFFERS_MAX} offers"
+                )
+            yield row
     except TooBroken:
         pass
     if problems.found:

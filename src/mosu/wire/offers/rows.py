@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Final
 
 KEY_CHARACTERS_MAX: Final = 200
+OFFERS_MAX: Final = 500_000
 UNITS_MAX: Final = 1_000_000
 WALL_S_DEFAULT: Final = 30 * 86_400
 MODES: Final = ("on_demand", "spot", "reserved")

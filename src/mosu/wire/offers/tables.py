@@ -12,6 +12,7 @@ from mosu.wire.document import Problem
 LINE_CHARACTERS_MAX: Final = 65_536
 RECORD_LINES_MAX: Final = 200
 RECORDS_MAX: Final = 500_000
+COLUMNS_MAX: Final = 500
 PROBLEMS_MAX: Final = 20
 _CHUNK_BYTES: Final = 1 << 20
 _BOMS: Final = (
@@ -129,6 +130,13 @@ def _checked(
         count += 1
         if count > RECORDS_MAX:
             raise problems.stop(begin, "The file is too long.", allowed=f"at most {RECORDS_MAX} records")
+        if len(cells) > COLUMNS_MAX:
+            raise problems.stop(
+                begin,
+                "The record is too wide.",
+                found=f"{len(cells)} cells",
+                allowed=f"at most {COLUMNS_MAX} columns",
+            )
         yield begin, cells
 
 
