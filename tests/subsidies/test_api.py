@@ -131,6 +131,19 @@ def test_an_application_is_decided_by_the_operator() -> None:
     assert (listed["state"], listed["voucher_id"]) == ("approved", Voucher.objects.get().public_id)
 
 
+def test_an_application_is_withdrawn_once_and_by_its_organisation() -> None:
+    version = released()
+    owner, _ = make_founder()
+    asked = post(owner, "applications", programme_id=version.programme.public_id, amount="20").json()
+    address = f"applications/{asked['id']}/withdraw"
+    stranger, _ = make_founder()
+    assert post(stranger, address, why="mine now").status_code == 404
+    assert get(owner, "applications").json()["items"][0]["state"] == "submitted"
+    taken = post(owner, address, why="we found another way")
+    assert (taken.status_code, taken.json()["state"]) == (200, "withdrawn")
+    assert post(maker(), f"applications/{asked['id']}/approve").status_code == 409
+
+
 def test_a_claim_without_a_refund_is_refused() -> None:
     owner, _ = make_founder()
     order = typeid("order", uuid4())
@@ -144,5 +157,5 @@ def test_a_claim_without_a_refund_is_refused() -> None:
 def test_every_operation_names_its_action() -> None:
     views = [view for _, router in routers for view in router.path_operations.values()]
     operations = [operation for view in views for operation in view.operations]
-    assert len(operations) == 19
+    assert len(operations) == 20
     assert all(getattr(operation.view_func, ATTRIBUTE, "") for operation in operations)

@@ -22,14 +22,22 @@ from tests.subsidies.factories import (
     yuan_on,
 )
 
-from mosu.kernel.refusals import Forbidden, Invalid
+from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.kernel.states import IllegalMove
 from mosu.ledger.models import Account, Hold, JournalEntry
 from mosu.ledger.services import InsufficientFunds, lock_accounts
 from mosu.platform.models import AuditRecord, Event
 from mosu.platform.services import deliver, found_organisation
 from mosu.subsidies import services
-from mosu.subsidies.models import Claim, Programme, ProgrammeVersion, Redemption, Voucher, YearCap
+from mosu.subsidies.models import (
+    Application,
+    Claim,
+    Programme,
+    ProgrammeVersion,
+    Redemption,
+    Voucher,
+    YearCap,
+)
 from mosu.subsidies.services import Split
 
 PROOF = "ab" * 32
@@ -411,6 +419,65 @@ def test_an_application_approved_is_a_voucher_that_another_person_releases() -> 
     with pytest.raises(IllegalMove):
         services.reject_application(actor=maker(), application_id=application.id, why="late", now=NOW)
     assert services.release_voucher(actor=checker(), voucher_id=voucher.id, now=NOW).state == "released"
+
+
+def _asked(version: ProgrammeVersion, owner: Any, organisation_id: UUID) -> Application:
+    return services.apply_for_voucher(
+        actor=owner,
+        organisation_id=organisation_id,
+        programme_id=version.programme_id,
+        amount_micros=5 * YUAN,
+        now=NOW,
+    )
+
+
+@pytest.mark.django_db
+def test_an_application_is_withdrawn_by_its_organisation_while_nobody_decided_it() -> None:
+    version = released()
+    owner, organisation = make_founder()
+    asked, decided = (_asked(version, owner, organisation.id) for _ in range(2))
+    services.reject_application(actor=maker(), application_id=decided.id, why="no", now=NOW)
+    (stranger, _), operator = make_founder(), maker()
+    records = AuditRecord.objects.count()
+    for actor, application, refusal in (
+        (stranger, asked, NotFound),
+        (operator, asked, Forbidden),
+        (owner, decided, IllegalMove),
+    ):
+        with pytest.raises(refusal):
+            services.withdraw_application(actor=actor, application_id=application.id, why="", now=NOW)
+    states = dict(Application.objects.values_list("id", "state"))
+    assert states == {asked.id: "submitted", decided.id: "rejected"}
+    assert AuditRecord.objects.count() == records
+    for _ in range(2):
+        services.withdraw_application(actor=owner, application_id=asked.id, why="another plan", now=NOW)
+    (record,) = AuditRecord.objects.filter(subject_id=asked.id, after="withdrawn")
+    assert (record.before, record.why, record.actor_id) == ("submitted", "another plan", owner.id)
+    for decide in (
+        lambda: services.approve_application(actor=maker(), application_id=asked.id, now=NOW),
+        lambda: services.reject_application(actor=maker(), application_id=asked.id, why="late", now=NOW),
+    ):
+        with pytest.raises(IllegalMove):
+            decide()
+    assert Application.objects.get(id=asked.id).state == "withdrawn"
+    assert not Voucher.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "change",
+    [
+        "state = 'submitted', decided_at = null",
+        "decided_at = now()",
+    ],
+)
+def test_the_database_keeps_a_withdrawn_application(change: str) -> None:
+    owner, organisation = make_founder()
+    asked = _asked(released(), owner, organisation.id)
+    services.withdraw_application(actor=owner, application_id=asked.id, why="", now=NOW)
+    with pytest.raises(DatabaseError, match="no longer changes"), transaction.atomic():
+        connection.cursor().execute(f"update subsidies_application set {change}")
+    assert Application.objects.get().state == "withdrawn"
 
 
 TRIAL = 'grant: "10"\ncap_per_order: "10"'

@@ -224,7 +224,8 @@ class Application(Row):
             models.CheckConstraint(
                 condition=Q(state="submitted", decided_by=None, voucher=None)
                 | Q(state="approved", decided_by__isnull=False, voucher__isnull=False)
-                | Q(state="rejected", decided_by__isnull=False, voucher=None),
+                | Q(state="rejected", decided_by__isnull=False, voucher=None)
+                | Q(state="withdrawn", decided_by=None, voucher=None, decided_at__isnull=False),
                 name="application_state_whole",
             ),
         ]

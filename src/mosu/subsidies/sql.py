@@ -77,3 +77,40 @@ def public_money() -> RunSQL:
         _PUBLIC_MONEY,
         "drop trigger released on ledger_journalentry; drop function subsidies_require_release();",
     )
+
+
+_CLAIMED = """
+create function subsidies_require_claim() returns trigger
+language plpgsql set search_path = public, pg_temp as $$
+begin
+  if exists (select from jsonb_array_elements(new.moves) as m join ledger_account a on a.id = (m ->> 1)::uuid
+              where a.kind = 'balance')
+     and not exists (
+    select from subsidies_redemption r
+      join subsidies_disbursement d on d.redemption_id = r.id
+      join subsidies_claim c on c.id = d.claim_id
+      join subsidies_voucher w on w.id = r.voucher_id
+      join ledger_account b on b.kind = 'balance' and b.owner_id = c.organisation_id
+     where d.entry_id = new.id and new.key = 'redemption:' || r.id || ':captured'
+       and new.hold_id = r.voucher_hold_id and r.state = 'captured' and r.amount_micros = d.amount_micros
+       and c.order_id = r.order_id and c.organisation_id = w.organisation_id
+       and c.state = 'disbursed' and c.checker_id <> c.maker_id
+       and c.amount_micros = (select sum(o.amount_micros) from subsidies_disbursement o where o.claim_id = c.id)
+       and new.moves = jsonb_build_array(jsonb_build_array(w.account_id, b.id, d.amount_micros)))
+  then
+    raise exception 'entry % is not that of a claim that two persons decided', new.id
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  return null;
+end $$;
+create constraint trigger claimed after insert on ledger_journalentry deferrable initially deferred
+  for each row when (new.kind = 'voucher.captured') execute function subsidies_require_claim();
+"""
+
+
+def claimed() -> RunSQL:
+    """Refuse a voucher's money on a balance unless a disbursed claim says so: at commit, whoever posts it."""
+    return RunSQL(
+        _CLAIMED,
+        "drop trigger claimed on ledger_journalentry; drop function subsidies_require_claim();",
+    )

@@ -110,3 +110,19 @@ def reject_application(request: HttpRequest, application_id: str, body: WhyIn) -
             now=timezone.now(),
         )
     )
+
+
+@router.post(
+    "/applications/{application_id}/withdraw", response=ApplicationOut, operation_id="withdrawApplication"
+)
+@door("voucher.apply")
+def withdraw_application(request: HttpRequest, application_id: str, body: WhyIn) -> ApplicationOut:
+    """Take back an application that nobody has decided."""
+    return ApplicationOut.of(
+        services.withdraw_application(
+            actor=actor_of(request),
+            application_id=Application.key_of(application_id),
+            why=body.why,
+            now=timezone.now(),
+        )
+    )

@@ -30,6 +30,8 @@ class ApplicationState(StrEnum):
     SUBMITTED = "submitted"
     APPROVED = "approved"
     REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    """Taken back by the applicant's organisation before anybody decided."""
 
 
 class ClaimState(StrEnum):
@@ -60,7 +62,11 @@ REDEMPTION_MOVES = MappingProxyType(
 )
 
 APPLICATION_MOVES = MappingProxyType(
-    {ApplicationState.SUBMITTED: frozenset({ApplicationState.APPROVED, ApplicationState.REJECTED})}
+    {
+        ApplicationState.SUBMITTED: frozenset(
+            {ApplicationState.APPROVED, ApplicationState.REJECTED, ApplicationState.WITHDRAWN}
+        )
+    }
 )
 
 CLAIM_MOVES = MappingProxyType(

@@ -53,6 +53,7 @@ from mosu.subsidies.services.vouchers import (
     reject_application,
     release_voucher,
     revoke_voucher,
+    withdraw_application,
 )
 
 __all__ = [
@@ -100,4 +101,5 @@ __all__ = [
     "revoke_voucher",
     "split_at",
     "submit_claim",
+    "withdraw_application",
 ]

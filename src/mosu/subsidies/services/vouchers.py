@@ -306,6 +306,24 @@ def reject_application(*, actor: Actor, application_id: UUID, why: str, now: dat
     return application
 
 
+@transaction.atomic(durable=True)
+def withdraw_application(*, actor: Actor, application_id: UUID, why: str, now: datetime) -> Application:
+    """The application taken back by its organisation while nobody has decided it. Repeating it returns the same.
+
+    Raises:
+        IllegalMove: it was approved or rejected.
+        NotFound: the actor's organisations have no such application.
+    """
+    seen = queries.applications_visible_to(actor).filter(id=application_id).first()
+    if seen is None:
+        raise _no_application()
+    require(actor, "voucher.apply", seen.organisation_id)
+    application = _locked_application(application_id)
+    if application.state != ApplicationState.WITHDRAWN:
+        move(application, to=ApplicationState.WITHDRAWN, actor=actor, now=now, why=why, decided_at=now)
+    return application
+
+
 def _version_in_force(programme_id: UUID) -> ProgrammeVersion:
     version = queries.released_version(programme_id)
     if version is None:
@@ -398,8 +416,12 @@ def _locked_application(application_id: UUID) -> Application:
         .first()
     )
     if application is None:
-        raise NotFound("There is no such application.", hint="See GET /api/v1/applications.")
+        raise _no_application()
     return application
+
+
+def _no_application() -> NotFound:
+    return NotFound("There is no such application.", hint="See GET /api/v1/applications.")
 
 
 def _release(voucher: Voucher, *, actor: Actor, now: datetime, **changes: Any) -> None:
