@@ -410,3 +410,48 @@ class Finding(Row):
 
     def __str__(self) -> str:
         return self.title
+
+
+class AdmissionState(models.TextChoices):
+    ASKED = "asked"
+    ADMITTED = "admitted"
+    DECLINED = "declined"
+    WITHDRAWN = "withdrawn"
+
+
+class Admission(Row):
+    """An organisation's wish to be given a capability, and the operator's answer."""
+
+    prefix = "admission"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="admissions")
+    capability = models.CharField(max_length=20, choices=Capability)
+    note = models.TextField(max_length=2000)
+    """What they would bring; documents are attached to it."""
+    state = models.CharField(max_length=10, choices=AdmissionState, default=AdmissionState.ASKED)
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField()
+    decided_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+    why = models.TextField(max_length=1000, blank=True)
+    """The reason that the asker reads."""
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "-asked_at", "-id"])]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(capability__in=[one for one in Capability.values if one != "operator"]),
+                name="admission_capability_known",
+            ),
+            models.UniqueConstraint(
+                fields=["organisation", "capability"],
+                condition=Q(state=AdmissionState.ASKED),
+                name="admission_asked_once",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="asked", decided_by=None, decided_at=None)
+                | Q(state__in=["admitted", "declined"], decided_at__isnull=False)
+                | Q(state="withdrawn", decided_by=None, decided_at__isnull=False),
+                name="admission_state_whole",
+            ),
+        ]

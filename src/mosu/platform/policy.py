@@ -48,6 +48,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "organisation.found": Rule(scope=Scope.MANAGE, signed_in=True),
         "organisation.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
         "organisation.admit": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "admission.ask": Rule(scope=Scope.MANAGE, roles=_MANAGERS),
         "fact.verify": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "invitation.read": Rule(scope=Scope.READ, roles=_MANAGERS, hub_roles=_HUB),
         "project.make": Rule(scope=Scope.MANAGE, roles=_MAKERS, hub_roles=_OPERATOR),

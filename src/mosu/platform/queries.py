@@ -13,6 +13,7 @@ from django.db.models import Count, Model, Q, QuerySet
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
 from mosu.platform.database.base import prepared_cursor
 from mosu.platform.models import (
+    Admission,
     ApiToken,
     AuditRecord,
     Capability,
@@ -148,6 +149,12 @@ def organisations_visible_to(actor: Actor) -> QuerySet[Organisation]:
     """Organisations whose inside the actor may see."""
     rows = Organisation.objects.order_by("name", "id")
     return rows if actor.sees_all else rows.filter(id__in=actor.organisation_ids)
+
+
+def admissions_visible_to(actor: Actor) -> QuerySet[Admission]:
+    """What the actor's organisations asked to be admitted as, or all for the hub's people; newest first."""
+    rows = Admission.objects.select_related("organisation", "asked_by").order_by("-asked_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
 def audit_visible_to(actor: Actor) -> QuerySet[AuditRecord]:

@@ -3,10 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from mosu.platform.actors import Actor
 from mosu.platform.models import (
+    Admission,
+    AdmissionState,
     Fact,
     Finding,
     FindingState,
@@ -31,12 +33,25 @@ def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
 def _of_operators(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     if not allows(actor, "organisation.admit"):
         return []
-    new = Organisation.objects.filter(capabilities=[], state=OrganisationState.ACTIVE)
+    asked = Admission.objects.filter(state=AdmissionState.ASKED, organisation__state=OrganisationState.ACTIVE)
+    # Who asked for something stands there with what they asked, and not again once they have their answer.
+    new = Organisation.objects.filter(capabilities=[], state=OrganisationState.ACTIVE).filter(
+        ~Exists(Admission.objects.filter(organisation=OuterRef("pk")))
+    )
     unverified = Fact.objects.filter(verified_at=None).filter(Q(expires_at=None) | Q(expires_at__gt=now))
     letters = Mail.objects.filter(sent_at=None).exclude(sealed_link=None)
     findings = Finding.objects.filter(state=FindingState.OPEN).exclude(opened_by=actor.id)
     yours = Turn.YOURS
     return [
+        arm(
+            asked,
+            kind="admission.decide",
+            turn=yours,
+            subject=F("organisation_id"),
+            title=F("organisation__name"),
+            who=F("asked_by__email"),
+            since=F("asked_at"),
+        ),
         arm(
             new,
             kind="organisation.admit",
@@ -121,6 +136,15 @@ def _of_members(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     lapsing = facts.filter(expires_at__gt=now, expires_at__lte=now + FACT_LAPSES_WITHIN)
     return [
         *found,
+        arm(
+            Admission.objects.filter(organisation__in=managed, state=AdmissionState.ASKED),
+            kind="admission.awaited",
+            turn=Turn.OTHERS,
+            subject=F("organisation_id"),
+            title=F("organisation__name"),
+            who=F("asked_by__email"),
+            since=F("asked_at"),
+        ),
         arm(
             lapsing.exclude(verified_at=None),
             kind="fact.renew",

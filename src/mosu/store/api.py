@@ -10,14 +10,15 @@ from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import Invalid
+from mosu.platform.api.admissions import AdmissionOut
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
-from mosu.platform.models import Fact, Organisation
+from mosu.platform.models import Capability, Fact, Organisation
 from mosu.platform.policy import require
 from mosu.platform.requests import actor_of
 from mosu.platform.schemas import In, Out
-from mosu.store.documents import add_document, attach_to_fact, documents_visible_to
+from mosu.store.documents import add_document, ask_admission_with, attach_to_fact, documents_visible_to
 from mosu.store.models import Document
 from mosu.store.services import open_blob
 
@@ -96,3 +97,31 @@ def attach_document(request: HttpRequest, fact_id: str, body: FactDocumentIn) ->
         now=timezone.now(),
     )
     return Status(204, None)
+
+
+class AdmissionIn(In):
+    capability: Capability
+    note: str = Field(min_length=1, max_length=2000)
+    """What the organisation would bring."""
+    document_ids: list[Annotated[str, StringConstraints(max_length=80)]] = Field(
+        default_factory=list, max_length=20
+    )
+
+
+@router.post(
+    "/organisations/{organisation_id}/admissions",
+    response={201: AdmissionOut},
+    operation_id="askAdmission",
+)
+@door("admission.ask")
+def ask_admission(request: HttpRequest, organisation_id: str, body: AdmissionIn) -> Status[AdmissionOut]:
+    """Ask to be admitted, such as `supplier`; the operator decides."""
+    admission = ask_admission_with(
+        actor=actor_of(request),
+        organisation_id=Organisation.key_of(organisation_id),
+        capability=body.capability,
+        note=body.note,
+        document_ids=[Document.key_of(one) for one in body.document_ids],
+        now=timezone.now(),
+    )
+    return Status(201, AdmissionOut.of(admission))

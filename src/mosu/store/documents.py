@@ -12,11 +12,11 @@ from django.db.models import Count, QuerySet
 
 from mosu.kernel.refusals import NotFound
 from mosu.platform.actors import Actor
-from mosu.platform.models import Fact
+from mosu.platform.models import Admission, Fact
 from mosu.platform.policy import person_of, require
 from mosu.platform.queries import facts_visible_to
 from mosu.platform.rules import name_of
-from mosu.platform.services import record_audit, record_fact
+from mosu.platform.services import ask_admission, record_audit, record_fact
 from mosu.store.models import Attachment, Document
 from mosu.store.rules import DOCUMENT_BYTES_MAX, ENDING_BYTES, media_type_of
 from mosu.store.services import TooLarge, open_blob, put_blob
@@ -171,6 +171,34 @@ def record_fact_with(
         now=now,
     )
     return fact
+
+
+@transaction.atomic(durable=True)
+def ask_admission_with(
+    *,
+    actor: Actor,
+    organisation_id: UUID,
+    capability: str,
+    note: str,
+    document_ids: Iterable[UUID],
+    now: datetime,
+) -> Admission:
+    """The wish to be admitted with the documents that speak for it, both or neither.
+
+    Raises: as `platform.services.ask_admission`, and
+        NotFound: the organisation has no such document.
+    """
+    admission = ask_admission(
+        actor=actor, organisation_id=organisation_id, capability=capability, note=note, now=now
+    )
+    attach(
+        actor=actor,
+        organisation_id=organisation_id,
+        document_ids=document_ids,
+        subject_id=admission.id,
+        now=now,
+    )
+    return admission
 
 
 def open_document(document: Document) -> BinaryIO:

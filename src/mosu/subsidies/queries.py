@@ -14,7 +14,7 @@ from django.db.models import QuerySet, Sum
 from mosu.kernel.time import year_in
 from mosu.ledger.queries import Balance, available_by_kind, balances_of
 from mosu.platform.actors import Actor
-from mosu.platform.models import Organisation
+from mosu.platform.models import AuditRecord, Organisation
 from mosu.platform.queries import verified_facts
 from mosu.subsidies.models import (
     Application,
@@ -150,6 +150,14 @@ def vouchers_with_balances(vouchers: Iterable[Voucher]) -> list[VoucherBalance]:
     nothing = Balance(balance_micros=0, held_micros=0, available_micros=0)
     found = [(row, balances[row.account_id] if row.account_id else nothing) for row in rows]
     return [VoucherBalance(row, money.available_micros, money.held_micros) for row, money in found]
+
+
+def reason_of_decision(actor: Actor, application: Application) -> str:
+    """Why it was decided as it was, or taken back; for who sees the application."""
+    if not applications_visible_to(actor).filter(id=application.id).exists():
+        return ""
+    records = AuditRecord.objects.filter(subject_id=application.id, after=application.state)
+    return records.order_by("-id").values_list("why", flat=True).first() or ""
 
 
 def applications_visible_to(actor: Actor) -> QuerySet[Application]:

@@ -127,7 +127,7 @@ PLACES: Final = (
         _("Vouchers"),
         "vouchers",
         buyers_who_may("voucher.read"),
-        ("voucher", "programmes", "programme", "applications", "claims"),
+        ("voucher", "programmes", "programme", "applications", "application", "claims"),
     ),
     Place(
         _("Organisation"),

@@ -59,6 +59,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         # operators
         "organisation.admit": Kind(_lazy("New organisation"), "desk_organisation", "org", _lazy("Admit")),
+        "admission.decide": Kind(_lazy("Asks to be admitted"), "desk_organisation", "org", _lazy("Decide")),
         "fact.verify": Kind(_lazy("Fact to verify"), "desk_organisation", "org", _lazy("Verify")),
         "mail.pass_on": Kind(_lazy("Letter to pass on"), "desk_mails", "", _lazy("Pass on")),
         "finding.answer": Kind(_lazy("Finding to answer"), "finding", "finding", _lazy("Answer")),
@@ -96,10 +97,11 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "quote.accept": Kind(_lazy("Quote that expires"), "checkout", "quote", _lazy("Order it")),
         "voucher.use": Kind(_lazy("Voucher that lapses"), "voucher", "voucher", _lazy("Use it")),
         "claim.submit": Kind(_lazy("Refund to claim"), "order", "order", _lazy("Claim")),
-        "application.awaited": Kind(_lazy("Application with the operator"), "applications"),
+        "application.awaited": Kind(_lazy("Application with the operator"), "application", "application"),
         "claim.awaited": Kind(_lazy("Claim with the operator"), "claims"),
         "receipt.read": Kind(_lazy("Receipt"), "receipt", "receipt"),
         "fact.renew": Kind(_lazy("Fact that lapses"), "facts", "", _lazy("Renew")),
+        "admission.awaited": Kind(_lazy("Admission with the operator"), "organisation"),
         "fact.awaited": Kind(_lazy("Fact that waits to be verified"), "facts"),
         "invitation.accept": Kind(_lazy("Invitation: open the link in the letter")),
         "invitation.awaited": Kind(_lazy("Invitation sent"), "members"),

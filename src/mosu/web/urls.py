@@ -10,6 +10,7 @@ from mosu.web.api import api
 from mosu.web.failing import failed
 from mosu.web.views import (
     account,
+    admissions,
     bills,
     books,
     documents,
@@ -119,6 +120,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("organisation/projects/<str:project_id>/", organisation.project, name="project"),
     path("organisation/facts/", documents.facts, name="facts"),
     path("organisation/documents/", documents.documents, name="documents"),
+    path("organisation/admission/", admissions.ask_admission, name="ask_admission"),
+    path("admissions/<str:admission_id>/withdraw/", admissions.withdraw, name="admission_withdraw"),
     path("documents/<str:document_id>/", documents.document, name="document"),
     path("money/", money.money, name="money"),
     path("money/deposits/", money.deposits, name="deposits"),
@@ -127,6 +130,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("programmes/", programmes.programmes, name="programmes"),
     path("programmes/<str:programme_id>/", programmes.programme, name="programme"),
     path("applications/", programmes.applications, name="applications"),
+    path("applications/<str:application_id>/", programmes.application, name="application"),
+    path("applications/<str:application_id>/withdraw/", programmes.withdraw, name="application_withdraw"),
     path("claims/", programmes.claims, name="claims"),
     path("notices/", notices.notices, name="notices"),
     path("notices/read/", notices.all_read, name="all_read"),

@@ -1,6 +1,13 @@
 """What others ask of the platform: each service is one intention, all or nothing."""
 
 from mosu.platform.rules import SamePerson, two_persons
+from mosu.platform.services.admissions import (
+    ASKED_FOR,
+    AskedBefore,
+    ask_admission,
+    decline_admission,
+    withdraw_admission,
+)
 from mosu.platform.services.audit import Audit, record_audit, record_audits
 from mosu.platform.services.bootstrap import Bootstrapped, add_staff, bootstrap
 from mosu.platform.services.events import DeliveryFailed, Handler, deliver, emit, subscribe
@@ -41,6 +48,7 @@ from mosu.platform.services.organisations import (
     NameTaken,
     TooManyOrganisations,
     admit,
+    admit_asked,
     dismiss,
     found_organisation,
     make_project,
@@ -61,8 +69,10 @@ from mosu.platform.services.tokens import (
 )
 
 __all__ = [
+    "ASKED_FOR",
     "SCOPES_DEFAULT",
     "AlreadyMember",
+    "AskedBefore",
     "Audit",
     "Bootstrapped",
     "CodeNeeded",
@@ -82,7 +92,9 @@ __all__ = [
     "accept_invitation",
     "add_staff",
     "admit",
+    "admit_asked",
     "answer_finding",
+    "ask_admission",
     "bootstrap",
     "change_profile",
     "change_role",
@@ -91,6 +103,7 @@ __all__ = [
     "code_counted",
     "count_failure",
     "count_password",
+    "decline_admission",
     "deliver",
     "dismiss",
     "email_of",
@@ -126,4 +139,5 @@ __all__ = [
     "token_by_password",
     "two_persons",
     "verify_fact",
+    "withdraw_admission",
 ]

@@ -11,6 +11,7 @@ from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.states import check_move
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import (
+    Admission,
     Capability,
     Fact,
     Membership,
@@ -22,6 +23,7 @@ from mosu.platform.models import (
 )
 from mosu.platform.policy import person_of, require
 from mosu.platform.rules import FOUNDED_MAX, name_of, two_persons
+from mosu.platform.services.admissions import answer_asked, asked_of
 from mosu.platform.services.audit import record_audit
 from mosu.platform.services.events import emit
 
@@ -115,6 +117,8 @@ def found_for(*, actor: Actor, owner: User, name: str, kind: str, now: datetime)
 def admit(*, actor: Actor, organisation_id: UUID, capability: str, now: datetime, why: str = "") -> None:
     """Give an organisation a capability, such as to supply. Given twice, it is given once.
 
+    Who asked for it is told; `why` is what they read.
+
     Raises:
         Invalid: there is no such capability.
         NotFound: there is no such organisation.
@@ -132,6 +136,28 @@ def admit(*, actor: Actor, organisation_id: UUID, capability: str, now: datetime
             payload={"capability": capability},
             now=now,
         )
+    answer_asked(organisation, capability, actor=actor, why=why, now=now)
+
+
+@transaction.atomic(durable=True)
+def admit_asked(*, actor: Actor, admission_id: UUID, why: str, now: datetime) -> Admission:
+    """What an organisation asked to be admitted as, given; `why` is what it reads.
+
+    Raises:
+        IllegalMove: it was decided or withdrawn.
+        NotFound: nobody asked for this.
+    """
+    require(actor, "organisation.admit")
+    admission = asked_of(admission_id)
+    admit(
+        actor=actor,
+        organisation_id=admission.organisation_id,
+        capability=admission.capability,
+        why=why,
+        now=now,
+    )
+    admission.refresh_from_db()
+    return admission
 
 
 @transaction.atomic

@@ -1,8 +1,9 @@
 """One's organisation: what it is and may do, its people, its projects; founding one and choosing one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from django import forms
 from django.contrib import messages
@@ -19,6 +20,8 @@ from mosu.kernel.refusals import DomainError, NotFound
 from mosu.market.queries import Spend, orders_visible_to, spend_by_project
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import (
+    Admission,
+    AdmissionState,
     Capability,
     Invitation,
     InvitationState,
@@ -29,6 +32,7 @@ from mosu.platform.models import (
 )
 from mosu.platform.policy import allows
 from mosu.platform.queries import (
+    admissions_visible_to,
     invitation_with,
     invitations_visible_to,
     memberships_visible_to,
@@ -86,6 +90,14 @@ class CapabilityShown:
     gives: str
     has: bool
     how: str
+    code: str = ""
+    """What to ask for; empty where it cannot be asked for."""
+    last: Admission | None = None
+    """What was asked last, and what became of it."""
+
+    @property
+    def waits(self) -> bool:
+        return self.last is not None and self.last.state == AdmissionState.ASKED
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,8 @@ class ProjectShown:
     def href(self) -> str:
         return reverse("project", args=[self.public_id])
 
+
+ADMISSIONS_READ: Final = 50
 
 MEMBERS: Final = Plan(
     name="members",
@@ -152,21 +166,30 @@ def tabs_of(request: HttpRequest) -> list[Tab]:
 @page("organisation.read")
 def organisation(request: HttpRequest) -> HttpResponse:
     """What the organisation is, what it may do here, and how it comes to may more."""
+    return organisation_page(request)
+
+
+def organisation_page(request: HttpRequest, *, status: int = 200, **more: Any) -> HttpResponse:
+    """The page of one's organisation, with what `more` says above it."""
     row = own_organisation(request)
     actor = actor_of(request)
+    asked = admissions_visible_to(actor).filter(organisation=row)
+    last = {one.capability: one for one in reversed(asked[:ADMISSIONS_READ])}
     context = {
         "organisation": row,
         "state": f"organisation_{row.state}",
         "kind": kind_name(row.kind),
         "role": role_name(actor.roles[row.id]),
-        "capabilities": _capabilities(row),
+        "capabilities": _capabilities(row, last),
+        "may_ask": allows(actor, "admission.ask", row.id),
         "tabs": tabs_of(request),
+        **more,
     }
-    return render(request, "pages/organisation.html", context)
+    return render(request, "pages/organisation.html", context, status=status)
 
 
-def _capabilities(row: Organisation) -> list[CapabilityShown]:
-    ask = _("Ask the hub's operator: name this organisation and what you would bring.")
+def _capabilities(row: Organisation, last: Mapping[str, Admission]) -> list[CapabilityShown]:
+    ask = _("Owners and administrators ask for it here; the operator decides.")
     every = {
         Capability.RESIDENT: (
             pgettext("capability", "Resident"),
@@ -191,7 +214,9 @@ def _capabilities(row: Organisation) -> list[CapabilityShown]:
         Capability.INVESTOR: (pgettext("capability", "Investor"), _("finds companies that fit"), ask),
     }
     shown = [
-        CapabilityShown(name, gives, has=kind in row.capabilities, how=how)
+        CapabilityShown(
+            name, gives, has=kind in row.capabilities, how=how, code=kind.value, last=last.get(kind.value)
+        )
         for kind, (name, gives, how) in every.items()
     ]
     if Capability.OPERATOR in row.capabilities:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -17,7 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import MINOR_DIGITS, micros_of
@@ -29,6 +30,7 @@ from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import facts_visible_to
 from mosu.platform.requests import actor_of
+from mosu.platform.rows import row_of
 from mosu.store.documents import documents_of, documents_visible_to
 from mosu.store.models import Document
 from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Redemption, Voucher
@@ -36,16 +38,18 @@ from mosu.subsidies.queries import (
     Standing,
     applications_visible_to,
     claims_visible_to,
+    reason_of_decision,
     refunds_due,
     standings_of,
     terms_of,
     versions_in_force,
 )
 from mosu.subsidies.rules import ApplicationState, ClaimState, ProgrammeKind
-from mosu.subsidies.services import apply_for_voucher, submit_claim
+from mosu.subsidies.services import apply_for_voucher, submit_claim, withdraw_application
 from mosu.web.pages import own_organisation, page
 from mosu.web.presenters import Bilingual
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.views.desk.frame import Why, acted_with_reason
 from mosu.web.views.money import orders_named
 from mosu.web.views.vouchers import percent, tabs_of, terms_shown, where_of
 from mosu.web.words import said_of, state_name_lazy, title_of
@@ -161,7 +165,7 @@ APPLICATIONS: Final = Plan(
             "programme",
             _lazy("Programme"),
             lambda one: one["title"],
-            href=lambda one: reverse("programme", args=[one["row"].version.programme.public_id]),
+            href=lambda one: reverse("application", args=[one["row"].public_id]),
         ),
         Column(
             "amount",
@@ -311,6 +315,51 @@ def applications(request: HttpRequest) -> HttpResponse:
         applications_visible_to(actor).filter(organisation=organisation),
         prepare=lambda rows: _applications(actor, rows),
         context={"tabs": tabs_of(request)},
+    )
+
+
+@require_GET
+@page("voucher.read")
+def application(request: HttpRequest, application_id: str) -> HttpResponse:
+    """One application: what was asked, what became of it and why; undecided, it can be taken back."""
+    return _application(request, application_id)
+
+
+def _application(
+    request: HttpRequest, application_id: str, *, status: int = 200, **more: Any
+) -> HttpResponse:
+    actor, organisation = actor_of(request), own_organisation(request)
+    people = ("version__programme", "applicant", "voucher")
+    rows = applications_visible_to(actor).filter(organisation=organisation).select_related(*people)
+    row = row_of(rows, application_id)
+    context = {
+        "row": row,
+        "title": title_of(row.version),
+        "documents": documents_of(actor, [row.id]).get(row.id, []),
+        "reason": reason_of_decision(actor, row),
+        "may_withdraw": row.state == ApplicationState.SUBMITTED
+        and allows(actor, "voucher.apply", organisation.id),
+        "why": Why(),
+        **more,
+    }
+    return render(request, "pages/application.html", context, status=status)
+
+
+@require_POST
+@page("voucher.apply")
+def withdraw(request: HttpRequest, application_id: str) -> HttpResponse:
+    """Take an application back that nobody has decided."""
+    return acted_with_reason(
+        request,
+        lambda why: withdraw_application(
+            actor=actor_of(request),
+            application_id=Application.key_of(application_id),
+            why=why,
+            now=timezone.now(),
+        ),
+        done=_("The application is taken back."),
+        to=reverse("application", args=[application_id]),
+        again=partial(_application, request, application_id),
     )
 
 

@@ -16,6 +16,7 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to, facts_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
+from mosu.store.documents import documents_of
 from mosu.subsidies.models import Application, Claim
 from mosu.subsidies.queries import (
     applications_visible_to,
@@ -161,6 +162,7 @@ def _application(
         "title": title_of(row.version),
         "clauses": clauses,
         "facts": facts_visible_to(actor).filter(organisation=row.organisation)[:50],
+        "documents": documents_of(actor, [row.id]).get(row.id, []),
         "may_decide": row.state == ApplicationState.SUBMITTED and allows(actor, "voucher.issue"),
         "audit": audit_visible_to(actor).filter(subject_id=row.id),
         "why": Why(),

@@ -12,9 +12,17 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.ledger.queries import accounts_visible_to, balance_in
-from mosu.platform.models import Capability, Fact, Organisation, OrganisationKind, OrganisationState
+from mosu.platform.models import (
+    AdmissionState,
+    Capability,
+    Fact,
+    Organisation,
+    OrganisationKind,
+    OrganisationState,
+)
 from mosu.platform.policy import allows
 from mosu.platform.queries import (
+    admissions_visible_to,
     audit_visible_to,
     facts_visible_to,
     memberships_visible_to,
@@ -22,16 +30,35 @@ from mosu.platform.queries import (
 )
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.platform.services import admit, dismiss, move_organisation, send_notice, verify_fact
+from mosu.platform.services import (
+    admit,
+    admit_asked,
+    decline_admission,
+    dismiss,
+    move_organisation,
+    send_notice,
+    verify_fact,
+)
+from mosu.store.documents import documents_of, documents_visible_to
 from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import OrganisationField, Why, desk, form_of, framed, turn_of
+from mosu.web.views.desk.frame import (
+    OrganisationField,
+    Why,
+    acted_with_reason,
+    desk,
+    form_of,
+    framed,
+    turn_of,
+)
 from mosu.web.words import capability_name, kind_name, role_name, state_name_lazy
 from mosu.web.words import capability_name_lazy as _capability
 from mosu.web.words import kind_name_lazy as _kind
 
 AUDIT_SHOWN: Final = 20
 MEMBERS_SHOWN: Final = 50
+ADMISSIONS_SHOWN: Final = 20
+DOCUMENTS_SHOWN: Final = 50
 
 ORGANISATIONS: Final = Plan(
     name="organisations",
@@ -144,11 +171,34 @@ def _shown(request: HttpRequest, org_id: str, *, status: int = 200, **more: Any)
         for one in accounts_visible_to(actor).filter(owner_id=row.id)
     ]
     members = memberships_visible_to(actor).filter(organisation=row)[: MEMBERS_SHOWN + 1]
+    now = timezone.now()
+    asked = list(admissions_visible_to(actor).filter(organisation=row)[:ADMISSIONS_SHOWN])
+    papers = documents_of(actor, [one.id for one in (*facts, *asked)])
     context = {
         "row": row,
+        "asked": [
+            {
+                "row": one,
+                "name": capability_name(one.capability),
+                "state": f"admission_{one.state}",
+                "waits": one.state == AdmissionState.ASKED,
+                "documents": papers.get(one.id, []),
+            }
+            for one in asked
+        ],
+        "documents": documents_visible_to(actor).filter(organisation=row)[:DOCUMENTS_SHOWN],
+        "why": Why(),
         "kind": kind_name(row.kind),
         "capabilities": [(one, capability_name(one)) for one in row.capabilities],
-        "facts": [{"fact": one, "turn": turn_of(actor, "fact.verify", one.recorded_by_id)} for one in facts],
+        "facts": [
+            {
+                "fact": one,
+                "turn": turn_of(actor, "fact.verify", one.recorded_by_id),
+                "documents": papers.get(one.id, []),
+                "expired": one.expires_at is not None and one.expires_at <= now,
+            }
+            for one in facts
+        ],
         "accounts": accounts,
         "members": [{"email": one.user.email, "role": role_name(one.role)} for one in members],
         "audit": audit_visible_to(actor).filter(organisation_id=row.id)[:AUDIT_SHOWN],
@@ -182,6 +232,23 @@ def admit_as(request: HttpRequest, org_id: str) -> HttpResponse:
         done=_("Recorded: %s.") % capability_name(given["capability"]),
         to=reverse("desk_organisation", args=[org_id]),
         again=partial(_shown, request, org_id, admission=form),
+    )
+
+
+@require_POST
+@page("organisation.admit")
+def decide_admission(request: HttpRequest, admission_id: str) -> HttpResponse:
+    """Admit an organisation as what it asked for, or decline with the reason that it reads."""
+    actor = actor_of(request)
+    row = row_of(admissions_visible_to(actor), admission_id)
+    org_id, declines = row.organisation.public_id, "decline" in request.POST
+    decide = decline_admission if declines else admit_asked
+    return acted_with_reason(
+        request,
+        lambda why: decide(actor=actor, admission_id=row.id, why=why, now=timezone.now()),
+        done=_("Declined; they read the reason.") if declines else _("Admitted; they read the reason."),
+        to=reverse("desk_organisation", args=[org_id]),
+        again=partial(_shown, request, org_id),
     )
 
 

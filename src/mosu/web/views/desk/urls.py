@@ -20,6 +20,7 @@ urlpatterns = [
     path("organisations/", organisations.organisations, name="desk_organisations"),
     path("organisations/<str:org_id>/", organisations.organisation, name="desk_organisation"),
     path("organisations/<str:org_id>/admit/", organisations.admit_as, name="desk_admit"),
+    path("admissions/<str:admission_id>/", organisations.decide_admission, name="desk_admission"),
     path("organisations/<str:org_id>/move/", organisations.move, name="desk_move"),
     path(
         "organisations/<str:org_id>/facts/<str:fact_id>/verify/",
