@@ -306,3 +306,29 @@ def test_bills_are_ones_own_and_add_up(world: World, client: Client) -> None:
     assert client.get(named, headers=other).status_code == 404
     assert client.get(named, headers=own).json() == bill
     assert client.get("/api/v1/bills/March", headers=own).status_code == 422
+
+
+def test_terms_are_read_and_changed_by_who_manages_them(world: World) -> None:
+    offer = world.offer(price="3.6")
+    seller = token_of(world.supplier, Role.OWNER)
+    path = f"/api/v1/offers/{offer.public_id}/terms"
+
+    def change(headers: dict[str, str], **body: Any) -> Any:
+        return Client().patch(path, body, content_type="application/json", headers=headers)
+
+    seen = Client().get(path, headers=seller).json()
+    assert seen["prices"][0]["currency"] == "CNY"
+    buyer = token_of(world.buyer, Role.OWNER)
+    assert Client().get(path, headers=buyer).status_code == 403
+    assert change(buyer, revision=seen["revision"], max_units=2).status_code == 403
+    dear = [{"meter": "core_second", "unit_price": "400"}]
+    doubted = change(seller, revision=seen["revision"], prices=dear)
+    assert (doubted.status_code, doubted.json()["type"]) == (409, "urn:mosu:price_doubted")
+    assert Client().get(path, headers=seller).json() == seen
+    changed = change(seller, revision=seen["revision"], prices=dear, max_units=2, confirmed=True)
+    assert changed.status_code == 200, changed.content
+    assert changed.json()["limits"]["max_units"] == 2
+    assert changed.json()["prices"][0]["unit_price"] == "400.00"
+    stale = change(seller, revision=seen["revision"], max_units=3)
+    assert (stale.status_code, stale.json()["type"]) == (409, "urn:mosu:offer_changed")
+    assert Client().get(path, headers=seller).json() == changed.json()

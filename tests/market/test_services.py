@@ -29,6 +29,7 @@ from mosu.market import services
 from mosu.market.models import (
     Charge,
     Offer,
+    OfferPrice,
     Order,
     OrderState,
     Outcome,
@@ -38,6 +39,7 @@ from mosu.market.models import (
     SoldBy,
     UsageRecord,
 )
+from mosu.market.queries import prices_at
 from mosu.market.services.offers import NotASupplier, NotYours
 from mosu.market.services.quotes import NotForSale
 from mosu.market.shelves import PlanLine, UsageIn, UsageResult
@@ -530,3 +532,103 @@ def test_the_total_of_a_settled_order_stands(world: World) -> None:
     for change in ("total_micros = total_micros + 1", "settled_at = null", "balance_hold_id = null"):
         with pytest.raises(IntegrityError, match="no longer changes"), transaction.atomic():
             connection.cursor().execute(f"update market_order set {change}")
+
+
+def _terms(**changes: Any) -> services.TermsSpec:
+    given: dict[str, Any] = {"title_zh": "二号厅", "title_en": "Hall 2", "min_units": 1, "max_units": 4}
+    return services.TermsSpec(**{**given, "wall_s_max": 7200, **changes})
+
+
+def _revision(offer: Offer, *, at: Any = NOW) -> str:
+    return services.revision_of(offer, prices_at(offer.id, at=at))
+
+
+def _kept() -> list[Any]:
+    return [
+        *Offer.objects.values_list("title_zh", "title_en", "min_units", "max_units", "wall_s_max"),
+        *OfferPrice.objects.order_by("id").values_list("unit_price_micros", "valid_from"),
+        AuditRecord.objects.count(),
+    ]
+
+
+def test_terms_are_changed_as_they_were_seen_with_a_record_and_a_line_of_history(world: World) -> None:
+    offer = world.offer(price="3.6")
+    quote = world.quote(offer=offer)
+    revision, later = _revision(offer), NOW + timedelta(minutes=1)
+    terms = _terms(unit_prices_micros={"core_second": 4 * YUAN})
+    changed = services.change_offer(
+        actor=world.seller, offer_id=offer.id, terms=terms, revision=revision, now=later
+    )
+    assert (changed.title_zh, changed.max_units, changed.wall_s_max) == ("二号厅", 4, 7200)
+    prices = OfferPrice.objects.filter(offer=offer).order_by("valid_from")
+    assert [one.unit_price_micros for one in prices] == [3_600_000, 4 * YUAN]
+    change, price = AuditRecord.objects.filter(subject_id=offer.id).order_by("id")[1:]
+    assert (change.action, price.action) == ("offer.change", "offer.price")
+    assert change.facts["changes"]["wall_s_max"] == [offer.wall_s_max, 7200]
+    assert accept(world, quote, now=later).lines.get().unit_price_micros == 3_600_000
+    before = _kept()
+    for stale in (revision, ""):
+        with refused(services.OfferChanged):
+            services.change_offer(
+                actor=world.seller, offer_id=offer.id, terms=_terms(max_units=9), revision=stale, now=later
+            )
+    services.change_offer(
+        actor=world.seller, offer_id=offer.id, terms=terms, revision=_revision(changed, at=later), now=later
+    )
+    assert _kept() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"title_zh": " "}, Invalid),
+        ({"title_en": "x" * 201}, Invalid),
+        ({"min_units": 5}, Invalid),
+        ({"wall_s_max": 0}, Invalid),
+        ({"max_units": 2**31}, Invalid),
+        ({"unit_prices_micros": {"card_second": YUAN}}, Invalid),
+        ({"unit_prices_micros": {"core_second": 0}}, Invalid),
+        ({"unit_prices_micros": {"core_second": 361 * YUAN}}, services.PriceDoubted),
+        ({"unit_prices_micros": {"core_second": YUAN // 100}}, services.PriceDoubted),
+        ({"unit_prices_micros": {"core_second": 99 * YUAN}, "title_en": "n"}, None),
+        ({"unit_prices_micros": {"core_second": 999 * YUAN}}, services.PriceDoubted),
+    ],
+)
+def test_terms_that_cannot_be_or_look_wrong_change_nothing(
+    world: World, change: dict[str, Any], refusal: type[Exception] | None
+) -> None:
+    offer = world.offer(price="3.6")
+    revision, later, before = _revision(offer), NOW + timedelta(minutes=1), _kept()
+
+    def change_it(**more: Any) -> Offer:
+        return services.change_offer(
+            actor=world.seller,
+            offer_id=offer.id,
+            terms=_terms(**change),
+            revision=revision,
+            now=later,
+            **more,
+        )
+
+    if refusal is None:
+        assert change_it().title_en == "n"
+        return
+    with pytest.raises(refusal):
+        change_it()
+    assert _kept() == before
+    if refusal is services.PriceDoubted:
+        change_it(confirmed=True)
+        (record,) = AuditRecord.objects.filter(subject_id=offer.id, action="offer.price")
+        assert record.facts["confirmed"] == "last_price"
+
+
+def test_only_who_manages_the_suppliers_offers_changes_their_terms(world: World) -> None:
+    offer = world.offer()
+    before = _kept()
+    with pytest.raises(Forbidden):
+        services.change_offer(
+            actor=world.actor, offer_id=offer.id, terms=_terms(), revision=_revision(offer), now=NOW
+        )
+    with pytest.raises(NotFound):
+        services.change_offer(actor=world.seller, offer_id=uuid4(), terms=_terms(), revision="", now=NOW)
+    assert _kept() == before

@@ -1,5 +1,6 @@
 """A supplier's offers in the browser: on, off, priced, for one buyer, by the file."""
 
+import re
 from typing import Any
 
 import pytest
@@ -72,7 +73,7 @@ def test_who_sees_ones_offers(hub: Hub, seller: Client) -> None:
     assert "/state/" not in page(viewer.get(path))
     assert viewer.get("/my-offers/new/").status_code == 403
     assert viewer.post(f"{path}state/", {"to": "delisted"}).status_code == 403
-    assert viewer.post(path, {"meter": "core_second", "price": "9"}).status_code == 422
+    assert "terms/" not in page(viewer.get(path))
     assert offer_of(hub).state == "listed"
     assert OfferPrice.objects.filter(offer=offer).count() == 1
 
@@ -108,19 +109,56 @@ def test_an_offer_for_one_buyer_is_seen_by_no_other(hub: Hub, seller: Client) ->
     assert "For you alone" not in page(hub.client().get("/"))
 
 
-def test_a_new_price_leaves_quotes_alone_and_is_kept_in_the_history(hub: Hub, seller: Client) -> None:
+def fields_of(client: Client, path: str) -> dict[str, str]:
+    """What the form shows, as a browser would send it back."""
+    inputs = re.findall(r"<input[^>]*>", page(client.get(path)))
+    pairs = [(re.search(r'name="([^"]+)"', one), re.search(r'value="([^"]*)"', one)) for one in inputs]
+    return {name[1]: value[1] if value else "" for name, value in pairs if name}
+
+
+@pytest.mark.parametrize("language", BOTH)
+def test_new_terms_leave_quotes_alone_and_prices_are_kept_in_the_history(
+    hub: Hub, seller: Client, language: str
+) -> None:
     offer = offer_of(hub)
     compute.quote(hub.world, compute.task_of(), now=hub.now)
     frozen = Quote.objects.get().lines
-    path = f"/my-offers/{offer.public_id}/"
-    shown = seller.post(path, {"meter": "core_second", "price": "0.42"}, follow=True)
-    assert "Quotes already given keep the old one." in page(shown)
-    assert "0.42 CNY" in page(shown) and "0.15 CNY" in page(shown)
-    assert "polyline" in page(shown)
+    path = f"/my-offers/{offer.public_id}/terms/"
+    assert path in page(seller.get(f"/my-offers/{offer.public_id}/"))
+    asked = fields_of(seller, path)
+    assert (asked["price-core_second"], "confirmed" in asked) == ("0.15", False)
+    changed = asked | {"price-core_second": "0.42", "title_en": "Hall one"}
+    shown = page(seller.post(path, changed, follow=True))
+    assert "Quotes already given and orders keep what they had." in shown
+    assert "0.42 CNY" in shown and "0.15 CNY" in shown and "polyline" in shown and "Hall one" in shown
     assert Quote.objects.get().lines == frozen
-    for wrong in ({"meter": "core_second", "price": "-1"}, {"meter": "other", "price": "1"}):
-        assert seller.post(path, wrong).status_code == 422
+    saids = {"Accept-Language": language}
+    stale = seller.post(path, asked | {"title_en": "Lost"}, headers=saids)
+    assert stale.status_code == 409 and 'role="alert"' in page(stale)
+    assert "Hall one" in page(stale)
+    assert offer_of(hub).title_en == "Hall one"
+    asked = fields_of(seller, path)
+    doubted = seller.post(path, asked | {"price-core_second": "420"}, headers=saids)
+    assert (
+        doubted.status_code == 409 and 'name="confirmed"' in page(doubted) and 'value="420"' in page(doubted)
+    )
+    for wrong in ({"price-core_second": "-1"}, {"title_zh": ""}, {"max_units": "0"}):
+        assert seller.post(path, asked | wrong).status_code == 422
     assert OfferPrice.objects.filter(offer=offer).count() == 2
+    seller.post(path, asked | {"price-core_second": "420", "confirmed": "on"})
+    assert OfferPrice.objects.filter(offer=offer).count() == 3
+
+
+def test_terms_are_changed_by_who_manages_the_offer_alone(hub: Hub, seller: Client) -> None:
+    offer = offer_of(hub)
+    path = f"/my-offers/{offer.public_id}/terms/"
+    asked = fields_of(seller, path) | {"title_en": "Taken over"}
+    stranger = hub.client(
+        hub.user(role=Role.OWNER, at=compute.make_organisation("other", capabilities=["supplier"]))
+    )
+    viewer = hub.client(hub.user(role=Role.VIEWER, at=pool_of(hub).organisation))
+    assert [client.post(path, asked).status_code for client in (stranger, viewer)] == [404, 403]
+    assert offer_of(hub).title_en == offer.title_en
 
 
 def test_off_the_shelf_and_on_again(hub: Hub, seller: Client) -> None:

@@ -105,9 +105,24 @@ def _spot_is_dear(row: OfferRow) -> bool:
     return spot >= on_demand
 
 
+def doubt_of_new_price(*, listed: Decimal, unit: str, last: Decimal | None) -> Doubt | None:
+    """What looks wrong with a price that is set by hand, beside the offer's `last` in the same currency."""
+    if last and not last / RATIO_MAX < listed < last * RATIO_MAX:
+        return Doubt("last_price", f"The price was {last} and would be {listed}.")
+    if _looks_made_up(listed, unit):
+        return Doubt("placeholder", f"{listed} is what files have where a price is not known.")
+    return None
+
+
 def _is_placeholder(row: OfferRow) -> bool:
     listed = row.listed or Decimal(0)
-    if row.unit == "card_hour" and (listed in _CENTS or (row.card_alone and listed == _HOSTLESS)):
+    if row.unit == "card_hour" and row.card_alone and listed == _HOSTLESS:
+        return True
+    return _looks_made_up(listed, row.unit)
+
+
+def _looks_made_up(listed: Decimal, unit: str) -> bool:
+    if unit == "card_hour" and listed in _CENTS:
         return True
     whole = str(int(listed))
     return len(whole) >= 3 and set(whole) == {"9"}

@@ -19,21 +19,29 @@ from mosu.market.models import Offer, SavedSearch, SoldBy
 from mosu.market.shapes import (
     ComparisonOut,
     Key,
+    Limits,
+    ListPriceOut,
+    NewPriceIn,
     OfferIn,
     OfferOut,
     OffersOut,
     PriceIn,
     SavedSearchIn,
     SavedSearchOut,
+    TermsIn,
+    TermsOut,
     Word,
 )
+from mosu.market.shapes.parts import hub_money
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
+from mosu.platform.policy import require
 from mosu.platform.queries import one_of
 from mosu.platform.requests import actor_of
+from mosu.platform.schemas import Bilingual
 
 router = Router(tags=["market"])
 Words = Annotated[list[Word], Field(max_length=VALUES_MAX)]
@@ -112,11 +120,44 @@ def create_offer(request: HttpRequest, body: OfferIn) -> Status[OfferOut]:
 
 @router.patch("/offers/{offer_id}/price", response=OfferOut, auth=token_auth, operation_id="setOfferPrice")
 @door("offer.manage")
-def set_price(request: HttpRequest, offer_id: str, body: PriceIn) -> OfferOut:
+def set_price(request: HttpRequest, offer_id: str, body: NewPriceIn) -> OfferOut:
+    """A new price from now on. One that looks wrong beside the last is refused until it is `confirmed`."""
     actor, now = actor_of(request), timezone.now()
     key = Offer.key_of(offer_id)
-    services.set_price(actor=actor, offer_id=key, price=_price_of(body), now=now)
+    services.set_price(actor=actor, offer_id=key, price=_price_of(body), confirmed=body.confirmed, now=now)
     return _offer_out(actor, key, now=now)
+
+
+@router.get("/offers/{offer_id}/terms", response=TermsOut, auth=token_auth, operation_id="getOfferTerms")
+@door("offer.manage")
+def get_terms(request: HttpRequest, offer_id: str) -> TermsOut:
+    """What of the offer can be changed, with the revision to send along."""
+    return _terms_out(_managed(actor_of(request), offer_id), now=timezone.now())
+
+
+@router.patch("/offers/{offer_id}/terms", response=TermsOut, auth=token_auth, operation_id="changeOfferTerms")
+@door("offer.manage")
+def change_terms(request: HttpRequest, offer_id: str, body: TermsIn) -> TermsOut:
+    """Other terms from now on; refused if somebody changed the offer since its `revision` was read."""
+    actor, now = actor_of(request), timezone.now()
+    offer = _managed(actor, offer_id)
+    terms = services.TermsSpec(
+        title_zh=body.title.zh if body.title else offer.title_zh,
+        title_en=body.title.en if body.title else offer.title_en,
+        min_units=body.min_units or offer.min_units,
+        max_units=body.max_units or offer.max_units,
+        wall_s_max=body.wall_s_max or offer.wall_s_max,
+        unit_prices_micros={one.meter: micros_of(one.unit_price, field="unit_price") for one in body.prices},
+    )
+    changed = services.change_offer(
+        actor=actor,
+        offer_id=offer.id,
+        terms=terms,
+        revision=body.revision,
+        confirmed=body.confirmed,
+        now=now,
+    )
+    return _terms_out(changed, now=now)
 
 
 @router.post("/offers/{offer_id}/delist", response=OfferOut, auth=token_auth, operation_id="delistOffer")
@@ -173,6 +214,34 @@ def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
     if offer is None:
         raise NotFound("There is no such offer.", hint="See GET /offers.")
     return OfferOut.of(queries.shown([offer], now=now)[0])
+
+
+def _managed(actor: Actor, offer_id: str) -> Offer:
+    """The offer, for who may manage it; for others it is as if there were none."""
+    offer = one_of(queries.offers_visible_to(actor), Offer.key_of(offer_id))
+    if offer is None:
+        raise NotFound("There is no such offer.", hint="See GET /offers.")
+    require(actor, "offer.manage", offer.supplier_id)
+    return offer
+
+
+def _terms_out(offer: Offer, *, now: datetime) -> TermsOut:
+    prices = queries.prices_at(offer.id, at=now)
+    return TermsOut(
+        id=offer.public_id,
+        title=Bilingual(zh=offer.title_zh, en=offer.title_en),
+        limits=Limits(min_units=offer.min_units, max_units=offer.max_units, wall_s_max=offer.wall_s_max),
+        prices=[
+            ListPriceOut(
+                meter=meter,
+                unit_price=hub_money(one.unit_price_micros),
+                unit=one.unit,
+                currency=one.currency,
+            )
+            for meter, one in sorted(prices.items())
+        ],
+        revision=services.revision_of(offer, prices),
+    )
 
 
 def _supplier_of(body: OfferIn, actor: Actor) -> UUID:

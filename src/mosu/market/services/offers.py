@@ -3,22 +3,31 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from mosu.kernel.money import MICROS_MAX
+from mosu.kernel.digests import sha256_of
+from mosu.kernel.money import MICROS, MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.catalogue.keeping import NOTED_FOR
+from mosu.market.gates import DOUBTS, Doubt, doubt_of_new_price
 from mosu.market.hub import hub_currency
 from mosu.market.models import Offer, OfferChange, OfferPrice, OfferState, SoldBy
+from mosu.market.queries import prices_at
 from mosu.market.rates import rate_for, rates_of
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
+
+TITLE_MAX: Final = 200
+COUNT_MAX: Final = 2_147_483_647
+"""What the database keeps of a count."""
+_TERMS: Final = ("title_zh", "title_en", "min_units", "max_units", "wall_s_max")
 
 
 class NotYours(DomainError):
@@ -31,6 +40,18 @@ class NotASupplier(DomainError):
     """The organisation may not sell: it lacks the capability `supplier`."""
 
     code = "not_a_supplier"
+
+
+class OfferChanged(DomainError):
+    """Somebody else changed the offer since it was looked at."""
+
+    code = "offer_changed"
+
+
+class PriceDoubted(DomainError):
+    """The price looks wrong beside the last one; said again with `confirmed`, it is taken."""
+
+    code = "price_doubted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +86,18 @@ class OfferSpec:
     source: str = ""
     buyer_organisation_id: UUID | None = None
     """The one organisation that may see and buy it; None: everyone."""
+
+
+@dataclass(frozen=True, slots=True)
+class TermsSpec:
+    """What of an offer is changed by hand; the rest, the buyer above all, is fixed. A price is by its meter."""
+
+    title_zh: str
+    title_en: str
+    min_units: int
+    max_units: int
+    wall_s_max: int
+    unit_prices_micros: Mapping[str, int] = field(default_factory=dict)
 
 
 @transaction.atomic
@@ -111,19 +144,100 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
     return offer
 
 
+@transaction.atomic(durable=True)
+def change_offer(
+    *, actor: Actor, offer_id: UUID, terms: TermsSpec, revision: str, now: datetime, confirmed: bool = False
+) -> Offer:
+    """The offer with other terms from `now` on; orders and quotes already made keep theirs.
+
+    `revision` is what `revision_of` said when the offer was looked at: what was shown is what is changed. Without any
+    difference nothing is written.
+
+    Raises:
+        NotFound: no such offer.
+        Forbidden: the actor may not manage the supplier's offers.
+        OfferChanged: somebody changed it in between.
+        PriceDoubted: a price looks wrong and was not `confirmed`.
+        Invalid: a title is missing, limits out of order, a price not positive or of a meter that it lacks.
+        NoRate: a price in a foreign currency of which no rate is recent.
+    """
+    offer = _locked_offer(offer_id)
+    require(actor, "offer.manage", offer.supplier_id)
+    prices = prices_at(offer.id, at=now)
+    if revision != revision_of(offer, prices):
+        raise OfferChanged(
+            "The offer was changed since you looked at it.",
+            hint="Look at it again, and change what it is now.",
+            offer_id=offer.public_id,
+        )
+    _check_terms(terms, prices)
+    changes = {
+        name: [getattr(offer, name), getattr(terms, name)]
+        for name in _TERMS
+        if getattr(offer, name) != getattr(terms, name)
+    }
+    if changes:
+        record_audit(
+            actor=actor,
+            action="offer.change",
+            subject_id=offer.id,
+            before=offer.state,
+            after=offer.state,
+            now=now,
+            organisation_id=offer.supplier_id,
+            facts={"changes": changes},
+        )
+        for name in changes:
+            setattr(offer, name, getattr(terms, name))
+        offer.save(update_fields=[*changes])
+    for meter, micros in sorted(terms.unit_prices_micros.items()):
+        old = prices[meter]
+        if micros != old.unit_price_micros:
+            price = PriceSpec(meter, old.unit, micros, old.per, old.currency)
+            _set_price(offer, price, last=old, actor=actor, confirmed=confirmed, now=now)
+    return offer
+
+
+def revision_of(offer: Offer, prices: Mapping[str, OfferPrice]) -> str:
+    """What tells whether an offer's terms are still those that somebody looked at. `prices`: those in force."""
+    now_priced = {
+        meter: [one.unit, one.per, one.unit_price_micros, one.currency] for meter, one in prices.items()
+    }
+    return sha256_of({**{name: getattr(offer, name) for name in _TERMS}, "prices": now_priced})
+
+
 @transaction.atomic
-def set_price(*, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime) -> OfferPrice:
+def set_price(
+    *, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime, confirmed: bool = False
+) -> OfferPrice:
     """A new price from `now` on; quotes already made keep the old one.
 
     Raises:
         NotFound: no such offer.
         Forbidden: the actor may not manage the supplier's offers.
         Invalid: not positive, or another price of this meter starts at this very instant.
+        PriceDoubted: it looks wrong and was not `confirmed`.
         NoRate: in a foreign currency of which no rate is recent.
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
+    last = prices_at(offer.id, at=now).get(price.meter)
+    return _set_price(offer, price, last=last, actor=actor, confirmed=confirmed, now=now)
+
+
+def _set_price(
+    offer: Offer, price: PriceSpec, *, last: OfferPrice | None, actor: Actor, confirmed: bool, now: datetime
+) -> OfferPrice:
+    """The price's row and its record; the caller holds the offer's lock."""
     _check_price(price, now=now)
+    doubt = _doubt(price, last)
+    if doubt is not None and not confirmed:
+        raise PriceDoubted(
+            f"{DOUBTS[doubt.code]['en'].capitalize()}: {doubt.reason}",
+            hint="If it is what you mean, say so: confirmed.",
+            doubt=doubt.code,
+            meter=price.meter,
+        )
     row = _price_row(offer.id, price, valid_from=now)
     try:
         with transaction.atomic():
@@ -145,6 +259,7 @@ def set_price(*, actor: Actor, offer_id: UUID, price: PriceSpec, now: datetime) 
             "unit_price_micros": price.unit_price_micros,
             "per": price.per,
             "currency": row.currency,
+            **({"confirmed": doubt.code} if doubt else {}),
         },
     )
     return row
@@ -234,12 +349,7 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
         )
     if spec.fee_bp:
         require(actor, "organisation.admit")
-    if not 1 <= spec.min_units <= spec.max_units or spec.wall_s_max < 1:
-        raise Invalid(
-            "The limits are out of order.",
-            hint="1 <= min_units <= max_units, and wall_s_max >= 1.",
-            field="limits",
-        )
+    _check_limits(spec.min_units, spec.max_units, spec.wall_s_max)
     if not (0 <= spec.tax_rate_bp <= 10_000 and 0 <= spec.fee_bp <= 10_000):
         raise Invalid("A rate is at most the whole.", hint="0 to 10000 basis points.", field="tax_rate_bp")
     meters = [price.meter for price in spec.prices]
@@ -249,6 +359,36 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
         )
     for price in spec.prices:
         _check_price(price, now=now)
+
+
+def _check_terms(terms: TermsSpec, prices: Mapping[str, OfferPrice]) -> None:
+    for name in ("title_zh", "title_en"):
+        title = getattr(terms, name)
+        if not title.strip() or len(title) > TITLE_MAX or "\x00" in title:
+            raise Invalid(f"{name}: cannot be used.", hint=f"Write 1 to {TITLE_MAX} characters.", field=name)
+    _check_limits(terms.min_units, terms.max_units, terms.wall_s_max)
+    for meter in terms.unit_prices_micros:
+        if meter not in prices:
+            raise Invalid(f"This offer has no meter {meter[:40]!r}.", hint="See its prices.", field="prices")
+
+
+def _check_limits(min_units: int, max_units: int, wall_s_max: int) -> None:
+    if not 1 <= min_units <= max_units <= COUNT_MAX or not 1 <= wall_s_max <= COUNT_MAX:
+        raise Invalid(
+            "The limits are out of order.",
+            hint="1 <= min_units <= max_units, and wall_s_max >= 1.",
+            field="limits",
+        )
+
+
+def _doubt(price: PriceSpec, last: OfferPrice | None) -> Doubt | None:
+    currency = price.currency or hub_currency()
+    known = last if last and (last.currency, last.per) == (currency, price.per) else None
+    return doubt_of_new_price(
+        listed=Decimal(price.unit_price_micros) / MICROS,
+        unit=price.unit,
+        last=Decimal(known.unit_price_micros) / MICROS if known else None,
+    )
 
 
 def _check_supplier(supplier: Organisation) -> None:

@@ -16,7 +16,19 @@ from mosu.market.shapes.imports import (
     Why,
     money_in,
 )
-from mosu.market.shapes.offers import Limits, OfferIn, OfferOut, PriceIn, PriceOut, StockOut, TaxTerms
+from mosu.market.shapes.offers import (
+    Limits,
+    ListPriceOut,
+    NewPriceIn,
+    OfferIn,
+    OfferOut,
+    PriceIn,
+    PriceOut,
+    StockOut,
+    TaxTerms,
+    TermsIn,
+    TermsOut,
+)
 from mosu.market.shapes.orders import (
     AuditSampleOut,
     LineOut,
@@ -73,7 +85,9 @@ __all__ = [
     "Limits",
     "LineOut",
     "ListPrice",
+    "ListPriceOut",
     "Named",
+    "NewPriceIn",
     "OfferBrief",
     "OfferIn",
     "OfferOut",
@@ -99,6 +113,8 @@ __all__ = [
     "Slug",
     "StockOut",
     "TaxTerms",
+    "TermsIn",
+    "TermsOut",
     "Text",
     "VerifiedOut",
     "Why",

@@ -114,3 +114,41 @@ class OfferIn(In):
     fee_bp: BasisPoints = 0
     supplier_id: Key | None = None
     buyer_organisation_id: Key | None = None
+
+
+class NewPriceIn(PriceIn):
+    confirmed: bool = False
+    """Take it although it looks wrong beside the last one."""
+
+
+class ListPriceOut(PriceOut):
+    currency: str
+    """The list price's own."""
+
+
+class TermsOut(Out):
+    """What of an offer its supplier changes by hand; `revision` names what was read."""
+
+    id: str
+    title: Bilingual
+    limits: Limits
+    prices: list[ListPriceOut]
+    revision: str
+
+
+class MeterPriceIn(In):
+    meter: Slug
+    unit_price: Key
+
+
+class TermsIn(In):
+    """What is left out stays."""
+
+    revision: Key
+    title: BilingualIn | None = None
+    min_units: Count | None = None
+    max_units: Count | None = None
+    wall_s_max: Count | None = None
+    prices: Annotated[list[MeterPriceIn], Field(max_length=20)] = []
+    confirmed: bool = False
+    """Take a price although it looks wrong beside the last one."""

@@ -33,7 +33,7 @@ from mosu.market.queries import (
     prices_of,
     shown,
 )
-from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer, set_price
+from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
@@ -160,7 +160,8 @@ MY_OFFERS: Final = Plan(
 )
 
 
-def _currency_field(label: Any) -> forms.DecimalField:
+def currency_field(label: Any) -> forms.DecimalField:
+    """A price, as people write it."""
     return forms.DecimalField(
         label=label,
         min_value=Decimal("0.000001"),
@@ -179,7 +180,7 @@ class NewOffer(forms.Form):
     )
     title_zh = forms.CharField(label=_lazy("Title in Chinese"), max_length=200)
     title_en = forms.CharField(label=_lazy("Title in English"), max_length=200)
-    price = _currency_field(_lazy("Price of one hour"))
+    price = currency_field(_lazy("Price of one hour"))
     tax_included = forms.TypedChoiceField(
         label=_lazy("Tax"),
         choices=[("1", _lazy("the price includes it")), ("0", _lazy("it comes on top"))],
@@ -269,13 +270,6 @@ class NewOffer(forms.Form):
         )
 
 
-class NewPrice(forms.Form):
-    """A new price of one meter of an offer."""
-
-    meter = forms.CharField(widget=forms.HiddenInput())
-    price = _currency_field(_lazy("New price"))
-
-
 @require_GET
 @page("sale.read")
 def my_offers(request: HttpRequest) -> HttpResponse:
@@ -316,38 +310,14 @@ def new_offer(request: HttpRequest) -> HttpResponse:
     return render(request, "pages/offer_new.html", {"form": form, "pools": pools}, status=status)
 
 
-@require_http_methods(["GET", "POST"])
+@require_GET
 @page("sale.read")
 def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
-    """One offer with its prices over time; a post sets a new one."""
+    """One offer with its prices over time."""
     actor, now = actor_of(request), timezone.now()
     row = row_of(own_offers(actor, now=now), offer_id)
     prices = list(prices_of(actor, row.id)[:PRICES_SHOWN_MAX])
     latest = _latest(prices)
-    form = NewPrice(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        now_price = latest.get(form.cleaned_data["meter"])
-        try:
-            if now_price is None:
-                raise forms.ValidationError(_("This offer has no such meter."))
-            price = PriceSpec(
-                now_price.meter,
-                now_price.unit,
-                int(form.cleaned_data["price"] * MICROS),
-                now_price.per,
-                now_price.currency,
-            )
-            set_price(actor=actor, offer_id=row.id, price=price, now=now)
-        except DomainError as refusal:
-            said = said_of(refusal)
-            form.add_error("price", f"{said.message} {said.hint}")
-        except forms.ValidationError as error:
-            form.add_error(None, error)
-        else:
-            messages.success(
-                request, _("The new price holds from now on. Quotes already given keep the old one.")
-            )
-            return redirect("my_offer", row.public_id)
     [seen] = my_offers_shown([row], now=now)
     context = {
         "offer": row,
@@ -357,11 +327,10 @@ def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
         "prices": prices,
         "latest": list(latest.values()),
         "curves": [_curve(meter, prices, now=now) for meter in latest],
-        "form": form,
         "may_manage": allows(actor, "offer.manage", row.supplier_id),
         "currency": settings.HUB_CURRENCY,
     }
-    return render(request, "pages/my_offer.html", context, status=422 if form.errors else 200)
+    return render(request, "pages/my_offer.html", context)
 
 
 @require_POST
