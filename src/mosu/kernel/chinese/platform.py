@@ -311,4 +311,10 @@ SENTENCES: Final[dict[str, str]] = {
     "Make another person an operator first.": "请先让另一人成为运营人员。",
     "See the hub's staff.": "请看中心人员名单。",
     "Say why the role ends.": "请写明为何撤销该角色。",
+    "You have asked for this, and the operator has not decided yet.": "已经申请过，运营方还没有答复。",
+    "You are admitted as this.": "已经是这个身份。",
+    "See the organisation's page.": "请看单位页面。",
+    "capability: this cannot be asked for.": "capability：这个身份不能申请。",
+    "Nobody asked for this.": "没有这份身份申请。",
+    "See GET /api/v1/admissions.": "请看 GET /api/v1/admissions。",
 }

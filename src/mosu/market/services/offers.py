@@ -13,7 +13,7 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.money import MICROS, MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.catalogue.keeping import NOTED_FOR
-from mosu.market.gates import DOUBTS, Doubt, doubt_of_new_price
+from mosu.market.gates import Doubt, doubt_of_new_price
 from mosu.market.hub import hub_currency
 from mosu.market.models import Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import prices_at
@@ -232,9 +232,13 @@ def _set_price(
     _check_price(price, now=now)
     doubt = _doubt(price, last)
     if doubt is not None and not confirmed:
+        listed = Decimal(price.unit_price_micros) / MICROS
+        before = Decimal(last.unit_price_micros) / MICROS if last else 0
         raise PriceDoubted(
-            f"{DOUBTS[doubt.code]['en'].capitalize()}: {doubt.reason}",
-            hint="If it is what you mean, say so: confirmed.",
+            f"The price was {before:f} and would be {listed:f}: 100 times off."
+            if doubt.code == "last_price"
+            else f"{listed:f} looks like a placeholder, not like a price.",
+            hint="If it is what you mean, confirm it.",
             doubt=doubt.code,
             meter=price.meter,
         )

@@ -1,4 +1,4 @@
-"""Changing one offer's terms by hand: what was shown is what is changed, and a price that looks wrong is asked about."""
+"""Changing an offer's terms by hand: what was shown is changed, and a price that looks wrong is asked about."""
 
 from collections.abc import Mapping
 from decimal import Decimal
