@@ -41,6 +41,24 @@ def test_quote_order_run_cancel(client: Client, world: World) -> None:
     assert [one["id"] for one in client.get("/api/v1/runs", headers=headers).json()["items"]] == [run["id"]]
 
 
+def test_what_a_run_waits_for_and_why_an_offer_was_refused_are_said_as_asked(
+    client: Client, world: World
+) -> None:
+    headers = make_token(world)
+    zh = {"Accept-Language": "zh-CN"}
+    quoted = post(client, "/quotes", headers, {"task": task_of()}).json()["quotes"][0]
+    order = post(client, "/orders", headers, {"quote_id": quoted["id"]}, **{"Idempotency-Key": "k"}).json()
+    path = f"/api/v1/runs/{order['run_id']}"
+    assert client.get(path, headers={**headers, **zh}).json()["why_waiting"] == "接入代理即将领取"
+    assert client.get(path, headers=headers).json()["why_waiting"] == "the supplier's agent takes it next"
+    large = {"task": task_of(cores=64)}
+    refused = post(client, "/quotes", headers, large).json()["refused"][0]["reasons"]
+    said = post(client, "/quotes", headers, large, **zh).json()["refused"][0]["reasons"]
+    assert [one["code"] for one in said] == [one["code"] for one in refused]
+    for one, english in zip(said, refused, strict=True):
+        assert one["message"] != english["message"] and not one["message"].isascii()
+
+
 def test_a_bad_task_names_its_line(client: Client, world: World) -> None:
     answer = post(client, "/quotes", make_token(world), {"task": "run: x\nresources: {cpu: 1}\n"})
     assert answer.status_code == 422

@@ -1,5 +1,6 @@
 """Today: whose turn it is, due when."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -8,9 +9,9 @@ from django.test import Client
 from django.utils import timezone
 
 from mosu.compute.models import Attempt, Pool
-from mosu.compute.services import expire_leases
+from mosu.compute.services import create_pool, expire_leases
 from mosu.ledger.services import propose_deposit
-from mosu.platform.actors import HubRole, Role
+from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import HubMembership, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import open_finding, post_mail, record_fact
@@ -18,6 +19,7 @@ from mosu.subsidies import services as subsidies
 from tests.compute import world as compute
 from tests.subsidies.factories import YUAN, make_voucher, programme_text, released
 from tests.web.conftest import Hub, queries
+from tests.web.residents import deposit, programme
 
 
 def text_of(client: Client, path: str = "/today/", **headers: str) -> str:
@@ -50,6 +52,32 @@ def test_a_newcomer_sees_three_steps_and_nothing_else(hub: Hub) -> None:
     )
     assert "Start a first run" in text
     assert "Nothing waits on you" not in text
+
+
+def test_a_new_supplier_is_led_to_a_pool_and_an_offer_not_to_a_run(hub: Hub) -> None:
+    fresh = compute.make_organisation("newsupplier", capabilities=["supplier"])
+    text = text_of(hub.client(hub.user(role=Role.OWNER, at=fresh)))
+    assert "To your first offer" in text and "To your first receipt" not in text
+    assert re.search(r'<a class="go" href="/pools/new/">', text)
+    seller = hub.user(role=Role.OWNER, at=compute.pool_of(hub.world).organisation)
+    assert "To your first offer" not in text_of(hub.client(seller))
+    create_pool(actor=SYSTEM, organisation_id=fresh.id, name="hall", region="here", now=hub.now)
+    text = text_of(hub.client(hub.user(role=Role.OWNER, at=fresh)))
+    assert re.search(r'<a class="go" href="/my-offers/new/">', text)
+
+
+def test_an_operator_of_an_empty_hub_is_led_through_its_opening(hub: Hub) -> None:
+    operator = hub.client(hub.user(hub=HubRole.OPERATOR))
+    # The hub of these tests has a supplier, but no programme and no deposit that somebody entered.
+    text = text_of(operator)
+    assert "To an open hub" in text
+    assert re.search(r'<a class="go" href="/desk/programmes/new/">', text)
+    programme(hub)
+    assert re.search(r'<a class="go" href="/desk/deposits/new/">', text_of(operator))
+    deposit(hub, "ICBC-opening")
+    assert "To an open hub" not in text_of(operator)
+    for role in (HubRole.CHECKER, HubRole.AUDITOR):
+        assert "To an open hub" not in text_of(hub.client(hub.user(hub=role)))
 
 
 def test_who_is_nobody_yet_is_told_what_to_do(hub: Hub) -> None:

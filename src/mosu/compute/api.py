@@ -39,7 +39,7 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation, Project
 from mosu.platform.queries import one_of
-from mosu.platform.requests import actor_of
+from mosu.platform.requests import actor_of, language_of_request
 from mosu.subsidies.services import Choice
 from mosu.wire.task import Vouchers, parse_task
 
@@ -70,7 +70,7 @@ def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
         choice=_choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
         now=now,
     )
-    return Status(201, QuotesOut.of(result, now=now))
+    return Status(201, QuotesOut.of(result, language=language_of_request(request), now=now))
 
 
 @router.get("/runs", response=Listed[RunOut], auth=token_auth, operation_id="listRuns")
@@ -80,13 +80,16 @@ def list_runs(
 ) -> dict[str, object]:
     rows = queries.runs_visible_to(actor_of(request))
     page, after = page_of(rows.filter(state=state) if state else rows, paging.cursor, paging.limit)
-    return {"items": RunOut.all_of(page, now=timezone.now()), "next": after}
+    return {
+        "items": RunOut.all_of(page, language=language_of_request(request), now=timezone.now()),
+        "next": after,
+    }
 
 
 @router.get("/runs/{run_id}", response=RunOut, auth=token_auth, operation_id="getRun")
 @door("run.read")
 def get_run(request: HttpRequest, run_id: str) -> RunOut:
-    return _run_out(actor_of(request), Run.key_of(run_id))
+    return _run_out(request, Run.key_of(run_id))
 
 
 @router.get("/runs/{run_id}/samples", response=SamplesOut, auth=token_auth, operation_id="listRunSamples")
@@ -102,7 +105,7 @@ def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
     """End what has not started; stop what runs, which is then settled for what was used."""
     actor = actor_of(request)
     run = services.cancel_run(actor=actor, run_id=Run.key_of(run_id), now=timezone.now())
-    return _run_out(actor, run.id)
+    return _run_out(request, run.id)
 
 
 @router.post(
@@ -250,8 +253,9 @@ def _node(actor: Actor, node_id: str) -> Node:
     return node
 
 
-def _run_out(actor: Actor, run_id: UUID) -> RunOut:
-    return RunOut.all_of([queries.run_visible_to(actor, run_id)], now=timezone.now())[0]
+def _run_out(request: HttpRequest, run_id: UUID) -> RunOut:
+    run = queries.run_visible_to(actor_of(request), run_id)
+    return RunOut.all_of([run], language=language_of_request(request), now=timezone.now())[0]
 
 
 def _pool(actor: Actor, pool_id: str) -> Pool:

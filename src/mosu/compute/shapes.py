@@ -12,6 +12,7 @@ from mosu.compute.queries import Used, costs_of, curve_of, why_not_live
 from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
+from mosu.kernel.languages import Language, said
 from mosu.kernel.money import decimal_of
 from mosu.market.shapes import OfferBrief, QuoteOut
 from mosu.platform.schemas import Bilingual, In, Out
@@ -57,12 +58,16 @@ class RefusedOut(Out):
     reasons: list[ReasonOut]
 
     @classmethod
-    def of(cls, refused: RefusedOffer) -> "RefusedOut":
+    def of(cls, refused: RefusedOffer, *, language: Language) -> "RefusedOut":
         return cls(
             offer_id=refused.public_id,
             title=Bilingual(zh=refused.title_zh, en=refused.title_en),
             reasons=[
-                ReasonOut(code=reason.code, message=reason.message, hint=reason.hint)
+                ReasonOut(
+                    code=reason.code,
+                    message=said(reason.message, language),
+                    hint=said(reason.hint, language),
+                )
                 for reason in refused.reasons
             ],
         )
@@ -87,10 +92,10 @@ class QuotesOut(Out):
     not_priced: int
 
     @classmethod
-    def of(cls, result: QuoteResult, *, now: datetime) -> "QuotesOut":
+    def of(cls, result: QuoteResult, *, language: Language, now: datetime) -> "QuotesOut":
         return cls(
             quotes=[QuoteOut.of(quote, now=now) for quote in result.quotes],
-            refused=[RefusedOut.of(refused) for refused in result.refused],
+            refused=[RefusedOut.of(refused, language=language) for refused in result.refused],
             refused_groups=[
                 RefusedGroupOut(codes=sorted(group.codes), count=group.count)
                 for group in result.refused_groups
@@ -154,13 +159,15 @@ class RunOut(Out):
     why_waiting: str | None
 
     @classmethod
-    def all_of(cls, runs: Sequence[Run], *, now: datetime) -> list["RunOut"]:
+    def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
+        """The runs, what they wait for and why they ended said in `language`."""
         costs = costs_of(runs)
-        return [cls._of(run, cost=costs[run.id], now=now) for run in runs]
+        return [cls._of(run, cost=costs[run.id], language=language, now=now) for run in runs]
 
     @classmethod
-    def _of(cls, run: Run, *, cost: int, now: datetime) -> "RunOut":
+    def _of(cls, run: Run, *, cost: int, language: Language, now: datetime) -> "RunOut":
         attempts = sorted(run.attempts.all(), key=lambda attempt: attempt.epoch)
+        waits = _why_waiting(run, attempts, now=now)
         return cls(
             id=run.public_id,
             name=run.name,
@@ -171,7 +178,7 @@ class RunOut(Out):
             started_at=run.started_at,
             ended_at=run.ended_at,
             exit_code=run.exit_code,
-            reason=run.reason,
+            reason=said(run.reason, language),
             environment=run.request["environment"],
             cores=run.request["cores"],
             accelerator=run.request["accelerator"],
@@ -182,7 +189,7 @@ class RunOut(Out):
             outputs=[FileOut(**output) for output in run.outputs],
             cost_so_far=decimal_of(cost, currency=run.order.currency),
             currency=run.order.currency,
-            why_waiting=_why_waiting(run, attempts, now=now),
+            why_waiting=said(waits, language) if waits else None,
         )
 
 

@@ -80,6 +80,12 @@ def _of_suppliers(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     )
     return [
         arm(
+            Pool.objects.filter(organisation__in=managed),
+            kind="pool.any",
+            turn=Turn.DONE,
+            subject=F("id"),
+        )[:1],
+        arm(
             silent,
             kind="pool.wake",
             turn=Turn.YOURS,

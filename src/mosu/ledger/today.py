@@ -26,6 +26,8 @@ def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
         elif not allows(actor, "deposit.propose"):
             rows = rows.filter(organisation__in=actor.organisation_ids)
         found.append(_arm(rows, f"{what}.awaited", Turn.OTHERS, since))
+    if allows(actor, "deposit.propose"):
+        found.append(arm(Deposit.objects.all(), kind="hub.deposit", turn=Turn.DONE, subject=F("id"))[:1])
     return gathered(found)
 
 

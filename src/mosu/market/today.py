@@ -9,7 +9,7 @@ from django.db.models import F, QuerySet
 from django.db.models.fields.json import KT
 from django.utils.translation import get_language
 
-from mosu.market.models import Order, Quote, QuoteState, Receipt
+from mosu.market.models import Offer, Order, Quote, QuoteState, Receipt
 from mosu.platform.actors import Actor
 from mosu.platform.waiting import Turn, Waiting, arm, gathered
 
@@ -61,4 +61,6 @@ def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
             order="-id",
         )[:1],
     ]
+    offers = Offer.objects.filter(supplier__in=own)
+    arms.append(arm(offers, kind="offer.any", turn=Turn.DONE, subject=F("id"))[:1])
     return gathered(arms)

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.utils import timezone
 
+from mosu.kernel.languages import Language, language_asked
 from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.models import ApiToken, User
@@ -81,3 +82,8 @@ def key_of(request: HttpRequest) -> str:
         hint=f"Send 1 to {KEY_CHARACTERS_MAX} printable ASCII characters without spaces, such as a new UUID.",
         field="Idempotency-Key",
     )
+
+
+def language_of_request(request: HttpRequest) -> Language:
+    """The language in which an answer of the API says its sentences: as `Accept-Language` asks."""
+    return language_asked(request.headers.get("Accept-Language", ""))

@@ -9,6 +9,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.models import (
     Admission,
     AdmissionState,
+    Capability,
     Fact,
     Finding,
     FindingState,
@@ -43,6 +44,12 @@ def _of_operators(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     findings = Finding.objects.filter(state=FindingState.OPEN).exclude(opened_by=actor.id)
     yours = Turn.YOURS
     return [
+        arm(
+            Organisation.objects.filter(capabilities__contains=[Capability.SUPPLIER.value]),
+            kind="hub.supplier",
+            turn=Turn.DONE,
+            subject=F("id"),
+        )[:1],
         arm(
             asked,
             kind="admission.decide",

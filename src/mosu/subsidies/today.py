@@ -10,7 +10,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
 from mosu.platform.queries import organisations_where
 from mosu.platform.waiting import Turn, Waiting, arm, gathered
-from mosu.subsidies.models import Application, Claim, ProgrammeVersion, Redemption, Voucher
+from mosu.subsidies.models import Application, Claim, Programme, ProgrammeVersion, Redemption, Voucher
 from mosu.subsidies.rules import (
     ApplicationState,
     ClaimState,
@@ -77,7 +77,9 @@ def _to_decide(actor: Actor) -> list[QuerySet[Any, Any]]:
         return []
     applications = Application.objects.filter(state=ApplicationState.SUBMITTED)
     claims = Claim.objects.filter(state=ClaimState.SUBMITTED)
+    programmes = arm(Programme.objects.all(), kind="hub.programme", turn=Turn.DONE, subject=F("id"))
     return [
+        programmes[:1],
         _application(applications, "application.decide", Turn.YOURS),
         _claim(claims, "claim.decide", Turn.YOURS),
     ]

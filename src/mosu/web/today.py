@@ -1,6 +1,6 @@
 """What waits on who looks, put together from what each context says: whose turn it is, and due when."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -17,7 +17,8 @@ from mosu.kernel.money import MICROS
 from mosu.ledger import today as of_ledger
 from mosu.market import today as of_market
 from mosu.platform import today as of_platform
-from mosu.platform.actors import Actor
+from mosu.platform.actors import Actor, HubRole
+from mosu.platform.models import Capability
 from mosu.platform.waiting import ARM_ROWS, Turn, Waiting
 from mosu.subsidies import today as of_subsidies
 from mosu.web.components import Step
@@ -112,6 +113,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "blackout.ahead": Kind(_lazy("Blackout ahead"), "pool", "pool"),
     }
 )
+_HUB_FILLED: Final = frozenset({"hub.supplier", "hub.programme", "hub.deposit"})
 _OF_RESIDENTS: Final = frozenset({"deposit.awaited", "refund.awaited"})
 """Kinds whose page is the desk's, which residents do not enter."""
 
@@ -148,12 +150,26 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """First steps, where they lead, and the one to take now."""
+
+    title: str
+    steps: Sequence[Step]
+    go: str = ""
+    """What the button says; empty: the step's own title."""
+
+    @property
+    def next(self) -> Step | None:
+        return next((step for step in self.steps if step.at == "now"), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Day:
     """The page."""
 
     groups: Sequence[Group]
-    steps: Sequence[Step]
-    """The way to a first receipt, for who never ordered; empty for everybody else."""
+    way: "Way | None" = None
+    """The first steps, for who has not gone them; None for everybody else."""
 
     @property
     def yours(self) -> int:
@@ -179,8 +195,80 @@ def day_of(actor: Actor, *, purse: PurseShown | None, now: datetime) -> Day:
         )
         for turn, title in _titles().items()
     ]
-    first = new and actor.organisation_id is not None and not actor.hub_roles
-    return Day([group for group in groups if group.items], _first_steps(purse) if first else ())
+    way = _way(actor, purse, {one.kind for one in waiting})
+    return Day([group for group in groups if group.items], way)
+
+
+def _way(actor: Actor, purse: PurseShown | None, there: Set[str]) -> Way | None:
+    """An operator's first steps on an empty hub, a supplier's to a first offer, anybody's to a first receipt."""
+    if HubRole.OPERATOR in actor.hub_roles:
+        return None if there >= _HUB_FILLED else Way(_("To an open hub"), _steps_of_hub(there))
+    if actor.hub_roles or purse is None or "order.last" in there:
+        return None
+    if Capability.SUPPLIER in purse.organisation.capabilities:
+        done = {"pool.any", "offer.any"} <= there
+        return None if done else Way(_("To your first offer"), _steps_of_supplier(purse, there))
+    return Way(_("To your first receipt"), _first_steps(purse), _("Start a first run"))
+
+
+def _in_turn(steps: Sequence[tuple[bool, str, str, str]]) -> list[Step]:
+    """Steps (done, title, note, address); the first that is not done is to be taken now."""
+    now = next((number for number, step in enumerate(steps) if not step[0]), len(steps))
+    return [
+        Step(title, "done" if done else "now" if number == now else "later", note, "" if done else address)
+        for number, (done, title, note, address) in enumerate(steps)
+    ]
+
+
+def _steps_of_supplier(purse: PurseShown, there: Set[str]) -> list[Step]:
+    return _in_turn(
+        [
+            (True, _("Admitted as a compute supplier"), purse.organisation.name, ""),
+            (
+                "pool.any" in there,
+                _("A first pool: your cluster as the hub knows it"),
+                _("An agent on it reports machines and takes runs; no port is opened."),
+                address_of("new_pool"),
+            ),
+            (
+                "offer.any" in there,
+                _("A first offer: what is sold, at what price"),
+                _("By hand, or a file of many."),
+                address_of("new_offer"),
+            ),
+        ]
+    )
+
+
+def _steps_of_hub(there: Set[str]) -> list[Step]:
+    return _in_turn(
+        [
+            (
+                "hub.supplier" in there,
+                _("Admit a supplier"),
+                _("It makes its pool and puts its offers on the shelf."),
+                address_of("desk_organisations"),
+            ),
+            (
+                "hub.programme" in there,
+                _("Propose a programme"),
+                _("What the vouchers pay, for whom; a checker puts it in force."),
+                address_of("desk_programme_new"),
+            ),
+            (
+                "hub.deposit" in there,
+                _("Enter a deposit"),
+                _("What a buyer paid in; a checker confirms it."),
+                address_of("desk_deposit_new"),
+            ),
+            (
+                False,
+                _("Exchange rates"),
+                _("Only where suppliers list prices in another currency."),
+                address_of("desk_rates"),
+            ),
+        ]
+    )
 
 
 def _titles() -> dict[Turn, str]:
@@ -237,15 +325,15 @@ def _low(purse: PurseShown) -> Waiting:
     )
 
 
-def _first_steps(purse: PurseShown | None) -> list[Step]:
-    funded = bool(purse and (purse.available or purse.vouchers))
+def _first_steps(purse: PurseShown) -> list[Step]:
+    funded = bool(purse.available or purse.vouchers)
     money = (
         _("A voucher or your balance pays for it.")
         if funded
         else _("Ask the operator for a voucher, or top up.")
     )
     return [
-        Step(_("An account and an organisation"), "done", purse.organisation.name if purse else ""),
+        Step(_("An account and an organisation"), "done", purse.organisation.name),
         Step(_("A first run: choose what to run, see who pays what"), "now", money, reverse("quote")),
         Step(_("The receipt: what was used, what it cost, who paid"), "later", settings.HUB_CURRENCY),
     ]
