@@ -85,7 +85,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Ask for a new quote.": "请重新询价。",
     "This programme has no released version.": "这项政策没有已发布的版本。",
     "See GET /api/v1/programmes for those in force.": "生效的政策请看 GET /api/v1/programmes。",
-    "Record or verify the facts named above, then apply again.": "请补充或核实上述资料，再申领。",
+    "The organisation records the facts named above, the hub verifies them; then it fits.": "由该单位登记上述资料、中心核实之后，即可符合条件。",
     "{title} is not open now.": "{title} 现在不开放申领。",
     "It is open from {start} to {end}.": "开放时间：{start~} 至 {end~}。",
     "now": "现在",

@@ -350,7 +350,7 @@ def _check(version: ProgrammeVersion, *, organisation_id: UUID, amount_micros: i
     if failed:
         raise Ineligible(
             f"{version.title_en}: " + "; ".join(result.message for result in failed),
-            hint="Record or verify the facts named above, then apply again.",
+            hint="The organisation records the facts named above, the hub verifies them; then it fits.",
             clauses=", ".join(result.clause.id for result in failed),
             needs=", ".join(result.needs for result in failed if result.needs),
         )
