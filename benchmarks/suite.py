@@ -28,11 +28,14 @@ from benchmarks.bars import Figure, machine, table
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
 from benchmarks.running import lease_and_log
-from benchmarks.seeded.hub import Seeded, seed, verified
+from benchmarks.seeded.hub import Seeded, seeded_once
 from benchmarks.shelf import quoted, searched
 from benchmarks.starting import help_shown, up
 from mosu.client import Client
 from mosu.runtime.config import Config
+
+_SEEDED: Final = "MOSU_BENCH_SEEDED"
+"""Tells the benchmarks' own processes of `--seeded`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", choices=[[], *_BENCHMARKS], metavar="NAME")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--seeded", type=Path, help="keep the seeded hub of pages and traffic in this folder")
     asked = parser.parse_args(arguments)
     size = SMOKE if asked.smoke else Size()
+    if asked.seeded:
+        os.environ[_SEEDED] = str(asked.seeded.resolve())
     folder = Path(tempfile.mkdtemp(prefix="mosu-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
@@ -178,7 +184,7 @@ def _import(folder: Path, size: Size) -> list[Figure]:
 
 
 def _pages(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "pages")) as hub:
+    with hub_in(_kept(folder)) as hub:
         seeded, figures = _seeded(hub, size)
         found, each = pages.measured(hub.url, seeded, times=size.page_times)
     print(table(pages.table_of(each)), end="\n\n")
@@ -186,22 +192,29 @@ def _pages(folder: Path, size: Size) -> list[Figure]:
 
 
 def _traffic(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "traffic")) as hub:
+    with hub_in(_kept(folder)) as hub:
         seeded, figures = _seeded(hub, size)
         return [*figures, *traffic.borne(hub.url, pages.mixed_reads(hub.url, seeded), seconds=size.traffic_s)]
+
+
+def _kept(folder: Path) -> Path:
+    """Where the seeded hub lies: made by the first benchmark that reads it, of this run or with `--seeded` an earlier."""
+    kept = Path(os.environ.get(_SEEDED, folder / "seeded"))
+    kept.mkdir(mode=0o755, exist_ok=True)
+    return kept
 
 
 def _seeded(hub: Hub, size: Size) -> tuple[Seeded, list[Figure]]:
     """The hub with its past, and what that took; its ledger has verified it."""
     config = join(hub)
-    made = seed(
+    return seeded_once(
         config.owner_dsn(),
+        hub.data_dir.parent / "seeded.pickle",
         now=datetime.now(UTC),
         organisations=size.organisations,
         orders=size.orders,
         offers=size.offers,
     )
-    return made, [verified(made)]
 
 
 def _idle(folder: Path, size: Size) -> list[Figure]:
