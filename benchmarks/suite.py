@@ -198,7 +198,7 @@ def _traffic(folder: Path, size: Size) -> list[Figure]:
 
 
 def _kept(folder: Path) -> Path:
-    """Where the seeded hub lies: made by the first benchmark that reads it, of this run or with `--seeded` an earlier."""
+    """Where the seeded hub lies: made by the first benchmark that reads it, or by an earlier run's (`--seeded`)."""
     kept = Path(os.environ.get(_SEEDED, folder / "seeded"))
     kept.mkdir(mode=0o755, exist_ok=True)
     return kept

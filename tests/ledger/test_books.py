@@ -105,9 +105,13 @@ def test_a_seal_leaves_out_what_came_after_its_day_in_whichever_order(fresh_db: 
     post(a, b)
     post(a, b, at=next_day)
     services.seal_days(now=next_day)
-    chains = {account: Posting.objects.filter(account=account).order_by("sequence") for account in (a, b, quiet)}
+    chains = {
+        account: Posting.objects.filter(account=account).order_by("sequence") for account in (a, b, quiet)
+    }
     ends = {a: 5, b: 4, quiet: 0}
-    heads = [(account, *chains[account].values_list("sequence", "hash")[end]) for account, end in ends.items()]
+    heads = [
+        (account, *chains[account].values_list("sequence", "hash")[end]) for account, end in ends.items()
+    ]
     heads += Posting.objects.filter(account__kind="bank").values_list("account_id", "sequence", "hash")
     assert DayHead.objects.values_list("sha256", "accounts").get() == (rules.day_head_of(heads), 5)
     assert services.verify(now=next_day).ok

@@ -63,5 +63,9 @@ class Migration(migrations.Migration):
             model_name="journalentry",
             index=models.Index(fields=["posted_at"], name="entry_posted_at"),
         ),
+        migrations.AddIndex(
+            model_name="journalentry",
+            index=models.Index(fields=["kind", "id"], name="entry_kind"),
+        ),
         migrations.RunSQL(_SEAL, _BEFORE),
     ]
