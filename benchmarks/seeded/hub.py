@@ -1,13 +1,11 @@
 """`seed`: a thousand organisations, a hundred thousand orders and offers, in minutes; the ledger verifies it."""
 
 # ruff: noqa: PLC0415, S311 - Django is set up before these are called; made-up business needs no secrecy
-import pickle
 import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -15,7 +13,7 @@ from zoneinfo import ZoneInfo
 import psycopg
 
 from benchmarks.bars import Figure
-from benchmarks.offers import SUPPLIERS, fill, keep_alive
+from benchmarks.offers import SUPPLIERS, fill
 from benchmarks.seeded.books import Books
 from benchmarks.seeded.business import Business, Goods
 from benchmarks.seeded.rows import Ids, without_triggers
@@ -78,18 +76,6 @@ def seed(
         people=people, resident=residents[0], supplier_id=supplier_id, organisations=len(residents) + SUPPLIERS,
         orders=orders, offers=offers, rows=sum(table.count for table in tables), seconds=time.monotonic() - began,
     )  # fmt: skip
-
-
-def seeded_once(owner_dsn: str, note: Path, *, now: datetime, **size: int) -> tuple[Seeded, list[Figure]]:
-    """What an earlier run has put into this hub, by its note beside the folder; else it is seeded and verified now."""
-    if note.exists():
-        keep_alive(owner_dsn)
-        kept: Seeded = pickle.loads(note.read_bytes())  # noqa: S301 - this program's own note
-        return kept, []
-    made = seed(owner_dsn, now=now, **size)
-    figures = [verified(made)]
-    note.write_bytes(pickle.dumps(made))
-    return made, figures
 
 
 def verified(made: Seeded) -> Figure:

@@ -1,0 +1,36 @@
+"""What a web process reads before it says that it is ready."""
+
+import gc
+import logging
+from threading import Event
+
+from django.db import connection
+from django.utils import timezone
+
+from mosu.market.catalogue import catalogue_at
+
+_under_way = Event()
+
+
+def is_warming() -> bool:
+    """Whether this process still reads the offers for the first time. It answers meanwhile; the shelf waits."""
+    return _under_way.is_set()
+
+
+def begin() -> None:
+    """From now on until `warm_up` has ended, this process is not ready."""
+    _under_way.set()
+
+
+def warm_up() -> None:
+    """Read the catalogue before the first visitor asks for it. After a failure, who comes first tries again."""
+    try:
+        catalogue_at(timezone.now())
+    except Exception:
+        logging.getLogger(__name__).warning("the catalogue was not read at the start", exc_info=True)
+    finally:
+        connection.close()
+        # What stands now stands for as long as the process: not to be gone through at every collection.
+        gc.collect()
+        gc.freeze()
+        _under_way.clear()
