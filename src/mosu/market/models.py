@@ -109,6 +109,8 @@ class Offer(Row):
         indexes = [
             models.Index(fields=["shelf", "state", "id"]),
             models.Index(fields=["shelf", "subject_id"]),
+            models.Index(fields=["state", "id"]),
+            models.Index(fields=["source", "id"]),
         ]
         constraints = [
             models.UniqueConstraint(

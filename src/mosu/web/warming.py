@@ -1,5 +1,6 @@
 """What a web process reads before it says that it is ready."""
 
+import ctypes
 import gc
 import logging
 from threading import Event
@@ -30,7 +31,9 @@ def warm_up() -> None:
         logging.getLogger(__name__).warning("the catalogue was not read at the start", exc_info=True)
     finally:
         connection.close()
-        # What stands now stands for as long as the process: not to be gone through at every collection.
+        # What stands now stands for as long as the process: not to be gone through at every collection. What reading
+        # took goes back to the system.
         gc.collect()
         gc.freeze()
+        ctypes.CDLL(None).malloc_trim(0)
         _under_way.clear()

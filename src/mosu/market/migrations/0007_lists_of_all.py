@@ -21,4 +21,12 @@ class Migration(migrations.Migration):
             model_name="order",
             index=models.Index(fields=["settled_at"], name="market_orde_settled_253124_idx"),
         ),
+        migrations.AddIndex(
+            model_name="offer",
+            index=models.Index(fields=["state", "id"], name="market_offe_state_0e1b4f_idx"),
+        ),
+        migrations.AddIndex(
+            model_name="offer",
+            index=models.Index(fields=["source", "id"], name="market_offe_source_40d760_idx"),
+        ),
     ]
