@@ -6,6 +6,8 @@ import logging
 from threading import Event
 
 from django.db import connection
+from django.template.loader import get_template
+from django.urls import reverse
 from django.utils import timezone
 
 from mosu.market.catalogue import catalogue_at
@@ -24,8 +26,13 @@ def begin() -> None:
 
 
 def warm_up() -> None:
-    """Read the catalogue before the first visitor asks for it. After a failure, who comes first tries again."""
+    """Load pages and read the catalogue before the first visitor asks for them.
+
+    After a failure, who comes first tries again.
+    """
     try:
+        reverse("shelf")  # every address, and so every view
+        get_template("pages/landing.html")
         catalogue_at(timezone.now())
     except Exception:
         logging.getLogger(__name__).warning("the catalogue was not read at the start", exc_info=True)
