@@ -34,6 +34,8 @@ _PREFIXES: Final = {
 }
 _SKIPPED: Final = ("/api/", "/static/", "/account/logout", "/language/", "/light/")
 _TRIES: Final = 4
+_FIRST: Final = 8
+_SHELF: Final = "/compute/"
 _ASSETS: Final = re.compile(r'(?:href|src)="(/static/[^"]+\.(?:css|js|svg))"')
 _FONTS: Final = re.compile(r'url\("?([^")]+\.woff2)"?\)')
 
@@ -115,12 +117,30 @@ def signed_in(user_id: UUID) -> str:
 
 
 def _warm(url: str) -> None:
-    """Until the catalogue was read, in the hub and here: a hub that has just started is another figure."""
+    """Until every process of the hub has answered a few times, and this one has read the catalogue."""
     nobody = Persona("nobody", "", ())
-    _queries("/", nobody)
+    _queries(_SHELF, nobody)
     for _ in range(20):
-        _get(url, "/", nobody)
-        time.sleep(0.5)
+        for address in ("/", _SHELF):
+            _get(url, address, nobody)
+        time.sleep(0.1)
+
+
+def after_a_start(url: str) -> list[Figure]:
+    """The first answers of a hub that has only just said that it is ready: a figure of its own."""
+    nobody = Persona("nobody", "", ())
+    found = []
+    for name, address in (("front page", "/"), ("shelf", _SHELF)):
+        took = []
+        for _ in range(_FIRST):
+            began = time.perf_counter()
+            status, _, _ = _get(url, address, nobody)
+            took.append((time.perf_counter() - began) * 1000)
+            if status != 200:
+                raise RuntimeError(f"{address} answered {status}")
+        note = f"slowest of the first {_FIRST} after /readyz said yes; then {statistics.median(took):.0f} ms"
+        found.append(Figure(f"{name} after a start", max(took), "ms", note=note))
+    return found
 
 
 def mixed_reads(url: str, seeded: Seeded) -> list[Asked]:
@@ -177,6 +197,8 @@ def _page(url: str, path: str, persona: Persona, *, times: int) -> Page | None:
     """The page with the first ids that it can be opened with; None when it is not this persona's to see."""
     for address in _addresses(path, persona):
         status, _, _ = _get(url, address, persona)
+        if status >= 500:
+            raise RuntimeError(f"{address} as {persona.name} answered {status}")
         if status == 200:
             return _measure(url, path, address, persona, times=times)
     return None
@@ -238,11 +260,13 @@ def _values(name: str, persona: Persona) -> list[str]:
 
 def _measure(url: str, path: str, address: str, persona: Persona, *, times: int) -> Page:
     took = []
+    _get(url, address, persona)
     for _ in range(times):
         began = time.perf_counter()
-        _get(url, address, persona)
+        status, sent, text = _get(url, address, persona)
         took.append((time.perf_counter() - began) * 1000)
-    _, sent, text = _get(url, address, persona)
+        if status != 200:
+            raise RuntimeError(f"{address} as {persona.name} answered {status} where it had answered 200")
     rest = _assets_kb(url, text, persona)
     return Page(
         path=path,
@@ -324,18 +348,35 @@ def _figures(pages: Sequence[Page], unseen: set[str]) -> list[Figure]:
             "pages that fall short", len(short), "", 0,
             note="; ".join(f"{page.path} as {page.who}: {', '.join(page.shortfalls)}" for page in short[:12]),
         ),
+        *_by_role(pages),
         Figure("addresses that nobody opened", len(unseen), "", note=", ".join(sorted(unseen))),
     ]  # fmt: skip
 
 
+def _by_role(pages: Sequence[Page]) -> list[Figure]:
+    """For each role, the page that is slowest."""
+    found = []
+    for who in dict.fromkeys(page.who for page in pages):
+        own = [page for page in pages if page.who == who]
+        slow = max(own, key=lambda page: page.p95_ms)
+        median = statistics.median(page.median_ms for page in own)
+        note = f"{slow.path}; {len(own)} pages, half of them under {median:.0f} ms"
+        found.append(Figure(f"slowest page as {who}, p95", slow.p95_ms, "ms", P95_MS, note=note))
+    return found
+
+
+WORST: Final = 10
+"""So many pages are told one by one."""
+
+
 def table_of(pages: Sequence[Page]) -> list[tuple[str, ...]]:
-    """Each page, slowest first."""
+    """The slowest pages."""
     head = ("page", "as", "median ms", "p95 ms", "queries", "KB", "first load KB")
     rows = [
         (
             page.path, page.who, f"{page.median_ms:.0f}", f"{page.p95_ms:.0f}", str(page.queries),
             f"{page.sent_kb:.1f}", f"{page.first_load_kb:.0f}",
         )
-        for page in sorted(pages, key=lambda page: -page.p95_ms)
+        for page in sorted(pages, key=lambda page: -page.p95_ms)[:WORST]
     ]  # fmt: skip
     return [head, *rows]

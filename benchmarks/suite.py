@@ -8,6 +8,7 @@ means all. `--smoke` runs everything with tiny counts, to see that it runs; its 
 import argparse
 import json
 import os
+import pickle
 import shutil
 import sys
 import tempfile
@@ -27,12 +28,16 @@ from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
+from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
 from benchmarks.shelf import quoted, searched
 from benchmarks.starting import help_shown, up
 from mosu.client import Client
 from mosu.runtime.config import Config
+
+_SEEDED: Final = "MOSU_BENCH_SEEDED"
+"""Tells the benchmarks' own processes of `--seeded`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", choices=[[], *_BENCHMARKS], metavar="NAME")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--seeded", type=Path, help="keep the seeded hub of pages and traffic in this folder")
     asked = parser.parse_args(arguments)
     size = SMOKE if asked.smoke else Size()
+    if asked.seeded:
+        os.environ[_SEEDED] = str(asked.seeded.resolve())
     folder = Path(tempfile.mkdtemp(prefix="mosu-bench-", dir="/var/tmp"))
     folder.chmod(0o755)
     try:
@@ -85,9 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures: list[Figure] = []
         for name in asked.names or _BENCHMARKS:
             print(f"... {name}", file=sys.stderr, flush=True)
-            # Each in a process of its own: Django reads its settings once.
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
-                found = own.submit(_BENCHMARKS[name], folder, size).result()
+            found = _apart(_BENCHMARKS[name], folder, size)
             figures += found
             for figure in found:
                 print("   ", *figure.row(), file=sys.stderr, flush=True)
@@ -178,30 +184,62 @@ def _import(folder: Path, size: Size) -> list[Figure]:
 
 
 def _pages(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "pages")) as hub:
-        seeded, figures = _seeded(hub, size)
-        found, each = pages.measured(hub.url, seeded, times=size.page_times)
+    figures = _apart(_seeded, folder, size)
+    with hub_in(_kept(folder)) as hub:
+        first = pages.after_a_start(hub.url)
+        found, each = pages.measured(hub.url, _past(hub), times=size.page_times)
     print(table(pages.table_of(each)), end="\n\n")
-    return [*figures, *found]
+    return [*figures, *first, *found]
 
 
 def _traffic(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "traffic")) as hub:
-        seeded, figures = _seeded(hub, size)
-        return [*figures, *traffic.borne(hub.url, pages.mixed_reads(hub.url, seeded), seconds=size.traffic_s)]
+    figures = _apart(_seeded, folder, size)
+    with hub_in(_kept(folder)) as hub:
+        return [
+            *figures,
+            *traffic.borne(hub.url, pages.mixed_reads(hub.url, _past(hub)), seconds=size.traffic_s),
+        ]
 
 
-def _seeded(hub: Hub, size: Size) -> tuple[Seeded, list[Figure]]:
-    """The hub with its past, and what that took; its ledger has verified it."""
-    config = join(hub)
-    made = seed(
-        config.owner_dsn(),
-        now=datetime.now(UTC),
-        organisations=size.organisations,
-        orders=size.orders,
-        offers=size.offers,
-    )
-    return made, [verified(made)]
+def _kept(folder: Path) -> Path:
+    """Where the seeded hub lies: made by the first benchmark that reads it, or by an earlier run's (`--seeded`)."""
+    kept = Path(os.environ.get(_SEEDED, folder / "seeded"))
+    kept.mkdir(mode=0o755, exist_ok=True)
+    return kept
+
+
+def _seeded(folder: Path, size: Size) -> list[Figure]:
+    """What it took to make the hub with a past, whose ledger has verified it; nothing if it lies there already."""
+    if _note(_kept(folder)).exists():
+        return []
+    with hub_in(_kept(folder)) as hub:
+        made = seed(
+            join(hub).owner_dsn(),
+            now=datetime.now(UTC),
+            organisations=size.organisations,
+            orders=size.orders,
+            offers=size.offers,
+        )
+        figures = [verified(made)]
+    _note(_kept(folder)).write_bytes(pickle.dumps(made))
+    return figures
+
+
+def _past(hub: Hub) -> Seeded:
+    """Who is on the seeded hub. This process joins it, and its agents were just heard."""
+    keep_alive(join(hub).owner_dsn())
+    made: Seeded = pickle.loads(_note(hub.data_dir.parent.parent).read_bytes())  # noqa: S301 - our own note
+    return made
+
+
+def _note(kept: Path) -> Path:
+    return kept / "seeded.pickle"
+
+
+def _apart(benchmark: Callable[[Path, Size], list[Figure]], folder: Path, size: Size) -> list[Figure]:
+    """In a process of its own: Django reads its settings once."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        return own.submit(benchmark, folder, size).result()
 
 
 def _idle(folder: Path, size: Size) -> list[Figure]:

@@ -13,7 +13,7 @@ from tests.market.conftest import DeskShelf, World, make_organisation, make_worl
 
 from mosu.kernel.refusals import NotFound
 from mosu.market import services
-from mosu.market.catalogue import OfferSearch
+from mosu.market.catalogue import CatalogueLoading, OfferSearch, summarised
 from mosu.market.catalogue.keeping import Catalogue
 from mosu.market.models import Offer, OfferPrice, Quote
 from mosu.market.queries import search_offers, shown
@@ -182,3 +182,22 @@ def test_the_shelf_and_the_offer_say_the_same(world: World) -> None:
     (alone,) = shown([offer], now=NOW)
     assert (found.stock, found.why_not_live, found.prices) == (alone.stock, alone.why_not_live, alone.prices)
     assert connection.in_atomic_block
+
+
+def test_while_the_offers_are_read_for_the_first_time_nobody_need_wait_for_them(committed: World) -> None:
+    """The front page says what it can; the shelf waits."""
+    catalogue = Catalogue()
+    with catalogue._lock, pytest.raises(CatalogueLoading):
+        catalogue.at(NOW, first_wait_s=0)
+    first = catalogue.at(NOW, first_wait_s=0)
+    with catalogue._lock:
+        assert catalogue.at(NOW, first_wait_s=0) is first
+
+
+def test_a_shelf_is_summed_up_once_as_long_as_nothing_changes(committed: World) -> None:
+    catalogue = Catalogue()
+    first = catalogue.at(NOW)
+    assert summarised(first, "compute") is summarised(first.read_again(now=NOW), "compute")
+    again = first.with_standings(first.standings, now=NOW)
+    assert summarised(again, "compute") is not summarised(first, "compute")
+    assert summarised(again, "compute") == summarised(first, "compute")

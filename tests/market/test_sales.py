@@ -16,7 +16,7 @@ from mosu.ledger.models import Account
 from mosu.ledger.queries import statement_by_month
 from mosu.market.models import Order, SoldBy
 from mosu.market.queries import sales_visible_to
-from mosu.market.sales import Sale, months_sold, sales_of, to_invoice_of
+from mosu.market.sales import Sale, sales_of, to_invoice_of
 from mosu.platform.actors import HubRole, Role
 
 pytestmark = pytest.mark.django_db
@@ -79,14 +79,10 @@ def test_the_buyers_name_is_told_where_the_supplier_bills_and_to_the_hub(world: 
     ]
 
 
-def test_an_order_that_is_not_settled_has_no_sums_and_is_in_no_month(world: World) -> None:
+def test_an_order_that_is_not_settled_has_no_sums(world: World) -> None:
     accept(world, world.quote(units=4, wall_s=3600))
     found = sale(world)
     assert (found.total_micros, found.due_micros, list(found.used)) == (None, None, [])
-    assert months_sold(world.seller, zone=SHANGHAI) == []
-    sold(world, key="k2")
-    assert months_sold(world.seller, zone=SHANGHAI) == [MARCH]
-    assert months_sold(world.actor, zone=SHANGHAI) == []
 
 
 @pytest.mark.urls("tests.market.urls")

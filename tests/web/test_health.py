@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 
 from mosu.compute.models import Pool
-from mosu.web import health
+from mosu.web import health, warming
 from tests.compute.world import buy, make_world
 
 with warnings.catch_warnings():
@@ -50,3 +50,22 @@ def test_a_hub_that_cannot_serve_says_why(client: TestClient, monkeypatch: pytes
     gone = client.get("/readyz")
     assert (gone.status_code, gone.json()["why"]) == (503, "the database does not answer")
     assert client.get("/healthz").status_code == 200
+
+
+def test_a_process_that_still_reads_the_offers_is_not_ready_yet(client: TestClient) -> None:
+    warming.begin()
+    early = client.get("/readyz")
+    assert (early.status_code, early.json()["why"]) == (503, "the offers are still being read")
+    assert client.get("/healthz").status_code == 200
+    warming.warm_up()
+    assert client.get("/readyz").json() == {"ready": True}
+
+
+def test_a_process_that_could_not_read_them_is_ready_all_the_same(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one failure would keep it from everything that needs no catalogue; the next visitor tries again."""
+    monkeypatch.setattr(warming, "catalogue_at", lambda now: 1 // 0)
+    warming.begin()
+    warming.warm_up()
+    assert client.get("/readyz").json() == {"ready": True}

@@ -142,6 +142,10 @@ class JournalEntry(Row):
     posted_at = models.DateTimeField()
 
     class Meta:
+        indexes = [
+            models.Index(fields=["posted_at"], name="entry_posted_at"),  # what came after a day's end
+            models.Index(fields=["kind", "id"], name="entry_kind"),
+        ]
         constraints = [
             models.CheckConstraint(condition=Q(key__regex=r"^[^\n\r]+$"), name="entry_key_one_line"),
             models.CheckConstraint(condition=Q(kind__regex=r"^[a-z][a-z_.]*$"), name="entry_kind_plain"),

@@ -109,6 +109,8 @@ class Offer(Row):
         indexes = [
             models.Index(fields=["shelf", "state", "id"]),
             models.Index(fields=["shelf", "subject_id"]),
+            models.Index(fields=["state", "id"]),
+            models.Index(fields=["source", "id"]),
         ]
         constraints = [
             models.UniqueConstraint(
@@ -338,7 +340,10 @@ class Order(Row):
     class Meta:
         indexes = [
             models.Index(fields=["organisation", "-placed_at", "-id"]),
-            models.Index(fields=["-placed_at", "-id"]),  # the hub's people see all
+            models.Index(fields=["-placed_at", "-id"]),  # the hub's people see all, sorted as they like
+            models.Index(fields=["state", "id"]),
+            models.Index(fields=["total_max_micros", "id"]),
+            models.Index(fields=["settled_at"]),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=OrderState.values), name="order_state_known"),

@@ -14,7 +14,6 @@ from django.db.models.functions import Cast, TruncMonth
 from mosu.kernel.money import MICROS, micros_of
 from mosu.market import rules
 from mosu.market.models import Order, Receipt, SoldBy
-from mosu.market.queries import sales_visible_to
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 
@@ -56,13 +55,6 @@ class Sale:
 def sales_of(actor: Actor, orders: Iterable[Order]) -> list[Sale]:
     """Each of `sales_visible_to(actor)` with what it brought; no query."""
     return [_sale_of(actor, order) for order in orders]
-
-
-def months_sold(actor: Actor, *, zone: ZoneInfo) -> list[date]:
-    """The months in which orders at the actor's offers were settled, newest first."""
-    rows = sales_visible_to(actor).filter(settled_at__isnull=False).select_related(None).order_by()
-    months = rows.values_list(TruncMonth("settled_at", tzinfo=zone), flat=True).distinct()
-    return sorted({month.date() for month in months}, reverse=True)
 
 
 @dataclass(frozen=True, slots=True)

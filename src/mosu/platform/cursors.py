@@ -58,13 +58,17 @@ def page_of(
 
 
 def _after(order: Sequence[str], values: Sequence[Any]) -> Q:
-    """The rows behind `values`: further in the first column, or equal there and further in the next."""
-    condition, equal = Q(), Q()
+    """The rows behind `values`: further in the first column, or equal there and further in the next.
+
+    That the first column is not before is said again on its own: an index is then entered there, not read up to there.
+    """
+    condition, equal, first = Q(), Q(), Q()
     for name, value in zip(order, values, strict=True):
         column, further = (name[1:], "lt") if name.startswith("-") else (name, "gt")
         condition |= equal & Q(**{f"{column}__{further}": value})
         equal &= Q(**{column: value})
-    return condition
+        first = first or Q(**{f"{column}__{further}e": value})
+    return first & condition
 
 
 def _cursor_of(row: Model, order: Sequence[str]) -> str:

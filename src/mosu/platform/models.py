@@ -274,6 +274,11 @@ class AuditRecord(Row):
         indexes = [
             models.Index(fields=["subject_id", "id"]),
             models.Index(fields=["organisation_id", "-id"]),
+            models.Index(
+                fields=["at", "id"]
+            ),  # the trail over all, newest first; of one person; of one action
+            models.Index(fields=["actor_label", "at", "id"]),
+            models.Index(fields=["action", "at", "id"]),
         ]
 
 

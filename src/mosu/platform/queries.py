@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Count, Model, Q, QuerySet
 
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role, Scope
@@ -33,6 +34,17 @@ from mosu.platform.models import (
 from mosu.platform.policy import allows, require
 
 RowT = TypeVar("RowT", bound=Model)
+
+RECORDED_MAX: Final = 50
+# From each value straight to the next one in its index.
+_RECORDED: Final = """
+with recursive seen(value) as (
+  (select COLUMN from platform_auditrecord order by COLUMN limit 1)
+  union all
+  select (select a.COLUMN from platform_auditrecord a where a.COLUMN > seen.value order by a.COLUMN limit 1)
+    from seen where seen.value is not null)
+select value from seen where value is not null
+"""
 
 _HUB_ROLES = frozenset(role.value for role in HubRole)
 
@@ -163,6 +175,24 @@ def audit_visible_to(actor: Actor) -> QuerySet[AuditRecord]:
     return (
         rows if actor.sees_all else rows.filter(organisation_id__in=organisations_where(actor, "audit.read"))
     )
+
+
+def actors_recorded(text: str) -> list[str]:
+    """Who of the audit trail's has this in their name, however it is written; some at most."""
+    wanted = text.strip().lower()
+    return [one for one in _recorded("actor_label") if wanted in one.lower()][:RECORDED_MAX]
+
+
+def actions_recorded(beginning: str) -> list[str]:
+    """The actions of the audit trail that begin so; some at most."""
+    return [one for one in _recorded("action") if one.startswith(beginning.strip())][:RECORDED_MAX]
+
+
+def _recorded(column: Literal["actor_label", "action"]) -> list[str]:
+    """The values of a column that is indexed, each read once: few, where the rows are all that ever happened."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RECORDED.replace("COLUMN", column))
+        return [value for (value,) in cursor.fetchall()]
 
 
 def organisations_where(actor: Actor, action: str) -> frozenset[UUID]:

@@ -4,15 +4,12 @@ Django under its own ASGI handler costs two to three times the CPU per request (
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from django.conf import settings
-from django.db import connection
-from django.utils import timezone
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
@@ -23,10 +20,10 @@ from mosu.web.bridge import Threads
 from mosu.web.wsgi import application as django_application  # isort: skip
 from mosu.compute.streams import listener
 from mosu.compute.streams import routes as compute_routes
-from mosu.market.catalogue import catalogue_at
 from mosu.web.health import routes as health_routes
 from mosu.web.sessions import routes as page_routes
 from mosu.web.views.documents import DOCUMENT_BODY_BYTES_MAX, DOCUMENTS_PATH
+from mosu.web.warming import begin, warm_up
 
 BODY_S_MAX = 30
 DOCUMENT_S_MAX = 120
@@ -130,22 +127,13 @@ async def _body_of(
     return bytes(body)
 
 
-def _read_catalogue() -> None:
-    """Before the first visitor asks for it; who comes earlier waits, and whoever comes after a failure tries again."""
-    try:
-        catalogue_at(timezone.now())
-    except Exception:
-        logging.getLogger(__name__).warning("the catalogue was not read at the start", exc_info=True)
-    finally:
-        connection.close()
-
-
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    reading = asyncio.create_task(asyncio.to_thread(_read_catalogue))
+    begin()
+    warming = asyncio.create_task(asyncio.to_thread(warm_up))
     async with listener:
         yield
-    await reading
+    await warming
 
 
 application = Starlette(

@@ -43,10 +43,11 @@ class Catalogue:
         self._seen: frozenset[str] = frozenset()
         self._ahead: list[tuple[datetime, bytes]] = []
 
-    def at(self, now: datetime) -> Snapshot:
+    def at(self, now: datetime, *, first_wait_s: float = WAIT_S) -> Snapshot:
         """The offers as they are at `now`, or were up to 2 s before.
 
-        Inside a transaction that changed offers itself: as it sees them, for it alone.
+        While another thread reads them for the first time, this waits for `first_wait_s`. Inside a transaction that
+        changed offers itself: as it sees them, for it alone.
 
         Raises:
             CatalogueLoading: the first reading of this process takes longer than one can wait.
@@ -58,7 +59,8 @@ class Catalogue:
         if in_transaction and news_since(self._xmin, but=self._seen).is_own:
             return _read_whole(now)
         may_wait = snapshot is None or _age(snapshot.read_at, now) >= OLD
-        if not self._lock.acquire(blocking=may_wait, timeout=WAIT_S if may_wait else -1):
+        wait_s = first_wait_s if snapshot is None else WAIT_S if may_wait else 0
+        if not self._lock.acquire(timeout=wait_s):
             if snapshot is not None and not may_wait:
                 return snapshot
             raise CatalogueLoading("The shelf is being set up.", hint="Try again in a few seconds.")
@@ -118,13 +120,14 @@ class Catalogue:
 _catalogues: Final[dict[str, Catalogue]] = {}
 
 
-def catalogue_at(now: datetime) -> Snapshot:
+def catalogue_at(now: datetime, *, first_wait_s: float = WAIT_S) -> Snapshot:
     """This process's catalogue of the database that it is connected to.
 
     Raises:
         CatalogueLoading: see `Catalogue.at`.
     """
-    return _catalogues.setdefault(connection.settings_dict["NAME"], Catalogue()).at(now)
+    catalogue = _catalogues.setdefault(connection.settings_dict["NAME"], Catalogue())
+    return catalogue.at(now, first_wait_s=first_wait_s)
 
 
 def _read_whole(now: datetime) -> Snapshot:

@@ -1,7 +1,7 @@
 """Reading offers out of PostgreSQL into columns: all of them, or those that changed."""
 
-from collections import defaultdict
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +15,8 @@ from mosu.market.catalogue.snapshot import ID, UNKNOWN, Columns, Ids, Ints
 from mosu.market.catalogue.vocabularies import PRICE_EDGES, Vocabularies
 from mosu.market.hub import hub_currency, hub_zone
 
+_ROWS: Final = 2_000
+"""Read at once."""
 _NEWS: Final = """
 select pg_snapshot_xmin(pg_current_snapshot())::text,
        exists (select from market_offerchange where xid = pg_current_xact_id_if_assigned()),
@@ -89,44 +91,46 @@ def load(words: Vocabularies, *, now: datetime, only: Ids | None = None) -> Load
     if only is not None:
         params["ids"] = [UUID(bytes=bytes(key).ljust(16, b"\0")) for key in only]
 
-    def rows(query: str, column: str) -> list[tuple[Any, ...]]:
-        with connection.cursor() as cursor:
+    def rows(query: str, column: str) -> Iterator[tuple[Any, ...]]:
+        # All of them a few at a time: the memory that 100,000 rows once took stays with the process.
+        with connection.chunked_cursor() if only is None else connection.cursor() as cursor:
             cursor.execute(query.format(only="" if only is None else f"and {column} = any(%(ids)s)"), params)
-            found: list[tuple[Any, ...]] = cursor.fetchall()
-            return found
+            while found := cursor.fetchmany(_ROWS):
+                yield from found
 
     columns = columns_of(words, offers=rows(_OFFERS, "o.id"), prices=rows(_PRICES, "offer_id"))
     return Loaded(columns, [(at, bytes(key)) for at, key in rows(_NEXT, "offer_id")])
 
 
 def columns_of(
-    words: Vocabularies, *, offers: Sequence[tuple[Any, ...]], prices: Sequence[tuple[Any, ...]]
+    words: Vocabularies, *, offers: Iterable[tuple[Any, ...]], prices: Iterable[tuple[Any, ...]]
 ) -> Columns:
     """Rows as `_OFFERS` and `_PRICES` select them, as columns; what is new in them is added to `words`."""
     columns = _columns(words, offers)
-    _add_prices(columns, words, prices, tax=np.array([row[13] for row in offers], dtype=np.int64))
+    _add_prices(columns, words, prices, tax=columns.pop("tax"))
     return columns
 
 
-def _columns(words: Vocabularies, rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    count = len(rows)
-    codes: defaultdict[str, list[int]] = defaultdict(list)
-    for _id, shelf, supplier_id, name, subject_id, title_zh, title_en, attributes, buyer, *_rest in rows:
+def _columns(words: Vocabularies, rows: Iterable[tuple[Any, ...]]) -> dict[str, Any]:
+    codes = {name: array("i") for name in ("shelf", "supplier", "goods", "place", "title", "buyer")}
+    numbers = {name: array("q") for name in ("created_us", "min_units", "max_units", "wall_s_max", "tax")}
+    ids = bytearray()
+    for key, shelf, supplier_id, name, subject_id, title_zh, title_en, attributes, buyer, *rest in rows:
         goods = words.goods_code(shelf, attributes)
+        ids += key
         codes["shelf"].append(words.shelves.code(shelf))
         codes["supplier"].append(words.supplier(supplier_id, name))
         codes["goods"].append(goods)
         codes["place"].append(words.places.code((shelf, (subject_id, words.goods[goods].key))))
         codes["title"].append(words.title(title_zh, title_en))
         codes["buyer"].append(-1 if buyer is None else words.buyers.code(buyer))
-    columns: dict[str, Any] = {
-        name: np.array(codes[name], dtype=np.int32)
-        for name in ("shelf", "supplier", "goods", "place", "title", "buyer")
-    }
-    columns["id"] = np.frombuffer(b"".join(bytes(row[0]) for row in rows), dtype=ID)
+        for column, number in zip(numbers.values(), rest, strict=True):
+            column.append(number)
+    columns: dict[str, Any] = {name: np.array(found, dtype=np.int32) for name, found in codes.items()}
+    columns |= {name: np.array(found, dtype=np.int64) for name, found in numbers.items()}
+    columns["id"] = np.frombuffer(bytes(ids), dtype=ID)
+    count = len(columns["id"])
     columns["alive"] = np.ones(count, dtype=np.bool_)
-    for name, at in (("created_us", 9), ("min_units", 10), ("max_units", 11), ("wall_s_max", 12)):
-        columns[name] = np.array([row[at] for row in rows], dtype=np.int64)
     for facet in words.facet_codes:
         by_goods = words.facet_of_goods(facet)
         columns[f"facet:{facet}"] = by_goods[columns["goods"]] if count else np.zeros(0, dtype=np.int32)
@@ -134,7 +138,7 @@ def _columns(words: Vocabularies, rows: Sequence[tuple[Any, ...]]) -> dict[str, 
 
 
 def _add_prices(
-    columns: dict[str, Any], words: Vocabularies, prices: Sequence[tuple[Any, ...]], *, tax: Ints
+    columns: dict[str, Any], words: Vocabularies, prices: Iterable[tuple[Any, ...]], *, tax: Ints
 ) -> None:
     """Prices with tax for 3,600 of each meter's unit; then what the goods are compared by."""
     count = len(columns["id"])

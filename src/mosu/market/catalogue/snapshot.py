@@ -1,10 +1,10 @@
 """The offers on the shelves as columns of numbers: what a search reads instead of 100,000 rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +18,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Ids: TypeAlias = NDArray[np.bytes_]
 Column: TypeAlias = NDArray[Any]
 Columns: TypeAlias = Mapping[str, Column]
+FoundT = TypeVar("FoundT")
 
 ID: Final = "S16"
 UNKNOWN: Final = (1 << 53) - 1
@@ -41,6 +42,7 @@ class Snapshot:
     standings: Mapping[tuple[str, Place], Standing] = field(default_factory=dict)
     stood_at: datetime | None = None
     _orders: dict[str, Codes] = field(default_factory=dict)
+    _once: dict[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -112,6 +114,13 @@ class Snapshot:
             self._orders[sort] = found
         return found
 
+    def once(self, name: str, found: Callable[[], FoundT]) -> FoundT:
+        """What `found` returns, reckoned once for as long as offers and stocks are these."""
+        if name not in self._once:
+            self._once[name] = found()
+        kept: FoundT = self._once[name]
+        return kept
+
     def ids(self, rows: Codes) -> list[UUID]:
         return [uuid_in(self.columns["id"], int(row)) for row in rows]
 
@@ -137,7 +146,9 @@ class Snapshot:
 
     def read_again(self, *, now: datetime) -> "Snapshot":
         """The same, as nothing has changed until `now`."""
-        fresh = Snapshot(now, self.columns, self.words, self.standings, self.stood_at, self._orders)
+        fresh = Snapshot(
+            now, self.columns, self.words, self.standings, self.stood_at, self._orders, self._once
+        )
         for name in ("by_id", "free", "live"):
             if name in self.__dict__:
                 fresh.__dict__[name] = self.__dict__[name]

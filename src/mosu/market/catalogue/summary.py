@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mosu.market.catalogue.snapshot import UNKNOWN, Snapshot
-from mosu.market.catalogue.words import Codes
+from mosu.market.catalogue.vocabularies import Vocabulary
 from mosu.market.shelves import Goods
 
 
@@ -31,35 +31,44 @@ class ShelfSummary:
 
 
 def summarised(snapshot: Snapshot, shelf: str) -> ShelfSummary:
-    """The listed offers of a shelf that are for everyone."""
-    code = snapshot.words.shelves.known(shelf)
-    columns = snapshot.columns
-    public = (
+    """The listed offers of a shelf that are for everyone; reckoned once for a snapshot."""
+    return snapshot.once(f"summary:{shelf}", lambda: _summary(snapshot, shelf))
+
+
+def _summary(snapshot: Snapshot, shelf: str) -> ShelfSummary:
+    columns, words = snapshot.columns, snapshot.words
+    code = words.shelves.known(shelf)
+    is_public = (
         columns["alive"] & (columns["buyer"] == -1) & (columns["shelf"] == (-2 if code is None else code))
     )
-    rows: Codes = np.flatnonzero(public).astype(np.int32)
-    by_key: dict[str, list[int]] = {}
-    for number in np.unique(columns["goods"][rows]).tolist():
-        by_key.setdefault(snapshot.words.goods[number].key, []).append(number)
-    found = [_of_goods(snapshot, rows, numbers) for numbers in by_key.values()]
+    rows = np.flatnonzero(is_public)
+    keys: Vocabulary[str] = Vocabulary()
+    key_of = np.array([keys.code(goods.key) for goods in words.goods] or [0], dtype=np.int64)
+    key = key_of[columns["goods"][rows]]
+    count = len(keys.values)
+    offers = np.bincount(key, minlength=count)
+    lowest = np.full(count, UNKNOWN, dtype=np.int64)
+    np.minimum.at(lowest, key, columns["price"][rows])
+    # Several offers may sell from one place: its stock is counted once.
+    place = columns["place"][rows]
+    _, firsts = np.unique(key * max(1, len(words.places.values)) + place, return_index=True)
+    free = np.zeros(count, dtype=np.int64)
+    np.add.at(free, key[firsts], np.maximum(snapshot.free[rows[firsts]], 0))
+    goods_of = {goods.key: goods for goods in reversed(words.goods)}
+    found = [
+        GoodsSummary(
+            goods=goods_of[name],
+            offers=int(offers[number]),
+            price_micros=None if lowest[number] == UNKNOWN else int(lowest[number]),
+            free=int(free[number]),
+        )
+        for number, name in enumerate(keys.values)
+        if offers[number]
+    ]
     return ShelfSummary(
         offers=len(rows),
         suppliers=len(
-            {snapshot.words.suppliers.values[one][0] for one in set(columns["supplier"][rows].tolist())}
+            {words.suppliers.values[one][0] for one in np.unique(columns["supplier"][rows]).tolist()}
         ),
         goods=sorted(found, key=lambda one: -one.offers),
-    )
-
-
-def _of_goods(snapshot: Snapshot, rows: Codes, numbers: Sequence[int]) -> GoodsSummary:
-    own = rows[np.isin(snapshot.columns["goods"][rows], numbers)]
-    lowest = int(snapshot.columns["price"][own].min())
-    # Several offers may sell from one place: its stock is counted once.
-    _, firsts = np.unique(snapshot.columns["place"][own], return_index=True)
-    free = snapshot.free[own[firsts]]
-    return GoodsSummary(
-        goods=snapshot.words.goods[numbers[0]],
-        offers=len(own),
-        price_micros=None if lowest == UNKNOWN else lowest,
-        free=int(free[free > 0].sum()),
     )

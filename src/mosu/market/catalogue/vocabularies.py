@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -81,13 +82,15 @@ class Vocabularies:
         self._classes: Vocabulary[tuple[str, ...]] = Vocabulary()
         self._goods_codes: dict[tuple[str, str], int] = {}
         self._facets_of_goods: dict[str, list[int]] = {}
-        self._titles: dict[str, int] = {}
+        self._titles: dict[bytes, int] = {}
+        """By digest: nearly every offer has a title of its own, and nothing here reads it again."""
 
     def title(self, title_zh: str, title_en: str) -> int:
         text = f"{title_zh}\n{title_en}"
-        number = self._titles.get(text)
+        key = blake2b(text.encode(), digest_size=16).digest()
+        number = self._titles.get(key)
         if number is None:
-            number = self._titles[text] = self.words["title"].add(text)
+            number = self._titles[key] = self.words["title"].add(text)
         return number
 
     def supplier(self, supplier_id: UUID, name: str) -> int:

@@ -112,12 +112,12 @@ def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: 
 
 
 def shelf_summary(shelf: str, *, now: datetime) -> ShelfSummary:
-    """What hangs on a shelf for everyone, in figures that anyone may see; from the catalogue.
+    """What hangs on a shelf for everyone, in figures that anyone may see; from the catalogue, without waiting for it.
 
     Raises:
         CatalogueLoading: this process still reads the offers for the first time.
     """
-    return summarised(catalogue_at(now), shelf)
+    return summarised(catalogue_at(now, first_wait_s=0), shelf)
 
 
 def saved_searches_of(actor: Actor) -> QuerySet[SavedSearch]:

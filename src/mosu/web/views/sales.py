@@ -7,10 +7,10 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET
@@ -19,16 +19,17 @@ from mosu.ledger.models import Account, AccountKind
 from mosu.ledger.queries import MonthMoved, accounts_visible_to, balance_in, statement, statement_by_month
 from mosu.market.bills import month_of, span_of
 from mosu.market.hub import hub_zone
-from mosu.market.models import Order, OrderState
+from mosu.market.models import OrderState
 from mosu.market.queries import sales_visible_to
 from mosu.market.rules import unit_name
-from mosu.market.sales import ToInvoice, months_sold, sales_of, to_invoice_of
+from mosu.market.sales import ToInvoice, sales_of, to_invoice_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Tab
+from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import entry_kind_name, state_name_lazy, told
@@ -96,11 +97,11 @@ STATEMENT: Final = Plan(
 def sales(request: HttpRequest) -> HttpResponse:
     """Orders at the supplier's offers, with what each brought."""
     actor = actor_of(request)
-    months = [f"{month:%Y-%m}" for month in months_sold(actor, zone=hub_zone())]
+    months = replace(monthly("settled_at", last=timezone.localdate()), title=_("Settled in"))
     plan = replace(
         showing(SALES, "supplier") if actor.sees_all else SALES,
         filters=(
-            Filter("month", _("Settled in"), _in_month, [(month, month) for month in months]),
+            months,
             Filter(
                 "state",
                 _("State"),
@@ -117,11 +118,6 @@ def sales(request: HttpRequest) -> HttpResponse:
         prepare=lambda rows: sales_of(actor, rows),
         context={"tabs": _tabs("sales")},
     )
-
-
-def _in_month(rows: QuerySet[Order], month: str) -> QuerySet[Order]:
-    span = span_of(month_of(month), zone=hub_zone())
-    return rows.filter(settled_at__gte=span.start, settled_at__lt=span.end)
 
 
 def _tabs(current: str) -> list[Tab]:

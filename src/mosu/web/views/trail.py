@@ -1,5 +1,6 @@
 """The audit trail: who did what, when, to what, and why."""
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order
 from mosu.platform.models import AuditRecord, Organisation
-from mosu.platform.queries import audit_visible_to
+from mosu.platform.queries import actions_recorded, actors_recorded, audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.days import dated
 from mosu.web.pages import page
@@ -34,6 +35,11 @@ def _by_subject(rows: QuerySet[AuditRecord], text: str) -> QuerySet[AuditRecord]
     except (ValueError, NotFound):
         return rows.none()
     return rows.filter(subject_id=key)
+
+
+def _any_of(rows: QuerySet[AuditRecord], column: str, values: Sequence[str]) -> QuerySet[AuditRecord]:
+    """Those with one of the values; a single one is read in the list's own order by its index."""
+    return rows.filter(**({column: values[0]} if len(values) == 1 else {f"{column}__in": values}))
 
 
 def _by_organisation(rows: QuerySet[AuditRecord], text: str) -> QuerySet[AuditRecord]:
@@ -62,7 +68,7 @@ AUDIT: Final = Plan(
     name="audit",
     title=_lazy("Audit trail"),
     columns=(
-        Column("at", _lazy("When"), lambda record: record.at, kind="time"),
+        Column("at", _lazy("When"), lambda record: record.at, kind="time", sort="at"),
         Column("who", _lazy("Who"), lambda record: record.actor_label),
         Column("action", _lazy("Action"), lambda record: record.action, kind="mono"),
         Column(
@@ -93,10 +99,10 @@ AUDIT: Final = Plan(
         Column("kind", _lazy("Kind of actor"), lambda record: record.actor_kind, hidden=True),
         Column("id", _lazy("Record"), lambda record: record.public_id, kind="mono", sort="id", hidden=True),
     ),
-    order="-id",
+    order="-at",
     filters=(
-        Filter("who", _lazy("Who"), lambda rows, text: rows.filter(actor_label__icontains=text.strip())),
-        Filter("action", _lazy("Action"), lambda rows, text: rows.filter(action__startswith=text.strip())),
+        Filter("who", _lazy("Who"), lambda rows, text: _any_of(rows, "actor_label", actors_recorded(text))),
+        Filter("action", _lazy("Action"), lambda rows, text: _any_of(rows, "action", actions_recorded(text))),
         Filter("subject", _lazy("Subject"), _by_subject),
         Filter("organisation", _lazy("Organisation"), _by_organisation),
         Filter("from", _lazy("From day"), dated(lambda rows, at: rows.filter(at__gte=at))),
