@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("platform", "0004_finding"),
+        ("platform", "0005_admission"),
     ]
 
     operations = [
