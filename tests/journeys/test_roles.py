@@ -95,7 +95,7 @@ def agent_running(town: Town, token: str) -> Iterator[None]:
         yield
     finally:
         agent.terminate()
-        agent.wait(timeout=30)
+        agent.wait(timeout=120)
         shutil.rmtree(folder)
 
 
@@ -173,7 +173,7 @@ def settled(browser: Browser, town: Town) -> str:
         page.click("form.ask button.wide")
         page.click("article.card a.go")
         page.click(".checkout form button.go")
-        expect(page.locator("#now-bill a[href*='/receipts/']")).to_be_visible(timeout=40_000)
+        expect(page.locator("#now-bill a[href*='/receipts/']")).to_be_visible(timeout=120_000)
         one.goes("/orders/")
         return page.locator("main table a[href*='/orders/order_']").first.inner_text()
 
