@@ -175,14 +175,14 @@ def _paths() -> Iterator[str]:
 
 def _page(url: str, path: str, persona: Persona, *, times: int) -> Page | None:
     """The page with the first ids that it can be opened with; None when it is not this persona's to see."""
-    for address in _addresses(path, persona):
+    for address in addresses(path, persona):
         status, _, _ = _get(url, address, persona)
         if status == 200:
             return _measure(url, path, address, persona, times=times)
     return None
 
 
-def _addresses(path: str, persona: Persona) -> Iterator[str]:
+def addresses(path: str, persona: Persona) -> Iterator[str]:
     """The path with its parameters filled, from rows of the persona's first."""
     names = re.findall(r"<(?:\w+:)?(\w+)>", path)
     choices = [_values(name, persona) for name in names]
