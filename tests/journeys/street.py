@@ -86,6 +86,7 @@ def _what_else_there_is(seeded: Any) -> str:
     holder = Membership.objects.get(organisation_id=due.voucher.organisation_id, role="owner")
     claims = actor_for_user(holder.user)
     submit_claim(actor=claims, order_id=due.order_id, evidence=["0" * 64], now=now)
+    User.objects.update(language="")  # the browser's then
     guarded = User.objects.get(id=seeded.resident.developer_id)
     TOTP.activate(guarded, generate_totp_secret())
     RecoveryCodes.activate(guarded)
