@@ -11,7 +11,7 @@ from tests.journeys.visitor import DESKTOP, PHONE, Visitor, one_time_code, visit
 
 pytestmark = pytest.mark.e2e
 
-COMMAND = "for i in 1 2 3 4 5 6; do echo step $i of 6; sleep 1; done; echo '<b>made</b>' > out.txt"
+COMMAND = "for i in 1 2 3 4 5 6; do echo step $i of 6; sleep 2; done; echo '<b>made</b>' > out.txt"
 PASSWORD = "wind-over-the-bund-1"
 STARTUP = "dev@startup.demo.example"
 WAYS = [
@@ -156,7 +156,7 @@ def test_all_of_it_works_without_javascript(browser: Browser, town: Town) -> Non
         page.click("form.ask button")
         page.click("article.card a.go")
         page.click(".checkout button.go")
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while page.locator("#now-bill a[href*='/receipts/']").count() == 0 and time.monotonic() < until:
             page.wait_for_timeout(500)
             page.reload()
