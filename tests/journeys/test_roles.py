@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -54,7 +55,7 @@ def test_a_supplier_adds_a_pool_and_keeps_a_machine_for_a_night(
             shown_in_time(one, machine)
             one.sees("nodes")
             machine.click()
-            begins = datetime.now() + timedelta(days=1)  # noqa: DTZ005 -- what a person types, in the hub's zone
+            begins = datetime.now(ZoneInfo("Asia/Shanghai")) + timedelta(days=1)  # as a person types it
             page.fill("[name=starts_at]", f"{begins:%Y-%m-%dT%H:%M}")
             page.fill("[name=ends_at]", f"{begins - timedelta(hours=2):%Y-%m-%dT%H:%M}")
             page.fill("form:has([name=ends_at]) [name=why]", "new fans")

@@ -21,12 +21,11 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
 @pytest.fixture
-def own(folder: Path, cluster: Cluster) -> Iterator[Cluster]:
+def own(folder: Path, cluster: Cluster, laid_cluster: Path) -> Iterator[Cluster]:
     """A cluster of this test's, with the session's copy of the programs."""
+    subprocess.run(["cp", "-a", laid_cluster, folder / "hub"], check=True)
     made = Cluster(folder / "hub", testing=True, binaries=cluster.binaries)
-    made.init()
     made.start()
-    made.prepare_database("hub")
     yield made
     made.stop()
 
