@@ -25,6 +25,7 @@ CALLS: Final[dict[str, tuple[int | str, ...]]] = {
     "Reason": (1, 2),
     "Unplaced": (1, 2),
     "Check": (0, 2, 3),
+    "Doubt": (1,),
     "problem_at": (1, "allowed"),
     "refuse": (2, "allowed"),
     "refuse_kind": ("allowed",),

@@ -165,7 +165,9 @@ def _walked(seeded: Any, secret: str) -> Street:
 def _entered_the_password(client: Any) -> None:
     """As if just now: pages of the account's safety ask for it again otherwise."""
     session = client.session
-    session["account_authentication_methods"] = [{"method": "password", "at": time.time()}]
+    session["account_authentication_methods"] = [
+        {"method": "password", "at": time.time() + 3600, "reauthenticated": True}
+    ]
     session["account_authentication_methods_user"] = session["_auth_user_id"]
     session.save()
 

@@ -116,7 +116,7 @@ ROWS: Final = Plan(
         ),
         Column("terms", _lazy("Also changed"), _terms),
         Column("doubt", _lazy("Held back because"), _doubt),
-        Column("reason", _lazy("Found"), lambda row: row.reason),
+        Column("reason", _lazy("Found"), lambda row: told(row.reason)),
     ),
     order="line",
     filters=(
