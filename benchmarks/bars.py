@@ -1,5 +1,6 @@
 """A figure, the bar it is held to, and the machine on which it was measured."""
 
+import math
 import os
 import platform
 import statistics
@@ -30,16 +31,24 @@ class Figure:
         return self.value <= self.bar if self.better == "less" else self.value >= self.bar
 
     @property
+    def is_measured(self) -> bool:
+        """Not when what measures it is not here: then the note says what."""
+        return not math.isnan(self.value)
+
+    @property
     def verdict(self) -> str:
+        if not self.is_measured:
+            return "NOT MEASURED"
         return "" if self.bar is None else "holds" if self.holds else "FALLS SHORT"
 
     def row(self) -> tuple[str, str, str, str, str]:
         sign = "<=" if self.better == "less" else ">="
         bar = "" if self.bar is None else f"{sign} {_number(self.bar)} {self.unit}"
-        return self.what, f"{_number(self.value)} {self.unit}", bar, self.verdict, self.note
+        value = f"{_number(self.value)} {self.unit}" if self.is_measured else ""
+        return self.what, value, bar, self.verdict, self.note
 
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "holds": self.holds}
+        return {**asdict(self), "value": self.value if self.is_measured else None, "holds": self.holds}
 
 
 def machine(folder: Path) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _paths() -> Iterator[str]:
 
 def _page(url: str, path: str, persona: Persona, *, times: int) -> Page | None:
     """The page with the first ids that it can be opened with; None when it is not this persona's to see."""
-    for address in _addresses(path, persona):
+    for address in addresses(path, persona):
         status, _, _ = _get(url, address, persona)
         if status >= 500:
             raise RuntimeError(f"{address} as {persona.name} answered {status}")
@@ -204,7 +204,7 @@ def _page(url: str, path: str, persona: Persona, *, times: int) -> Page | None:
     return None
 
 
-def _addresses(path: str, persona: Persona) -> Iterator[str]:
+def addresses(path: str, persona: Persona) -> Iterator[str]:
     """The path with its parameters filled, from rows of the persona's first."""
     names = re.findall(r"<(?:\w+:)?(\w+)>", path)
     choices = [_values(name, persona) for name in names]

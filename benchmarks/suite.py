@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, idle; none
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, firstrun, idle; none
 means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
@@ -26,6 +26,7 @@ from benchmarks import importing, ledger, pages, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
+from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
 from benchmarks.offers import keep_alive
@@ -242,6 +243,16 @@ def _apart(benchmark: Callable[[Path, Size], list[Figure]], folder: Path, size: 
         return own.submit(benchmark, folder, size).result()
 
 
+def _firstrun(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "firstrun")) as hub:
+        join(hub)
+        # Django is set up now; what stands on it can be imported.
+        from mosu.runtime.demo.world import load_world  # noqa: PLC0415
+
+        load_world(say=lambda _: None)
+        return first_run(hub.url)
+
+
 def _idle(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "idle")) as hub:
         return idle(hub, seconds=size.idle_s)
@@ -274,5 +285,6 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "import": _import,
     "pages": _pages,
     "traffic": _traffic,
+    "firstrun": _firstrun,
     "idle": _idle,
 }

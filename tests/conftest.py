@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 
@@ -43,7 +45,14 @@ class FreshDatabase:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With xdist the controller runs the one cluster for all workers, and outlives them."""
+    """With xdist the controller runs the one cluster for all workers, and outlives them.
+
+    Hypothesis tries the same examples each time, so that no landing depends on luck; `MOSU_FUZZ_EXAMPLES` looks further.
+    """
+    settings.PASSWORD_HASHERS = ["tests.passwords.QuickScrypt"]
+    hypothesis.settings.register_profile("same", derandomize=True)
+    if "MOSU_FUZZ_EXAMPLES" not in os.environ:
+        hypothesis.settings.load_profile("same")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         stack = ExitStack()
         config.add_cleanup(stack.close)

@@ -25,6 +25,7 @@ CALLS: Final[dict[str, tuple[int | str, ...]]] = {
     "Reason": (1, 2),
     "Unplaced": (1, 2),
     "Check": (0, 2, 3),
+    "Doubt": (1,),
     "problem_at": (1, "allowed"),
     "refuse": (2, "allowed"),
     "refuse_kind": ("allowed",),
@@ -78,13 +79,9 @@ def trees() -> dict[Path, ast.Module]:
 def refusals(parsed: dict[Path, ast.Module]) -> set[str]:
     """The names of the classes that are refusals."""
     known = set(ROOTS)
+    classes = [node for tree in parsed.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     while True:
-        more = {
-            node.name
-            for tree in parsed.values()
-            for node in ast.walk(tree)
-            if isinstance(node, ast.ClassDef) and {_name(base) for base in node.bases} & known
-        }
+        more = {node.name for node in classes if {_name(base) for base in node.bases} & known}
         if more <= known:
             return known
         known |= more
@@ -216,14 +213,19 @@ def _texts(node: ast.expr, scope: ast.AST, tree: ast.Module) -> list[str | None]
 
 
 def _assigned(name: str, scope: ast.AST) -> list[ast.expr]:
-    found = []
+    values = _assignments(scope).get(name, [])
+    return [value for value in values if name not in {_name(inner) for inner in ast.walk(value)}]
+
+
+@cache
+def _assignments(scope: ast.AST) -> dict[str, list[ast.expr]]:
+    """What each name of the scope is given, in order."""
+    found: dict[str, list[ast.expr]] = {}
     for node in ast.walk(scope):
-        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
-            continue
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        named = any(isinstance(target, ast.Name) and target.id == name for target in targets)
-        if named and name not in {_name(inner) for inner in ast.walk(node.value)}:
-            found.append(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name in {target.id for target in targets if isinstance(target, ast.Name)}:
+                found.setdefault(name, []).append(node.value)
     return found
 
 

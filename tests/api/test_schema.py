@@ -79,19 +79,22 @@ def test_no_operation_fails(who: str, fresh_db: Any) -> None:
     personas = make_personas()
     failures = []
     tried: Counter[int] = Counter()
+    times = 1 if who == "nobody" else EXAMPLES  # whatever a stranger sends, nobody reads it
     for found in schema.get_all_operations():
         operation = found.ok()
         try:
-            _fuzz(operation, personas=personas, headers=personas.headers[who], tried=tried)
+            _fuzz(operation, personas=personas, headers=personas.headers[who], tried=tried, times=times)
         except FailureGroup as failure:
             failures.append(f"{operation.label}\n{failure}")
     assert not failures, f"{len(failures)} operations:\n\n" + "\n\n".join(failures)
     assert tried[401 if who == "nobody" else 200] > 10, tried
 
 
-def _fuzz(operation: Any, *, personas: Personas, headers: dict[str, str], tried: Counter[int]) -> None:
+def _fuzz(
+    operation: Any, *, personas: Personas, headers: dict[str, str], tried: Counter[int], times: int
+) -> None:
     @hypothesis.settings(
-        max_examples=EXAMPLES,
+        max_examples=times,
         deadline=None,
         database=None,
         derandomize=True,

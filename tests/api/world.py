@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import resources
 from typing import Any
 
@@ -56,7 +57,7 @@ def make_personas() -> Personas:
             secret_sha256=hashlib.sha256(secret.encode()).hexdigest(),
             scopes=["read", "buy", "manage"],
             created_at=now,
-            expires_at=now.replace(year=now.year + 1),
+            expires_at=now + timedelta(days=365),
         )
         headers[who] = {"Authorization": f"Bearer {secret}"}
         people[who] = actor_for_user(user, organisation_id=organisation.id)

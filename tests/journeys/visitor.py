@@ -77,7 +77,7 @@ def visitor(
         base_url=town.hub.url,
         java_script_enabled=scripts,
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     one = Visitor(context.new_page(), town, name)
     one.page.on("pageerror", lambda error: one.hears(str(error)))
     one.page.on("console", lambda said: one.hears(said.text) if said.type == "error" else None)

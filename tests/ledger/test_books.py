@@ -178,7 +178,7 @@ def test_an_entry_under_way_does_not_slip_behind_the_seal(fresh_db: FreshDatabas
         thread.start()
         thread.join(timeout=0.3)
         assert seen == []
-    thread.join(timeout=30)
+    thread.join(timeout=120)
     assert isinstance(seen[0], services.DayClosed)
     assert services.verify(now=NOW).ok
 

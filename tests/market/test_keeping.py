@@ -72,12 +72,12 @@ def test_what_commits_late_is_not_missed(committed: World) -> None:
         with transaction.atomic():
             committed.offer(title_en="slow")
             wrote.set()
-            go_on.wait(20)
+            go_on.wait(120)
         connections.close_all()
 
     thread = threading.Thread(target=slow)
     thread.start()
-    assert wrote.wait(20)
+    assert wrote.wait(120)
     committed.offer(title_en="quick", price="9")  # begins later, commits earlier
     assert titles(catalogue, NOW) == ["quick"]
     assert titles(catalogue, at(2)) == ["quick"]

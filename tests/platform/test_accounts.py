@@ -7,6 +7,7 @@ import pytest
 from allauth.account.adapter import get_adapter
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
+from django.contrib.auth.hashers import make_password
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
@@ -16,6 +17,7 @@ from tests.platform.factories import NOW, make_staff, make_user
 from mosu.platform.actors import HubRole
 from mosu.platform.models import FailureCount, Mail, User
 from mosu.platform.services import TooMany, pass_on, token_by_password
+from mosu.web import settings as hub_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -57,6 +59,12 @@ def test_with_a_mail_server_the_link_goes_out(settings: Any) -> None:
 @pytest.fixture
 def li() -> User:
     return make_user("li@example.org", password="right enough")
+
+
+def test_passwords_are_kept_by_scrypt_at_full_cost(settings: Any) -> None:
+    """The tests themselves take a cheaper one."""
+    settings.PASSWORD_HASHERS = hub_settings.PASSWORD_HASHERS
+    assert make_password("right enough").startswith("scrypt$16384$")
 
 
 def _sign_in(client: Client, password: str, **headers: Any) -> Any:

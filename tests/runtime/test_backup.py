@@ -3,12 +3,14 @@
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.runtime.places import open_folder
 
 from mosu.runtime import backup
 from mosu.runtime.backup import BackupRefused, FolderNotEmpty, check_backup, make_backup, restore_backup
@@ -24,12 +26,27 @@ def sha256_of(data: bytes) -> str:
 WEIGHTS, CURVE = b"weights" * 1000, b"<svg/>"
 
 
+@pytest.fixture(scope="session")
+def laid() -> Iterator[Path]:
+    """A stopped hub's folder with two blobs that its database names and one that it does not; each test has a copy."""
+    with open_folder() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DATABASE_URL", raising=False)
+        _lay(load_config(data_dir=folder / "hub"))
+        yield folder / "hub"
+
+
 @pytest.fixture
-def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
-    """A running hub's folder with two blobs that its database names and one that it does not."""
+def hub(laid: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
+    """The folder of `laid`, running."""
     monkeypatch.delenv("DATABASE_URL", raising=False)
     monkeypatch.setattr(backup, "_prove", lambda config: {"ledger": "recounted", "holds": True})
+    subprocess.run(["cp", "-a", laid, folder / "hub"], check=True)
     config = load_config(data_dir=folder / "hub")
+    with running(config.cluster()):
+        yield config
+
+
+def _lay(config: Config) -> None:
     config.ensure()
     cluster = config.cluster()
     cluster.init()
@@ -49,7 +66,6 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
             place = config.blobs_dir / sha256_of(data)[:2] / sha256_of(data)
             make_folder(place.parent, mode=0o700)
             place.write_bytes(data)
-        yield config
 
 
 def test_what_comes_back_is_what_was(hub: Config, folder: Path) -> None:

@@ -5,11 +5,22 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from tests.hub import MOSU, free_port, running_hub
+
+from mosu.compute.models import Pool
+from mosu.compute.services import ensure_local_pool
+from mosu.market.models import Offer
+from mosu.platform.models import HubMembership, Organisation
+from mosu.runtime.demo.command import ends_by_itself
+from mosu.runtime.demo.world import load_world
+from mosu.subsidies.models import ProgrammeVersion
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +80,44 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
     again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "data"))
     assert again.returncode == 1
     assert "not empty" in again.stderr and "empty folder" in again.stderr
+
+
+def test_without_a_terminal_it_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    keyboard, screen = os.openpty()
+    with os.fdopen(screen, "w") as terminal, Path(os.devnull).open("w") as nowhere:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        found = {once: ends_by_itself(once) for once in (False, True)}
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        piped = {once: ends_by_itself(once) for once in (False, True)}
+        monkeypatch.undo()
+    os.close(keyboard)
+    assert found == {False: False, True: True}
+    assert piped == {False: True, True: True}
+
+
+@pytest.mark.django_db
+def test_its_world_is_twelve_suppliers_three_programmes_and_five_organisations(settings: Any) -> None:
+    settings.MOSU_ENCRYPTION_KEY = Fernet.generate_key().decode()
+    said: list[str] = []
+    ensure_local_pool(now=datetime.now(UTC) - timedelta(minutes=1))  # as `mosu up` does
+    world = load_world(say=said.append)
+    assert Offer.objects.values("supplier_id").distinct().count() == 12
+    assert Pool.objects.count() == 12
+    assert Organisation.objects.filter(capabilities__contains=["supplier"]).count() >= 11
+    assert set(
+        ProgrammeVersion.objects.filter(state="released").values_list("programme__code", flat=True)
+    ) == {
+        "compute-refund-capital",
+        "compute-voucher-city",
+        "trial",
+    }
+    theirs = Organisation.objects.exclude(id__in=Offer.objects.values("supplier_id"))
+    residents = theirs.exclude(memberships__user__in=HubMembership.objects.values("user"))
+    assert sorted(residents.values_list("name", flat=True)) == sorted(
+        ["星野智能(演示)", "滨江研究院(演示)", "夜航小队(演示)", "浦江机器人(演示)", "梧桐资本(演示)"]
+    )
+    assert len(world.sign_ins) == 5 + 3 + 11
+    assert len(said) == 4
 
 
 def test_what_it_was_told_wrong_stops_it_before_anything_is_set_up(folder: Path) -> None:

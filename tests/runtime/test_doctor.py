@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from tests.hub import free_port
 
 from mosu.runtime import doctor
 from mosu.runtime.config import ConfigRefused, load_config
@@ -29,10 +30,7 @@ def found(data_dir: Path, port: int = 8000) -> dict[str, Check]:
 
 
 def test_an_empty_machine_is_well_and_left_alone(folder: Path) -> None:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    checks = examine(load_config(data_dir=folder / "hub", port=port))
+    checks = examine(load_config(data_dir=folder / "hub", port=free_port()))
     assert is_well(checks), checks
     assert list(folder.iterdir()) == []
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from tests.hub import free_port
 from tests.runtime.waiting import eventually
 
 from mosu.runtime import hub
@@ -57,12 +58,12 @@ except DomainError as refused:
 
 
 @contextmanager
-def started(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
+def started(data_dir: Path, port: int) -> Iterator[subprocess.Popen[str]]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MOSU_", "DATABASE_"))
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data_dir), "8765"],
+        [sys.executable, "-c", PROGRAM, str(data_dir), str(port)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -73,7 +74,7 @@ def started(data_dir: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=120)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -95,8 +96,9 @@ def data_dir(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
-    with started(data_dir) as first:
-        seen = wait_for(first, "mosu is up: http://127.0.0.1:8765")
+    port = free_port()  # checked before each start; the toy parts do not take it
+    with started(data_dir, port) as first:
+        seen = wait_for(first, f"mosu is up: http://127.0.0.1:{port}")
         assert seen.index("prepare   done") < seen.index("web       starting")
         cluster = load_config(data_dir=data_dir).cluster()
         with psycopg.connect(cluster.owner_dsn(DATABASE)) as owner:
@@ -105,10 +107,10 @@ def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
         assert server is not None
         told = running_hub(load_config(data_dir=data_dir, port=8000))
         assert told is not None
-        assert (told.pid, told.port, told.url) == (first.pid, 8765, "http://127.0.0.1:8765")
+        assert (told.pid, told.port, told.url) == (first.pid, port, f"http://127.0.0.1:{port}")
 
-        with started(data_dir) as second:
-            refused = second.communicate(timeout=30)[0]
+        with started(data_dir, port) as second:
+            refused = second.communicate(timeout=120)[0]
         assert f"process {first.pid}" in refused
         assert second.returncode != 0
         assert cluster.postmaster_pid() == server
@@ -122,13 +124,13 @@ def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
         first.wait()
         assert eventually(lambda: not is_running(server))
 
-    with started(data_dir) as again:
+    with started(data_dir, port) as again:
         seen = wait_for(again, "mosu is up")
         assert "prepare" not in seen
         with psycopg.connect(cluster.app_dsn(DATABASE)) as app:
             assert app.execute("SELECT number FROM kept").fetchall() == [(7,)]
         again.terminate()
-        assert again.wait(timeout=30) == 0
+        assert again.wait(timeout=120) == 0
     assert not cluster.is_alive()
     assert not (data_dir / "up.json").exists()
 

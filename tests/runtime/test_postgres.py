@@ -21,12 +21,11 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root only")
 
 
 @pytest.fixture
-def own(folder: Path, cluster: Cluster) -> Iterator[Cluster]:
+def own(folder: Path, cluster: Cluster, laid_cluster: Path) -> Iterator[Cluster]:
     """A cluster of this test's, with the session's copy of the programs."""
+    subprocess.run(["cp", "-a", laid_cluster, folder / "hub"], check=True)
     made = Cluster(folder / "hub", testing=True, binaries=cluster.binaries)
-    made.init()
     made.start()
-    made.prepare_database("hub")
     yield made
     made.stop()
 
@@ -149,7 +148,7 @@ def test_a_zombie_is_dead_and_does_not_bar_the_next_start(own: Cluster) -> None:
 
 def test_a_process_that_got_the_number_of_the_server_is_left_alone(own: Cluster) -> None:
     own.stop()
-    with subprocess.Popen(["sleep", "60"]) as stranger:
+    with subprocess.Popen(["sleep", "600"]) as stranger:
         (own.pg_data / "postmaster.pid").write_text(f"{stranger.pid}\n{own.pg_data}\n")
         assert not own.is_alive()
         own.start()

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(condition: Callable[[], bool], *, limit_s: float = 30.0) -> bool:
+def eventually(condition: Callable[[], bool], *, limit_s: float = 120.0) -> bool:
     """Whether the condition holds within the limit."""
     deadline = time.monotonic() + limit_s
     while not condition() and time.monotonic() < deadline:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.site_agent.lab import MIB, Lab, until
+from tests.site_agent.lab import MIB, WAITS, Lab, let_go, sleeping, until
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
@@ -62,7 +62,7 @@ def test_host_environment_and_processes_cannot_be_seen(lab: Lab, monkeypatch: py
 
 def test_secrets_come_by_file_and_by_nothing_else(lab: Lab) -> None:
     ref = lab.start(
-        'stat -c "%a %n" $MOSU_SECRETS/KEY; cat $MOSU_SECRETS/KEY; env | grep -c s3cret; sleep 5',
+        'stat -c "%a %n" $MOSU_SECRETS/KEY; cat $MOSU_SECRETS/KEY; env | grep -c s3cret; sleep 150',
         secrets={"KEY": "s3cret"},
     )
     until(lambda: lab.log(ref).count("\n") >= 2)
@@ -100,7 +100,7 @@ made = 0
 try:
     while made < 2000:
         if os.fork() == 0:
-            time.sleep(60); os._exit(0)
+            time.sleep(150); os._exit(0)
         made += 1
 except OSError as error:
     print("stopped", made, error.errno)
@@ -117,8 +117,9 @@ def test_memory_beyond_the_limit_ends_the_attempt(lab: Lab) -> None:
         """
 import time
 kept = []
-for _ in range(200):
+for _ in range(40):
     kept.append(bytearray(b"x" * (8 << 20))); time.sleep(0.01)
+time.sleep(150)
 print("GOT", "IT")
 """,
         memory_bytes=128 * MIB,
@@ -150,7 +151,7 @@ held = []
 for _ in range(4):
     held.append(open("u", "wb", 0)); os.unlink("u")
     for _ in range(10): held[-1].write(b"x" * (1 << 20))
-time.sleep(15)
+time.sleep(150)
 """,
         disk_bytes=16 * MIB,
     )
@@ -158,7 +159,7 @@ time.sleep(15)
         "disk: its files took"
     )
     deep = lab.python(
-        "import os, time\nfor _ in range(40): os.mkdir('d' * 200); os.chdir('d' * 200)\ntime.sleep(15)",
+        "import os, time\nfor _ in range(40): os.mkdir('d' * 200); os.chdir('d' * 200)\ntime.sleep(150)",
         disk_bytes=16 * MIB,
     )
     assert deep.seen.phase == AttemptPhase.FAILED and "too deep" in deep.seen.reason
@@ -222,20 +223,26 @@ def test_nested_namespaces_are_refused(lab: Lab) -> None:
 
 
 def test_nothing_outlives_the_attempt(lab: Lab) -> None:
+    one, other = f"4321.{os.getpid()}", f"4322.{os.getpid()}"
     ref = lab.start(
-        "(setsid sleep 4321 </dev/null >/dev/null 2>&1 &) ; (trap '' TERM; sleep 4322 &) ; sleep 0.3; pgrep -c sleep"
+        f"(setsid sleep {one} </dev/null >/dev/null 2>&1 &) ; (trap '' TERM; sleep {other} &) ; {WAITS}; pgrep -c sleep"
     )
+    until(lambda: sleeping(one) and sleeping(other))
     first, ticks = _state(lab, ref)["pids"][0]
-    inside = {int(name) for name in Path(f"/proc/{first}/task/{first}/children").read_text().split()}
+    inside = {
+        (pid, watch.start_ticks(pid))
+        for pid in map(int, Path(f"/proc/{first}/task/{first}/children").read_text().split())
+    }
+    assert inside
+    let_go(lab.attempt(ref))
     ended = lab.wait(ref)
     assert ended.ok, ended
-    assert watch.start_ticks(first) != ticks
-    assert not any(watch.start_ticks(pid) for pid in inside)
-    assert not _sleeping("4321") and not _sleeping("4322")
+    until(lambda: not any(watch.start_ticks(pid) == began for pid, began in {(first, ticks), *inside}))
+    until(lambda: not sleeping(one) and not sleeping(other))
 
 
 def test_another_runs_files_cannot_be_reached(lab: Lab) -> None:
-    other = lab.start("echo private > mine; sleep 8")
+    other = lab.start("echo private > mine; sleep 150")
     until((lab.attempt(other) / "work" / "mine").exists)
     path = lab.attempt(other) / "work" / "mine"
     ended = lab.run(
@@ -285,10 +292,3 @@ def test_cpu_time_and_cores_are_held(lab: Lab) -> None:
 def _state(lab: Lab, ref: str) -> dict[str, list[list[int]]]:
     found: dict[str, list[list[int]]] = json.loads((lab.folder / "attempts" / ref / "state.json").read_text())
     return found
-
-
-def _sleeping(seconds: str) -> bool:
-    return (
-        subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], capture_output=True, check=False).returncode
-        == 0
-    )

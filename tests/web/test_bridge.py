@@ -98,18 +98,21 @@ def test_who_reads_slowly_holds_no_thread() -> None:
     """Eight readers of a document who stop reading would else hold all of Django."""
     threads = Threads(Parts(streaming=True), count=1)
     sent: list[bytes] = []
+    reading = asyncio.Semaphore(0)
 
     async def slow(message: Any) -> None:
         if message.get("more_body"):
-            await asyncio.sleep(60)
+            reading.release()
+            await asyncio.Event().wait()
 
     async def quick(message: Any) -> None:
         sent.append(message.get("body", b""))
 
     async def both() -> None:
         readers = [asyncio.create_task(threads(SCOPE, b"", slow)) for _ in range(3)]
-        await asyncio.sleep(0.1)
-        await asyncio.wait_for(threads(SCOPE, b"", quick), 5)
+        for _ in readers:
+            await asyncio.wait_for(reading.acquire(), 60)
+        await asyncio.wait_for(threads(SCOPE, b"", quick), 60)
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)

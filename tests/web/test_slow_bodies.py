@@ -19,7 +19,7 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
         sent.append(message)
 
     async def never() -> Any:
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()
 
     parts = [
         {"type": "http.request", "body": b"a", "more_body": True},
@@ -34,6 +34,7 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(asgi, "BODY_S_MAX", 0.05)
     asyncio.run(asgi.control_plane(chunked, never, send))
     assert (entered, sent[0]["status"]) == ([], 408)
+    monkeypatch.setattr(asgi, "BODY_S_MAX", 60)
     asyncio.run(asgi.control_plane(chunked, whole, send))
     assert entered == [b"ab"]
 
@@ -50,7 +51,8 @@ def test_many_large_bodies_at_once_are_refused_and_small_ones_are_not(
 
     async def threads(scope: Any, body: bytes, send: Any) -> None:
         entered.append(len(body))
-        await asyncio.sleep(0.2)  # it is held for as long as it is answered
+        while len(entered) + len(statuses) < 5:  # it is held until all have come
+            await asyncio.sleep(0)
 
     async def send(message: Any) -> None:
         statuses.extend([message["status"]] if "status" in message else [])

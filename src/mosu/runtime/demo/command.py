@@ -64,7 +64,7 @@ def demo(
     ] = None,
 ) -> None:
     """Set up a hub with a small world and show one order, from shelf to receipt."""
-    once = once or not sys.stdout.isatty()
+    once = ends_by_itself(once)
     console = Console(highlight=False)
     out: Callable[[str], None] = console.print if sys.stdout.isatty() else print
 
@@ -119,6 +119,11 @@ def demo(
                     out(f"  {email:34} {password}   {told(who)}")
                 say("\nCtrl-C ends the demo.")
                 signal.pause()
+
+
+def ends_by_itself(once: bool) -> bool:
+    """Whether the demo ends after the receipt: it was asked to, or nobody at a terminal could end it."""
+    return once or not sys.stdout.isatty()
 
 
 def _port(asked: int | None) -> int:

@@ -33,7 +33,7 @@ from mosu.web.labels import accelerator_name
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
 from mosu.web.views.pools import choose_supplier
-from mosu.web.words import said_of, state_name_lazy, told
+from mosu.web.words import said_of, state_name_lazy, supplier_named, told
 
 PROBLEMS_SHOWN_MAX: Final = 50
 UPLOAD_MIB_MAX: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20
@@ -116,7 +116,7 @@ ROWS: Final = Plan(
         ),
         Column("terms", _lazy("Also changed"), _terms),
         Column("doubt", _lazy("Held back because"), _doubt),
-        Column("reason", _lazy("Found"), lambda row: row.reason),
+        Column("reason", _lazy("Found"), lambda row: told(row.reason)),
     ),
     order="line",
     filters=(
@@ -145,7 +145,7 @@ IMPORTS: Final = Plan(
             href=lambda row: reverse("offer_import", args=[row.public_id]),
         ),
         Column("source", _lazy("Catalogue"), lambda row: row.source, sort="source"),
-        Column("supplier", _lazy("Supplier"), lambda row: row.supplier.name, hidden=True),
+        Column("supplier", _lazy("Supplier"), lambda row: supplier_named(row.supplier.name), hidden=True),
         Column("state", _lazy("State"), lambda row: row.state, kind="state", sort="state"),
         Column("rows", _lazy("Rows"), lambda row: row.counts.get("rows", 0), kind="number"),
         Column("new", pgettext_lazy("import", "New"), lambda row: row.counts.get("new", 0), kind="number"),

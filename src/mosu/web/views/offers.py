@@ -44,7 +44,7 @@ from mosu.web.components import Curve, Fact, Point
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
-from mosu.web.words import said_of, state_name_lazy, title_of, told, words_of_liveness
+from mosu.web.words import said_of, state_name_lazy, supplier_named, title_of, told, words_of_liveness
 
 MONTH: Final = timedelta(days=30)
 PRICES_SHOWN_MAX: Final = 100
@@ -119,7 +119,9 @@ MY_OFFERS: Final = Plan(
             href=lambda one: reverse("my_offer", args=[one.offer.public_id]),
             csv=lambda one: told(one.title),
         ),
-        Column("supplier", _lazy("Supplier"), lambda one: one.offer.supplier.name, hidden=True),
+        Column(
+            "supplier", _lazy("Supplier"), lambda one: supplier_named(one.offer.supplier.name), hidden=True
+        ),
         Column("pool", _lazy("Pool"), lambda one: one.pool),
         Column("state", _lazy("State"), lambda one: one.offer.state, kind="state", sort="state"),
         Column("live", _lazy("Why not on sale"), lambda one: one.why_not_live),
@@ -215,7 +217,8 @@ class NewOffer(forms.Form):
         self.pools = {pool.public_id: pool for pool in pools}
         fields: Any = self.fields
         fields["pool"].choices = [
-            (key, f"{pool.name} · {pool.organisation.name}") for key, pool in self.pools.items()
+            (key, f"{pool.name} · {supplier_named(pool.organisation.name)}")
+            for key, pool in self.pools.items()
         ]
         fields["goods"].choices = [
             (CORES, _("cores, by the core-hour")),
@@ -375,7 +378,7 @@ def _facts(row: Offer, seen: MyOffer) -> list[Fact]:
     bills = _("the supplier") if row.sold_by == SoldBy.SUPPLIER else _("the hub")
     fee = f"{row.fee_bp / 100:g}%"
     return [
-        Fact(_("Supplier"), row.supplier.name),
+        Fact(_("Supplier"), supplier_named(row.supplier.name)),
         Fact(_("Pool"), seen.pool or _("none: it is shown and cannot be bought")),
         Fact(_("Only for"), seen.buyer or _("everyone")),
         Fact(_("Who bills"), bills),

@@ -202,7 +202,7 @@ class NewPool(forms.Form):
 def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None:
     """Offer the organisations for which the person may sell; one alone need not be chosen."""
     field: Any = form.fields["supplier"]
-    field.choices = [(one.public_id, one.name) for one in suppliers]
+    field.choices = [(one.public_id, supplier_named(one.name)) for one in suppliers]
     if len(suppliers) == 1:
         field.widget = forms.HiddenInput()
         field.initial = suppliers[0].public_id

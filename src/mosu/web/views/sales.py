@@ -32,7 +32,7 @@ from mosu.web.components import Tab
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
-from mosu.web.words import entry_kind_name, state_name_lazy, told
+from mosu.web.words import entry_kind_name, state_name_lazy, supplier_named, told
 
 SALES: Final = Plan(
     name="sales",
@@ -171,7 +171,12 @@ def owed(request: HttpRequest) -> HttpResponse:
     context = {
         "tabs": _tabs("owed"),
         "suppliers": [
-            (one, accounts[one.id].balance_micros if one.id in accounts else 0) for one in suppliers
+            (
+                one.public_id,
+                supplier_named(one.name),
+                accounts[one.id].balance_micros if one.id in accounts else 0,
+            )
+            for one in suppliers
         ],
         "total": sum(account.balance_micros for account in accounts.values()),
     }
@@ -195,6 +200,7 @@ def _owed_page(request: HttpRequest, actor: Actor, supplier: Organisation) -> Ht
     context = {
         "tabs": _tabs("owed"),
         "supplier": supplier,
+        "named": supplier_named(supplier.name),
         "owed": balance_in(account).balance_micros if account else 0,
         "months": months,
         "invoice": sum(one.invoice.amount_micros for one in months if one.invoice),

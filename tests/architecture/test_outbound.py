@@ -1,0 +1,94 @@
+"""Nothing but `platform/outbound` calls out: no other module of the hub can open a connection to an address it was given.
+
+What speaks to the hub from elsewhere (client, site agent) does, and the runtime looks at this machine's own ports.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src" / "mosu"
+NETWORK = frozenset(
+    {
+        "aiohttp", "ftplib", "http.client", "httpcore", "httpx", "imaplib", "paramiko", "poplib", "requests", "smtplib",
+        "socket", "ssl", "telnetlib", "urllib.request", "urllib3", "websockets", "xmlrpc.client",
+    }
+)  # fmt: skip
+CALLS_OUT = {"platform/outbound.py": {"httpcore", "httpx", "socket", "ssl"}}
+SPEAKS_TO_THE_HUB = {
+    "client/logs.py": {"httpx"},
+    "client/sdk.py": {"httpx"},
+    "client/transport.py": {"httpx"},
+    "site_agent/hub.py": {"httpx"},
+}
+LOOKS_AT_THIS_MACHINE = {
+    "runtime/config.py": {"socket"},  # whether the hub's port is free
+    "runtime/doctor.py": {"socket"},  # the same
+    "runtime/hub.py": {"http.client"},  # whether the hub that it started answers
+    "runtime/supervisor.py": {"socket"},  # a pair of sockets, to be woken by signals
+}
+OPENING = frozenset(
+    {"connect", "connect_ex", "create_connection", "open_connection", "start_tls", "urlopen", "sock_connect"}
+)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            yield from (str(one.value) for one in node.args if isinstance(one, ast.Constant))
+
+
+def _of_the_network(source: str) -> set[str]:
+    names = set(_imported(ast.parse(source)))
+    return {
+        module for module in NETWORK if any(name == module or name.startswith(f"{module}.") for name in names)
+    }
+
+
+def _opening(source: str) -> list[str]:
+    """Calls that open a connection, but those to the hub's own database."""
+    return [
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in OPENING
+        and not ast.unparse(node.func.value).startswith("psycopg")
+    ]
+
+
+def _sources() -> dict[str, str]:
+    return {str(path.relative_to(SOURCE)): path.read_text(encoding="utf-8") for path in SOURCE.rglob("*.py")}
+
+
+def test_nothing_else_imports_what_calls_out() -> None:
+    found = {path: used for path, source in _sources().items() if (used := _of_the_network(source))}
+    assert found == CALLS_OUT | SPEAKS_TO_THE_HUB | LOOKS_AT_THIS_MACHINE
+
+
+def test_nothing_else_opens_a_connection() -> None:
+    found = {
+        path: calls
+        for path, source in _sources().items()
+        if path not in CALLS_OUT | SPEAKS_TO_THE_HUB and (calls := _opening(source))
+    }
+    assert found == {}
+
+
+def test_the_search_finds_what_it_looks_for() -> None:
+    for source, module in (
+        ("import httpx", "httpx"),
+        ("from urllib import request", "urllib.request"),
+        ("from urllib.request import urlopen as get", "urllib.request"),
+        ("def f():\n    from http.client import HTTPConnection", "http.client"),
+        ("import importlib\nimportlib.import_module('requests')", "requests"),
+    ):
+        assert _of_the_network(source) == {module}
+    assert _of_the_network("from urllib.parse import urlsplit\nfrom http import HTTPStatus") == set()
+    assert _opening("async def f(): await asyncio.open_connection('a', 1)") == ["asyncio.open_connection"]
+    assert _opening("psycopg.connect(dsn)") == []
