@@ -13,6 +13,7 @@ from mosu.market.shapes.imports import (
     ReleaseRowIn,
     SentFileIn,
     Sha256,
+    UndoIn,
     Why,
     money_in,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "StockOut",
     "TaxTerms",
     "Text",
+    "UndoIn",
     "VerifiedOut",
     "Why",
     "Word",
