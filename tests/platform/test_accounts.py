@@ -10,7 +10,6 @@ from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_tot
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
-from django.urls import include, path
 from django.utils import timezone
 from tests.platform.factories import NOW, make_staff, make_user
 
@@ -18,15 +17,7 @@ from mosu.platform.actors import HubRole
 from mosu.platform.models import FailureCount, Mail, User
 from mosu.platform.services import TooMany, pass_on, token_by_password
 
-urlpatterns = [path("account/", include("allauth.urls"))]
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _adapters(settings: Any) -> None:
-    settings.ROOT_URLCONF = __name__
-    settings.ACCOUNT_ADAPTER = "mosu.platform.accounts.AccountAdapter"
-    settings.MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
 
 
 def test_the_secret_of_an_authenticator_app_is_encrypted_at_rest() -> None:
@@ -64,10 +55,7 @@ def test_with_a_mail_server_the_link_goes_out(settings: Any) -> None:
 
 
 @pytest.fixture
-def li(settings: Any) -> User:
-    settings.ACCOUNT_EMAIL_VERIFICATION = "optional"
-    settings.MFA_TOTP_TOLERANCE = 1
-    settings.MFA_FORMS = {"authenticate": "mosu.web.forms.Code", "reauthenticate": "mosu.web.forms.CodeAgain"}
+def li() -> User:
     return make_user("li@example.org", password="right enough")
 
 

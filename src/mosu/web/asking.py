@@ -57,6 +57,7 @@ class Asking(forms.Form):
         required=False,
         max_length=60,
         help_text=_("What your lists call it: small letters, digits and hyphens; may stay empty."),
+        error_messages={"invalid": _("Small letters, digits and hyphens; a letter or digit first and last.")},
     )
     task = forms.CharField(
         label=_("Task file"),

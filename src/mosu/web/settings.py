@@ -146,6 +146,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/today/"
 MFA_FORMS = {"authenticate": "mosu.web.forms.Code", "reauthenticate": "mosu.web.forms.CodeAgain"}
+MFA_TOTP_TOLERANCE = 1  # one step of 30 s before and after, for clocks that differ (RFC 6238, 5.2)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
 EMAIL_HOST = os.environ.get("MOSU_SMTP_HOST", "")
