@@ -34,6 +34,7 @@ SENTENCES: Final[dict[str, str]] = {
     "{count#} rows": "{count} 行",
     "Offers that it touched changed since ({count#}): the import cannot be undone.": "所涉商品之后已有变动（{count} 件）：此次导入不能撤销。",
     "Bring in the earlier file instead, or change the offers by hand.": "请改为重新导入之前的文件，或逐件修改商品。",
+    "a number such as 12.50 or 1,234.50, without a currency's sign": "数字，例如 12.50 或 1,234.50，不带货币符号",
     "It has another price since.": "之后价格又有变动。",
     "Its terms changed since.": "之后条款又有变动。",
     "It left the shelf or came back to it since.": "之后下架或重新上架过。",
