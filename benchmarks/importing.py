@@ -6,25 +6,35 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.hub import Hub
+
 from benchmarks.bars import Figure
+from benchmarks.processes import descendants_of, peak_bytes
 from mosu.client import Client
 from mosu.client.models import Imported
 
+_WORKER = "mosu.runtime.worker"
 _CARDS = ("H100", "H800", "H20", "L40S", "A800", "B200", "昇腾910B3", "昇腾910C", "寒武纪MLU370", "沐曦C500")
 _HEADER = "key,title_zh,title_en,accelerator,region,mode,price,min_units,max_units\n"
 
 
-def figures(url: str, folder: Path, *, offers: int) -> list[Figure]:
+def figures(hub: Hub, folder: Path, *, offers: int) -> list[Figure]:
     """What the first file and the second one take."""
     token = _supplier()
     first, second = folder / "today.csv", folder / "tomorrow.csv"
     first.write_text(_HEADER + "".join(_rows(offers, seed=1)), encoding="utf-8")
     second.write_text(_HEADER + "".join(_rows(offers, seed=2)), encoding="utf-8")
-    with Client(url, token) as client:
+    before = peak_bytes(descendants_of(hub.process.pid), program=_WORKER)
+    with Client(hub.url, token) as client:
         previewed_s, made = _timed(lambda: client.preview_offers(first, source="bench"))
         applied_s, _ = _timed(lambda: client.apply_offers(made.id))
         again_s, diff = _timed(lambda: client.preview_offers(second, source="bench"))
         changed_s, _ = _timed(lambda: client.apply_offers(diff.id))
+        undone_s, undone = _timed(lambda: client.undo_offers(diff.id, why="a benchmark"))
+        whole_s, whole = _timed(lambda: client.undo_offers(made.id, why="a benchmark"))
+    peak = peak_bytes(descendants_of(hub.process.pid), program=_WORKER)
+    if (undone.state, whole.refusal is None) != ("undone", False):
+        raise RuntimeError(f"one is undone, what changed since is not: {undone}, {whole}")
     if made.counts["new"] != offers or not diff.counts["price"]:
         raise RuntimeError(f"the files were not what they should be: {made.counts}, {diff.counts}")
     told = ", ".join(f"{count} {kind}" for kind, count in diff.counts.items() if count and kind != "rows")
@@ -41,7 +51,14 @@ def figures(url: str, folder: Path, *, offers: int) -> list[Figure]:
             again_s,
             "s",
             10.0,
-            note=f"{told}; applying it {changed_s:.1f} s",
+            note=f"{told}; applying it {changed_s:.1f} s, undoing it {undone_s:.1f} s",
+        ),
+        Figure("refusing to undo what changed since", whole_s, "s", note=f"{offers:,} offers looked at"),
+        Figure(
+            "worker's peak memory (RSS)",
+            peak / 1e6,
+            "MB",
+            note=f"{before / 1e6:.0f} MB before the first file",
         ),
     ]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.chaos.killer import descendants_of
 
-__all__ = ["cpu_s", "descendants_of", "pss_bytes"]
+__all__ = ["cpu_s", "descendants_of", "peak_bytes", "pss_bytes"]
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -38,3 +38,13 @@ def pss_bytes(pids: Iterable[int]) -> int:
             if line.startswith("Pss:"):
                 total += int(line.split()[1]) * 1024
     return total
+
+
+def peak_bytes(pids: Iterable[int], *, program: str) -> int:
+    """The most memory that the largest process of this program ever had resident."""
+    peaks = [0]
+    for pid in pids:
+        if program in Path(f"/proc/{pid}/cmdline").read_text():
+            status = Path(f"/proc/{pid}/status").read_text().splitlines()
+            peaks += [int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")]
+    return max(peaks)

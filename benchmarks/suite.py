@@ -181,7 +181,7 @@ def _web_pid(config: Config) -> int:
 def _import(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "import")) as hub:
         join(hub)
-        return importing.figures(hub.url, folder, offers=size.offers)
+        return importing.figures(hub, folder, offers=size.offers)
 
 
 def _pages(folder: Path, size: Size) -> list[Figure]:

@@ -456,3 +456,61 @@ def test_a_quote_sends_the_working_folder_first(capsys: pytest.CaptureFixture[st
     digests = {file["sha256"] for file in hub.tasks[0]["workdir"]}
     assert len(digests) == 2
     assert digests <= set(hub.blobs)
+
+
+OFFERS = "key,price\na,20\nb,30\n"
+
+
+def brought_in(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> tuple[int, str, str]:
+    (folder / "list.csv").write_text(OFFERS)
+    return outcome(capsys, "offers", "import", "list.csv", *more)
+
+
+def test_a_file_of_offers_is_waited_for_and_applied(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path
+) -> None:
+    code, out, err = brought_in(capsys, signed_in)
+    assert (code, out.splitlines()[0]) == (0, "list.csv: 2 rows: 2 new")
+    assert "mosu offers apply import_1" in err and "%" not in err, "progress is for terminals"
+    code, out, _ = outcome(capsys, "offers", "apply", "import_1", "--yes")
+    assert (code, "import_1: applied." in out) == (0, True)
+    assert hub.calls.count(("GET", "/offer-imports/import_1")) == 4, "asked until it was done"
+
+
+def test_how_far_it_is_shows_on_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+    hub: FakeHub,
+    signed_in: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _, out, err = brought_in(capsys, signed_in, "--json")
+    assert json.loads(out)["import"]["state"] == "previewed"
+    assert "reading 50% 7 rows" in err
+    assert err.rstrip("\n").endswith("\r\x1b[K"), "the line is gone again"
+
+
+def test_a_file_that_the_hub_refuses_names_its_places(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path
+) -> None:
+    (signed_in / "list.csv").write_text(OFFERS + "refuse,1\n")
+    code, out, err = outcome(capsys, "offers", "import", "list.csv")
+    assert (code, out) == (3, "")
+    assert "list.csv:3: b: It has another price since." in err
+    code, out, _ = outcome(capsys, "offers", "import", "list.csv", "--json")
+    assert (code, json.loads(out)["state"]) == (3, "refused")
+
+
+def test_an_import_is_undone_for_a_reason(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    brought_in(capsys, signed_in)
+    assert outcome(capsys, "offers", "undo", "import_1", "--yes")[0] == 2, "no reason"
+    code, out, err = outcome(capsys, "offers", "undo", "import_1", "--why", "no use", "--yes")
+    assert (code, out) == (3, "")
+    assert "list.csv:3: b: It has another price since." in err and "the earlier file" in err
+    monkeypatch.setenv("MOSU_LANG", "zh")
+    assert "之后价格又有变动" in outcome(capsys, "offers", "undo", "import_1", "--why", "no use", "--yes")[2]
+    hub.offer_import["refusal"] = None
+    made = data(capsys, "offers", "undo", "import_1", "--why", "the wrong file")
+    assert made["state"] == "undone"

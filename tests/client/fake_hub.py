@@ -86,6 +86,15 @@ RECEIPT = {
 }
 
 
+REFUSAL = {
+    "code": "changed_since",
+    "message": "Offers that it touched changed since (2): the import cannot be undone.",
+    "hint": "Bring in the earlier file instead, or change the offers by hand.",
+    "count": 2,
+    "problems": [{"line": 3, "field": "b", "message": "It has another price since."}],
+}
+
+
 @dataclass
 class FakeHub:
     """`faults` maps "METHOD /path" to what the next calls do: `drop` (after it took effect), or a status."""
@@ -110,6 +119,11 @@ class FakeHub:
     """How many offers do not fit."""
     password: str = "correct horse"
     otp: str = ""
+    offer_import: dict[str, Any] = field(
+        default_factory=lambda: {"id": "import_1", "state": "", "percent": 0, "rows_read": 7, "counts": {}}
+    )
+    offer_import_next: dict[str, Any] = field(default_factory=dict)
+    """What the import becomes once it was asked for twice."""
 
     def run(self) -> dict[str, Any]:
         outputs = [
@@ -291,6 +305,32 @@ class _Handler(BaseHTTPRequestHandler):
                     "currency": "CNY",
                     "zone": "Asia/Shanghai",
                 }
+            case "POST", "/offer-imports":
+                hub.offer_import |= {"state": "reading", "file": body["file"]["name"]}
+                hub.offer_import_next = {"state": "previewed", "counts": {"rows": 2, "new": 2}}
+                if b"refuse" in hub.blobs[body["file"]["sha256"]]:
+                    hub.offer_import_next = {"state": "refused", "refusal": REFUSAL}
+                return 201, hub.offer_import
+            case "POST", "/offer-imports/import_1/apply":
+                hub.offer_import |= {"state": "applying"}
+                hub.offer_import_next = {"state": "applied"}
+                return 200, hub.offer_import
+            case "POST", "/offer-imports/import_1/undo":
+                assert body["why"]
+                hub.offer_import |= {"state": "undoing"}
+                hub.offer_import_next = {"state": "applied", "refusal": REFUSAL}
+                if body["why"] == "the wrong file":
+                    hub.offer_import_next = {"state": "undone"}
+                return 200, hub.offer_import
+            case "GET", "/offer-imports/import_1":
+                if hub.offer_import["percent"] < 50 and hub.offer_import_next:
+                    hub.offer_import["percent"] = 50  # once more under way
+                elif hub.offer_import_next:
+                    hub.offer_import |= hub.offer_import_next | {"percent": 0}
+                    hub.offer_import_next = {}
+                return 200, hub.offer_import
+            case "GET", "/offer-imports/import_1/rows":
+                return 200, {"items": [], "next": None}
             case "GET", "/offers":
                 return 200, {"items": [OFFER | {"query": query}], "next": None}
             case "GET", "/offers/offer_1":

@@ -1,6 +1,8 @@
 """The counter over HTTP: shapes, refusals as problems, nobody sees another's."""
 
 import hashlib
+import io
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,10 +15,11 @@ from tests.market.vouchers import give_voucher
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.market import services
-from mosu.market.models import Order, Outcome, Quote
+from mosu.market.models import OfferImport, Order, Outcome, Quote
 from mosu.market.shelves import UsageIn
 from mosu.platform.actors import ALL_SCOPES, Role, Scope
 from mosu.platform.models import ApiToken, Membership, Organisation, User
+from mosu.store.services import put_file
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.market.urls")]
 
@@ -332,3 +335,51 @@ def test_terms_are_read_and_changed_by_who_manages_them(world: World) -> None:
     stale = change(seller, revision=seen["revision"], max_units=3)
     assert (stale.status_code, stale.json()["type"]) == (409, "urn:mosu:offer_changed")
     assert Client().get(path, headers=seller).json() == changed.json()
+
+
+def test_a_file_of_offers_is_carried_on_by_the_hub(
+    world: World, client: Client, settings: Any, tmp_path: Any
+) -> None:
+    settings.DATA_DIR = tmp_path
+    headers = token_of(world.supplier, Role.ADMIN)
+    supplier = {"supplier_id": world.supplier.public_id, "shelf": "desk"}
+
+    def call(method: str, path: str, **body: Any) -> tuple[int, Any]:
+        answer = client.generic(
+            method, f"/api/v1/offer-imports{path}", json.dumps(body), "application/json", headers=headers
+        )
+        return answer.status_code, answer.json()
+
+    def send(text: bytes) -> tuple[int, Any]:
+        kept = put_file(
+            file=io.BytesIO(text),
+            size_bytes_max=999,
+            now=datetime.now(UTC),
+            organisation_id=world.supplier.id,
+        )
+        return call("POST", "", file={"name": "list.csv", "sha256": kept.sha256}, **supplier)
+
+    def carried_on(made: dict[str, Any]) -> dict[str, Any]:
+        services.carry_on_import(import_id=OfferImport.key_of(made["id"]), now=datetime.now(UTC))
+        found: dict[str, Any] = call("GET", f"/{made['id']}")[1]
+        return found
+
+    status, made = send(b"key,price\na,20\n")
+    assert (status, made["state"], made["percent"], made["refusal"]) == (201, "reading", 0, None)
+    assert call("POST", f"/{made['id']}/apply")[0] == 409, "it was not read yet"
+    assert carried_on(made)["counts"]["new"] == 1
+    assert call("POST", f"/{made['id']}/apply")[1]["state"] == "applying"
+    assert carried_on(made)["state"] == "applied"
+    assert call("POST", f"/{made['id']}/undo", why="")[0] == 422
+    assert call("POST", f"/{made['id']}/undo", why="the wrong file")[1]["state"] == "undoing"
+    undone = carried_on(made)
+    assert (undone["state"], undone["undone_at"] is not None) == ("undone", True)
+    assert call("POST", f"/{made['id']}/undo", why="again")[1]["undone_at"] == undone["undone_at"]
+
+    refused = carried_on(send(b"key,price\na,much\n")[1])
+    assert (refused["state"], refused["refusal"]["code"]) == ("refused", "offers_refused")
+    place = refused["refusal"]["problems"][0]
+    assert (place["line"], place["field"], place["found"]) == (2, "price", "much")
+    assert place["allowed"]
+    viewer = token_of(world.supplier, Role.VIEWER)
+    assert client.get(f"/api/v1/offer-imports/{made['id']}", headers=viewer).status_code in (403, 404)

@@ -21,9 +21,15 @@ from mosu.market.models import Gone, Offer, OfferImport, OfferImportRow, OfferPr
 from mosu.market.services.imports import apply
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import AuditRecord
-from mosu.wire.offers import OffersRefused
+from mosu.store.services import put_file
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _folder(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+
 
 HEADER = "key,title_zh,title_en,accelerator,region,price,currency,max_units\n"
 V8 = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,Price,Region,GpuInfo,SpotPrice\n"
@@ -39,21 +45,42 @@ def offers_file(*rows: str) -> str:
 def preview(
     world: World, text: str, *, actor: Actor | None = None, now: Any = NOW, **how: Any
 ) -> OfferImport:
-    data = text.encode()
-    given: dict[str, Any] = {"filename": "list.csv", "shelf": "desk"}
+    """The import, read by the hub."""
+    sent = send(world, text, actor=actor, now=now, **how)
+    return services.carry_on_import(import_id=sent.id, now=now)
+
+
+def send(world: World, text: str, *, actor: Actor | None = None, now: Any = NOW, **how: Any) -> OfferImport:
+    """The import, before the hub has read it."""
+    kept = put_file(
+        file=io.BytesIO(text.encode()), size_bytes_max=1 << 20, now=now, organisation_id=world.supplier.id
+    )
+    given: dict[str, Any] = {
+        "filename": "list.csv",
+        "shelf": "desk",
+        "supplier_id": world.supplier.id,
+        "file_sha256": kept.sha256,
+    }
     return services.preview_import(
         actor=actor or world.seller,
-        supplier_id=world.supplier.id,
-        file=io.BytesIO(data),
+        sent_to=world.supplier.id,
         now=now,
         **(given | how),
     )
 
 
+def apply_it(world: World, made: OfferImport, *, now: Any = NOW, actor: Actor | None = None) -> OfferImport:
+    services.apply_import(actor=actor or world.seller, import_id=made.id, now=now)
+    return services.carry_on_import(import_id=made.id, now=now)
+
+
+def undo(world: World, made: OfferImport, *, now: Any, why: str = "the wrong file") -> OfferImport:
+    services.undo_import(actor=world.seller, import_id=made.id, why=why, now=now)
+    return services.carry_on_import(import_id=made.id, now=now)
+
+
 def bring(world: World, text: str, *, now: Any = NOW, **how: Any) -> OfferImport:
-    return services.apply_import(
-        actor=world.seller, import_id=preview(world, text, now=now, **how).id, now=now
-    )
+    return apply_it(world, preview(world, text, now=now, **how), now=now)
 
 
 def add_rate(rate: str = "7.1", *, currency: str = "USD", dated: date = TODAY, now: datetime = NOW) -> None:
@@ -66,6 +93,12 @@ def doubts(made: OfferImport) -> dict[int | None, str]:
     return {row.line: row.doubt for row in queries.differences(made, quarantined=True)}
 
 
+def shelf_now() -> dict[str, list[tuple[Any, ...]]]:
+    """What an import may change on the shelf; it and its records are beside."""
+    found = rows_now()
+    return {table: found[table] for table in ("market_offer", "market_offerprice")}
+
+
 TWO = offers_file("a,甲,A,h100,shanghai,20,,8", "b,乙,B,h200,beijing,30,,8")
 
 
@@ -75,7 +108,7 @@ def test_a_preview_changes_nothing_and_applying_it_makes_the_offers(world: World
         "rows": 2, "repeated": 0, "new": 2, "price": 0, "changed": 0, "gone": 0, "quarantined": 0, "unchanged": 0,
     }  # fmt: skip
     assert not Offer.objects.filter(supplier=world.supplier).exists()
-    services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
+    apply_it(world, made, now=LATER)
     offer = Offer.objects.get(supplier=world.supplier, external_key="a")
     assert (offer.title_zh, offer.title_en, offer.source, offer.max_units) == ("甲", "A", "list", 8)
     assert offer.attributes["accelerator"] == "nvidia-h100-sxm"
@@ -97,7 +130,7 @@ def test_the_same_file_again_changes_nothing(world: World) -> None:
     assert again.counts["unchanged"] == 2
     assert not OfferImportRow.objects.filter(offer_import=again).exists()
     prices = OfferPrice.objects.count()
-    services.apply_import(actor=world.seller, import_id=again.id, now=LATER)
+    apply_it(world, again, now=LATER)
     assert OfferPrice.objects.count() == prices
 
 
@@ -110,7 +143,7 @@ def test_another_price_keeps_the_offer_and_its_history(world: World) -> None:
     assert (row.change, row.offer_id, row.old_price_micros, row.unit_price_micros) == (
         "price", offer.id, 20 * YUAN, 18_500_000,
     )  # fmt: skip
-    services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
+    apply_it(world, made, now=LATER)
     history = queries.prices_of(world.seller, offer.id)
     assert [price.unit_price_micros for price in history] == [18_500_000, 20 * YUAN]
     shown = queries.shown([offer], now=LATER)[0]
@@ -148,12 +181,12 @@ def test_what_was_taken_off_the_shelf_comes_back_only_by_release(world: World) -
     services.delist_offer(actor=OPERATOR, offer_id=offer.id, now=NOW, why="fraud")
     made = preview(world, TWO, now=LATER)
     assert doubts(made) == {3: "delisted"}
-    services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
+    apply_it(world, made, now=LATER)
     offer.refresh_from_db()
     assert offer.state == "delisted"
     again = preview(world, TWO, now=LATER)
     services.release_row(actor=OPERATOR, import_id=again.id, line=3, why="cleared up", now=LATER)
-    services.apply_import(actor=world.seller, import_id=again.id, now=LATER)
+    apply_it(world, again, now=LATER)
     offer.refresh_from_db()
     assert offer.state == "listed"
     assert AuditRecord.objects.filter(action="import.release", why="cleared up").count() == 1
@@ -178,7 +211,7 @@ def test_a_row_that_looks_wrong_waits_and_the_rest_goes_on(world: World, row: st
     made = preview(world, TWO + row + "\n")
     assert doubts(made) == {4: doubt}
     assert (made.counts["new"], made.counts["quarantined"]) == (2, 1)
-    services.apply_import(actor=world.seller, import_id=made.id, now=NOW)
+    apply_it(world, made, now=NOW)
     assert sorted(Offer.objects.filter(source="list").values_list("external_key", flat=True)) == ["a", "b"]
 
 
@@ -200,7 +233,7 @@ def test_a_released_row_is_applied_with_its_reason_kept(world: World) -> None:
     with pytest.raises(Forbidden):
         services.release_row(actor=world.seller, import_id=made.id, line=2, why="trust me", now=NOW)
     services.release_row(actor=OPERATOR, import_id=made.id, line=2, why="seen the card", now=NOW)
-    services.apply_import(actor=world.seller, import_id=made.id, now=NOW)
+    apply_it(world, made, now=NOW)
     assert Offer.objects.get(external_key="x").attributes["accelerator"] == "rtx-9999"
 
 
@@ -228,11 +261,17 @@ def test_a_file_that_cannot_be_read_is_refused_whole(world: World, text: str) ->
     if text == "key,price\n":
         assert preview(world, text).counts["rows"] == 0
         return
-    before, imports = rows_now(), OfferImport.objects.count()
-    with pytest.raises(OffersRefused) as refused:
-        preview(world, text)
-    assert refused.value.facts["file"] == "list.csv"
-    assert (rows_now(), OfferImport.objects.count()) == (before, imports)
+    before = shelf_now()
+    refused = preview(world, text)
+    assert refused.state == "refused"
+    assert (refused.refusal["code"], refused.refusal["count"]) == ("offers_refused", 1)
+    assert refused.refusal["message"].startswith("list.csv, line ")
+    assert refused.refusal["problems"][0]["line"] >= 1
+    assert not refused.rows.exists()
+    assert shelf_now() == before
+    with pytest.raises(IllegalMove):
+        services.apply_import(actor=world.seller, import_id=refused.id, now=LATER)
+    assert AuditRecord.objects.get(subject_id=refused.id, after="refused").before == "reading"
 
 
 def test_prices_in_dollars_are_kept_and_converted_at_the_quote(world: World) -> None:
@@ -307,42 +346,46 @@ def test_a_preview_that_the_shelf_left_behind_is_refused(world: World) -> None:
         now=LATER,
     )
     prices = OfferPrice.objects.count()
-    with pytest.raises(services.ImportStale):
-        services.apply_import(actor=world.seller, import_id=made.id, now=LATER + timedelta(seconds=1))
+    stale = apply_it(world, made, now=LATER + timedelta(seconds=1))
+    assert (stale.state, stale.refusal["code"], stale.applied_at) == ("failed", "import_stale", None)
     assert OfferPrice.objects.count() == prices
-    made.refresh_from_db()
-    assert made.state == "previewed"
 
 
 def test_an_import_that_fails_half_way_changes_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its offers are made when the prices fail."""
     made = preview(world, TWO)
-    before = rows_now()
+    before = shelf_now()
     monkeypatch.setattr(apply, "_PRICE", "select 1 / 0")
+    services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
     with pytest.raises(DataError):
-        services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
-    assert rows_now() == before
+        services.carry_on_import(import_id=made.id, now=LATER)
+    assert shelf_now() == before
+    made.refresh_from_db()
+    assert made.state == "applying", "the hub tries again"
+    gave_up = services.give_up_import(import_id=made.id, now=LATER)
+    assert (gave_up.state, gave_up.refusal["code"]) == ("failed", "gave_up")
+    assert services.give_up_import(import_id=made.id, now=LATER).state == "failed"
+    assert shelf_now() == before
 
 
 def test_two_previews_of_new_offers_make_them_once(world: World) -> None:
     first, second = preview(world, TWO), preview(world, TWO)
-    services.apply_import(actor=world.seller, import_id=first.id, now=NOW)
-    with pytest.raises(services.ImportStale):
-        services.apply_import(actor=world.seller, import_id=second.id, now=NOW)
+    assert apply_it(world, first).state == "applied"
+    assert apply_it(world, second).state == "failed"
     assert Offer.objects.filter(source="list").count() == 2
 
 
 def test_an_import_is_applied_once_and_not_after_it_was_discarded(world: World) -> None:
     made = bring(world, TWO)
-    again = services.apply_import(actor=world.seller, import_id=made.id, now=LATER)
+    again = apply_it(world, made, now=LATER)
     assert (again.state, again.applied_at) == ("applied", NOW)
     other = preview(world, TWO, source="b")
     services.discard_import(actor=world.seller, import_id=other.id, now=NOW)
     with pytest.raises(IllegalMove):
         services.apply_import(actor=world.seller, import_id=other.id, now=NOW)
     assert not Offer.objects.filter(source="b").exists()
-    for ended in (made, other):
-        with pytest.raises(IntegrityError, match="no longer changes"), transaction.atomic():
+    for ended, why in ((made, "does not become"), (other, "no longer changes")):
+        with pytest.raises(IntegrityError, match=why), transaction.atomic():
             OfferImport.objects.filter(id=ended.id).update(state="previewed", applied_at=None)
 
 
@@ -370,14 +413,29 @@ def test_only_the_supplier_and_the_operator_bring_offers_in(world: World) -> Non
 def test_an_organisation_that_is_no_supplier_brings_nothing(world: World) -> None:
     owner = person((world.buyer, Role.OWNER))
     with pytest.raises(services.offers.NotASupplier):
-        services.preview_import(
-            actor=owner,
-            supplier_id=world.buyer.id,
-            file=io.BytesIO(TWO.encode()),
-            filename="x.csv",
-            shelf="desk",
-            now=NOW,
-        )
+        send(world, TWO, actor=owner, supplier_id=world.buyer.id)
+    assert not OfferImport.objects.exists()
+
+
+def test_a_file_of_another_organisation_is_not_read(world: World) -> None:
+    kept = put_file(file=io.BytesIO(b"secret"), size_bytes_max=100, now=NOW, organisation_id=world.buyer.id)
+    with pytest.raises(NotFound):
+        send(world, TWO, file_sha256=kept.sha256)
+    assert not OfferImport.objects.exists()
+
+
+def test_the_hub_reads_what_was_sent_as_who_sent_it(world: World) -> None:
+    made = send(world, TWO)
+    assert (made.state, made.counts) == ("reading", {})
+    with pytest.raises(IllegalMove):
+        services.apply_import(actor=world.seller, import_id=made.id, now=NOW)
+    made = services.carry_on_import(import_id=made.id, now=NOW)
+    assert (made.state, made.percent) == ("previewed", 100)
+    assert services.carry_on_import(import_id=made.id, now=LATER).counts == made.counts
+    assert OfferImportRow.objects.filter(offer_import=made).count() == 2, "once"
+    applied = apply_it(world, made, now=LATER)
+    by = AuditRecord.objects.filter(subject_id__in=[applied.id, *Offer.objects.values_list("id", flat=True)])
+    assert set(by.values_list("actor_id", flat=True)) == {world.seller.id}
 
 
 def test_goods_of_another_wait_and_cannot_be_given_for_all(world: World) -> None:
@@ -401,6 +459,7 @@ def test_the_number_of_statements_does_not_grow_with_the_file(world: World) -> N
             bring(world, offers_file(*rows), source=f"list {count}")
         return len(captured)
 
+    statements(2)  # the supplier's quota is made
     assert statements(3) == statements(300)
 
 

@@ -1,15 +1,19 @@
 """A supplier's offers in the browser: on, off, priced, for one buyer, by the file."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
 
 from mosu.compute.models import Pool
 from mosu.market.models import Offer, OfferImport, OfferPrice, Quote
+from mosu.market.services import carry_on_import
 from mosu.platform.actors import HubRole, Role
+from mosu.web.views import imports
 from tests.compute import world as compute
 from tests.web.conftest import Hub, page, queries
 
@@ -50,7 +54,25 @@ def file(*lines: str, name: str = "mine.csv") -> SimpleUploadedFile:
     return SimpleUploadedFile(name, ("\n".join(("key,title_en,accelerator,price", *lines)) + "\n").encode())
 
 
+@pytest.fixture(autouse=True)
+def _folder(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+
+
+def work() -> None:
+    """What the hub does in the background."""
+    for one in OfferImport.objects.all():
+        carry_on_import(import_id=one.id, now=timezone.now())
+
+
 def send(client: Client, hub: Hub, upload: SimpleUploadedFile, **more: str) -> Any:
+    """The answer to a file that was sent; the hub has read it then."""
+    answer = hand_in(client, hub, upload, **more)
+    work()
+    return answer
+
+
+def hand_in(client: Client, hub: Hub, upload: SimpleUploadedFile, **more: str) -> Any:
     body = {"supplier": pool_of(hub).organisation.public_id, "file": upload, "gone": "keep", **more}
     return client.post("/my-offers/imports/", body)
 
@@ -193,7 +215,9 @@ def test_a_file_is_previewed_then_applied(hub: Hub, seller: Client, language: st
     decide = f"/my-offers/imports/{made.public_id}/decide/"
     assert seller.post(decide, {"do": "neither"}).status_code == 422
     assert not Offer.objects.filter(source="mine").exists()
-    assert seller.post(decide, {"do": "apply"}, follow=True, headers=said).status_code == 200
+    shown = page(seller.post(decide, {"do": "apply"}, follow=True, headers=said))
+    assert "data-now" in shown and not Offer.objects.filter(source="mine").exists()
+    work()
     assert [one.external_key for one in Offer.objects.filter(source="mine")] == ["a"]
     again = send(seller, hub, file("a,Machine,A100-80GB,25"))
     changed = page(seller.get(again["Location"], headers=said))
@@ -207,17 +231,68 @@ def test_a_file_is_previewed_then_applied(hub: Hub, seller: Client, language: st
     assert "mine.csv" in page(seller.get("/my-offers/imports/?format=csv"))
 
 
-def test_a_file_that_cannot_be_read_names_its_places(hub: Hub, seller: Client) -> None:
-    answer = send(seller, hub, file("a,Machine,A100-80GB,much"), source="kept name")
-    assert answer.status_code == 422
-    assert "much" in page(answer) and 'value="kept name"' in page(answer)
-    assert not OfferImport.objects.exists()
+@pytest.mark.parametrize("language", BOTH)
+def test_a_file_that_cannot_be_read_names_its_places(hub: Hub, seller: Client, language: str) -> None:
+    said = {"Accept-Language": language}
+    answer = send(seller, hub, file("a,Machine,A100-80GB,much"))
+    assert answer.status_code == 302
+    shown = page(seller.get(answer["Location"], headers=said))
+    assert ">much<" in shown and ">price<" in shown and "mine.csv" in shown
+    assert "data-now" not in shown and "decide/" not in shown
+    assert OfferImport.objects.get().state == "refused"
+    assert page(seller.get("/my-offers/imports/?state=refused", headers=said)).count("mine.csv") == 1
 
 
-def test_a_file_that_was_cut_off_is_refused(hub: Hub, seller: Client, settings: Any) -> None:
-    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+@pytest.mark.parametrize("language", BOTH)
+def test_while_the_hub_works_the_page_says_how_far(hub: Hub, seller: Client, language: str) -> None:
+    said = {"Accept-Language": language}
+    where = hand_in(seller, hub, file("a,Machine,A100-80GB,21.5"))["Location"]
+    OfferImport.objects.update(percent=40, rows_read=48_000)
+    for shown in (page(seller.get(where, headers=said)), page(seller.get(f"{where}now/", headers=said))):
+        assert 'data-fresh="more"' in shown and 'value="40"' in shown and "48,000" in shown
+    assert 'http-equiv="refresh"' in page(seller.get(where, headers=said))
+    work()
+    assert 'data-fresh="done"' in page(seller.get(f"{where}now/", headers=said))
+    done = page(seller.get(where, headers=said))
+    assert "data-now" not in done and 'http-equiv="refresh"' not in done and "21.50 CNY" in done
+    other = compute.make_organisation("x", capabilities=["supplier"])
+    stranger = hub.client(hub.user(role=Role.OWNER, at=other))
+    assert stranger.get(f"{where}now/").status_code == 404
+
+
+def test_an_applied_file_is_undone_for_a_reason(hub: Hub, seller: Client) -> None:
+    where = send(seller, hub, file("a,Machine,A100-80GB,21.5"))["Location"]
+    seller.post(f"{where}decide/", {"do": "apply"})
+    work()
+    assert 'value="undo"' in page(seller.get(where))
+    assert 'value="undo"' not in page(hub.client(hub.user(hub=HubRole.AUDITOR)).get(where))
+    assert seller.post(f"{where}decide/", {"do": "undo", "why": ""}).status_code == 422
+    offer = Offer.objects.get(source="mine")
+    path = f"/my-offers/{offer.public_id}/"
+    seller.post(path, {"meter": "card_second", "price": "30"})
+    seller.post(f"{where}decide/", {"do": "undo", "why": "the wrong file"})
+    work()
+    refused = page(seller.get(where, headers={"Accept-Language": "zh-hans"}))
+    assert ">a<" in refused and "之后价格又有变动" in refused
+    offer.refresh_from_db()
+    assert offer.state == "listed"
+    other = send(seller, hub, file("b,Machine,A100-80GB,21.5", name="other.csv"))["Location"]
+    seller.post(f"{other}decide/", {"do": "apply"})
+    work()
+    seller.post(f"{other}decide/", {"do": "undo", "why": "the wrong file"})
+    work()
+    shown = page(seller.get(other))
+    assert "Undone" in shown and 'value="undo"' not in shown
+    assert Offer.objects.get(source="other").state == "delisted"
+
+
+def test_a_file_that_was_cut_off_is_refused(
+    hub: Hub, seller: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "BODY_BYTES_MAX", {"/my-offers/imports/": 1000})
     answer = send(seller, hub, file(*(f"k{n},Machine,A100-80GB,21.5" for n in range(100))))
-    assert answer.status_code in (413, 422)
+    assert answer.status_code == 422
+    assert "64 MiB" in page(answer)
     assert not OfferImport.objects.exists()
 
 
@@ -234,6 +309,30 @@ def test_only_the_operator_lets_a_row_through(hub: Hub, seller: Client) -> None:
     assert operator.post(release, {"line": "x", "why": "a promotion"}).status_code == 422
     assert operator.post(release, body, follow=True).status_code == 200
     assert made.rows.filter(released=True).count() == 1
+
+
+@pytest.mark.parametrize("language", BOTH)
+def test_what_is_held_back_waits_on_today(hub: Hub, seller: Client, language: str) -> None:
+    said = {"Accept-Language": language}
+    operator = hub.client(hub.user(hub=HubRole.OPERATOR))
+    others = [
+        hub.client(hub.user(role=Role.VIEWER, at=pool_of(hub).organisation)),
+        hub.client(hub.user(role=Role.OWNER, at=compute.make_organisation("x", capabilities=["supplier"]))),
+        hub.client(hub.user(hub=HubRole.CHECKER)),
+    ]
+    where = send(seller, hub, file("a,M,A100-80GB,0.01", "b,M,A100-80GB,0.001", "c,M,A100-80GB,0"))[
+        "Location"
+    ]
+    count = {"en": "2 rows", "zh-hans": "2 行"}[language]
+    for client in (operator, seller):
+        today = page(client.get("/today/", headers=said))
+        assert where in today and count in today
+    assert all(where not in page(client.get("/today/", headers=said)) for client in others)
+    for line in (2, 2, 3):
+        body = {"line": str(line), "why": "a promotion, confirmed by letter"}
+        assert operator.post(f"{where}release/", body).status_code == 302
+    assert where not in page(operator.get("/today/", headers=said))
+    assert where not in page(seller.get("/today/", headers=said))
 
 
 def test_nobody_sees_anothers_file(hub: Hub, seller: Client) -> None:

@@ -1,9 +1,16 @@
 """Slow senders hold no thread of Django's."""
 
 import asyncio
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import RequestFactory
+
+from mosu.web.bridge import environ_of
+from mosu.web.uploads import IMPORTS_PATH
 
 
 def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,3 +80,83 @@ def test_many_large_bodies_at_once_are_refused_and_small_ones_are_not(
     asyncio.run(together())
     assert (sorted(entered), statuses) == ([1_000, 100_000, 100_000], [503, 503])
     assert room.used == 0
+
+
+PARTS = [b"x" * 700_000] * 4
+
+
+def upload(
+    monkeypatch: pytest.MonkeyPatch, path: str, parts: list[bytes], *, entered: list[Any]
+) -> list[int]:
+    """The statuses of an answer; `entered` gets what Django would read the body from, and the body."""
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    statuses: list[int] = []
+    left = list(parts)
+
+    async def threads(scope: Any, body: Any, send: Any) -> None:
+        given = environ_of({"method": "POST", "path": path, "query_string": b"", **scope}, body)
+        entered.append((type(body), given["CONTENT_LENGTH"], given["wsgi.input"].read()))
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    async def receive() -> Any:
+        part = left.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(left)}
+
+    headers = [(b"transfer-encoding", b"chunked")]
+    scope = {"type": "http", "http_version": "1.1", "headers": headers, "path": path}
+    monkeypatch.setattr(asgi, "threads", threads)
+    asyncio.run(asgi.control_plane(scope, receive, send))
+    return statuses
+
+
+def test_a_file_that_a_browser_sends_lies_on_disk(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    settings.DATA_DIR = tmp_path
+    entered: list[Any] = []
+    assert upload(monkeypatch, IMPORTS_PATH, PARTS, entered=entered) == []
+    ((kind, length, body),) = entered
+    assert kind is not bytes
+    assert (length, body) == (str(len(b"".join(PARTS))), b"".join(PARTS))
+    assert list((tmp_path / "blobs" / "tmp").iterdir()) == []
+    assert asgi._uploads.used == 0
+
+
+def test_it_is_cut_where_it_is_too_large_and_other_forms_keep_their_limit(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    settings.DATA_DIR = tmp_path
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000_000
+    monkeypatch.setattr(asgi, "BODY_BYTES_MAX", {IMPORTS_PATH: 1_500_000})
+    entered: list[Any] = []
+    for path, most in ((IMPORTS_PATH, 1_500_000), ("/organisation/", 1_000_000)):
+        upload(monkeypatch, path, PARTS, entered=entered)
+        assert most < int(entered[-1][1]) <= most + len(PARTS[0])
+
+
+def test_a_disk_that_takes_no_more_is_said(
+    monkeypatch: pytest.MonkeyPatch, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "blobs").write_text("no folder")
+    settings.DATA_DIR = tmp_path
+    assert upload(monkeypatch, IMPORTS_PATH, PARTS, entered=[]) == [507]
+
+
+def test_a_file_of_a_form_is_on_the_disk_of_the_blobs(settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    sent = SimpleUploadedFile("list.csv", b"y" * 3_000_000)
+    request = RequestFactory().post("/my-offers/imports/", {"file": sent})
+    taken: Any = request.FILES["file"]
+    assert (taken.name, taken.size) == ("list.csv", 3_000_000)
+    assert os.fstat(taken.file.fileno()).st_size == 3_000_000
+    assert os.fstat(taken.file.fileno()).st_dev == (tmp_path / "blobs" / "tmp").stat().st_dev
+    assert taken.read() == b"y" * 3_000_000
+    request.close()  # as Django does once it has answered
+    assert taken.closed

@@ -22,6 +22,7 @@ from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import invite, open_finding, record_fact
 from mosu.store import documents
+from mosu.store.services import put_file
 from mosu.subsidies import queries as subsidies_queries
 from mosu.subsidies.models import Programme
 from mosu.subsidies.services import apply_for_voucher
@@ -86,10 +87,15 @@ def busy(hub: Hub, settings: Any, tmp_path: Any) -> Hub:
     node = compute_queries.nodes_visible_to(AUDITOR).get()
     far = Period(now + timedelta(days=9), now + timedelta(days=10))
     set_blackout(actor=operator, node_id=node.id, period=far, why="fans", now=now)
+    supplier_id = node.pool.organisation_id
+    kept = put_file(
+        file=BytesIO(b"key,price\na,20\n"), size_bytes_max=99, now=now, organisation_id=supplier_id
+    )
     preview_import(
         actor=operator,
-        supplier_id=node.pool.organisation_id,
-        file=BytesIO(b"key,price\na,20\n"),
+        supplier_id=supplier_id,
+        file_sha256=kept.sha256,
+        sent_to=supplier_id,
         filename="a.csv",
         shelf="compute",
         now=now,

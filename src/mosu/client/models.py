@@ -110,14 +110,43 @@ class Offer(Answer):
     why_not_live: str | None = None
 
 
+class Wrong(Answer):
+    """What is wrong at one place of a file, or with one offer."""
+
+    line: int = 0
+    field: str = ""
+    found: str = ""
+    allowed: str = ""
+    message: str = ""
+
+
+class ImportRefusal(Answer):
+    """Why an import's step was refused; of `count` places the first ones."""
+
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    count: int = 0
+    problems: tuple[Wrong, ...] = ()
+
+
 class Imported(Answer):
-    """A file of offers brought in; `counts` by kind of change."""
+    """A file of offers brought in; `counts` by kind of change. While the hub works on it, `percent` says how far."""
 
     id: str
     state: str = ""
     file: str = ""
     source: str = ""
     counts: dict[str, int] = {}
+    percent: int = 0
+    rows_read: int = 0
+    held: int = 0
+    refusal: ImportRefusal | None = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the hub works on it."""
+        return self.state in ("reading", "applying", "undoing")
 
 
 class ListPrice(Answer):

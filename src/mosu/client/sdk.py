@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -38,8 +38,15 @@ from mosu.wire.manifest import LocalFile
 from mosu.wire.paths import safe_relative_path
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
+Progress = Callable[[Imported], None]
+_POLL_S = 0.1
+_POLL_S_MAX = 0.5
 _CHUNK_BYTES = 1_048_576
 _DIGESTS_PER_CALL = 1000
+
+
+def _unseen(made: Imported) -> None:
+    """Nobody looks at how far it is."""
 
 
 class Client:
@@ -137,8 +144,13 @@ class Client:
         subject_id: str | None = None,
         currency: str = "",
         gone: Literal["keep", "withdraw"] = "keep",
+        progress: Progress = _unseen,
     ) -> Imported:
-        """Send a file of offers, and learn what it would change; nothing changes until it is applied."""
+        """Send a file of offers, and learn what it would change; nothing changes until it is applied.
+
+        Waits until the hub has read it; `progress` gets the import each time that it was asked for. A file that cannot
+        be read is `refused`.
+        """
         with file.open("rb") as stream:
             digest = file_digest(stream, "sha256").hexdigest()
         answer = self._hub.json("POST", "/blobs/missing", repeat=True, json={"sha256": [digest]})
@@ -152,7 +164,8 @@ class Client:
             currency=currency,
             gone=gone,
         )
-        return _read(Imported, self._hub.json("POST", "/offer-imports", repeat=False, json=body))
+        made = _read(Imported, self._hub.json("POST", "/offer-imports", repeat=False, json=body))
+        return self._ended(made, progress)
 
     def offer_import(self, import_id: str) -> Imported:
         return self._get(Imported, f"/offer-imports/{_id(import_id)}")
@@ -171,13 +184,32 @@ class Client:
             Difference, f"/offer-imports/{_id(import_id)}/rows", limit=limit, cursor=cursor, **params
         )
 
-    def apply_offers(self, import_id: str) -> Imported:
-        """The import, applied; safe to repeat."""
-        return _read(Imported, self._hub.json("POST", f"/offer-imports/{_id(import_id)}/apply", repeat=True))
+    def apply_offers(self, import_id: str, *, progress: Progress = _unseen) -> Imported:
+        """The import, applied, or `failed` if the shelf changed since its preview; safe to repeat."""
+        path = f"/offer-imports/{_id(import_id)}/apply"
+        return self._ended(_read(Imported, self._hub.json("POST", path, repeat=True)), progress)
+
+    def undo_offers(self, import_id: str, *, why: str, progress: Progress = _unseen) -> Imported:
+        """The import, undone; or still `applied`, with the reason, if what it touched changed since."""
+        path = f"/offer-imports/{_id(import_id)}/undo"
+        return self._ended(
+            _read(Imported, self._hub.json("POST", path, repeat=True, json={"why": why})), progress
+        )
 
     def discard_offers(self, import_id: str) -> Imported:
         path = f"/offer-imports/{_id(import_id)}/discard"
         return _read(Imported, self._hub.json("POST", path, repeat=True, json={}))
+
+    def _ended(self, made: Imported, progress: Progress) -> Imported:
+        """The import once the hub no longer works on it."""
+        wait_s = _POLL_S
+        while made.under_way:
+            progress(made)
+            self._hub.sleep(wait_s)
+            wait_s = min(_POLL_S_MAX, wait_s * 1.3)
+            made = self.offer_import(made.id)
+        progress(made)
+        return made
 
     def make_quotes(
         self,

@@ -45,8 +45,18 @@ class Outcome(models.TextChoices):
 
 
 class ImportState(models.TextChoices):
+    """Three are the hub's to carry on, in the background: reading, applying and undoing."""
+
+    READING = "reading"
+    REFUSED = "refused"
+    """The file cannot be read: `refusal` says where."""
     PREVIEWED = "previewed"
+    APPLYING = "applying"
+    FAILED = "failed"
+    """It could not be applied: `refusal` says why. Nothing of it was."""
     APPLIED = "applied"
+    UNDOING = "undoing"
+    UNDONE = "undone"
     DISCARDED = "discarded"
 
 
@@ -174,7 +184,7 @@ class ExchangeRate(Row):
 
 
 class OfferImport(Row):
-    """A file of offers brought in: read whole and compared, then applied at once or discarded."""
+    """A file of offers brought in: read whole and compared, then applied at once or discarded; undone at most once."""
 
     prefix = "import"
 
@@ -184,25 +194,50 @@ class OfferImport(Row):
     """The catalogue's name: offers of the same supplier and source are what the file is compared with."""
     filename = models.CharField(max_length=300)
     file_sha256 = models.CharField(max_length=64)
+    subject_id = models.UUIDField(null=True)
+    """What rows that name no goods are sold from."""
+    currency = models.CharField(max_length=3, blank=True)
+    """Of prices that name none; empty: the hub's, or the layout's."""
     gone = models.CharField(max_length=10, choices=Gone, default=Gone.KEEP)
-    state = models.CharField(max_length=10, choices=ImportState, default=ImportState.PREVIEWED)
+    state = models.CharField(max_length=10, choices=ImportState, default=ImportState.READING)
     counts = models.JSONField(default=dict)
     """By `Change`, `unchanged`, `repeated` (the same row twice), `quarantined`, and `rows` in all."""
+    rows_read = models.PositiveIntegerField(default=0)
+    percent = models.PositiveSmallIntegerField(default=0)
+    """How far reading, applying or undoing is; written while it goes on."""
+    held = models.PositiveIntegerField(default=0)
+    """Lines in quarantine that the hub's operator may let through, and has not."""
+    refusal = models.JSONField(default=dict)
+    """Why the last step was refused: `code`, `message`, `hint`, `count`, and the first `problems` with their places."""
     created_at = models.DateTimeField()
     applied_at = models.DateTimeField(null=True)
+    undone_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["supplier", "-created_at", "-id"])]
+        indexes = [
+            models.Index(fields=["supplier", "-created_at", "-id"]),
+            models.Index(
+                fields=["created_at"], condition=Q(state="previewed", held__gt=0), name="offer_import_held"
+            ),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(state__in=ImportState.values), name="offer_import_state_known"
             ),
             models.CheckConstraint(condition=Q(gone__in=Gone.values), name="offer_import_gone_known"),
             models.CheckConstraint(
-                condition=Q(state__in=["previewed", "discarded"], applied_at=None)
-                | Q(state="applied", applied_at__isnull=False),
+                condition=Q(state__in=["applied", "undoing", "undone"], applied_at__isnull=False)
+                | Q(
+                    state__in=["reading", "refused", "previewed", "applying", "failed", "discarded"],
+                    applied_at=None,
+                ),
                 name="offer_import_applied_at",
             ),
+            models.CheckConstraint(
+                condition=Q(state="undone", undone_at__isnull=False) | ~Q(state="undone") & Q(undone_at=None),
+                name="offer_import_undone_at",
+            ),
+            models.CheckConstraint(condition=Q(percent__lte=100), name="offer_import_percent"),
         ]
 
 

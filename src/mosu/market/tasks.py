@@ -1,13 +1,31 @@
 """Background work of the counter."""
 
 import logging
+from typing import Final
+from uuid import UUID
 
 from django.utils import timezone
+from procrastinate import JobContext, RetryStrategy
 from procrastinate.contrib.django import app
 
 from mosu.market import services
 
 _log = logging.getLogger(__name__)
+_ATTEMPTS_MAX: Final = 4
+"""So often an import's step is begun; also by workers that it killed."""
+
+
+# One at a time: each takes a processor for seconds, and the hub's other work has the other thread.
+@app.task(
+    name="market.carry_on_import",
+    retry=RetryStrategy(max_attempts=_ATTEMPTS_MAX + 1, exponential_wait=2),
+    lock="market.imports",
+    pass_context=True,
+)
+def carry_on_import(context: JobContext, import_id: str) -> None:
+    """Read, apply or undo an import; what failed too often is refused, so that nobody waits for ever."""
+    step = services.carry_on_import if context.job.attempts < _ATTEMPTS_MAX else services.give_up_import
+    step(import_id=UUID(import_id), now=timezone.now())
 
 
 @app.periodic(cron="*/5 * * * *")

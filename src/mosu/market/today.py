@@ -9,8 +9,10 @@ from django.db.models import F, QuerySet
 from django.db.models.fields.json import KT
 from django.utils.translation import get_language
 
-from mosu.market.models import Offer, Order, Quote, QuoteState, Receipt
+from mosu.market.models import ImportState, Offer, OfferImport, Order, Quote, QuoteState, Receipt
 from mosu.platform.actors import Actor
+from mosu.platform.policy import allows
+from mosu.platform.queries import organisations_where
 from mosu.platform.waiting import Turn, Waiting, arm, gathered
 
 QUOTES_SHOWN: Final = 3
@@ -18,7 +20,30 @@ RECEIPTS_SHOWN: Final = 10
 
 
 def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
-    """Quotes that expire soon, today's receipts, and the last order, if there ever was one; one query."""
+    """Quotes that expire soon, today's receipts, the last order, and rows of imports that are held back; one query."""
+    return gathered([*_of_members(actor, now), *_held(actor)])
+
+
+def _held(actor: Actor) -> list[QuerySet[Any, Any]]:
+    """Imports with rows that the hub's operator may let through: for the operator, and for whose offers they are."""
+    rows = OfferImport.objects.filter(state=ImportState.PREVIEWED, held__gt=0)
+    columns: Any = {
+        "subject": F("id"),
+        "title": F("filename"),
+        "who": F("supplier__name"),
+        "since": F("created_at"),
+        "count": F("held"),
+        "order": "created_at",
+    }
+    if allows(actor, "import.release"):
+        return [arm(rows, kind="import.release", turn=Turn.YOURS, **columns)]
+    mine = organisations_where(actor, "offer.manage")
+    if not mine:
+        return []
+    return [arm(rows.filter(supplier__in=mine), kind="import.release_awaited", turn=Turn.OTHERS, **columns)]
+
+
+def _of_members(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     own = actor.organisation_ids
     if not own:
         return []
@@ -27,7 +52,7 @@ def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
     zh = (get_language() or "").startswith("zh")
     quotes = Quote.objects.filter(organisation__in=own, state=QuoteState.OPEN, valid_until__gt=now)
     receipts = Receipt.objects.filter(organisation__in=own, issued_at__gte=midnight)
-    arms: list[QuerySet[Any, Any]] = [
+    return [
         arm(
             quotes,
             kind="quote.accept",
@@ -60,7 +85,5 @@ def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
             since=F("placed_at"),
             order="-id",
         )[:1],
+        arm(Offer.objects.filter(supplier__in=own), kind="offer.any", turn=Turn.DONE, subject=F("id"))[:1],
     ]
-    offers = Offer.objects.filter(supplier__in=own)
-    arms.append(arm(offers, kind="offer.any", turn=Turn.DONE, subject=F("id"))[:1])
-    return gathered(arms)

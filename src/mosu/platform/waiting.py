@@ -30,6 +30,7 @@ _COLUMNS: Final[dict[str, "Field[Any, Any]"]] = {
     "amount": BigIntegerField(),
     "since": DateTimeField(),
     "due": DateTimeField(),
+    "count": BigIntegerField(),
 }
 
 
@@ -57,6 +58,8 @@ class Waiting:
     amount_micros: int | None
     since: datetime | None
     due_at: datetime | None
+    count: int | None = None
+    """How many rows of it wait, where that says more than one does."""
 
 
 def arm(
@@ -70,10 +73,11 @@ def arm(
     amount: Combinable | None = None,
     since: Combinable | None = None,
     due: Combinable | None = None,
+    count: Combinable | None = None,
     order: str = "id",
 ) -> QuerySet[Any, Any]:
     """Up to `ARM_ROWS` rows of one kind, with the columns that all kinds share."""
-    given = {"title": title, "who": who, "amount": amount, "since": since, "due": due}
+    given = {"title": title, "who": who, "amount": amount, "since": since, "due": due, "count": count}
     values: dict[str, Combinable] = {"kind": Value(kind), "turn": Value(turn.value), "subject": subject}
     values |= {name: Value(None) if value is None else value for name, value in given.items()}
     columns = {f"w_{name}": Cast(values[name], field) for name, field in _COLUMNS.items()}
@@ -87,6 +91,6 @@ def gathered(arms: Sequence[QuerySet[Any, Any]]) -> list[Waiting]:
     first, *rest = arms
     found: Any = first.union(*rest, all=True) if rest else first
     return [
-        Waiting(row[0], Turn(row[1]), row[2], row[3] or "", row[4] or "", row[5], row[6], row[7])
+        Waiting(row[0], Turn(row[1]), row[2], row[3] or "", row[4] or "", row[5], row[6], row[7], row[8])
         for row in found
     ]

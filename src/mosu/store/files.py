@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from django.conf import settings
 
@@ -151,6 +151,17 @@ class BlobWriter:
             self._path = None
         with suppress(OSError):  # what is left in its buffer may not fit the disk
             self._file.close()
+
+
+def temporary_file() -> BinaryIO:
+    """An empty file on the disk of the blobs, without a name: it is gone when it is closed, or its process ends.
+
+    Raises:
+        NotStored: the disk refused it.
+    """
+    with _disk():
+        _make_folder(folder() / _TEMPORARY)
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=folder() / _TEMPORARY))
 
 
 def size_of(sha256: str) -> int | None:

@@ -15,7 +15,7 @@ from django.db.models import F
 
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.store import files, rules
-from mosu.store.files import BlobWriter, NotStored, TooLarge, WrongHash, sweep_temporary
+from mosu.store.files import BlobWriter, NotStored, TooLarge, WrongHash, sweep_temporary, temporary_file
 from mosu.store.models import Blob, BlobGrant, Quota
 from mosu.store.queries import blobs_of, bytes_max_default
 from mosu.store.rules import ManifestEntry
@@ -38,10 +38,12 @@ __all__ = [
     "open_blob",
     "put_blob",
     "put_blob_streamed",
+    "put_file",
     "put_manifest",
     "read_manifest",
     "set_quota",
     "sweep_temporary",
+    "temporary_file",
     "verify_blobs",
 ]
 
@@ -101,6 +103,29 @@ def put_blob(
         for chunk in chunks:
             writer.write(chunk)
         return commit_blob(writer, sha256=sha256, now=now, organisation_id=organisation_id)
+
+
+def put_file(*, file: BinaryIO, size_bytes_max: int, now: datetime, organisation_id: UUID) -> Blob:
+    """The blob of what a file that can be read twice holds: its sha256 is found first.
+
+    Raises: as `put_blob`.
+    """
+    digest = hashlib.sha256()
+    for chunk in _chunks_of(file):
+        digest.update(chunk)
+    return put_blob(
+        chunks=_chunks_of(file),
+        sha256=digest.hexdigest(),
+        size_bytes_max=size_bytes_max,
+        now=now,
+        organisation_id=organisation_id,
+    )
+
+
+def _chunks_of(file: BinaryIO) -> Iterator[bytes]:
+    file.seek(0)
+    while chunk := file.read(_BUFFER_BYTES):
+        yield chunk
 
 
 async def put_blob_streamed(

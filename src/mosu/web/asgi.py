@@ -6,8 +6,8 @@ Django under its own ASGI handler costs two to three times the CPU per request (
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import Final
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import BinaryIO, Final
 
 from django.conf import settings
 from starlette.applications import Starlette
@@ -20,17 +20,21 @@ from mosu.web.bridge import Threads
 from mosu.web.wsgi import application as django_application  # isort: skip
 from mosu.compute.streams import listener
 from mosu.compute.streams import routes as compute_routes
+from mosu.store.services import NotStored, temporary_file
 from mosu.web.health import routes as health_routes
 from mosu.web.sessions import routes as page_routes
-from mosu.web.views.documents import DOCUMENT_BODY_BYTES_MAX, DOCUMENTS_PATH
+from mosu.web.uploads import BODY_BYTES_MAX
 from mosu.web.warming import begin, warm_up
 
 BODY_S_MAX = 30
-DOCUMENT_S_MAX = 120
+UPLOAD_S_MAX = 300
 BODIES_BYTES_MAX: Final = 256 << 20
-"""Held in memory of one process at once, of all who send; as much again of documents."""
+"""Held in memory of one process at once, of all who send."""
+UPLOADS_BYTES_MAX: Final = 2 << 30
+"""Held on disk at once, of all who send files by this process."""
 SMALL_BODY_BYTES: Final = 64 << 10
 """What is smaller always finds room: a form is taken while others send slowly what is large."""
+_BUFFER_BYTES: Final = 1 << 20
 _ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
 THREADS = int(os.environ.get("MOSU_THREADS", "8"))
@@ -39,11 +43,15 @@ threads = Threads(django_application, count=THREADS)
 
 
 class TooManyBodies(Exception):
-    """Others' bodies fill the memory that there is for them."""
+    """Others' bodies fill the room that there is for them."""
+
+
+class Gone(Exception):
+    """Who sent the body went away."""
 
 
 class Room:
-    """Memory for bodies that are on their way, so that many large ones at once are refused instead of the process."""
+    """What bodies on their way may take, so that many large ones at once are refused instead of the process."""
 
     def __init__(self, bytes_max: int) -> None:
         self.used = 0
@@ -72,7 +80,7 @@ class Room:
             self.used -= own
 
 
-_bodies, _documents = Room(BODIES_BYTES_MAX), Room(BODIES_BYTES_MAX)
+_bodies, _uploads = Room(BODIES_BYTES_MAX), Room(UPLOADS_BYTES_MAX)
 
 
 async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,17 +90,24 @@ async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
     """
     if scope["type"] != "http":
         return
-    brings = scope.get("path") == DOCUMENTS_PATH
-    with (_documents if brings else _bodies).part() as take:
+    size_max = BODY_BYTES_MAX.get(scope.get("path", ""))
+    with (_bodies if size_max is None else _uploads).part() as take, ExitStack() as closing:
         try:
-            body = await _body_of(scope, receive, take, brings=brings)
+            if size_max is None or not _has_body(scope):
+                body: bytes | BinaryIO = await _body_of(scope, receive, take)
+            else:
+                body = closing.enter_context(await asyncio.to_thread(temporary_file))
+                await _spool(receive, take, body, size_max=size_max)
         except TimeoutError:
             await _refuse(send, 408)
         except TooManyBodies:
             await _refuse(send, 503, (b"retry-after", b"10"))
+        except (NotStored, OSError):
+            await _refuse(send, 507)
+        except Gone:
+            return
         else:
-            if body is not None:
-                await threads(scope, body, send)
+            await threads(scope, body, send)
 
 
 async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
@@ -101,30 +116,57 @@ async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> Non
     await send({"type": "http.response.body", "body": b""})
 
 
-async def _body_of(
-    scope: Scope, receive: Receive, take: Callable[[int], None], *, brings: bool
-) -> bytes | None:
-    """The request's body, cut where it is too large; None if who sent it went away meanwhile.
+def _has_body(scope: Scope) -> bool:
+    return scope["http_version"] == "2" or any(name in _ANNOUNCING for name, _ in scope["headers"])
+
+
+async def _body_of(scope: Scope, receive: Receive, take: Callable[[int], None]) -> bytes:
+    """The request's body, cut where it is too large.
 
     Raises:
-        TimeoutError: it did not come in `BODY_S_MAX`, or a document in `DOCUMENT_S_MAX`.
+        TimeoutError: it did not come in `BODY_S_MAX`.
         TooManyBodies: `take` has no room for it.
+        Gone: who sent it went away meanwhile.
     """
-    if not any(name in _ANNOUNCING for name, _ in scope["headers"]) and scope["http_version"] != "2":
+    if not _has_body(scope):
         return b""
     body = bytearray()
-    size_max = DOCUMENT_BODY_BYTES_MAX if brings else settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    async with asyncio.timeout(DOCUMENT_S_MAX if brings else BODY_S_MAX):
-        more = True
-        while more and len(body) <= size_max:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            body += message.get("body", b"")
-            if len(body) > SMALL_BODY_BYTES:
-                take(len(body))
-            more = message.get("more_body", False)
+    async with asyncio.timeout(BODY_S_MAX):
+        async for part in _parts(receive, take, size_max=settings.DATA_UPLOAD_MAX_MEMORY_SIZE):
+            body += part
     return bytes(body)
+
+
+async def _spool(receive: Receive, take: Callable[[int], None], file: BinaryIO, *, size_max: int) -> None:
+    """Write the request's body to `file`, a megabyte of it in memory; cut where it is too large.
+
+    Raises:
+        TimeoutError: it did not come in `UPLOAD_S_MAX`.
+        TooManyBodies, Gone: as `_body_of`.
+        OSError: the disk refused it.
+    """
+    buffer = bytearray()
+    async with asyncio.timeout(UPLOAD_S_MAX):
+        async for part in _parts(receive, take, size_max=size_max):
+            buffer += part
+            if len(buffer) >= _BUFFER_BYTES:
+                await asyncio.to_thread(file.write, bytes(buffer))
+                buffer.clear()
+        await asyncio.to_thread(file.write, bytes(buffer))
+
+
+async def _parts(receive: Receive, take: Callable[[int], None], *, size_max: int) -> AsyncIterator[bytes]:
+    size, more = 0, True
+    while more and size <= size_max:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Gone
+        part = message.get("body", b"")
+        size += len(part)
+        if size > SMALL_BODY_BYTES:
+            take(size)
+        yield part
+        more = message.get("more_body", False)
 
 
 @asynccontextmanager

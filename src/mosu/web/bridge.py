@@ -8,8 +8,8 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
-from typing import Any, Final
+from io import SEEK_END, BytesIO
+from typing import Any, BinaryIO, Final
 
 from starlette.types import Message, Scope, Send
 
@@ -25,8 +25,8 @@ class Threads:
         self._app = app
         self._pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix="django")
 
-    async def __call__(self, scope: Scope, body: bytes, send: Send) -> None:
-        """Answer the request whose whole body is `body`."""
+    async def __call__(self, scope: Scope, body: bytes | BinaryIO, send: Send) -> None:
+        """Answer the request whose whole body is `body`, in memory or in a file."""
         start, parts = await self._in_thread(self._answered, environ_of(scope, body))
         if isinstance(parts, bytes):
             await send(start)
@@ -70,12 +70,15 @@ def _close(parts: Iterable[bytes]) -> None:
         close()
 
 
-def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:
+def environ_of(scope: Scope, body: bytes | BinaryIO) -> dict[str, Any]:
     """The request as WSGI has it (PEP 3333): text is bytes read as latin-1.
 
     A body that came in chunks, without a length, has the length that it turned out to have. A header with an
     underscore is dropped: WSGI could not tell it from one with a hyphen.
     """
+    given = BytesIO(body) if isinstance(body, bytes) else body
+    length = given.seek(0, SEEK_END)
+    given.seek(0)
     server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
     environ = {
         "REQUEST_METHOD": scope["method"],
@@ -89,14 +92,14 @@ def environ_of(scope: Scope, body: bytes) -> dict[str, Any]:
         "REMOTE_PORT": str(client[1]),
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope.get("scheme", "http"),
-        "wsgi.input": BytesIO(body),
+        "wsgi.input": given,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    if body:
-        environ["CONTENT_LENGTH"] = str(len(body))
+    if length:
+        environ["CONTENT_LENGTH"] = str(length)
     for name, value in scope["headers"]:
         if b"_" in name:
             continue

@@ -196,5 +196,9 @@ CONTENT_SECURITY_POLICY = {
 NINJA_PAGINATION_MAX_LIMIT = 200
 # A quote names up to 10,000 files; the data plane's messages have the same limit.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = [
+    "django.core.files.uploadhandler.MemoryFileUploadHandler",
+    "mosu.web.uploads.OnDisk",
+]
 PROCRASTINATE_ON_APP_READY = None
 LOGGING_CONFIG = None

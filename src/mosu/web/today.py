@@ -71,6 +71,9 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "attempt.fence": Kind(
             _lazy("Attempt out of reach"), "desk_attempt", "attempt", _lazy("Look into it")
         ),
+        "import.release": Kind(
+            _lazy("Offers held back"), "offer_import", "import", _lazy("Let them through")
+        ),
         # checkers
         "deposit.confirm": Kind(_lazy("Deposit to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
         "refund.confirm": Kind(_lazy("Refund to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
@@ -110,6 +113,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         # suppliers
         "pool.wake": Kind(_lazy("Pool whose agent is silent"), "pool", "pool", _lazy("Look into it")),
         "node.mend": Kind(_lazy("Node that is down"), "pool", "pool", _lazy("Look into it")),
+        "import.release_awaited": Kind(_lazy("Offers that the hub holds back"), "offer_import", "import"),
         "blackout.ahead": Kind(_lazy("Blackout ahead"), "pool", "pool"),
     }
 )
@@ -133,6 +137,7 @@ class Item:
     action: Any
     is_late: bool
     is_soon: bool
+    count: int | None
     done_s: int | None = None
     """How far a run is, of `whole_s`."""
     whole_s: int = 0
@@ -307,6 +312,7 @@ def _item(one: Waiting, actor: Actor, *, now: datetime) -> Item:
         action=kind.action,
         is_late=bool(one.due_at and one.due_at <= now),
         is_soon=bool(one.turn is Turn.YOURS and one.due_at and now < one.due_at <= now + SOON),
+        count=one.count,
         done_s=int((now - one.since).total_seconds()) if running and one.since else None,
         whole_s=int((one.due_at - one.since).total_seconds()) if running and one.since and one.due_at else 0,
     )

@@ -102,6 +102,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("my-offers/new/", offers.new_offer, name="new_offer"),
     path("my-offers/imports/", imports.offer_imports, name="offer_imports"),
     path("my-offers/imports/<str:import_id>/", imports.offer_import, name="offer_import"),
+    path("my-offers/imports/<str:import_id>/now/", imports.import_now, name="import_now"),
     path("my-offers/imports/<str:import_id>/decide/", imports.import_decide, name="import_decide"),
     path("my-offers/imports/<str:import_id>/release/", imports.import_release, name="import_release"),
     path("my-offers/<str:offer_id>/", offers.my_offer, name="my_offer"),

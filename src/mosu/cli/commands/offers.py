@@ -1,5 +1,7 @@
 """What is on the shelf; and offers brought in by a file."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,13 +120,16 @@ def bring_in(
             subject_id=pool or None,
             currency=currency.upper(),
             gone="withdraw" if withdraw else "keep",
+            progress=progress_line(),
         )
+        _stop_if_refused(made, json=json)
         rows = {kind: _first_rows(hub, made, kind) for kind in _KINDS if made.counts.get(kind)}
         waiting = made.counts.get("quarantined", 0)
         if dry_run:
             made = hub.discard_offers(made.id)
         elif apply and not waiting:
-            made = hub.apply_offers(made.id)
+            made = hub.apply_offers(made.id, progress=progress_line())
+            _stop_if_refused(made, json=json)
     if json:
         show_json({"import": made, "rows": {kind: list(found) for kind, found in rows.items()}})
     else:
@@ -146,7 +151,8 @@ def apply_preview(
         if not yes and not json:
             made = hub.offer_import(import_id)
             typer.confirm(f"{_summary(made)}. Apply?", abort=True, err=True)
-        made = hub.apply_offers(import_id)
+        made = hub.apply_offers(import_id, progress=progress_line())
+        _stop_if_refused(made, json=json)
     if json:
         show_json(made)
     else:
@@ -166,6 +172,59 @@ def discard_preview(
         show_json(made)
     else:
         show(f"{made.id}: {made.state}.")
+
+
+@offers.command("undo")
+def undo_applied(
+    import_id: Annotated[str, typer.Argument(help="What mosu offers import showed.")],
+    *,
+    why: Annotated[str, typer.Option(help="The reason; it is kept.")],
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Make the shelf as it was before an applied import; refused if what it touched changed since."""
+    with client() as hub:
+        if not yes and not json:
+            made = hub.offer_import(import_id)
+            typer.confirm(f"{_summary(made)}. {told('Undo it?')}", abort=True, err=True)
+        made = hub.undo_offers(import_id, why=why, progress=progress_line())
+        _stop_if_refused(made, json=json)
+    if json:
+        show_json(made)
+    else:
+        show(f"{made.id}: {made.state}. {_summary(made)}.")
+
+
+def progress_line() -> Callable[["Imported"], None]:
+    """What shows on a terminal how far the hub is; elsewhere nothing is shown."""
+    terminal = sys.stderr.isatty()
+    shown = False
+
+    def tell(made: "Imported") -> None:
+        nonlocal shown
+        if not terminal or not (made.under_way or shown):
+            return
+        rows = told(f"{made.rows_read} rows") if made.rows_read else ""
+        line = f"{told(made.state)} {made.percent}% {rows}" if made.under_way else ""
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()
+        shown = made.under_way
+
+    return tell
+
+
+def _stop_if_refused(made: "Imported", *, json: bool) -> None:
+    """End here if the hub refused what it was asked for, with the places where that is known."""
+    refusal = made.refusal
+    if refusal is None:
+        return
+    if json:
+        show_json(made)
+    places = [
+        f"{made.file}:{one.line}: {one.field and one.field + ': '}{told(one.message)}"
+        for one in refusal.problems
+    ]
+    raise Stop("\n".join([told(refusal.message), *places]), hint=refusal.hint, code=REFUSED)
 
 
 def _check(file: Path) -> None:

@@ -19,6 +19,7 @@ from mosu.market.shapes import (
     RateIn,
     RateOut,
     ReleaseRowIn,
+    UndoIn,
 )
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
@@ -28,7 +29,6 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.store.services import open_blob
 
 router = Router(tags=["market"])
 
@@ -36,9 +36,10 @@ router = Router(tags=["market"])
 @router.post("/offer-imports", response={201: ImportOut}, auth=token_auth, operation_id="previewOffers")
 @door("offer.manage")
 def preview_offers(request: HttpRequest, body: ImportIn) -> Status[ImportOut]:
-    """Read a file of offers and say what it would change. Nothing on the shelf changes until it is applied.
+    """Have a file of offers read and compared. Nothing on the shelf changes until it is applied.
 
-    Send the file first: `PUT /blobs/{sha256}`. One that cannot be read is refused whole; `errors` lists the places.
+    Send the file first: `PUT /blobs/{sha256}`. The hub reads it in the background: ask for the import until it is no
+    longer `reading`. A file that cannot be read is `refused` whole; `refusal` lists the places.
     """
     actor = actor_of(request)
     if actor.organisation_id is None:
@@ -48,19 +49,19 @@ def preview_offers(request: HttpRequest, body: ImportIn) -> Status[ImportOut]:
             field="file",
         )
     subject_id = shelf_of(body.shelf).subject_of(body.subject_id) if body.subject_id else None
-    with open_blob(body.file.sha256, organisation_id=actor.organisation_id) as file:
-        made = services.preview_import(
-            actor=actor,
-            supplier_id=Organisation.key_of(body.supplier_id) if body.supplier_id else actor.organisation_id,
-            file=file,
-            filename=body.file.name,
-            source=body.source,
-            shelf=body.shelf,
-            subject_id=subject_id,
-            currency=body.currency,
-            gone=Gone(body.gone),
-            now=timezone.now(),
-        )
+    made = services.preview_import(
+        actor=actor,
+        supplier_id=Organisation.key_of(body.supplier_id) if body.supplier_id else actor.organisation_id,
+        file_sha256=body.file.sha256,
+        sent_to=actor.organisation_id,
+        filename=body.file.name,
+        source=body.source,
+        shelf=body.shelf,
+        subject_id=subject_id,
+        currency=body.currency,
+        gone=Gone(body.gone),
+        now=timezone.now(),
+    )
     return Status(201, ImportOut.of(made))
 
 
@@ -104,7 +105,11 @@ def list_differences(
 )
 @door("offer.manage")
 def apply_import(request: HttpRequest, import_id: str) -> ImportOut:
-    """Make the shelf as the preview showed, at once; what waits in quarantine is left as it is."""
+    """Make the shelf as the preview showed, at once; what waits in quarantine is left as it is.
+
+    The hub does it in the background: ask for the import until it is no longer `applying`. If the shelf changed since
+    the preview it is `failed`, and nothing of it was applied.
+    """
     actor, key = actor_of(request), OfferImport.key_of(import_id)
     return ImportOut.of(services.apply_import(actor=actor, import_id=key, now=timezone.now()))
 
@@ -119,6 +124,20 @@ def apply_import(request: HttpRequest, import_id: str) -> ImportOut:
 def discard_import(request: HttpRequest, import_id: str, body: DiscardIn) -> ImportOut:
     actor, key = actor_of(request), OfferImport.key_of(import_id)
     return ImportOut.of(services.discard_import(actor=actor, import_id=key, why=body.why, now=timezone.now()))
+
+
+@router.post(
+    "/offer-imports/{import_id}/undo", response=ImportOut, auth=token_auth, operation_id="undoOfferImport"
+)
+@door("offer.manage")
+def undo_import(request: HttpRequest, import_id: str, body: UndoIn) -> ImportOut:
+    """Make the shelf as it was before an applied import; a price comes back as a new price.
+
+    The hub does it in the background: ask for the import until it is no longer `undoing`. If something that it touched
+    changed since, it stays `applied`, nothing is undone and `refusal` lists what changed.
+    """
+    actor, key = actor_of(request), OfferImport.key_of(import_id)
+    return ImportOut.of(services.undo_import(actor=actor, import_id=key, why=body.why, now=timezone.now()))
 
 
 @router.post(

@@ -3,12 +3,17 @@
 from mosu.market.rates import NoRate
 from mosu.market.services.imports import (
     FILE_BYTES_MAX,
+    SINCE,
+    ChangedSince,
     ImportStale,
     NotReleasable,
     apply_import,
+    carry_on_import,
     discard_import,
+    give_up_import,
     preview_import,
     release_row,
+    undo_import,
 )
 from mosu.market.services.offers import (
     OfferChanged,
@@ -51,6 +56,8 @@ __all__ = [
     "FILE_BYTES_MAX",
     "RECOMPUTED",
     "RECOMPUTED_FOR",
+    "SINCE",
+    "ChangedSince",
     "ImportStale",
     "NamedGoods",
     "NoRate",
@@ -72,6 +79,7 @@ __all__ = [
     "activate_order",
     "apply_import",
     "cancel_order",
+    "carry_on_import",
     "change_offer",
     "create_offer",
     "delete_search",
@@ -80,6 +88,7 @@ __all__ = [
     "draw_sample",
     "expire_quotes",
     "forget_changes",
+    "give_up_import",
     "make_quotes",
     "preview_import",
     "recompute_charge",
@@ -93,4 +102,5 @@ __all__ = [
     "save_search",
     "set_price",
     "settle_order",
+    "undo_import",
 ]

@@ -13,6 +13,7 @@ from mosu.market.shapes.imports import (
     ReleaseRowIn,
     SentFileIn,
     Sha256,
+    UndoIn,
     Why,
     money_in,
 )
@@ -116,6 +117,7 @@ __all__ = [
     "TermsIn",
     "TermsOut",
     "Text",
+    "UndoIn",
     "VerifiedOut",
     "Why",
     "Word",

@@ -35,11 +35,46 @@ class ImportIn(In):
     gone: Literal["keep", "withdraw"] = "keep"
 
 
+class PlaceOut(Out):
+    """What is wrong at one place: in the file its line and column, of an offer its line and key."""
+
+    line: int
+    field: str
+    found: str
+    allowed: str
+    nearest: str
+    message: str
+
+
+class RefusalOut(Out):
+    """Why reading, applying or undoing was refused; of `count` places the first ones."""
+
+    code: str
+    message: str
+    hint: str
+    count: int
+    problems: list[PlaceOut]
+
+
 class ImportOut(Out):
-    """A file brought in. `counts`: rows, new, price, changed, gone, unchanged, repeated, quarantined."""
+    """A file brought in. `counts`: rows, new, price, changed, gone, unchanged, repeated, quarantined.
+
+    While it is `reading`, `applying` or `undoing` the hub works on it, `percent` and `rows_read` say how far it is.
+    `held`: lines in quarantine that the hub's operator may let through.
+    """
 
     id: str
-    state: Literal["previewed", "applied", "discarded"]
+    state: Literal[
+        "reading",
+        "refused",
+        "previewed",
+        "applying",
+        "failed",
+        "applied",
+        "undoing",
+        "undone",
+        "discarded",
+    ]
     supplier: Named
     shelf: str
     source: str
@@ -47,8 +82,13 @@ class ImportOut(Out):
     sha256: str
     gone: Literal["keep", "withdraw"]
     counts: dict[str, int]
+    percent: int
+    rows_read: int
+    held: int
+    refusal: RefusalOut | None
     created_at: datetime
     applied_at: datetime | None
+    undone_at: datetime | None
 
     @classmethod
     def of(cls, row: OfferImport) -> "ImportOut":
@@ -62,8 +102,13 @@ class ImportOut(Out):
             sha256=row.file_sha256,
             gone=row.gone,
             counts=row.counts,
+            percent=row.percent,
+            rows_read=row.rows_read,
+            held=row.held,
+            refusal=_refusal(row),
             created_at=row.created_at,
             applied_at=row.applied_at,
+            undone_at=row.undone_at,
         )
 
 
@@ -130,6 +175,10 @@ class DiscardIn(In):
     why: Why = ""
 
 
+class UndoIn(In):
+    why: Why
+
+
 class PriceThenOut(Out):
     """A list price, from when on."""
 
@@ -185,6 +234,15 @@ class RateOut(Out):
 def money_in(micros: int, currency: str) -> str:
     """A list price; one in a currency that the hub does not know has no minor digits of its own."""
     return decimal_of(micros, currency=currency if currency in MINOR_DIGITS else "CNY")
+
+
+def _refusal(row: OfferImport) -> RefusalOut | None:
+    if not row.refusal:
+        return None
+    places = [
+        PlaceOut(**{name: one[name] for name in PlaceOut.model_fields}) for one in row.refusal["problems"]
+    ]
+    return RefusalOut(**{**row.refusal, "problems": places})
 
 
 def _price(micros: int | None, currency: str) -> ListPrice | None:

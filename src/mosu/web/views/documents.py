@@ -34,18 +34,15 @@ from mosu.store.documents import (
     uses_of,
 )
 from mosu.store.models import Document
-from mosu.store.rules import DOCUMENT_BYTES_MAX
 from mosu.store.services import checked_chunks
 from mosu.subsidies.queries import facts_asked
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.uploads import BODY_BYTES_MAX, DOCUMENTS_PATH
 from mosu.web.views.organisation import tabs_of
 from mosu.web.views.programmes import choose_among, documents_chosen
 from mosu.web.words import said_of
 
-DOCUMENTS_PATH: Final = "/organisation/documents/"
-DOCUMENT_BODY_BYTES_MAX: Final = DOCUMENT_BYTES_MAX + (1 << 20)
-"""The file, and what a form puts around it."""
 OFFERED: Final = 50
 _CHUNK_BYTES: Final = 1 << 20
 _NAME: Final = r"^[a-z][a-z0-9_]{0,59}$"
@@ -225,7 +222,7 @@ def documents(request: HttpRequest) -> HttpResponse:
     form, problem = Uploading(), None
     if request.method == "POST":
         form = Uploading(request.POST, request.FILES)
-        if int(request.META.get("CONTENT_LENGTH") or 0) > DOCUMENT_BODY_BYTES_MAX:
+        if int(request.META.get("CONTENT_LENGTH") or 0) > BODY_BYTES_MAX[DOCUMENTS_PATH]:
             form.add_error("file", _("This file is too large: at most 20 MB."))
         if form.is_valid():
             try:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -21,26 +20,39 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.gates import DOUBTS
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.queries import differences, imports_visible_to
-from mosu.market.services import apply_import, discard_import, preview_import, release_row
+from mosu.market.services import apply_import, discard_import, preview_import, release_row, undo_import
 from mosu.market.shapes import money_in
+from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
-from mosu.platform.policy import allows
+from mosu.platform.policy import allows, require
 from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
+from mosu.store.services import put_file
 from mosu.web.components import Tab
 from mosu.web.labels import accelerator_name
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
+from mosu.web.uploads import BODY_BYTES_MAX, IMPORTS_PATH, OFFERS_BYTES_MAX
 from mosu.web.views.pools import choose_supplier
-from mosu.web.words import said_of, state_name_lazy, supplier_named, told
+from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, told
 
-PROBLEMS_SHOWN_MAX: Final = 50
-UPLOAD_MIB_MAX: Final = settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20
+UPLOAD_MIB_MAX: Final = OFFERS_BYTES_MAX >> 20
 
 SAMPLE: Final = """\
 key,title_zh,accelerator,price
 a100-8,八卡 A100,A100,21.50"""
+
+DOING: Final[Mapping[str, Any]] = {
+    ImportState.READING: _lazy("The file is being read and compared"),
+    ImportState.APPLYING: _lazy("The file is being applied"),
+    ImportState.UNDOING: _lazy("The import is being undone"),
+}
+REFUSED: Final[Mapping[str, Any]] = {
+    ImportState.REFUSED: _lazy("The file cannot be read"),
+    ImportState.FAILED: _lazy("It could not be applied; nothing on the shelf changed"),
+    ImportState.APPLIED: _lazy("It could not be undone; nothing on the shelf changed"),
+}
 
 CHANGES: Final = (
     (Change.NEW.value, _lazy("new")),
@@ -146,7 +158,7 @@ IMPORTS: Final = Plan(
         ),
         Column("source", _lazy("Catalogue"), lambda row: row.source, sort="source"),
         Column("supplier", _lazy("Supplier"), lambda row: supplier_named(row.supplier.name), hidden=True),
-        Column("state", _lazy("State"), lambda row: row.state, kind="state", sort="state"),
+        Column("state", _lazy("State"), lambda row: f"import_{row.state}", kind="state", sort="state"),
         Column("rows", _lazy("Rows"), lambda row: row.counts.get("rows", 0), kind="number"),
         Column("new", pgettext_lazy("import", "New"), lambda row: row.counts.get("new", 0), kind="number"),
         Column(
@@ -165,10 +177,7 @@ IMPORTS: Final = Plan(
             "state",
             _lazy("State"),
             lambda rows, state: rows.filter(state=state),
-            [
-                (state.value, state_name_lazy(state.value))
-                for state in (ImportState.PREVIEWED, ImportState.APPLIED, ImportState.DISCARDED)
-            ],
+            [(state.value, state_name_lazy(f"import_{state.value}")) for state in ImportState],
         ),
     ),
     empty=Empty(_lazy("No file was brought in yet.")),
@@ -223,16 +232,14 @@ def offer_imports(request: HttpRequest) -> HttpResponse:
     pools = [one for one in pools_visible_to(actor) if one.organisation_id in ids]
     given = (request.POST, request.FILES) if request.method == "POST" else ()
     form = NewImport(*given, suppliers=suppliers, pools=pools)
-    problems: Sequence[Mapping[str, Any]] = ()
     if request.method == "POST" and _is_too_large(request):
         # What a browser sent past the limit was cut off: a part of a file is not a file.
         form.add_error("file", _("The file is too large for the browser: at most %d MiB.") % UPLOAD_MIB_MAX)
     elif request.method == "POST" and form.is_valid():
         try:
-            made = _previewed(actor, form.cleaned_data)
+            made = _sent(actor, form.cleaned_data)
         except DomainError as refusal:
             said = said_of(refusal)
-            problems = list(getattr(refusal, "problems", ()))[:PROBLEMS_SHOWN_MAX]
             form.add_error("file", f"{said.message} {said.hint}")
         else:
             return redirect("offer_import", made.public_id)
@@ -241,7 +248,6 @@ def offer_imports(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "suppliers": suppliers,
-        "problems": problems,
         "upload_mib_max": UPLOAD_MIB_MAX,
         "sample": SAMPLE,
         "command": "mosu offers import FILE",
@@ -251,41 +257,84 @@ def offer_imports(request: HttpRequest) -> HttpResponse:
 
 
 def _is_too_large(request: HttpRequest) -> bool:
-    return int(request.META.get("CONTENT_LENGTH") or 0) > settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return int(request.META.get("CONTENT_LENGTH") or 0) > BODY_BYTES_MAX[IMPORTS_PATH]
 
 
-def _previewed(actor: Any, given: Mapping[str, Any]) -> OfferImport:
+def _sent(actor: Actor, given: Mapping[str, Any]) -> OfferImport:
+    """The import of the file, which the supplier keeps; for nobody who may not manage its offers."""
+    supplier_id, now = Organisation.key_of(given["supplier"]), timezone.now()
+    require(actor, "offer.manage", supplier_id)
+    kept = put_file(
+        file=given["file"].file, size_bytes_max=OFFERS_BYTES_MAX, now=now, organisation_id=supplier_id
+    )
     return preview_import(
         actor=actor,
-        supplier_id=Organisation.key_of(given["supplier"]),
-        file=given["file"].file,
+        supplier_id=supplier_id,
+        file_sha256=kept.sha256,
+        sent_to=supplier_id,
         filename=given["file"].name,
         source=given["source"],
         subject_id=Pool.key_of(given["pool"]) if given["pool"] else None,
         currency=given["currency"],
         gone=Gone(given["gone"]),
-        now=timezone.now(),
+        now=now,
     )
 
 
 @require_GET
 @page("import.read")
 def offer_import(request: HttpRequest, import_id: str) -> HttpResponse:
-    """What a file would change, or did: every difference, with from and to."""
-    actor = actor_of(request)
-    row = row_of(imports_visible_to(actor), import_id)
-    counts = row.counts
-    context = {
+    """What a file would change, or did: every difference, with from and to. While the hub works on it, how far."""
+    row = row_of(imports_visible_to(actor_of(request)), import_id)
+    context = _shown(request, row)
+    if row.state in (ImportState.READING, ImportState.REFUSED):  # there is nothing to list
+        return render(request, "pages/offer_import.html", context)
+    return list_page(request, "pages/offer_import.html", ROWS, differences(row), context=context)
+
+
+@require_GET
+@page("import.read")
+def import_now(request: HttpRequest, import_id: str) -> HttpResponse:
+    """The part of the import's page that changes while the hub works on it; its script asks for it."""
+    row = row_of(imports_visible_to(actor_of(request)), import_id)
+    return render(request, "parts/import_now.html", _shown(request, row))
+
+
+def _shown(request: HttpRequest, row: OfferImport) -> dict[str, Any]:
+    actor, counts = actor_of(request), row.counts
+    return {
         "import": row,
         "counts": counts,
         "changing": sum(counts.get(kind, 0) for kind in ("new", "price", "changed")),
         "tabs": _tabs(request, row),
+        "state_code": f"import_{row.state}",
+        "doing": DOING.get(row.state, ""),
+        "refusal": _refusal(row),
+        "was_applied": row.state in (ImportState.APPLIED, ImportState.UNDOING, ImportState.UNDONE),
         "waits": row.state == ImportState.PREVIEWED,
+        "may_undo": row.state == ImportState.APPLIED,
         "withdraws": row.gone == Gone.WITHDRAW,
         "may_manage": allows(actor, "offer.manage", row.supplier_id),
         "may_release": allows(actor, "import.release"),
     }
-    return list_page(request, "pages/offer_import.html", ROWS, differences(row), context=context)
+
+
+def _refusal(row: OfferImport) -> dict[str, Any] | None:
+    """Why the last step was refused, in the page's language."""
+    if not row.refusal:
+        return None
+    places = [
+        one | {"message": said_here(one["message"]), "allowed": said_here(one["allowed"])}
+        for one in row.refusal["problems"]
+    ]
+    return {
+        "title": REFUSED[row.state],
+        "message": said_here(row.refusal["message"]),
+        "hint": said_here(row.refusal["hint"]),
+        "places": places,
+        "more": row.refusal["count"] - len(places),
+        "of_file": row.state == ImportState.REFUSED,
+    }
 
 
 def _tabs(request: HttpRequest, row: OfferImport) -> list[Tab]:
@@ -304,15 +353,16 @@ def _tabs(request: HttpRequest, row: OfferImport) -> list[Tab]:
 @require_POST
 @page("offer.manage")
 def import_decide(request: HttpRequest, import_id: str) -> HttpResponse:
-    """Apply the file as its preview showed, or throw it away."""
+    """Apply the file as its preview showed, or throw it away; undo what was applied."""
     actor, now = actor_of(request), timezone.now()
     row = row_of(imports_visible_to(actor), import_id)
     if request.POST.get("do") == "apply":
         apply_import(actor=actor, import_id=row.id, now=now)
-        messages.success(request, _("The shelf is as the file says. Quotes already given keep their prices."))
     elif request.POST.get("do") == "discard":
         discard_import(actor=actor, import_id=row.id, why=request.POST.get("why", "")[:400], now=now)
         messages.success(request, _("The file is thrown away; nothing on the shelf changed."))
+    elif request.POST.get("do") == "undo":
+        undo_import(actor=actor, import_id=row.id, why=request.POST.get("why", "")[:400], now=now)
     else:
         raise Invalid(_("Apply it, or throw it away?"), hint=_("Press one of the two buttons."), field="do")
     return redirect("offer_import", row.public_id)

@@ -7,19 +7,19 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import F
 
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.states import check_move
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, PRICES, SET_BASED
+from mosu.market.services.imports.moves import IMPORT_MOVES, hand_over, locked_import, move
+from mosu.market.services.imports.progress import Progress
+from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
 from mosu.platform.actors import Actor
-from mosu.platform.policy import allows, require
+from mosu.platform.policy import require
 from mosu.platform.services import Audit, record_audit, record_audits
-
-IMPORT_MOVES: Final = MappingProxyType(
-    {ImportState.PREVIEWED: frozenset({ImportState.APPLIED, ImportState.DISCARDED})}
-)
 
 
 class ImportStale(DomainError):
@@ -34,19 +34,12 @@ class NotReleasable(DomainError):
     code = "not_releasable"
 
 
-_PASSED: Final = "r.offer_import_id = %(import)s and (r.doubt = '' or r.released)"
-_LOCK: Final = """
-select count(*) from (
-  select o.id from market_offer o
-   where o.id in (select r.offer_id from market_offerimportrow r where r.offer_import_id = %(import)s)
-   order by o.id for no key update) locked
-"""
 _STALE: Final = f"""
 select r.external_key from market_offerimportrow r
   left join market_offer o on o.supplier_id = %(supplier)s and o.source = %(source)s
                           and o.external_key = r.external_key
   left join {PRICES} p on p.offer_id = o.id and p.meter = r.meter
- where {_PASSED} and (
+ where {PASSED} and (
    (r.change = 'new') <> (o.id is null)
    or (o.id is not null and (
      o.state <> r.old_state or p.unit_price_micros is distinct from r.old_price_micros
@@ -64,7 +57,7 @@ select r.offer_id, %(supplier)s, %(shelf)s, coalesce(r.subject_id, r.offer_id), 
   from market_offerimportrow r,
        jsonb_to_record(r.terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
          tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text, buyer uuid)
- where {_PASSED} and r.change = 'new'
+ where {PASSED} and r.change = 'new'
 """  # noqa: S608 - its parts are constants of ours
 _CHANGE: Final = f"""
 update market_offer o
@@ -74,18 +67,18 @@ update market_offer o
   from market_offerimportrow r,
        jsonb_to_record(r.terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
          tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text)
- where {_PASSED} and r.change = 'changed' and o.id = r.offer_id
+ where {PASSED} and r.change = 'changed' and o.id = r.offer_id
 """  # noqa: S608 - its parts are constants of ours
 _PRICE: Final = f"""
 insert into market_offerprice (id, offer_id, meter, unit, per, unit_price_micros, currency, valid_from)
 select market_uuid7(%(now)s), r.offer_id, r.meter, r.unit, 3600, r.unit_price_micros, r.currency, %(now)s
   from market_offerimportrow r
- where {_PASSED} and r.change <> 'gone'
+ where {PASSED} and r.change <> 'gone'
    and (r.unit_price_micros is distinct from r.old_price_micros or r.currency <> r.old_currency)
 """  # noqa: S608 - its parts are constants of ours
 _WITHDRAW: Final = f"""
 update market_offer o set state = 'delisted' from market_offerimportrow r
- where {_PASSED} and r.change = 'gone' and o.id = r.offer_id
+ where {PASSED} and r.change = 'gone' and o.id = r.offer_id
 """  # noqa: S608 - its parts are constants of ours
 _ACTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -100,41 +93,54 @@ _BATCH: Final = 10_000
 
 @transaction.atomic(durable=True)
 def apply_import(*, actor: Actor, import_id: UUID, now: datetime) -> OfferImport:
-    """Make the shelf as the preview showed: offers made, changed and priced, and withdrawn if that was chosen.
-
-    Offers keep their ids, prices their history; quotes already made keep theirs. What is quarantined and not released
-    is left as it is. Applying again changes nothing.
+    """The import, on its way to the shelf: the hub applies it in the background. Asking again changes nothing.
 
     Raises:
         NotFound: no such import, or not the actor's to see.
         Forbidden: the actor may not manage the supplier's offers.
-        IllegalMove: it was discarded.
-        ImportStale: another price, import or change came in between; preview the file again.
+        IllegalMove: it is not previewed: still read, refused, discarded, undone.
     """
-    row = _locked(actor, import_id)
-    if row.state == ImportState.APPLIED:
+    row = locked_import(actor, import_id)
+    if row.state in (ImportState.APPLYING, ImportState.APPLIED):
         return row
-    check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLIED)
-    given = _given(row, now=now)
+    move(row, actor=actor, to=ImportState.APPLYING, now=now)
+    hand_over(row)
+    return row
+
+
+def put_on_shelf(
+    row: OfferImport, *, actor: Actor, why: str, progress: Progress, now: datetime
+) -> ImportState:
+    """Make the shelf as the preview showed: offers made, changed and priced, and withdrawn if that was chosen.
+
+    Offers keep their ids, prices their history; quotes already made keep theirs. What is quarantined and not released
+    is left as it is.
+
+    Raises:
+        ImportStale: another price, import or change came in between.
+    """
+    given = given_of(row, now=now)
     with connection.cursor() as cursor:
-        # Two imports of one supplier would make the same new offers.
-        cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"import:{row.supplier_id}"])
+        lock_supplier(cursor, row)
         cursor.execute(SET_BASED)
-        cursor.execute(_LOCK, given)
+        cursor.execute(LOCK_OFFERS, given)
         cursor.execute(_STALE, given)
         stale = cursor.fetchone()
         if stale is not None:
             raise ImportStale(
                 f"The offer {stale[0][:60]} changed since the preview.",
-                hint="Preview the file again.",
+                hint="Bring the file in again.",
                 external_key=stale[0][:200],
             )
-        record_audits(actor=actor, entries=_audits(row), now=now, organisation_id=row.supplier_id)
-        for statement in (_MAKE, _CHANGE, _PRICE):
+        progress.tell(0.1)
+        record_audits(
+            actor=actor, entries=_audits(row, progress), now=now, organisation_id=row.supplier_id, why=why
+        )
+        steps = (_MAKE, _CHANGE, _PRICE, *((_WITHDRAW,) if row.gone == Gone.WITHDRAW else ()))
+        for done, statement in enumerate(steps):
+            progress.tell(0.4 + done / 8)
             cursor.execute(statement, given)
-        if row.gone == Gone.WITHDRAW:
-            cursor.execute(_WITHDRAW, given)
-    return _move(row, actor=actor, to=ImportState.APPLIED, now=now)
+    return ImportState.APPLIED
 
 
 @transaction.atomic(durable=True)
@@ -143,12 +149,12 @@ def discard_import(*, actor: Actor, import_id: UUID, now: datetime, why: str = "
 
     Raises:
         NotFound, Forbidden: as `apply_import`.
-        IllegalMove: it was applied.
+        IllegalMove: it is not previewed.
     """
-    row = _locked(actor, import_id)
+    row = locked_import(actor, import_id)
     if row.state == ImportState.DISCARDED:
         return row
-    return _move(row, actor=actor, to=ImportState.DISCARDED, now=now, why=why)
+    return move(row, actor=actor, to=ImportState.DISCARDED, now=now, why=why)
 
 
 @transaction.atomic(durable=True)
@@ -163,10 +169,10 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
         NotReleasable: nothing could be sold by it (no price, no rate, the same key twice...).
     """
     require(actor, "import.release")
-    row = _locked(actor, import_id)
+    row = locked_import(actor, import_id)
     if len(why.strip()) < 3:
         raise Invalid("why: release it for what reason?", hint="Say why; it is kept.", field="why")
-    check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLIED)
+    check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLYING)
     doubted = list(
         OfferImportRow.objects.filter(offer_import=row, line=line).exclude(doubt="").order_by("id")
     )
@@ -190,60 +196,23 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
         why=why.strip(),
         facts={"line": line, "doubt": doubted[0].doubt, "reason": doubted[0].reason},
     )
-    OfferImportRow.objects.filter(id__in=[one.id for one in doubted]).update(released=True)
+    if OfferImportRow.objects.filter(id__in=[one.id for one in doubted], released=False).update(
+        released=True
+    ):
+        OfferImport.objects.filter(id=row.id).update(held=F("held") - 1)
     doubted[0].released = True
     return doubted[0]
 
 
-def _locked(actor: Actor, import_id: UUID) -> OfferImport:
-    """The import, locked; one that the actor may not see is not there."""
-    row = OfferImport.objects.select_for_update(no_key=True).filter(id=import_id).first()
-    if row is None or not (allows(actor, "import.read", row.supplier_id) or row.supplier_id in actor.roles):
-        raise NotFound("There is no such import.", hint="See GET /offer-imports.")
-    require(actor, "offer.manage", row.supplier_id)
-    return row
-
-
-def _move(row: OfferImport, *, actor: Actor, to: ImportState, now: datetime, why: str = "") -> OfferImport:
-    """The only place that writes `OfferImport.state`; the caller holds the row's lock."""
-    check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=to)
-    record_audit(
-        actor=actor,
-        action=f"import.{to.value}",
-        subject_id=row.id,
-        before=row.state,
-        after=to,
-        now=now,
-        organisation_id=row.supplier_id,
-        why=why,
-        facts={"counts": row.counts},
-    )
-    row.state = to
-    if to is ImportState.APPLIED:
-        row.applied_at = now
-    row.save(update_fields=["state", "applied_at"])
-    return row
-
-
-def _given(row: OfferImport, *, now: datetime) -> dict[str, Any]:
-    return {
-        "import": row.id,
-        "supplier": row.supplier_id,
-        "shelf": row.shelf,
-        "source": row.source,
-        "now": now,
-    }
-
-
-def _audits(row: OfferImport) -> Iterator[Audit]:
+def _audits(row: OfferImport, progress: Progress) -> Iterator[Audit]:
     """One record for each offer that changes, as if each had been changed by hand."""
     rows = OfferImportRow.objects.filter(offer_import=row).exclude(released=False, doubt__gt="")
     if row.gone == Gone.KEEP:
         rows = rows.exclude(change=Change.GONE)
     columns = ("change", "offer_id", "old_state", "meter", "unit_price_micros", "currency")
-    for change, offer_id, old_state, meter, price, currency in (
-        rows.order_by("id").values_list(*columns).iterator(chunk_size=_BATCH)
-    ):
+    whole = max(1, sum(row.counts.get(kind, 0) for kind in Change.values))
+    found = rows.order_by("id").values_list(*columns).iterator(chunk_size=_BATCH)
+    for done, (change, offer_id, old_state, meter, price, currency) in enumerate(found):
         facts: dict[str, Any] = {"import": row.public_id}
         if price is not None:
             facts |= {"meter": meter, "unit_price_micros": price, "currency": currency, "per": 3600}
@@ -254,3 +223,4 @@ def _audits(row: OfferImport) -> Iterator[Audit]:
             after=(OfferState.DELISTED if change == Change.GONE else OfferState.LISTED).value,
             facts=facts,
         )
+        progress.tell(0.1 + min(0.3, 0.3 * done / whole))

@@ -14,6 +14,7 @@ from mosu.market.gates import MEDIAN_OF_MIN, RATIO_MAX
 from mosu.market.hub import hub_currency
 from mosu.market.models import OfferImport
 from mosu.market.rates import Rate
+from mosu.market.services.imports.progress import Progress
 
 OLD_TERMS: Final = """jsonb_build_object(
   'title_zh', o.title_zh, 'title_en', o.title_en, 'attributes', o.attributes, 'min_units', o.min_units,
@@ -135,7 +136,9 @@ SET_BASED: Final = "set local enable_nestloop = off"
 one and joins them row by row. The tables' owner alone may ANALYZE them."""
 
 
-def compare(offer_import: OfferImport, *, rates: Mapping[str, Rate], now: datetime) -> dict[str, int]:
+def compare(
+    offer_import: OfferImport, *, rates: Mapping[str, Rate], progress: Progress, now: datetime
+) -> dict[str, int]:
     """Write the differences between the staged file and the shelf; how many there are of each kind."""
     worth = {hub_currency(): Decimal(1), **{code: rate.rate for code, rate in rates.items()}}
     given: dict[str, Any] = {
@@ -156,7 +159,8 @@ def compare(offer_import: OfferImport, *, rates: Mapping[str, Rate], now: dateti
         counts = {"rows": cursor.fetchone()[0]}
         cursor.execute(_REPEATED)
         counts["repeated"] = cursor.rowcount
-        for statement in (_DUPLICATES, _MEDIAN, _COMPARED):
+        for done, statement in enumerate((_DUPLICATES, _MEDIAN, _COMPARED)):
+            progress.tell(0.7 + done / 20, rows_read=counts["rows"])
             cursor.execute(statement, given)
         noted = cursor.rowcount
         cursor.execute(_GONE, given)

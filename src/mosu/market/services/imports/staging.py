@@ -61,8 +61,12 @@ class _Alike:
     goods: str
 
 
-def stage(rows: Iterator[OfferRow], judge: "Judge") -> None:
-    """Copy the rows into a temporary table of this transaction, each with its doubt; a batch at a time in memory."""
+def stage(rows: Iterator[OfferRow], judge: "Judge") -> Iterator[int]:
+    """Copy the rows into a temporary table of this transaction, each with its doubt; a batch at a time in memory.
+
+    Yields how many are copied, after each batch.
+    """
+    copied = 0
     with connection.cursor() as cursor:
         cursor.execute(_CREATE)
         # Judged before it is copied: while a copy is open, the connection answers nothing else.
@@ -70,6 +74,8 @@ def stage(rows: Iterator[OfferRow], judge: "Judge") -> None:
             with cursor.copy(_COPY) as copy:
                 for staged in batch:
                     copy.write_row(staged)
+            copied += len(batch)
+            yield copied
         cursor.execute("analyze pg_temp.offer_staging")
 
 

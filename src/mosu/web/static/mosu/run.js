@@ -1,4 +1,4 @@
-// The order's page: the log as it is printed, the bill as it grows while its run lives.
+// What goes on at the hub while one looks. The order's page: the log as it is printed, the bill as it grows while its run lives.
 // Without JavaScript the page shows both as they are, and a link to load it again.
 (() => {
   // The log's own buttons: to follow its end or stay where one reads, and to wrap its lines.
@@ -21,9 +21,9 @@
     toEnd();
   }
 
-  const EVERY_MS = 2000;
   const page = document.querySelector("[data-now]");
   if (!page) return;
+  const every = "whole" in page.dataset ? 500 : 2000;
 
   // Replaces what changed, by id; leaves alone what the reader's keyboard is in.
   const refresh = async () => {
@@ -39,9 +39,10 @@
   const tick = async () => {
     let more = true;
     try { more = document.hidden || (await refresh()); } catch { /* the network is away: try again */ }
-    if (more) setTimeout(tick, EVERY_MS);
+    if (more) setTimeout(tick, every);
+    else if ("whole" in page.dataset) location.reload(); // all of the page is another one now
   };
-  setTimeout(tick, EVERY_MS);
+  setTimeout(tick, every);
 
   if (!log || !log.dataset.live || !window.EventSource) return;
   const stream = new EventSource(`${log.dataset.stream}?follow=true&offset=${log.dataset.offset}`);

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("market", "0006_imports_end"),
+        ("market", "0007_imports_in_background"),
     ]
 
     operations = [
