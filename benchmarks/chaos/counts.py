@@ -75,10 +75,12 @@ _ALWAYS: Final[Sequence[tuple[str, str, str]]] = (
         "an order's total is vouchers and paid",
         "select count(*) from market_order where state = 'settled'",
         """select o.id, o.total_micros, coalesce(h.captured_micros, 0),
-                  coalesce((select sum(amount_micros) from subsidies_redemption r where r.order_id = o.id), 0)
+                  coalesce((select sum(amount_micros) from subsidies_redemption r
+                            where r.order_id = o.id and r.source = 'voucher'), 0)
            from market_order o left join ledger_hold h on h.id = o.balance_hold_id where o.state = 'settled'
            and o.total_micros <> coalesce(h.captured_micros, 0)
-             + coalesce((select sum(amount_micros) from subsidies_redemption r where r.order_id = o.id), 0)""",
+             + coalesce((select sum(amount_micros) from subsidies_redemption r
+                            where r.order_id = o.id and r.source = 'voucher'), 0)""",
     ),
     (
         "an order's total is the charges of its lines, within what was used",

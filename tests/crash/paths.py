@@ -163,17 +163,23 @@ def settling_with_outputs() -> Request:
     return lambda: report(world, attempt, now=at(33), started_at=at(2), outputs=(output,))
 
 
-def expiring() -> Request:
-    """One attempt is silent past its lease, one past its time, which is settled and credited."""
+def _silent() -> None:
+    """One attempt runs, another was leased and never started."""
     world, _ = running()
     accepted(world, quoted(world), key="second")
     assert lease(world, now=at(3)) is not None
 
-    def both() -> None:
-        compute.expire_leases(now=at(300))
-        compute.expire_leases(now=at(100_000))
 
-    return both
+def expiring_leases() -> Request:
+    _silent()
+    return lambda: compute.expire_leases(now=at(300))
+
+
+def ending_what_is_silent_past_its_time() -> Request:
+    """Settled for nothing, and credited."""
+    _silent()
+    compute.expire_leases(now=at(300))
+    return lambda: compute.expire_leases(now=at(100_000))
 
 
 def confirming_a_deposit() -> Request:
@@ -336,7 +342,8 @@ PATHS: list[Path] = [
     taking_a_log,
     settling,
     settling_with_outputs,
-    expiring,
+    expiring_leases,
+    ending_what_is_silent_past_its_time,
     confirming_a_deposit,
     refunding_a_deposit,
     releasing_a_programme,

@@ -94,8 +94,9 @@ class Records:
             (self._folder / path).parent.mkdir(parents=True, exist_ok=True)
             (self._folder / path).write_bytes(data)
 
-    def alike(self) -> dict[str, Counter[str]]:
-        """What two hubs have in common to which the same happened."""
+    def alike(self, kept: Kept) -> dict[str, Counter[str]]:
+        """What two hubs have in common to which the same happened, in what changed since `kept`."""
+        now = self.exact()
         found = {
             table.name: Counter(
                 _nameless(row)
@@ -105,17 +106,20 @@ class Records:
                 if row.get("action") not in _LOOKS
             )
             for table in self._tables
-            if table.name not in _UNCOUNTED
+            if table.name not in _UNCOUNTED and now[table.name] != kept.digests[table.name]
         }
         return found | {"files": Counter(map(str, self._files().items()))}
 
-    def differences(self, other: Mapping[str, Counter[str]]) -> list[str]:
+    def differences(self, kept: Kept, other: Mapping[str, Counter[str]]) -> list[str]:
         """Rows that `alike` finds now and not there (+), and the other way round (-)."""
-        now = self.alike()
+        now, none = self.alike(kept), Counter[str]()
         return [
             f"{sign} {name}: {row}"
-            for name in now
-            for sign, rows in (("+", now[name] - other[name]), ("-", other[name] - now[name]))
+            for name in sorted({*now, *other})
+            for sign, rows in (
+                ("+", now.get(name, none) - other.get(name, none)),
+                ("-", other.get(name, none) - now.get(name, none)),
+            )
             for row in rows
         ]
 
