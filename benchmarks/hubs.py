@@ -157,4 +157,5 @@ def price_local_pool() -> None:
             meter="core_second", unit="core_hour", unit_price_micros=micros_of(PRICE_PER_CORE_HOUR)
         ),
         now=now,
+        confirmed=True,
     )

@@ -27,33 +27,12 @@ class Count:
 
 
 # Each: what, how many were looked at, and those that break it (first column names them).
-_BY_SQL: Final[Sequence[tuple[str, str, str]]] = (
-    (
-        "every run ended",
-        "select count(*) from compute_run",
-        "select id, state from compute_run where ended_at is null or state in ('queued', 'running')",
-    ),
-    (
-        "every attempt ended",
-        "select count(*) from compute_attempt",
-        "select id, state from compute_attempt where state in ('waiting', 'leased', 'running', 'unreachable')",
-    ),
-    (
-        "every order settled or cancelled",
-        "select count(*) from market_order",
-        "select id, state from market_order where state not in ('settled', 'cancelled')",
-    ),
+_ALWAYS: Final[Sequence[tuple[str, str, str]]] = (
     (
         "each settled order has its receipt, a cancelled one none",
         "select count(*) from market_order",
         """select o.id, o.state, count(r.id) from market_order o left join market_receipt r on r.order_id = o.id
            group by o.id, o.state having count(r.id) <> case o.state when 'settled' then 1 else 0 end""",
-    ),
-    (
-        "every hold captured or released",
-        "select count(*) from ledger_hold",
-        """select id, state, amount_micros, captured_micros, released_micros from ledger_hold
-           where state <> 'closed' or amount_micros <> captured_micros + released_micros""",
     ),
     (
         "what a hold captured is what its entries moved",
@@ -79,35 +58,11 @@ _BY_SQL: Final[Sequence[tuple[str, str, str]]] = (
            or a.sequence <> count(p.*)""",
     ),
     (
-        "nothing is held any more, and no floor is passed",
-        "select count(*) from ledger_account",
-        """select id, kind, balance_micros, held_micros from ledger_account
-           where held_micros <> 0 or balance_micros < floor_micros""",
-    ),
-    (
-        "every allocation released",
-        "select count(*) from compute_allocation",
-        "select id, period from compute_allocation where live or released_at is null",
-    ),
-    (
         "vouchers within their amount",
         "select count(*) from subsidies_voucher",
         """select v.id, v.amount_micros, sum(r.amount_micros) from subsidies_voucher v
            join subsidies_redemption r on r.voucher_id = v.id
            group by v.id having sum(r.amount_micros) > v.amount_micros""",
-    ),
-    (
-        "redemptions settled or released",
-        "select count(*) from subsidies_redemption",
-        "select id, state from subsidies_redemption where state = 'held' or amount_micros is null",
-    ),
-    (
-        "vouchers within the cap of an order and their rate",
-        "select count(*) from subsidies_redemption",
-        """select r.id, r.amount_micros, o.total_micros, pv.terms from subsidies_redemption r
-           join market_order o on o.id = r.order_id join subsidies_voucher v on v.id = r.voucher_id
-           join subsidies_programmeversion pv on pv.id = v.version_id
-           where r.amount_micros > 500000 or r.amount_micros > coalesce(o.total_micros, 0) * 0.30 + 5000""",
     ),
     (
         "vouchers within the yearly caps",
@@ -120,10 +75,12 @@ _BY_SQL: Final[Sequence[tuple[str, str, str]]] = (
         "an order's total is vouchers and paid",
         "select count(*) from market_order where state = 'settled'",
         """select o.id, o.total_micros, coalesce(h.captured_micros, 0),
-                  coalesce((select sum(amount_micros) from subsidies_redemption r where r.order_id = o.id), 0)
+                  coalesce((select sum(amount_micros) from subsidies_redemption r
+                            where r.order_id = o.id and r.source = 'voucher'), 0)
            from market_order o left join ledger_hold h on h.id = o.balance_hold_id where o.state = 'settled'
            and o.total_micros <> coalesce(h.captured_micros, 0)
-             + coalesce((select sum(amount_micros) from subsidies_redemption r where r.order_id = o.id), 0)""",
+             + coalesce((select sum(amount_micros) from subsidies_redemption r
+                            where r.order_id = o.id and r.source = 'voucher'), 0)""",
     ),
     (
         "an order's total is the charges of its lines, within what was used",
@@ -139,7 +96,70 @@ _BY_SQL: Final[Sequence[tuple[str, str, str]]] = (
         """select number, n from (select number, row_number() over (order by number) n from market_receipt) t
            where right(number, 6)::int <> n""",
     ),
+    (
+        "what is held is what open holds hold, and no floor is passed",
+        "select count(*) from ledger_account",
+        """select a.id, a.kind, a.held_micros, coalesce(sum(h.amount_micros - h.captured_micros - h.released_micros), 0)
+           from ledger_account a left join ledger_hold h on h.account_id = a.id group by a.id
+           having a.held_micros <> coalesce(sum(h.amount_micros - h.captured_micros - h.released_micros), 0)
+           or a.balance_micros - a.held_micros < a.floor_micros""",
+    ),
 )
+"""At every commit, whatever was cut off."""
+
+_AT_THE_END: Final[Sequence[tuple[str, str, str]]] = (
+    (
+        "every run ended",
+        "select count(*) from compute_run",
+        "select id, state from compute_run where ended_at is null or state in ('queued', 'running')",
+    ),
+    (
+        "every attempt ended",
+        "select count(*) from compute_attempt",
+        "select id, state from compute_attempt where state in ('waiting', 'leased', 'running', 'unreachable')",
+    ),
+    (
+        "every order settled or cancelled",
+        "select count(*) from market_order",
+        "select id, state from market_order where state not in ('settled', 'cancelled')",
+    ),
+    (
+        "every hold captured or released",
+        "select count(*) from ledger_hold",
+        """select id, state, amount_micros, captured_micros, released_micros from ledger_hold
+           where state <> 'closed' or amount_micros <> captured_micros + released_micros""",
+    ),
+    (
+        "nothing is held any more, and no floor is passed",
+        "select count(*) from ledger_account",
+        """select id, kind, balance_micros, held_micros from ledger_account
+           where held_micros <> 0 or balance_micros < floor_micros""",
+    ),
+    (
+        "every allocation released",
+        "select count(*) from compute_allocation",
+        "select id, period from compute_allocation where live or released_at is null",
+    ),
+    (
+        "redemptions settled or released",
+        "select count(*) from subsidies_redemption",
+        "select id, state from subsidies_redemption where state = 'held' or amount_micros is null",
+    ),
+    (
+        "vouchers within the cap of an order and their rate",
+        "select count(*) from subsidies_redemption",
+        """select r.id, r.amount_micros, o.total_micros, pv.terms from subsidies_redemption r
+           join market_order o on o.id = r.order_id join subsidies_voucher v on v.id = r.voucher_id
+           join subsidies_programmeversion pv on pv.id = v.version_id
+           where r.amount_micros > 500000 or r.amount_micros > coalesce(o.total_micros, 0) * 0.30 + 5000""",
+    ),
+)
+"""When all that was going on has ended."""
+
+
+def laws_that_always_hold(connection: psycopg.Connection[Any]) -> list[Count]:
+    """The laws of money and capacity, on a hub at any moment."""
+    return [*(_counted(connection, law) for law in _ALWAYS), _capacity_promised_once(connection)]
 
 
 def count_all(
@@ -148,17 +168,19 @@ def count_all(
     """Every law with what was found."""
     with psycopg.connect(owner_dsn) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
-        found = [
-            Count(what, _number(connection, all_), tuple(_told(row) for row in connection.execute(broken)))
-            for what, all_, broken in _BY_SQL
-        ]
         return [
             _started_once(connection, starts),
-            *found,
-            _capacity_promised_once(connection),
+            *(_counted(connection, law) for law in _AT_THE_END),
+            *laws_that_always_hold(connection),
             _capacity_used_once(connection),
             _each_order_once(connection, acknowledged),
         ]
+
+
+def _counted(connection: psycopg.Connection[Any], law: tuple[str, str, str]) -> Count:
+    what, all_, broken = law
+    found = connection.execute(broken)  # type: ignore[call-overload]
+    return Count(what, _number(connection, all_), tuple(_told(row) for row in found))
 
 
 def _number(connection: psycopg.Connection[Any], query: str) -> int:

@@ -60,7 +60,7 @@ def test_what_is_asked_stands_on_the_operators_today_until_it_is_admitted() -> N
         "admitted",
         "Seen the site",
     )
-    assert kinds(operator) == []
+    assert kinds(operator) == ["hub.supplier"]
     notice = Notice.objects.get(user=owner.id)
     assert (notice.kind, notice.body["en"]) == ("admission.admitted", "Seen the site")
     moves = AuditRecord.objects.filter(subject_id=admission.id).order_by("id").values_list("before", "after")
@@ -80,7 +80,7 @@ def test_a_declined_one_says_why_and_may_ask_again() -> None:
     assert organisation.capabilities == []
     assert Notice.objects.get(user=owner.id).body["zh"] == "No licence"
     # What was answered does not come back as a new organisation.
-    assert kinds(operator) == []
+    assert kinds(operator) == ["hub.supplier"]
     again = asked(owner, organisation)
     assert {one.state for one in Admission.objects.all()} == {"declined", "asked"}
     assert withdraw_admission(actor=owner, admission_id=again.id, why="", now=NOW).state == "withdrawn"

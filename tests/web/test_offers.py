@@ -268,8 +268,8 @@ def test_an_applied_file_is_undone_for_a_reason(hub: Hub, seller: Client) -> Non
     assert 'value="undo"' not in page(hub.client(hub.user(hub=HubRole.AUDITOR)).get(where))
     assert seller.post(f"{where}decide/", {"do": "undo", "why": ""}).status_code == 422
     offer = Offer.objects.get(source="mine")
-    path = f"/my-offers/{offer.public_id}/"
-    seller.post(path, {"meter": "card_second", "price": "30"})
+    path = f"/my-offers/{offer.public_id}/terms/"
+    seller.post(path, fields_of(seller, path) | {"price-card_second": "30"})
     seller.post(f"{where}decide/", {"do": "undo", "why": "the wrong file"})
     work()
     refused = page(seller.get(where, headers={"Accept-Language": "zh-hans"}))

@@ -20,7 +20,7 @@ from mosu.market.services import preview_import
 from mosu.platform import queries as platform_queries
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, HubRole, Role
 from mosu.platform.queries import actor_for_user
-from mosu.platform.services import invite, open_finding, record_fact
+from mosu.platform.services import ask_admission, invite, open_finding, record_fact
 from mosu.store import documents
 from mosu.store.services import put_file
 from mosu.subsidies import queries as subsidies_queries
@@ -66,6 +66,7 @@ def busy(hub: Hub, settings: Any, tmp_path: Any) -> Hub:
     propose_deposit(
         actor=operator, organisation_id=buyer, amount_micros=1_000_000, bank_reference="r", now=now
     )
+    ask_admission(actor=owner, organisation_id=buyer, capability="sponsor", note="A prize", now=now)
     invite(actor=owner, organisation_id=buyer, email="new@example.org", role=Role.VIEWER, now=now)
     record_fact(actor=owner, organisation_id=buyer, name="employees", value=12, source="payroll", now=now)
     apply_for_voucher(

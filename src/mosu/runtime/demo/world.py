@@ -109,6 +109,7 @@ def _stock_the_shelf(plan: dict[str, Any], *, person: Callable[..., Bootstrapped
         offer_id=local.id,
         price=PriceSpec(meter="core_second", unit="core_hour", unit_price_micros=price),
         now=now,
+        confirmed=True,  # a demo's minute costs what one sees on its receipt
     )
     for number, one in enumerate(plan["suppliers"], 1):
         supplier = person(f"sales@supplier{number}.demo.example", one["name"], capabilities=["supplier"])

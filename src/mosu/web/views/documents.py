@@ -257,7 +257,7 @@ def document(request: HttpRequest, document_id: str) -> HttpResponseBase:
         raise NotFound(_("There is no such document."), hint=_("See the documents of your organisation."))
     open_document(row).close()  # refused here rather than in the midst of an answer
     response = StreamingHttpResponse(_chunks(row), content_type=str(row.media_type))
-    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quoted(row.name)}"
+    response["Content-Disposition"] = f"attachment; filename*=UTF-8''{quoted(row.name, safe='')}"
     response["Content-Length"] = str(row.blob.size_bytes)
     response["X-Content-Type-Options"] = "nosniff"
     response["Content-Security-Policy"] = "default-src 'none'; sandbox"

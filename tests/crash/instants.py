@@ -1,0 +1,96 @@
+"""A process killed at its k-th instant, for every k until its work is done.
+
+The driver takes every exchange with the database through `Connection.wait`: an instant comes before each, and one
+more where its mere sending makes something last (a COMMIT, or a statement outside a transaction): it was sent, and
+nothing of the answer was read. Any other statement a kill takes back, answered or not. Whatever a process does
+between two exchanges, to files above all, lies between two of these instants.
+"""
+
+import gc
+import os
+import signal
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from django.db import connections
+from psycopg.pq import TransactionStatus
+
+
+def killed(work: Callable[[], Any], arm: Callable[[], None], *, notes: Path) -> bool:
+    """Whether `arm` killed the process of its own in which `work` ran; False: the work ended before.
+
+    A fork, no new interpreter. An error of the work is raised here, with its traceback.
+    """
+    connections.close_all()  # nobody shares a connection
+    gc.freeze()  # nor copies what both only read
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Python 3.12 on threads: the child waits for none
+        pid = os.fork()
+    if pid == 0:
+        try:
+            arm()
+            work()
+            connections.close_all()
+        except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as a second pytest
+            notes.write_text(traceback.format_exc())
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, notes.read_text()
+    return False
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def at_exchange(instant: int) -> Callable[[], None]:
+    """What arms a process to die at that instant, counted from 1."""
+
+    def arm() -> None:
+        wait, commit = psycopg.Connection.wait, psycopg.Connection.commit
+        seen, committing = 0, False
+
+        def has_come() -> bool:
+            nonlocal seen
+            seen += 1
+            return seen == instant
+
+        def counted_wait(self: Any, gen: Any, *how: Any, **more: Any) -> Any:
+            if has_come():
+                die()
+            lasts = committing or self.pgconn.transaction_status == TransactionStatus.IDLE
+            if lasts and has_come():
+                next(gen, None)  # it yields when it has sent, to wait for the answer
+                die()
+            return wait(self, gen, *how, **more)
+
+        def noted_commit(self: Any) -> None:
+            nonlocal committing
+            committing = True
+            commit(self)
+            committing = False
+
+        psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
+        psycopg.Connection.commit = noted_commit  # type: ignore[method-assign]
+
+    return arm
+
+
+def wait_for_the_server(observer: psycopg.Connection[Any]) -> None:
+    """Return when the server has taken note that its clients are gone."""
+    while observer.execute(
+        "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
+        "and backend_type = 'client backend'"
+    ).fetchone():
+        time.sleep(0.001)

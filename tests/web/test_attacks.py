@@ -1,0 +1,216 @@
+"""What others send to a hub, sent here: redirects out, forged forms, old sessions, names that are no names."""
+
+import io
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+from django.test import Client
+
+from mosu.platform.actors import HubRole, Role
+from mosu.platform.models import HubMembership, Membership, User
+from mosu.platform.queries import actor_for_user
+from mosu.platform.services import remove_member, revoke_hub_role
+from mosu.store.documents import add_document
+from tests.architecture.doors import all_doors
+from tests.platform.factories import bearer
+from tests.web.conftest import PASSWORD, Hub
+from tests.web.residents import PDF, actor_at
+
+SIGN_IN = "/account/login/"
+OPEN = "/orders/"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_counted() -> None:
+    cache.clear()
+
+
+def signed_in(user: User, **more: Any) -> Client:
+    client = Client(**more)
+    assert client.post(SIGN_IN, {"login": user.email, "password": PASSWORD}).status_code == 302
+    return client
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example/",
+        "//evil.example/",
+        "///evil.example",
+        "\\\\evil.example",
+        "/\\evil.example",
+        "http:evil.example",
+        "javascript:alert(1)",
+        "https://testserver@evil.example/",
+        "/%0d%0aLocation:%20https://evil.example/\r\nX: y",
+    ],
+)
+def test_nobody_is_sent_elsewhere_after_signing_in(hub: Hub, elsewhere: str) -> None:
+    user = hub.user(role=Role.OWNER)
+    answer = Client().post(f"{SIGN_IN}", {"login": user.email, "password": PASSWORD, "next": elsewhere})
+    assert answer.status_code == 302
+    place = answer["Location"]
+    assert place.startswith("/")
+    assert not place.startswith(("//", "/\\"))
+    assert "\n" not in place
+
+
+def test_signing_in_takes_another_session_than_the_one_before(hub: Hub) -> None:
+    """Who planted a session in somebody's browser does not share it afterwards."""
+    user, client = hub.user(role=Role.OWNER), Client()
+    session = client.session
+    session["planted"] = True
+    session.save()
+    planted = str(session.session_key)
+    client.cookies["sessionid"] = planted
+    assert client.post(SIGN_IN, {"login": user.email, "password": PASSWORD}).status_code == 302
+    assert client.cookies["sessionid"].value != planted
+    thief = Client()
+    thief.cookies["sessionid"] = planted
+    assert thief.get(OPEN).status_code == 302
+
+
+def test_a_new_password_ends_all_other_sessions(hub: Hub) -> None:
+    user = hub.user(role=Role.OWNER)
+    here, there = signed_in(user), signed_in(user)
+    new = "another long enough password"
+    changed = here.post(
+        "/account/password/change/", {"oldpassword": PASSWORD, "password1": new, "password2": new}
+    )
+    assert changed.status_code == 302
+    assert there.get(OPEN).status_code == 302
+
+
+def test_signing_out_ends_the_session_for_whoever_copied_it(hub: Hub) -> None:
+    client = signed_in(hub.user(role=Role.OWNER))
+    copied = Client()
+    copied.cookies["sessionid"] = client.cookies["sessionid"].value
+    assert copied.get(OPEN).status_code == 200
+    client.post("/account/logout/")
+    assert copied.get(OPEN).status_code == 302
+
+
+def test_who_was_removed_sees_nothing_at_the_next_request(hub: Hub) -> None:
+    owner, leaver = hub.user(role=Role.OWNER), hub.user(role=Role.DEVELOPER)
+    client, run = hub.client(leaver), hub.run()
+    token = bearer(actor_for_user(leaver), organisation=hub.world.buyer)
+    path = f"/orders/{hub.order_of(run).public_id}/"
+    call = f"/api/v1/runs/{run.public_id}"
+    assert (client.get(path).status_code, Client().get(call, headers=token).status_code) == (200, 200)
+    membership = Membership.objects.get(user=leaver)
+    remove_member(actor=actor_for_user(owner), membership_id=membership.id, now=hub.now)
+    assert client.get(path).status_code in (403, 404)
+    assert Client().get(call, headers=token).status_code in (401, 403, 404)
+
+
+def test_a_role_of_the_hub_that_was_taken_back_is_gone_at_the_next_request(hub: Hub) -> None:
+    other = actor_for_user(hub.user(hub=HubRole.OPERATOR))
+    user = hub.user(hub=HubRole.OPERATOR)
+    client = hub.client(user)
+    assert client.get("/desk/organisations/").status_code == 200
+    role = HubMembership.objects.get(user=user)
+    revoke_hub_role(actor=other, membership_id=role.id, why="moved on", now=hub.now)
+    assert client.get("/desk/organisations/").status_code in (302, 403)
+
+
+def test_no_page_takes_a_form_that_another_site_sent(hub: Hub) -> None:
+    """Every page, for a session that may do it."""
+    user = hub.user(role=Role.OWNER, hub=HubRole.OPERATOR)
+    client = hub.client(user, strict=True)
+    pages = [door for door in all_doors() if door.kind == "page" and "^" not in door.path]
+    pages = [door for door in pages if not door.path.startswith(("/static/", "/api/", "/admin/"))]
+    assert len(pages) > 60
+    taken = {
+        door.path: answer.status_code
+        for door in pages
+        if (answer := client.post(door.example)).status_code not in (403, 405)
+    }
+    assert taken == {}
+
+
+def test_no_page_can_be_framed(hub: Hub) -> None:
+    for path in ("/", SIGN_IN, "/nothing/", OPEN):
+        answer = hub.client(hub.user(role=Role.OWNER)).get(path)
+        assert answer["X-Frame-Options"] == "DENY", path
+        assert "frame-ancestors 'none'" in answer["Content-Security-Policy"], path
+
+
+@pytest.mark.parametrize(
+    "name", ['a"; filename="b.html.pdf', "../../etc/passwd.pdf", "许可 证.pdf", "a'b;c,d%0d.pdf"]
+)
+def test_the_name_of_a_document_stays_in_its_header(hub: Hub, name: str) -> None:
+    actor = actor_at(hub)
+    kept = add_document(
+        actor=actor, organisation_id=hub.world.buyer.id, name=name, file=io.BytesIO(PDF), now=hub.now
+    )
+    client = hub.client(User.objects.get(id=actor.id))
+    header = client.get(f"/documents/{kept.public_id}/")["Content-Disposition"]
+    said = header.removeprefix("attachment; filename*=UTF-8''")
+    assert not set(said) & set("\"\\/;, '\r\n")
+
+
+BAD_JSON = [
+    b'{"quote_id": NaN}',
+    b'{"quote_id": Infinity}',
+    b"[" * 100_000,
+    b'{"a":' * 50_000,
+    b'{"quote_id": "x", "quote_id": "y"}',
+    b'{"quote_id": ' + b"9" * 5_000 + b"}",
+    b'{"quote_id": "\\ud800"}',
+    b'{"quote_id": "\\u0000"}',
+    b"\xff\xfe{}",
+    b"null",
+    b'"text"',
+]
+
+
+@pytest.mark.parametrize("body", BAD_JSON, ids=lambda body: body[:24].decode("latin-1"))
+def test_no_json_makes_the_api_fail(hub: Hub, body: bytes) -> None:
+    token = bearer(actor_at(hub), organisation=hub.world.buyer)
+    client = Client(raise_request_exception=False)
+    for path in ("/api/v1/orders", "/api/v1/quotes", "/api/v1/tokens"):
+        answer = client.post(
+            path, data=body, content_type="application/json", headers={**token, "Idempotency-Key": "k"}
+        )
+        assert 400 <= answer.status_code < 500, (path, answer.content[:300])
+        assert answer["Content-Type"].startswith("application/problem+json"), path
+
+
+ODD_VALUES = [
+    "9" * 400,
+    "-1",
+    "0001-01-01",
+    "9999-12-31T23:59:59+14:00",
+    "0001-01-01T00:00:00+14:00",
+    "%00",
+    "a" * 20_000,
+    "((((((((((a+)+)+)+)+)+)+)+)+)+$",
+    "%' or 1=1 --",
+    "\U0001f600",
+    "1e400",
+    "NaN",
+    "[]",
+]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES, ids=lambda value: ascii(value[:16]))
+def test_no_parameter_makes_a_list_fail(hub: Hub, value: str) -> None:
+    """Each parameter that any list takes, at each list that pages and the API have."""
+    names = ("cursor", "limit", "sort", "q", "since", "until", "from", "to", "day", "month", "state", "page")
+    user = hub.user(role=Role.OWNER, hub=HubRole.OPERATOR)
+    client = hub.client(user)
+    client.raise_request_exception = False
+    token = bearer(actor_for_user(user), organisation=hub.world.buyer)
+    doors = [door for door in all_doors() if door.kind in ("page", "api") and "{" not in door.path]
+    doors = [door for door in doors if "^" not in door.path]
+    failed = []
+    for door in doors:
+        if door.method not in ("*", "GET") or door.path.startswith(("/static/", "/account/", "/admin/")):
+            continue
+        answer = client.get(
+            door.path, dict.fromkeys(names, value), headers=token if door.kind == "api" else {}
+        )
+        if answer.status_code >= 500:
+            failed.append(f"{door.path}: {answer.status_code}")
+    assert failed == []
