@@ -80,7 +80,7 @@ def test_a_declined_one_says_why_and_may_ask_again() -> None:
     assert organisation.capabilities == []
     assert Notice.objects.get(user=owner.id).body["zh"] == "No licence"
     # What was answered does not come back as a new organisation.
-    assert kinds(operator) == ["hub.supplier"]
+    assert kinds(operator) == []
     again = asked(owner, organisation)
     assert {one.state for one in Admission.objects.all()} == {"declined", "asked"}
     assert withdraw_admission(actor=owner, admission_id=again.id, why="", now=NOW).state == "withdrawn"
