@@ -1,4 +1,4 @@
-"""A process killed at its k-th instant, for every k until its work is done.
+"""A process killed at its k-th instant, for each k at which a kill may leave something else.
 
 The driver takes every exchange with the database through `Connection.wait`: an instant comes before each, and one
 more where its mere sending makes something last (a COMMIT, or a statement outside a transaction): it was sent, and
@@ -57,34 +57,74 @@ def die() -> None:
 def at_exchange(instant: int) -> Callable[[], None]:
     """What arms a process to die at that instant, counted from 1."""
 
+    return lambda: _watched(lambda number: number == instant)
+
+
+def noting(folder: Path, notes: Path) -> Callable[[], None]:
+    """What arms a process to write down each instant, and what a kill would find then, and to die nowhere.
+
+    What it would find: the transactions that have ended and wrote, since the server takes back what is open, and the
+    files below `folder`.
+    """
+
     def arm() -> None:
-        wait, commit = psycopg.Connection.wait, psycopg.Connection.commit
-        seen, committing = 0, False
+        beside = connections["default"].copy()
+        beside.ensure_connection()
 
-        def has_come() -> bool:
-            nonlocal seen
-            seen += 1
-            return seen == instant
+        def came(_number: int) -> bool:
+            ended = beside.connection.execute("select pg_snapshot_xmax(pg_current_snapshot())").fetchone()
+            with notes.open("a") as file:
+                file.write(f"{ended} {_listed(folder)}\n")
+            return False
 
-        def counted_wait(self: Any, gen: Any, *how: Any, **more: Any) -> Any:
-            if has_come():
-                die()
-            lasts = committing or self.pgconn.transaction_status == TransactionStatus.IDLE
-            if lasts and has_come():
-                next(gen, None)  # it yields when it has sent, to wait for the answer
-                die()
-            return wait(self, gen, *how, **more)
-
-        def noted_commit(self: Any) -> None:
-            nonlocal committing
-            committing = True
-            commit(self)
-            committing = False
-
-        psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
-        psycopg.Connection.commit = noted_commit  # type: ignore[method-assign]
+        _watched(came, passed=beside.connection)
 
     return arm
+
+
+def noted(notes: Path) -> list[int]:
+    """Where a kill can leave something else than just before.
+
+    Of instants that are alike the first and the last, with the one before: when what made it last had not been sent.
+    """
+    found = notes.read_text().splitlines()
+    new = [n for n in range(2, len(found) + 1) if found[n - 1] != found[n - 2]]
+    near = {n - back for n in [1, *new, len(found) + 1] for back in range(3)}
+    return sorted(n for n in near if 1 <= n <= len(found))
+
+
+def _listed(folder: Path) -> list[tuple[str, int, int, int]]:
+    stats = ((path, path.stat()) for path in sorted(folder.rglob("*")))
+    return [(str(path), one.st_ino, one.st_size, one.st_mtime_ns) for path, one in stats]
+
+
+def _watched(came: Callable[[int], bool], *, passed: Any = None) -> None:
+    """From now on `came` is told of each instant, and says whether to die there; what is asked by `passed` is none."""
+    wait, commit = psycopg.Connection.wait, psycopg.Connection.commit
+    seen, committing = 0, False
+
+    def counted_wait(self: Any, gen: Any, *how: Any, **more: Any) -> Any:
+        nonlocal seen
+        if self is passed:
+            return wait(self, gen, *how, **more)
+        seen += 1
+        if came(seen):
+            die()
+        if committing or self.pgconn.transaction_status == TransactionStatus.IDLE:
+            seen += 1
+            if came(seen):
+                next(gen, None)  # it yields when it has sent, to wait for the answer
+                die()
+        return wait(self, gen, *how, **more)
+
+    def noted_commit(self: Any) -> None:
+        nonlocal committing
+        committing = True
+        commit(self)
+        committing = False
+
+    psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
+    psycopg.Connection.commit = noted_commit  # type: ignore[method-assign]
 
 
 def wait_for_the_server(observer: psycopg.Connection[Any]) -> None:

@@ -2,13 +2,16 @@
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.test import Client
 
 from mosu.compute import services as compute
 from mosu.compute.models import Run
+from mosu.kernel.refusals import DomainError
 from mosu.ledger import services as ledger
 from mosu.market import services as market
 from mosu.market.models import Order, Quote
@@ -35,8 +38,10 @@ from tests.compute.world import (
 )
 from tests.conftest import NOW
 from tests.market.conftest import DeskShelf
+from tests.market.conftest import World as MarketWorld
 from tests.market.conftest import make_world as market_world
 from tests.market.test_imports import HEADER as IMPORT_HEADER
+from tests.market.test_imports import send
 from tests.platform.factories import make_founder, make_member
 from tests.subsidies.factories import checker, make_voucher, maker, programme_text, released
 
@@ -275,19 +280,44 @@ def lapsing_refunds() -> Request:
     return lambda: subsidies.lapse_refunds(now=NOW + timedelta(days=20))
 
 
-def applying_an_import() -> Request:
+def _sent() -> tuple[MarketWorld, UUID]:
+    """A file of offers that the hub has not read yet."""
     shop = market_world(DeskShelf())
     register_shelf(shop.shelf)
     rows = "".join(f"k{n},标题,Title,,shanghai,{n}.5,CNY,8\n" for n in range(1, 4))
-    shown = market.preview_import(
-        actor=shop.seller,
-        supplier_id=shop.supplier.id,
-        file=io.BytesIO((IMPORT_HEADER + rows).encode()),
-        filename="list.csv",
-        shelf="desk",
-        now=NOW,
-    )
-    return lambda: market.apply_import(actor=shop.seller, import_id=shown.id, now=NOW)
+    return shop, send(shop, IMPORT_HEADER + rows).id
+
+
+def reading_an_import() -> Request:
+    _, import_id = _sent()
+    return lambda: market.carry_on_import(import_id=import_id, now=NOW)
+
+
+def applying_an_import() -> Request:
+    """What was asked for, and what the worker makes of it."""
+    shop, import_id = _sent()
+    market.carry_on_import(import_id=import_id, now=NOW)
+
+    def apply() -> None:
+        with suppress(DomainError):
+            market.apply_import(actor=shop.seller, import_id=import_id, now=NOW)
+        market.carry_on_import(import_id=import_id, now=NOW)
+
+    return apply
+
+
+def undoing_an_import() -> Request:
+    shop, import_id = _sent()
+    market.carry_on_import(import_id=import_id, now=NOW)
+    market.apply_import(actor=shop.seller, import_id=import_id, now=NOW)
+    market.carry_on_import(import_id=import_id, now=NOW)
+
+    def undo() -> None:
+        with suppress(DomainError):
+            market.undo_import(actor=shop.seller, import_id=import_id, why="the wrong file", now=at(5))
+        market.carry_on_import(import_id=import_id, now=at(5))
+
+    return undo
 
 
 def bringing_a_blob() -> Request:
@@ -352,7 +382,9 @@ PATHS: list[Path] = [
     submitting_a_claim,
     paying_a_claim,
     lapsing_refunds,
+    reading_an_import,
     applying_an_import,
+    undoing_an_import,
     bringing_a_blob,
     bringing_a_document,
     sealing_days,
