@@ -29,6 +29,7 @@ import json
 import selectors
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final, Literal, TypedDict, TypeVar
@@ -107,18 +108,18 @@ def claim(folder: Path) -> bool:
     The claim appears with its content in one step, so that nobody reads half of it.
     """
     draft = folder / f".claim.{os.getpid()}"
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(fd, json.dumps([os.getpid(), watch.start_ticks(os.getpid()), watch.boot_id()]).encode())
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    try:
+        # All of it or an error: a part of it, as on a full disk, would be a claim that nobody can read.
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            me = os.getpid()
+            file.write(json.dumps([me, watch.start_ticks(me), watch.boot_id()]).encode())
+            file.flush()
+            os.fsync(file.fileno())
         os.link(draft, folder / "claim")
     except FileExistsError:
         return False
     finally:
-        draft.unlink()
+        draft.unlink(missing_ok=True)
     sync_folder(folder)
     return True
 
@@ -311,7 +312,8 @@ class _Watch:
             cpu_s=round(watch.tree_cpu_s(self._sandbox.first_pid), 2),
             memory_bytes=self._memory_bytes(),
         )
-        write_durably(self._folder / "sample.json", sample, to_disk=False)
+        with suppress(OSError):  # a full disk, say: nobody's run ends because it could not be watched
+            write_durably(self._folder / "sample.json", sample, to_disk=False)
 
     def _memory_bytes(self) -> int:
         return watch.tree_memory_bytes(self._sandbox.first_pid, exact_above=self._job["memory_bytes"])
