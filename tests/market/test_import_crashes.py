@@ -4,12 +4,14 @@ import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from django.db import connections
 from procrastinate import JobContext
 from procrastinate.contrib.django.models import ProcrastinateJob
 from tests.conftest import NOW
@@ -139,3 +141,33 @@ def test_how_far_it_is_can_be_seen_from_outside(world: World, tmp_path: Path) ->
         progress.tell(0.42, rows_read=7)
     made.refresh_from_db()
     assert (made.percent, made.rows_read, made.state) == (42, 7, "reading")
+
+
+def test_two_workers_at_once_do_it_once(world: World) -> None:
+    """A job that the queue gives out twice, as after a worker that was thought dead."""
+    made = send(world, FIRST)
+
+    def twice() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: _in_thread(made), range(2)))
+        made.refresh_from_db()
+
+    twice()
+    assert (made.state, made.rows.count()) == ("previewed", 2)
+    services.apply_import(actor=world.seller, import_id=made.id, now=NOW)
+    twice()
+    assert made.state == "applied"
+    offers = Offer.objects.filter(source="list")
+    assert sorted(offers.values_list("external_key", flat=True)) == ["a", "b"]
+    assert [one.prices.count() for one in offers] == [1, 1]
+    services.undo_import(actor=world.seller, import_id=made.id, why="the wrong file", now=NOW)
+    twice()
+    assert made.state == "undone"
+    assert not Offer.objects.filter(source="list", state="listed").exists()
+
+
+def _in_thread(made: OfferImport) -> None:
+    try:
+        carry_on(made)
+    finally:
+        connections.close_all()

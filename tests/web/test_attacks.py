@@ -7,15 +7,19 @@ import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from mosu.kernel.ids import typeid
 from mosu.platform.actors import HubRole, Role
-from mosu.platform.models import HubMembership, Membership, User
+from mosu.platform.models import Admission, HubMembership, IdempotencyRecord, Membership, User
 from mosu.platform.queries import actor_for_user
-from mosu.platform.services import remove_member, revoke_hub_role
+from mosu.platform.services import ask_admission, remove_member, revoke_hub_role
 from mosu.store.documents import add_document
+from mosu.store.models import Attachment
+from mosu.subsidies.services import apply_for_voucher
 from tests.architecture.doors import all_doors
+from tests.compute.world import make_organisation
 from tests.platform.factories import bearer
 from tests.web.conftest import PASSWORD, Hub
-from tests.web.residents import PDF, actor_at
+from tests.web.residents import PDF, actor_at, document, programme
 
 SIGN_IN = "/account/login/"
 OPEN = "/orders/"
@@ -214,3 +218,65 @@ def test_no_parameter_makes_a_list_fail(hub: Hub, value: str) -> None:
         if answer.status_code >= 500:
             failed.append(f"{door.path}: {answer.status_code}")
     assert failed == []
+
+
+def test_what_one_organisation_asked_another_neither_reads_nor_takes_back(
+    hub: Hub, settings: Any, tmp_path: Any
+) -> None:
+    """Admissions and applications by their ids, and another's documents put beside one's own."""
+    settings.DATA_DIR = tmp_path
+    owner = actor_at(hub)
+    paper = document(hub, owner)
+    admission = ask_admission(
+        actor=owner, organisation_id=hub.world.buyer.id, capability="sponsor", note="A prize", now=hub.now
+    )
+    application = apply_for_voucher(
+        actor=owner,
+        organisation_id=hub.world.buyer.id,
+        programme_id=programme(hub).programme_id,
+        amount_micros=1_000_000,
+        now=hub.now,
+    )
+    elsewhere = make_organisation("elsewhere")
+    stranger = hub.user(role=Role.OWNER, at=elsewhere)
+    client = hub.client(stranger)
+    for path in (
+        f"/admissions/{admission.public_id}/withdraw/",
+        f"/applications/{application.public_id}/withdraw/",
+    ):
+        assert client.post(path, {"why": "because I can"}).status_code == 404, path
+    for path in (f"/applications/{application.public_id}/", f"/documents/{paper.public_id}/"):
+        assert client.get(path).status_code == 404, path
+    token = bearer(actor_for_user(stranger), organisation=elsewhere)
+    asked = {"capability": "supplier", "note": "Racks", "document_ids": [paper.public_id]}
+    for whose in (elsewhere, hub.world.buyer):
+        answer = Client().post(
+            f"/api/v1/organisations/{whose.public_id}/admissions",
+            data=asked,
+            content_type="application/json",
+            headers=token,
+        )
+        assert answer.status_code in (403, 404), answer.content
+    assert [(one.id, one.state) for one in Admission.objects.all()] == [(admission.id, "asked")]
+    client.post(
+        "/organisation/admission/", {"capability": "supplier", "note": "R", "documents": [paper.public_id]}
+    )
+    application.refresh_from_db()
+    assert application.state == "submitted"
+    assert not Attachment.objects.exists()
+
+
+def test_a_key_of_another_organisations_order_is_ones_own(hub: Hub) -> None:
+    """The same Idempotency-Key by two organisations: two orders, and neither learns of the other's."""
+    mine = hub.order_of(hub.run())
+    record = IdempotencyRecord.objects.filter(result_id=mine.id).get()
+    elsewhere = make_organisation("elsewhere")
+    stranger = actor_for_user(hub.user(role=Role.OWNER, at=elsewhere))
+    answer = Client().post(
+        "/api/v1/orders",
+        data={"quote_id": typeid("quote", mine.quote_id)},
+        content_type="application/json",
+        headers={**bearer(stranger, organisation=elsewhere), "Idempotency-Key": record.key},
+    )
+    assert answer.status_code == 404
+    assert mine.public_id not in answer.content.decode()

@@ -9,8 +9,10 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import RequestFactory
 
+from mosu.platform.actors import Role
 from mosu.web.bridge import environ_of
 from mosu.web.uploads import IMPORTS_PATH
+from tests.web.conftest import Hub
 
 
 def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +110,7 @@ def upload(
     headers = [(b"transfer-encoding", b"chunked")]
     scope = {"type": "http", "http_version": "1.1", "headers": headers, "path": path}
     monkeypatch.setattr(asgi, "threads", threads)
+    monkeypatch.setattr(asgi, "is_signed_in", lambda scope: True)
     asyncio.run(asgi.control_plane(scope, receive, send))
     return statuses
 
@@ -125,6 +128,50 @@ def test_a_file_that_a_browser_sends_lies_on_disk(
     assert (length, body) == (str(len(b"".join(PARTS))), b"".join(PARTS))
     assert list((tmp_path / "blobs" / "tmp").iterdir()) == []
     assert asgi._uploads.used == 0
+
+
+def test_files_are_taken_from_those_who_are_signed_in(hub: Hub, settings: Any, tmp_path: Path) -> None:
+    """Anybody else could fill the room for files and sign in never."""
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+    from mosu.web.sessions import is_signed_in  # noqa: PLC0415
+
+    settings.DATA_DIR = tmp_path
+    client = hub.client(hub.user(role=Role.OWNER))
+    own = f"sessionid={client.cookies['sessionid'].value}".encode()
+    scope = {"type": "http", "http_version": "1.1", "path": IMPORTS_PATH, "method": "POST"}
+    asked = [{**scope, "headers": [(b"cookie", cookie)]} for cookie in (own, b"sessionid=guessed", b"")]
+    assert [is_signed_in(one) for one in asked] == [True, False, False]
+    client.logout()
+    assert not is_signed_in(asked[0])
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"x" * 100_000, "more_body": True}
+
+    async def send(message: Any) -> None:
+        statuses.append(message.get("status"))
+
+    statuses: list[Any] = []
+    scope |= {"headers": [(b"transfer-encoding", b"chunked"), (b"host", b"localhost")], "query_string": b""}
+    asyncio.run(asgi.control_plane(scope, receive, send))
+    assert 400 <= statuses[0] < 500
+    assert not (tmp_path / "blobs").exists()
+
+
+def test_a_body_that_breaks_off_is_refused() -> None:
+    """A chunk that is none is told like one who went away: whoever still listens hears that it was wrong."""
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "http_version": "1.1", "headers": [(b"transfer-encoding", b"chunked")]}
+    asyncio.run(asgi.control_plane(scope, receive, send))
+    assert sent[0]["status"] == 400
 
 
 def test_it_is_cut_where_it_is_too_large_and_other_forms_keep_their_limit(

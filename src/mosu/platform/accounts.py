@@ -1,10 +1,12 @@
 """How allauth keeps secrets and sends letters on a hub."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.mfa.adapter import DefaultMFAAdapter
+from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.validators import EmailValidator
 from django.http import HttpRequest
@@ -13,6 +15,13 @@ from django.utils import timezone, translation
 from mosu.kernel.refusals import Invalid
 from mosu.platform import services
 from mosu.platform.secrets import seal, unseal
+
+
+class _Site(NamedTuple):
+    """What letters call the hub."""
+
+    name: str
+    domain: str
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -44,11 +53,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
         asked: bool = super().should_send_confirmation_mail(request, email_address, signup)
         return asked and services.mail_goes_out()
 
+    def format_email_subject(self, subject: str) -> str:
+        return f"[{urlsplit(settings.MOSU_URL).netloc}] {subject}"
+
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Send as allauth does; without a mail server the link to a new password waits for the operator.
 
         Letters without such a link are left out then: nothing on such a hub needs a confirmed address.
+        Whoever asked for the letter may have named the hub as they liked: it names itself by its own address.
         """
+        context = {name: _ours(value) if name.endswith("_url") else value for name, value in context.items()}
+        context["current_site"] = _Site(*[urlsplit(settings.MOSU_URL).netloc] * 2)
         if services.mail_goes_out():
             user = context.get("user")
             with translation.override(getattr(user, "language", "") or translation.get_language()):
@@ -64,6 +79,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]
                 secret_link=context["password_reset_url"],
                 now=timezone.now(),
             )
+
+
+def _ours(url: str) -> str:
+    """The same page at the hub's own address."""
+    return settings.MOSU_URL + urlsplit(url)._replace(scheme="", netloc="").geturl()
 
 
 def _who(request: HttpRequest, credentials: Mapping[str, Any]) -> dict[str, str]:

@@ -18,10 +18,12 @@ from mosu.web.bridge import Threads
 
 # Django is set up by importing this; the data plane below uses its models.
 from mosu.web.wsgi import application as django_application  # isort: skip
+from mosu.compute.stream_doors import in_thread
 from mosu.compute.streams import listener
 from mosu.compute.streams import routes as compute_routes
 from mosu.store.services import NotStored, temporary_file
 from mosu.web.health import routes as health_routes
+from mosu.web.sessions import is_signed_in
 from mosu.web.sessions import routes as page_routes
 from mosu.web.uploads import BODY_BYTES_MAX
 from mosu.web.warming import begin, warm_up
@@ -86,14 +88,17 @@ _bodies, _uploads = Room(BODIES_BYTES_MAX), Room(UPLOADS_BYTES_MAX)
 async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
     """Django. A thread is taken only once the whole body is here: a handful of slow senders would hold them all.
 
-    A body that is too large goes on as far as it came, and Django refuses it by its length.
+    A body that is too large goes on as far as it came, and Django refuses it by its length. Files are taken from
+    those who are signed in: anybody else could fill the room that there is for them, and send nothing of it on.
     """
     if scope["type"] != "http":
         return
     size_max = BODY_BYTES_MAX.get(scope.get("path", ""))
+    if size_max is not None and not (_has_body(scope) and await in_thread(is_signed_in, scope=scope)):
+        size_max = None
     with (_bodies if size_max is None else _uploads).part() as take, ExitStack() as closing:
         try:
-            if size_max is None or not _has_body(scope):
+            if size_max is None:
                 body: bytes | BinaryIO = await _body_of(scope, receive, take)
             else:
                 body = closing.enter_context(await asyncio.to_thread(temporary_file))
@@ -104,8 +109,8 @@ async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
             await _refuse(send, 503, (b"retry-after", b"10"))
         except (NotStored, OSError):
             await _refuse(send, 507)
-        except Gone:
-            return
+        except Gone:  # or what came as a body was none, and then somebody still listens
+            await _refuse(send, 400)
         else:
             await threads(scope, body, send)
 

@@ -142,6 +142,10 @@ ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") els
 ACCOUNT_ADAPTER = "mosu.platform.accounts.AccountAdapter"
 MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
 ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
+ACCOUNT_EMAIL_NOTIFICATIONS = True  # the old address hears of a new one, of a new password, of second factors
+ACCOUNT_REAUTHENTICATION_REQUIRED = (
+    True  # a session alone changes no address to which a new password can be sent
+)
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/today/"
