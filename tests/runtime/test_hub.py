@@ -6,9 +6,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -176,3 +177,52 @@ def test_a_second_hub_is_refused_a_port_that_another_listens_on(data_dir: Path) 
         with pytest.raises(ConfigRefused, match="is in use"):
             await_port(config, within_s=0.3)
     await_port(config, within_s=0.3)
+
+
+# The first process that starts is ready at once; another is not before a file named `go` stands beside this one.
+SLOW_TO_START = """
+import asyncio, os
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        try:
+            (HERE / "first").touch(exist_ok=False)
+        except FileExistsError:
+            (HERE / "second").touch()
+            while not (HERE / "go").exists():
+                await asyncio.sleep(0.02)
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": str(os.getpid()).encode()})
+"""
+
+
+def test_nobody_meets_a_web_process_that_is_not_ready(folder: Path) -> None:
+    """`/readyz` speaks for one of the web processes; another that still reads the offers takes nobody's request."""
+    config = load_config(data_dir=folder / "hub", port=free_port())
+    (folder / "slow_to_start.py").write_text(SLOW_TO_START)
+    command = [*hub._web(config, {}).argv[:-1], "slow_to_start:application"]
+    answered = set()
+
+    def ask() -> bool:
+        with suppress(OSError), urlopen(config.local_url, timeout=10) as answer:
+            answered.add(answer.read())
+            return True
+        return False
+
+    with subprocess.Popen(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}) as process:
+        try:
+            assert eventually((folder / "second").exists) and eventually(ask)
+            assert all(ask() for _ in range(40))
+            assert len(answered) == 1
+            (folder / "go").touch()
+            assert eventually(lambda: ask() and len(answered) == hub.WEB_WORKERS)
+        finally:
+            process.terminate()

@@ -1,5 +1,6 @@
 """What watches the hub asks: it lives, it can serve, and its figures are those of the database."""
 
+import asyncio
 import re
 import warnings
 from collections.abc import Iterator
@@ -7,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.urls import reverse
 from starlette.applications import Starlette
 
 from mosu.compute.models import Pool
-from mosu.web import health, warming
+from mosu.web import asgi, health, warming
 from tests.compute.world import buy, make_world
 
 with warnings.catch_warnings():
@@ -52,20 +54,37 @@ def test_a_hub_that_cannot_serve_says_why(client: TestClient, monkeypatch: pytes
     assert client.get("/healthz").status_code == 200
 
 
-def test_a_process_that_still_reads_the_offers_is_not_ready_yet(client: TestClient) -> None:
-    warming.begin()
-    early = client.get("/readyz")
-    assert (early.status_code, early.json()["why"]) == (503, "the offers are still being read")
-    assert client.get("/healthz").status_code == 200
-    warming.warm_up()
-    assert client.get("/readyz").json() == {"ready": True}
+def test_a_process_is_warm_before_it_listens(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server opens its socket once the lifespan says that the start is complete."""
+    done: list[object] = []
+    monkeypatch.setattr(asgi, "warm_up", done.append)
+
+    async def started() -> None:
+        async with asgi._lifespan(asgi.application):
+            assert done == [asgi.django_application]
+
+    asyncio.run(started())
 
 
-def test_a_process_that_could_not_read_them_is_ready_all_the_same(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
+def test_warming_up_draws_what_a_stranger_opens_first(client: TestClient) -> None:
+    drawn: list[tuple[str, int]] = []
+
+    def noted(environ: dict[str, Any], start_response: Any) -> Any:
+        def start(status: str, headers: Any, exc_info: Any = None) -> None:
+            drawn.append((environ["PATH_INFO"], int(status[:3])))
+            start_response(status, headers, exc_info)
+
+        return asgi.django_application(environ, start)
+
+    warming.warm_up(noted)
+    assert drawn == [(reverse("home"), 200), (reverse("shelf"), 200)]
+
+
+def test_a_process_that_could_not_read_the_offers_listens_all_the_same(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else one failure would keep it from everything that needs no catalogue; the next visitor tries again."""
     monkeypatch.setattr(warming, "catalogue_at", lambda now: 1 // 0)
-    warming.begin()
-    warming.warm_up()
+    warming.warm_up(asgi.django_application)
+    assert "the catalogue was not read" in caplog.text
     assert client.get("/readyz").json() == {"ready": True}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from django.db import models
 
+from mosu.compute.models import Allocation, Attempt
 from mosu.ledger.models import JournalEntry
 from mosu.market.models import Offer, Order
 from mosu.platform.models import AuditRecord
@@ -21,6 +22,8 @@ NARROWED = [
     (AuditRecord, "subject_id"),
     (AuditRecord, "organisation_id"),
     (AuditRecord, "at"),
+    (Allocation, "released_at"),
+    (Attempt, "pool"),
     (Order, "state"),
     (Order, "placed_at"),
     (Order, "settled_at"),

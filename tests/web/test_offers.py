@@ -138,6 +138,18 @@ def fields_of(client: Client, path: str) -> dict[str, str]:
     return {name[1]: value[1] if value else "" for name, value in pairs if name}
 
 
+@pytest.mark.parametrize("text", ["hall (a.b", "[50% ", "ÉTÉ", "二号", "h"])
+def test_offers_are_found_by_a_part_of_their_title_as_it_is_typed(
+    hub: Hub, seller: Client, text: str
+) -> None:
+    """Whatever the case; signs that mean something to a pattern mean themselves."""
+    seller.post("/my-offers/new/", given(hub, title_zh="二号厅 été", title_en="Hall (a.b)* [50% off]"))
+    found = page(seller.get("/my-offers/", {"text": text}, headers={"Accept-Language": "en"}))
+    assert "Hall (a.b)" in found
+    nothing = page(seller.get("/my-offers/", {"text": text + ".*"}, headers={"Accept-Language": "en"}))
+    assert "Hall (a.b)" not in nothing
+
+
 @pytest.mark.parametrize("language", BOTH)
 def test_new_terms_leave_quotes_alone_and_prices_are_kept_in_the_history(
     hub: Hub, seller: Client, language: str

@@ -194,6 +194,7 @@ class Attempt(Row):
 
     class Meta:
         indexes = [
+            models.Index(fields=["pool", "-created_at", "-id"], name="attempt_of_pool"),
             models.Index(
                 fields=["pool", "id"],
                 condition=Q(state=AttemptState.WAITING.value),
@@ -244,7 +245,10 @@ class Allocation(Row):
     released_at = models.DateTimeField(null=True)
 
     class Meta:
-        indexes = [models.Index(fields=["node"], condition=Q(live=True), name="allocation_live")]
+        indexes = [
+            models.Index(fields=["node"], condition=Q(live=True), name="allocation_live"),
+            models.Index(fields=["released_at"], name="allocation_released"),
+        ]
         constraints = [
             models.CheckConstraint(
                 condition=Q(live=True, released_at=None) | Q(live=False, released_at__isnull=False),

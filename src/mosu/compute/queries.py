@@ -173,7 +173,7 @@ held as (
          case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = %(pool)s and lower(a.period) < %(end)s
-     and (a.live or a.released_at > greatest(%(start)s, lower(a.period))))
+     and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period))))
 select d.day, extract(epoch from d.ends - d.begins) / 3600,
        coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0),
        coalesce(sum(h.cards * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)

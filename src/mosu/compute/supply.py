@@ -63,7 +63,7 @@ with held as (
                             - greatest(lower(a.period), %(start)s)) / 3600 as hours
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = any(%(pools)s) and lower(a.period) < %(end)s
-     and (a.live or a.released_at > greatest(%(start)s, lower(a.period)))),
+     and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period)))),
 there as (
   select n.pool_id, sum(n.cores) as cores,
          sum((select count(*) from compute_device d where d.node_id = n.id and d.present)) as cards

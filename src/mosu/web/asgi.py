@@ -26,7 +26,7 @@ from mosu.web.health import routes as health_routes
 from mosu.web.sessions import is_signed_in
 from mosu.web.sessions import routes as page_routes
 from mosu.web.uploads import BODY_BYTES_MAX
-from mosu.web.warming import begin, warm_up
+from mosu.web.warming import warm_up
 
 BODY_S_MAX = 30
 UPLOAD_S_MAX = 300
@@ -176,11 +176,10 @@ async def _parts(receive: Receive, take: Callable[[int], None], *, size_max: int
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
-    begin()
-    warming = asyncio.create_task(asyncio.to_thread(warm_up))
+    """A process listens once this yields: at a start or after a crash, nobody meets one that still reads the offers."""
+    await asyncio.to_thread(warm_up, django_application)
     async with listener:
         yield
-    await warming
 
 
 application = Starlette(

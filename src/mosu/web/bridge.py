@@ -27,7 +27,7 @@ class Threads:
 
     async def __call__(self, scope: Scope, body: bytes | BinaryIO, send: Send) -> None:
         """Answer the request whose whole body is `body`, in memory or in a file."""
-        start, parts = await self._in_thread(self._answered, environ_of(scope, body))
+        start, parts = await self._in_thread(answered, self._app, environ_of(scope, body))
         if isinstance(parts, bytes):
             await send(start)
             await send({"type": "http.response.body", "body": parts})
@@ -44,24 +44,25 @@ class Threads:
     def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
         return asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
 
-    def _answered(self, environ: dict[str, Any]) -> tuple[Message, bytes | Iterable[bytes]]:
-        """How the answer starts, and all of it; or what makes its parts, where it streams."""
-        start: Message = {}
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-            start.update(
-                type="http.response.start",
-                status=int(status[:3]),
-                headers=[(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers],
-            )
+def answered(app: WsgiApp, environ: dict[str, Any]) -> tuple[Message, bytes | Iterable[bytes]]:
+    """How the answer starts, and all of it; or what makes its parts, where it streams."""
+    start: Message = {}
 
-        parts = self._app(environ, start_response)
-        if getattr(parts, "streaming", False):
-            return start, parts
-        try:
-            return start, b"".join(parts)
-        finally:
-            _close(parts)
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+        start.update(
+            type="http.response.start",
+            status=int(status[:3]),
+            headers=[(name.lower().encode("latin1"), value.encode("latin1")) for name, value in headers],
+        )
+
+    parts = app(environ, start_response)
+    if getattr(parts, "streaming", False):
+        return start, parts
+    try:
+        return start, b"".join(parts)
+    finally:
+        _close(parts)
 
 
 def _close(parts: Iterable[bytes]) -> None:

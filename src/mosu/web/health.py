@@ -16,7 +16,6 @@ from mosu.compute.models import Pool
 from mosu.compute.stream_doors import in_thread, stream_door
 from mosu.kernel.ids import typeid
 from mosu.platform.database.troubles import was_full
-from mosu.web.warming import is_warming
 
 ROOM_BYTES: Final = 32 * 1024 * 1024
 """Two of PostgreSQL's log segments: with less it stops at the next busy moment."""
@@ -51,15 +50,13 @@ async def healthz(request: Request) -> Response:
 
 @stream_door("hub.look")
 async def readyz(request: Request) -> Response:
-    """The database answers too, there is room to write, and the offers were read."""
+    """The database answers too, and there is room to write; the offers were read before this process listened."""
     try:
         await in_thread(_ask_database)
     except Exception:  # noqa: BLE001  (whatever it is, the hub cannot serve)
         return JSONResponse({"ready": False, "why": "the database does not answer"}, status_code=503)
     if was_full() or _free_bytes(settings.DATA_DIR) < ROOM_BYTES:
         return JSONResponse({"ready": False, "why": "the disk is full"}, status_code=503)
-    if is_warming():
-        return JSONResponse({"ready": False, "why": "the offers are still being read"}, status_code=503)
     return JSONResponse({"ready": True})
 
 

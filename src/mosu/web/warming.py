@@ -1,39 +1,32 @@
-"""What a web process reads before it says that it is ready."""
+"""What a web process reads before it listens."""
 
 import ctypes
 import gc
 import logging
-from threading import Event
+from typing import Final
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import connection
-from django.template.loader import get_template
 from django.urls import reverse
 from django.utils import timezone
 
 from mosu.market.catalogue import catalogue_at
+from mosu.web.bridge import WsgiApp, answered, environ_of
 
-_under_way = Event()
-
-
-def is_warming() -> bool:
-    """Whether this process still reads the offers for the first time. It answers meanwhile; the shelf waits."""
-    return _under_way.is_set()
+_FIRST_SEEN: Final = ("home", "shelf")
+"""The pages that a stranger opens first: drawn once, with their templates and all that they are made of."""
 
 
-def begin() -> None:
-    """From now on until `warm_up` has ended, this process is not ready."""
-    _under_way.set()
-
-
-def warm_up() -> None:
-    """Load pages and read the catalogue before the first visitor asks for them.
+def warm_up(application: WsgiApp) -> None:
+    """Load every view, read the catalogue and draw the first pages, so that no visitor waits for it.
 
     After a failure, who comes first tries again.
     """
     try:
-        reverse("shelf")  # every address, and so every view
-        get_template("pages/landing.html")
         catalogue_at(timezone.now())
+        for name in _FIRST_SEEN:
+            _draw(application, reverse(name))
     except Exception:
         logging.getLogger(__name__).warning("the catalogue was not read at the start", exc_info=True)
     finally:
@@ -43,4 +36,17 @@ def warm_up() -> None:
         gc.collect()
         gc.freeze()
         ctypes.CDLL(None).malloc_trim(0)
-        _under_way.clear()
+
+
+def _draw(application: WsgiApp, address: str) -> None:
+    """Answer `address` as if a stranger had asked."""
+    hub = urlsplit(settings.MOSU_URL)
+    scope = {
+        "method": "GET",
+        "path": address,
+        "query_string": b"",
+        "http_version": "1.1",
+        "scheme": hub.scheme,
+        "headers": [(b"host", hub.netloc.encode())],
+    }
+    answered(application, environ_of(scope, b""))

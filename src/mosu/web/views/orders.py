@@ -57,7 +57,7 @@ ORDERS: Final = Plan(
             lambda rows, state: rows.filter(state=state),
             [(state, state_name_lazy(state)) for state in OrderState.values],
         ),
-        Filter("number", _lazy("Number"), lambda rows, text: rows.filter(number__icontains=text[:20])),
+        Filter("number", _lazy("Number"), lambda rows, text: rows.filter(number__contains=text[:20].upper())),
     ),
     empty=Empty(
         _lazy("No orders yet."),
