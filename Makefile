@@ -36,17 +36,18 @@ lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed lock
 	@tools/lock.sh
 
 # One environment, deeper with each target: hub < dev < e2e. A change of a lock installs again.
-.venv/bin/python:
+# pip is what venv makes last: an environment that was broken off before is made again.
+.venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mosu needs Python 3.11 or newer; PYTHON=/path/to/python3.11 make ...")'
 	@$(PYTHON) -m venv .venv
 
-.venv/.hub: requirements/hub.lock pyproject.toml | .venv/bin/python
+.venv/.hub: requirements/hub.lock pyproject.toml | .venv/bin/pip
 	@tools/install.sh hub
 
-.venv/.dev: requirements/dev.lock pyproject.toml | .venv/bin/python
+.venv/.dev: requirements/dev.lock pyproject.toml | .venv/bin/pip
 	@tools/install.sh dev
 
-.venv/.e2e: requirements/e2e.lock pyproject.toml | .venv/bin/python
+.venv/.e2e: requirements/e2e.lock pyproject.toml | .venv/bin/pip
 	@tools/install.sh e2e
 
 clean:

@@ -5,6 +5,7 @@ With `--check` it changes nothing and fails if a message is untranslated or the 
 Django's own makemessages needs GNU gettext, which a machine may not have.
 """
 
+import ast
 import io
 import re
 import sys
@@ -25,6 +26,15 @@ _BLOCK = re.compile(r"\{%\s*blocktranslate(?P<head>[^%]*)%\}(?P<body>.*?)\{%\s*e
 _PLURAL = re.compile(r"\{%\s*plural\s*%\}")
 _ENTRY = re.compile(r'^(msgctxt ".*"\n)?msgid ((?:".*"\n)+)', re.M)
 _VARIABLE = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_KEYWORDS = {
+    "_": None,
+    "_lazy": None,
+    "gettext": None,
+    "gettext_lazy": None,
+    "ngettext": (1, 2),
+    "pgettext": ((1, "c"), 2),
+    "pgettext_lazy": ((1, "c"), 2),
+}
 
 Message = str | tuple[str, str]
 
@@ -42,21 +52,33 @@ def messages_in_template(text: str) -> set[tuple[str | None, Message]]:
 
 
 def messages_in_code(path: Path) -> set[tuple[str | None, Message]]:
-    keywords = {
-        "_": None,
-        "_lazy": None,
-        "gettext": None,
-        "gettext_lazy": None,
-        "ngettext": (1, 2),
-        "pgettext": ((1, "c"), 2),
-        "pgettext_lazy": ((1, "c"), 2),
-    }
     with path.open("rb") as file:
         return {
             (context, message if isinstance(message, str) else (message[0], message[1]))
-            for _, message, _, context in extract("python", file, keywords=keywords)
+            for _, message, _, context in extract("python", file, keywords=_KEYWORDS)
             if message
         }
+
+
+def hidden_in_code(path: Path) -> list[int]:
+    """Lines with a message inside an f-string, which Python 3.11 does not show to those who look for messages."""
+    strings = (
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr)
+    )
+    calls = (node for string in strings for node in ast.walk(string) if isinstance(node, ast.Call))
+    return sorted(
+        {call.lineno for call in calls if isinstance(call.func, ast.Name) and call.func.id in _KEYWORDS}
+    )
+
+
+def hidden() -> list[str]:
+    return [
+        f"{path.relative_to(SOURCE)}:{line}"
+        for path in sorted((SOURCE / "web").rglob("*.py"))
+        for line in hidden_in_code(path)
+    ]
 
 
 def wanted() -> set[tuple[str | None, Message]]:
@@ -101,15 +123,18 @@ def main() -> int:
     repeated = twice()
     for message in repeated:
         print(f"more than once: {message.strip()}")  # noqa: T201
+    out_of_sight = hidden()
+    for place in out_of_sight:
+        print(f"a message inside an f-string, take it out: {place}")  # noqa: T201
     if "--check" in sys.argv:
         stale = not target.exists() or _texts(read_mo(io.BytesIO(target.read_bytes()))) != _texts(
             read_mo(io.BytesIO(compiled.getvalue()))
         )
         if stale:
             print("the compiled catalogue is not current: python tools/messages.py")  # noqa: T201
-        return 1 if lacking or empty or unused or repeated or stale else 0
+        return 1 if lacking or empty or unused or repeated or out_of_sight or stale else 0
     target.write_bytes(compiled.getvalue())
-    return 1 if lacking or empty else 0
+    return 1 if lacking or empty or out_of_sight else 0
 
 
 if __name__ == "__main__":

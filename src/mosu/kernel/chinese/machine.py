@@ -214,6 +214,12 @@ SENTENCES: Final[dict[str, str]] = {
     "[default: MOSU_PORT, else a free one from 8000]": "[默认：MOSU_PORT，否则从 8000 起找空闲端口]",
     "Write what happened to this file.": "把经过写入此文件。",
     "End after the receipt, with 0 only if all held.": "打印小票后结束；全部相符才返回 0。",
+    "\nThe hub ends now, and its folder is removed; MOSU_DATA_DIR=/path/to/new make demo keeps it.": (
+        "\n演示结束，中心即将停止，其目录随之删除；如需保留：MOSU_DATA_DIR=/新/目录 make demo"
+    ),
+    "\nThe hub ends now. mosu up --data-dir {folder} starts it again.": (
+        "\n演示结束，中心即将停止。重新启动：mosu up --data-dir {folder}"
+    ),
     "\nCtrl-C ends the demo.": "\n按 Ctrl-C 结束演示。",
     "\nSign in with one of these (made up for this demo):": "\n可用以下账号登录（仅供演示）：",
     "the hub is set up: {url} ({seconds} s)\n": "中心已建好：{url}（{seconds} 秒）\n",

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -30,6 +31,7 @@ from mosu.sandbox.probing import probe
 
 START_S_MAX = 120.0
 NO_SANDBOX = 3
+_ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class FolderInUse(DomainError):
@@ -66,7 +68,7 @@ def demo(
     """Set up a hub with a small world and show one order, from shelf to receipt."""
     once = ends_by_itself(once)
     console = Console(highlight=False)
-    out: Callable[[str], None] = console.print if sys.stdout.isatty() else print
+    out: Callable[[str], None] = console.print if sys.stdout.isatty() else partial(print, flush=True)
 
     def say(text: str) -> None:
         out(told(text))
@@ -85,7 +87,7 @@ def demo(
 
     if json_file is not None:
         json_file.open("a").close()  # refused now rather than after the whole journey
-    with _folder(data_dir) as folder:
+    with _ended_in_order(), _folder(data_dir) as folder:
         config = load_config(data_dir=folder, host="127.0.0.1", port=_port(port))
         if config.is_embedded:
             check_reach(
@@ -119,6 +121,11 @@ def demo(
                     out(f"  {email:34} {password}   {told(who)}")
                 say("\nCtrl-C ends the demo.")
                 signal.pause()
+            say(
+                f"\nThe hub ends now. mosu up --data-dir {folder} starts it again."
+                if _asked_folder(data_dir)
+                else "\nThe hub ends now, and its folder is removed; MOSU_DATA_DIR=/path/to/new make demo keeps it."
+            )
 
 
 def ends_by_itself(once: bool) -> bool:
@@ -144,13 +151,37 @@ def _port(asked: int | None) -> int:
 
 
 @contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """A closed terminal or SIGTERM stops the hub and removes its folder as Ctrl-C does; a second signal, or Ctrl-C
+    pressed once more, does not break that off."""
+
+    def end(number: int, _: object) -> None:
+        for each in _ENDS:
+            signal.signal(each, signal.SIG_IGN)
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(128 + number)
+
+    before = {each: signal.signal(each, end) for each in _ENDS}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _asked_folder(data_dir: Path | None) -> Path | None:
+    return data_dir or (Path(os.environ["MOSU_DATA_DIR"]) if "MOSU_DATA_DIR" in os.environ else None)
+
+
+@contextmanager
 def _folder(data_dir: Path | None) -> Iterator[Path]:
     """The demo's folder: the one asked for, kept; else a temporary one, removed.
 
     Raises:
         FolderInUse: there is something in the folder.
     """
-    asked = data_dir or (Path(os.environ["MOSU_DATA_DIR"]) if "MOSU_DATA_DIR" in os.environ else None)
+    asked = _asked_folder(data_dir)
     if asked is not None:
         if asked.exists() and any(asked.iterdir()):
             raise FolderInUse(

@@ -100,7 +100,7 @@ def _doubt(row: OfferImportRow) -> str:
     if not row.doubt:
         return ""
     name = told(DOUBTS[row.doubt]) if row.doubt in DOUBTS else row.doubt
-    return f"{name} ({_('let through')})" if row.released else name
+    return _("%s (let through)") % name if row.released else name
 
 
 ROWS: Final = Plan(
