@@ -97,6 +97,7 @@ MIDDLEWARE = [
     "mosu.web.middleware.OwnLanguage",
     "mosu.web.middleware.Messages",
     "mosu.web.middleware.XFrameOptions",
+    "mosu.web.middleware.SaysWhy",
     "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "mosu.web.urls"
@@ -131,15 +132,15 @@ SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "mosu.web.passwords.LongEnough", "OPTIONS": {"min_length": 10}},
+    {"NAME": "mosu.web.passwords.Uncommon"},
+    {"NAME": "mosu.web.passwords.Unlike"},
 ]
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
-ACCOUNT_ADAPTER = "mosu.platform.accounts.AccountAdapter"
+ACCOUNT_ADAPTER = "mosu.web.passwords.Adapter"
 MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
 ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
