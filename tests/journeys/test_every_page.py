@@ -35,6 +35,7 @@ NOT_OPENED = {
     "/account/2fa/recovery-codes/download/": "a file",
     "/books/samples/{sample_id}/checks.csv": "a file",
     "/documents/{document_id}/": "a file",
+    "/my-offers/imports/{import_id}/now/": "a part of the file's page, fetched by it",
     "/orders/{order_id}/now/": "a part of the order's page, fetched by it",
     "/search/": "leads on to the shelf",
 }

@@ -7,7 +7,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext
 
-from mosu.platform.accounts import AccountAdapter
+from mosu.platform.accounts import AccountAdapter, MfaAdapter
+
+_CODE_WRONG = _lazy("This code is wrong, or it was used already.")
 
 
 class Unlike(django_rules.UserAttributeSimilarityValidator):
@@ -35,4 +37,11 @@ class Adapter(AccountAdapter):
         "email_password_mismatch": _lazy("The e-mail address or the password is wrong."),
         "too_many_login_attempts": _lazy("Too many failed attempts. Try again in a quarter of an hour."),
         "account_inactive": _lazy("This account is closed."),
+        "incorrect_code": _CODE_WRONG,
     }
+
+
+class SecondFactor(MfaAdapter):
+    """The platform's, in the pages' words."""
+
+    error_messages: ClassVar = {**MfaAdapter.error_messages, "incorrect_code": _CODE_WRONG}

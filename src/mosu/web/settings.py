@@ -141,12 +141,16 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
 ACCOUNT_ADAPTER = "mosu.web.passwords.Adapter"
-MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
+MFA_ADAPTER = "mosu.web.passwords.SecondFactor"
 ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/today/"
-MFA_FORMS = {"authenticate": "mosu.web.forms.Code", "reauthenticate": "mosu.web.forms.CodeAgain"}
+MFA_FORMS = {
+    "authenticate": "mosu.web.forms.Code",
+    "reauthenticate": "mosu.web.forms.CodeAgain",
+    "activate_totp": "mosu.web.forms.FirstCode",
+}
 MFA_TOTP_TOLERANCE = 1  # one step of 30 s before and after, for clocks that differ (RFC 6238, 5.2)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 
