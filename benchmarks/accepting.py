@@ -163,6 +163,7 @@ def _ready_quotes(buyers: Sequence[Buyer], pools: Sequence[_Pool], *, each: int)
     from django.db import connections
 
     from mosu.compute.services import quote_run
+    from mosu.compute.services.quoting import PLANS_MAX
     from mosu.kernel.ids import typeid
     from mosu.platform.actors import SYSTEM
     from mosu.platform.models import Project
@@ -174,7 +175,7 @@ def _ready_quotes(buyers: Sequence[Buyer], pools: Sequence[_Pool], *, each: int)
         for buyer in buyers
     }
     found = []
-    batches = [pools[start : start + 20] for start in range(0, len(pools), 20)]
+    batches = [pools[start : start + PLANS_MAX] for start in range(0, len(pools), PLANS_MAX)]
     for turn in range(each):
         for number, batch in enumerate(batches):
             buyer = buyers[(turn * len(batches) + number) % len(buyers)]
