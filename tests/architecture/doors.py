@@ -15,7 +15,7 @@ from mosu.platform.policy import allows
 # Doors that libraries bring, with the action that they amount to.
 LIBRARY_DOORS = (
     (
-        r"/account/\^?(login|signup|logout|confirm-email|password/reset|2fa/authenticate|inactive|login/code)",
+        r"/account/\^?(login|signup|logout|confirm-email|password/reset|2fa/authenticate|inactive)",
         "hub.enter",
     ),
     (r"/account/", "self.change"),

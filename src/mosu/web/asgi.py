@@ -36,6 +36,12 @@ UPLOADS_BYTES_MAX: Final = 2 << 30
 """Held on disk at once, of all who send files by this process."""
 SMALL_BODY_BYTES: Final = 64 << 10
 """What is smaller always finds room: a form is taken while others send slowly what is large."""
+_SAID: Final = {
+    408: "传输超时，没有任何改动，请重试。\nIt took too long to arrive. Nothing was changed: send it again.\n",
+    503: "上传过多，没有任何改动，请稍后重试。\nToo much is being sent. Nothing was changed: send it again in 10 s.\n",
+    507: "存储空间不足，没有任何改动，请告知运营方。\nThe disk is full. Nothing was changed: tell the operator.\n",
+}
+"""To whom Django never gets: in both languages, since nobody looked at theirs."""
 _BUFFER_BYTES: Final = 1 << 20
 _ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
@@ -116,9 +122,9 @@ async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    headers = (*headers, (b"connection", b"close"))
+    headers = (*headers, (b"connection", b"close"), (b"content-type", b"text/plain; charset=utf-8"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": _SAID[status].encode()})
 
 
 def _has_body(scope: Scope) -> bool:

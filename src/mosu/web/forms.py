@@ -7,6 +7,7 @@ from allauth.account.adapter import get_adapter
 from allauth.account.forms import SignupForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
 from django import forms
 from django.conf import settings
 from django.db import transaction
@@ -134,6 +135,10 @@ class _Counted:
 
     user: User
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].label = _("Six digits, or a recovery code")  # type: ignore[attr-defined]
+
     def clean_code(self) -> str:
         form: Any = super()
         try:
@@ -151,3 +156,11 @@ class Code(_Counted, AuthenticateForm):  # type: ignore[misc]
 
 class CodeAgain(_Counted, ReauthenticateForm):  # type: ignore[misc]
     """The second factor before something that is worth it."""
+
+
+class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
+    """The code that shows that the app has the key."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["code"].label = _("The six digits that the app shows")

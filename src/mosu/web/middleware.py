@@ -8,12 +8,13 @@ from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.common import CommonMiddleware
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.gzip import GZipMiddleware
 from django.middleware.locale import LocaleMiddleware
+from django.template import loader
 from django.utils import translation
 
 from mosu.platform.hosts import WrongHost, require_host
@@ -123,6 +124,19 @@ class OwnLanguage:
             request.LANGUAGE_CODE = chosen
             response = self._get_response(request)
         response.headers.setdefault("Content-Language", chosen)
+        return response
+
+
+class SaysWhy:
+    """Django answers with an empty page where a form's address is opened as a page."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self._get_response(request)
+        if isinstance(response, HttpResponseNotAllowed) and not is_api(request) and not response.content:
+            response.content = loader.render_to_string("405.html", request=request)
         return response
 
 

@@ -97,6 +97,7 @@ MIDDLEWARE = [
     "mosu.web.middleware.OwnLanguage",
     "mosu.web.middleware.Messages",
     "mosu.web.middleware.XFrameOptions",
+    "mosu.web.middleware.SaysWhy",
     "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "mosu.web.urls"
@@ -131,16 +132,16 @@ SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.ScryptPasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "mosu.web.passwords.LongEnough", "OPTIONS": {"min_length": 10}},
+    {"NAME": "mosu.web.passwords.Uncommon"},
+    {"NAME": "mosu.web.passwords.Unlike"},
 ]
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
-ACCOUNT_ADAPTER = "mosu.platform.accounts.AccountAdapter"
-MFA_ADAPTER = "mosu.platform.accounts.MfaAdapter"
+ACCOUNT_ADAPTER = "mosu.web.passwords.Adapter"
+MFA_ADAPTER = "mosu.web.passwords.SecondFactor"
 ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the old address hears of a new one, of a new password, of second factors
 ACCOUNT_REAUTHENTICATION_REQUIRED = (
@@ -149,7 +150,11 @@ ACCOUNT_REAUTHENTICATION_REQUIRED = (
 ACCOUNT_LOGOUT_REDIRECT_URL = "/"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/today/"
-MFA_FORMS = {"authenticate": "mosu.web.forms.Code", "reauthenticate": "mosu.web.forms.CodeAgain"}
+MFA_FORMS = {
+    "authenticate": "mosu.web.forms.Code",
+    "reauthenticate": "mosu.web.forms.CodeAgain",
+    "activate_totp": "mosu.web.forms.FirstCode",
+}
 MFA_TOTP_TOLERANCE = 1  # one step of 30 s before and after, for clocks that differ (RFC 6238, 5.2)
 MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final
 
-from django.conf import settings
 from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
@@ -341,5 +340,5 @@ def _first_steps(purse: PurseShown) -> list[Step]:
     return [
         Step(_("An account and an organisation"), "done", purse.organisation.name),
         Step(_("A first run: choose what to run, see who pays what"), "now", money, reverse("quote")),
-        Step(_("The receipt: what was used, what it cost, who paid"), "later", settings.HUB_CURRENCY),
+        Step(_("The receipt: what was used, what it cost, who paid"), "later", ""),
     ]

@@ -139,7 +139,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("notices/", notices.notices, name="notices"),
     path("notices/read/", notices.all_read, name="all_read"),
     path("notices/<str:notice_id>/", notices.notice, name="notice"),
-    path("account/", include("allauth.urls")),
+    path("account/", include("mosu.web.account_urls")),
     path("language/", account.choose_language, name="set_language"),
     path("light/", account.set_light, name="set_light"),
     path("books/", books.books, name="books"),

@@ -109,6 +109,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Choose one of {known}.": "可选：{known}。",
     "at most {count} characters with region and zone": "连同地区与可用区至多 {count} 个字符",
     "a whole number from 1 on beside a name": "名称旁应有从 1 起的整数",
+    "an empty cell": "空单元格",
+    "1 to 200 visible characters, the offer's own in this file": "1 到 200 个可见字符，在本文件中不重复",
     "up to 100 visible characters": "至多 100 个可见字符",
     "a whole number": "整数",
     "The file names no price.": "文件里没有写价格。",

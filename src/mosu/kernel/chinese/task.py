@@ -34,7 +34,7 @@ SENTENCES: Final[dict[str, str]] = {
     "{found} is {kind}; allowed is {allowed}.": "{found} 是{kind~}；应为{allowed~}。",
     "found {found}; allowed is {allowed}.": "现为 {found}；应为{allowed~}。",
     "{found}; allowed is {allowed}.": "{found~}；应为{allowed~}。",
-    "{found} does not fit; allowed is {allowed}.": "{found} 不合要求；应为{allowed~}。",
+    "{found} does not fit; allowed is {allowed}.": "{found~} 不合要求；应为{allowed~}。",
     "a task with at least run": "至少含 run 的任务",
     "The file is empty.": "文件是空的。",
     "a task needs a command to run.": "任务须有要运行的命令。",

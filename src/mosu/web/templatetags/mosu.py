@@ -425,7 +425,10 @@ def field(bound: BoundField) -> dict[str, Any]:
 
 @register.inclusion_tag("parts/fields.html")
 def fields(form: BaseForm) -> dict[str, Any]:
-    """All fields of a form, and what is wrong with the whole."""
+    """All fields of a form, and what is wrong with the whole. Placeholders of allauth say the label again: they go."""
+    if any(kind.__module__.startswith("allauth.") for kind in type(form).__mro__):
+        for one in form.fields.values():
+            one.widget.attrs.pop("placeholder", None)
     return {"form": form}
 
 

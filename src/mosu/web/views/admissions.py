@@ -49,8 +49,10 @@ class AskingAdmission(forms.Form):
         help_text=_lazy("From those that your organisation uploaded once."),
     )
 
-    def __init__(self, *args: Any, documents: Sequence[Document], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, documents: Sequence[Document], has: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        asked: Any = self.fields["capability"]
+        asked.choices = [(one, name) for one, name in asked.choices if one not in has]
         choose_among(self, documents)
 
 
@@ -62,7 +64,10 @@ def ask_admission(request: HttpRequest) -> HttpResponse:
     require(actor, "admission.ask", organisation.id)
     papers = list(documents_visible_to(actor).filter(organisation=organisation)[:OFFERED])
     form = AskingAdmission(
-        request.POST or None, documents=papers, initial={"capability": request.GET.get("as", "")}
+        request.POST or None,
+        documents=papers,
+        has=organisation.capabilities,
+        initial={"capability": request.GET.get("as", "")},
     )
 
     def again(*, status: int = 200, **said: Any) -> HttpResponse:

@@ -1,5 +1,6 @@
 """The front door: what is on the shelves now, how to join, and the five doors with what each gives."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -135,9 +136,14 @@ def _family(key: str) -> str:
     names = catalogue().families.get(key)
     if names:
         chinese = next((name for name in names if not name.isascii()), names[0])
-        return told({"zh": chinese, "en": names[0]})
+        return told({"zh": _spaced(chinese), "en": _spaced(names[0])})
     card = catalogue().accelerators.get(key)
     return told({"zh": card.zh or card.name, "en": card.name}) if card else key
+
+
+def _spaced(name: str) -> str:
+    """A family's name as it is read: tasks write Ascend910B, people Ascend 910B."""
+    return re.sub(r"(?<=[^\W\d_])(?=\d)", " ", name, count=1) if not name[0].isdigit() else name
 
 
 def _shown(terms: Terms) -> ProgrammeShown:

@@ -30,12 +30,12 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.store.services import put_file
 from mosu.web.components import Tab
-from mosu.web.labels import accelerator_name
+from mosu.web.labels import accelerator_name, mode_name
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
 from mosu.web.uploads import BODY_BYTES_MAX, IMPORTS_PATH, OFFERS_BYTES_MAX
 from mosu.web.views.pools import choose_supplier
-from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, told
+from mosu.web.words import region_named, said_here, said_of, state_name_lazy, supplier_named, told
 
 UPLOAD_MIB_MAX: Final = OFFERS_BYTES_MAX >> 20
 
@@ -83,7 +83,8 @@ def _goods(row: OfferImportRow) -> str:
     attributes = row.terms.get("attributes", {})
     code = attributes.get("accelerator")
     name = accelerator_name(code) if code else _("cores")
-    return " · ".join(part for part in (name, attributes.get("region"), attributes.get("mode")) if part)
+    region, mode = region_named(attributes.get("region") or ""), attributes.get("mode") or ""
+    return " · ".join(part for part in (name, region, mode_name(mode)) if part)
 
 
 def _price(micros: int | None, currency: str) -> str:

@@ -118,6 +118,12 @@ def offer_terms(request: HttpRequest, offer_id: str) -> HttpResponse:
     return render(request, "pages/offer_terms.html", context, status=status)
 
 
+def _plain(micros: int) -> str:
+    """As one writes a price: two decimals, more only where it has more."""
+    amount = Decimal(micros) / MICROS
+    return f"{amount:.2f}" if amount == round(amount, 2) else f"{amount:f}"
+
+
 def _shown(row: Offer, prices: Mapping[str, OfferPrice]) -> dict[str, Any]:
     return {
         "revision": revision_of(row, prices),
@@ -126,5 +132,5 @@ def _shown(row: Offer, prices: Mapping[str, OfferPrice]) -> dict[str, Any]:
         "min_units": row.min_units,
         "max_units": row.max_units,
         "wall_hours_max": f"{Decimal(row.wall_s_max) / _HOUR_S:.4f}".rstrip("0").rstrip("."),
-        **{_PRICE + meter: f"{Decimal(one.unit_price_micros) / MICROS:f}" for meter, one in prices.items()},
+        **{_PRICE + meter: _plain(one.unit_price_micros) for meter, one in prices.items()},
     }

@@ -19,7 +19,7 @@ from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.today import day_of
 from mosu.web.views.desk.frame import desk, framed
-from mosu.web.words import state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.words import region_named, state_name_lazy, supplier_named, words_of_liveness
 
 # (address, title, what one does there, kinds of waiting things that belong to it)
 _COUNTERS: Final = (
@@ -73,7 +73,7 @@ POOLS: Final = Plan(
     columns=(
         Column("name", _("Pool"), lambda row: row["pool"].name, sort="name", href=lambda row: row["href"]),
         Column("supplier", _("Supplier"), lambda row: supplier_named(row["pool"].organisation.name)),
-        Column("region", _("Region"), lambda row: row["pool"].region, sort="region"),
+        Column("region", _("Region"), lambda row: region_named(row["pool"].region), sort="region"),
         Column("state", _("State"), lambda row: f"pool_{row['pool'].state}", kind="state", sort="state"),
         Column("trouble", _("Why nothing is sold"), lambda row: row["trouble"]),
         Column("cores", _("Cores"), lambda row: row["total"], kind="number"),
