@@ -129,7 +129,7 @@ ROWS: Final = Plan(
         ),
         Column("terms", _lazy("Also changed"), _terms),
         Column("doubt", _lazy("Held back because"), _doubt),
-        Column("reason", _lazy("Found"), lambda row: told(row.reason)),
+        Column("reason", _lazy("Found"), lambda row: said_here(row.reason)),
     ),
     order="line",
     filters=(
