@@ -446,7 +446,12 @@ def test_the_sign_in_page_leads_to_a_new_password(hub: Hub, settings: Any) -> No
 
 
 def test_a_second_address_is_added_and_removed(hub: Hub) -> None:
-    _, client = signed_in(hub)
+    user = hub.user(role=Role.OWNER)
+    user.set_password("right enough")
+    user.save()
+    client = hub.client(user)
+    asked = client.post("/account/email/", {"email": "second@example.org", "action_add": ""})
+    client.post(asked["Location"], {"password": "right enough"})
     client.post("/account/email/", {"email": "second@example.org", "action_add": ""})
     assert 'value="second@example.org"' in page(client.get("/account/email/"))
     client.post("/account/email/", {"email": "second@example.org", "action_remove": ""})

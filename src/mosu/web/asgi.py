@@ -37,6 +37,7 @@ UPLOADS_BYTES_MAX: Final = 2 << 30
 SMALL_BODY_BYTES: Final = 64 << 10
 """What is smaller always finds room: a form is taken while others send slowly what is large."""
 _SAID: Final = {
+    400: "请求格式有误，没有任何改动。\nThe request is malformed. Nothing was changed.\n",
     408: "传输超时，没有任何改动，请重试。\nIt took too long to arrive. Nothing was changed: send it again.\n",
     503: "上传过多，没有任何改动，请稍后重试。\nToo much is being sent. Nothing was changed: send it again in 10 s.\n",
     507: "存储空间不足，没有任何改动，请告知运营方。\nThe disk is full. Nothing was changed: tell the operator.\n",
