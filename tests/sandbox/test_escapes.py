@@ -245,7 +245,7 @@ def test_another_runs_files_cannot_be_reached(lab: Lab) -> None:
     until((lab.attempt(other) / "work" / "mine").exists)
     path = lab.attempt(other) / "work" / "mine"
     ended = lab.run(
-        f"cat {path} ../mine 2>/dev/null; for one in /proc/[0-9]*; do cat $one/root/$PWD/mine; done 2>/dev/null; ls . /tmp | wc -l; ls /proc/1/root"
+        f"cat {path} ../mine 2>/dev/null; for one in /proc/[0-9]*; do (cd $one/root && cat .$PWD/mine); done 2>/dev/null; ls . /tmp | wc -l; ls /proc/1/root"
     )
     assert "private" not in ended.log
     lab.engine.cancel(other)

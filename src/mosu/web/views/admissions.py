@@ -20,9 +20,9 @@ from mosu.platform.requests import actor_of
 from mosu.platform.services import ASKED_FOR, withdraw_admission
 from mosu.store.documents import ask_admission_with, documents_visible_to
 from mosu.store.models import Document
+from mosu.web.attaching import choose_among, documents_chosen
 from mosu.web.pages import acted, own_organisation, page
 from mosu.web.views.organisation import organisation_page
-from mosu.web.views.programmes import choose_among, documents_chosen
 from mosu.web.words import capability_name_lazy
 
 OFFERED: Final = 50

@@ -36,11 +36,11 @@ from mosu.store.documents import (
 from mosu.store.models import Document
 from mosu.store.services import checked_chunks
 from mosu.subsidies.queries import facts_asked
+from mosu.web.attaching import choose_among, documents_chosen
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.uploads import BODY_BYTES_MAX, DOCUMENTS_PATH
 from mosu.web.views.organisation import tabs_of
-from mosu.web.views.programmes import choose_among, documents_chosen
 from mosu.web.words import said_of
 
 OFFERED: Final = 50
