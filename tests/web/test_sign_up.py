@@ -94,7 +94,8 @@ def test_where_mail_confirms_one_comes_from_the_sign_up_to_an_order_without_anyb
     assert quote, quoted
     assert client.post(f"{quote[1]}accept/").status_code == 302
     order = Order.objects.get()
-    assert (order.organisation.name, order.state) == ("New Ltd", OrderState.PLACED)
+    assert (order.organisation.name, order.organisation.kind) == ("New Ltd", "team")
+    assert order.state == OrderState.PLACED
     shares = Split.from_json(Quote.objects.get(id=order.quote_id).split)
     assert shares.voucher_now_micros == order.total_max_micros and shares.pay_now_micros == 0
     assert Run.objects.get().order_id == order.id
