@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from tests.hub import MOSU, free_port, running_hub
+from tests.runtime.waiting import eventually
 
 from mosu.compute.models import Pool
 from mosu.compute.services import ensure_local_pool
@@ -155,7 +157,22 @@ def test_however_it_is_ended_it_leaves_nothing(folder: Path, number: signal.Sign
         rest = ending.stdout.read()
     assert ending.returncode == 128 + number, rest
     assert not made.exists()
-    assert str(made).encode() not in b"".join(_command_lines())
+    assert eventually(lambda: str(made).encode() not in b"".join(_command_lines()))
+
+
+def test_a_killed_demo_takes_its_hub_along(folder: Path) -> None:
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)}
+    with subprocess.Popen(
+        [*MOSU, "demo", "--once"], env=variables, stdout=subprocess.PIPE, text=True
+    ) as killed:
+        assert killed.stdout is not None
+        made = Path(killed.stdout.readline().split()[-1])
+        try:
+            assert eventually(lambda: str(made).encode() in b"".join(_command_lines()))
+            killed.kill()
+            assert eventually(lambda: str(made).encode() not in b"".join(_command_lines()), limit_s=90)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 def _command_lines() -> list[bytes]:
