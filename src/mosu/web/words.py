@@ -141,6 +141,13 @@ class Titled(Protocol):
     def title_en(self) -> str: ...
 
 
+class Recorded(Protocol):
+    """What an audit record says of its subject: `subject.what`."""
+
+    @property
+    def action(self) -> str: ...
+
+
 def title_of(named: Titled) -> dict[str, str]:
     """Its title, bilingual."""
     return {"zh": named.title_zh, "en": named.title_en}
@@ -154,6 +161,12 @@ def state_name(state: str) -> str:
 def mark_of(state: str) -> str:
     """The class of the sign beside a state's word."""
     return _STATES[state][1] if state in _STATES else ""
+
+
+def state_code(record: Recorded, state: str | None) -> str:
+    """The code by which a state of an audit record is named: with the record's subject in front, where that differs."""
+    own = f"{record.action.partition('.')[0]}_{state}"
+    return own if own in _STATES else state or ""
 
 
 state_name_lazy = lazy(state_name, str)
