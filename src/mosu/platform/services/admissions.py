@@ -38,7 +38,7 @@ class AskedBefore(DomainError):
 def ask_admission(
     *, actor: Actor, organisation_id: UUID, capability: str, note: str, now: datetime
 ) -> Admission:
-    """The organisation's wish for a capability, which the operator decides. `note`: what it would bring.
+    """The organisation's admission, asked for; the operator decides it. `note`: what it would bring.
 
     Raises:
         AskedBefore: it has the capability, or waits for the answer.
@@ -78,12 +78,12 @@ def ask_admission(
 
 @transaction.atomic(durable=True)
 def decline_admission(*, actor: Actor, admission_id: UUID, why: str, now: datetime) -> Admission:
-    """The wish refused with a reason, which the organisation reads; it may ask again.
+    """The admission declined with a reason, which the organisation reads; it may ask again.
 
     Raises:
         IllegalMove: it was decided or withdrawn.
         Invalid: no reason.
-        NotFound: there is no such wish.
+        NotFound: there is no such admission.
     """
     require(actor, "organisation.admit")
     why = _words("why", why, WHY_MAX)
@@ -94,11 +94,11 @@ def decline_admission(*, actor: Actor, admission_id: UUID, why: str, now: dateti
 
 @transaction.atomic(durable=True)
 def withdraw_admission(*, actor: Actor, admission_id: UUID, why: str, now: datetime) -> Admission:
-    """The wish taken back by its organisation while nobody has decided it. Repeating it returns the same.
+    """The admission taken back by its organisation while nobody has decided it. Repeating it returns the same.
 
     Raises:
         IllegalMove: it was decided.
-        NotFound: the actor's organisations have no such wish.
+        NotFound: the actor's organisations have no such admission.
     """
     seen = Admission.objects.filter(id=admission_id, organisation__in=actor.organisation_ids).first()
     if seen is None:
@@ -113,7 +113,7 @@ def withdraw_admission(*, actor: Actor, admission_id: UUID, why: str, now: datet
 def answer_asked(
     organisation: Organisation, capability: str, *, actor: Actor, why: str, now: datetime
 ) -> None:
-    """The wish for a capability that is now given, answered; the caller holds the organisation's lock."""
+    """The admission as what is now given, answered; the caller holds the organisation's lock."""
     asked = organisation.admissions.select_for_update().filter(
         capability=capability, state=AdmissionState.ASKED
     )
@@ -122,11 +122,11 @@ def answer_asked(
 
 
 def asked_of(admission_id: UUID) -> Admission:
-    """The wish, not yet decided, under the locks of its organisation and of its own row.
+    """The admission, not yet decided, under the locks of its organisation and of its own row.
 
     Raises:
         IllegalMove: it was decided or withdrawn.
-        NotFound: there is no such wish.
+        NotFound: there is no such admission.
     """
     seen = Admission.objects.filter(id=admission_id).first()
     if seen is not None:

@@ -111,17 +111,18 @@ ORGANISATIONS: Final = Plan(
 )
 
 
-class Admission(forms.Form):
+class Admitting(Why):
     """A capability, given or taken back."""
 
     capability = forms.ChoiceField(
         label=_lazy("As"), choices=[(one, _capability(one)) for one in Capability.values]
     )
-    why = forms.CharField(
-        label=_lazy("Reason"),
-        max_length=1000,
-        help_text=_lazy("What was checked: the licence, the contract, the minutes. It stays on record."),
-    )
+    field_order = ("capability", "why")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        checked = _lazy("What was checked: the licence, the contract, the minutes. It stays on record.")
+        self.fields["why"].help_text = checked
 
 
 class Closing(Why):
@@ -205,7 +206,7 @@ def _shown(request: HttpRequest, org_id: str, *, status: int = 200, **more: Any)
         "may_admit": allows(actor, "organisation.admit"),
         "may_propose": allows(actor, "deposit.propose"),
         "may_notify": allows(actor, "notice.send"),
-        "admission": Admission(),
+        "admission": Admitting(),
         "moving": Closing(),
         **more,
     }
@@ -216,7 +217,7 @@ def _shown(request: HttpRequest, org_id: str, *, status: int = 200, **more: Any)
 @page("organisation.admit")
 def admit_as(request: HttpRequest, org_id: str) -> HttpResponse:
     """Give a capability, or take it back."""
-    form = form_of(Admission, request)
+    form = form_of(Admitting, request)
     if not form.is_valid():
         return _shown(request, org_id, status=422, admission=form)
     given, do = form.cleaned_data, dismiss if "dismiss" in request.POST else admit
