@@ -102,7 +102,7 @@ def withdraw(request: HttpRequest, admission_id: str) -> HttpResponse:
         lambda: withdraw_admission(
             actor=actor_of(request),
             admission_id=Admission.key_of(admission_id),
-            why=request.POST.get("why", "")[:400],
+            why="",
             now=timezone.now(),
         ),
         done=_("Taken back. You can ask again whenever you like."),
