@@ -279,20 +279,8 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
-    if offer.state == OfferState.DELISTED:
-        return offer
-    record_audit(
-        actor=actor,
-        action="offer.delist",
-        subject_id=offer.id,
-        before=offer.state,
-        after=OfferState.DELISTED,
-        now=now,
-        organisation_id=offer.supplier_id,
-        why=why,
-    )
-    offer.state = OfferState.DELISTED
-    offer.save(update_fields=["state"])
+    if offer.state != OfferState.DELISTED:
+        _move(offer, to=OfferState.DELISTED, action="offer.delist", actor=actor, why=why, now=now)
     return offer
 
 
@@ -307,21 +295,9 @@ def relist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
-    if offer.state == OfferState.LISTED:
-        return offer
-    _check_supplier(Organisation.objects.get(id=offer.supplier_id))
-    record_audit(
-        actor=actor,
-        action="offer.relist",
-        subject_id=offer.id,
-        before=offer.state,
-        after=OfferState.LISTED,
-        now=now,
-        organisation_id=offer.supplier_id,
-        why=why,
-    )
-    offer.state = OfferState.LISTED
-    offer.save(update_fields=["state"])
+    if offer.state != OfferState.LISTED:
+        _check_supplier(Organisation.objects.get(id=offer.supplier_id))
+        _move(offer, to=OfferState.LISTED, action="offer.relist", actor=actor, why=why, now=now)
     return offer
 
 
@@ -330,6 +306,22 @@ def forget_changes(*, now: datetime) -> int:
     """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
     deleted, _ = OfferChange.objects.filter(at__lt=now - 2 * NOTED_FOR).delete()
     return deleted
+
+
+def _move(offer: Offer, *, to: OfferState, action: str, actor: Actor, why: str, now: datetime) -> None:
+    """The only place that writes one offer's state; the caller holds its lock. A file's offers move in sets."""
+    record_audit(
+        actor=actor,
+        action=action,
+        subject_id=offer.id,
+        before=offer.state,
+        after=to,
+        now=now,
+        organisation_id=offer.supplier_id,
+        why=why,
+    )
+    offer.state = to
+    offer.save(update_fields=["state"])
 
 
 def _locked_offer(offer_id: UUID) -> Offer:
