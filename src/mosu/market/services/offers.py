@@ -232,12 +232,8 @@ def _set_price(
     _check_price(price, now=now)
     doubt = _doubt(price, last)
     if doubt is not None and not confirmed:
-        listed = Decimal(price.unit_price_micros) / MICROS
-        before = Decimal(last.unit_price_micros) / MICROS if last else 0
         raise PriceDoubted(
-            f"The price was {before:f} and would be {listed:f}: 100 times off."
-            if doubt.code == "last_price"
-            else f"{listed:f} looks like a placeholder, not like a price.",
+            doubt.reason,
             hint="If it is what you mean, confirm it.",
             doubt=doubt.code,
             meter=price.meter,
