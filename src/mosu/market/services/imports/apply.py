@@ -14,7 +14,7 @@ from mosu.kernel.states import check_move
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, PRICES, SET_BASED
-from mosu.market.services.imports.moves import IMPORT_MOVES, hand_over, locked_import, move
+from mosu.market.services.imports.moves import IMPORT_MOVES, WHY_MIN, hand_over, locked_import, move
 from mosu.market.services.imports.progress import Progress
 from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
 from mosu.platform.actors import Actor
@@ -170,7 +170,7 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
     """
     require(actor, "import.release")
     row = locked_import(actor, import_id)
-    if len(why.strip()) < 3:
+    if len(why.strip()) < WHY_MIN:
         raise Invalid("why: release it for what reason?", hint="Say why; it is kept.", field="why")
     check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLYING)
     doubted = list(

@@ -33,6 +33,8 @@ REFUSED_TO: Final[Mapping[str, ImportState]] = MappingProxyType(
 )
 """What the hub carries on, and what an import becomes if that is refused."""
 PROBLEMS_KEPT_MAX: Final = 50
+WHY_MIN: Final = 3
+"""Characters of a reason, where one is asked for."""
 
 
 def locked_import(actor: Actor, import_id: UUID) -> OfferImport:

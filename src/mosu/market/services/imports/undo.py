@@ -12,16 +12,21 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.states import check_move
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, SET_BASED
-from mosu.market.services.imports.moves import IMPORT_MOVES, PROBLEMS_KEPT_MAX, hand_over, locked_import, move
+from mosu.market.services.imports.moves import (
+    IMPORT_MOVES,
+    PROBLEMS_KEPT_MAX,
+    WHY_MIN,
+    hand_over,
+    locked_import,
+    move,
+)
 from mosu.market.services.imports.progress import Progress
 from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
-from mosu.market.services.offers import NotASupplier
+from mosu.market.services.offers import check_supplier
 from mosu.platform.actors import Actor
-from mosu.platform.models import Capability, Organisation
+from mosu.platform.models import Organisation
 from mosu.platform.services import Audit, record_audits
 from mosu.wire.document import Problem
-
-WHY_MIN: Final = 3
 
 
 class ChangedSince(DomainError):
@@ -132,9 +137,7 @@ def undo_import(*, actor: Actor, import_id: UUID, why: str, now: datetime) -> Of
     if len(why.strip()) < WHY_MIN:
         raise Invalid("why: undo it for what reason?", hint="Say why; it is kept.", field="why")
     check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.UNDOING)
-    supplier = Organisation.objects.get(id=row.supplier_id)
-    if Capability.SUPPLIER not in supplier.capabilities:
-        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    check_supplier(Organisation.objects.get(id=row.supplier_id))
     row.refusal = {}
     move(row, actor=actor, to=ImportState.UNDOING, now=now, why=why.strip())
     hand_over(row)
