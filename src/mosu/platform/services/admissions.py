@@ -12,6 +12,7 @@ from mosu.kernel.states import check_move
 from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Admission, AdmissionState, Capability, Organisation
 from mosu.platform.policy import person_of, require
+from mosu.platform.rules import words_of
 from mosu.platform.services.audit import record_audit
 from mosu.platform.services.notices import notify
 
@@ -51,7 +52,7 @@ def ask_admission(
         raise Invalid(
             "capability: this cannot be asked for.", hint=f"Choose from: {allowed}.", field="capability"
         )
-    note = _words("note", note, NOTE_MAX)
+    note = words_of("note", note, NOTE_MAX)
     # The organisation's row is the lock: two that ask at once come one after the other.
     organisation = Organisation.objects.select_for_update().filter(id=organisation_id).first()
     if organisation is None:
@@ -86,7 +87,7 @@ def decline_admission(*, actor: Actor, admission_id: UUID, why: str, now: dateti
         NotFound: there is no such admission.
     """
     require(actor, "organisation.admit")
-    why = _words("why", why, WHY_MAX)
+    why = words_of("why", why, WHY_MAX)
     admission = _locked(admission_id)
     _decide(admission, to=AdmissionState.DECLINED, actor=actor, why=why, now=now)
     return admission
@@ -175,13 +176,6 @@ def _move(admission: Admission, *, to: AdmissionState, actor: Actor, why: str, n
     admission.state, admission.decided_at, admission.why = to, now, why
     admission.save(update_fields=["state", "decided_at", "decided_by", "why"])
     _audit(admission, actor=actor, before=before, now=now)
-
-
-def _words(field: str, text: str, longest: int) -> str:
-    words = text.strip()
-    if words and len(words) <= longest and "\x00" not in words:
-        return words
-    raise Invalid(f"{field}: cannot be used.", hint=f"Write 1 to {longest} characters.", field=field)
 
 
 def _audit(admission: Admission, *, actor: Actor, before: str | None, now: datetime) -> None:
