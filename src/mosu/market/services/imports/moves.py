@@ -87,7 +87,7 @@ def asked_by(row: OfferImport) -> tuple[Actor, str]:
 
 def refusal_of(refusal: DomainError) -> dict[str, Any]:
     """A refusal as an import keeps it."""
-    problems = list(getattr(refusal, "problems", ()))
+    problems = list(refusal.errors)
     return {
         "code": refusal.code,
         "message": refusal.message,

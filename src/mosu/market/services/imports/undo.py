@@ -30,12 +30,12 @@ from mosu.wire.document import Problem
 
 
 class ChangedSince(DomainError):
-    """Something that the import touched is no longer as the import left it. `problems` lists what."""
+    """Something that the import touched is no longer as the import left it. `errors` lists what."""
 
     code = "changed_since"
 
     def __init__(self, found: list[tuple[int | None, str, str]], *, count: int) -> None:
-        self.problems = [
+        self.errors = [
             Problem(
                 line=line or 0,
                 column=1,
