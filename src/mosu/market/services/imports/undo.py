@@ -10,7 +10,7 @@ from django.db import connection, transaction
 
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.states import check_move
-from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
+from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, SET_BASED
 from mosu.market.services.imports.moves import (
     IMPORT_MOVES,
@@ -21,7 +21,14 @@ from mosu.market.services.imports.moves import (
     move,
 )
 from mosu.market.services.imports.progress import Progress
-from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
+from mosu.market.services.imports.shelved import (
+    LOCK_OFFERS,
+    PASSED,
+    TERMS,
+    given_of,
+    lock_supplier,
+    rows_passed,
+)
 from mosu.market.services.offers import check_supplier
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
@@ -97,8 +104,7 @@ update market_offer o
        tax_included = t.tax_included, min_units = t.min_units, max_units = t.max_units, wall_s_max = t.wall_s_max,
        sold_by = t.sold_by, subject_id = t.subject_id, state = r.old_state
   from market_offerimportrow r,
-       jsonb_to_record(r.old_terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
-         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text, subject_id uuid)
+       jsonb_to_record(r.old_terms) as {TERMS}
  where {_TOUCHED} and r.change = 'changed' and o.id = r.offer_id
 """  # noqa: S608 - its parts are constants of ours
 # Its key is free again: the mended file brings a new offer, and does not bring back what somebody took off the shelf.
@@ -174,12 +180,9 @@ def take_back(row: OfferImport, *, actor: Actor, why: str, progress: Progress, n
 
 def _audits(row: OfferImport, progress: Progress) -> Iterator[Audit]:
     """One record for each offer that returns, as if each had been changed by hand."""
-    rows = OfferImportRow.objects.filter(offer_import=row).exclude(released=False, doubt__gt="")
-    if row.gone == Gone.KEEP:
-        rows = rows.exclude(change=Change.GONE)
     facts: dict[str, Any] = {"undone": row.public_id}
     for change, offer_id, old_state in (
-        rows.order_by("id").values_list("change", "offer_id", "old_state").iterator(chunk_size=10_000)
+        rows_passed(row).values_list("change", "offer_id", "old_state").iterator(chunk_size=10_000)
     ):
         gone = change == Change.GONE
         yield Audit(
