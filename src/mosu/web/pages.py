@@ -22,7 +22,7 @@ from mosu.web.words import said_of
 
 View = Callable[..., HttpResponseBase]
 PAGE = 30
-WHY_MAX: Final = 400
+SENT_WHY_MAX: Final = 400
 
 
 def page(action: str) -> Callable[[View], View]:
@@ -67,7 +67,7 @@ def acted(
 
 def why_of(request: HttpRequest) -> str:
     """The reason that was sent outside a form of Django's; empty if none was. What cannot be kept is dropped."""
-    return request.POST.get("why", "").replace("\x00", "").strip()[:WHY_MAX]
+    return request.POST.get("why", "").replace("\x00", "").strip()[:SENT_WHY_MAX]
 
 
 def organisations_known(request: HttpRequest) -> list[Organisation]:

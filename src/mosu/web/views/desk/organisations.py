@@ -41,16 +41,9 @@ from mosu.platform.services import (
 )
 from mosu.store.documents import documents_of, documents_visible_to
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import (
-    OrganisationField,
-    Why,
-    acted_with_reason,
-    desk,
-    form_of,
-    framed,
-    turn_of,
-)
+from mosu.web.views.desk.frame import OrganisationField, desk, form_of, framed, turn_of
 from mosu.web.words import capability_name, kind_name, role_name, state_name_lazy
 from mosu.web.words import capability_name_lazy as _capability
 from mosu.web.words import kind_name_lazy as _kind
