@@ -42,8 +42,9 @@ from mosu.web.components import Bar, Bars, Fact, Tab
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
 from mosu.web.pages import organisations_known, page, why_of
+from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import region_named, said_of, state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.words import said_of, state_name_lazy, supplier_named, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
