@@ -494,6 +494,9 @@ def test_offers_need_a_supplier_its_goods_and_prices_in_order(world: World) -> N
         world.offer(prices=[services.PriceSpec("core_second", "core_hour", 0)])
     with refused(Invalid):
         world.offer(min_units=5, max_units=4)
+    for title in (" ", "x" * 201, "a\x00"):
+        with refused(Invalid):
+            world.offer(title_en=title)
     offer = world.offer()
     price = services.PriceSpec("core_second", "core_hour", YUAN)
     with refused(Forbidden):

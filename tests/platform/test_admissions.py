@@ -72,8 +72,10 @@ def test_a_declined_one_says_why_and_may_ask_again() -> None:
     operator = make_staff(HubRole.OPERATOR)
     first = asked(owner, organisation)
     before = figures()
-    with pytest.raises(Invalid):
-        decline_admission(actor=operator, admission_id=first.id, why="  ", now=NOW)
+    for answer in (decline_admission, admit_asked):
+        for why in ("  ", "x" * 1001, "a\x00"):
+            with pytest.raises(Invalid):
+                answer(actor=operator, admission_id=first.id, why=why, now=NOW)
     assert figures() == before
     decline_admission(actor=operator, admission_id=first.id, why="No licence", now=NOW)
     organisation.refresh_from_db()

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import translation
 
-from mosu.web.words import region_named
+from mosu.web.places import region_named
 
 pytestmark = pytest.mark.django_db
 

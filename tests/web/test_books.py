@@ -16,6 +16,7 @@ from mosu.market.queries import samples_drawn
 from mosu.market.services import recompute_charges
 from mosu.platform.actors import HubRole
 from mosu.platform.models import AuditRecord, Finding
+from mosu.platform.services import record_audit
 from mosu.subsidies.models import Redemption
 from mosu.subsidies.queries import public_money
 from mosu.web.views import samples
@@ -173,6 +174,28 @@ def test_the_audit_trail_is_searched_by_who_what_of_what_and_when(hub: Hub, audi
         == 3
     )
     assert found(subject=order.public_id, to=today - timedelta(days=2)) == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "before", "after", "said"),
+    [
+        ("import.applied", "applying", "applied", ("正在生效", "已生效")),
+        ("admission.admitted", "asked", "admitted", ("待运营方处理", "已通过")),
+        ("application.rejected", "submitted", "rejected", ("审批中", "未通过")),
+        ("claim.approved", "submitted", "approved", ("审核中", "已审核，待复核拨付")),
+        ("order.settled", "active", "settled", ("进行中", "已结算")),
+        ("organisation.admit", "data", "supplier", ("data", "supplier")),
+    ],
+)
+def test_the_audit_trail_names_states_in_the_words_of_their_subject(
+    hub: Hub, auditor: Client, action: str, before: str, after: str, said: tuple[str, str]
+) -> None:
+    record_audit(
+        actor=AUDITOR, action=action, subject_id=hub.world.buyer.id, before=before, after=after, now=hub.now
+    )
+    asked = {"subject": str(hub.world.buyer.id), "action": action}
+    shown = page(auditor.get("/books/audit/", asked, headers={"accept-language": "zh-hans"}))
+    assert [cell.split("<")[0] for cell in shown.split('class="state  ">')[1:]] == list(said)
 
 
 def test_an_account_is_recomputed_on_demand(hub: Hub, auditor: Client) -> None:

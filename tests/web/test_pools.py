@@ -149,6 +149,15 @@ def test_drain_open_and_close_a_pool(hub: Hub, seller: Client) -> None:
     assert f'action="{path}"' not in page(closed)
 
 
+def test_a_reason_is_kept_as_it_can_be(hub: Hub, seller: Client) -> None:
+    """Without the character that PostgreSQL cannot keep, without spaces around it, cut at its limit."""
+    path = f"/pools/{pool_of(hub).public_id}/state/"
+    for to, why in (("draining", "\x00"), ("open", " new\x00 fans " + "x" * 400)):
+        assert seller.post(path, {"to": to, "why": why}).status_code == 302
+    kept = AuditRecord.objects.filter(subject_id=pool_of(hub).id).order_by("id").values_list("why", flat=True)
+    assert list(kept)[-2:] == ["", ("new fans " + "x" * 400)[:400]]
+
+
 def test_a_new_token_ends_the_old_one(hub: Hub, seller: Client) -> None:
     pool = pool_of(hub)
     answer = seller.post(f"/pools/{pool.public_id}/token/")

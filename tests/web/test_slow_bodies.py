@@ -16,7 +16,7 @@ from tests.web.conftest import Hub
 
 
 def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+    from mosu.web import asgi, bodies  # noqa: PLC0415 - sets Django up
 
     entered: list[bytes] = []
     sent: list[Any] = []
@@ -40,10 +40,10 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
 
     chunked = {"type": "http", "http_version": "1.1", "headers": [(b"transfer-encoding", b"chunked")]}
     monkeypatch.setattr(asgi, "threads", threads)
-    monkeypatch.setattr(asgi, "BODY_S_MAX", 0.05)
+    monkeypatch.setattr(bodies, "BODY_S_MAX", 0.05)
     asyncio.run(asgi.control_plane(chunked, never, send))
     assert (entered, sent[0]["status"]) == ([], 408)
-    monkeypatch.setattr(asgi, "BODY_S_MAX", 60)
+    monkeypatch.setattr(bodies, "BODY_S_MAX", 60)
     asyncio.run(asgi.control_plane(chunked, whole, send))
     assert entered == [b"ab"]
 
@@ -51,11 +51,11 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
 def test_many_large_bodies_at_once_are_refused_and_small_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+    from mosu.web import asgi, bodies  # noqa: PLC0415 - sets Django up
 
     entered: list[int] = []
     statuses: list[int] = []
-    room = asgi.Room(250_000)
+    room = bodies.Room(250_000)
     monkeypatch.setattr(asgi, "_bodies", room)
 
     async def threads(scope: Any, body: bytes, send: Any) -> None:

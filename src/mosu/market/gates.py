@@ -108,9 +108,9 @@ def _spot_is_dear(row: OfferRow) -> bool:
 def doubt_of_new_price(*, listed: Decimal, unit: str, last: Decimal | None) -> Doubt | None:
     """What looks wrong with a price that is set by hand, beside the offer's `last` in the same currency."""
     if last and not last / RATIO_MAX < listed < last * RATIO_MAX:
-        return Doubt("last_price", f"The price was {last} and would be {listed}: 100 times off.")
+        return Doubt("last_price", f"The price was {last:f} and would be {listed:f}: 100 times off.")
     if _looks_made_up(listed, unit):
-        return Doubt("placeholder", f"{listed} is what files have where a price is not known.")
+        return Doubt("placeholder", f"{listed:f} looks like a placeholder, not like a price.")
     return None
 
 

@@ -425,7 +425,7 @@ class AdmissionState(models.TextChoices):
 
 
 class Admission(Row):
-    """An organisation's wish to be given a capability, and the operator's answer."""
+    """An organisation asks to be given a capability, and the operator answers."""
 
     prefix = "admission"
 

@@ -51,6 +51,18 @@ def name_of(text: str, *, field: str = "name", characters_max: int = 200) -> str
     )
 
 
+def words_of(field: str, text: str, longest: int) -> str:
+    """What somebody wrote, as it is kept: without the spaces around it, 1 to `longest` characters.
+
+    Raises:
+        Invalid: nothing, too much, or with a character that PostgreSQL cannot keep.
+    """
+    words = text.strip()
+    if words and len(words) <= longest and "\x00" not in words:
+        return words
+    raise Invalid(f"{field}: cannot be used.", hint=f"Write 1 to {longest} characters.", field=field)
+
+
 def _looks_like_another(name: str) -> bool:
     """Whether letters stand in it for others of the same shape: of two alphabets, or full-width for ASCII."""
     letters = [character for character in name if character.isalnum()]

@@ -1,9 +1,12 @@
 """What every body of the API has in common."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from ninja import Schema
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Id = Annotated[str, StringConstraints(max_length=80)]
+"""An id in a body: what is longer is none."""
 
 
 class Out(BaseModel):

@@ -17,7 +17,7 @@ from mosu.platform.doors import door
 from mosu.platform.models import Capability, Fact, Organisation
 from mosu.platform.policy import require
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import In, Out
+from mosu.platform.schemas import Id, In, Out
 from mosu.store.documents import add_document, ask_admission_with, attach_to_fact, documents_visible_to
 from mosu.store.models import Document
 from mosu.store.services import open_blob
@@ -57,7 +57,7 @@ class DocumentIn(In):
 
 
 class FactDocumentIn(In):
-    document_id: str = Field(max_length=80)
+    document_id: Id
 
 
 @router.get("/documents", response=Listed[DocumentOut], operation_id="listDocuments")
@@ -103,9 +103,7 @@ class AdmissionIn(In):
     capability: Capability
     note: str = Field(min_length=1, max_length=2000)
     """What the organisation would bring."""
-    document_ids: list[Annotated[str, StringConstraints(max_length=80)]] = Field(
-        default_factory=list, max_length=20
-    )
+    document_ids: list[Id] = Field(default_factory=list, max_length=20)
 
 
 @router.post(

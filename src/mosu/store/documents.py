@@ -183,7 +183,7 @@ def ask_admission_with(
     document_ids: Iterable[UUID],
     now: datetime,
 ) -> Admission:
-    """The wish to be admitted with the documents that speak for it, both or neither.
+    """An admission, asked for with the documents that speak for it, both or neither.
 
     Raises: as `platform.services.ask_admission`, and
         NotFound: the organisation has no such document.

@@ -5,6 +5,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django import forms
+from django.utils.translation import gettext_lazy as _lazy
 
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
@@ -12,11 +13,20 @@ from mosu.store.documents import documents_visible_to
 from mosu.store.models import Document
 
 DOCUMENTS_OFFERED: Final = 50
+_DOCUMENTS: Final = _lazy("Documents")
+_OWN: Final = _lazy("From those that your organisation uploaded once.")
 
 
 def documents_offered(actor: Actor, organisation: Organisation) -> list[Document]:
     """The organisation's newest."""
     return list(documents_visible_to(actor).filter(organisation=organisation)[:DOCUMENTS_OFFERED])
+
+
+def documents_field(label: Any = _DOCUMENTS, help_text: Any = _OWN) -> forms.MultipleChoiceField:
+    """The field `documents` of a form; `choose_among` says which."""
+    return forms.MultipleChoiceField(
+        label=label, required=False, widget=forms.CheckboxSelectMultiple, help_text=help_text
+    )
 
 
 def choose_among(form: forms.Form, documents: Sequence[Document]) -> None:

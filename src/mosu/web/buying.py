@@ -25,8 +25,9 @@ from mosu.subsidies.models import ProgrammeVersion, Voucher
 from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.components import Curve, Moment, Point
+from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, SplitShown, duration
-from mosu.web.words import region_named, supplier_named, title_of
+from mosu.web.words import supplier_named, title_of
 
 POINTS_MAX: Final = 240
 """Of a curve as it is drawn: a day has six times as many."""

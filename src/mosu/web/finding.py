@@ -16,7 +16,8 @@ from mosu.market.catalogue import FREE_NOW, Counted, OfferSearch, params_of
 from mosu.market.queries import FacetShown, OfferPage, search_of
 from mosu.web.components import Choice, Facet
 from mosu.web.labels import known_name, mode_name
-from mosu.web.words import Said, region_named, said_of, supplier_named, title_of, told
+from mosu.web.places import region_named
+from mosu.web.words import Said, said_of, supplier_named, title_of, told
 
 SHELF: Final = "compute"
 READY: Final = "ready"

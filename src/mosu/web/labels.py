@@ -19,8 +19,9 @@ from mosu.market.models import Offer, SoldBy
 from mosu.market.queries import ShownOffer
 from mosu.market.shelves import Stock, shelf_of
 from mosu.web.components import Fact
+from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, duration
-from mosu.web.words import region_named, supplier_named, title_of, told, words_of_liveness
+from mosu.web.words import supplier_named, title_of, told, words_of_liveness
 
 CARD_HOUR: Final = "card_hour"
 

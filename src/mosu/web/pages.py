@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -22,6 +22,7 @@ from mosu.web.words import said_of
 
 View = Callable[..., HttpResponseBase]
 PAGE = 30
+SENT_WHY_MAX: Final = 400
 
 
 def page(action: str) -> Callable[[View], View]:
@@ -62,6 +63,11 @@ def acted(
         return again(problem=said_of(refusal), status=refusal.status)
     messages.success(request, done)
     return redirect(to)
+
+
+def why_of(request: HttpRequest) -> str:
+    """The reason that was sent outside a form of Django's; empty if none was. What cannot be kept is dropped."""
+    return request.POST.get("why", "").replace("\x00", "").strip()[:SENT_WHY_MAX]
 
 
 def organisations_known(request: HttpRequest) -> list[Organisation]:

@@ -18,10 +18,10 @@ from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
 from mosu.subsidies.services import Source, Split
+from mosu.web.places import region_named
 from mosu.web.words import (
     Said,
     mark_of,
-    region_named,
     said_here,
     said_of_reason,
     state_name,

@@ -337,8 +337,10 @@ def _first_steps(purse: PurseShown) -> list[Step]:
         if funded
         else _("Ask the operator for a voucher, or top up.")
     )
-    return [
-        Step(_("An account and an organisation"), "done", purse.organisation.name),
-        Step(_("A first run: choose what to run, see who pays what"), "now", money, reverse("quote")),
-        Step(_("The receipt: what was used, what it cost, who paid"), "later", ""),
-    ]
+    return _in_turn(
+        [
+            (True, _("An account and an organisation"), purse.organisation.name, ""),
+            (False, _("A first run: choose what to run, see who pays what"), money, reverse("quote")),
+            (False, _("The receipt: what was used, what it cost, who paid"), "", ""),
+        ]
+    )

@@ -12,8 +12,7 @@ from django.utils.functional import lazy
 from django.utils.translation import get_language, pgettext, pgettext_lazy
 from django.utils.translation import gettext as _
 
-from mosu.compute.services import Reason
-from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME
+from mosu.compute.services import SUPPLIER_NAME, Reason
 from mosu.kernel.languages import language_of, said
 from mosu.kernel.refusals import DomainError
 
@@ -141,6 +140,13 @@ class Titled(Protocol):
     def title_en(self) -> str: ...
 
 
+class Recorded(Protocol):
+    """What an audit record says of its subject: `subject.what`."""
+
+    @property
+    def action(self) -> str: ...
+
+
 def title_of(named: Titled) -> dict[str, str]:
     """Its title, bilingual."""
     return {"zh": named.title_zh, "en": named.title_en}
@@ -154,6 +160,12 @@ def state_name(state: str) -> str:
 def mark_of(state: str) -> str:
     """The class of the sign beside a state's word."""
     return _STATES[state][1] if state in _STATES else ""
+
+
+def state_code(record: Recorded, state: str | None) -> str:
+    """The code by which a state of an audit record is named: with the record's subject in front, where that differs."""
+    own = f"{record.action.partition('.')[0]}_{state}"
+    return own if own in _STATES else state or ""
 
 
 state_name_lazy = lazy(state_name, str)
@@ -256,50 +268,9 @@ hub_role_name_lazy = lazy(hub_role_name, str)
 entry_kind_name_lazy = lazy(entry_kind_name, str)
 
 
-_BOTH: Final = (
-    *(
-        ("北京", "Beijing"),
-        ("上海", "Shanghai"),
-        ("临港", "Lingang"),
-        ("天津", "Tianjin"),
-        ("重庆", "Chongqing"),
-    ),
-    *(
-        ("广州", "Guangzhou"),
-        ("深圳", "Shenzhen"),
-        ("东莞", "Dongguan"),
-        ("韶关", "Shaoguan"),
-        ("珠海", "Zhuhai"),
-    ),
-    *(("杭州", "Hangzhou"), ("宁波", "Ningbo"), ("温州", "Wenzhou"), ("嘉兴", "Jiaxing"), ("芜湖", "Wuhu")),
-    *(("南京", "Nanjing"), ("苏州", "Suzhou"), ("无锡", "Wuxi"), ("常州", "Changzhou"), ("合肥", "Hefei")),
-    *(
-        ("武汉", "Wuhan"),
-        ("长沙", "Changsha"),
-        ("郑州", "Zhengzhou"),
-        ("南昌", "Nanchang"),
-        ("福州", "Fuzhou"),
-    ),
-    *(("厦门", "Xiamen"), ("济南", "Jinan"), ("青岛", "Qingdao"), ("沈阳", "Shenyang"), ("大连", "Dalian")),
-    *(("成都", "Chengdu"), ("贵阳", "Guiyang"), ("昆明", "Kunming"), ("西安", "Xi'an"), ("兰州", "Lanzhou")),
-    *(("庆阳", "Qingyang"), ("中卫", "Zhongwei"), ("银川", "Yinchuan"), ("张家口", "Zhangjiakou")),
-    *(("乌兰察布", "Ulanqab"), ("呼和浩特", "Hohhot"), ("和林格尔", "Horinger"), ("哈尔滨", "Harbin")),
-    *(("香港", "Hong Kong"), ("新加坡", "Singapore"), ("东京", "Tokyo"), ("法兰克福", "Frankfurt")),
-)
-_CITIES: Final = {name.casefold(): both for both in _BOTH for name in both}
-
-
 def supplier_named(name: str) -> str:
     """A supplier's name; that of the hub's own pool, which mosu itself gave, in the page's language."""
     return pgettext("supplier", "The hub's trial pool") if name == SUPPLIER_NAME else name
-
-
-def region_named(region: str) -> str:
-    """A region in the page's language, where suppliers wrote a city that has a name in both; else as written."""
-    if region == LOCAL_REGION:
-        return pgettext("region", "local")
-    both = _CITIES.get(region.strip().casefold())
-    return told({"zh": both[0], "en": both[1]}) if both else region
 
 
 def words_of_liveness(why_not_live: str | None) -> str:
@@ -338,9 +309,9 @@ def said_of_reason(reason: Reason, *, of_several: bool = False) -> Said:
 
 def _said(message: str, hint: str) -> Said:
     """What has no Chinese yet is marked as English, so that it is read aloud as such."""
-    told = said_here(message)
+    text = said_here(message)
     is_chinese = (get_language() or "en").startswith("zh")
-    return Said(told, said_here(hint), "en" if is_chinese and told.isascii() else "")
+    return Said(text, said_here(hint), "en" if is_chinese and text.isascii() else "")
 
 
 def _hint_of(refusal: DomainError) -> str:

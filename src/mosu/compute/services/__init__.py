@@ -17,7 +17,7 @@ from mosu.compute.services.pools import (
 )
 from mosu.compute.services.quoting import QuoteResult, Reason, RefusedOffer, quote_run
 from mosu.compute.services.runs import cancel_run
-from mosu.compute.services.trial import ensure_local_pool
+from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
     Destination,
     check_input,
@@ -29,6 +29,8 @@ from mosu.compute.services.uploads import (
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 
 __all__ = [
+    "LOCAL_REGION",
+    "SUPPLIER_NAME",
     "AlreadyTaken",
     "Destination",
     "LeaseAnswer",

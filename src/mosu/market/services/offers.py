@@ -108,7 +108,8 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         Forbidden: the actor may not manage the supplier's offers.
         NotASupplier: the organisation does not have the capability.
         NotYours: the shelf says that the goods are another's.
-        Invalid: no price, a price that is not positive, two of one meter, or limits out of order.
+        Invalid: a title is missing or too long, no price, one that is not positive, two of one meter, or limits out
+            of order.
         NoRate: a price in a foreign currency of which no rate is recent.
     """
     require(actor, "offer.manage", spec.supplier_id)
@@ -232,12 +233,8 @@ def _set_price(
     _check_price(price, now=now)
     doubt = _doubt(price, last)
     if doubt is not None and not confirmed:
-        listed = Decimal(price.unit_price_micros) / MICROS
-        before = Decimal(last.unit_price_micros) / MICROS if last else 0
         raise PriceDoubted(
-            f"The price was {before:f} and would be {listed:f}: 100 times off."
-            if doubt.code == "last_price"
-            else f"{listed:f} looks like a placeholder, not like a price.",
+            doubt.reason,
             hint="If it is what you mean, confirm it.",
             doubt=doubt.code,
             meter=price.meter,
@@ -279,20 +276,8 @@ def delist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
-    if offer.state == OfferState.DELISTED:
-        return offer
-    record_audit(
-        actor=actor,
-        action="offer.delist",
-        subject_id=offer.id,
-        before=offer.state,
-        after=OfferState.DELISTED,
-        now=now,
-        organisation_id=offer.supplier_id,
-        why=why,
-    )
-    offer.state = OfferState.DELISTED
-    offer.save(update_fields=["state"])
+    if offer.state != OfferState.DELISTED:
+        _move(offer, to=OfferState.DELISTED, action="offer.delist", actor=actor, why=why, now=now)
     return offer
 
 
@@ -307,21 +292,9 @@ def relist_offer(*, actor: Actor, offer_id: UUID, now: datetime, why: str = "") 
     """
     offer = _locked_offer(offer_id)
     require(actor, "offer.manage", offer.supplier_id)
-    if offer.state == OfferState.LISTED:
-        return offer
-    _check_supplier(Organisation.objects.get(id=offer.supplier_id))
-    record_audit(
-        actor=actor,
-        action="offer.relist",
-        subject_id=offer.id,
-        before=offer.state,
-        after=OfferState.LISTED,
-        now=now,
-        organisation_id=offer.supplier_id,
-        why=why,
-    )
-    offer.state = OfferState.LISTED
-    offer.save(update_fields=["state"])
+    if offer.state != OfferState.LISTED:
+        check_supplier(Organisation.objects.get(id=offer.supplier_id))
+        _move(offer, to=OfferState.LISTED, action="offer.relist", actor=actor, why=why, now=now)
     return offer
 
 
@@ -330,6 +303,22 @@ def forget_changes(*, now: datetime) -> int:
     """How many notes of changed offers were dropped: those older than any catalogue goes on from."""
     deleted, _ = OfferChange.objects.filter(at__lt=now - 2 * NOTED_FOR).delete()
     return deleted
+
+
+def _move(offer: Offer, *, to: OfferState, action: str, actor: Actor, why: str, now: datetime) -> None:
+    """The only place that writes one offer's state; the caller holds its lock. A file's offers move in sets."""
+    record_audit(
+        actor=actor,
+        action=action,
+        subject_id=offer.id,
+        before=offer.state,
+        after=to,
+        now=now,
+        organisation_id=offer.supplier_id,
+        why=why,
+    )
+    offer.state = to
+    offer.save(update_fields=["state"])
 
 
 def _locked_offer(offer_id: UUID) -> Offer:
@@ -346,13 +335,14 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
     buyer_id = spec.buyer_organisation_id
     if buyer_id is not None and not Organisation.objects.filter(id=buyer_id).exists():
         raise NotFound("There is no such buyer.", hint="Ask the buyer for its id: GET /me.")
-    _check_supplier(supplier)
+    check_supplier(supplier)
     if not shelf_of(spec.shelf).owns(supplier_id=spec.supplier_id, subject_id=spec.subject_id):
         raise NotYours(
             "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
         )
     if spec.fee_bp:
         require(actor, "organisation.admit")
+    _check_titles(spec)
     _check_limits(spec.min_units, spec.max_units, spec.wall_s_max)
     if not (0 <= spec.tax_rate_bp <= 10_000 and 0 <= spec.fee_bp <= 10_000):
         raise Invalid("A rate is at most the whole.", hint="0 to 10000 basis points.", field="tax_rate_bp")
@@ -366,14 +356,17 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
 
 
 def _check_terms(terms: TermsSpec, prices: Mapping[str, OfferPrice]) -> None:
-    for name in ("title_zh", "title_en"):
-        title = getattr(terms, name)
-        if not title.strip() or len(title) > TITLE_MAX or "\x00" in title:
-            raise Invalid(f"{name}: cannot be used.", hint=f"Write 1 to {TITLE_MAX} characters.", field=name)
+    _check_titles(terms)
     _check_limits(terms.min_units, terms.max_units, terms.wall_s_max)
     for meter in terms.unit_prices_micros:
         if meter not in prices:
             raise Invalid(f"This offer has no meter {meter[:40]!r}.", hint="See its prices.", field="prices")
+
+
+def _check_titles(spec: OfferSpec | TermsSpec) -> None:
+    for name, title in (("title_zh", spec.title_zh), ("title_en", spec.title_en)):
+        if not title.strip() or len(title) > TITLE_MAX or "\x00" in title:
+            raise Invalid(f"{name}: cannot be used.", hint=f"Write 1 to {TITLE_MAX} characters.", field=name)
 
 
 def _check_limits(min_units: int, max_units: int, wall_s_max: int) -> None:
@@ -395,7 +388,12 @@ def _doubt(price: PriceSpec, last: OfferPrice | None) -> Doubt | None:
     )
 
 
-def _check_supplier(supplier: Organisation) -> None:
+def check_supplier(supplier: Organisation) -> None:
+    """Pass if the organisation may sell.
+
+    Raises:
+        NotASupplier: it does not have the capability.
+    """
     if Capability.SUPPLIER not in supplier.capabilities:
         raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
 

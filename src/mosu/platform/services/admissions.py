@@ -12,6 +12,7 @@ from mosu.kernel.states import check_move
 from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Admission, AdmissionState, Capability, Organisation
 from mosu.platform.policy import person_of, require
+from mosu.platform.rules import words_of
 from mosu.platform.services.audit import record_audit
 from mosu.platform.services.notices import notify
 
@@ -38,7 +39,7 @@ class AskedBefore(DomainError):
 def ask_admission(
     *, actor: Actor, organisation_id: UUID, capability: str, note: str, now: datetime
 ) -> Admission:
-    """The organisation's wish for a capability, which the operator decides. `note`: what it would bring.
+    """The organisation's admission, asked for; the operator decides it. `note`: what it would bring.
 
     Raises:
         AskedBefore: it has the capability, or waits for the answer.
@@ -51,7 +52,7 @@ def ask_admission(
         raise Invalid(
             "capability: this cannot be asked for.", hint=f"Choose from: {allowed}.", field="capability"
         )
-    note = _words("note", note, NOTE_MAX)
+    note = words_of("note", note, NOTE_MAX)
     # The organisation's row is the lock: two that ask at once come one after the other.
     organisation = Organisation.objects.select_for_update().filter(id=organisation_id).first()
     if organisation is None:
@@ -78,15 +79,15 @@ def ask_admission(
 
 @transaction.atomic(durable=True)
 def decline_admission(*, actor: Actor, admission_id: UUID, why: str, now: datetime) -> Admission:
-    """The wish refused with a reason, which the organisation reads; it may ask again.
+    """The admission declined with a reason, which the organisation reads; it may ask again.
 
     Raises:
         IllegalMove: it was decided or withdrawn.
         Invalid: no reason.
-        NotFound: there is no such wish.
+        NotFound: there is no such admission.
     """
     require(actor, "organisation.admit")
-    why = _words("why", why, WHY_MAX)
+    why = words_of("why", why, WHY_MAX)
     admission = _locked(admission_id)
     _decide(admission, to=AdmissionState.DECLINED, actor=actor, why=why, now=now)
     return admission
@@ -94,11 +95,11 @@ def decline_admission(*, actor: Actor, admission_id: UUID, why: str, now: dateti
 
 @transaction.atomic(durable=True)
 def withdraw_admission(*, actor: Actor, admission_id: UUID, why: str, now: datetime) -> Admission:
-    """The wish taken back by its organisation while nobody has decided it. Repeating it returns the same.
+    """The admission taken back by its organisation while nobody has decided it. Repeating it returns the same.
 
     Raises:
         IllegalMove: it was decided.
-        NotFound: the actor's organisations have no such wish.
+        NotFound: the actor's organisations have no such admission.
     """
     seen = Admission.objects.filter(id=admission_id, organisation__in=actor.organisation_ids).first()
     if seen is None:
@@ -113,7 +114,7 @@ def withdraw_admission(*, actor: Actor, admission_id: UUID, why: str, now: datet
 def answer_asked(
     organisation: Organisation, capability: str, *, actor: Actor, why: str, now: datetime
 ) -> None:
-    """The wish for a capability that is now given, answered; the caller holds the organisation's lock."""
+    """The admission as what is now given, answered; the caller holds the organisation's lock."""
     asked = organisation.admissions.select_for_update().filter(
         capability=capability, state=AdmissionState.ASKED
     )
@@ -122,11 +123,11 @@ def answer_asked(
 
 
 def asked_of(admission_id: UUID) -> Admission:
-    """The wish, not yet decided, under the locks of its organisation and of its own row.
+    """The admission, not yet decided, under the locks of its organisation and of its own row.
 
     Raises:
         IllegalMove: it was decided or withdrawn.
-        NotFound: there is no such wish.
+        NotFound: there is no such admission.
     """
     seen = Admission.objects.filter(id=admission_id).first()
     if seen is not None:
@@ -175,13 +176,6 @@ def _move(admission: Admission, *, to: AdmissionState, actor: Actor, why: str, n
     admission.state, admission.decided_at, admission.why = to, now, why
     admission.save(update_fields=["state", "decided_at", "decided_by", "why"])
     _audit(admission, actor=actor, before=before, now=now)
-
-
-def _words(field: str, text: str, longest: int) -> str:
-    words = text.strip()
-    if words and len(words) <= longest and "\x00" not in words:
-        return words
-    raise Invalid(f"{field}: cannot be used.", hint=f"Write 1 to {longest} characters.", field=field)
 
 
 def _audit(admission: Admission, *, actor: Actor, before: str | None, now: datetime) -> None:

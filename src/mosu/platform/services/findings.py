@@ -7,12 +7,12 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mosu.kernel.refusals import Invalid, NotFound
+from mosu.kernel.refusals import NotFound
 from mosu.kernel.states import check_move
 from mosu.platform.actors import Actor
 from mosu.platform.models import Finding, FindingState
 from mosu.platform.policy import person_of, require
-from mosu.platform.rules import two_persons
+from mosu.platform.rules import two_persons, words_of
 from mosu.platform.services.audit import record_audit
 
 ANSWER_WITHIN: Final = timedelta(days=14)
@@ -45,8 +45,8 @@ def open_finding(
     finding = Finding.objects.create(
         subject=subject,
         organisation_id=organisation_id,
-        title=_words("title", title, 200),
-        text=_words("text", text, TEXT_MAX),
+        title=words_of("title", title, 200),
+        text=words_of("text", text, TEXT_MAX),
         opened_by_id=person_of(actor),
         opened_at=now,
         due_at=now + ANSWER_WITHIN,
@@ -66,7 +66,7 @@ def answer_finding(*, actor: Actor, finding_id: UUID, answer: str, now: datetime
     require(actor, "finding.answer")
     finding = _locked(finding_id)
     two_persons(finding.opened_by_id, actor.id)
-    finding.answer = _words("answer", answer, TEXT_MAX)
+    finding.answer = words_of("answer", answer, TEXT_MAX)
     finding.answered_by_id, finding.answered_at = actor.id, now
     return _move(finding, to=FindingState.ANSWERED, actor=actor, why=finding.answer, now=now)
 
@@ -81,7 +81,7 @@ def close_finding(*, actor: Actor, finding_id: UUID, why: str, now: datetime) ->
     require(actor, "finding.open")
     finding = _locked(finding_id)
     finding.closed_at = now
-    return _move(finding, to=FindingState.CLOSED, actor=actor, why=_words("why", why, TEXT_MAX), now=now)
+    return _move(finding, to=FindingState.CLOSED, actor=actor, why=words_of("why", why, TEXT_MAX), now=now)
 
 
 @transaction.atomic
@@ -94,7 +94,7 @@ def reopen_finding(*, actor: Actor, finding_id: UUID, why: str, now: datetime) -
     require(actor, "finding.open")
     finding = _locked(finding_id)
     finding.closed_at, finding.due_at = None, now + ANSWER_WITHIN
-    return _move(finding, to=FindingState.OPEN, actor=actor, why=_words("why", why, TEXT_MAX), now=now)
+    return _move(finding, to=FindingState.OPEN, actor=actor, why=words_of("why", why, TEXT_MAX), now=now)
 
 
 def _locked(finding_id: UUID) -> Finding:
@@ -112,13 +112,6 @@ def _move(finding: Finding, *, to: FindingState, actor: Actor, why: str, now: da
     finding.save()
     _audit(finding, actor=actor, before=before, why=why, now=now)
     return finding
-
-
-def _words(field: str, text: str, longest: int) -> str:
-    words = text.strip()
-    if words and len(words) <= longest and "\x00" not in words:
-        return words
-    raise Invalid(f"{field}: cannot be used.", hint=f"Write 1 to {longest} characters.", field=field)
 
 
 def _audit(finding: Finding, *, actor: Actor, before: str | None, why: str, now: datetime) -> None:

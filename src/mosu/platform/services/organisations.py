@@ -22,8 +22,8 @@ from mosu.platform.models import (
     User,
 )
 from mosu.platform.policy import person_of, require
-from mosu.platform.rules import FOUNDED_MAX, name_of, two_persons
-from mosu.platform.services.admissions import answer_asked, asked_of
+from mosu.platform.rules import FOUNDED_MAX, name_of, two_persons, words_of
+from mosu.platform.services.admissions import WHY_MAX, answer_asked, asked_of
 from mosu.platform.services.audit import record_audit
 from mosu.platform.services.events import emit
 
@@ -145,9 +145,11 @@ def admit_asked(*, actor: Actor, admission_id: UUID, why: str, now: datetime) ->
 
     Raises:
         IllegalMove: it was decided or withdrawn.
+        Invalid: no reason.
         NotFound: nobody asked for this.
     """
     require(actor, "organisation.admit")
+    why = words_of("why", why, WHY_MAX)
     admission = asked_of(admission_id)
     admit(
         actor=actor,

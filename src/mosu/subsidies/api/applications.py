@@ -16,10 +16,10 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import Bilingual, Out, WhyIn
+from mosu.platform.schemas import Bilingual, Id, Out, WhyIn
 from mosu.store.models import Document
 from mosu.subsidies import queries, services
-from mosu.subsidies.api.shapes import Id, ProgrammeRef, money_of, organisation_asked
+from mosu.subsidies.api.shapes import ProgrammeRef, money_of, organisation_asked
 from mosu.subsidies.api.vouchers import VoucherIn, VoucherOut
 from mosu.subsidies.models import Application, Programme, Voucher
 

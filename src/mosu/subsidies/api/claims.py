@@ -15,9 +15,9 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
-from mosu.platform.schemas import In, Out, WhyIn
+from mosu.platform.schemas import Id, In, Out, WhyIn
 from mosu.subsidies import queries, services
-from mosu.subsidies.api.shapes import Id, money_of
+from mosu.subsidies.api.shapes import money_of
 from mosu.subsidies.models import Claim
 
 router = Router(tags=["subsidies"], auth=token_auth)

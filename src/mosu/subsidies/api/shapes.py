@@ -1,17 +1,13 @@
 """What several of the subsidies' operations take and give."""
 
-from typing import Annotated
 from uuid import UUID
 
 from django.conf import settings
-from pydantic import StringConstraints
 
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import Bilingual, Out
-
-Id = Annotated[str, StringConstraints(max_length=80)]
 
 
 class ProgrammeRef(Out):

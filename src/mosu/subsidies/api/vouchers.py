@@ -17,9 +17,9 @@ from mosu.platform.doors import door
 from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.platform.schemas import Bilingual, In, Out, WhyIn
+from mosu.platform.schemas import Bilingual, Id, In, Out, WhyIn
 from mosu.subsidies import queries, services
-from mosu.subsidies.api.shapes import Id, ProgrammeRef, money_of, money_or_none, organisation_asked
+from mosu.subsidies.api.shapes import ProgrammeRef, money_of, money_or_none, organisation_asked
 from mosu.subsidies.models import Programme, Voucher
 
 router = Router(tags=["subsidies"], auth=token_auth)

@@ -18,14 +18,14 @@ from mosu.platform.policy import require
 from mosu.platform.queries import facts_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.services import ASKED_FOR, withdraw_admission
-from mosu.store.documents import ask_admission_with, documents_visible_to
+from mosu.store.documents import ask_admission_with
 from mosu.store.models import Document
-from mosu.web.attaching import choose_among, documents_chosen
+from mosu.web.attaching import choose_among, documents_chosen, documents_field, documents_offered
 from mosu.web.pages import acted, own_organisation, page
 from mosu.web.views.organisation import organisation_page
 from mosu.web.words import capability_name_lazy
 
-OFFERED: Final = 50
+FACTS_SHOWN: Final = 50
 
 
 class AskingAdmission(forms.Form):
@@ -42,12 +42,7 @@ class AskingAdmission(forms.Form):
             "Whoever decides reads this first: machines and where they stand, data, problems, funds."
         ),
     )
-    documents = forms.MultipleChoiceField(
-        label=_lazy("Documents"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_lazy("From those that your organisation uploaded once."),
-    )
+    documents = documents_field()
 
     def __init__(self, *args: Any, documents: Sequence[Document], has: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -62,16 +57,15 @@ def ask_admission(request: HttpRequest) -> HttpResponse:
     """Ask to be admitted; a post sends it to the operator."""
     actor, organisation = actor_of(request), own_organisation(request)
     require(actor, "admission.ask", organisation.id)
-    papers = list(documents_visible_to(actor).filter(organisation=organisation)[:OFFERED])
     form = AskingAdmission(
         request.POST or None,
-        documents=papers,
+        documents=documents_offered(actor, organisation),
         has=organisation.capabilities,
         initial={"capability": request.GET.get("as", "")},
     )
 
     def again(*, status: int = 200, **said: Any) -> HttpResponse:
-        facts = facts_visible_to(actor).filter(organisation=organisation)[:OFFERED]
+        facts = facts_visible_to(actor).filter(organisation=organisation)[:FACTS_SHOWN]
         context = {"form": form, "organisation": organisation, "facts": facts, **said}
         return render(request, "pages/admission_ask.html", context, status=status)
 
@@ -102,7 +96,7 @@ def withdraw(request: HttpRequest, admission_id: str) -> HttpResponse:
         lambda: withdraw_admission(
             actor=actor_of(request),
             admission_id=Admission.key_of(admission_id),
-            why=request.POST.get("why", "")[:400],
+            why="",
             now=timezone.now(),
         ),
         done=_("Taken back. You can ask again whenever you like."),

@@ -26,8 +26,8 @@ from mosu.subsidies.queries import (
 from mosu.subsidies.rules import ApplicationState
 from mosu.subsidies.services import withdraw_application
 from mosu.web.pages import own_organisation, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import Why, acted_with_reason
 from mosu.web.views.vouchers import tabs_of
 from mosu.web.words import state_name_lazy, title_of
 

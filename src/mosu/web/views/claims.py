@@ -29,7 +29,7 @@ from mosu.subsidies.queries import (
 )
 from mosu.subsidies.rules import ClaimState
 from mosu.subsidies.services import submit_claim
-from mosu.web.attaching import choose_among, documents_chosen, documents_offered
+from mosu.web.attaching import choose_among, documents_chosen, documents_field, documents_offered
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.money import orders_named
@@ -40,11 +40,8 @@ from mosu.web.words import said_of, state_name_lazy, title_of
 class Claiming(forms.Form):
     """A claim: its receipt goes along by itself, further documents as chosen."""
 
-    documents = forms.MultipleChoiceField(
-        label=_lazy("Invoice, delivery certificate"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_lazy("The order's receipt goes along by itself."),
+    documents = documents_field(
+        _lazy("Invoice, delivery certificate"), _lazy("The order's receipt goes along by itself.")
     )
 
     def __init__(self, *args: Any, documents: Sequence[Document], **kwargs: Any) -> None:

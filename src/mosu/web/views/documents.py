@@ -36,14 +36,13 @@ from mosu.store.documents import (
 from mosu.store.models import Document
 from mosu.store.services import checked_chunks
 from mosu.subsidies.queries import facts_asked
-from mosu.web.attaching import choose_among, documents_chosen
+from mosu.web.attaching import choose_among, documents_chosen, documents_field, documents_offered
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.uploads import BODY_BYTES_MAX, DOCUMENTS_PATH
 from mosu.web.views.organisation import tabs_of
 from mosu.web.words import said_of
 
-OFFERED: Final = 50
 _CHUNK_BYTES: Final = 1 << 20
 _NAME: Final = r"^[a-z][a-z0-9_]{0,59}$"
 
@@ -76,9 +75,7 @@ class Recording(forms.Form):
         required=False,
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
     )
-    documents = forms.MultipleChoiceField(
-        label=_lazy("Documents that show it"), required=False, widget=forms.CheckboxSelectMultiple
-    )
+    documents = documents_field(_lazy("Documents that show it"), "")
 
     def __init__(self, *args: Any, documents: Sequence[Document], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -173,7 +170,7 @@ def facts(request: HttpRequest) -> HttpResponse:
     """What is known of the organisation: from where, checked by whom, until when."""
     actor, organisation, now = actor_of(request), own_organisation(request), timezone.now()
     may = allows(actor, "organisation.manage", organisation.id)
-    papers = list(documents_visible_to(actor).filter(organisation=organisation)[:OFFERED]) if may else []
+    papers = documents_offered(actor, organisation) if may else []
     asked = facts_asked()
     form = Recording(documents=papers, initial={"name": request.GET.get("record", "")[:60]})
     problem = None

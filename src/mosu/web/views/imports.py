@@ -31,11 +31,12 @@ from mosu.platform.rows import row_of
 from mosu.store.services import put_file
 from mosu.web.components import Tab
 from mosu.web.labels import accelerator_name, mode_name
-from mosu.web.pages import page
+from mosu.web.pages import page, why_of
+from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
 from mosu.web.uploads import BODY_BYTES_MAX, IMPORTS_PATH, OFFERS_BYTES_MAX
 from mosu.web.views.pools import choose_supplier
-from mosu.web.words import region_named, said_here, said_of, state_name_lazy, supplier_named, told
+from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, told
 
 UPLOAD_MIB_MAX: Final = OFFERS_BYTES_MAX >> 20
 
@@ -360,10 +361,10 @@ def import_decide(request: HttpRequest, import_id: str) -> HttpResponse:
     if request.POST.get("do") == "apply":
         apply_import(actor=actor, import_id=row.id, now=now)
     elif request.POST.get("do") == "discard":
-        discard_import(actor=actor, import_id=row.id, why=request.POST.get("why", "")[:400], now=now)
+        discard_import(actor=actor, import_id=row.id, why=why_of(request), now=now)
         messages.success(request, _("The file is thrown away; nothing on the shelf changed."))
     elif request.POST.get("do") == "undo":
-        undo_import(actor=actor, import_id=row.id, why=request.POST.get("why", "")[:400], now=now)
+        undo_import(actor=actor, import_id=row.id, why=why_of(request), now=now)
     else:
         raise Invalid(_("Apply it, or throw it away?"), hint=_("Press one of the two buttons."), field="do")
     return redirect("offer_import", row.public_id)
@@ -380,8 +381,6 @@ def import_release(request: HttpRequest, import_id: str) -> HttpResponse:
         raise Invalid(
             _("Which line?"), hint=_("Write the number of the line as the table has it."), field="line"
         )
-    release_row(
-        actor=actor, import_id=row.id, line=int(line), why=request.POST.get("why", ""), now=timezone.now()
-    )
+    release_row(actor=actor, import_id=row.id, line=int(line), why=why_of(request), now=timezone.now())
     messages.success(request, _("Line %s will be applied with the rest.") % line)
     return redirect(reverse("offer_import", args=[row.public_id]) + "?held=yes")

@@ -28,7 +28,7 @@ from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.labels import accelerator_name
-from mosu.web.pages import page
+from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.pools import tabs_of
 from mosu.web.words import said_of, state_name_lazy
@@ -399,7 +399,7 @@ def node_state(request: HttpRequest, node_id: str) -> HttpResponse:
         actor=actor,
         node_id=row.id,
         to=NodeState(to),
-        why=request.POST.get("why", "")[:400],
+        why=why_of(request),
         now=timezone.now(),
     )
     said = {

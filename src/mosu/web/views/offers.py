@@ -42,7 +42,7 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Curve, Fact, Point
 from mosu.web.labels import accelerator_name, label_of
-from mosu.web.pages import page
+from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import said_of, state_name_lazy, supplier_named, title_of, told, words_of_liveness
 
@@ -345,7 +345,7 @@ def offer_state(request: HttpRequest, offer_id: str) -> HttpResponse:
     """Take an offer off the shelf, or put it on again."""
     actor, now = actor_of(request), timezone.now()
     row = row_of(own_offers(actor, now=now), offer_id)
-    why = request.POST.get("why", "")[:400]
+    why = why_of(request)
     if request.POST.get("to") == OfferState.LISTED:
         relist_offer(actor=actor, offer_id=row.id, why=why, now=now)
         messages.success(request, _("It is on the shelf again, at the price it has."))

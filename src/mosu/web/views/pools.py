@@ -41,9 +41,10 @@ from mosu.platform.requests import actor_of
 from mosu.web.components import Bar, Bars, Fact, Tab
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.navigation import address_of
-from mosu.web.pages import organisations_known, page
+from mosu.web.pages import organisations_known, page, why_of
+from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import region_named, said_of, state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.words import said_of, state_name_lazy, supplier_named, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
@@ -386,7 +387,7 @@ def pool_state(request: HttpRequest, pool_id: str) -> HttpResponse:
         actor=actor,
         pool_id=row.id,
         to=PoolState(to),
-        why=request.POST.get("why", "")[:400],
+        why=why_of(request),
         now=timezone.now(),
     )
     said = {

@@ -36,7 +36,7 @@ from mosu.subsidies.queries import (
 )
 from mosu.subsidies.rules import ProgrammeKind
 from mosu.subsidies.services import apply_for_voucher
-from mosu.web.attaching import choose_among, documents_chosen, documents_offered
+from mosu.web.attaching import choose_among, documents_chosen, documents_field, documents_offered
 from mosu.web.pages import own_organisation, page
 from mosu.web.presenters import Bilingual
 from mosu.web.views.vouchers import percent, tabs_of, terms_shown, where_of
@@ -95,12 +95,7 @@ class Applying(forms.Form):
             "One or two sentences help whoever decides: the project, how many card-hours, by when."
         ),
     )
-    documents = forms.MultipleChoiceField(
-        label=_lazy("Documents"),
-        required=False,
-        widget=forms.CheckboxSelectMultiple,
-        help_text=_lazy("From those that your organisation uploaded once."),
-    )
+    documents = documents_field()
 
     def __init__(self, *args: Any, documents: Sequence[Document], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

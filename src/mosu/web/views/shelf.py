@@ -55,10 +55,11 @@ from mosu.web.labels import (
     rows_of,
 )
 from mosu.web.pages import PAGE, page
+from mosu.web.places import region_named
 from mosu.web.presenters import duration
 from mosu.web.tables import CSV_ROWS_MAX, Column, Head, Plan, Table, csv_drawn, drawn
 from mosu.web.templatetags.mosu import SYMBOLS, money, per_unit
-from mosu.web.words import region_named, said_of, supplier_named
+from mosu.web.words import said_of, supplier_named
 
 PRICES_SHOWN: Final = 200
 SWAPS: Final = SafeString(

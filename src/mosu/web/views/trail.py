@@ -21,6 +21,7 @@ from mosu.web.days import dated
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.books import tabs_of
+from mosu.web.words import state_code
 
 ORGANISATIONS_MAX: Final = 50
 
@@ -81,12 +82,16 @@ AUDIT: Final = Plan(
         Column(
             "before",
             _lazy("Before"),
-            lambda record: record.before or "",
+            lambda record: state_code(record, record.before),
             kind="state",
             mark=lambda record: " ",
         ),
         Column(
-            "after", _lazy("After"), lambda record: record.after or "", kind="state", mark=lambda record: " "
+            "after",
+            _lazy("After"),
+            lambda record: state_code(record, record.after),
+            kind="state",
+            mark=lambda record: " ",
         ),
         Column("why", _lazy("Why"), lambda record: record.why),
         Column(

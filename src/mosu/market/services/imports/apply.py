@@ -14,9 +14,16 @@ from mosu.kernel.states import check_move
 from mosu.market.gates import DOUBTS, UNRELEASABLE
 from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, PRICES, SET_BASED
-from mosu.market.services.imports.moves import IMPORT_MOVES, hand_over, locked_import, move
+from mosu.market.services.imports.moves import IMPORT_MOVES, WHY_MIN, hand_over, locked_import, move
 from mosu.market.services.imports.progress import Progress
-from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
+from mosu.market.services.imports.shelved import (
+    LOCK_OFFERS,
+    PASSED,
+    TERMS,
+    given_of,
+    lock_supplier,
+    rows_passed,
+)
 from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.platform.services import Audit, record_audit, record_audits
@@ -55,8 +62,7 @@ select r.offer_id, %(supplier)s, %(shelf)s, coalesce(r.subject_id, r.offer_id), 
        t.tax_rate_bp, t.tax_included, t.min_units, t.max_units, t.wall_s_max, t.sold_by, t.buyer, 0, %(source)s,
        r.external_key, 'listed', %(now)s
   from market_offerimportrow r,
-       jsonb_to_record(r.terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
-         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text, buyer uuid)
+       jsonb_to_record(r.terms) as {TERMS}
  where {PASSED} and r.change = 'new'
 """  # noqa: S608 - its parts are constants of ours
 _CHANGE: Final = f"""
@@ -65,8 +71,7 @@ update market_offer o
        tax_included = t.tax_included, min_units = t.min_units, max_units = t.max_units, wall_s_max = t.wall_s_max,
        sold_by = t.sold_by, subject_id = coalesce(r.subject_id, o.subject_id), state = 'listed'
   from market_offerimportrow r,
-       jsonb_to_record(r.terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
-         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text)
+       jsonb_to_record(r.terms) as {TERMS}
  where {PASSED} and r.change = 'changed' and o.id = r.offer_id
 """  # noqa: S608 - its parts are constants of ours
 _PRICE: Final = f"""
@@ -170,7 +175,7 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
     """
     require(actor, "import.release")
     row = locked_import(actor, import_id)
-    if len(why.strip()) < 3:
+    if len(why.strip()) < WHY_MIN:
         raise Invalid("why: release it for what reason?", hint="Say why; it is kept.", field="why")
     check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.APPLYING)
     doubted = list(
@@ -206,12 +211,9 @@ def release_row(*, actor: Actor, import_id: UUID, line: int, why: str, now: date
 
 def _audits(row: OfferImport, progress: Progress) -> Iterator[Audit]:
     """One record for each offer that changes, as if each had been changed by hand."""
-    rows = OfferImportRow.objects.filter(offer_import=row).exclude(released=False, doubt__gt="")
-    if row.gone == Gone.KEEP:
-        rows = rows.exclude(change=Change.GONE)
     columns = ("change", "offer_id", "old_state", "meter", "unit_price_micros", "currency")
     whole = max(1, sum(row.counts.get(kind, 0) for kind in Change.values))
-    found = rows.order_by("id").values_list(*columns).iterator(chunk_size=_BATCH)
+    found = rows_passed(row).values_list(*columns).iterator(chunk_size=_BATCH)
     for done, (change, offer_id, old_state, meter, price, currency) in enumerate(found):
         facts: dict[str, Any] = {"import": row.public_id}
         if price is not None:

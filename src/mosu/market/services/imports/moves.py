@@ -33,6 +33,8 @@ REFUSED_TO: Final[Mapping[str, ImportState]] = MappingProxyType(
 )
 """What the hub carries on, and what an import becomes if that is refused."""
 PROBLEMS_KEPT_MAX: Final = 50
+WHY_MIN: Final = 3
+"""Characters of a reason, where one is asked for."""
 
 
 def locked_import(actor: Actor, import_id: UUID) -> OfferImport:
@@ -85,7 +87,7 @@ def asked_by(row: OfferImport) -> tuple[Actor, str]:
 
 def refusal_of(refusal: DomainError) -> dict[str, Any]:
     """A refusal as an import keeps it."""
-    problems = list(getattr(refusal, "problems", ()))
+    problems = list(refusal.errors)
     return {
         "code": refusal.code,
         "message": refusal.message,

@@ -17,10 +17,10 @@ from mosu.market.services.imports.diff import compare
 from mosu.market.services.imports.moves import hand_over
 from mosu.market.services.imports.progress import Progress
 from mosu.market.services.imports.staging import Judge, stage
-from mosu.market.services.offers import NotASupplier, NotYours
+from mosu.market.services.offers import NotYours, check_supplier
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
-from mosu.platform.models import Capability, Organisation
+from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
 from mosu.store.services import open_blob
@@ -64,8 +64,7 @@ def preview_import(
     supplier = Organisation.objects.filter(id=supplier_id).first()
     if supplier is None:
         raise NotFound("There is no such organisation.", hint="See GET /me.")
-    if Capability.SUPPLIER not in supplier.capabilities:
-        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    check_supplier(supplier)
     if subject_id is not None and not shelf_of(shelf).owns(supplier_id=supplier_id, subject_id=subject_id):
         raise NotYours(
             "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."

@@ -10,27 +10,39 @@ from django.db import connection, transaction
 
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.states import check_move
-from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferImportRow, OfferState
+from mosu.market.models import Change, Gone, ImportState, OfferImport, OfferState
 from mosu.market.services.imports.diff import OLD_TERMS, SET_BASED
-from mosu.market.services.imports.moves import IMPORT_MOVES, PROBLEMS_KEPT_MAX, hand_over, locked_import, move
+from mosu.market.services.imports.moves import (
+    IMPORT_MOVES,
+    PROBLEMS_KEPT_MAX,
+    WHY_MIN,
+    hand_over,
+    locked_import,
+    move,
+)
 from mosu.market.services.imports.progress import Progress
-from mosu.market.services.imports.shelved import LOCK_OFFERS, PASSED, given_of, lock_supplier
-from mosu.market.services.offers import NotASupplier
+from mosu.market.services.imports.shelved import (
+    LOCK_OFFERS,
+    PASSED,
+    TERMS,
+    given_of,
+    lock_supplier,
+    rows_passed,
+)
+from mosu.market.services.offers import check_supplier
 from mosu.platform.actors import Actor
-from mosu.platform.models import Capability, Organisation
+from mosu.platform.models import Organisation
 from mosu.platform.services import Audit, record_audits
 from mosu.wire.document import Problem
 
-WHY_MIN: Final = 3
-
 
 class ChangedSince(DomainError):
-    """Something that the import touched is no longer as the import left it. `problems` lists what."""
+    """Something that the import touched is no longer as the import left it. `errors` lists what."""
 
     code = "changed_since"
 
     def __init__(self, found: list[tuple[int | None, str, str]], *, count: int) -> None:
-        self.problems = [
+        self.errors = [
             Problem(
                 line=line or 0,
                 column=1,
@@ -92,8 +104,7 @@ update market_offer o
        tax_included = t.tax_included, min_units = t.min_units, max_units = t.max_units, wall_s_max = t.wall_s_max,
        sold_by = t.sold_by, subject_id = t.subject_id, state = r.old_state
   from market_offerimportrow r,
-       jsonb_to_record(r.old_terms) as t(title_zh text, title_en text, attributes jsonb, tax_rate_bp int,
-         tax_included bool, min_units int, max_units int, wall_s_max int, sold_by text, subject_id uuid)
+       jsonb_to_record(r.old_terms) as {TERMS}
  where {_TOUCHED} and r.change = 'changed' and o.id = r.offer_id
 """  # noqa: S608 - its parts are constants of ours
 # Its key is free again: the mended file brings a new offer, and does not bring back what somebody took off the shelf.
@@ -132,9 +143,7 @@ def undo_import(*, actor: Actor, import_id: UUID, why: str, now: datetime) -> Of
     if len(why.strip()) < WHY_MIN:
         raise Invalid("why: undo it for what reason?", hint="Say why; it is kept.", field="why")
     check_move(IMPORT_MOVES, what=row.public_id, now=ImportState(row.state), to=ImportState.UNDOING)
-    supplier = Organisation.objects.get(id=row.supplier_id)
-    if Capability.SUPPLIER not in supplier.capabilities:
-        raise NotASupplier(f"{supplier.name} is not a supplier.", hint="The hub's operator admits suppliers.")
+    check_supplier(Organisation.objects.get(id=row.supplier_id))
     row.refusal = {}
     move(row, actor=actor, to=ImportState.UNDOING, now=now, why=why.strip())
     hand_over(row)
@@ -171,12 +180,9 @@ def take_back(row: OfferImport, *, actor: Actor, why: str, progress: Progress, n
 
 def _audits(row: OfferImport, progress: Progress) -> Iterator[Audit]:
     """One record for each offer that returns, as if each had been changed by hand."""
-    rows = OfferImportRow.objects.filter(offer_import=row).exclude(released=False, doubt__gt="")
-    if row.gone == Gone.KEEP:
-        rows = rows.exclude(change=Change.GONE)
     facts: dict[str, Any] = {"undone": row.public_id}
     for change, offer_id, old_state in (
-        rows.order_by("id").values_list("change", "offer_id", "old_state").iterator(chunk_size=10_000)
+        rows_passed(row).values_list("change", "offer_id", "old_state").iterator(chunk_size=10_000)
     ):
         gone = change == Change.GONE
         yield Audit(

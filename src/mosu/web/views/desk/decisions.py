@@ -34,8 +34,9 @@ from mosu.subsidies.services import (
     reject_claim,
 )
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import Why, acted_with_reason, desk, framed, turn_of
+from mosu.web.views.desk.frame import desk, framed, turn_of
 from mosu.web.words import state_name_lazy, title_of
 
 _CLAIM_STATES: Final = {ClaimState.APPROVED.value: "claim_approved"}

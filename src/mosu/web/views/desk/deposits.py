@@ -22,17 +22,9 @@ from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import (
-    MoneyField,
-    OrganisationField,
-    Why,
-    acted_with_reason,
-    desk,
-    form_of,
-    framed,
-    turn_of,
-)
+from mosu.web.views.desk.frame import MoneyField, OrganisationField, desk, form_of, framed, turn_of
 from mosu.web.words import said_of, state_name_lazy
 
 DEPOSITS: Final = Plan(

@@ -1,7 +1,5 @@
 """What all pages of the desk share: their tabs, their forms' fields, and how something is done and said."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 from django import forms
@@ -19,9 +17,7 @@ from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.components import Tab
 from mosu.web.navigation import address_of
-from mosu.web.pages import acted
 
-WHY_MAX: Final = 1000
 LIKELY_MAX: Final = 3
 
 # In the order of a day: who comes in, what they get, what goes on, the hub itself.
@@ -52,33 +48,6 @@ def desk(
 def framed(here: str) -> dict[str, Any]:
     """What a page of the desk needs besides its own."""
     return {"tabs": [Tab(title, address_of(url), url == here) for url, title in _TABS]}
-
-
-def acted_with_reason(
-    request: HttpRequest,
-    do: Callable[[str], Any],
-    *,
-    done: str,
-    to: str,
-    again: Callable[..., HttpResponse],
-) -> HttpResponse:
-    """As `acted`, with the reason that was given; without one the page comes `again` and asks for it."""
-    form = form_of(Why, request)
-    if not form.is_valid():
-        return again(status=422, why=form)
-    why: str = form.cleaned_data["why"]
-    return acted(request, lambda: do(why), done=done, to=to, again=partial(again, why=form))
-
-
-class Why(forms.Form):
-    """A reason, which stays on record."""
-
-    why = forms.CharField(
-        label=_lazy("Reason"),
-        max_length=WHY_MAX,
-        widget=forms.Textarea(attrs={"rows": 2, "class": "short"}),
-        help_text=_lazy("It stays on record, and the organisation may read it."),
-    )
 
 
 class MoneyField(forms.CharField):

@@ -16,10 +16,11 @@ from mosu.platform.requests import actor_of
 from mosu.platform.waiting import ARM_ROWS, Turn
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
+from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.today import day_of
 from mosu.web.views.desk.frame import desk, framed
-from mosu.web.words import region_named, state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.words import state_name_lazy, supplier_named, words_of_liveness
 
 # (address, title, what one does there, kinds of waiting things that belong to it)
 _COUNTERS: Final = (

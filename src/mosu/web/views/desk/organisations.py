@@ -41,16 +41,9 @@ from mosu.platform.services import (
 )
 from mosu.store.documents import documents_of, documents_visible_to
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import (
-    OrganisationField,
-    Why,
-    acted_with_reason,
-    desk,
-    form_of,
-    framed,
-    turn_of,
-)
+from mosu.web.views.desk.frame import OrganisationField, desk, form_of, framed, turn_of
 from mosu.web.words import capability_name, kind_name, role_name, state_name_lazy
 from mosu.web.words import capability_name_lazy as _capability
 from mosu.web.words import kind_name_lazy as _kind
@@ -111,17 +104,18 @@ ORGANISATIONS: Final = Plan(
 )
 
 
-class Admission(forms.Form):
+class Admitting(Why):
     """A capability, given or taken back."""
 
     capability = forms.ChoiceField(
         label=_lazy("As"), choices=[(one, _capability(one)) for one in Capability.values]
     )
-    why = forms.CharField(
-        label=_lazy("Reason"),
-        max_length=1000,
-        help_text=_lazy("What was checked: the licence, the contract, the minutes. It stays on record."),
-    )
+    field_order = ("capability", "why")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        checked = _lazy("What was checked: the licence, the contract, the minutes. It stays on record.")
+        self.fields["why"].help_text = checked
 
 
 class Closing(Why):
@@ -205,7 +199,7 @@ def _shown(request: HttpRequest, org_id: str, *, status: int = 200, **more: Any)
         "may_admit": allows(actor, "organisation.admit"),
         "may_propose": allows(actor, "deposit.propose"),
         "may_notify": allows(actor, "notice.send"),
-        "admission": Admission(),
+        "admission": Admitting(),
         "moving": Closing(),
         **more,
     }
@@ -216,7 +210,7 @@ def _shown(request: HttpRequest, org_id: str, *, status: int = 200, **more: Any)
 @page("organisation.admit")
 def admit_as(request: HttpRequest, org_id: str) -> HttpResponse:
     """Give a capability, or take it back."""
-    form = form_of(Admission, request)
+    form = form_of(Admitting, request)
     if not form.is_valid():
         return _shown(request, org_id, status=422, admission=form)
     given, do = form.cleaned_data, dismiss if "dismiss" in request.POST else admit

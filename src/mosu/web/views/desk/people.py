@@ -20,8 +20,9 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.platform.services import grant_hub_role, mail_goes_out, pass_on, revoke_hub_role
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
-from mosu.web.views.desk.frame import Why, acted_with_reason, desk, form_of, framed
+from mosu.web.views.desk.frame import desk, form_of, framed
 from mosu.web.words import hub_role_name, hub_role_name_lazy
 
 STAFF: Final = Plan(

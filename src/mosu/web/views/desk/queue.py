@@ -20,8 +20,9 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.pages import page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import Why, acted_with_reason, desk, framed
+from mosu.web.views.desk.frame import desk, framed
 from mosu.web.words import state_name_lazy, words_of_liveness
 
 

@@ -39,17 +39,9 @@ from mosu.subsidies.services import (
 )
 from mosu.web.navigation import address_of
 from mosu.web.pages import acted, page
+from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.views.desk.frame import (
-    MoneyField,
-    OrganisationField,
-    Why,
-    acted_with_reason,
-    desk,
-    form_of,
-    framed,
-    turn_of,
-)
+from mosu.web.views.desk.frame import MoneyField, OrganisationField, desk, form_of, framed, turn_of
 from mosu.web.words import said_of, state_name_lazy, title_of, told
 
 LIST_BYTES_MAX: Final = 300_000

@@ -1,0 +1,44 @@
+"""Tables of the counter. What is frozen at the quote is frozen in the database: see the migration's grants."""
+
+from mosu.market.models.imports import Change, Gone, ImportState, OfferImport, OfferImportRow
+from mosu.market.models.offers import ExchangeRate, Offer, OfferChange, OfferPrice, OfferState, SoldBy
+from mosu.market.models.orders import (
+    Charge,
+    Order,
+    OrderLine,
+    OrderState,
+    Outcome,
+    Quote,
+    QuoteState,
+    Receipt,
+    ReceiptCounter,
+    UsageRecord,
+    UsageState,
+)
+from mosu.market.models.searches import SavedSearch
+
+__all__ = [
+    "Change",
+    "Charge",
+    "ExchangeRate",
+    "Gone",
+    "ImportState",
+    "Offer",
+    "OfferChange",
+    "OfferImport",
+    "OfferImportRow",
+    "OfferPrice",
+    "OfferState",
+    "Order",
+    "OrderLine",
+    "OrderState",
+    "Outcome",
+    "Quote",
+    "QuoteState",
+    "Receipt",
+    "ReceiptCounter",
+    "SavedSearch",
+    "SoldBy",
+    "UsageRecord",
+    "UsageState",
+]
