@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
         assert f"mosu login --url {hub.url} --token-stdin" in made.stdout
         doctor = subprocess.run([*MOSU, "doctor"], env=elsewhere, capture_output=True, text=True)
         assert f"{hub.url} answers." in doctor.stdout, doctor.stdout
-        kept = hub.mosu("backup", str(folder / "hub.tar"))
+        kept = hub.mosu("backup", str(folder / "hub.tar"), "--json")
         assert kept.returncode == 0, kept.stderr
+        assert json.loads(kept.stdout)["sha256"] == sha256((folder / "hub.tar").read_bytes()).hexdigest()
     back = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
     assert back.returncode == 0, back.stdout + back.stderr
     assert "hash chains agree" in back.stdout
