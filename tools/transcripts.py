@@ -78,6 +78,9 @@ def _transcript(command: Sequence[str], newcomer: Newcomer) -> tuple[str, int]:
         work.chmod(0o755)
         clone, home = work / "mosu", work / "home"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=clone, capture_output=True, text=True, check=True
+        ).stdout.strip()
         home.mkdir()
         if newcomer.account is not None:
             for path in (work, *work.rglob("*")):
@@ -104,9 +107,6 @@ def _transcript(command: Sequence[str], newcomer: Newcomer) -> tuple[str, int]:
         )
         seconds = time.monotonic() - began
         printed = _masked(done.stdout, clone=clone, home=home)
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
         shutil.rmtree(clone, ignore_errors=True)
     shell = " ".join(
         f'{word.partition("=")[0]}="{word.partition("=")[2]}"' if "=" in word else word for word in command

@@ -202,6 +202,8 @@ def test_what_would_have_no_effect_is_refused() -> None:
     with pytest.raises(Invalid, match=r"resources\.priority") as refused:
         quote(world, "run: x\nresources: {priority: 5}\n")
     assert "order in which they were bought" in refused.value.hint
+    with pytest.raises(Invalid, match=r"mosu\.inputs: this hub has no datasets or models"):
+        quote(world, "run: x\nmosu: {inputs: [alice/corpus]}\n")
 
 
 def test_a_lost_answer_hands_out_the_same_attempt_again() -> None:

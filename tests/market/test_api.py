@@ -85,6 +85,18 @@ def test_a_quote_becomes_an_order_once(world: World, client: Client) -> None:
     assert client.get(f"/api/v1/orders/{body['id']}", headers=headers).json() == body
 
 
+def test_a_key_that_bought_one_quote_buys_no_other(world: World, client: Client) -> None:
+    headers, first, other = token_of(world.buyer, Role.DEVELOPER), fresh_quote(world), fresh_quote(world)
+    bought = place(client, headers, first)
+    assert bought.status_code == 201
+    before = rows_now()
+    refused = place(client, headers, other)
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:mosu:key_reused")
+    assert rows_now() == before
+    assert place(client, headers, first).json() == bought.json()
+    assert place(client, headers, other, key="k2").status_code == 201
+
+
 def test_an_order_needs_a_key_and_the_scope(world: World, client: Client) -> None:
     quote = fresh_quote(world)
     headers = token_of(world.buyer, Role.DEVELOPER)

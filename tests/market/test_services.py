@@ -88,7 +88,7 @@ def settle(order: Order, *, outcome: Outcome = Outcome.SUCCEEDED) -> Receipt:
 # quotes
 
 
-def test_a_quote_freezes_prices_tax_terms_and_split(world: World) -> None:
+def test_a_quote_keeps_its_price_when_a_new_one_is_set(world: World) -> None:
     offer = world.offer(price="3.6", fee_bp=0)
     quote = world.quote(offer=offer, units=4, wall_s=1800)
     assert quote.total_max_micros == 7_200_000
@@ -104,6 +104,44 @@ def test_a_quote_freezes_prices_tax_terms_and_split(world: World) -> None:
     assert order.lines.get().unit_price_micros == 3_600_000
     later = world.quotes(world.plan(offer), now=NOW + timedelta(minutes=2))[0]
     assert later.total_max_micros == 36 * YUAN
+
+
+def test_whatever_becomes_of_the_offer_and_the_programme_a_quote_keeps_its_own(world: World) -> None:
+    """Tax, titles, limits, price and rate of the voucher change behind it; its order is charged as was quoted."""
+    offer = world.offer(price="3.6", tax_rate_bp=600)
+    voucher = programme_voucher(world, version=1, rate="0.4")
+    quote = world.quote(offer=offer)
+    kept = {name: getattr(quote, name) for name in ("lines", "terms", "split", "total_max_micros")}
+    later = NOW + timedelta(minutes=1)
+
+    changed = _terms(max_units=2, wall_s_max=60, unit_prices_micros={"core_second": 9 * YUAN})
+    services.change_offer(
+        actor=world.seller, offer_id=offer.id, terms=changed, revision=_revision(offer), now=later
+    )
+    Offer.objects.filter(id=offer.id).update(tax_rate_bp=1300, tax_included=False)
+    programme_voucher(world, version=2, rate="0.9")
+    now_quoted = world.quotes(world.plan(offer, units=2, wall_s=60), now=later)[0]
+    for name, value in kept.items():
+        assert getattr(now_quoted, name) != value, f"{name}: the change changes nothing that is quoted"
+
+    order = accept(world, quote, now=later)
+    quote.refresh_from_db()
+    assert {name: getattr(quote, name) for name in kept} == kept
+    line = order.lines.get()
+    assert (line.unit_price_micros, line.tax_rate_bp, line.tax_included) == (3_600_000, 600, True)
+    record(used(order, 3600))
+    content = settle(order).content
+    assert content["lines"][0]["text"]["en"].startswith("Test cores")
+    assert (content["total"], content["voucher_share"], content["paid"]) == ("14.40", "5.76", "8.64")
+    assert content["tax"] == {"rate": "0.06", "included": True, "amount": "0.82"}
+    assert Charge.objects.get().tax_micros == 820_000
+    assert (content["split"][0]["source"], content["split"][0]["rate"]) == ("voucher", "0.4")
+    assert figures("voucher", voucher) == (1000 * YUAN - 5_760_000, 0)
+
+
+def programme_voucher(world: World, *, version: int, rate: str) -> UUID:
+    """A released voucher of the buyer's, of this version of one programme."""
+    return give_voucher(world, rate=rate, id="frozen", version=version)
 
 
 def test_quotes_rank_by_what_is_paid_now_then_net_then_start(world: World) -> None:

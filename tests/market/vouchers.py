@@ -1,6 +1,7 @@
 """Vouchers for the tests' shelf, through the real programmes."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from tests.conftest import NOW
@@ -18,9 +19,10 @@ def give_voucher(
     mode: str = "checkout",
     more: str = "",
     now: datetime = NOW,
+    **programme: Any,
 ) -> UUID:
-    """A released voucher of the buyer's, of a new programme that covers the tests' shelf."""
-    text = programme_text(rate=rate, mode=mode, pool="100000", more=more)
+    """A released voucher of the buyer's, of a programme that covers the tests' shelf: a new one, unless named by `id`."""
+    text = programme_text(rate=rate, mode=mode, pool="100000", more=more, **programme)
     version = services.propose_programme(
         actor=maker(), text=text.replace("shelves: [compute]", "shelves: [desk]"), now=now
     )

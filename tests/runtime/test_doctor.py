@@ -1,7 +1,9 @@
 """What doctor finds, and what it tells to do."""
 
+import ast
 import json
 import os
+import re
 import socket
 import threading
 from dataclasses import replace
@@ -15,6 +17,8 @@ from mosu.runtime import doctor
 from mosu.runtime.config import ConfigRefused, load_config
 from mosu.runtime.doctor import Check, examine, is_well
 from mosu.runtime.running import facts_of
+
+SANDBOX = doctor._sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +101,37 @@ def test_missing_programs_and_zone_fail(folder: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("MOSU_ZONE", "Moon/Base")
     checks = found(folder / "hub")
     assert checks["postgresql"].outcome == checks["zone"].outcome == "fail"
+
+
+def checks_that_can_fail() -> set[str]:
+    """As the code has them: `Check(name, "fail", ...)`."""
+    tree = ast.parse(Path(doctor.__file__).read_text(encoding="utf-8"))
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {found[1] for call in calls if (found := re.match(r"Check\('([\w ]+)', 'fail'", call))}
+
+
+def test_whatever_fails_says_what_mends_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check of the code is made to fail, and none without its mend."""
+    config = load_config(data_dir=folder / "hub", port=free_port())
+    config.ensure()
+    (config.secrets_dir / "secret_key").chmod(0o644)
+    up = {"pid": os.getpid(), **facts_of(config), "parts": {}}
+    config.status_file.write_text(json.dumps(up))
+    with monkeypatch.context() as broken:
+        broken.setenv("PG_BIN", str(folder))
+        broken.setenv("MOSU_BWRAP", "/nowhere/bwrap")
+        broken.setattr(doctor, "_sandbox", SANDBOX)
+        broken.setattr(doctor, "DISK_BYTES_MIN", 1 << 62)
+        checks = found(config.data_dir)
+    with socket.socket() as door, monkeypatch.context() as broken:
+        door.bind(("127.0.0.1", 0))
+        door.listen()
+        broken.setenv("MOSU_ZONE", "Moon/Base")
+        broken.setattr(os, "access", lambda _path, _mode: False)
+        not_up = found(folder / "other", door.getsockname()[1])
+    failing = {check.name: check for check in (*checks.values(), *not_up.values()) if check.outcome == "fail"}
+    assert set(failing) == checks_that_can_fail() and len(failing) >= 9
+    assert [name for name, check in failing.items() if not check.mend.strip()] == []
 
 
 def test_the_zone_and_currency_stay_for_the_hubs_life(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,17 @@ def test_no_password_no_entry(own: Cluster) -> None:
             psycopg.connect(dsn)
 
 
+def test_passwords_are_scram_and_nobody_is_trusted(own: Cluster) -> None:
+    with psycopg.connect(own.superuser_dsn(), autocommit=True) as connection:
+        kept = dict(
+            connection.execute("select rolname, rolpassword from pg_authid where rolcanlogin").fetchall()
+        )
+        ways = {way for (way,) in connection.execute("select auth_method from pg_hba_file_rules")}
+    assert {"mosu_app", "mosu_owner"} < set(kept)
+    assert all(str(password).startswith("SCRAM-SHA-256$") for password in kept.values()), kept.keys()
+    assert ways == {"scram-sha-256"}
+
+
 def test_passwords_are_readable_by_the_owner_alone(own: Cluster) -> None:
     secret = own.data_dir / "secrets" / "postgres.json"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600

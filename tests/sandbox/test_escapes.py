@@ -128,6 +128,7 @@ print("GOT", "IT")
     assert "GOT IT" not in ended.log
     assert ended.seen.measures is not None
     assert ended.seen.measures.memory_peak_bytes >= 100 * MIB
+    assert ended.seen.measures.memory_source == ("sampled" if lab.engine._delegation is None else "cgroup")
 
 
 def test_disk_cannot_be_filled_by_one_file_nor_by_many(lab: Lab) -> None:

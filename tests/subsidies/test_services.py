@@ -332,6 +332,19 @@ def test_vouchers_that_do_not_fit_the_spend_are_left_out_and_refused_when_named(
         services.best_split(spend=make_spend(stranger.id, 100, **fits), choice=[voucher.id], now=NOW)
 
 
+@pytest.mark.parametrize(("group", "programmes", "yuan"), [("", 2, 50), ("exclusivity_group: one", 1, 30)])
+def test_of_an_exclusivity_group_one_programme_pays(db: None, group: str, programmes: int, yuan: int) -> None:
+    _, organisation = make_founder()
+    vouchers = [make_voucher(released(rate=rate, more=group), organisation.id) for rate in ("0.20", "0.30")]
+    split = services.best_split(spend=make_spend(organisation.id, 100), choice="auto", now=NOW)
+    assert split.voucher_now_micros == yuan * YUAN
+    assert len({share.programme_id for share in split.shares if share.voucher_id}) == programmes
+    named = services.best_split(
+        spend=make_spend(organisation.id, 100), choice=[voucher.id for voucher in vouchers], now=NOW
+    )
+    assert named.voucher_now_micros == yuan * YUAN
+
+
 def _voucher_part(organisation_id: UUID, choice: Any = "auto", **fields: Any) -> int:
     spend = make_spend(organisation_id, 100, **fields)
     return services.best_split(spend=spend, choice=choice, now=NOW).voucher_now_micros

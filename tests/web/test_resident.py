@@ -1,5 +1,6 @@
 """What a resident sees and does: money, vouchers, programmes, people, papers, notices, account."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 
 from mosu.platform.actors import Role
@@ -27,7 +29,7 @@ from mosu.store.models import Attachment, Document
 from mosu.subsidies.models import Application
 from tests.compute import world as compute
 from tests.web import residents
-from tests.web.conftest import Hub, page, queries
+from tests.web.conftest import PASSWORD, Hub, page, queries
 
 AsSeenBy = Callable[[str], Client]
 QUERIES_MAX = 12
@@ -370,6 +372,43 @@ def test_notices_are_read_one_by_one_or_all(hub: Hub) -> None:
     assert Notice.objects.filter(user=user, read_at=None).count() == 2
     client.post("/notices/read/")
     assert not Notice.objects.filter(user=user, read_at=None).exists()
+
+
+def everything_kept() -> str:
+    """Every row of every table, as text."""
+    with connection.cursor() as cursor:
+        rows = []
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f'select t::text from "{table}" t')
+            rows += [text for (text,) in cursor.fetchall()]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize("door", ["page", "api"])
+def test_a_tokens_secret_is_shown_once_and_kept_nowhere(hub: Hub, door: str) -> None:
+    user, client = signed_in(hub)
+    asked: dict[str, Any] = {"name": "old notebook", "scopes": ["read", "buy", "manage"]}
+    if door == "page":
+        made = client.post("/you/tokens/", asked | {"organisation": hub.world.buyer.public_id, "days": 30})
+    else:
+        asked |= {"email": user.email, "password": PASSWORD}
+        made = Client().post("/api/v1/tokens", asked, content_type="application/json")
+    secret = re.search(r"mosu_([\w-]{20,})", page(made))
+    assert secret
+    token = ApiToken.objects.get(name="old notebook")
+    kept = everything_kept()
+    assert token.secret_sha256 == hashlib.sha256(secret[0].encode()).hexdigest()
+    assert token.secret_sha256 in kept and secret[1] not in kept
+
+    use = {"Authorization": f"Bearer {secret[0]}"}
+    listed = Client().get("/api/v1/tokens", headers=use)
+    assert token.public_id in page(listed)
+    later = [page(client.get(path)) for path in ("/you/tokens/", "/you/tokens/?format=csv", "/you/")]
+    assert "old notebook" in later[0]
+    for text in (page(listed), page(Client().get("/api/v1/me", headers=use)), *later, everything_kept()):
+        assert secret[1] not in text
+    for text in (page(listed), *later):
+        assert token.secret_sha256 not in text
 
 
 def test_tokens_are_shown_once_with_what_they_may_and_revoked(hub: Hub) -> None:

@@ -1,13 +1,19 @@
 """What a sign-up tells of others, and which addresses and names it takes."""
 
+import re
 from typing import Any
 
 import pytest
+from allauth.account.models import EmailAddress
 from django.core.cache import cache
 from django.test import Client
 
+from mosu.compute.models import Run
+from mosu.market.models import Order, OrderState, Quote
 from mosu.platform.models import User
+from mosu.subsidies.rules.split import Split
 from mosu.web import forms
+from tests.subsidies.factories import released
 from tests.web.conftest import Hub
 
 
@@ -54,6 +60,45 @@ def test_where_mail_confirms_addresses_known_and_new_are_answered_alike(hub: Hub
         (302, "/account/confirm-email/")
     }
     assert User.objects.filter(email__in=["a@example.org", "b@example.org"]).count() == 2
+
+
+def test_where_mail_confirms_one_comes_from_the_sign_up_to_an_order_without_anybody(
+    hub: Hub, settings: Any, mailoutbox: list[Any]
+) -> None:
+    """The link of the letter is followed in another browser, as on a phone; nobody of the hub does anything."""
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.EMAIL_HOST = "mail.example.org"
+    released(kind="trial", rate="1", more='grant: "10"\ncap_per_order: "10"')
+    asked = {"email": "new@example.org", "password": "correct horse battery 9"}
+    client = Client(headers={"Accept-Language": "en"})
+    assert _sign_up(asked["email"], "New Ltd", client).headers["Location"] == "/account/confirm-email/"
+    assert client.get("/you/").status_code == 302
+    signing_in = {"login": asked["email"], "password": asked["password"]}
+    assert client.post("/account/login/", signing_in).headers["Location"] == "/account/confirm-email/"
+    assert "_auth_user_id" not in client.session
+
+    [letter] = [one for one in mailoutbox if one.to == [asked["email"]]][:1]
+    link = re.search(r"https?://\S+(/account/confirm-email/\S+)", letter.body)
+    assert link
+    phone = Client(headers={"Accept-Language": "en"})
+    assert "Confirm" in phone.get(link[1]).content.decode()
+    assert not EmailAddress.objects.get(email=asked["email"]).verified, "to look is not to confirm"
+    assert phone.post(link[1]).status_code == 302
+    assert EmailAddress.objects.get(email=asked["email"]).verified
+
+    assert client.post("/account/login/", signing_in).status_code == 302
+    assert '<b class="pub">¥10.00</b>' in client.get("/").content.decode()
+    task = {"run": "echo hello", "name": "first", "cpus": 1, "memory": 1, "wall_limit": 5, "accelerators": ""}
+    quoted = client.post("/quote/", task).content.decode()
+    quote = re.search(r'href="(/quotes/quote_\w+/)"', quoted)
+    assert quote, quoted
+    assert client.post(f"{quote[1]}accept/").status_code == 302
+    order = Order.objects.get()
+    assert (order.organisation.name, order.organisation.kind) == ("New Ltd", "team")
+    assert order.state == OrderState.PLACED
+    shares = Split.from_json(Quote.objects.get(id=order.quote_id).split)
+    assert shares.voucher_now_micros == order.total_max_micros and shares.pay_now_micros == 0
+    assert Run.objects.get().order_id == order.id
 
 
 @pytest.mark.parametrize(

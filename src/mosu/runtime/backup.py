@@ -84,6 +84,8 @@ class Proof:
         yield f"files    {self.files} match their sha256"
         yield f"blobs    {self.blobs} match their names, and none that the database names is missing"
         yield f"ledger   {self.ledger}"
+        if not self.holds:
+            yield "Nothing was kept."
 
 
 def make_backup(config: Config, *, file: Path) -> Made:
@@ -214,7 +216,7 @@ def _add(tar: tarfile.TarFile, path: str, source: Any, size_bytes: int) -> None:
 def restore_backup(config: Config, *, file: Path) -> Proof:
     """The hub of `file` in `config.data_dir`, which is empty or not there; then its proof.
 
-    The file is checked whole before anything is made; what fails later leaves the folder as it was.
+    The file is checked whole before anything is made; what fails later, its proof too, leaves the folder as it was.
 
     Raises:
         BackupRefused: the file is not a whole, undamaged backup.
@@ -228,11 +230,14 @@ def restore_backup(config: Config, *, file: Path) -> Proof:
             hint="Restore into a new folder: mosu restore FILE --data-dir NEW",
         )
     own = replace(config, database_url=None, database_owner_url=None)
+    holds = False
     try:
-        return _restore(own, file, entries)
-    except BaseException:
-        _empty(config.data_dir, remove=not existed)
-        raise
+        proof = _restore(own, file, entries)
+        holds = proof.holds
+        return proof
+    finally:
+        if not holds:
+            _empty(config.data_dir, remove=not existed)
 
 
 def check_backup(file: Path) -> list[Entry]:

@@ -29,11 +29,13 @@ def is_running(pid: int) -> bool:
 def die_with_parent(number: signal.Signals) -> Callable[[], None]:
     """For `preexec_fn`: the kernel sends `number` to the child when the thread that started it ends.
 
-    Called after the change of user, which would clear it.
+    Called after the change of user, which would clear it. Signals that the parent holds back are not held back in
+    the child.
     """
     parent = os.getpid()
 
     def before_exec() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
         if os.getppid() != parent:  # it died before the kernel was asked
             os.kill(os.getpid(), number)

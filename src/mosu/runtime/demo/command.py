@@ -249,12 +249,15 @@ def _folder(data_dir: Path | None) -> Iterator[Path]:
         yield asked
         return
     # Not /tmp, which is memory on some machines; the database wants a disk.
-    made = Path(tempfile.mkdtemp(prefix="mosu-demo-", dir="/var/tmp"))
-    made.chmod(0o755)
+    made = None
     try:
+        with _held_back():
+            made = Path(tempfile.mkdtemp(prefix="mosu-demo-", dir="/var/tmp"))
+        made.chmod(0o755)
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager
@@ -264,22 +267,39 @@ def _hub(config: Config, *, say: Callable[[str], None]) -> Iterator[None]:
     command = [sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())", "up"]
     command += ["--port", str(config.port), "--host", config.host, "--data-dir", str(config.data_dir)]
     with tempfile.TemporaryFile("w+") as printed:
-        hub = subprocess.Popen(
-            command,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - this process has one thread
-        )
+        hub = None
         try:
+            with _held_back():
+                hub = subprocess.Popen(
+                    command,
+                    stdout=printed,
+                    stderr=subprocess.STDOUT,
+                    preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - this process has one thread
+                )
             _wait_until_up(hub, config, printed)
             yield
         finally:
-            hub.send_signal(signal.SIGTERM)
-            try:
-                hub.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                hub.kill()
-                hub.wait()
+            if hub is not None:
+                _stop(hub)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """What ends the demo waits meanwhile: a process that started would not be known yet, and would stay."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _stop(hub: subprocess.Popen[bytes]) -> None:
+    hub.send_signal(signal.SIGTERM)
+    try:
+        hub.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        hub.kill()
+        hub.wait()
 
 
 def _wait_until_up(hub: subprocess.Popen[bytes], config: Config, printed: IO[str]) -> None:
