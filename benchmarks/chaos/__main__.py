@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import psycopg
 
 from benchmarks.chaos.buyers import LATE_MAX, Market, Shopper, tickets
 from benchmarks.chaos.counts import Count, count_all
-from benchmarks.chaos.killer import Killer
+from benchmarks.chaos.killer import PARTS, Killer
 from benchmarks.chaos.witness import install_witness
 from benchmarks.hubs import folder_on_disk, hub_in, join, make_buyers, price_local_pool
 
@@ -88,6 +88,8 @@ def _chaos(folder: Path, *, seconds: float, seed: int, orders: int) -> dict[str,
         quiet_s = _wait_until_quiet(owner_dsn, until=stopped + QUIET_S_MAX) - stopped
         counts = count_all(owner_dsn=owner_dsn, starts=witness.starts(), acknowledged=market.acknowledged)
         counts.append(_ledger_verified())
+        counts.append(all_placed(orders, placed=len(market.acknowledged), dropped=market.dropped))
+        counts.append(all_killed(killer.kills))
         counts.append(
             Count("no answer that no fault excuses", len(market.acknowledged), tuple(market.faults))
         )
@@ -135,6 +137,20 @@ def _ledger_verified() -> Count:
 
     found = verify(now=datetime.now(UTC))
     return Count("the ledger verifies itself", found.entries, tuple(found.problems))
+
+
+def all_placed(asked: int, *, placed: int, dropped: int) -> Count:
+    """Every order asked for was placed; what was not is told by why."""
+    unanswered = asked - placed - dropped
+    broken = [f"{dropped} were dropped as late"] if dropped else []
+    broken += [f"{unanswered} were begun and never acknowledged"] if unanswered else []
+    return Count("every order asked for was placed", asked, tuple(broken))
+
+
+def all_killed(kills: Mapping[str, int]) -> Count:
+    """A run in which something lived on shows nothing of it."""
+    spared = tuple(f"{part} was never killed" for part in PARTS if not kills.get(part))
+    return Count("web, worker, agent and PostgreSQL were each killed", sum(kills.values()), spared)
 
 
 def _tally(words: Any) -> dict[str, int]:

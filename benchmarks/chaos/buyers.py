@@ -19,7 +19,9 @@ Kind = Literal["voucher", "own money", "fails", "cancelled", "too long"]
 WAIT_S_MAX: Final = 180.0
 """How long a buyer waits for one run before turning to the next order; the count at the end sees it all the same."""
 LATE_MAX: Final = 2.0
-"""On a slow machine the orders may take so many times the seconds; what is not begun then is left."""
+"""On a slow machine the kills go on for so many times the seconds, while there are orders to place."""
+PEACE_S: Final = 120.0
+"""So long after that the orders still to be placed may begin; what is not begun then is dropped, which breaks a law."""
 _KINDS: Final[dict[Kind, int]] = {"voucher": 60, "own money": 12, "fails": 12, "cancelled": 12, "too long": 4}
 _SCRIPTS: Final[dict[Kind, str]] = {"fails": "sleep {s}; echo no; exit 7", "too long": "sleep 60"}
 
@@ -66,7 +68,7 @@ class Market:
     def __init__(self, todo: Sequence[Ticket], *, url: str, seed: int, seconds: float) -> None:
         self.url, self._seed = url, seed
         self._began, self._pace_s = time.monotonic(), seconds / len(todo)
-        self._until = self._began + LATE_MAX * seconds
+        self._until = self._began + LATE_MAX * seconds + PEACE_S
         self._todo, self._guard = list(reversed(todo)), threading.Lock()
         self.acknowledged: list[Acknowledged] = []
         self.repeated = 0
@@ -81,6 +83,11 @@ class Market:
         if ticket is not None:
             time.sleep(max(0.0, self._began + ticket.number * self._pace_s - time.monotonic()))
         return ticket
+
+    @property
+    def dropped(self) -> int:
+        """Tickets that nobody began to buy."""
+        return len(self._todo)
 
     def note(self, order: Order, ticket: Ticket, key: str) -> None:
         with self._guard:

@@ -168,13 +168,20 @@ def count_all(
     """Every law with what was found."""
     with psycopg.connect(owner_dsn) as connection:
         connection.execute("set transaction isolation level repeatable read read only")
-        return [
-            _started_once(connection, starts),
-            *(_counted(connection, law) for law in _AT_THE_END),
-            *laws_that_always_hold(connection),
-            _capacity_used_once(connection),
-            _each_order_once(connection, acknowledged),
-        ]
+        return laws_at_the_end(connection, starts=starts, acknowledged=acknowledged)
+
+
+def laws_at_the_end(
+    connection: psycopg.Connection[Any], *, starts: Mapping[str, int], acknowledged: Sequence[Acknowledged]
+) -> list[Count]:
+    """All laws, on a hub on which nothing goes on any more."""
+    return [
+        _started_once(connection, starts),
+        *(_counted(connection, law) for law in _AT_THE_END),
+        *laws_that_always_hold(connection),
+        _capacity_used_once(connection),
+        _each_order_once(connection, acknowledged),
+    ]
 
 
 def _counted(connection: psycopg.Connection[Any], law: tuple[str, str, str]) -> Count:

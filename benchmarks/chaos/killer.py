@@ -7,12 +7,16 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 MEAN_S: Final = 6.0
-"""Between two kills on average; never under a second, so that something can happen in between."""
+"""Between two kills, about; never under a second, so that something can happen in between."""
+GAP_S_MAX: Final = 12.0
+PARTS: Final = ("web", "worker", "agent", "postgres")
+"""Each is killed once, in a random order, before chance alone decides: within four times the longest gap."""
 TARGETS: Final = ("web", "web worker", "worker", "agent", "postgres", "postgres backend")
 
 
@@ -28,11 +32,14 @@ class Killer(threading.Thread):
         self.log: list[tuple[float, str, int]] = []
 
     def run(self) -> None:
-        while not self._stopping.wait(1.0 + self._choice.expovariate(1 / (MEAN_S - 1.0))):
-            target = self._choice.choice(TARGETS)
-            pid = self._pid_of(target, self._choice.random())
-            if pid is None:
-                continue
+        for target in targets_of(self._choice):
+            gap_s = min(GAP_S_MAX, 1.0 + self._choice.expovariate(1 / (MEAN_S - 1.0)))
+            fraction = self._choice.random()
+            if self._stopping.wait(gap_s):
+                return
+            while (pid := self._pid_of(target, fraction)) is None:
+                if self._stopping.wait(0.2):  # it comes up again
+                    return
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.kills[target] += 1
@@ -57,6 +64,13 @@ class Killer(threading.Thread):
         except (OSError, ValueError):
             return {}
         return {name: part["pid"] for name, part in parts.items() if part["pid"] and is_alive(part["pid"])}
+
+
+def targets_of(choice: random.Random) -> Iterator[str]:
+    """What to kill, without end: first each part once."""
+    yield from choice.sample(PARTS, len(PARTS))
+    while True:
+        yield choice.choice(TARGETS)
 
 
 def is_alive(pid: int) -> bool:

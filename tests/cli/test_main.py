@@ -5,8 +5,10 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
@@ -67,18 +69,21 @@ def test_help_lists_every_command() -> None:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-def test_every_client_command_has_json_and_its_help() -> None:
+def test_every_command_has_json_and_its_help() -> None:
     for command in COMMANDS:
-        if not command.needs_hub and command.name != "api":  # which prints JSON and nothing else
-            loaded = app._load(command)
-            parts = [loaded]
-            if isinstance(loaded, typer.Typer):
-                group = loaded.registered_callback
-                assert group is not None
-                parts = [group.callback, *(one.callback for one in loaded.registered_commands)]
-            for part in parts:
-                assert "json" in part.__annotations__, (command.name, part)
-                assert part.__doc__, (command.name, part)
+        if command.name != "api":  # which prints JSON and nothing else
+            for path, one in _callable(typer.main.get_command(app.typer_of(command)), command.name):
+                options = {name for option in one.params for name in option.opts}
+                assert "--json" in options, path
+                assert one.help, path
+
+
+def _callable(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """The command and those below it, but for names that only gather others."""
+    if getattr(command, "invoke_without_command", True):
+        yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _callable(below, f"{path} {name}")
 
 
 def served(monkeypatch: pytest.MonkeyPatch, **attributes: object) -> None:

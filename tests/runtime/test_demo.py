@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -10,19 +11,22 @@ import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cryptography.fernet import Fernet
 from tests.hub import MOSU, free_port, running_hub
 from tests.runtime.waiting import eventually
 
+from mosu.client.models import Order, Output, Quote, Receipt, Run
 from mosu.compute.models import Pool
 from mosu.compute.services import ensure_local_pool
 from mosu.market.models import Offer
 from mosu.platform.models import HubMembership, Organisation
 from mosu.runtime.demo.command import ends_by_itself
+from mosu.runtime.demo.journey import Journey, NotHeld, check_held
 from mosu.runtime.demo.world import load_world
 from mosu.subsidies.models import ProgrammeVersion
 
@@ -49,7 +53,17 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(written.read_text())
     order = {name: Decimal(facts["order"][name]) for name in ("total", "voucher_share", "paid")}
-    assert facts["ok"] and facts["ledger"]["balanced"]
+    assert keys_of(facts) == {
+        "ok": None, "url": None, "receipt": {"number": None}, "ledger": {"balanced": None},
+        "order": dict.fromkeys(("id", "currency", "total", "voucher_share", "paid")),
+        "run": dict.fromkeys(("id", "state", "exit_code", "started_at", "ended_at", "outputs")),
+        "seconds": {"setup": None, "journey": None},
+    }  # fmt: skip
+    assert facts["ok"] is True and facts["ledger"]["balanced"] is True
+    assert datetime.fromisoformat(facts["run"]["started_at"]) < datetime.fromisoformat(
+        facts["run"]["ended_at"]
+    )
+    assert min(facts["seconds"].values()) > 0
     assert order["total"] == order["voucher_share"] + order["paid"]
     assert order["voucher_share"] > 0 and order["paid"] > 0
     assert facts["run"]["state"] == "succeeded" and facts["run"]["exit_code"] == 0
@@ -59,6 +73,9 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
         "model.npz",
         "sample.txt",
     }
+    for output in facts["run"]["outputs"]:
+        back = (folder / "data" / "demo-outputs" / output["path"]).read_bytes()
+        assert (sha256(back).hexdigest(), len(back)) == (output["sha256"], output["size_bytes"])
     assert facts["receipt"]["number"] in done.stdout
     assert "step 1500" in done.stdout
 
@@ -73,17 +90,75 @@ def test_from_an_empty_folder_to_the_receipt_to_a_restored_backup(folder: Path) 
         assert f"mosu login --url {hub.url} --token-stdin" in made.stdout
         doctor = subprocess.run([*MOSU, "doctor"], env=elsewhere, capture_output=True, text=True)
         assert f"{hub.url} answers." in doctor.stdout, doctor.stdout
-        kept = hub.mosu("backup", str(folder / "hub.tar"))
+        kept = hub.mosu("backup", str(folder / "hub.tar"), "--json")
         assert kept.returncode == 0, kept.stderr
+        assert json.loads(kept.stdout)["sha256"] == sha256((folder / "hub.tar").read_bytes()).hexdigest()
     back = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
     assert back.returncode == 0, back.stdout + back.stderr
     assert "hash chains agree" in back.stdout
     refused = hub.mosu("restore", str(folder / "hub.tar"), "--data-dir", str(restored))
     assert refused.returncode == 1 and "not empty" in refused.stderr
 
-    again = demo("--once", HOME=str(folder), MOSU_DATA_DIR=str(folder / "data"))
+    again = demo("--once", "--json", str(written), HOME=str(folder), MOSU_DATA_DIR=str(folder / "data"))
     assert again.returncode == 1
     assert "not empty" in again.stderr and "empty folder" in again.stderr
+    assert failure_in(written)["code"] == "folder_in_use"
+
+
+def keys_of(facts: Any) -> Any:
+    """The shape alone."""
+    return {name: keys_of(value) for name, value in facts.items()} if isinstance(facts, dict) else None
+
+
+def failure_in(file: Path) -> dict[str, str]:
+    facts = json.loads(file.read_text())
+    assert keys_of(facts) == {"ok": None, "error": {"code": None, "message": None, "hint": None}}
+    assert facts["ok"] is False
+    error: dict[str, str] = facts["error"]
+    return error
+
+
+HELD: dict[str, Any] = {
+    "state": "succeeded", "exit_code": 0, "total": "3.00", "voucher_share": "1.00", "paid": "2.00",
+    "came": ("model.npz", "loss.csv"), "bytes": b"made", "balanced": True,
+}  # fmt: skip
+
+
+def held(folder: Path, **otherwise: Any) -> None:
+    """`check_held` of a journey on which all held, but for `otherwise`."""
+    facts = HELD | otherwise
+    outputs = [Output(path=path, sha256=sha256(b"made").hexdigest(), size_bytes=4) for path in facts["came"]]
+    files = tuple(folder / output.path for output in outputs)
+    for file in files:
+        file.write_bytes(facts["bytes"])
+    run = Run(id="run", state=facts["state"], exit_code=facts["exit_code"], outputs=tuple(outputs))
+    money = {name: Decimal(facts[name]) for name in ("total", "voucher_share", "paid")}
+    receipt = Receipt(id="receipt", number="R-1", currency="CNY", **money)
+    check_held(
+        Journey(quote=cast(Quote, None), order=cast(Order, None), run=run, receipt=receipt, files=files),
+        balanced=facts["balanced"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "named"),
+    [
+        ({"state": "failed"}, "The run failed"),
+        ({"exit_code": 1}, "The run succeeded"),
+        ({"exit_code": None}, "The run succeeded"),
+        ({"total": "3.01"}, "3.01 is not 1.00 + 2.00"),
+        ({"total": "2.00", "voucher_share": "0.00"}, "No voucher"),
+        ({"total": "1.00", "paid": "0.00"}, "Nothing was paid"),
+        ({"came": ("loss.csv",)}, "weights"),
+        ({"came": ("model.npz",)}, "loss curve"),
+        ({"bytes": b"other"}, "sha256"),
+        ({"balanced": False}, "The ledger"),
+    ],
+)
+def test_it_holds_only_if_all_of_it_does(tmp_path: Path, otherwise: dict[str, Any], named: str) -> None:
+    held(tmp_path)
+    with pytest.raises(NotHeld, match=re.escape(named)):
+        held(tmp_path, **otherwise)
 
 
 def test_without_a_terminal_it_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +220,9 @@ def test_what_it_was_told_wrong_stops_it_before_anything_is_set_up(folder: Path)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_however_it_is_ended_it_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)}
-    with subprocess.Popen(
-        [*MOSU, "demo", "--once"], env=variables, stdout=subprocess.PIPE, text=True
-    ) as ending:
+    written = folder / "out.json"
+    command = [*MOSU, "demo", "--once", "--json", str(written)]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as ending:
         assert ending.stdout is not None
         made = Path(ending.stdout.readline().split()[-1])
         assert made.exists(), made
@@ -156,15 +231,16 @@ def test_however_it_is_ended_it_leaves_nothing(folder: Path, number: signal.Sign
         ending.send_signal(number)
         rest = ending.stdout.read()
     assert ending.returncode == 128 + number, rest
+    assert failure_in(written)["code"] == "broken_off"
     assert not made.exists()
     assert eventually(lambda: str(made).encode() not in b"".join(_command_lines()))
 
 
 def test_a_killed_demo_takes_its_hub_along(folder: Path) -> None:
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder)}
-    with subprocess.Popen(
-        [*MOSU, "demo", "--once"], env=variables, stdout=subprocess.PIPE, text=True
-    ) as killed:
+    written = folder / "out.json"
+    command = [*MOSU, "demo", "--once", "--json", str(written)]
+    with subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout is not None
         made = Path(killed.stdout.readline().split()[-1])
         try:
@@ -173,6 +249,7 @@ def test_a_killed_demo_takes_its_hub_along(folder: Path) -> None:
             assert eventually(lambda: str(made).encode() not in b"".join(_command_lines()), limit_s=90)
         finally:
             shutil.rmtree(made, ignore_errors=True)
+    assert failure_in(written)["code"] == "unfinished"
 
 
 def _command_lines() -> list[bytes]:
@@ -196,10 +273,13 @@ def test_a_folder_out_of_reach_is_refused_once(folder: Path) -> None:
 def test_without_user_namespaces_it_stops_before_buying(folder: Path) -> None:
     data = folder / "data"
     denying = (sys.executable, str(ROOT / "tests" / "sandbox" / "denied.py"))
-    done = demo("--once", before=denying, HOME=str(folder), MOSU_DATA_DIR=str(data))
+    written = folder / "out.json"
+    done = demo("--once", "--json", str(written), before=denying, HOME=str(folder), MOSU_DATA_DIR=str(data))
     assert done.returncode == 3, done.stdout + done.stderr
+    assert failure_in(written)["code"] == "no_sandbox"
     probing = [*denying, sys.executable, "-m", "mosu.sandbox.probing"]
     told = json.loads(subprocess.run(probing, capture_output=True, text=True, check=False).stdout)
     assert "user namespaces" in told["why_not"]
     assert told["mend"] in done.stderr
+    assert failure_in(written)["hint"] == told["mend"]
     assert not data.exists()

@@ -1,5 +1,6 @@
 """`mosu up` with the real PostgreSQL and toy parts behind it: what kills and a second start do."""
 
+import json
 import os
 import signal
 import socket
@@ -27,10 +28,8 @@ from mosu.runtime.running import running_hub
 PROGRAM = '''
 import sys
 from dataclasses import replace
-from pathlib import Path
-from mosu.kernel.refusals import DomainError
+from mosu.cli.main import run
 from mosu.runtime import commands, hub
-from mosu.runtime.config import load_config
 
 PREPARE = """
 import sys
@@ -51,20 +50,17 @@ def parts_of(config):
             yield part
 
 commands.parts_of = lambda config: list(parts_of(config))
-try:
-    commands.run_hub(load_config(data_dir=Path(sys.argv[1]), port=int(sys.argv[2])))
-except DomainError as refused:
-    sys.exit(f"{refused.message} {refused.hint}")
+sys.exit(run(["up", "--data-dir", *sys.argv[1:]]))
 '''
 
 
 @contextmanager
-def started(data_dir: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+def started(data_dir: Path, port: int, *options: str) -> Iterator[subprocess.Popen[str]]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("MOSU_", "DATABASE_"))
     }
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(data_dir), str(port)],
+        [sys.executable, "-c", PROGRAM, str(data_dir), "--port", str(port), *options],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -125,15 +121,22 @@ def test_it_survives_kills_and_runs_once(data_dir: Path) -> None:
         first.wait()
         assert eventually(lambda: not is_running(server))
 
-    with started(data_dir, port) as again:
-        seen = wait_for(again, "mosu is up")
+    with started(data_dir, port, "--json") as again:
+        seen = wait_for(again, f'"url": "http://127.0.0.1:{port}"')
         assert "prepare" not in seen
         with psycopg.connect(cluster.app_dsn(DATABASE)) as app:
             assert app.execute("SELECT number FROM kept").fetchall() == [(7,)]
         again.terminate()
-        assert again.wait(timeout=120) == 0
+        seen += again.communicate(timeout=120)[0]
+        assert again.returncode == 0
     assert not cluster.is_alive()
     assert not (data_dir / "up.json").exists()
+    lines = [json.loads(line) for line in seen.splitlines()]  # and nothing else
+    assert all(line.keys() == {"url", "parts"} for line in lines)
+    states = [{name: part["state"] for name, part in line["parts"].items()} for line in lines]
+    up = next(index for index, line in enumerate(lines) if line["url"])
+    assert set(states[up].values()) == {"ready"}
+    assert states[0]["web"] == "waiting" and set(states[-1].values()) == {"stopped"}
 
 
 def test_a_database_is_prepared_once_for_each_code(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from tests.runtime.waiting import eventually
 
 from mosu.runtime.children import is_running
 from mosu.runtime.logs import PartLog
-from mosu.runtime.status import Screen
+from mosu.runtime.status import JsonLines, Lines
 from mosu.runtime.supervisor import QUIET_S, AlreadyUp, Part, PartFailed, Supervisor, only_one
 
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(600)"
@@ -50,7 +50,7 @@ def run_until(supervisor: Supervisor, condition: Callable[[], bool], *, limit_s:
 def make_supervisor(folder: Path, *parts: Part, **facts: object) -> tuple[Supervisor, io.StringIO]:
     out = io.StringIO()
     supervisor = Supervisor(
-        parts, logs_dir=folder, screen=Screen(out), status_file=folder / "up.json", **facts
+        parts, logs_dir=folder, screen=Lines(out), status_file=folder / "up.json", **facts
     )  # type: ignore[arg-type]
     return supervisor, out
 
@@ -95,6 +95,41 @@ def test_a_killed_part_comes_back_and_all_end_at_stop(tmp_path: Path) -> None:
     assert not (tmp_path / "up.json").exists()
 
 
+def test_programs_read_a_line_whenever_something_changed(tmp_path: Path) -> None:
+    starts, out = tmp_path / "starts", io.StringIO()
+    part, screen = toy("web", RECORD + "time.sleep(600)", str(starts)), JsonLines(out)
+    supervisor = Supervisor(
+        [part], logs_dir=tmp_path, screen=screen, on_ready=lambda: screen.ready("http://hub", text="not said")
+    )
+
+    def told() -> list[tuple[str | None, dict[str, object]]]:
+        lines = [json.loads(line) for line in out.getvalue().splitlines()]
+        return [(line["url"], line["parts"]["web"]) for line in lines]
+
+    killed = []
+
+    def back_after_kill() -> bool:
+        if not killed and pids(starts) and any(url for url, _ in told()):
+            killed.append(pids(starts)[0])
+            os.kill(killed[0], signal.SIGKILL)
+        return len(pids(starts)) == 2 and told()[-1][1]["state"] == "ready"
+
+    assert run_until(supervisor, back_after_kill)
+    first, again = pids(starts)
+    fresh = {"restarts": 0, "last_exit": None}
+    assert told() == [
+        (None, {"state": "starting", "pid": first, **fresh}),
+        (None, {"state": "ready", "pid": first, **fresh}),
+        ("http://hub", {"state": "ready", "pid": first, **fresh}),
+        *[
+            ("http://hub", {"state": state, "pid": pid, "restarts": 1, "last_exit": -9})
+            for state, pid in (
+                ("restarting", None), ("starting", again), ("ready", again), ("stopping", again), ("stopped", None)
+            )
+        ],
+    ]  # fmt: skip
+
+
 def test_a_full_disk_costs_words_and_not_the_hub(tmp_path: Path) -> None:
     starts = tmp_path / "starts"
     (tmp_path / "up.log").symlink_to("/dev/full")
@@ -108,7 +143,7 @@ def test_a_full_disk_costs_words_and_not_the_hub(tmp_path: Path) -> None:
     part = toy("up", code, str(starts), before_start=before_start)
     with Path("/dev/full").open("w") as out:
         supervisor = Supervisor(
-            [part], logs_dir=tmp_path, screen=Screen(out), status_file=tmp_path / "missing" / "up.json"
+            [part], logs_dir=tmp_path, screen=Lines(out), status_file=tmp_path / "missing" / "up.json"
         )
         try:
             assert run_until(supervisor, lambda: len(pids(starts)) >= 3)
@@ -216,11 +251,11 @@ def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     program = (
         "import io, os, sys\n"
         "from pathlib import Path\n"
-        "from mosu.runtime.status import Screen\n"
+        "from mosu.runtime.status import Lines\n"
         "from mosu.runtime.supervisor import Part, Supervisor\n"
         f"code = {RECORD!r} + 'time.sleep(600)'\n"
         "part = Part('web', [sys.executable, '-c', code, sys.argv[1]], dict(os.environ))\n"
-        "Supervisor([part], logs_dir=Path(sys.argv[2]), screen=Screen(io.StringIO())).run()\n"
+        "Supervisor([part], logs_dir=Path(sys.argv[2]), screen=Lines(io.StringIO())).run()\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(starts), str(tmp_path)])
     assert eventually(lambda: bool(pids(starts)))

@@ -20,7 +20,7 @@ from mosu.runtime.backup import make_backup, restore_backup
 from mosu.runtime.config import Config, await_port, load_config
 from mosu.runtime.hub import forget_old_clusters, parts_of
 from mosu.runtime.running import facts_of, running_hub
-from mosu.runtime.status import Screen
+from mosu.runtime.status import JsonLines, Lines, Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
 from mosu.runtime.words import padded, told
@@ -64,13 +64,15 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="[default: MOSU_PORT, else 8000]")
     ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
     """Start the hub on this machine and keep it running."""
-    run_hub(load_config(data_dir=data_dir, host=host, port=port))
+    config = load_config(data_dir=data_dir, host=host, port=port)
+    run_hub(config, JsonLines(sys.stdout) if as_json else Lines(sys.stdout))
 
 
-def run_hub(config: Config) -> None:
+def run_hub(config: Config, screen: Screen) -> None:
     """The hub in the foreground, until SIGTERM or Ctrl-C.
 
     Raises:
@@ -79,7 +81,6 @@ def run_hub(config: Config) -> None:
         PartFailed: the database could not be prepared.
     """
     os.umask(0o022)
-    screen = Screen(sys.stdout)
     if config.is_embedded:
         config.cluster()  # refused before anything is made
     config.ensure()
@@ -89,7 +90,7 @@ def run_hub(config: Config) -> None:
 
         def ready() -> None:
             forget_old_clusters(config.data_dir)
-            screen.say(told(f"mosu is up: {config.url}"))
+            screen.ready(config.url, text=told(f"mosu is up: {config.url}"))
 
         Supervisor(
             parts_of(config),
@@ -127,21 +128,31 @@ def doctor(
 
 @refusing
 def backup(
-    file: Annotated[Path, typer.Argument(help="The tar file to write.")], data_dir: DataDir = None
+    file: Annotated[Path, typer.Argument(help="The tar file to write.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Keep the database, the blobs and the keys in one file; the hub may run meanwhile."""
     made = make_backup(load_config(data_dir=data_dir), file=file.absolute())
-    typer.echo(told(f"{file}: {made.blobs} blobs, {made.size_bytes} bytes, sha256 {made.sha256}"))
+    if as_json:
+        typer.echo(json.dumps({"file": str(file), **asdict(made)}))
+    else:
+        typer.echo(told(f"{file}: {made.blobs} blobs, {made.size_bytes} bytes, sha256 {made.sha256}"))
 
 
 @refusing
 def restore(
-    file: Annotated[Path, typer.Argument(help="What `mosu backup` wrote.")], data_dir: DataDir = None
+    file: Annotated[Path, typer.Argument(help="What `mosu backup` wrote.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Bring a backup back into an empty folder, and prove its balances and hashes."""
     proof = restore_backup(load_config(data_dir=data_dir), file=file.absolute())
-    for line in proof.lines():
-        typer.echo(told(line))
+    if as_json:
+        typer.echo(json.dumps({"ok": proof.holds, **asdict(proof)}))
+    else:
+        for line in proof.lines():
+            typer.echo(told(line))
     if not proof.holds:
         raise typer.Exit(1)
 
@@ -152,9 +163,13 @@ def upgrade_db(
     old_bin: Annotated[
         Path | None, typer.Option(help="The old PostgreSQL's programs, if mosu did not keep them.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Bring the database to the PostgreSQL that is installed now."""
     done = upgrade_cluster(load_config(data_dir=data_dir), old_bin=old_bin)
+    if as_json:
+        typer.echo(json.dumps(asdict(done)))
+        return
     typer.echo(
         told(f"PostgreSQL {done.old} -> {done.new}: {done.tables} tables, {done.rows} rows, counted in both.")
     )

@@ -1,6 +1,6 @@
 """Keeps the parts of a hub running: starts them in order, restarts what dies, stops them in reverse.
 
-One thread, one loop: it reads what the parts print, steps each part's state and shows a line per part.
+One thread, one loop: it reads what the parts print, steps each part's state and shows what changed.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,7 @@ from mosu.runtime.children import die_with_parent
 from mosu.runtime.folders import ServiceUser
 from mosu.runtime.logs import PartLog
 from mosu.runtime.postgres import write_secret
-from mosu.runtime.status import Screen
+from mosu.runtime.status import PartStatus, Screen
 
 BACKOFF_S_MIN: Final = 0.2
 BACKOFF_S_MAX: Final = 10.0
@@ -288,22 +288,19 @@ class Supervisor:
         self._show()
 
     def _show(self) -> None:
-        lines = {running.part.name: _line(running) for running in self._running}
-        if self._screen.show(lines) and self._status_file is not None:
-            self._write_status(self._status_file)
-
-    def _write_status(self, path: Path) -> None:
-        parts = {
-            running.part.name: {
-                "state": running.state.value,
-                "pid": running.process.pid if running.process else None,
-                "restarts": running.restarts,
-                "last_exit": running.last_exit,
-            }
+        parts = {running.part.name: _status(running) for running in self._running}
+        notes = {
+            running.part.name: running.part.note
             for running in self._running
+            if running.state is PartState.READY
         }
+        if self._screen.show(parts, notes=notes) and self._status_file is not None:
+            self._write_status(self._status_file, parts)
+
+    def _write_status(self, path: Path, parts: Mapping[str, PartStatus]) -> None:
+        told = {name: asdict(part) for name, part in parts.items()}
         with suppress(OSError):  # a full disk: what was written last stays
-            write_secret(path, json.dumps({"pid": os.getpid(), **self._facts, "parts": parts}))
+            write_secret(path, json.dumps({"pid": os.getpid(), **self._facts, "parts": told}))
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -328,11 +325,13 @@ class Supervisor:
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def _line(running: _Running) -> str:
-    pid = f"pid {running.process.pid}" if running.process else ""
-    again = f"restarted {running.restarts}x, last exit {running.last_exit}" if running.restarts else ""
-    note = running.part.note if running.state is PartState.READY else ""
-    return "  ".join(text for text in (f"{running.state.value:<10}", pid, note, again) if text)
+def _status(running: _Running) -> PartStatus:
+    return PartStatus(
+        state=running.state.value,
+        pid=running.process.pid if running.process else None,
+        restarts=running.restarts,
+        last_exit=running.last_exit,
+    )
 
 
 @contextmanager

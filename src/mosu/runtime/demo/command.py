@@ -19,12 +19,13 @@ from rich.console import Console
 
 from mosu.cli.receipt import render
 from mosu.client import Client
+from mosu.client.errors import ClientError
 from mosu.kernel.languages import language_of_environment
 from mosu.kernel.refusals import DomainError
 from mosu.runtime.children import die_with_parent
 from mosu.runtime.commands import refusing, use_hub
 from mosu.runtime.config import Config, free_port, load_config
-from mosu.runtime.demo.journey import summary, travel
+from mosu.runtime.demo.journey import check_held, summary, travel
 from mosu.runtime.folders import check_reach, service_user
 from mosu.runtime.hub import answers
 from mosu.runtime.words import told
@@ -53,6 +54,12 @@ class HubNotUp(DomainError):
     code = "hub_not_up"
 
 
+class NoSandbox(DomainError):
+    """Jobs cannot be confined on this machine."""
+
+    code = "no_sandbox"
+
+
 @refusing
 def demo(
     once: Annotated[
@@ -74,21 +81,21 @@ def demo(
     def say(text: str) -> None:
         out(told(text))
 
-    report = probe()
-    if not report.ok:
-        said = [
-            told(report.why_not),
-            told("Nothing was bought. This mends it:"),
-            "",
-            f"    {report.mend}",
-            "",
-        ]
-        typer.echo("\n".join(said), err=True)
-        raise typer.Exit(NO_SANDBOX)
+    with _reported(json_file) as write, _ended_in_order():
+        _check_sandbox()
+        _show(once=once, port=port, data_dir=data_dir, out=out, say=say, write=write)
 
-    if json_file is not None:
-        json_file.open("a").close()  # refused now rather than after the whole journey
-    with _ended_in_order(), _folder(data_dir) as folder:
+
+def _show(
+    *,
+    once: bool,
+    port: int | None,
+    data_dir: Path | None,
+    out: Callable[[str], None],
+    say: Callable[[str], None],
+    write: Callable[[dict[str, object]], None],
+) -> None:
+    with _folder(data_dir) as folder:
         config = load_config(data_dir=folder, host="127.0.0.1", port=_port(port))
         if config.is_embedded:
             check_reach(
@@ -109,13 +116,8 @@ def demo(
             balanced = is_balanced()
             out("\n" + render(journey.receipt, lang=language_of_environment()))
             out(f"{config.url}/receipts/{journey.receipt.id}/")
-            if json_file is not None:
-                facts = summary(
-                    journey, url=config.url, balanced=balanced, setup_s=setup_s, journey_s=journey_s
-                )
-                json_file.write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-            if not balanced:
-                raise typer.Exit(1)
+            check_held(journey, balanced=balanced)
+            write(summary(journey, url=config.url, balanced=balanced, setup_s=setup_s, journey_s=journey_s))
             if not once:
                 say("\nSign in with one of these (made up for this demo):")
                 for email, password, who in world.sign_ins:
@@ -127,6 +129,61 @@ def demo(
                 if _asked_folder(data_dir)
                 else "\nThe hub ends now, and its folder is removed; MOSU_DATA_DIR=/path/to/new make demo keeps it."
             )
+
+
+def _check_sandbox() -> None:
+    """
+    Raises:
+        NoSandbox: nothing could be run; the hint is the command that mends it.
+    """
+    report = probe()
+    if not report.ok:
+        raise NoSandbox(report.why_not, hint=report.mend)
+
+
+@contextmanager
+def _reported(file: Path | None) -> Iterator[Callable[[dict[str, object]], None]]:
+    """What writes to `file`, if there is one. Until it is called, and unless it is, the file says what went wrong:
+    however the demo ends, it is never empty and never an earlier demo's.
+
+    A machine without a sandbox is told what mends it, and ends the process with 3.
+    """
+    ended = False
+
+    def write(facts: dict[str, object]) -> None:
+        if file is not None:
+            file.write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+    def write_failure(code: str, message: str, hint: str) -> None:
+        if not ended:
+            write({"ok": False, "error": {"code": code, "message": message, "hint": hint}})
+
+    def write_end(facts: dict[str, object]) -> None:
+        nonlocal ended
+        write(facts)
+        ended = True
+
+    # Refused now rather than after the whole journey.
+    write_failure("unfinished", "The demo has not ended, or was killed.", "")
+    try:
+        yield write_end
+    except NoSandbox as refused:
+        write_failure(refused.code, refused.message, refused.hint)
+        lines = [
+            told(refused.message),
+            told("Nothing was bought. This mends it:"),
+            "",
+            f"    {refused.hint}",
+            "",
+        ]
+        typer.echo("\n".join(lines), err=True)
+        raise typer.Exit(NO_SANDBOX) from refused
+    except (DomainError, ClientError) as refused:
+        write_failure(getattr(refused, "code", "no_hub"), refused.message, refused.hint)
+        raise
+    except BaseException as error:
+        write_failure("broken_off", f"{type(error).__name__}: {error}", "")
+        raise
 
 
 def ends_by_itself(once: bool) -> bool:
