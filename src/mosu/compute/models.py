@@ -143,6 +143,8 @@ class Run(Row):
     outputs = models.JSONField(default=list)
     outputs_manifest = models.CharField(max_length=64, blank=True)
     cancel_asked_at = models.DateTimeField(null=True)
+    cancel_why = models.CharField(max_length=200, blank=True)
+    """By what rule it was to stop; empty where somebody asked."""
 
     class Meta:
         indexes = [

@@ -75,18 +75,18 @@ class ComputeShelf:
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
         """Nothing more: the commit wakes the pool's agent, whose next lease is this run's attempt."""
 
-    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
         """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""
         attempt = locked_attempt(
             Attempt.objects.filter(run__order_id=order_id).order_by("-epoch").values_list("id", flat=True)[0]
         )
         run = attempt.run
         if attempt.state == AttemptState.WAITING:
-            cancel_waiting(attempt=attempt, actor=actor, now=now)
+            cancel_waiting(attempt=attempt, actor=actor, now=now, why=why)
             return True
         if not is_ended(run.state) and run.cancel_asked_at is None:
-            run.cancel_asked_at = now
-            run.save(update_fields=["cancel_asked_at"])
+            run.cancel_asked_at, run.cancel_why = now, why
+            run.save(update_fields=["cancel_asked_at", "cancel_why"])
             notify_run(run.id)
         return False
 

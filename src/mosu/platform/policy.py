@@ -88,6 +88,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "order.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "order.place": Rule(scope=Scope.BUY, roles=_MAKERS),
         "order.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
+        "budget.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
+        "budget.set": Rule(scope=Scope.MANAGE, roles=_MONEY),
         "sample.draw": Rule(scope=Scope.READ, hub_roles=_HUB),
         "sale.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "receipt.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
