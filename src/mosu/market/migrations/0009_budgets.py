@@ -85,7 +85,6 @@ class Migration(migrations.Migration):
                         default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("user_id", models.UUIDField(null=True)),
                 ("cap_micros", models.BigIntegerField()),
                 (
                     "state",
@@ -103,6 +102,15 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
                     "project",
                     models.ForeignKey(
                         null=True,
@@ -116,7 +124,7 @@ class Migration(migrations.Migration):
                 "constraints": [
                     models.UniqueConstraint(
                         condition=models.Q(("state", "set")),
-                        fields=("organisation", "project", "user_id"),
+                        fields=("organisation", "project", "user"),
                         name="budget_set_once",
                         nulls_distinct=False,
                     ),
@@ -127,7 +135,7 @@ class Migration(migrations.Migration):
                         condition=models.Q(("cap_micros__gte", 0)), name="budget_cap_not_negative"
                     ),
                     models.CheckConstraint(
-                        condition=models.Q(("project", None), ("user_id", None), _connector="OR"),
+                        condition=models.Q(("project", None), ("user", None), _connector="OR"),
                         name="budget_of_project_or_person",
                     ),
                 ],

@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models import Q
 
-from mosu.platform.models import Organisation, Project
+from mosu.platform.models import Organisation, Project, User
 from mosu.platform.rows import Row
 
 
@@ -19,7 +19,7 @@ class Budget(Row):
 
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="+")
     project = models.ForeignKey(Project, null=True, on_delete=models.PROTECT, related_name="+")
-    user_id = models.UUIDField(null=True)
+    user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     cap_micros = models.BigIntegerField()
     state = models.CharField(max_length=10, choices=BudgetState, default=BudgetState.SET)
     created_at = models.DateTimeField()
@@ -27,7 +27,7 @@ class Budget(Row):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["organisation", "project", "user_id"],
+                fields=["organisation", "project", "user"],
                 condition=Q(state="set"),
                 nulls_distinct=False,
                 name="budget_set_once",
@@ -35,7 +35,7 @@ class Budget(Row):
             models.CheckConstraint(condition=Q(state__in=BudgetState.values), name="budget_state_known"),
             models.CheckConstraint(condition=Q(cap_micros__gte=0), name="budget_cap_not_negative"),
             models.CheckConstraint(
-                condition=Q(project=None) | Q(user_id=None), name="budget_of_project_or_person"
+                condition=Q(project=None) | Q(user=None), name="budget_of_project_or_person"
             ),
         ]
 

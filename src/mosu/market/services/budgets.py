@@ -162,7 +162,7 @@ def set_budget(
     if project_id and not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     if user_id and not Membership.objects.filter(user=user_id, organisation=organisation_id).exists():
-        raise NotFound("There is no such member.", hint="See the members of your organisation.")
+        raise NotFound("There is no such member.", hint="See the list of members.")
     _lock_spending(organisation_id, project_id, user_id, now=now)
     for before in Budget.objects.filter(
         organisation_id=organisation_id, project_id=project_id, user_id=user_id, state=BudgetState.SET

@@ -16,7 +16,6 @@ from mosu.market.models import Budget, Order, Spending
 from mosu.market.queries.budgets import OPEN, percent_of, spent_by_subject, subject_of
 from mosu.market.services.orders import stop_order
 from mosu.platform.actors import SYSTEM, Role
-from mosu.platform.models import User
 from mosu.platform.services import members_of, notify, record_audit
 
 TOLD_AT: Final = (50, 80, 100)
@@ -64,7 +63,7 @@ def _watched(*, now: datetime) -> Iterator[_Watched]:
     with connection.cursor() as cursor:
         cursor.execute(_WITH_BUDGETS, [month_in(hub_zone(), min(first, now))])
         found = cursor.fetchall()
-    budgets = Budget.objects.select_related("project", "organisation").in_bulk([row[0] for row in found])
+    budgets = Budget.objects.select_related("project", "user").in_bulk([row[0] for row in found])
     spent: dict[date, Mapping[tuple[UUID, UUID | None, UUID | None], int]] = {}
     for budget_id, spending_id, month, told in found:
         budget = budgets[budget_id]
@@ -110,9 +109,9 @@ def _tell(watched: _Watched, *, now: datetime) -> None:
     of_whom = {"zh": "单位", "en": "organisation"}
     if budget.project is not None:
         of_whom = {"zh": f"项目“{budget.project.name}”", "en": f"project {budget.project.name}"}
-    if budget.user_id is not None:
-        name = str(User.objects.filter(id=budget.user_id).first() or "")
-        of_whom, people = {"zh": f"成员 {name}", "en": f"member {name}"}, [*people, budget.user_id]
+    if budget.user is not None:
+        of_whom = {"zh": f"成员 {budget.user}", "en": f"member {budget.user}"}
+        people.append(budget.user.id)
     cap = decimal_of(budget.cap_micros, currency=hub_currency())
     spent = decimal_of(watched.spent_micros, currency=hub_currency())
     is_over = mark == TOLD_AT[-1]
