@@ -79,8 +79,8 @@ def fsync_ms(folder: Path) -> float:
 
 
 def table(rows: list[tuple[str, ...]]) -> str:
-    """Rows as Markdown, which is also readable on a terminal."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    """Rows as Markdown, which is also readable on a terminal; the last column, of notes, is as long as each is."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)] + [4]
     lines = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
         for row in rows

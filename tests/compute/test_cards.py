@@ -58,7 +58,7 @@ def test_cards_are_leased_by_index_and_priced_by_the_hour() -> None:
     run = accept(world, result.quotes[0].id)
     found = lease(world, now=at(1))
     assert found is not None
-    assert found.spec.device_indices == (0, 1, 2)
+    assert found.spec.devices == ((0, 1, 2),)
     again = quote(world, TASK, now=at(2)).quotes[0]
     assert again.starts_at > at(3600)
     report(world, attempt_of(run), now=at(10))

@@ -18,13 +18,13 @@ from structlog.stdlib import BoundLogger
 
 import mosu
 from mosu.kernel.refusals import DomainError, Invalid
-from mosu.sandbox.environments import Environment, load_environment
-from mosu.sandbox.probing import SandboxReport, probe
+from mosu.sandbox.environments import load_environment
+from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import make_sandbox_user
-from mosu.site_agent.config import AgentConfig, measured
+from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
-from mosu.site_agent.engines.local import LocalEngine, LocalNode
-from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef
+from mosu.site_agent.engines.choice import engine_of
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.wire.agent import AttemptPhase, Command, EnvironmentInfo, Lease, LeaseRequest, Registration, Report
@@ -62,7 +62,7 @@ class Agent:
         self._stopping, self._log = stopping, log
         self._state_dir = config.state_dir.absolute()
         self._environments = [load_environment(folder.absolute()) for folder in config.environments]
-        self._engine = _engine(config, self._state_dir, self._environments)
+        self._engine = engine_of(config, self._state_dir, self._environments)
         self._leases = self._state_dir / "leases"
         self._leases.mkdir(mode=0o700, exist_ok=True)
         self._only_one = _lock(self._state_dir)
@@ -85,7 +85,7 @@ class Agent:
 
     def run(self) -> int:
         """Adopt what is on the disk, then serve; returns the exit code."""
-        self._sandbox = probe(self._state_dir / "tools")
+        self._sandbox = self._engine.isolation()
         self._adopt()
         for work in (self._lease_for_ever, self._beat_for_ever):
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True).start()
@@ -209,7 +209,7 @@ class Agent:
         """Without a sandbox nothing is leased; look again now and then, since the mend is one command."""
         self._log.error("no sandbox", reason=self._sandbox.why_not, mend=self._sandbox.mend)
         if not self._stopping.wait(_REPROBE_EVERY_S):
-            self._sandbox = probe(self._state_dir / "tools")
+            self._sandbox = self._engine.isolation()
             self._register()
 
     def _take(self, lease: Lease) -> None:
@@ -263,23 +263,6 @@ class Agent:
 
 def mosu_version() -> str:
     return mosu.__version__
-
-
-def _engine(config: AgentConfig, state_dir: Path, environments: list[Environment]) -> Engine:
-    if config.engine != "local":
-        raise Invalid(
-            f"There is no engine {config.engine!r}.",
-            hint="Available: local.",
-            field="engine",
-            found=config.engine,
-        )
-    cores, memory_bytes, disk_bytes = measured(config)
-    return LocalEngine(
-        state_dir,
-        node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes),
-        environments=environments,
-        log_bytes_max=config.log_bytes_max,
-    )
 
 
 def _lock(state_dir: Path) -> int:

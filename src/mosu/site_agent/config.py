@@ -13,12 +13,16 @@ cores = 8                 # this machine's
 memory_bytes = 16000000000  # nine tenths of this machine's
 disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
+
+# A table of the engine's name holds what that engine alone needs:
+# [slurm]
 ```
 """
 
 import os
 import shutil
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +59,8 @@ class AgentConfig:
     memory_bytes: int = 0
     disk_bytes: int = 0
     log_bytes_max: int = LOG_BYTES_MAX
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The table named like the engine; its module checks it."""
 
 
 def load_config(path: Path) -> AgentConfig:
@@ -67,6 +73,10 @@ def load_config(path: Path) -> AgentConfig:
         found = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Invalid(f"{path}: {error}", hint="See docs/reference for the agent's settings.") from error
+    engine = found.get("engine", "local")
+    options = found.pop(engine, {}) if isinstance(engine, str) and engine not in _KEYS else {}
+    if not isinstance(options, dict):
+        raise Invalid(f"{path}: {engine} must be a table.", hint=f"Write [{engine}].", field=engine)
     for key, value in found.items():
         if key not in _KEYS:
             raise Invalid(f"{path}: unknown key {key!r}.", hint=f"Known: {', '.join(_KEYS)}.", field=key)
@@ -82,7 +92,7 @@ def load_config(path: Path) -> AgentConfig:
     rest = {key: found[key] for key in _KEYS if key in found and key not in {"token", "token_file"}}
     rest["state_dir"] = Path(rest["state_dir"])
     rest["environments"] = tuple(Path(folder) for folder in rest["environments"])
-    return AgentConfig(token=token, **rest)
+    return AgentConfig(token=token, options=options, **rest)
 
 
 def measured(config: AgentConfig) -> tuple[int, int, int]:

@@ -29,7 +29,6 @@ from mosu.wire.agent import (
     UsageBatch,
 )
 
-POLL_S: Final = 0.05
 USAGE_EVERY_S: Final = 5.0
 RESUBMIT_EVERY_S: Final = 10.0
 RETRY_AFTER_S: Final = (1.0, 5.0, 15.0)
@@ -192,7 +191,7 @@ class Courier:
             self._meter(seen, at_once=ended)
             if ended and not sent:
                 return seen
-            if not sent and self._stopping.wait(POLL_S):
+            if not sent and self._stopping.wait(self._engine.poll_s):
                 raise Stopping
 
     def _saw(self, seen: Observation) -> None:
@@ -227,7 +226,7 @@ class Courier:
         now = seen.ended_at or datetime.now(UTC)
         if seen.phase != AttemptPhase.LOST:
             # How long a lost attempt ran is unknown, so no more is claimed for it than was until now.
-            self._usage.advance(started_at=seen.started_at, now=now)
+            self._usage.advance(started_at=seen.started_at, now=now, units=seen.units)
         while self._usage.unsent and not self._usage_refused:
             records = self._usage.unsent[:_USAGE_RECORDS_MAX]
             try:

@@ -1,14 +1,13 @@
 """Usage records of one attempt: on disk before they are sent, so that a restart loses and doubles none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mosu.site_agent.files import read_json_if_whole, write_durably
-from mosu.wire.agent import AttemptSpec, Usage
-
-Meter = Literal["core_second", "card_second"]
+from mosu.wire.agent import AttemptSpec, Meter, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +56,14 @@ class UsageBook:
         }
         self.unsent = tuple(Usage.model_validate(item) for item in found["unsent"])
 
-    def advance(self, *, started_at: datetime, now: datetime) -> None:
-        """Write down what was used up to `now`."""
+    def advance(
+        self, *, started_at: datetime, now: datetime, units: Mapping[Meter, int] | None = None
+    ) -> None:
+        """Write down what was used up to `now`: `units` by the engine's own account, else what was asked for."""
         if self._is_lost:
             return
-        units: dict[Meter, int] = {"core_second": self._spec.cores}
-        if self._spec.device_indices:
-            units["card_second"] = len(self._spec.device_indices)
         made = []
-        for meter, count in units.items():
+        for meter, count in (units or self._spec.units).items():
             before = self._meters.get(meter) or Metered(0, 0, started_at)
             record, self._meters[meter] = next_record(
                 self._spec.attempt_id, meter, count, before, started_at=started_at, now=now

@@ -15,6 +15,7 @@ The agent authenticates with its pool's token (`Authorization: Bearer`). The epo
 observations: a report of an old epoch is still taken as an observation.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -26,6 +27,7 @@ AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
 Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 """As far as every JSON reader counts exactly."""
 Small = Annotated[int, Field(ge=-(1 << 31), le=(1 << 31) - 1)]
+Meter = Literal["core_second", "card_second"]
 LOG_CHUNK_BYTES_MAX = 262_144
 ATTEMPTS_MAX = 20_000
 """That one agent has at once."""
@@ -97,15 +99,21 @@ class InputFile(Message):
 
 
 class AttemptSpec(Message):
-    """All that an engine needs to start one attempt. Secrets reach the run as 0600 files, never by argv."""
+    """All that an engine needs to start one attempt. Secrets reach the run as 0600 files, never by argv.
+
+    It runs once on each of `nodes`, whose first is rank 0; cores, memory and disk are of each node.
+    """
 
     attempt_id: AttemptId
     run_id: str
     organisation_id: str
     epoch: Annotated[int, Field(ge=1)]
-    nodes: tuple[str, ...]
+    nodes: Annotated[tuple[str, ...], Field(min_length=1)]
     cores: Annotated[int, Field(ge=1)]
-    device_indices: tuple[int, ...] = ()
+    accelerator: str = ""
+    """The id of its cards' type in the accelerator data file; empty where it has none."""
+    devices: tuple[tuple[int, ...], ...] = ()
+    """By node, in their order: the indices of its cards, as many on each; empty where it has none."""
     memory_bytes: Annotated[int, Field(ge=1)]
     disk_bytes: Annotated[int, Field(ge=1)]
     wall_limit_s: Annotated[int, Field(ge=1)]
@@ -118,6 +126,19 @@ class AttemptSpec(Message):
     workdir: tuple[InputFile, ...] = ()
     outputs: tuple[str, ...] = ()
     """Globs, relative to the working folder, of the files that come back."""
+
+    @property
+    def cards(self) -> int:
+        """On each node."""
+        return len(self.devices[0]) if self.devices else 0
+
+    @property
+    def units(self) -> Mapping[Meter, int]:
+        """What is metered of it, in cores and cards of all its nodes."""
+        units: dict[Meter, int] = {"core_second": self.cores * len(self.nodes)}
+        if self.devices:
+            units["card_second"] = sum(len(indices) for indices in self.devices)
+        return units
 
 
 class Lease(Message):
@@ -188,7 +209,7 @@ class Usage(Message):
     """What was used since the last report: a claim, which the hub bounds by what it observed itself."""
 
     attempt_id: AttemptId
-    meter: Literal["core_second", "card_second"]
+    meter: Meter
     sequence: Count
     quantity: Count
     """In the meter's unit: allocated cores (or cards) x seconds."""

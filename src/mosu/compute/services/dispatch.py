@@ -162,6 +162,7 @@ def _spec(attempt: Attempt) -> AttemptSpec:
     request = RunRequest.of_json(run.request)
     allocation = Allocation.objects.select_related("node").get(attempt=attempt, live=True)
     cards = DeviceAllocation.objects.filter(allocation=allocation).order_by("device__index")
+    indices = tuple(cards.values_list("device__index", flat=True))
     return AttemptSpec(
         attempt_id=attempt.public_id,
         run_id=run.public_id,
@@ -169,7 +170,8 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         epoch=attempt.epoch,
         nodes=(allocation.node.name,),
         cores=request.cores,
-        device_indices=tuple(cards.values_list("device__index", flat=True)),
+        accelerator=request.need.accelerator or "",
+        devices=(indices,) if indices else (),
         memory_bytes=request.memory_bytes,
         disk_bytes=request.disk_bytes,
         wall_limit_s=request.wall_limit_s,

@@ -16,6 +16,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
 from mosu.sandbox.cgroups import Delegation, delegated
 from mosu.sandbox.environments import Environment
+from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import SandboxUnavailable, find_bwrap, run_as, unreachable_part
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
@@ -46,6 +47,7 @@ class LocalEngine:
     """
 
     name = "local"
+    poll_s = 0.05
 
     def __init__(
         self,
@@ -70,6 +72,9 @@ class LocalEngine:
         self._delegation = delegated()
         self._choosing = threading.Lock()
         self._cpus = sorted(os.sched_getaffinity(0))
+
+    def isolation(self) -> SandboxReport:
+        return probe(self._tools)
 
     def nodes(self) -> tuple[NodeInfo, ...]:
         node = self._node

@@ -6,7 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NewType, Protocol
 
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
+from mosu.sandbox.probing import SandboxReport
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, Meter, MeterSample, NodeInfo
 
 EngineRef = NewType("EngineRef", str)
 """The engine's own name for an attempt; the local engine uses the attempt's id."""
@@ -25,6 +26,8 @@ class Observation:
     reason: str = ""
     measures: Measures | None = None
     log_bytes: int = 0
+    units: Mapping[Meter, int] | None = None
+    """Cores and cards that the engine's own accounting has for it; None: those that were asked for."""
     sample: MeterSample | None = None
     """What it took when it was last looked at; None where the engine cannot say."""
 
@@ -41,6 +44,11 @@ class Engine(Protocol):
     """Runs attempts somewhere. Submitting one attempt id twice starts it once."""
 
     name: str
+    poll_s: float
+    """How long to wait between two looks at an attempt that runs."""
+
+    def isolation(self) -> SandboxReport:
+        """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
     def nodes(self) -> tuple[NodeInfo, ...]: ...
     def workdir(self, attempt_id: str) -> Path:

@@ -1,0 +1,44 @@
+"""Which engine an agent's settings name. An engine's module is read only where it is chosen."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox.environments import Environment
+from mosu.site_agent.config import AgentConfig, measured
+from mosu.site_agent.engines.protocol import Engine
+
+
+def engine_of(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+    """The engine that `config.engine` names, with the settings of the table of its name.
+
+    Raises:
+        Invalid: there is no such engine, or its settings are wrong.
+        SandboxUnavailable: it cannot work here.
+    """
+    make = _ENGINES.get(config.engine)
+    if make is None:
+        raise Invalid(
+            f"There is no engine {config.engine!r}.",
+            hint=f"Available: {', '.join(_ENGINES)}.",
+            field="engine",
+            found=config.engine,
+        )
+    return make(config, state_dir, environments)
+
+
+def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+    from mosu.site_agent.engines.local import LocalEngine, LocalNode
+
+    cores, memory_bytes, disk_bytes = measured(config)
+    return LocalEngine(
+        state_dir,
+        node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes),
+        environments=environments,
+        log_bytes_max=config.log_bytes_max,
+    )
+
+
+_Make = Callable[[AgentConfig, Path, Sequence[Environment]], Engine]
+_ENGINES: Final[Mapping[str, _Make]] = {"local": _local}
