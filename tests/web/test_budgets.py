@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+from mosu.compute.models import IdleRule
 from mosu.market.models import Budget
 from mosu.platform.actors import Role
 from tests.web.conftest import Hub, page, queries
@@ -55,7 +56,7 @@ def test_others_only_look(hub: Hub, role: Role) -> None:
 
 
 def test_a_project_of_another_organisation_is_no_choice(hub: Hub) -> None:
-    client, _ = set_as(hub, Role.OWNER, whose="project_01h455vb4pex5vsknk084sn02q")
+    set_as(hub, Role.OWNER, whose="project_01h455vb4pex5vsknk084sn02q")
     assert not Budget.objects.exists()
 
 
@@ -65,4 +66,15 @@ def test_more_budgets_ask_no_more(hub: Hub) -> None:
     few = queries(client, PATH)
     for _ in range(5):
         set_as(hub, Role.OWNER, whose=hub.user(role=Role.VIEWER).public_id)
-    assert queries(client, PATH) == few <= 12
+    assert queries(client, PATH) == few <= 13
+
+
+def test_how_long_accelerators_may_idle(hub: Hub) -> None:
+    client = hub.client(hub.user(role=Role.OWNER))
+    assert client.post(PATH, {"idle_minutes": "30"}).status_code == 302
+    assert IdleRule.objects.get().stop_after_s == 1800
+    assert 'value="30"' in page(client.get(PATH))
+    assert "idle_minutes" in page(client.post(PATH, {"idle_minutes": "3"}))
+    assert IdleRule.objects.get().stop_after_s == 1800
+    client.post(PATH, {"idle_minutes": ""})
+    assert not IdleRule.objects.exists()

@@ -17,6 +17,7 @@ from mosu.compute.models import (
     Blackout,
     Device,
     DeviceAllocation,
+    IdleRule,
     MeterSample,
     Node,
     Pool,
@@ -114,6 +115,15 @@ def curve_of(run: Run) -> list[CurvePoint]:
         points.append(CurvePoint((at - attempt.started_at).total_seconds(), cores, memory_bytes))
         before_at, before_cpu_s = at, cpu_s
     return points
+
+
+def idle_stop_of(organisation_id: UUID) -> int | None:
+    """After how many seconds the organisation has idle runs stopped; the caller has shown that it may be seen."""
+    return (
+        IdleRule.objects.filter(organisation_id=organisation_id)
+        .values_list("stop_after_s", flat=True)
+        .first()
+    )
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:

@@ -4,6 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.idle import set_idle_stop, watch_idle
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -64,10 +65,12 @@ __all__ = [
     "rotate_token",
     "seen_s",
     "set_blackout",
+    "set_idle_stop",
     "set_node_state",
     "set_pool_state",
     "span_between",
     "take_report",
     "take_usage",
     "upload_of",
+    "watch_idle",
 ]

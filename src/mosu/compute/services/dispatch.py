@@ -38,6 +38,17 @@ from mosu.wire.agent import (
 PATIENCE: Final = timedelta(seconds=60)
 """How long a start waits for what the one before it still holds."""
 
+_OBSERVED: Final = (
+    "last_contact_at",
+    "leased_until",
+    "first_running_at",
+    "started_at",
+    "sampled_at",
+    "sampled_cpu_s",
+    "idle_since",
+    "idle_told_at",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:
@@ -254,9 +265,7 @@ def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: date
         attempt.first_running_at = now
         said = status.started_at or now
         attempt.started_at = min(max(said, attempt.leased_at or now), now)
-    attempt.save(
-        update_fields=["last_contact_at", "leased_until", "first_running_at", "started_at", "sampled_at"]
-    )
+    attempt.save(update_fields=_OBSERVED)
     to = AttemptState.LEASED if attempt.first_running_at is None else AttemptState.RUNNING
     if attempt.state != to:
         move_attempt(attempt, to=to, actor=actor, now=now)

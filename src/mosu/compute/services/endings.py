@@ -187,7 +187,7 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
 
 def _why(run: Run, report: Report) -> str:
     """What the agent says, or the rule by which the run was told to stop."""
-    return run.cancel_why if report.phase == AttemptState.CANCELLED and run.cancel_why else report.reason
+    return run.cancel_why if report.phase == "cancelled" and run.cancel_why else report.reason
 
 
 def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> datetime | None:

@@ -127,4 +127,8 @@ SENTENCES: Final[dict[str, str]] = {
     "The next start is {time} UTC. Ask for quotes again.": "最早可在 {time} UTC 开始。请重新询价。",
     "{next}Ask for quotes again.": "{next}请重新询价。",
     "{pool} cannot take it: {why}.": "{pool} 不能接收：{why~}。",
+    # Accelerators that do nothing.
+    "stop_after_s: {found} cannot be used.": "stop_after_s：{found} 不可用。",
+    "Choose {least} to {most} seconds.": "请选 {least} 至 {most} 秒。",
+    "its accelerators did nothing": "加速卡长时间空转",
 }

@@ -176,4 +176,5 @@ SENTENCES: Final[dict[str, str]] = {
     "There is no such budget.": "没有这项预算。",
     "See the budgets of your organisation.": "请看本单位的预算。",
     "the month's budget is spent": "本月预算已用完",
+    "See the list of members.": "请看成员列表。",
 }

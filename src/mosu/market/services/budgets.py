@@ -6,7 +6,7 @@ What counts is the month of acceptance in the hub's zone, and the whole charge: 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -80,7 +80,12 @@ def commit_spend(buyer: Buyer, *, amount_micros: int, now: datetime) -> None:
     """
     month = month_in(hub_zone(), now)
     organisations, projects, users = (list(ids) for ids in zip(*buyer.subjects, strict=True))
-    asked = {"organisations": organisations, "projects": projects, "users": users, "amount": amount_micros}
+    asked: dict[str, Any] = {
+        "organisations": organisations,
+        "projects": projects,
+        "users": users,
+        "amount": amount_micros,
+    }
     with connection.cursor() as cursor:
         # Both in one message; the second has a snapshot of its own, so it sees a budget that was set while the first
         # waited for its rows.
@@ -101,7 +106,7 @@ def give_back_spend(order: Order, *, amount_micros: int) -> None:
         cursor.execute(_GIVE_BACK, {**_asked(buyer, month), "amount": amount_micros})
 
 
-def _asked(buyer: Buyer, month: date) -> dict[str, object]:
+def _asked(buyer: Buyer, month: date) -> dict[str, Any]:
     return {
         "month": month,
         "organisation": buyer.organisation_id,
@@ -164,10 +169,10 @@ def set_budget(
     if user_id and not Membership.objects.filter(user=user_id, organisation=organisation_id).exists():
         raise NotFound("There is no such member.", hint="See the list of members.")
     _lock_spending(organisation_id, project_id, user_id, now=now)
-    for before in Budget.objects.filter(
-        organisation_id=organisation_id, project_id=project_id, user_id=user_id, state=BudgetState.SET
-    ):
-        _lift(before, actor=actor, now=now)
+    in_force = Budget.objects.filter(organisation_id=organisation_id, state=BudgetState.SET)
+    for before in in_force.select_for_update(no_key=True).order_by("id"):
+        if (before.project_id, before.user_id) == (project_id, user_id):
+            _lift(before, actor=actor, now=now)
     budget = Budget.objects.create(
         organisation_id=organisation_id,
         project_id=project_id,

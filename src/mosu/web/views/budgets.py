@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods
 
+from mosu.compute.queries import idle_stop_of
+from mosu.compute.services import set_idle_stop
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import DomainError
 from mosu.market.models import Budget
@@ -43,6 +45,20 @@ class Capping(forms.Form):
             "An order counts with all that it may cost until it is settled, vouchers' part included. "
             "Owners, administrators and finance are told at 50, 80 and 100%; "
             "then what runs is stopped, its outputs saved."
+        ),
+    )
+
+
+class Idling(forms.Form):
+    """For how long accelerators may do nothing."""
+
+    idle_minutes = forms.IntegerField(
+        label=_lazy("Stop a run whose accelerators do nothing for (minutes)"),
+        min_value=15,
+        max_value=10_080,
+        required=False,
+        help_text=_lazy(
+            "People are told after 15 minutes. Left empty, nothing is stopped. Outputs are saved in any case."
         ),
     )
 
@@ -109,13 +125,23 @@ def budgets(request: HttpRequest) -> HttpResponse:
     actor, row, now = actor_of(request), own_organisation(request), timezone.now()
     may = allows(actor, "budget.set", row.id)
     form, problem = _form(request, row), None
+    idle_s = idle_stop_of(row.id)
+    is_idling = "idle_minutes" in request.POST
+    idling = Idling(request.POST) if is_idling else Idling(initial={"idle_minutes": idle_s and idle_s // 60})
     if request.method == "POST":
         try:
             if "lift" in request.POST:
                 lift_budget(actor=actor, budget_id=Budget.key_of(request.POST["lift"]), now=now)
                 messages.success(request, _("The budget is lifted: nothing is capped by it any more."))
                 return redirect("budgets")
-            if form.is_valid():
+            if is_idling and idling.is_valid():
+                minutes = idling.cleaned_data["idle_minutes"]
+                set_idle_stop(
+                    actor=actor, organisation_id=row.id, stop_after_s=minutes and minutes * 60, now=now
+                )
+                messages.success(request, _("It counts for what runs now, too."))
+                return redirect("budgets")
+            if not is_idling and form.is_valid():
                 set_budget(
                     actor=actor,
                     organisation_id=row.id,
@@ -127,7 +153,7 @@ def budgets(request: HttpRequest) -> HttpResponse:
                 return redirect("budgets")
         except DomainError as refusal:
             problem = said_of(refusal)
-    context = {"tabs": tabs_of(request), "form": form, "problem": problem, "may_set": may}
+    context = {"tabs": tabs_of(request), "form": form, "idling": idling, "problem": problem, "may_set": may}
     return list_page(
         request,
         "pages/budgets.html",
@@ -142,7 +168,11 @@ def _form(request: HttpRequest, row: Organisation) -> Capping:
     actor = actor_of(request)
     projects = projects_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
     members = memberships_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
-    form = Capping(request.POST if request.method == "POST" and "lift" not in request.POST else None)
+    form = Capping(
+        request.POST
+        if request.method == "POST" and not {"lift", "idle_minutes"} & set(request.POST)
+        else None
+    )
     whose: Any = form.fields["whose"]
     whose.choices = [
         ("", pgettext("budget", "The whole organisation")),
