@@ -42,6 +42,9 @@ class RunRequest:
     not_before_s: int = 0
     """It must not start earlier: seconds since 1970; 0 where it may start whenever there is room."""
 
+    priority: int = 0
+    """Among the runs of its project that wait, the higher goes first."""
+
     @property
     def meter(self) -> str:
         """What the run is sold by: cards where it has any (their cores come with them), else cores."""

@@ -6,11 +6,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
+from mosu.compute.forecast import WAITS_FROM, expected_start
 from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
+from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
@@ -53,8 +55,8 @@ class ComputeShelf:
         )
         insert(run)
         record_made(run, actor=SYSTEM, now=now)
-        attempt = make_attempt(run=run, epoch=1, now=now)
         notify_pool(pool.id)
+        part = used_part(pool.id) if quote.starts_at > now + WAITS_FROM else 1.0
         # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
         found = find_place(
@@ -70,6 +72,8 @@ class ComputeShelf:
             raise SoldOut(
                 f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
             )
+        expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
+        attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
         allocate(attempt=attempt, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:

@@ -1,8 +1,9 @@
 """What an agent hears of: attempts to start, and commands. What the hub hears of it: that they run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, Literal
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from mosu.compute.services.endings import fail_attempt
 from mosu.compute.services.pools import LEASE_S, pool_of
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
+from mosu.compute.turns import turns_in
 from mosu.market.models import Order
 from mosu.market.services import activate_order
 from mosu.platform.actors import Actor
@@ -35,6 +37,8 @@ from mosu.wire.agent import (
     LeaseRequest,
 )
 
+BACKFILL_MAX: Final = 10
+"""So many are tried for an early start at one call: each looks at the whole pool."""
 PATIENCE: Final = timedelta(seconds=60)
 """How long a start waits for what the one before it still holds."""
 
@@ -73,6 +77,7 @@ def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseA
     handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
     one that overstays is moved to another, or ended and credited. One that was promised a later start begins as
     soon as there is room, unless its buyer asked for no earlier one: most runs end long before their wall limit.
+    Who is tried first for that is a matter of fairness (see `fairness`); what was promised to others stays theirs.
     """
     try:
         return _lease(actor=actor, asked=asked, now=now)
@@ -109,21 +114,31 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     early = waiting.filter(place__period__startswith__gt=now).exclude(
         run__request__not_before_s__gt=int(now.timestamp())
     )
-    # Who waits longest goes first, also before the promised start if there is room already.
-    for due in (
-        _locked(waiting.filter(place__period__startswith__lte=now)),
-        _locked(early, order="place__period"),
-    ):
-        if due is not None and _keep_place(due, now=now):
-            return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    due = _locked(waiting.filter(place__period__startswith__lte=now))
+    if due is not None and _keep_place(due, now=now):
+        return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    for attempt_id in _turns(pool_id, set(early.values_list("id", flat=True))):
+        next_one = _locked(waiting.filter(id=attempt_id))
+        if next_one is not None and _keep_place(next_one, now=now):
+            return LeaseAnswer(lease=_handed(next_one, actor=actor, now=now))
     starts = waiting.filter(place__isnull=False).order_by("place__period")
     first = starts.values_list("place__period", flat=True).first()
     return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
 
 
-def _locked(rows: QuerySet[Attempt], *, order: str = "id") -> Attempt | None:
+def _turns(pool_id: UUID, attempt_ids: set[UUID]) -> Iterator[UUID]:
+    """Those of the attempts that are tried for an early start, in the order of their turns.
+
+    One that finds no room lets the next one try: it delays nobody, since every other's place stays reserved.
+    """
+    if attempt_ids:
+        turns = turns_in([pool_id])[pool_id]
+        yield from islice((one for one in turns if one in attempt_ids), BACKFILL_MAX)
+
+
+def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
     return (
-        rows.order_by(order, "id")
+        rows.order_by("id")
         .select_for_update(of=("self",), skip_locked=True, no_key=True)
         .select_related("run")
         .first()

@@ -231,9 +231,9 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     notify_pool(again.pool_id)
 
 
-def make_attempt(*, run: Run, epoch: int, now: datetime) -> Attempt:
-    """A new waiting attempt of the run."""
-    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+def make_attempt(*, run: Run, epoch: int, now: datetime, expected_at: datetime | None = None) -> Attempt:
+    """A new waiting attempt of the run. `expected_at`: when its buyer is told that it will start."""
+    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now, expected_at=expected_at)
     insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt

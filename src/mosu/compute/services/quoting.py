@@ -229,13 +229,6 @@ def _asked(
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
-    if task.resources.priority:
-        raise Invalid(
-            f"resources.priority: {task.resources.priority} would have no effect.",
-            hint="Leave it out: runs start in the order in which they were bought.",
-            field="resources.priority",
-            found=task.resources.priority,
-        )
     name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
     return _Asked(
         task=task,
@@ -341,6 +334,7 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         accelerator=need.accelerator,
         cards=need.cards,
         wall_limit_s=asked.wall_limit_s,
+        priority=asked.task.resources.priority or 0,
         not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
         task=asked.shown_task,
     )

@@ -92,7 +92,6 @@ SENTENCES: Final[dict[str, str]] = {
     "{reason} Its outputs could not be stored: {why}": "{reason~}产出文件未能保存：{why~}",
     "Its outputs could not be stored: {why}": "产出文件未能保存：{why~}",
     # Quotes: why an offer does not fit.
-    "resources.priority: {found} would have no effect.": "resources.priority：{found} 不起作用。",
     "Leave it out: runs start in the order in which they were bought.": "请删去：作业按下单先后开始。",
     "mosu.inputs: this hub has no datasets or models yet.": "mosu.inputs：本中心尚无语料与模型。",
     "Put the files into workdir.": "请把文件放进 workdir。",
