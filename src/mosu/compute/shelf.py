@@ -16,6 +16,7 @@ from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
+from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Quote
 from mosu.market.services import NamedGoods, Stock
@@ -38,6 +39,7 @@ class ComputeShelf:
 
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
+            QuotaReached: the organisation or the project would hold more than it may.
         """
         request = RunRequest.of_json(quote.request)
         pool = Pool.objects.get(id=request.pool_id)
@@ -57,6 +59,13 @@ class ComputeShelf:
         record_made(run, actor=SYSTEM, now=now)
         notify_pool(pool.id)
         part = used_part(pool.id) if quote.starts_at > now + WAITS_FROM else 1.0
+        limits = limits_of(
+            organisation_id=run.organisation_id,
+            project_id=run.project_id,
+            need=request.need,
+            now=now,
+            lock=True,
+        )
         # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
         found = find_place(
@@ -72,6 +81,7 @@ class ComputeShelf:
             raise SoldOut(
                 f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
             )
+        keep_within(limits, units=request.units, start=found.period.start, duration=request.duration)
         expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
         attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
         allocate(attempt=attempt, need=request.need, placement=found)

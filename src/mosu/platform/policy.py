@@ -99,6 +99,10 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "blob.put": Rule(scope=Scope.BUY, roles=_MAKERS),
         "pool.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "pool.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
+        "share.set": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "quota.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
+        "quota.set": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),
+        "quota.grant": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "attempt.fence": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "agent.serve": Rule(scope=Scope.MANAGE, agent=True),
     }

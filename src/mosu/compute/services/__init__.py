@@ -18,6 +18,7 @@ from mosu.compute.services.pools import (
 )
 from mosu.compute.services.quoting import QuoteResult, Reason, RefusedOffer, quote_run
 from mosu.compute.services.runs import cancel_run
+from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
     Destination,
@@ -39,6 +40,7 @@ __all__ = [
     "NameTaken",
     "NotASupplier",
     "NotLeased",
+    "QuotaReached",
     "QuoteResult",
     "Reason",
     "RefusedOffer",
@@ -68,6 +70,8 @@ __all__ = [
     "set_idle_stop",
     "set_node_state",
     "set_pool_state",
+    "set_quota",
+    "set_share",
     "span_between",
     "take_report",
     "take_usage",

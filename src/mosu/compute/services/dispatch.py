@@ -13,12 +13,14 @@ from django.db.models import FilteredRelation, Q, QuerySet
 from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
+from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
 from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
 from mosu.compute.services.pools import LEASE_S, pool_of
 from mosu.compute.services.samples import keep_samples
+from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
 from mosu.compute.turns import turns_in
 from mosu.market.models import Order
@@ -156,12 +158,15 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     request = RunRequest.of_json(attempt.run.request)
     allocation = Allocation.objects.get(attempt=attempt, live=True)
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
+    duration = min(max(allocation.period.upper - now, least), request.duration)
+    if allocation.period.lower > now and not _is_within_quota(attempt, request, duration, now=now):
+        return False
     found = find_place(
         pool_id=attempt.pool_id,
         need=request.need,
         earliest=now,
         latest=now,
-        duration=min(max(allocation.period.upper - now, least), request.duration),
+        duration=duration,
         now=now,
         without=attempt.id,
     )
@@ -172,6 +177,19 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     release(attempt.id, now=now)
     allocate(attempt=attempt, need=request.need, placement=found)
     return True
+
+
+def _is_within_quota(attempt: Attempt, request: RunRequest, duration: timedelta, *, now: datetime) -> bool:
+    """Whether an earlier start passes no quota; the promised one was checked when it was promised."""
+    limits = limits_of(
+        organisation_id=attempt.run.organisation_id,
+        project_id=attempt.run.project_id,
+        need=request.need,
+        now=now,
+        without=attempt.id,
+        lock=True,
+    )
+    return earliest_within(limits, units=request.units, earliest=now, duration=duration) == now
 
 
 def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:

@@ -14,9 +14,11 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import HORIZON, Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import pools_by_id, pools_with, why_not_live
+from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import PERIOD_GRACE_S, WALL_LIMIT_S, RunRequest, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.capacity import nodes_of
+from mosu.compute.services.sharing import limits_of, over_quota
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
@@ -76,6 +78,8 @@ class _Asked:
     """The task with what follows from it."""
 
     task: TaskFile
+    organisation_id: UUID
+    project_id: UUID
     accelerators: tuple[str, ...]
     wall_limit_s: int
     manifest: str
@@ -110,7 +114,7 @@ def quote_run(
         Invalid: the task asks for what no pool of this hub can do yet.
     """
     require(actor, "quote.ask", organisation_id)
-    asked = _asked(task, workdir, organisation_id=organisation_id, now=now)
+    asked = _asked(task, workdir, organisation_id=organisation_id, project_id=project_id, now=now)
     snapshot = catalogue_at(now)
     narrowed = narrow(snapshot, _request_of(asked, snapshot, organisation_id=organisation_id))
     tried = _tried(asked, narrowed, snapshot, organisation_id=organisation_id)
@@ -214,7 +218,12 @@ def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> 
 
 
 def _asked(
-    task: TaskFile, workdir: Sequence[ManifestEntry], *, organisation_id: UUID, now: datetime
+    task: TaskFile,
+    workdir: Sequence[ManifestEntry],
+    *,
+    organisation_id: UUID,
+    project_id: UUID,
+    now: datetime,
 ) -> _Asked:
     if task.num_nodes != 1:
         raise Invalid(
@@ -232,6 +241,8 @@ def _asked(
     name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
     return _Asked(
         task=task,
+        organisation_id=organisation_id,
+        project_id=project_id,
         accelerators=accelerators_named(name) if name else (),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
@@ -266,16 +277,33 @@ def _plan(
     if reasons or pool is None:
         return reasons
     need = _need(asked, offer)
-    placed = place(
-        nodes,
-        need,
-        earliest=asked.earliest,
-        latest=_latest_start(asked),
-        duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),
-    )
-    if isinstance(placed, Unplaced):
-        return [Reason(placed.code, placed.message, placed.hint)]
+    placed = _placed(asked, nodes, need)
+    if isinstance(placed, Reason):
+        return [placed]
     return _plan_at(asked, offer, placed, _request(asked, pool, need))
+
+
+def _placed(asked: _Asked, nodes: Sequence[NodeView], need: Need) -> Placement | Reason:
+    """Where there is room from the first start on that quotas allow."""
+    duration = timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S)
+    limits = limits_of(
+        organisation_id=asked.organisation_id, project_id=asked.project_id, need=need, now=asked.now
+    )
+    units, earliest = need.cards or need.cores, asked.earliest
+    while True:
+        allowed = earliest_within(limits, units=units, earliest=earliest, duration=duration)
+        if allowed is None:
+            return Reason(
+                "over_quota", over_quota(limits, units=units), "Ask for less, or ask for a larger quota."
+            )
+        placed = place(
+            nodes, need, earliest=allowed, latest=max(allowed, _latest_start(asked)), duration=duration
+        )
+        if isinstance(placed, Unplaced):
+            return Reason(placed.code, placed.message, placed.hint)
+        if not limits or placed.period.start == allowed:
+            return placed
+        earliest = placed.period.start
 
 
 def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:

@@ -130,4 +130,13 @@ SENTENCES: Final[dict[str, str]] = {
     "stop_after_s: {found} cannot be used.": "stop_after_s：{found} 不可用。",
     "Choose {least} to {most} seconds.": "请选 {least} 至 {most} 秒。",
     "its accelerators did nothing": "加速卡长时间空转",
+    # Weights and quotas.
+    "weight: {found} cannot be used.": "weight：{found} 不可用。",
+    "Choose 1 to {most}.": "请选 1 至 {most}。",
+    "units_max: {found} cannot be used.": "units_max：{found} 不可用。",
+    "Choose 0 or more.": "请选 0 或更大的数。",
+    "Ask for less, or ask for a larger quota.": "请减少需求，或申请更大的配额。",
+    "Ask for a start at {time} UTC or later.": "请约 {time} UTC 或更晚开始。",
+    "The project may hold {most} such units at one time; this takes {units}.": "项目同时最多占用 {most} 个单位；本次需要 {units} 个。",
+    "The organisation may hold {most} such units at one time; this takes {units}.": "单位同时最多占用 {most} 个单位；本次需要 {units} 个。",
 }
