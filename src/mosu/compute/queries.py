@@ -21,6 +21,8 @@ from mosu.compute.models import (
     MeterSample,
     Node,
     Pool,
+    PoolShare,
+    Quota,
     Run,
 )
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
@@ -124,6 +126,18 @@ def idle_stop_of(organisation_id: UUID) -> int | None:
         .values_list("stop_after_s", flat=True)
         .first()
     )
+
+
+def quotas_visible_to(actor: Actor) -> QuerySet[Quota]:
+    """Quotas of the actor's organisations, or all for the hub's people."""
+    rows = Quota.objects.select_related("organisation", "project").order_by("id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def shares_of(actor: Actor, pool_id: UUID) -> QuerySet[PoolShare]:
+    """The weights of organisations in a pool, for the hub's people: buyers are not their suppliers' to see."""
+    rows = PoolShare.objects.select_related("organisation").order_by("id")
+    return rows.filter(pool_id=pool_id) if actor.sees_all else rows.none()
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:

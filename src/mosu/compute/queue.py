@@ -13,6 +13,7 @@ from mosu.compute.forecast import ENDED_MIN, WAITS_FROM
 from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.queries import why_not_live
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
+from mosu.compute.supply import pool_visible_to
 from mosu.compute.turns import turns_in
 from mosu.platform.actors import Actor
 
@@ -87,6 +88,17 @@ def _places_in(pool_ids: Collection[UUID]) -> Mapping[UUID, Mapping[UUID, int]]:
     return {pool_id: {key: place for place, key in enumerate(keys, 1)} for pool_id, keys in turns.items()}
 
 
+def waiting_in(actor: Actor, pool_id: UUID) -> list[Attempt]:
+    """What waits in a pool, who is next first, with its run's order and what it holds.
+
+    Raises:
+        NotFound: there is no such pool, or the actor may not know.
+    """
+    places = _places_in([pool_visible_to(actor, pool_id).id])[pool_id]
+    rows = Attempt.objects.select_related("run__organisation", "run__order", "pool").filter(id__in=places)
+    return sorted(rows, key=lambda one: places[one.id])
+
+
 @dataclass(frozen=True, slots=True)
 class Estimates:
     """How far off the expected starts of what had to wait were, over the last `ESTIMATES_SINCE`."""
@@ -152,7 +164,8 @@ def estimates_of(pool_ids: Collection[UUID], *, now: datetime) -> Mapping[UUID, 
         return {}
     with connection.cursor() as cursor:
         cursor.execute(
-            _ERRORS, {"pools": list(pool_ids), "since": now - ESTIMATES_SINCE, "waits": WAITS_FROM}
+            _ERRORS,
+            {"pools": list(pool_ids), "since": now - ESTIMATES_SINCE, "waits_s": WAITS_FROM.total_seconds()},
         )
         return {pool_id: Estimates(count, round(error)) for pool_id, count, error in cursor.fetchall()}
 
@@ -170,6 +183,6 @@ select pool_id, count(*),
        percentile_cont(0.5) within group (order by abs(extract(epoch from leased_at - expected_at)))
   from compute_attempt
  where pool_id = any(%(pools)s) and created_at > %(since)s and leased_at is not null
-   and expected_at > created_at + %(waits)s
+   and expected_at > created_at + %(waits_s)s * interval '1 second'
  group by pool_id
 """

@@ -15,6 +15,7 @@ from mosu.web.views import (
     bills,
     books,
     budgets,
+    calendar,
     claims,
     documents,
     findings,
@@ -38,6 +39,7 @@ from mosu.web.views import (
     today,
     trail,
     vouchers,
+    waiting,
 )
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
@@ -72,6 +74,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("compute/saved/<str:search_id>/delete/", shelf.delete_saved, name="delete_search"),
     path("search/", shelf.search, name="search"),
     path("offers/<str:offer_id>/", shelf.offer, name="offer"),
+    path("offers/<str:offer_id>/calendar/", calendar.offer_calendar, name="offer_calendar"),
     path("compare/", shelf.compare, name="compare"),
     path("quote/", quotes.quote, name="quote"),
     path("quotes/<str:quote_id>/", quotes.checkout, name="checkout"),
@@ -96,6 +99,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("pools/<str:pool_id>/nodes/", nodes.nodes, name="pool_nodes"),
     path("pools/<str:pool_id>/work/", nodes.work, name="pool_work"),
     path("pools/<str:pool_id>/blackouts/", nodes.blackouts, name="pool_blackouts"),
+    path("pools/<str:pool_id>/queue/", waiting.pool_queue, name="pool_queue"),
+    path("pools/<str:pool_id>/calendar/", calendar.pool_calendar, name="pool_calendar"),
     path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
     path("pools/<str:pool_id>/token/", pools.pool_token, name="pool_token"),
     path("nodes/<str:node_id>/", nodes.node, name="node"),
