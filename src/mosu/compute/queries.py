@@ -63,6 +63,12 @@ def observed_run(actor: Actor, order_id: UUID) -> Run | None:
     return rows.prefetch_related("attempts__allocations__devices").first()
 
 
+def shares_of(attempt: Attempt) -> list[Allocation]:
+    """What the attempt has, or had last, of each of its nodes, in the order of the ranks."""
+    every = sorted(attempt.allocations.all(), key=lambda one: one.id)
+    return [one for one in every if (one.period, one.live) == (every[-1].period, every[-1].live)]
+
+
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
     open_orders = [run.order_id for run in runs if run.order.total_micros is None]

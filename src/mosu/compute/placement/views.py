@@ -62,6 +62,11 @@ class Need:
     cards: int = 0
     nodes: int = 1
 
+    @property
+    def units(self) -> int:
+        """What it is sold by: all its cards if it has any (their cores come with them), else all its cores."""
+        return (self.cards or self.cores) * self.nodes
+
 
 @dataclass(frozen=True, slots=True)
 class Free:
