@@ -2,8 +2,9 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -12,8 +13,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mosu.compute.placement.charts import console, print_bars, print_table, told
 from mosu.compute.placement.policies import DEFAULT, POLICIES
+from mosu.compute.placement.queueing import DISCIPLINES
 from mosu.compute.placement.replay import Replayed, replay
-from mosu.compute.placement.traces import machines_in, pods_in
+from mosu.compute.placement.traces import clusters_in, jobs_in, machines_in, pods_in
+from mosu.compute.placement.waits import jobs_between, rows_by_size, waits_of
 from mosu.compute.placement.whatif import Added, added, with_added
 from mosu.kernel.refusals import Invalid
 
@@ -47,7 +50,7 @@ def placement(  # noqa: PLR0917 - the options of a command
 
     Pods arrive in random orders and stay; one that fits nowhere is dropped.
     """
-    names = _policies(policy)
+    names = _named(policy, POLICIES)
     machines, asked, more = machines_in(nodes), pods_in(pods), added(add or ())
     fleets = {"": machines} | ({" ".join(add): with_added(machines, more)} if add else {})
     answers = {}
@@ -79,13 +82,13 @@ def placement(  # noqa: PLR0917 - the options of a command
         file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
-def _policies(asked: Sequence[str] | None) -> list[str]:
-    unknown = [name for name in asked or () if name not in POLICIES]
+def _named(asked: Sequence[str] | None, known: Collection[str]) -> list[str]:
+    unknown = [name for name in asked or () if name not in known]
     if unknown:
         raise Invalid(
-            f"There is no policy {unknown[0]!r}.", hint=f"Known: {', '.join(POLICIES)}.", field="policy"
+            f"There is no policy {unknown[0]!r}.", hint=f"Known: {', '.join(known)}.", field="policy"
         )
-    return list(dict.fromkeys(asked or POLICIES))
+    return list(dict.fromkeys(asked or known))
 
 
 def _cards_of(more: Sequence[Added]) -> int:
@@ -133,6 +136,53 @@ def _print_placement(label: str, cards: int, of_policy: Mapping[str, Sequence[Re
     headings = ("policy", "% of cards allocated", "pods refused", "cards refused", "decisions/s")
     print_table(title, headings, rows)
     print_bars(bars, unit="%")
+
+
+@simulate.command()
+def queue(  # noqa: PLR0917 - the options of a command
+    jobs: Annotated[Path, typer.Option("--jobs", help="Jobs with their times, CSV.")],
+    nodes: Annotated[Path, typer.Option("--nodes", help="Clusters and their nodes, CSV.")],
+    scale: Annotated[
+        float,
+        typer.Option(min=0.001, max=1000, help="Each cluster with so many times its nodes, rounded up."),
+    ] = 1.0,
+    policy: Annotated[
+        list[str] | None, typer.Option("--policy", help="fifo, backfill or mosu. Repeatable. [default: all]")
+    ] = None,
+    since: Annotated[
+        str, typer.Option(help="Only jobs submitted from this date on, such as 2017-10-01.")
+    ] = "",
+    until: Annotated[str, typer.Option(help="Only jobs submitted before this date.")] = "",
+    add: Annotated[int, typer.Option(min=0, help="And with so many more nodes in each cluster.")] = 0,
+    file: Json = None,
+) -> None:
+    """How long jobs wait for whole cards, by who starts next. How long a job will last is not known to any.
+
+    fifo: nobody passes. backfill: what fits passes. mosu: what fits, first who has waited longest for what jobs like
+    it lasted.
+    """
+    names = _named(policy, DISCIPLINES)
+    clusters = clusters_in(nodes, scale=scale)
+    asked = jobs_between(jobs_in(jobs), clusters, since=since, until=until)
+    sizes = {0: clusters} | ({add: [replace(one, nodes=one.nodes + add) for one in clusters]} if add else {})
+    facts: dict[str, Any] = {"jobs": str(jobs), "nodes": str(nodes), "scale": scale, "policies": {}}
+    with _progress(len(names) * len(sizes) * len(asked)) as tell:
+        found = {
+            more: {name: waits_of(these, asked, discipline=name, tell=tell) for name in names}
+            for more, these in sizes.items()
+        }
+    for more, of_name in found.items():
+        cards = sum(one.nodes * one.cards for one in sizes[more])
+        title = told(f"{len(asked)} jobs, {cards} cards")
+        headings = ("policy", "mean wait", "p50", "p99", "longest", "too large")
+        print_table(title, headings, [one.row(name) for name, one in of_name.items()])
+        print_bars([(name, one.mean_s) for name, one in of_name.items()], unit="s")
+        print_table(told("Mean wait by cards"), ("cards", "jobs", *names), rows_by_size(of_name))
+    facts["policies"] = {name: one.as_json() for name, one in found[0].items()}
+    if add:
+        facts["with_added"] = {"nodes": add, "policies": {n: one.as_json() for n, one in found[add].items()}}
+    if file:
+        file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager
