@@ -197,8 +197,6 @@ def test_without_an_agent_or_a_sandbox_nothing_is_sold() -> None:
 
 def test_what_would_have_no_effect_is_refused() -> None:
     world = make_world()
-    with pytest.raises(Invalid, match="num_nodes"):
-        quote(world, "run: x\nnum_nodes: 2\n")
     with pytest.raises(Invalid, match=r"mosu\.inputs: this hub has no datasets or models"):
         quote(world, "run: x\nmosu: {inputs: [alice/corpus]}\n")
 

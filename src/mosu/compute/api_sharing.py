@@ -101,7 +101,7 @@ def list_shares(request: HttpRequest, pool_id: str, paging: Query[Paging]) -> Li
     """The weights of organisations in a pool; who is not listed has 1."""
     actor = actor_of(request)
     pool = pool_visible_to(actor, Pool.key_of(pool_id))
-    rows, after = page_of(queries.shares_of(actor, pool.id), paging.cursor, paging.limit)
+    rows, after = page_of(queries.pool_shares_of(actor, pool.id), paging.cursor, paging.limit)
     return Listed(items=[ShareOut.of(row) for row in rows], next=after)
 
 

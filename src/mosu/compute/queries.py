@@ -66,6 +66,12 @@ def observed_run(actor: Actor, order_id: UUID) -> Run | None:
     return rows.prefetch_related("attempts__allocations__devices").first()
 
 
+def shares_of(attempt: Attempt) -> list[Allocation]:
+    """What the attempt has, or had last, of each of its nodes, in the order of the ranks."""
+    every = sorted(attempt.allocations.all(), key=lambda one: one.id)
+    return [one for one in every if (one.period, one.live) == (every[-1].period, every[-1].live)]
+
+
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
     open_orders = [run.order_id for run in runs if run.order.total_micros is None]
@@ -134,7 +140,7 @@ def quotas_visible_to(actor: Actor) -> QuerySet[Quota]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
-def shares_of(actor: Actor, pool_id: UUID) -> QuerySet[PoolShare]:
+def pool_shares_of(actor: Actor, pool_id: UUID) -> QuerySet[PoolShare]:
     """The weights of organisations in a pool, for the hub's people: buyers are not their suppliers' to see."""
     rows = PoolShare.objects.select_related("organisation").order_by("id")
     return rows.filter(pool_id=pool_id) if actor.sees_all else rows.none()

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
 from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
-from mosu.compute.queries import Used, costs_of, curve_of, why_not_live
+from mosu.compute.queries import Used, costs_of, curve_of, shares_of, why_not_live
 from mosu.compute.queue import InLine, in_line
 from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
@@ -110,18 +110,21 @@ class AttemptOut(Out):
     state: str
     epoch: int
     node: str | None
+    nodes: list[str]
+    """In the order of the ranks, `node` first."""
     started_at: datetime | None
     ended_at: datetime | None
     reason: str
 
     @classmethod
     def of(cls, attempt: Attempt) -> "AttemptOut":
-        places = list(attempt.allocations.all())
+        nodes = [share.node.name for share in shares_of(attempt)]
         return cls(
             id=attempt.public_id,
             state=attempt.state,
             epoch=attempt.epoch,
-            node=places[-1].node.name if places else None,
+            node=nodes[0] if nodes else None,
+            nodes=nodes,
             started_at=attempt.started_at,
             ended_at=attempt.ended_at,
             reason=attempt.reason,
@@ -174,7 +177,9 @@ class RunOut(Out):
     exit_code: int | None
     reason: str
     environment: str
+    nodes: int
     cores: int
+    """Of each node, as the cards."""
     accelerator: str | None
     cards: int
     wall_limit_s: int
@@ -211,6 +216,7 @@ class RunOut(Out):
             exit_code=run.exit_code,
             reason=said(run.reason, language),
             environment=run.request["environment"],
+            nodes=run.request.get("nodes", 1),
             cores=run.request["cores"],
             accelerator=run.request["accelerator"],
             cards=run.request["cards"],

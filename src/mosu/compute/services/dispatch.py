@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import FilteredRelation, Q, QuerySet
 
-from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
+from mosu.compute.models import Allocation, Attempt, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
 from mosu.compute.quotas import earliest_within
@@ -156,7 +156,8 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
         _NoRoom: not free, and it has waited long enough.
     """
     request = RunRequest.of_json(attempt.run.request)
-    allocation = Allocation.objects.get(attempt=attempt, live=True)
+    # Of several nodes all have one period.
+    allocation = Allocation.objects.filter(attempt=attempt, live=True).order_by("id")[0]
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
     duration = min(max(allocation.period.upper - now, least), request.duration)
     if allocation.period.lower > now and not _is_within_quota(attempt, request, duration, now=now):
@@ -204,18 +205,18 @@ def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
 def _spec(attempt: Attempt) -> AttemptSpec:
     run = attempt.run
     request = RunRequest.of_json(run.request)
-    allocation = Allocation.objects.select_related("node").get(attempt=attempt, live=True)
-    cards = DeviceAllocation.objects.filter(allocation=allocation).order_by("device__index")
-    indices = tuple(cards.values_list("device__index", flat=True))
+    # In the order of their ranks: so they were written.
+    allocations = Allocation.objects.filter(attempt=attempt, live=True).select_related("node").order_by("id")
+    placed = list(allocations.prefetch_related("devices__device"))
     return AttemptSpec(
         attempt_id=attempt.public_id,
         run_id=run.public_id,
         organisation_id=run.organisation.public_id,
         epoch=attempt.epoch,
-        nodes=(allocation.node.name,),
+        nodes=tuple(one.node.name for one in placed),
         cores=request.cores,
         accelerator=request.need.accelerator or "",
-        devices=(indices,) if indices else (),
+        devices=tuple(_cards_of(one) for one in placed) if request.cards else (),
         memory_bytes=request.memory_bytes,
         disk_bytes=request.disk_bytes,
         wall_limit_s=request.wall_limit_s,
@@ -228,6 +229,10 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         workdir=_inputs_of(request.workdir_manifest),
         outputs=request.outputs,
     )
+
+
+def _cards_of(allocation: Allocation) -> tuple[int, ...]:
+    return tuple(sorted(one.device.index for one in allocation.devices.all()))
 
 
 def _inputs_of(manifest: str) -> tuple[InputFile, ...]:

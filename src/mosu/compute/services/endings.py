@@ -315,7 +315,9 @@ def expire_leases(*, now: datetime) -> None:
     over = Allocation.objects.filter(
         live=True, period__endswith__lt=now, attempt__state__in=["waiting", "unreachable"]
     )
-    for attempt_id, state in list(over.order_by("id").values_list("attempt_id", "attempt__state")):
+    for attempt_id, state in list(
+        over.order_by("attempt_id").values_list("attempt_id", "attempt__state").distinct()
+    ):
         if state == AttemptState.WAITING:
             fail_attempt(
                 attempt_id=attempt_id, why="no agent came for it in time", keeps_capacity=False, now=now

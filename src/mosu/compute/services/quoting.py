@@ -80,7 +80,8 @@ class _Asked:
     task: TaskFile
     organisation_id: UUID
     project_id: UUID
-    accelerators: tuple[str, ...]
+    accelerators: Mapping[str, int]
+    """Those that will do, by id, and how many of each on a node; empty where none is asked for."""
     wall_limit_s: int
     manifest: str
     earliest: datetime
@@ -189,7 +190,6 @@ def _explained(
 def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> Request:
     """The task as the catalogue can judge offers by it: codes of the same reasons that `_unfit` puts into words."""
     task = asked.task
-    need = need_of(task, accelerator=None)
     named = pools_with(task.environment) if task.environment else None
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
@@ -206,8 +206,8 @@ def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> 
     return Request(
         shelf=SHELF,
         organisation_id=organisation_id,
-        meter=CARDS if need.cards else CORES,
-        units=need.cards or need.cores,
+        meter=CARDS if asked.accelerators else CORES,
+        units_of=lambda goods, attributes: _need(asked, attributes).units,
         wall_s=asked.wall_limit_s,
         budget_micros=task.budget_micros,
         hourly_micros=task.resources.max_hourly_cost_micros,
@@ -225,25 +225,17 @@ def _asked(
     project_id: UUID,
     now: datetime,
 ) -> _Asked:
-    if task.num_nodes != 1:
-        raise Invalid(
-            f"num_nodes: {task.num_nodes} is not possible yet.",
-            hint="A run uses one node; ask for more cores or cards on it.",
-            field="num_nodes",
-            found=task.num_nodes,
-        )
     if task.inputs:
         raise Invalid(
             "mosu.inputs: this hub has no datasets or models yet.",
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
-    name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
     return _Asked(
         task=task,
         organisation_id=organisation_id,
         project_id=project_id,
-        accelerators=accelerators_named(name) if name else (),
+        accelerators=_cards_by_id(task),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
         earliest=_earliest(task, now=now),
@@ -251,6 +243,15 @@ def _asked(
         shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
     )
+
+
+def _cards_by_id(task: TaskFile) -> Mapping[str, int]:
+    """Where two names mean the same card, what the first says."""
+    cards: dict[str, int] = {}
+    for name, count in task.resources.accelerators:
+        for accelerator in accelerators_named(name):
+            cards.setdefault(accelerator, count)
+    return cards
 
 
 def _earliest(task: TaskFile, *, now: datetime) -> datetime:
@@ -276,7 +277,7 @@ def _plan(
     reasons = _unfit(asked, offer, pool)
     if reasons or pool is None:
         return reasons
-    need = _need(asked, offer)
+    need = _need(asked, offer.offer.attributes)
     placed = _placed(asked, nodes, need)
     if isinstance(placed, Reason):
         return [placed]
@@ -289,7 +290,7 @@ def _placed(asked: _Asked, nodes: Sequence[NodeView], need: Need) -> Placement |
     limits = limits_of(
         organisation_id=asked.organisation_id, project_id=asked.project_id, need=need, now=asked.now
     )
-    units, earliest = need.cards or need.cores, asked.earliest
+    units, earliest = need.units, asked.earliest
     while True:
         allowed = earliest_within(limits, units=units, earliest=earliest, duration=duration)
         if allowed is None:
@@ -308,8 +309,8 @@ def _placed(asked: _Asked, nodes: Sequence[NodeView], need: Need) -> Placement |
 
 def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
     """All that speaks against the offer, whatever room there is."""
-    need = _need(asked, offer)
-    meter, units = (CARDS, need.cards) if need.cards else (CORES, need.cores)
+    units = _need(asked, offer.offer.attributes).units
+    meter = CARDS if asked.accelerators else CORES
     reasons = list(_mismatches(asked, offer)) or [
         *_beyond_limits(asked, offer, units),
         *_too_dear(asked, offer, meter, units),
@@ -322,9 +323,11 @@ def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
     return [*reasons, *_environment_missing(asked.task, pool)]
 
 
-def _need(asked: _Asked, offer: ShownOffer) -> Need:
-    accelerator: str | None = offer.offer.attributes.get("accelerator")
-    return need_of(asked.task, accelerator=accelerator if asked.task.resources.accelerators else None)
+def _need(asked: _Asked, attributes: Mapping[str, Any]) -> Need:
+    """What the task takes of an offer with such attributes."""
+    accelerator: str | None = attributes.get("accelerator") if asked.accelerators else None
+    cards = asked.accelerators.get(accelerator or "", 0)
+    return need_of(asked.task, accelerator=accelerator, cards=cards)
 
 
 def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRequest) -> Plan:
@@ -340,6 +343,7 @@ def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRe
             "name": request.name,
             "cores": request.cores,
             "cards": request.cards,
+            "nodes": request.nodes,
         },
     )
 
@@ -361,6 +365,7 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         disk_bytes=need.disk_bytes,
         accelerator=need.accelerator,
         cards=need.cards,
+        nodes=need.nodes,
         wall_limit_s=asked.wall_limit_s,
         priority=asked.task.resources.priority or 0,
         not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
@@ -391,7 +396,7 @@ def _goods_mismatches(asked: _Asked, attributes: Mapping[str, Any]) -> Iterable[
     if asked.accelerators and accelerator not in asked.accelerators:
         yield Reason(
             "other_accelerator",
-            f"sells {accelerator or 'cores'}, not {task.resources.accelerators[0][0]}",
+            f"sells {accelerator or 'cores'}, not {' or '.join(name for name, _ in task.resources.accelerators)}",
             "Ask for that, or choose another offer.",
         )
     if not asked.accelerators and accelerator:

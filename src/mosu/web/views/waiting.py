@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_http_methods
 
 from mosu.compute.models import Pool
-from mosu.compute.queries import shares_of
+from mosu.compute.queries import pool_shares_of
 from mosu.compute.queue import estimates_of, queued, waiting_in
 from mosu.compute.services import set_share
 from mosu.compute.services.sharing import WEIGHT_MAX
@@ -69,7 +69,7 @@ def pool_queue(request: HttpRequest, pool_id: str) -> HttpResponse:
         "sees_buyers": actor.sees_all,
         "estimates": found and {"count": found.count, "error": duration(found.median_error_s or 0)},
         "may_weigh": may,
-        "shares": list(shares_of(actor, row.id)[:SHOWN_MAX]),
+        "shares": list(pool_shares_of(actor, row.id)[:SHOWN_MAX]),
         "form": form,
         "problem": problem,
     }
