@@ -12,6 +12,7 @@ from mosu.compute.placement import (
     Need,
     NodeView,
     Placement,
+    Share,
     Taken,
     Unplaced,
     free_of,
@@ -53,21 +54,21 @@ def taking(start_m: int, end_m: int | None, cores: int, cards=(), memory_gib: in
 
 def test_an_empty_node_takes_it_at_once() -> None:
     found = place([make_node()], make_need(cores=8), earliest=NOW, latest=FAR, duration=HOUR)
-    assert found == Placement(UUID(int=1), Period(NOW, NOW + HOUR))
+    assert found == Placement(Period(NOW, NOW + HOUR), (Share(UUID(int=1)),))
 
 
 def test_the_tightest_node_is_chosen() -> None:
     nodes = [make_node(number=1, cores=8), make_node(number=2, cores=4)]
     found = place(nodes, make_need(cores=4), earliest=NOW, latest=FAR, duration=HOUR)
     assert isinstance(found, Placement)
-    assert found.node_id == UUID(int=2)
+    assert [one.node_id for one in found.shares] == [UUID(int=2)]
 
 
 def test_a_node_with_cards_is_kept_for_those_who_need_cards() -> None:
     nodes = [make_node(number=1, cores=4, cards=2), make_node(number=2, cores=64)]
     found = place(nodes, make_need(cores=4), earliest=NOW, latest=FAR, duration=HOUR)
     assert isinstance(found, Placement)
-    assert found.node_id == UUID(int=2)
+    assert [one.node_id for one in found.shares] == [UUID(int=2)]
 
 
 def test_two_that_do_not_overlap_do_not_add_up() -> None:
@@ -151,8 +152,8 @@ def test_placement_equals_trying_every_minute(shapes, cores, cards, minutes) -> 
         return
     start = (found.period.start - NOW) // timedelta(minutes=1)
     assert start == first
-    chosen = next(node for node in nodes if node.id == found.node_id)
+    chosen = next(node for node in nodes if node.id == found.shares[0].node_id)
     assert _fits_at(chosen, need, start, minutes)
-    assert len(set(found.card_indices)) == cards
+    assert len(set(found.shares[0].card_indices)) == cards
     held = [one for one in chosen.taken if one.overlaps(found.period)]
-    assert not set(found.card_indices) & set().union(*(one.cards for one in held))
+    assert not set(found.shares[0].card_indices) & set().union(*(one.cards for one in held))

@@ -73,7 +73,7 @@ class DeskShelf:
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
         self.fulfilled.append(order_id)
 
-    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
         self.cancelled.append(order_id)
         return not self.started
 

@@ -44,6 +44,12 @@ COMMANDS: Final = (
     Command(
         "demo", "mosu.runtime.demo.command:demo", "One order from shelf to receipt, on an empty folder.", True
     ),
+    Command(
+        "simulate",
+        "mosu.compute.placement.commands:simulate",
+        "What would a policy, or more cards, make of a cluster: by its CSV files.",
+        needs_hub=True,
+    ),
     Command("backup", "mosu.runtime.commands:backup", "Save database, blobs and keys.", needs_hub=True),
     Command(
         "restore",

@@ -269,6 +269,17 @@ class Output(Answer):
     size_bytes: int
 
 
+class InLine(Answer):
+    """Where a run that waits stands in its pool."""
+
+    place: int
+    waiting: int
+    expected_start: datetime
+    promised_start: datetime
+    estimates: int = 0
+    estimate_error_s: int | None = None
+
+
 class Run(Answer):
     id: str
     state: str
@@ -286,6 +297,7 @@ class Run(Answer):
     cost_so_far: Decimal | None = None
     currency: str = "CNY"
     why_waiting: str | None = None
+    queue: InLine | None = None
 
     @property
     def is_over(self) -> bool:

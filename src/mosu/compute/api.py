@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
 
-from mosu.compute import queries, services
+from mosu.compute import api_sharing, queries, services
 from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
 from mosu.compute.shapes import (
@@ -44,7 +44,7 @@ from mosu.subsidies.services import Choice
 from mosu.wire.task import Vouchers, parse_task
 
 router = Router(tags=["compute"])
-routers: Final = [("", router)]
+routers: Final = [("", router), ("", api_sharing.router)]
 DAYS_MAX: Final = 366
 
 

@@ -143,6 +143,8 @@ class Run(Row):
     outputs = models.JSONField(default=list)
     outputs_manifest = models.CharField(max_length=64, blank=True)
     cancel_asked_at = models.DateTimeField(null=True)
+    cancel_why = models.CharField(max_length=200, blank=True)
+    """By what rule it was to stop; empty where somebody asked."""
 
     class Meta:
         indexes = [
@@ -187,6 +189,12 @@ class Attempt(Row):
     """What the agent said after the attempt had been ended without it."""
     sampled_at = models.DateTimeField(null=True)
     """When the last of its samples was taken, by the hub's clock."""
+    sampled_cpu_s = models.FloatField(default=0)
+    idle_since = models.DateTimeField(null=True)
+    """Since when its accelerators do nothing; None while they work, and where it has none."""
+    idle_told_at = models.DateTimeField(null=True)
+    expected_at = models.DateTimeField(null=True)
+    """When it was expected to start, as its buyer was told; compared with when an agent took it."""
     log_next = models.PositiveBigIntegerField(default=0)
     """The next byte of the log that is awaited from the agent."""
     log_bytes = models.PositiveBigIntegerField(null=True)
@@ -199,6 +207,11 @@ class Attempt(Row):
                 fields=["pool", "id"],
                 condition=Q(state=AttemptState.WAITING.value),
                 name="attempt_waiting",
+            ),
+            models.Index(
+                fields=["idle_since"],
+                condition=Q(state="running", idle_since__isnull=False),
+                name="attempt_idle",
             ),
             models.Index(
                 fields=["leased_until"],
@@ -226,6 +239,8 @@ class MeterSample(models.Model):
     """By the hub's clock."""
     cpu_s = models.FloatField()
     memory_bytes = models.PositiveBigIntegerField()
+    accelerator_util = models.FloatField(null=True)
+    """Of its cards, from 0 to 1; None where the engine cannot say."""
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["attempt", "at"], name="meter_sample_once")]
@@ -291,3 +306,52 @@ class LogPiece(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["attempt", "start"], name="log_piece_once")]
+
+
+class IdleRule(Row):
+    """For how long an organisation lets accelerators of its runs do nothing before the run is stopped."""
+
+    prefix = "idlerule"
+
+    organisation = models.OneToOneField("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    stop_after_s = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=Q(stop_after_s__gte=900), name="idle_rule_patient")]
+
+
+class PoolShare(Row):
+    """How much of a pool an organisation is due where several wait: its weight beside the others'. Without one: 1."""
+
+    prefix = "share"
+
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="shares")
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    weight = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pool", "organisation"], name="pool_share_once"),
+            models.CheckConstraint(
+                condition=Q(weight__gte=1, weight__lte=1000), name="pool_share_weight_known"
+            ),
+        ]
+
+
+class Quota(Row):
+    """How many cards of a type (or cores) an organisation, or one of its projects, may hold at one time."""
+
+    prefix = "quota"
+
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey("platform.Project", null=True, on_delete=models.PROTECT, related_name="+")
+    accelerator = models.CharField(max_length=60, blank=True)
+    """Its id in `accelerators.yaml`; empty: cores of runs without cards."""
+    units_max = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "project", "accelerator"], nulls_distinct=False, name="quota_once"
+            )
+        ]

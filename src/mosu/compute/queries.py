@@ -17,9 +17,12 @@ from mosu.compute.models import (
     Blackout,
     Device,
     DeviceAllocation,
+    IdleRule,
     MeterSample,
     Node,
     Pool,
+    PoolShare,
+    Quota,
     Run,
 )
 from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
@@ -61,6 +64,12 @@ def observed_run(actor: Actor, order_id: UUID) -> Run | None:
     """The run that the order bought, with attempts, allocations and their cards: what the hub observed of it."""
     rows = runs_visible_to(actor).filter(order_id=order_id)
     return rows.prefetch_related("attempts__allocations__devices").first()
+
+
+def shares_of(attempt: Attempt) -> list[Allocation]:
+    """What the attempt has, or had last, of each of its nodes, in the order of the ranks."""
+    every = sorted(attempt.allocations.all(), key=lambda one: one.id)
+    return [one for one in every if (one.period, one.live) == (every[-1].period, every[-1].live)]
 
 
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
@@ -114,6 +123,27 @@ def curve_of(run: Run) -> list[CurvePoint]:
         points.append(CurvePoint((at - attempt.started_at).total_seconds(), cores, memory_bytes))
         before_at, before_cpu_s = at, cpu_s
     return points
+
+
+def idle_stop_of(organisation_id: UUID) -> int | None:
+    """After how many seconds the organisation has idle runs stopped; the caller has shown that it may be seen."""
+    return (
+        IdleRule.objects.filter(organisation_id=organisation_id)
+        .values_list("stop_after_s", flat=True)
+        .first()
+    )
+
+
+def quotas_visible_to(actor: Actor) -> QuerySet[Quota]:
+    """Quotas of the actor's organisations, or all for the hub's people."""
+    rows = Quota.objects.select_related("organisation", "project").order_by("id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def pool_shares_of(actor: Actor, pool_id: UUID) -> QuerySet[PoolShare]:
+    """The weights of organisations in a pool, for the hub's people: buyers are not their suppliers' to see."""
+    rows = PoolShare.objects.select_related("organisation").order_by("id")
+    return rows.filter(pool_id=pool_id) if actor.sees_all else rows.none()
 
 
 def pools_visible_to(actor: Actor) -> QuerySet[Pool]:

@@ -39,8 +39,13 @@ class RunRequest:
     wall_limit_s: int
     task: str
     """The task file again, without secrets, for people."""
+    nodes: int = 1
+    """How many; cores, memory, disk and cards are of each."""
     not_before_s: int = 0
     """It must not start earlier: seconds since 1970; 0 where it may start whenever there is room."""
+
+    priority: int = 0
+    """Among the runs of its project that wait, the higher goes first."""
 
     @property
     def meter(self) -> str:
@@ -50,7 +55,7 @@ class RunRequest:
     @property
     def units(self) -> int:
         """How many of the meter's units it takes at once."""
-        return self.cards or self.cores
+        return self.need.units
 
     @property
     def duration(self) -> timedelta:
@@ -65,6 +70,7 @@ class RunRequest:
             disk_bytes=self.disk_bytes,
             accelerator=self.accelerator,
             cards=self.cards,
+            nodes=self.nodes,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -75,8 +81,8 @@ class RunRequest:
         return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
 
 
-def need_of(task: TaskFile, *, accelerator: str | None) -> Need:
-    """What the task takes of one node, with the hub's defaults where it says nothing."""
+def need_of(task: TaskFile, *, accelerator: str | None, cards: int) -> Need:
+    """What the task takes, with the hub's defaults where it says nothing."""
     asked = task.resources
     cores = asked.cpus or 1
     return Need(
@@ -84,5 +90,6 @@ def need_of(task: TaskFile, *, accelerator: str | None) -> Need:
         memory_bytes=(asked.memory_gb or MEMORY_GIB_PER_CORE * cores) * GIB,
         disk_bytes=(asked.disk_gb or DISK_GIB) * GIB,
         accelerator=accelerator,
-        cards=asked.accelerators[0][1] if asked.accelerators else 0,
+        cards=cards,
+        nodes=task.num_nodes,
     )

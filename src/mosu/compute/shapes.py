@@ -8,7 +8,8 @@ from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
 from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
-from mosu.compute.queries import Used, costs_of, curve_of, why_not_live
+from mosu.compute.queries import Used, costs_of, curve_of, shares_of, why_not_live
+from mosu.compute.queue import InLine, in_line
 from mosu.compute.services import QuoteResult, RefusedOffer
 from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
 from mosu.kernel.ids import typeid
@@ -109,18 +110,21 @@ class AttemptOut(Out):
     state: str
     epoch: int
     node: str | None
+    nodes: list[str]
+    """In the order of the ranks, `node` first."""
     started_at: datetime | None
     ended_at: datetime | None
     reason: str
 
     @classmethod
     def of(cls, attempt: Attempt) -> "AttemptOut":
-        places = list(attempt.allocations.all())
+        nodes = [share.node.name for share in shares_of(attempt)]
         return cls(
             id=attempt.public_id,
             state=attempt.state,
             epoch=attempt.epoch,
-            node=places[-1].node.name if places else None,
+            node=nodes[0] if nodes else None,
+            nodes=nodes,
             started_at=attempt.started_at,
             ended_at=attempt.ended_at,
             reason=attempt.reason,
@@ -131,6 +135,32 @@ class FileOut(Out):
     path: str
     sha256: str
     size_bytes: int
+
+
+class QueueOut(Out):
+    """Where a run that waits stands in its pool: `place` of `waiting` by whose turn it is.
+
+    It starts at `promised_start` at the latest. Of `estimates` earlier ones of the last 30 days, half were off by at
+    most `estimate_error_s` (null where nothing had to wait).
+    """
+
+    place: int
+    waiting: int
+    expected_start: datetime
+    promised_start: datetime
+    estimates: int
+    estimate_error_s: int | None
+
+    @classmethod
+    def of(cls, line: InLine) -> "QueueOut":
+        return cls(
+            place=line.place,
+            waiting=line.waiting,
+            expected_start=line.expected_at,
+            promised_start=line.promised_at,
+            estimates=line.estimates.count,
+            estimate_error_s=line.estimates.median_error_s,
+        )
 
 
 class RunOut(Out):
@@ -147,7 +177,9 @@ class RunOut(Out):
     exit_code: int | None
     reason: str
     environment: str
+    nodes: int
     cores: int
+    """Of each node, as the cards."""
     accelerator: str | None
     cards: int
     wall_limit_s: int
@@ -157,15 +189,19 @@ class RunOut(Out):
     cost_so_far: str
     currency: str
     why_waiting: str | None
+    queue: QueueOut | None
 
     @classmethod
     def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
         """The runs, what they wait for and why they ended said in `language`."""
-        costs = costs_of(runs)
-        return [cls._of(run, cost=costs[run.id], language=language, now=now) for run in runs]
+        costs, lines = costs_of(runs), in_line(runs, now=now)
+        return [
+            cls._of(run, cost=costs[run.id], line=lines.get(run.id), language=language, now=now)
+            for run in runs
+        ]
 
     @classmethod
-    def _of(cls, run: Run, *, cost: int, language: Language, now: datetime) -> "RunOut":
+    def _of(cls, run: Run, *, cost: int, line: InLine | None, language: Language, now: datetime) -> "RunOut":
         attempts = sorted(run.attempts.all(), key=lambda attempt: attempt.epoch)
         waits = _why_waiting(run, attempts, now=now)
         return cls(
@@ -180,6 +216,7 @@ class RunOut(Out):
             exit_code=run.exit_code,
             reason=said(run.reason, language),
             environment=run.request["environment"],
+            nodes=run.request.get("nodes", 1),
             cores=run.request["cores"],
             accelerator=run.request["accelerator"],
             cards=run.request["cards"],
@@ -190,6 +227,7 @@ class RunOut(Out):
             cost_so_far=decimal_of(cost, currency=run.order.currency),
             currency=run.order.currency,
             why_waiting=said(waits, language) if waits else None,
+            queue=QueueOut.of(line) if line else None,
         )
 
 

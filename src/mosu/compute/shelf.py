@@ -6,14 +6,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
+from mosu.compute.forecast import WAITS_FROM, expected_start
 from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
+from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
+from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Quote
 from mosu.market.services import NamedGoods, Stock
@@ -36,6 +39,7 @@ class ComputeShelf:
 
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
+            QuotaReached: the organisation or the project would hold more than it may.
         """
         request = RunRequest.of_json(quote.request)
         pool = Pool.objects.get(id=request.pool_id)
@@ -53,8 +57,15 @@ class ComputeShelf:
         )
         insert(run)
         record_made(run, actor=SYSTEM, now=now)
-        attempt = make_attempt(run=run, epoch=1, now=now)
         notify_pool(pool.id)
+        part = used_part(pool.id) if quote.starts_at > now + WAITS_FROM else 1.0
+        limits = limits_of(
+            organisation_id=run.organisation_id,
+            project_id=run.project_id,
+            need=request.need,
+            now=now,
+            lock=True,
+        )
         # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
         found = find_place(
@@ -70,23 +81,26 @@ class ComputeShelf:
             raise SoldOut(
                 f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
             )
+        keep_within(limits, units=request.units, start=found.period.start, duration=request.duration)
+        expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
+        attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
         allocate(attempt=attempt, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
         """Nothing more: the commit wakes the pool's agent, whose next lease is this run's attempt."""
 
-    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
         """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""
         attempt = locked_attempt(
             Attempt.objects.filter(run__order_id=order_id).order_by("-epoch").values_list("id", flat=True)[0]
         )
         run = attempt.run
         if attempt.state == AttemptState.WAITING:
-            cancel_waiting(attempt=attempt, actor=actor, now=now)
+            cancel_waiting(attempt=attempt, actor=actor, now=now, why=why)
             return True
         if not is_ended(run.state) and run.cancel_asked_at is None:
-            run.cancel_asked_at = now
-            run.save(update_fields=["cancel_asked_at"])
+            run.cancel_asked_at, run.cancel_why = now, why
+            run.save(update_fields=["cancel_asked_at", "cancel_why"])
             notify_run(run.id)
         return False
 

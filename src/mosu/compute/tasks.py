@@ -11,3 +11,10 @@ from mosu.compute import services
 def expire_leases(timestamp: int) -> None:
     """Take note of attempts that were not heard of, and of those whose time is over."""
     services.expire_leases(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="compute.watch_idle", queueing_lock="compute.watch_idle")
+def watch_idle(timestamp: int) -> None:
+    """Tell people of accelerators that do nothing, and stop their runs where the organisation wants that."""
+    services.watch_idle(now=timezone.now())

@@ -31,6 +31,21 @@ def day_in(zone: ZoneInfo, at: datetime) -> date:
     return at.astimezone(zone).date()
 
 
+def month_in(zone: ZoneInfo, at: datetime) -> date:
+    """The first day of the hub's calendar month of an instant: the month whose budgets a purchase counts against."""
+    return day_in(zone, at).replace(day=1)
+
+
+def span_of_month(month: date, *, zone: ZoneInfo) -> Period:
+    """The instants of the month that `month` is a day of, in the hub's zone."""
+    first = month.replace(day=1)
+    following = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    return Period(
+        datetime.combine(first, time(), tzinfo=zone).astimezone(UTC),
+        datetime.combine(following, time(), tzinfo=zone).astimezone(UTC),
+    )
+
+
 def year_in(zone: ZoneInfo, at: datetime) -> int:
     """The hub's calendar year of an instant: the year whose caps a purchase counts against."""
     return at.astimezone(zone).year

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -14,7 +14,7 @@ from django.db.models.functions import Cast, TruncMonth
 
 from mosu.kernel.money import MICROS, micros_of
 from mosu.kernel.refusals import Invalid
-from mosu.kernel.time import Period
+from mosu.kernel.time import Period, span_of_month
 from mosu.market.models import Receipt
 from mosu.market.queries import receipts_visible_to
 from mosu.platform.actors import Actor
@@ -67,11 +67,7 @@ def month_of(text: str) -> date:
 
 def span_of(month: date, *, zone: ZoneInfo) -> Period:
     """The instants of a month in the hub's zone."""
-    following = date(month.year + month.month // 12, month.month % 12 + 1, 1)
-    return Period(
-        datetime.combine(month, time(), tzinfo=zone).astimezone(UTC),
-        datetime.combine(following, time(), tzinfo=zone).astimezone(UTC),
-    )
+    return span_of_month(month, zone=zone)
 
 
 @dataclass(frozen=True, slots=True)

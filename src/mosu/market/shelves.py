@@ -155,8 +155,11 @@ class Shelf(Protocol):
         """Queue the work: the last step of acceptance, with the money already held."""
         ...
 
-    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime) -> bool:
-        """True: nothing had started, the capacity is free again. False: told to stop, settlement follows."""
+    def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
+        """True: nothing had started, the capacity is free again. False: told to stop, settlement follows.
+
+        `why` is for people (English, in the catalogue of sentences); empty where it needs no saying.
+        """
         ...
 
     @property

@@ -36,6 +36,13 @@ def expire_quotes(timestamp: int) -> None:
         pass
 
 
+@app.periodic(cron="* * * * * */30")
+@app.task(name="market.watch_budgets", queueing_lock="market.watch_budgets")
+def watch_budgets(timestamp: int) -> None:
+    """Tell people how much of a budget is spent, and stop what runs once all of it is."""
+    services.watch_budgets(now=timezone.now())
+
+
 @app.periodic(cron="40 19 * * *")
 @app.task(name="market.forget_changes", queueing_lock="market.forget_changes")
 def forget_changes(timestamp: int) -> None:

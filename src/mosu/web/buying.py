@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Attempt, Run
-from mosu.compute.queries import curve_of, last_attempt_of
+from mosu.compute.queries import curve_of, last_attempt_of, shares_of
 from mosu.compute.states import is_ended
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
@@ -231,8 +231,8 @@ def moments_of(order: Order, run: Run, *, now: datetime) -> list[Moment]:
 
 
 def _place_of(attempt: Attempt | None) -> str:
-    places = list(attempt.allocations.all()) if attempt is not None else []
-    return _("on %(node)s") % {"node": places[-1].node.name} if places else ""
+    names = [share.node.name for share in shares_of(attempt)] if attempt is not None else []
+    return _("on %(node)s") % {"node": ", ".join(names)} if names else ""
 
 
 def _ending(run: Run) -> str:

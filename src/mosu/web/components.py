@@ -6,7 +6,7 @@ shows every state of each, with the line that calls it (docs/adr/0013-components
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from math import floor, log10
 from typing import Any, Final
 
@@ -188,6 +188,76 @@ class Bars:
         """Of all the wholes together."""
         whole = sum(bar.most for bar in self.bars)
         return sum(bar.part for bar in self.bars) / whole if whole else 0.0
+
+
+HEAT_LEVELS: Final = 4
+_CELL_WIDTH, _CELL_HEIGHT, _HEAT_LEFT, _HEAT_TOP = 22, 18, 64, 16
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """What is free in an hour. `level`: 0 where nothing is, `HEAT_LEVELS` where all is."""
+
+    x: int
+    free: int
+    level: int
+
+    @property
+    def text_x(self) -> int:
+        return self.x + _CELL_WIDTH // 2
+
+
+@dataclass(frozen=True, slots=True)
+class HeatRow:
+    """A day of a heat map; an hour that is over is None."""
+
+    day: datetime
+    y: int
+    cells: Sequence[HeatCell | None]
+
+    @property
+    def text_y(self) -> int:
+        return self.y + 13
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """What is free hour by hour, a row for each day, with its figures in the cells and the table behind it."""
+
+    title: Words
+    rows: Sequence[HeatRow]
+    total: int
+
+    @classmethod
+    def of(cls, title: Words, hours: Sequence[tuple[datetime, int, int]]) -> "Heat":
+        """From each hour (in the zone to show), what is free in it, and of how much."""
+        days: dict[date, dict[int, HeatCell]] = {}
+        first: dict[date, datetime] = {}
+        for at, free, total in hours:
+            level = -(-free * HEAT_LEVELS // total) if total else 0
+            x = _HEAT_LEFT + at.hour * _CELL_WIDTH
+            days.setdefault(at.date(), {})[at.hour] = HeatCell(x, free, level)
+            first.setdefault(at.date(), at)
+        rows = [
+            HeatRow(first[day], _HEAT_TOP + place * _CELL_HEIGHT, [cells.get(hour) for hour in range(24)])
+            for place, (day, cells) in enumerate(days.items())
+        ]
+        return cls(title, rows, max((total for _at, _free, total in hours), default=0))
+
+    @property
+    def hours(self) -> Sequence[Mapping[str, Any]]:
+        return [
+            {"name": f"{hour:02d}", "x": _HEAT_LEFT + hour * _CELL_WIDTH + _CELL_WIDTH // 2}
+            for hour in range(24)
+        ]
+
+    @property
+    def width(self) -> int:
+        return _HEAT_LEFT + 24 * _CELL_WIDTH
+
+    @property
+    def height(self) -> int:
+        return _HEAT_TOP + len(self.rows) * _CELL_HEIGHT
 
 
 def cells_of(free: int, reserved: int, taken: int) -> list[str]:

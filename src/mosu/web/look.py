@@ -11,7 +11,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from mosu.market.shelves import Stock
-from mosu.web.components import Bar, Bars, Choice, Curve, Facet, Fact, Moment, Point, Step, Tab
+from mosu.web.components import Bar, Bars, Choice, Curve, Facet, Fact, Heat, Moment, Point, Step, Tab
 from mosu.web.labels import OfferShown, PriceShown
 from mosu.web.pages import page
 from mosu.web.presenters import ShareShown, SplitShown
@@ -59,6 +59,7 @@ SECTIONS: Final = {
     "log": ("日志", "Log", "{% log text stream offset live %}"),
     "curve": ("曲线", "Curve", "{% curve curve %}"),
     "bars": ("柱图", "Bars", "{% bars bars %}"),
+    "heat": ("热力图", "Heat map", "{% heat heat %}"),
 }
 
 
@@ -158,6 +159,10 @@ def look(request: HttpRequest) -> HttpResponse:
                 _two("每日售出卡时", "Cards promised by day"),
                 _two("卡时", "card-hours"),
                 [Bar(f"03-{day:02}", part, 192) for day, part in enumerate((0, 0.5, 48, 96, 192), 1)],
+            ),
+            "heat": Heat.of(
+                _two("每小时空闲卡", "Cards free by hour"),
+                [(AT + timedelta(hours=n), (n * 5) % 17, 16) for n in range(60)],
             ),
             "curve_empty": Curve("CPU", "%", []),
             "prices": [12_800_000, 2_457_600_000, -655_870_000, 0],

@@ -92,7 +92,12 @@ class Place:
 
 # The five doors, in the order of the hub. One that has no page yet says that it comes.
 DOORS: Final = (
-    Place(_("Compute"), "shelf", whoever_may("offer.read"), ("quote", "compare", "offer", "saved")),
+    Place(
+        _("Compute"),
+        "shelf",
+        whoever_may("offer.read"),
+        ("quote", "compare", "offer", "offer_calendar", "saved"),
+    ),
     Place(pgettext_lazy("door", "Data"), "data", whoever_may("hub.look"), is_coming=True),
     Place(pgettext_lazy("door", "Evaluation"), "evaluation", whoever_may("hub.look"), is_coming=True),
     Place(pgettext_lazy("door", "Finance"), "finance", whoever_may("hub.look")),

@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote as quote_path
 
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of
+from mosu.compute.queue import in_line
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
@@ -291,13 +293,12 @@ class RunShown:
     def of_order(cls, order: Order, run: Run, *, now: datetime, with_log: bool = True) -> "RunShown":
         """The run that the order bought, with its log so far."""
         log = log_of(run, offset=0, now=now) if with_log else _NO_LOG
-        waiting = _("Waits for a free place in the pool.") if run.state == "queued" else ""
         return cls(
             name=run.name,
             state=run.state,
             live=not is_ended(run.state),
             reason=said_here(run.reason),
-            why_waiting=waiting,
+            why_waiting=_why_waiting(run, now=now),
             started_at=run.started_at,
             ended_at=run.ended_at,
             exit_code=run.exit_code,
@@ -314,6 +315,36 @@ class RunShown:
             stream=f"/runs/{run.public_id}/log",
             cost=costs_of([run])[run.id],
         )
+
+
+def _why_waiting(run: Run, *, now: datetime) -> str:
+    """What a run waits for: its turn, when that is expected, and how good such words were."""
+    if run.state != "queued":
+        return ""
+    line = in_line([run], now=now).get(run.id)
+    if line is None:
+        return _("Waits for a free place in the pool.")
+    form = "%H:%M" if line.promised_at - now < timedelta(hours=12) else "%m-%d %H:%M"
+    said = [
+        _("Place %(place)s of %(waiting)s in the pool's queue.")
+        % {"place": line.place, "waiting": line.waiting}
+    ]
+    if line.promised_at <= now:
+        said.append(_("It is due: the pool's agent takes it next."))
+    else:
+        said.append(
+            _("Expected to start at %(expected)s, at the latest at %(promised)s.")
+            % {
+                "expected": timezone.localtime(line.expected_at).strftime(form),
+                "promised": timezone.localtime(line.promised_at).strftime(form),
+            }
+        )
+        if line.estimates.median_error_s is not None:
+            said.append(
+                _("Of the last %(count)s estimates here, half were off by %(error)s or less.")
+                % {"count": line.estimates.count, "error": duration(line.estimates.median_error_s)}
+            )
+    return " ".join(said)
 
 
 _NO_LOG: Final = LogSlice(b"", 0, 0, "", False)

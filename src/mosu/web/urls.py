@@ -14,6 +14,8 @@ from mosu.web.views import (
     applications,
     bills,
     books,
+    budgets,
+    calendar,
     claims,
     documents,
     findings,
@@ -37,6 +39,7 @@ from mosu.web.views import (
     today,
     trail,
     vouchers,
+    waiting,
 )
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
@@ -71,6 +74,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("compute/saved/<str:search_id>/delete/", shelf.delete_saved, name="delete_search"),
     path("search/", shelf.search, name="search"),
     path("offers/<str:offer_id>/", shelf.offer, name="offer"),
+    path("offers/<str:offer_id>/calendar/", calendar.offer_calendar, name="offer_calendar"),
     path("compare/", shelf.compare, name="compare"),
     path("quote/", quotes.quote, name="quote"),
     path("quotes/<str:quote_id>/", quotes.checkout, name="checkout"),
@@ -95,6 +99,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("pools/<str:pool_id>/nodes/", nodes.nodes, name="pool_nodes"),
     path("pools/<str:pool_id>/work/", nodes.work, name="pool_work"),
     path("pools/<str:pool_id>/blackouts/", nodes.blackouts, name="pool_blackouts"),
+    path("pools/<str:pool_id>/queue/", waiting.pool_queue, name="pool_queue"),
+    path("pools/<str:pool_id>/calendar/", calendar.pool_calendar, name="pool_calendar"),
     path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
     path("pools/<str:pool_id>/token/", pools.pool_token, name="pool_token"),
     path("nodes/<str:node_id>/", nodes.node, name="node"),
@@ -123,6 +129,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("organisation/members/<str:member_id>/", organisation.member, name="member"),
     path("organisation/projects/", organisation.projects, name="projects"),
     path("organisation/projects/<str:project_id>/", organisation.project, name="project"),
+    path("organisation/budgets/", budgets.budgets, name="budgets"),
     path("organisation/facts/", documents.facts, name="facts"),
     path("organisation/documents/", documents.documents, name="documents"),
     path("organisation/admission/", admissions.ask_admission, name="ask_admission"),

@@ -165,6 +165,8 @@ class MeterSample(Message):
     cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     """CPU seconds since it started."""
     memory_bytes: Count
+    accelerator_util: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    """How busy its cards are, from 0 to 1, the mean over all; None where the engine cannot say."""
 
 
 class AttemptStatus(Message):

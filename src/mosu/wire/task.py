@@ -24,6 +24,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from mosu.kernel.refusals import Invalid
 from mosu.wire.document import Problem, Unreadable, compose, problem_at
 from mosu.wire.paths import fault_of_path
+from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
 from mosu.wire.task_reader import Fields, Reader
 
@@ -41,7 +42,7 @@ class ResourceNeed:
     """What each node must have. None and empty: the hub's default."""
 
     accelerators: tuple[tuple[str, int], ...] = ()
-    """(name as written, cards per node); at most one entry."""
+    """(name as written, cards per node), each name once: any of them will do."""
     cpus: int | None = None
     cpus_at_least: bool = False
     memory_gb: int | None = None
@@ -128,7 +129,7 @@ _CHOOSES_PLACE: Final = "the hub chooses where a run goes; name suppliers with m
 _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
     {
         "accelerator_args": "leave it out.",
-        "any_of": "write one set of resources; the hub compares all offers anyway.",
+        "any_of": "name all in accelerators: any of them will do.",
         "autostop": "a run ends when its command ends, or at mosu.wall_limit.",
         "cloud": _CHOOSES_PLACE,
         "disk_tier": "leave it out.",
@@ -138,7 +139,7 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "job_recovery": "an attempt starts at most once; the hub never restarts it.",
         "local_disk": "say disk_size.",
         "network_tier": "leave it out.",
-        "ordered": "write one set of resources; the hub ranks the offers.",
+        "ordered": "name all in accelerators: the hub ranks the offers.",
         "ports": "a run has no network.",
         "region": _CHOOSES_PLACE,
         "spot_recovery": "an attempt starts at most once; the hub never restarts it.",
@@ -172,12 +173,10 @@ _NOTHING: Final = MappingProxyType[str, str]({})
 
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
-_ACCELERATORS_ALLOWED: Final = 'one accelerator with its count, such as "H100:8" or {H100: 8}'
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
-_ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?::([1-9][0-9]{0,4}))?")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -254,7 +253,7 @@ def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
     )
     fields.read("use_spot", _use_spot, reader)
     return ResourceNeed(
-        accelerators=fields.read("accelerators", _accelerators, reader) or (),
+        accelerators=fields.read("accelerators", accelerators, reader) or (),
         cpus=cpus,
         cpus_at_least=cpus_at_least,
         memory_gb=memory,
@@ -264,27 +263,6 @@ def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
         priority=fields.read("priority", reader.integer, minimum=-1000, maximum=1000),
         labels=fields.read("labels", _labels, reader) or (),
     )
-
-
-def _accelerators(node: Node, field: str, reader: Reader) -> tuple[tuple[str, int], ...] | None:
-    if isinstance(node, SequenceNode) or (isinstance(node, MappingNode) and len(node.value) > 1):
-        reader.refuse(
-            node,
-            field,
-            "a choice of several accelerators is known to SkyPilot, not supported by mosu yet: name one.",
-            allowed=_ACCELERATORS_ALLOWED,
-        )
-        return None
-    if not isinstance(node, MappingNode):
-        text = reader.matched(node, field, _ACCELERATOR, allowed=_ACCELERATORS_ALLOWED)
-        match = _ACCELERATOR.fullmatch(text) if text is not None else None
-        return ((match[1], int(match[2] or 1)),) if match else None
-    for key, value in reader.pairs(node, field, allowed=_ACCELERATORS_ALLOWED):
-        name = reader.matched(key, field, _ENVIRONMENT, allowed=_ACCELERATORS_ALLOWED)
-        count = reader.integer(value, f"{field}.{str(key.value)[:60]}", minimum=1, maximum=99_999)
-        return ((name, count),) if name is not None and count is not None else None
-    reader.refuse_kind(node, field, allowed=_ACCELERATORS_ALLOWED)
-    return None
 
 
 def _use_spot(node: Node, field: str, reader: Reader) -> None:

@@ -13,7 +13,7 @@ from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import clean, language, table, told
 
 if TYPE_CHECKING:
-    from mosu.client.models import Run
+    from mosu.client.models import InLine, Run
 
 RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
 
@@ -44,7 +44,7 @@ def runs(
         [
             run.id,
             run.name,
-            told(run.state),
+            _state(run),
             time_of(run.started_at or run.created_at, zone),
             run.offer.title.in_language(chosen) if run.offer is not None else "",
             f"{run.cost_so_far:f}" if run.cost_so_far is not None else "",
@@ -54,12 +54,18 @@ def runs(
     show(table(["ID", "NAME", "STATE", "STARTED", "OFFER", "COST"], rows, right=frozenset({5})))
 
 
+def _state(run: "Run") -> str:
+    """Its state; of one that waits with its place in the queue."""
+    return f"{told(run.state)} {run.queue.place}/{run.queue.waiting}" if run.queue else told(run.state)
+
+
 def _one_run(run: "Run", zone: tzinfo | None) -> str:
     rows = [
         [told("id"), run.id],
         [told("name"), run.name],
-        [told("state"), told(run.state)],
+        [told("state"), _state(run)],
         [told("why"), told(run.reason or run.why_waiting or "")],
+        *([] if run.queue is None else _line(run.queue, zone)),
         [told("started"), time_of(run.started_at, zone)],
         [told("ended"), time_of(run.ended_at, zone)],
         [told("exit code"), "" if run.exit_code is None else str(run.exit_code)],
@@ -68,6 +74,18 @@ def _one_run(run: "Run", zone: tzinfo | None) -> str:
         *[[told("output"), told(f"{output.path} ({output.size_bytes} bytes)")] for output in run.outputs],
     ]
     return table(["", ""], [row for row in rows if row[1]]).strip("\n")
+
+
+def _line(line: "InLine", zone: tzinfo | None) -> list[list[str]]:
+    """When it is expected to start, at the latest, and how good such words were."""
+    rows = [
+        [told("expected"), time_of(line.expected_start, zone)],
+        [told("at the latest"), time_of(line.promised_start, zone)],
+    ]
+    if line.estimate_error_s is not None:
+        off = told(f"{line.estimate_error_s} s off in the median of {line.estimates}")
+        rows.append([told("estimates"), off])
+    return rows
 
 
 def logs(

@@ -4,6 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.idle import set_idle_stop, watch_idle
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -17,6 +18,7 @@ from mosu.compute.services.pools import (
 )
 from mosu.compute.services.quoting import QuoteResult, Reason, RefusedOffer, quote_run
 from mosu.compute.services.runs import cancel_run
+from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
     Destination,
@@ -38,6 +40,7 @@ __all__ = [
     "NameTaken",
     "NotASupplier",
     "NotLeased",
+    "QuotaReached",
     "QuoteResult",
     "Reason",
     "RefusedOffer",
@@ -64,10 +67,14 @@ __all__ = [
     "rotate_token",
     "seen_s",
     "set_blackout",
+    "set_idle_stop",
     "set_node_state",
     "set_pool_state",
+    "set_quota",
+    "set_share",
     "span_between",
     "take_report",
     "take_usage",
     "upload_of",
+    "watch_idle",
 ]

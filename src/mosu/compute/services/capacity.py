@@ -73,24 +73,27 @@ def find_place(
     return place(views, need, earliest=earliest, latest=latest, duration=duration)
 
 
-def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> Allocation:
-    """Write a placement down. The caller holds the pool's lock and has checked it; cards the database checks too."""
+def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> None:
+    """Write a placement down: an allocation per node, in the order of the ranks.
+
+    The caller holds the pool's lock and has checked it; cards the database checks too.
+    """
     period = range_of(placement.period)
-    allocation = Allocation(
-        attempt=attempt,
-        node_id=placement.node_id,
-        cores=need.cores,
-        memory_bytes=need.memory_bytes,
-        period=period,
-    )
-    insert(allocation)
-    if placement.card_indices:
-        devices = Device.objects.filter(node_id=placement.node_id, index__in=placement.card_indices)
-        DeviceAllocation.objects.bulk_create(
-            DeviceAllocation(allocation=allocation, device=device, period=period)
-            for device in devices.order_by("id")
+    for share in placement.shares:
+        allocation = Allocation(
+            attempt=attempt,
+            node_id=share.node_id,
+            cores=need.cores,
+            memory_bytes=need.memory_bytes,
+            period=period,
         )
-    return allocation
+        insert(allocation)
+        if share.card_indices:
+            devices = Device.objects.filter(node_id=share.node_id, index__in=share.card_indices)
+            DeviceAllocation.objects.bulk_create(
+                DeviceAllocation(allocation=allocation, device=device, period=period)
+                for device in devices.order_by("id")
+            )
 
 
 def release(attempt_id: UUID, *, now: datetime) -> bool:

@@ -1,24 +1,28 @@
 """What an agent hears of: attempts to start, and commands. What the hub hears of it: that they run."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final, Literal
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import FilteredRelation, Q, QuerySet
 
-from mosu.compute.models import Allocation, Attempt, DeviceAllocation, Pool
+from mosu.compute.models import Allocation, Attempt, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
+from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
 from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
 from mosu.compute.services.pools import LEASE_S, pool_of
 from mosu.compute.services.samples import keep_samples
+from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
+from mosu.compute.turns import turns_in
 from mosu.market.models import Order
 from mosu.market.services import activate_order
 from mosu.platform.actors import Actor
@@ -35,8 +39,21 @@ from mosu.wire.agent import (
     LeaseRequest,
 )
 
+BACKFILL_MAX: Final = 10
+"""So many are tried for an early start at one call: each looks at the whole pool."""
 PATIENCE: Final = timedelta(seconds=60)
 """How long a start waits for what the one before it still holds."""
+
+_OBSERVED: Final = (
+    "last_contact_at",
+    "leased_until",
+    "first_running_at",
+    "started_at",
+    "sampled_at",
+    "sampled_cpu_s",
+    "idle_since",
+    "idle_told_at",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,7 @@ def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseA
     handed out again, the same attempt: an engine starts one attempt id once. An attempt whose place is taken by
     one that overstays is moved to another, or ended and credited. One that was promised a later start begins as
     soon as there is room, unless its buyer asked for no earlier one: most runs end long before their wall limit.
+    Who is tried first for that is a matter of fairness (see `fairness`); what was promised to others stays theirs.
     """
     try:
         return _lease(actor=actor, asked=asked, now=now)
@@ -98,21 +116,31 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     early = waiting.filter(place__period__startswith__gt=now).exclude(
         run__request__not_before_s__gt=int(now.timestamp())
     )
-    # Who waits longest goes first, also before the promised start if there is room already.
-    for due in (
-        _locked(waiting.filter(place__period__startswith__lte=now)),
-        _locked(early, order="place__period"),
-    ):
-        if due is not None and _keep_place(due, now=now):
-            return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    due = _locked(waiting.filter(place__period__startswith__lte=now))
+    if due is not None and _keep_place(due, now=now):
+        return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
+    for attempt_id in _turns(pool_id, set(early.values_list("id", flat=True))):
+        next_one = _locked(waiting.filter(id=attempt_id))
+        if next_one is not None and _keep_place(next_one, now=now):
+            return LeaseAnswer(lease=_handed(next_one, actor=actor, now=now))
     starts = waiting.filter(place__isnull=False).order_by("place__period")
     first = starts.values_list("place__period", flat=True).first()
     return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
 
 
-def _locked(rows: QuerySet[Attempt], *, order: str = "id") -> Attempt | None:
+def _turns(pool_id: UUID, attempt_ids: set[UUID]) -> Iterator[UUID]:
+    """Those of the attempts that are tried for an early start, in the order of their turns.
+
+    One that finds no room lets the next one try: it delays nobody, since every other's place stays reserved.
+    """
+    if attempt_ids:
+        turns = turns_in([pool_id])[pool_id]
+        yield from islice((one for one in turns if one in attempt_ids), BACKFILL_MAX)
+
+
+def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
     return (
-        rows.order_by(order, "id")
+        rows.order_by("id")
         .select_for_update(of=("self",), skip_locked=True, no_key=True)
         .select_related("run")
         .first()
@@ -128,14 +156,18 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
         _NoRoom: not free, and it has waited long enough.
     """
     request = RunRequest.of_json(attempt.run.request)
-    allocation = Allocation.objects.get(attempt=attempt, live=True)
+    # Of several nodes all have one period.
+    allocation = Allocation.objects.filter(attempt=attempt, live=True).order_by("id")[0]
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
+    duration = min(max(allocation.period.upper - now, least), request.duration)
+    if allocation.period.lower > now and not _is_within_quota(attempt, request, duration, now=now):
+        return False
     found = find_place(
         pool_id=attempt.pool_id,
         need=request.need,
         earliest=now,
         latest=now,
-        duration=min(max(allocation.period.upper - now, least), request.duration),
+        duration=duration,
         now=now,
         without=attempt.id,
     )
@@ -146,6 +178,19 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     release(attempt.id, now=now)
     allocate(attempt=attempt, need=request.need, placement=found)
     return True
+
+
+def _is_within_quota(attempt: Attempt, request: RunRequest, duration: timedelta, *, now: datetime) -> bool:
+    """Whether an earlier start passes no quota; the promised one was checked when it was promised."""
+    limits = limits_of(
+        organisation_id=attempt.run.organisation_id,
+        project_id=attempt.run.project_id,
+        need=request.need,
+        now=now,
+        without=attempt.id,
+        lock=True,
+    )
+    return earliest_within(limits, units=request.units, earliest=now, duration=duration) == now
 
 
 def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
@@ -160,18 +205,18 @@ def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
 def _spec(attempt: Attempt) -> AttemptSpec:
     run = attempt.run
     request = RunRequest.of_json(run.request)
-    allocation = Allocation.objects.select_related("node").get(attempt=attempt, live=True)
-    cards = DeviceAllocation.objects.filter(allocation=allocation).order_by("device__index")
-    indices = tuple(cards.values_list("device__index", flat=True))
+    # In the order of their ranks: so they were written.
+    allocations = Allocation.objects.filter(attempt=attempt, live=True).select_related("node").order_by("id")
+    placed = list(allocations.prefetch_related("devices__device"))
     return AttemptSpec(
         attempt_id=attempt.public_id,
         run_id=run.public_id,
         organisation_id=run.organisation.public_id,
         epoch=attempt.epoch,
-        nodes=(allocation.node.name,),
+        nodes=tuple(one.node.name for one in placed),
         cores=request.cores,
         accelerator=request.need.accelerator or "",
-        devices=(indices,) if indices else (),
+        devices=tuple(_cards_of(one) for one in placed) if request.cards else (),
         memory_bytes=request.memory_bytes,
         disk_bytes=request.disk_bytes,
         wall_limit_s=request.wall_limit_s,
@@ -184,6 +229,10 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         workdir=_inputs_of(request.workdir_manifest),
         outputs=request.outputs,
     )
+
+
+def _cards_of(allocation: Allocation) -> tuple[int, ...]:
+    return tuple(sorted(one.device.index for one in allocation.devices.all()))
 
 
 def _inputs_of(manifest: str) -> tuple[InputFile, ...]:
@@ -254,9 +303,7 @@ def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: date
         attempt.first_running_at = now
         said = status.started_at or now
         attempt.started_at = min(max(said, attempt.leased_at or now), now)
-    attempt.save(
-        update_fields=["last_contact_at", "leased_until", "first_running_at", "started_at", "sampled_at"]
-    )
+    attempt.save(update_fields=_OBSERVED)
     to = AttemptState.LEASED if attempt.first_running_at is None else AttemptState.RUNNING
     if attempt.state != to:
         move_attempt(attempt, to=to, actor=actor, now=now)

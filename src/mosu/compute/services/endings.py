@@ -115,7 +115,7 @@ def fail_attempt(*, attempt_id: UUID, why: str, keeps_capacity: bool, now: datet
             _free(attempt, now=now)
 
 
-def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime) -> None:
+def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime, why: str = "") -> None:
     """End an attempt that nobody has: its run is cancelled, its capacity free. The caller settles or cancels."""
     move_attempt(attempt, to=AttemptState.CANCELLED, actor=actor, now=now)
     attempt.ended_at = attempt.settled_at = now
@@ -127,7 +127,7 @@ def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime) -> None:
         _Result(),
         actor=actor,
         now=now,
-        why="cancelled before it started",
+        why=why or "cancelled before it started",
     )
 
 
@@ -177,12 +177,17 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
         to=to,
         actor=actor,
         now=now,
-        why=report.reason,
+        why=_why(attempt.run, report),
         failed_us=to is AttemptState.LOST,
         ended_at=_believable(report.ended_at, attempt, now=now),
         result=result,
     )
     _free(attempt, now=now)
+
+
+def _why(run: Run, report: Report) -> str:
+    """What the agent says, or the rule by which the run was told to stop."""
+    return run.cancel_why if report.phase == "cancelled" and run.cancel_why else report.reason
 
 
 def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> datetime | None:
@@ -226,9 +231,9 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     notify_pool(again.pool_id)
 
 
-def make_attempt(*, run: Run, epoch: int, now: datetime) -> Attempt:
-    """A new waiting attempt of the run."""
-    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now)
+def make_attempt(*, run: Run, epoch: int, now: datetime, expected_at: datetime | None = None) -> Attempt:
+    """A new waiting attempt of the run. `expected_at`: when its buyer is told that it will start."""
+    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now, expected_at=expected_at)
     insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt
@@ -310,7 +315,9 @@ def expire_leases(*, now: datetime) -> None:
     over = Allocation.objects.filter(
         live=True, period__endswith__lt=now, attempt__state__in=["waiting", "unreachable"]
     )
-    for attempt_id, state in list(over.order_by("id").values_list("attempt_id", "attempt__state")):
+    for attempt_id, state in list(
+        over.order_by("attempt_id").values_list("attempt_id", "attempt__state").distinct()
+    ):
         if state == AttemptState.WAITING:
             fail_attempt(
                 attempt_id=attempt_id, why="no agent came for it in time", keeps_capacity=False, now=now

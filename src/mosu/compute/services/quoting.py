@@ -14,9 +14,11 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import HORIZON, Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import pools_by_id, pools_with, why_not_live
+from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import PERIOD_GRACE_S, WALL_LIMIT_S, RunRequest, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.capacity import nodes_of
+from mosu.compute.services.sharing import limits_of, over_quota
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
@@ -76,7 +78,10 @@ class _Asked:
     """The task with what follows from it."""
 
     task: TaskFile
-    accelerators: tuple[str, ...]
+    organisation_id: UUID
+    project_id: UUID
+    accelerators: Mapping[str, int]
+    """Those that will do, by id, and how many of each on a node; empty where none is asked for."""
     wall_limit_s: int
     manifest: str
     earliest: datetime
@@ -110,7 +115,7 @@ def quote_run(
         Invalid: the task asks for what no pool of this hub can do yet.
     """
     require(actor, "quote.ask", organisation_id)
-    asked = _asked(task, workdir, organisation_id=organisation_id, now=now)
+    asked = _asked(task, workdir, organisation_id=organisation_id, project_id=project_id, now=now)
     snapshot = catalogue_at(now)
     narrowed = narrow(snapshot, _request_of(asked, snapshot, organisation_id=organisation_id))
     tried = _tried(asked, narrowed, snapshot, organisation_id=organisation_id)
@@ -185,7 +190,6 @@ def _explained(
 def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> Request:
     """The task as the catalogue can judge offers by it: codes of the same reasons that `_unfit` puts into words."""
     task = asked.task
-    need = need_of(task, accelerator=None)
     named = pools_with(task.environment) if task.environment else None
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
@@ -202,8 +206,8 @@ def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> 
     return Request(
         shelf=SHELF,
         organisation_id=organisation_id,
-        meter=CARDS if need.cards else CORES,
-        units=need.cards or need.cores,
+        meter=CARDS if asked.accelerators else CORES,
+        units_of=lambda goods, attributes: _need(asked, attributes).units,
         wall_s=asked.wall_limit_s,
         budget_micros=task.budget_micros,
         hourly_micros=task.resources.max_hourly_cost_micros,
@@ -214,32 +218,24 @@ def _request_of(asked: _Asked, snapshot: Snapshot, *, organisation_id: UUID) -> 
 
 
 def _asked(
-    task: TaskFile, workdir: Sequence[ManifestEntry], *, organisation_id: UUID, now: datetime
+    task: TaskFile,
+    workdir: Sequence[ManifestEntry],
+    *,
+    organisation_id: UUID,
+    project_id: UUID,
+    now: datetime,
 ) -> _Asked:
-    if task.num_nodes != 1:
-        raise Invalid(
-            f"num_nodes: {task.num_nodes} is not possible yet.",
-            hint="A run uses one node; ask for more cores or cards on it.",
-            field="num_nodes",
-            found=task.num_nodes,
-        )
     if task.inputs:
         raise Invalid(
             "mosu.inputs: this hub has no datasets or models yet.",
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
-    if task.resources.priority:
-        raise Invalid(
-            f"resources.priority: {task.resources.priority} would have no effect.",
-            hint="Leave it out: runs start in the order in which they were bought.",
-            field="resources.priority",
-            found=task.resources.priority,
-        )
-    name = task.resources.accelerators[0][0] if task.resources.accelerators else ""
     return _Asked(
         task=task,
-        accelerators=accelerators_named(name) if name else (),
+        organisation_id=organisation_id,
+        project_id=project_id,
+        accelerators=_cards_by_id(task),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
         earliest=_earliest(task, now=now),
@@ -247,6 +243,15 @@ def _asked(
         shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
     )
+
+
+def _cards_by_id(task: TaskFile) -> Mapping[str, int]:
+    """Where two names mean the same card, what the first says."""
+    cards: dict[str, int] = {}
+    for name, count in task.resources.accelerators:
+        for accelerator in accelerators_named(name):
+            cards.setdefault(accelerator, count)
+    return cards
 
 
 def _earliest(task: TaskFile, *, now: datetime) -> datetime:
@@ -272,23 +277,40 @@ def _plan(
     reasons = _unfit(asked, offer, pool)
     if reasons or pool is None:
         return reasons
-    need = _need(asked, offer)
-    placed = place(
-        nodes,
-        need,
-        earliest=asked.earliest,
-        latest=_latest_start(asked),
-        duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),
-    )
-    if isinstance(placed, Unplaced):
-        return [Reason(placed.code, placed.message, placed.hint)]
+    need = _need(asked, offer.offer.attributes)
+    placed = _placed(asked, nodes, need)
+    if isinstance(placed, Reason):
+        return [placed]
     return _plan_at(asked, offer, placed, _request(asked, pool, need))
+
+
+def _placed(asked: _Asked, nodes: Sequence[NodeView], need: Need) -> Placement | Reason:
+    """Where there is room from the first start on that quotas allow."""
+    duration = timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S)
+    limits = limits_of(
+        organisation_id=asked.organisation_id, project_id=asked.project_id, need=need, now=asked.now
+    )
+    units, earliest = need.units, asked.earliest
+    while True:
+        allowed = earliest_within(limits, units=units, earliest=earliest, duration=duration)
+        if allowed is None:
+            return Reason(
+                "over_quota", over_quota(limits, units=units), "Ask for less, or ask for a larger quota."
+            )
+        placed = place(
+            nodes, need, earliest=allowed, latest=max(allowed, _latest_start(asked)), duration=duration
+        )
+        if isinstance(placed, Unplaced):
+            return Reason(placed.code, placed.message, placed.hint)
+        if not limits or placed.period.start == allowed:
+            return placed
+        earliest = placed.period.start
 
 
 def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
     """All that speaks against the offer, whatever room there is."""
-    need = _need(asked, offer)
-    meter, units = (CARDS, need.cards) if need.cards else (CORES, need.cores)
+    units = _need(asked, offer.offer.attributes).units
+    meter = CARDS if asked.accelerators else CORES
     reasons = list(_mismatches(asked, offer)) or [
         *_beyond_limits(asked, offer, units),
         *_too_dear(asked, offer, meter, units),
@@ -301,9 +323,11 @@ def _unfit(asked: _Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
     return [*reasons, *_environment_missing(asked.task, pool)]
 
 
-def _need(asked: _Asked, offer: ShownOffer) -> Need:
-    accelerator: str | None = offer.offer.attributes.get("accelerator")
-    return need_of(asked.task, accelerator=accelerator if asked.task.resources.accelerators else None)
+def _need(asked: _Asked, attributes: Mapping[str, Any]) -> Need:
+    """What the task takes of an offer with such attributes."""
+    accelerator: str | None = attributes.get("accelerator") if asked.accelerators else None
+    cards = asked.accelerators.get(accelerator or "", 0)
+    return need_of(asked.task, accelerator=accelerator, cards=cards)
 
 
 def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRequest) -> Plan:
@@ -319,6 +343,7 @@ def _plan_at(asked: _Asked, offer: ShownOffer, placed: Placement, request: RunRe
             "name": request.name,
             "cores": request.cores,
             "cards": request.cards,
+            "nodes": request.nodes,
         },
     )
 
@@ -340,7 +365,9 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         disk_bytes=need.disk_bytes,
         accelerator=need.accelerator,
         cards=need.cards,
+        nodes=need.nodes,
         wall_limit_s=asked.wall_limit_s,
+        priority=asked.task.resources.priority or 0,
         not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
         task=asked.shown_task,
     )
@@ -369,7 +396,7 @@ def _goods_mismatches(asked: _Asked, attributes: Mapping[str, Any]) -> Iterable[
     if asked.accelerators and accelerator not in asked.accelerators:
         yield Reason(
             "other_accelerator",
-            f"sells {accelerator or 'cores'}, not {task.resources.accelerators[0][0]}",
+            f"sells {accelerator or 'cores'}, not {' or '.join(name for name, _ in task.resources.accelerators)}",
             "Ask for that, or choose another offer.",
         )
     if not asked.accelerators and accelerator:

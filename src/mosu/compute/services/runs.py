@@ -22,6 +22,6 @@ def cancel_run(*, actor: Actor, run_id: UUID, now: datetime) -> Run:
     """
     run = run_visible_to(actor, run_id)
     require(actor, "run.cancel", run.organisation_id)
-    cancel_order(actor=actor, order_id=run.order_id, now=now, why="the run was cancelled")
+    cancel_order(actor=actor, order_id=run.order_id, now=now)
     run.refresh_from_db()
     return run

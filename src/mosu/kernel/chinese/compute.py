@@ -92,7 +92,6 @@ SENTENCES: Final[dict[str, str]] = {
     "{reason} Its outputs could not be stored: {why}": "{reason~}产出文件未能保存：{why~}",
     "Its outputs could not be stored: {why}": "产出文件未能保存：{why~}",
     # Quotes: why an offer does not fit.
-    "resources.priority: {found} would have no effect.": "resources.priority：{found} 不起作用。",
     "Leave it out: runs start in the order in which they were bought.": "请删去：作业按下单先后开始。",
     "mosu.inputs: this hub has no datasets or models yet.": "mosu.inputs：本中心尚无语料与模型。",
     "Put the files into workdir.": "请把文件放进 workdir。",
@@ -127,4 +126,17 @@ SENTENCES: Final[dict[str, str]] = {
     "The next start is {time} UTC. Ask for quotes again.": "最早可在 {time} UTC 开始。请重新询价。",
     "{next}Ask for quotes again.": "{next}请重新询价。",
     "{pool} cannot take it: {why}.": "{pool} 不能接收：{why~}。",
+    # Accelerators that do nothing.
+    "stop_after_s: {found} cannot be used.": "stop_after_s：{found} 不可用。",
+    "Choose {least} to {most} seconds.": "请选 {least} 至 {most} 秒。",
+    "its accelerators did nothing": "加速卡长时间空转",
+    # Weights and quotas.
+    "weight: {found} cannot be used.": "weight：{found} 不可用。",
+    "Choose 1 to {most}.": "请选 1 至 {most}。",
+    "units_max: {found} cannot be used.": "units_max：{found} 不可用。",
+    "Choose 0 or more.": "请选 0 或更大的数。",
+    "Ask for less, or ask for a larger quota.": "请减少需求，或申请更大的配额。",
+    "Ask for a start at {time} UTC or later.": "请约 {time} UTC 或更晚开始。",
+    "The project may hold {most} such units at one time; this takes {units}.": "项目同时最多占用 {most} 个单位；本次需要 {units} 个。",
+    "The organisation may hold {most} such units at one time; this takes {units}.": "单位同时最多占用 {most} 个单位；本次需要 {units} 个。",
 }

@@ -166,4 +166,15 @@ SENTENCES: Final[dict[str, str]] = {
     "Draw one: GET /samples.": "请先抽样：GET /samples。",
     "Mend every line named above and send the whole list again.": "请更正上面列出的每一行，再把整份名单重新提交。",
     "See its time in its file.": "起止时间见政策文件。",
+    # Budgets.
+    "This may cost {amount}; of the project's budget of {cap} for {month}, {left} is left.": "此单最高 {amount}；项目 {month} 的预算 {cap} 还剩 {left}。",
+    "This may cost {amount}; of your own budget of {cap} for {month}, {left} is left.": "此单最高 {amount}；您 {month} 的个人预算 {cap} 还剩 {left}。",
+    "This may cost {amount}; of the organisation's budget of {cap} for {month}, {left} is left.": "此单最高 {amount}；单位 {month} 的预算 {cap} 还剩 {left}。",
+    "Ask for less, or let the organisation's finance set another budget.": "请减少需求，或请单位财务调整预算。",
+    "This is not a budget.": "这不是有效的预算。",
+    "Give an amount, for one project or for one person.": "请给出金额，只针对一个项目或一名成员。",
+    "There is no such budget.": "没有这项预算。",
+    "See the budgets of your organisation.": "请看本单位的预算。",
+    "the month's budget is spent": "本月预算已用完",
+    "See the list of members.": "请看成员列表。",
 }

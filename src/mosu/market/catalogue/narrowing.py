@@ -27,7 +27,8 @@ class Request:
     shelf: str
     organisation_id: UUID
     meter: str
-    units: int
+    units_of: Callable[[Goods, Mapping[str, Any]], int]
+    """How many of the meter's units it takes at once of such goods."""
     wall_s: int
     budget_micros: int | None
     hourly_micros: int | None
@@ -110,11 +111,14 @@ class _Judged:
 
     def by_number(self, request: Request, *, where: Mask) -> None:
         """Limits and prices; to the micro, they are compared again when the plan is made."""
-        columns, price = self._snapshot.columns, self._snapshot.price(request.meter)
-        self._add("outside_limits", where & ~self._within(request.units))
+        columns, words = self._snapshot.columns, self._snapshot.words
+        price = self._snapshot.price(request.meter)
+        each = [request.units_of(*one) for one in zip(words.goods, words.attributes, strict=True)]
+        units = np.array(each or [0], dtype=np.int64)[columns["goods"]]
+        self._add("outside_limits", where & ~self._within(units))
         self._add("too_long", where & (columns["wall_s_max"] < request.wall_s))
         self._add("no_price", where & (price == 0))
-        hourly: NDArray[np.float64] = price.astype(np.float64) * request.units
+        hourly: NDArray[np.float64] = price.astype(np.float64) * units
         if request.budget_micros is not None:
             self._add("over_budget", where & (hourly * request.wall_s / 3600 > request.budget_micros))
         if request.hourly_micros is not None:
@@ -123,7 +127,7 @@ class _Judged:
     def names_of(self, bits: int) -> frozenset[str]:
         return frozenset(name for at, name in enumerate(self._names) if bits >> at & 1)
 
-    def _within(self, units: int) -> Mask:
+    def _within(self, units: Ints) -> Mask:
         columns = self._snapshot.columns
         fits: Mask = (columns["min_units"] <= units) & (columns["max_units"] >= units)
         return fits

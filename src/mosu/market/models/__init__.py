@@ -1,5 +1,6 @@
 """Tables of the counter. What is frozen at the quote is frozen in the database: see the migration's grants."""
 
+from mosu.market.models.budgets import Budget, BudgetState, Spending
 from mosu.market.models.imports import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.models.offers import ExchangeRate, Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.models.orders import (
@@ -18,6 +19,8 @@ from mosu.market.models.orders import (
 from mosu.market.models.searches import SavedSearch
 
 __all__ = [
+    "Budget",
+    "BudgetState",
     "Change",
     "Charge",
     "ExchangeRate",
@@ -39,6 +42,7 @@ __all__ = [
     "ReceiptCounter",
     "SavedSearch",
     "SoldBy",
+    "Spending",
     "UsageRecord",
     "UsageState",
 ]

@@ -96,6 +96,8 @@ class Order(Row):
     """The ledger's hold on the buyer's own money; None when nothing of it was to be paid here."""
     outcome = models.CharField(max_length=20, choices=Outcome, null=True)
     placed_at = models.DateTimeField()
+    placed_by = models.UUIDField(null=True)
+    """The user who accepted the quote; None where nobody did, and for orders from before it was kept."""
     ended_at = models.DateTimeField(null=True)
     settled_at = models.DateTimeField(null=True)
 

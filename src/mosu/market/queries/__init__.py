@@ -1,5 +1,6 @@
 """Reads of the counter, one file for each subject; every list takes the actor."""
 
+from mosu.market.queries.budgets import BudgetStanding, budgets_visible_to, standings_of
 from mosu.market.queries.imports import differences, imports_visible_to, latest_rates
 from mosu.market.queries.offers import (
     ShownOffer,
@@ -52,12 +53,14 @@ __all__ = [
     "SAMPLE_DRAWN",
     "SAMPLE_MAX",
     "AuditSample",
+    "BudgetStanding",
     "FacetShown",
     "OfferPage",
     "Settled",
     "ShownOffer",
     "ShownPrice",
     "Spend",
+    "budgets_visible_to",
     "charges_of",
     "differences",
     "facets_of",
@@ -87,6 +90,7 @@ __all__ = [
     "shelf_summary",
     "shown",
     "spend_by_project",
+    "standings_of",
     "usage_of",
     "usage_visible_to",
     "work_of",

@@ -1,6 +1,7 @@
 """Writes of the counter; one function per intention."""
 
 from mosu.market.rates import NoRate
+from mosu.market.services.budgets import OverBudget, lift_budget, set_budget
 from mosu.market.services.imports import (
     FILE_BYTES_MAX,
     SINCE,
@@ -36,6 +37,7 @@ from mosu.market.services.orders import (
     activate_order,
     cancel_order,
     release_order,
+    stop_order,
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
 from mosu.market.services.rates import record_rate
@@ -50,6 +52,7 @@ from mosu.market.services.settlement import (
     settle_order,
 )
 from mosu.market.services.usage import record_usage
+from mosu.market.services.watching import watch_budgets
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
 
 __all__ = [
@@ -64,6 +67,7 @@ __all__ = [
     "NotReleasable",
     "OfferChanged",
     "OfferSpec",
+    "OverBudget",
     "Plan",
     "PlanLine",
     "PriceDoubted",
@@ -89,6 +93,7 @@ __all__ = [
     "expire_quotes",
     "forget_changes",
     "give_up_import",
+    "lift_budget",
     "make_quotes",
     "preview_import",
     "recompute_charge",
@@ -100,7 +105,10 @@ __all__ = [
     "relist_offer",
     "revision_of",
     "save_search",
+    "set_budget",
     "set_price",
     "settle_order",
+    "stop_order",
     "undo_import",
+    "watch_budgets",
 ]

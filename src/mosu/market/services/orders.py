@@ -16,8 +16,9 @@ from mosu.market import rules
 from mosu.market.hub import hub_zone
 from mosu.market.models import Order, OrderLine, OrderState, Quote, QuoteState, SoldBy
 from mosu.market.queries import orders_visible_to, quotes_visible_to
+from mosu.market.services.budgets import Buyer, commit_spend, give_back_spend
 from mosu.market.shelves import shelf_of
-from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.actors import SYSTEM, Actor, ActorKind
 from mosu.platform.policy import require
 from mosu.platform.queries import one_of
 from mosu.platform.rows import insert, inserts_together
@@ -46,7 +47,7 @@ def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: dat
     """Turn a quote into an order: take the capacity, hold the money, set the work going.
 
     All happen or none does. Repeating the call with the same key returns the first order. Locks: the key, the
-    quote, nodes (by the shelf), then all ledger accounts once.
+    quote, nodes (by the shelf), the buyer's budgets, then all ledger accounts once.
 
     Raises:
         NotFound: no such quote, or not of an organisation of the actor's.
@@ -54,6 +55,7 @@ def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: dat
         QuoteExpired: `now` is past `valid_until`.
         QuoteTaken: the quote became an order under another key.
         KeyReused: the key was used with another quote.
+        OverBudget: it might pass a budget of the organisation, the project or the actor.
         InsufficientFunds: the balance does not cover what is to be held.
         VoucherNotUsable: a voucher of the split expired or was revoked since the quote.
         SoldOut and its like, from the shelf: the capacity went to someone else.
@@ -83,8 +85,12 @@ def accept_quote(*, actor: Actor, quote_id: UUID, idempotency_key: str, now: dat
     )
     shelf = shelf_of(quote.shelf)
     shelf.reserve(order_id=order_id, quote=quote, now=now)
+    buyer = Buyer(quote.organisation_id, quote.project_id, actor.id if actor.kind is ActorKind.USER else None)
+    commit_spend(buyer, amount_micros=quote.total_max_micros, now=now)
     own_hold_id = _hold(purse, quote, order_id, now=now)
-    order = _write(quote, order_id, number=number, balance_hold_id=own_hold_id, now=now)
+    order = _write(
+        quote, order_id, number=number, placed_by=buyer.user_id, balance_hold_id=own_hold_id, now=now
+    )
     _audit_acceptance(actor, order, now=now)
     shelf.fulfil(order_id=order_id, now=now)
     return order
@@ -118,10 +124,22 @@ def cancel_order(*, actor: Actor, order_id: UUID, now: datetime, why: str = "") 
         return order
     if order.state == OrderState.SETTLED:
         check_move(rules.ORDER_MOVES, what=order.number, now=OrderState.SETTLED, to=OrderState.CANCELLED)
-    if shelf_of(order.shelf).cancel(order_id=order_id, actor=actor, now=now):
-        release_order(order_id=order_id, actor=actor, now=now, why=why)
+    _stop(order, actor=actor, now=now, why=why)
     order.refresh_from_db()
     return order
+
+
+@transaction.atomic(durable=True)
+def stop_order(*, order_id: UUID, why: str, now: datetime) -> None:
+    """What `cancel_order` does, by rule: nobody asked. An order that has ended stays as it is."""
+    order = locked_order(order_id)
+    if order.state not in {OrderState.SETTLED, OrderState.CANCELLED}:
+        _stop(order, actor=SYSTEM, now=now, why=why)
+
+
+def _stop(order: Order, *, actor: Actor, now: datetime, why: str) -> None:
+    if shelf_of(order.shelf).cancel(order_id=order.id, actor=actor, now=now, why=why):
+        release_order(order_id=order.id, actor=actor, now=now, why=why)
 
 
 @transaction.atomic
@@ -139,6 +157,7 @@ def release_order(*, order_id: UUID, actor: Actor, now: datetime, why: str = "")
     move_order(order, to=OrderState.CANCELLED, actor=actor, now=now, why=why)
     order.ended_at = now
     order.save(update_fields=["state", "ended_at"])
+    give_back_spend(order, amount_micros=order.total_max_micros)
     release_holds(order, now=now)
     emit(
         name=ORDER_CANCELLED,
@@ -253,7 +272,13 @@ def _hold(purse: _Purse, quote: Quote, order_id: UUID, *, now: datetime) -> UUID
 
 
 def _write(
-    quote: Quote, order_id: UUID, *, number: str, balance_hold_id: UUID | None, now: datetime
+    quote: Quote,
+    order_id: UUID,
+    *,
+    number: str,
+    placed_by: UUID | None,
+    balance_hold_id: UUID | None,
+    now: datetime,
 ) -> Order:
     """The order and its lines as the quote froze them."""
     order = Order(
@@ -269,6 +294,7 @@ def _write(
         currency=quote.currency,
         balance_hold_id=balance_hold_id,
         placed_at=now,
+        placed_by=placed_by,
     )
     lines = [
         OrderLine(

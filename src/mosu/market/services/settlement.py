@@ -27,6 +27,7 @@ from mosu.market.models import (
 )
 from mosu.market.queries import orders_settled_since
 from mosu.market.receipts import receipt_content
+from mosu.market.services.budgets import give_back_spend
 from mosu.market.services.orders import locked_order, move_order, own_hold_accounts, release_holds
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.services import emit, record_audit
@@ -53,8 +54,8 @@ def settle_order(
     """Charge what was used, pay the supplier, give the rest back, write the receipt; for the shelf to call.
 
     With `Outcome.PLATFORM_FAILURE` nothing is charged and the receipt says what was credited, and why.
-    Repeating it returns the first receipt. Locks: the order, then all ledger accounts once, then the year's
-    receipt counter, held to the commit.
+    Repeating it returns the first receipt. Locks: the order, the buyer's budgets, then all ledger accounts once, then
+    the year's receipt counter, held to the commit.
 
     Raises:
         IllegalMove: the order is cancelled.
@@ -69,6 +70,7 @@ def settle_order(
     order.total_micros, order.outcome, order.ended_at, order.settled_at = total, outcome, ended_at, now
     order.save(update_fields=["state", "total_micros", "outcome", "ended_at", "settled_at"])
     Charge.objects.bulk_create(charges)
+    give_back_spend(order, amount_micros=order.total_max_micros - total)
     split = _pay(order, quote, total=total, now=now)
     receipt = _write_receipt(order, quote, charges=charges, split=split, why=why, now=now)
     emit(

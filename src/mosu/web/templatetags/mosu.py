@@ -33,6 +33,7 @@ from mosu.web.components import (
     Curve,
     Facet,
     Fact,
+    Heat,
     Moment,
     Step,
     Tab,
@@ -378,6 +379,12 @@ def curve(shown: Curve) -> dict[str, Any]:
 def bars(shown: Bars) -> dict[str, Any]:
     """Parts of wholes side by side, with the table behind them."""
     return {"bars": shown}
+
+
+@register.inclusion_tag("parts/heat.html")
+def heat(shown: Heat) -> dict[str, Any]:
+    """What is free hour by hour, with the table behind it."""
+    return {"heat": shown}
 
 
 @register.inclusion_tag("parts/facts.html")

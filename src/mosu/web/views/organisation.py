@@ -156,6 +156,7 @@ def tabs_of(request: HttpRequest) -> list[Tab]:
         ("organisation", _("Overview")),
         ("members", _("Members")),
         ("projects", _("Projects")),
+        ("budgets", _("Budgets")),
         ("facts", _("Facts")),
         ("documents", _("Documents")),
     ]

@@ -323,6 +323,8 @@ def tabs_of(row: Pool, current: str) -> list[Tab]:
             ("pool", _("Overview")),
             ("pool_nodes", _("Nodes")),
             ("pool_work", _("Work")),
+            ("pool_queue", _("Queue")),
+            ("pool_calendar", _("Calendar")),
             ("pool_blackouts", _("Blackouts")),
         )
     ]

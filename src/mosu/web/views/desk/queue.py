@@ -58,6 +58,8 @@ QUEUE: Final = Plan(
         Column("pool", _lazy("Pool"), lambda one: one.attempt.pool.name),
         Column("state", _lazy("State"), lambda one: one.attempt.state, kind="state", sort="state"),
         Column("place", _lazy("Place"), lambda one: one.place, kind="number"),
+        Column("priority", _lazy("Priority"), lambda one: one.priority, kind="number", hidden=True),
+        Column("expected", _lazy("Expected start"), lambda one: one.expected_at, kind="time"),
         Column("since", _lazy("Since"), lambda one: one.attempt.created_at, kind="time", sort="created_at"),
         Column("why", _lazy("Why it waits"), reason_of),
         Column(

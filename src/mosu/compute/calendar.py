@@ -1,0 +1,115 @@
+"""What of a pool is free in each hour of the days to come, by kind: cores, or cards of one accelerator."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, Node
+from mosu.compute.services.capacity import range_of
+from mosu.compute.states import BlackoutState, NodeState
+from mosu.kernel.time import Period, day_in
+
+HOUR: Final = timedelta(hours=1)
+DAYS_MAX: Final = 31
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """`free` of `total` are held by nobody at any moment of the hour that begins at `at`."""
+
+    at: datetime
+    free: int
+    total: int
+
+
+def kinds_of(pool_id: UUID) -> list[str]:
+    """The accelerators of a pool's nodes in service, by id; last "" for cores."""
+    rows = Device.objects.filter(node__pool_id=pool_id, node__state=NodeState.UP, present=True)
+    return [*rows.order_by("accelerator").values_list("accelerator", flat=True).distinct(), ""]
+
+
+def calendar_of(pool_id: UUID, *, accelerator: str, days: int, now: datetime, zone: ZoneInfo) -> list[Hour]:
+    """Hour by hour from this one on, `days` whole days of the hub's zone; four queries. Stock is everybody's to see.
+
+    What is held without a known end is held to the end of the calendar.
+    """
+    start = now.replace(minute=0, second=0, microsecond=0)
+    midnight = datetime.combine(day_in(zone, now) + timedelta(days=days), time(), tzinfo=zone)
+    span = Period(start, midnight.astimezone(UTC))
+    nodes = Node.objects.filter(pool_id=pool_id, state=NodeState.UP)
+    cores = dict(nodes.order_by("id").values_list("id", "cores"))
+    kept = _kept(cores, span)
+    if accelerator:
+        total, taken = _cards_taken(cores, accelerator, kept, span=span, now=now)
+    else:
+        total, taken = sum(cores.values()), _cores_taken(cores, kept, span=span, now=now)
+    hours = int((span.end - span.start) / HOUR)
+    return [
+        Hour(span.start + number * HOUR, max(0, total - taken.get(number, 0)), total)
+        for number in range(hours)
+    ]
+
+
+def _kept(node_ids: Iterable[UUID], span: Period) -> Sequence[tuple[UUID, Period]]:
+    rows = Blackout.objects.filter(
+        node_id__in=node_ids, state=BlackoutState.SET, period__overlap=range_of(span)
+    )
+    found = rows.order_by("id").values_list("node_id", "period")
+    return [(node_id, Period(period.lower, period.upper)) for node_id, period in found]
+
+
+def _cards_taken(
+    node_ids: Iterable[UUID],
+    accelerator: str,
+    kept: Sequence[tuple[UUID, Period]],
+    *,
+    span: Period,
+    now: datetime,
+) -> tuple[int, dict[int, int]]:
+    """How many cards there are, and by hour how many of them somebody holds: each counted once."""
+    devices = Device.objects.filter(node_id__in=node_ids, accelerator=accelerator, present=True)
+    of_node: defaultdict[UUID, list[UUID]] = defaultdict(list)
+    for device_id, node_id in devices.order_by("id").values_list("id", "node_id"):
+        of_node[node_id].append(device_id)
+    taken: defaultdict[int, set[UUID]] = defaultdict(set)
+    held = DeviceAllocation.objects.filter(
+        live=True, device__in=devices, period__startswith__lt=span.end
+    ).order_by("id")
+    for device_id, period in held.values_list("device_id", "period"):
+        for hour in _hours(period.lower, period.upper, span=span, now=now):
+            taken[hour].add(device_id)
+    for node_id, period in kept:
+        for hour in _hours(period.start, period.end, span=span, now=None):
+            taken[hour].update(of_node[node_id])
+    return sum(map(len, of_node.values())), {hour: len(ids) for hour, ids in taken.items()}
+
+
+def _cores_taken(
+    cores: dict[UUID, int], kept: Sequence[tuple[UUID, Period]], *, span: Period, now: datetime
+) -> dict[int, int]:
+    """By hour: cores that are held at some moment of it; of one node never more than it has."""
+    taken: defaultdict[tuple[int, UUID], int] = defaultdict(int)
+    held = Allocation.objects.filter(live=True, node_id__in=cores, period__startswith__lt=span.end)
+    for node_id, period, count in held.order_by("id").values_list("node_id", "period", "cores"):
+        for hour in _hours(period.lower, period.upper, span=span, now=now):
+            taken[hour, node_id] += count
+    for node_id, period in kept:
+        for hour in _hours(period.start, period.end, span=span, now=None):
+            taken[hour, node_id] += cores[node_id]
+    found: defaultdict[int, int] = defaultdict(int)
+    for (hour, node_id), count in taken.items():
+        found[hour] += min(count, cores[node_id])
+    return found
+
+
+def _hours(start: datetime, end: datetime, *, span: Period, now: datetime | None) -> Iterator[int]:
+    """The hours of the span that a time touches; with `now`, one that is over and still held has no known end."""
+    if now is not None and end <= now:
+        end = span.end
+    first = max(0, (start - span.start) // HOUR)
+    last = -((span.start - min(end, span.end)) // HOUR)
+    return iter(range(first, last))

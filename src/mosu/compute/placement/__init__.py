@@ -1,0 +1,41 @@
+"""Where and when a need fits, by policies that the hub's promises and the simulators share. Pure.
+
+| file | what |
+|---|---|
+| `fleet`, `demand`, `policies`, `board` | nodes and shapes in numbers; what is expected; who gets what; decisions |
+| `views`, `places`, `refusals` | the hub's nodes in time; a placement; why there is none |
+"""
+
+from mosu.compute.placement.places import HORIZON, place
+from mosu.compute.placement.policies import DEFAULT, POLICIES
+from mosu.compute.placement.refusals import Unplaced
+from mosu.compute.placement.views import (
+    GIB,
+    Card,
+    Free,
+    Need,
+    NodeView,
+    Placement,
+    Share,
+    Taken,
+    cards_for,
+    free_of,
+)
+
+__all__ = [
+    "DEFAULT",
+    "GIB",
+    "HORIZON",
+    "POLICIES",
+    "Card",
+    "Free",
+    "Need",
+    "NodeView",
+    "Placement",
+    "Share",
+    "Taken",
+    "Unplaced",
+    "cards_for",
+    "free_of",
+    "place",
+]

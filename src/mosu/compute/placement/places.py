@@ -1,0 +1,118 @@
+"""Where and when a need fits: nodes with what is taken of them go in, one placement or a refusal comes out. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from mosu.compute.placement.board import Board
+from mosu.compute.placement.fleet import Fleet, Machine, Shape
+from mosu.compute.placement.policies import DEFAULT, POLICIES, Policy, Size
+from mosu.compute.placement.refusals import Unplaced, larger_than_all, taken_now
+from mosu.compute.placement.views import Need, NodeView, Placement, Share, cards_for, free_of
+from mosu.kernel.time import Period
+
+HORIZON: Final = timedelta(days=14)
+"""How far ahead a start may be promised."""
+_EXPECTED: Final = ((1, 8), (2, 4), (4, 2), (8, 1))
+"""What a pool expects where nobody has said: so many whole cards, so often."""
+_POLICIES_KEPT: Final = 256
+
+
+def place(
+    nodes: Sequence[NodeView],
+    need: Need,
+    *,
+    earliest: datetime,
+    latest: datetime,
+    duration: timedelta,
+    policy: str = DEFAULT,
+) -> Placement | Unplaced:
+    """The earliest start in `[earliest, latest]`, on the nodes of those that can then which the policy likes best.
+
+    A need is met on as many distinct nodes as it names, on each whole, all at one time. The earliest start is
+    `earliest` itself or the end of something taken: at no other moment does anything become free.
+    """
+    fitting = [node for node in nodes if node.is_large_enough(need)]
+    if len(fitting) < need.nodes:
+        return larger_than_all(nodes, fitting, need)
+    starts = {earliest} | {
+        taken.end for node in fitting for taken in node.taken if taken.end and taken.end > earliest
+    }
+    for start in sorted(starts):
+        if start > earliest + HORIZON:
+            break
+        period = Period(start, start + duration)
+        free = [node for node in fitting if free_of(node, period).holds(need)]
+        if len(free) < need.nodes:
+            continue
+        if start > latest:
+            return taken_now(fitting, need, Period(earliest, earliest + duration), next_at=start)
+        return _chosen(nodes, free, need, period, policy)
+    return taken_now(fitting, need, Period(earliest, earliest + duration), next_at=None)
+
+
+def _chosen(
+    nodes: Sequence[NodeView], free: Sequence[NodeView], need: Need, period: Period, policy: str
+) -> Placement:
+    """The best of nodes that are all free enough, ranks in the order of the policy's liking."""
+    if len(free) == need.nodes:
+        best = list(free)
+    else:
+        by_name = sorted(free, key=lambda node: (node.name, node.id))
+        fleet, shape = _fleet(by_name, need, period), _shape(need)
+        board = Board(fleet, [shape], _policy(policy, _size(nodes, fleet.kinds)))
+        places = board.choose_many(0, need.nodes) or []
+        best = [by_name[one.node] for one in places]
+    return Placement(
+        period,
+        tuple(
+            Share(node.id, tuple(cards_for(need, free_of(node, period).cards)[: need.cards])) for node in best
+        ),
+    )
+
+
+def _fleet(nodes: Sequence[NodeView], need: Need, period: Period) -> Fleet:
+    """The nodes as the policies see them, with what is free of them all through the period."""
+    fleet = Fleet([_machine(node, need) for node in nodes])
+    for number, node in enumerate(nodes):
+        free = free_of(node, period)
+        kind = fleet.machines[number].kind
+        left = {card.index for card in free.cards}
+        cards = [card for card in node.cards if card.accelerator == kind]
+        fleet.hold(
+            number,
+            cpu_milli=(node.cores - free.cores) * 1000,
+            memory=node.memory_bytes - free.memory_bytes,
+            cards=[place for place, card in enumerate(cards) if card.index not in left],
+        )
+    return fleet
+
+
+def _machine(node: NodeView, need: Need) -> Machine:
+    kind = need.accelerator or (node.cards[0].accelerator if node.cards else "")
+    cards = sum(card.accelerator == kind for card in node.cards)
+    return Machine(node.name, node.cores * 1000, node.memory_bytes, cards, kind)
+
+
+def _shape(need: Need) -> Shape:
+    return Shape(need.cores * 1000, need.memory_bytes, need.cards)
+
+
+def _size(nodes: Sequence[NodeView], kinds: Sequence[str]) -> Size:
+    return Size(
+        tuple(kinds), max(node.cores for node in nodes) * 1000, max(len(node.cards) for node in nodes)
+    )
+
+
+@lru_cache(_POLICIES_KEPT)
+def _policy(name: str, size: Size) -> Policy:
+    """For a pool of that size. It keeps nothing, so it is made once."""
+    per_card = size.cpu_milli_max // max(1, size.cards_max)
+    expected = [
+        Shape(per_card * cards, 0, cards)
+        for cards, often in _EXPECTED
+        for _ in range(often)
+        if cards <= size.cards_max
+    ]
+    return POLICIES[name](size, expected)

@@ -1,0 +1,47 @@
+"""How much an organisation, or a project, may hold at one time, and from when it may hold more. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from mosu.kernel.time import Period
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one allocation holds of what is limited. `end` is None where nobody knows when it comes back."""
+
+    start: datetime
+    end: datetime | None
+    units: int
+
+    def is_at(self, moment: datetime) -> bool:
+        return self.start <= moment and (self.end is None or moment < self.end)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A quota with what is held of it."""
+
+    units_max: int
+    held: tuple[Share, ...]
+    of_project: bool = False
+
+
+def earliest_within(
+    limits: Sequence[Limit], *, units: int, earliest: datetime, duration: timedelta
+) -> datetime | None:
+    """The first start from `earliest` on at which `units` more pass no limit all through; None: never."""
+    ends = {share.end for limit in limits for share in limit.held if share.end and share.end > earliest}
+    for start in sorted({earliest, *ends}):
+        if all(_peak(limit, Period(start, start + duration)) + units <= limit.units_max for limit in limits):
+            return start
+    return None
+
+
+def _peak(limit: Limit, period: Period) -> int:
+    """The most that is held at one moment of the period: it peaks where something starts."""
+    starts = {share.start for share in limit.held if period.start < share.start < period.end}
+    return max(
+        sum(share.units for share in limit.held if share.is_at(moment)) for moment in {period.start, *starts}
+    )

@@ -1,0 +1,188 @@
+"""Budgets: what the organisation, a project or a person may spend in a month."""
+
+from typing import Any, Final
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext, pgettext_lazy
+from django.views.decorators.http import require_http_methods
+
+from mosu.compute.queries import idle_stop_of
+from mosu.compute.services import set_idle_stop
+from mosu.kernel.money import micros_of
+from mosu.kernel.refusals import DomainError
+from mosu.market.models import Budget
+from mosu.market.queries import BudgetStanding, budgets_visible_to, standings_of
+from mosu.market.services import lift_budget, set_budget
+from mosu.platform.models import Organisation, Project, User
+from mosu.platform.policy import allows
+from mosu.platform.queries import memberships_visible_to, projects_visible_to
+from mosu.platform.requests import actor_of
+from mosu.web.pages import own_organisation, page
+from mosu.web.tables import Button, Column, Empty, Plan, list_page
+from mosu.web.views.organisation import tabs_of
+from mosu.web.words import said_of
+
+SUBJECTS_MAX: Final = 500
+"""Projects and people in the list of whose budget it is."""
+
+
+class Capping(forms.Form):
+    """Whose budget, and how much."""
+
+    whose = forms.ChoiceField(label=_lazy("Whose"), required=False)
+    cap = forms.DecimalField(
+        label=_lazy("At most in a month"),
+        min_value=0,
+        max_digits=15,
+        decimal_places=2,
+        help_text=_lazy(
+            "An order counts with all that it may cost until it is settled, vouchers' part included. "
+            "Owners, administrators and finance are told at 50, 80 and 100%; "
+            "then what runs is stopped, its outputs saved."
+        ),
+    )
+
+
+class Idling(forms.Form):
+    """For how long accelerators may do nothing."""
+
+    idle_minutes = forms.IntegerField(
+        label=_lazy("Stop a run whose accelerators do nothing for (minutes)"),
+        min_value=15,
+        max_value=10_080,
+        required=False,
+        help_text=_lazy(
+            "People are told after 15 minutes. Left empty, nothing is stopped. Outputs are saved in any case."
+        ),
+    )
+
+
+def _whose(standing: BudgetStanding) -> str:
+    budget = standing.budget
+    if budget.project is not None:
+        return pgettext("budget", "Project %s") % budget.project.name
+    if budget.user is not None:
+        return pgettext("budget", "Member %s") % budget.user
+    return str(pgettext("budget", "The whole organisation"))
+
+
+_LIFT: Final = Column(
+    "lift",
+    "",
+    lambda one: Button("lift", "lift", one.budget.public_id, pgettext("budget", "Lift")),
+    kind="button",
+)
+BUDGETS: Final = Plan(
+    name="budgets",
+    title=_lazy("Budgets"),
+    columns=(
+        Column("whose", _lazy("Whose"), _whose),
+        Column("cap", _lazy("At most in a month"), lambda one: one.budget.cap_micros, kind="money"),
+        Column("spent", pgettext_lazy("budget", "Spent"), lambda one: one.spent_micros, kind="money"),
+        Column("percent", _lazy("Of it in %"), lambda one: one.spent_percent, kind="number"),
+        Column(
+            "promised",
+            _lazy("Promised to open orders"),
+            lambda one: max(0, one.committed_micros - one.spent_micros),
+            kind="money",
+        ),
+        Column("left", _lazy("May still be ordered"), lambda one: one.left_micros, kind="money"),
+        Column(
+            "since",
+            _lazy("Since"),
+            lambda one: one.budget.created_at,
+            kind="day",
+            sort="created_at",
+            hidden=True,
+        ),
+        _LIFT,
+    ),
+    order="since",
+    empty=Empty(
+        _lazy("No budgets yet."),
+        _lazy("A budget caps what a month may cost: of the organisation, a project or a member."),
+    ),
+)
+READ_ONLY: Final = Plan(
+    name=BUDGETS.name,
+    title=BUDGETS.title,
+    columns=tuple(one for one in BUDGETS.columns if one is not _LIFT),
+    order=BUDGETS.order,
+    empty=BUDGETS.empty,
+)
+
+
+@require_http_methods(["GET", "POST"])
+@page("budget.read")
+def budgets(request: HttpRequest) -> HttpResponse:
+    """The organisation's budgets with how this month stands; owner, administrators and finance set and lift them."""
+    actor, row, now = actor_of(request), own_organisation(request), timezone.now()
+    may = allows(actor, "budget.set", row.id)
+    form, problem = _form(request, row), None
+    idle_s = idle_stop_of(row.id)
+    is_idling = "idle_minutes" in request.POST
+    idling = Idling(request.POST) if is_idling else Idling(initial={"idle_minutes": idle_s and idle_s // 60})
+    if request.method == "POST":
+        try:
+            if "lift" in request.POST:
+                lift_budget(actor=actor, budget_id=Budget.key_of(request.POST["lift"]), now=now)
+                messages.success(request, _("The budget is lifted: nothing is capped by it any more."))
+                return redirect("budgets")
+            if is_idling and idling.is_valid():
+                minutes = idling.cleaned_data["idle_minutes"]
+                set_idle_stop(
+                    actor=actor, organisation_id=row.id, stop_after_s=minutes and minutes * 60, now=now
+                )
+                messages.success(request, _("It counts for what runs now, too."))
+                return redirect("budgets")
+            if not is_idling and form.is_valid():
+                set_budget(
+                    actor=actor,
+                    organisation_id=row.id,
+                    cap_micros=micros_of(str(form.cleaned_data["cap"])),
+                    now=now,
+                    **_subject(form.cleaned_data["whose"]),
+                )
+                messages.success(request, _("The budget is set, and counts from this month on."))
+                return redirect("budgets")
+        except DomainError as refusal:
+            problem = said_of(refusal)
+    context = {"tabs": tabs_of(request), "form": form, "idling": idling, "problem": problem, "may_set": may}
+    return list_page(
+        request,
+        "pages/budgets.html",
+        BUDGETS if may else READ_ONLY,
+        budgets_visible_to(actor).filter(organisation=row),
+        prepare=lambda found: standings_of(found, now=now),
+        context=context,
+    )
+
+
+def _form(request: HttpRequest, row: Organisation) -> Capping:
+    actor = actor_of(request)
+    projects = projects_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
+    members = memberships_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
+    form = Capping(
+        request.POST
+        if request.method == "POST" and not {"lift", "idle_minutes"} & set(request.POST)
+        else None
+    )
+    whose: Any = form.fields["whose"]
+    whose.choices = [
+        ("", pgettext("budget", "The whole organisation")),
+        *((one.public_id, pgettext("budget", "Project %s") % one.name) for one in projects),
+        *((one.user.public_id, pgettext("budget", "Member %s") % one.user) for one in members),
+    ]
+    return form
+
+
+def _subject(whose: str) -> dict[str, Any]:
+    if whose.startswith(f"{Project.prefix}_"):
+        return {"project_id": Project.key_of(whose)}
+    return {"user_id": User.key_of(whose)} if whose else {}

@@ -1,0 +1,66 @@
+"""When there is room: the calendar of an offer, for who buys, and of a pool, for who sells."""
+
+from typing import Final
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from mosu.compute.calendar import calendar_of, kinds_of
+from mosu.compute.models import Pool
+from mosu.compute.supply import pool_visible_to
+from mosu.kernel.refusals import NotFound
+from mosu.market.hub import hub_zone
+from mosu.market.models import Offer
+from mosu.market.queries import offers_named
+from mosu.platform.requests import actor_of
+from mosu.web.components import Heat
+from mosu.web.labels import accelerator_name, label_of
+from mosu.web.pages import page
+from mosu.web.views.pools import tabs_of
+
+DAYS: Final = 14
+
+
+@require_GET
+@page("offer.read")
+def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
+    """How much of the offer's goods is free in each hour of the next two weeks."""
+    now = timezone.now()
+    found = offers_named(actor_of(request), [Offer.key_of(offer_id)], now=now)
+    if not found or found[0].offer.shelf != "compute":
+        raise NotFound(
+            _("There is no such offer."), hint=_("It may have left the shelf: search for another.")
+        )
+    offer = found[0].offer
+    key = str(offer.attributes.get("accelerator") or "")
+    context = {"offer": label_of(found[0]), "heat": _heat(offer.subject_id, key)}
+    return render(request, "pages/offer_calendar.html", context)
+
+
+@require_GET
+@page("pool.read")
+def pool_calendar(request: HttpRequest, pool_id: str) -> HttpResponse:
+    """The same of a pool, for each kind that it has."""
+    row = pool_visible_to(actor_of(request), Pool.key_of(pool_id))
+    heats = [_heat(row.id, key) for key in kinds_of(row.id)]
+    context = {"pool": row, "tabs": tabs_of(row, "pool_calendar"), "heats": heats}
+    return render(request, "pages/pool_calendar.html", context)
+
+
+def _heat(pool_id: UUID, accelerator: str) -> Heat:
+    zone = hub_zone()
+    hours = calendar_of(
+        pool_id,
+        accelerator=accelerator,
+        days=DAYS,
+        now=timezone.now(),
+        zone=zone,
+    )
+    name = accelerator_name(accelerator) if accelerator else _("Cores")
+    return Heat.of(
+        _("%s: free by hour") % name, [(one.at.astimezone(zone), one.free, one.total) for one in hours]
+    )
