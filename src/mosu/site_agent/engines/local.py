@@ -22,6 +22,7 @@ from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.logs import LOG_BYTES_MAX, whole_characters
+from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX, JobFile, StateFile
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
 
@@ -185,7 +186,7 @@ class LocalEngine:
             wall_limit_s=spec.wall_limit_s,
             stop_grace_s=min(spec.grace_s, STOP_GRACE_S_MAX),
             log_bytes_max=self._log_bytes_max,
-            envs=spec.envs,
+            envs=spec.envs | rank_variables(spec, rank=0, addresses=["127.0.0.1"]),
             starter=str(self._starter),
             uid=self._who.uid,
             gid=self._who.gid,
