@@ -240,8 +240,8 @@ class EngineContract:
         assert paths
         tries = "\n".join(f"ls {path} && echo SEEN; cat {path} && echo SEEN" for path in paths)
         other = bench.spec(
-            f"{tries}\ncat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep {first.attempt_id} && echo SEEN\n"
-            f"cat /proc/[0-9]*/environ | grep -a s3cret && echo SEEN\ntrue"
+            f"{tries}\ncat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '[a]{first.attempt_id[1:]}' && echo SEEN\n"
+            f"cat /proc/[0-9]*/environ | grep -a '[s]3cret' && echo SEEN\ntrue"
         )
         ended = end_of(bench, submitted(bench, other))
         assert ended.ok and "SEEN" not in ended.log.splitlines(), ended.log

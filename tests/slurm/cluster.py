@@ -90,6 +90,7 @@ class SlurmCluster:
     memory_mib: int = 8192
     names: tuple[str, ...] = ("n1", "n2")
     ports: dict[str, int] = field(default_factory=dict)
+    database: subprocess.Popen[bytes] | None = None
 
     @property
     def env(self) -> Mapping[str, str]:
@@ -124,8 +125,11 @@ class SlurmCluster:
     def down(self) -> None:
         for job in self.ask("squeue", "-h", "-o", "%i", check=False).split():
             self.ask("scancel", job, check=False)
-        for name in (*self.names, "slurmctld", "slurmdbd", "mariadbd"):
-            self.stop(name, number=signal.SIGTERM)
+        for name in (*self.names, "slurmctld", "slurmdbd"):
+            self.stop(name)
+        if self.database is not None:
+            self.database.terminate()
+            self.database.wait(30)
 
     def start(self, name: str) -> None:
         """Start `slurmctld`, `slurmdbd` or a node's slurmd and wait until it listens."""
@@ -144,6 +148,15 @@ class SlurmCluster:
             return
         _until(lambda: not _lives(pid))
         pid_file.unlink(missing_ok=True)
+
+    def remember(self) -> None:
+        """Return once slurmctld has on its disk what it knows; it writes some seconds after a change."""
+        saved, now = self.folder / "state" / "job_state", time.time()
+        job = self.ask(
+            "sbatch", "--parsable", "--hold", "--mem=1", "--output=/dev/null", "--wrap", "true"
+        ).strip()
+        self.ask("scancel", job)
+        _until(lambda: saved.exists() and saved.stat().st_mtime > now)
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -197,7 +210,7 @@ class SlurmCluster:
                 capture_output=True,
             )
         with (self.folder / "mariadbd.log").open("wb") as log:
-            started = subprocess.Popen(
+            self.database = subprocess.Popen(
                 [
                     *("mariadbd", "--no-defaults", "--user=mysql", f"--datadir={data}", f"--socket={sock}"),
                     *("--bind-address=127.0.0.1", f"--port={self.ports['sql']}", "--skip-name-resolve"),
@@ -208,7 +221,6 @@ class SlurmCluster:
                 stderr=log,
                 start_new_session=True,
             )
-        (self.folder / "mariadbd.pid").write_text(str(started.pid))
         _until(lambda: _listens(self.ports["sql"]))
         ask = ["mariadb", "--no-defaults", "-S", str(sock)]
         subprocess.run(ask, input=_DATABASE, text=True, check=True, capture_output=True)
@@ -252,11 +264,7 @@ def _listens(port: int) -> bool:
 
 
 def _lives(pid: int) -> bool:
-    """Not so a zombie: the database is a child of this process, which does not wait for it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    return Path(f"/proc/{pid}").exists()
 
 
 def _until(holds: Callable[[], bool], *, within_s: float = 60) -> None:

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-from mosu.wire.agent import AttemptSpec
 
-
-def rank_variables(spec: AttemptSpec, *, rank: int, addresses: Sequence[str]) -> dict[str, str]:
-    """The variables of the node at `rank`; `addresses` are those of all nodes, by rank."""
+def rank_variables(*, rank: int, addresses: Sequence[str], cards: int) -> dict[str, str]:
+    """The variables of the node at `rank`; `addresses` are those of all nodes, by rank; `cards` of each."""
     return {
         "SKYPILOT_NODE_RANK": str(rank),
-        "SKYPILOT_NUM_NODES": str(len(spec.nodes)),
+        "SKYPILOT_NUM_NODES": str(len(addresses)),
         "SKYPILOT_NODE_IPS": "\n".join(addresses),
-        "SKYPILOT_NUM_GPUS_PER_NODE": str(spec.cards),
+        "SKYPILOT_NUM_GPUS_PER_NODE": str(cards),
     }

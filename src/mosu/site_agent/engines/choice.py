@@ -40,5 +40,18 @@ def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environm
     )
 
 
+def _slurm(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+    from mosu.site_agent.engines.slurm.engine import SlurmEngine
+    from mosu.site_agent.engines.slurm.options import options_of
+
+    return SlurmEngine(
+        state_dir,
+        options=options_of(config.options),
+        environments=environments,
+        disk_bytes=measured(config)[2],
+        log_bytes_max=config.log_bytes_max,
+    )
+
+
 _Make = Callable[[AgentConfig, Path, Sequence[Environment]], Engine]
-_ENGINES: Final[Mapping[str, _Make]] = {"local": _local}
+_ENGINES: Final[Mapping[str, _Make]] = {"local": _local, "slurm": _slurm}
