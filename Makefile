@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-ray lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -18,6 +18,10 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_tree.py
 	@$(BIN)/python tools/messages.py --check
+
+test-ray: .venv/.dev ## the Ray engine on a real Ray, which is installed beside
+	@tools/install-ray.sh
+	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
 
 e2e: .venv/.e2e ## journeys in a real Chromium
 	@tools/install-chromium.sh

@@ -1,8 +1,7 @@
 """From an attempt to the job that a supervisor runs in the sandbox: the same for a laptop and for a cluster."""
 
-import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -20,24 +19,12 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
 
 
-def job_of(
-    spec: AttemptSpec,
-    environments: Mapping[str, Environment],
-    *,
-    starter: Path,
-    who: RunAs,
-    log_bytes_max: int,
-    envs: Mapping[str, str],
-    cpus: Sequence[int] = (),
-    delegation: tuple[int, list[tuple[str, str]]] | None = None,
-) -> JobFile:
-    """What a supervisor needs to know of the attempt. `envs` come beside its own, and win.
-
+def check_task(spec: AttemptSpec, environments: Collection[str]) -> None:
+    """
     Raises:
         Invalid: the environment, a variable's name or the script cannot be run here.
     """
-    environment = environments.get(spec.environment)
-    if environment is None:
+    if spec.environment not in environments:
         raise Invalid(
             f"There is no environment {spec.environment!r} here.",
             hint=f"Available: {', '.join(sorted(environments)) or 'none'}.",
@@ -59,6 +46,26 @@ def job_of(
             hint="Put it in a file of the working folder.",
             field="run",
         )
+
+
+def job_of(
+    spec: AttemptSpec,
+    environments: Mapping[str, Environment],
+    *,
+    starter: Path,
+    who: RunAs,
+    log_bytes_max: int,
+    envs: Mapping[str, str],
+    cpus: Sequence[int] = (),
+    delegation: tuple[int, list[tuple[str, str]]] | None = None,
+) -> JobFile:
+    """What a supervisor needs to know of the attempt. `envs` come beside its own, and win.
+
+    Raises:
+        Invalid: the environment, a variable's name or the script cannot be run here.
+    """
+    check_task(spec, environments)
+    environment = environments[spec.environment]
     return JobFile(
         attempt_id=spec.attempt_id,
         setup=spec.setup.strip(),
@@ -114,15 +121,6 @@ def working_folder(attempt: Path) -> Path:
         work.mkdir(mode=0o700, parents=True)
         work.parent.chmod(0o711)
     return work
-
-
-def give_to_sandbox(work: Path, who: RunAs) -> None:
-    """Where the sandbox's user is another than we, the working folder becomes theirs."""
-    if not who.switches:
-        return
-    for folder, _, files in os.walk(work):
-        for path in (folder, *(os.path.join(folder, name) for name in files)):  # noqa: PTH118
-            os.chown(path, who.uid, who.gid, follow_symlinks=False)
 
 
 def log_part(path: Path, *, offset: int, bytes_max: int) -> LogPart:

@@ -14,7 +14,7 @@ from mosu.sandbox import watch
 from mosu.sandbox.cgroups import Delegation, delegated
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
-from mosu.sandbox.starter import find_bwrap, run_as
+from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
@@ -22,7 +22,6 @@ from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import (
     attempts_folder,
     check_reach,
-    give_to_sandbox,
     instant_of,
     job_of,
     log_part,

@@ -4,7 +4,7 @@ From the vendors' manuals as remembered, tried on none of these cards: what is w
 agent's settings (`[slurm] devices`), and then here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -62,3 +62,14 @@ def device_patterns_of(accelerator: str) -> tuple[str, ...]:
     """Device files of one card, with those that all cards share."""
     vendor = VENDORS.get(accelerator.partition("-")[0])
     return () if vendor is None else (*vendor.card, *vendor.shared)
+
+
+def device_files(accelerator: str, indices: Sequence[int]) -> list[str]:
+    """The files of the cards at these indices, each once."""
+    return list(
+        dict.fromkeys(
+            pattern.replace("{index}", str(index)).replace("{render}", str(128 + index))
+            for pattern in device_patterns_of(accelerator)
+            for index in indices
+        )
+    )

@@ -14,7 +14,7 @@ from typing import Final
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
-from mosu.sandbox.starter import find_bwrap, run_as
+from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.books import Books
@@ -29,7 +29,6 @@ from mosu.site_agent.job_files import StateFile
 from mosu.site_agent.jobs import (
     attempts_folder,
     check_reach,
-    give_to_sandbox,
     instant_of,
     job_of,
     log_part,
