@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm test-ray lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
 
 test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
 	@$(BIN)/pytest -n $(WORKERS) --ignore tests/journeys $(ARGS)
+
+test-slurm: .venv/.dev ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
+	@tools/install-slurm.sh
+	@$(BIN)/pytest -m slurm -n 0 tests/slurm $(ARGS)
 
 lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/ruff check src tests tools benchmarks
@@ -18,6 +22,10 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_tree.py
 	@$(BIN)/python tools/messages.py --check
+
+test-ray: .venv/.dev ## the Ray engine on a real Ray, which is installed beside
+	@tools/install-ray.sh
+	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
 
 e2e: .venv/.e2e ## journeys in a real Chromium
 	@tools/install-chromium.sh

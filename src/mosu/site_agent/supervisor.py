@@ -29,16 +29,17 @@ import json
 import selectors
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final, Literal, TypedDict, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 from mosu.kernel.refusals import DomainError
 from mosu.sandbox import bubblewrap, watch
 from mosu.sandbox.cgroups import Cgroup, Delegation, make_cgroup
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.files import read_json, sync_folder, write_durably
+from mosu.site_agent.job_files import JobFile, MeasuresFile, SampleFile, StateFile, blank_state
 from mosu.site_agent.logs import LogCleaner
 
 TICK_S: Final = 0.1
@@ -50,69 +51,16 @@ _WATCH_SHARE: Final = 20
 """Looking may take one part in twenty of the time: a slow look makes the next one later."""
 
 
-class JobFile(TypedDict):
-    attempt_id: str
-    setup: str
-    script: str
-    environment: str
-    python: str
-    cores: int
-    cpus: list[int]
-    memory_bytes: int
-    disk_bytes: int
-    wall_limit_s: float
-    stop_grace_s: float
-    log_bytes_max: int
-    envs: dict[str, str]
-    starter: str
-    uid: int
-    gid: int
-    delegation: tuple[int, list[tuple[str, str]]] | None
-    """Version and folders below which a cgroup is made; None: memory is sampled."""
-
-
-class MeasuresFile(TypedDict):
-    cpu_s: float
-    wall_s: float
-    memory_peak_bytes: int
-    memory_source: Literal["cgroup", "sampled"]
-
-
-class SampleFile(TypedDict):
-    at: str
-    cpu_s: float
-    memory_bytes: int
-
-
-class StateFile(TypedDict):
-    phase: str
-    pids: list[tuple[int, int]]
-    """Each process to kill if the supervisor is gone, with its start in clock ticks."""
-    started_at: str | None
-    ended_at: str | None
-    exit_code: int | None
-    reason: str
-    measures: MeasuresFile | None
-
-
-def blank_state(phase: str) -> StateFile:
-    """A state in which nothing has started."""
-    return StateFile(
-        phase=phase, pids=[], started_at=None, ended_at=None, exit_code=None, reason="", measures=None
-    )
-
-
-def claim(folder: Path) -> bool:
-    """Take the attempt for this process, durably; False if another process ever took it.
+def claim(folder: Path, by: Any) -> bool:
+    """Take the attempt, durably, in the name of `by`; False if anybody ever took it.
 
     The claim appears with its content in one step, so that nobody reads half of it.
     """
-    draft = folder / f".claim.{os.getpid()}"
+    draft = folder / f".claim.{os.uname().nodename}.{os.getpid()}"
     try:
         # All of it or an error: a part of it, as on a full disk, would be a claim that nobody can read.
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            me = os.getpid()
-            file.write(json.dumps([me, watch.start_ticks(me), watch.boot_id()]).encode())
+            file.write(json.dumps(by).encode())
             file.flush()
             os.fsync(file.fileno())
         os.link(draft, folder / "claim")
@@ -134,43 +82,61 @@ def cgroup_of(folder: Path, job: JobFile) -> Cgroup | None:
 
 def supervise(folder: Path) -> None:
     """Run the attempt in `folder` from claim to final state; at once back if it was claimed before."""
-    os.umask(0o077)
-    if not claim(folder):
-        return
-    job: JobFile = read_json(folder / "job.json")
-    secrets = read_json(folder / "secrets.json") or {}
+    me = os.getpid()
+    if claim(folder, [me, watch.start_ticks(me), watch.boot_id()]):
+        job: JobFile = read_json(folder / "job.json")
+        run_job(folder, job, taken_secrets(folder))
+
+
+def taken_secrets(folder: Path) -> dict[str, str]:
+    """The attempt's secrets, which are on the disk no more."""
+    secrets: dict[str, str] = read_json(folder / "secrets.json") or {}
     (folder / "secrets.json").unlink(missing_ok=True)
+    return secrets
+
+
+def run_job(
+    folder: Path,
+    job: JobFile,
+    secrets: dict[str, str],
+    *,
+    own: Path | None = None,
+    log: IO[bytes] | None = None,
+) -> StateFile:
+    """Run what is claimed to its final state, which is on the disk then.
+
+    `own`: where this node's part of the attempt keeps its state; `log`: where its output goes, if not into
+    the attempt's.
+    """
+    own = own or folder
     if (folder / "cancel").exists():
-        _finish(folder, blank_state("cancelled"), reason="Cancelled before it started.")
-        return
-    write_durably(folder / "state.json", blank_state("preparing"))
+        return finish(own, blank_state("cancelled"), reason="Cancelled before it started.")
+    write_durably(own / "state.json", blank_state("preparing"))
     cgroup = _made_cgroup(folder, job)
     try:
-        state = _run(folder, job, secrets, cgroup)
+        with nullcontext(log) if log else (folder / "log").open("ab", buffering=0) as out:
+            sandbox = bubblewrap.start(
+                _job_of(folder, job, secrets),
+                starter=Path(job["starter"]),
+                who=RunAs(job["uid"], job["gid"]),
+                cgroup=cgroup,
+            )
+            state = _Watch(folder, job, sandbox, own=own, cgroup=cgroup, log=out).until_end()
     except (DomainError, OSError) as error:
         state = blank_state("failed")
         state["reason"] = f"The sandbox could not be started: {error}"
     finally:
         if cgroup is not None:
             cgroup.remove()
-    _finish(folder, state, reason=state["reason"])
+    return finish(own, state, reason=state["reason"])
 
 
-def _run(folder: Path, job: JobFile, secrets: dict[str, str], cgroup: Cgroup | None) -> StateFile:
-    with (folder / "log").open("ab", buffering=0) as log:
-        sandbox = bubblewrap.start(
-            _job_of(folder, job, secrets),
-            starter=Path(job["starter"]),
-            who=RunAs(job["uid"], job["gid"]),
-            cgroup=cgroup,
-        )
-        return _Watch(folder, job, sandbox, cgroup, log).until_end()
-
-
-def _finish(folder: Path, state: StateFile, *, reason: str) -> None:
+def finish(folder: Path, state: StateFile, *, reason: str) -> StateFile:
+    """Write the last word."""
     state["reason"] = reason
     state["ended_at"] = state["ended_at"] or datetime.now(UTC).isoformat()
     write_durably(folder / "state.json", state)
+    return state
 
 
 def _made_cgroup(folder: Path, job: JobFile) -> Cgroup | None:
@@ -208,6 +174,7 @@ def _job_of(folder: Path, job: JobFile, secrets: dict[str, str]) -> bubblewrap.J
         envs=job["envs"],
         secrets=secrets,
         cpus=job["cpus"],
+        devices=[Path(path) for path in job["devices"]],
     )
 
 
@@ -215,9 +182,17 @@ class _Watch:
     """The running attempt: one thread, one loop, everything that may end it."""
 
     def __init__(
-        self, folder: Path, job: JobFile, sandbox: bubblewrap.Sandbox, cgroup: Cgroup | None, log: IO[bytes]
+        self,
+        folder: Path,
+        job: JobFile,
+        sandbox: bubblewrap.Sandbox,
+        *,
+        own: Path,
+        cgroup: Cgroup | None,
+        log: IO[bytes],
     ) -> None:
-        self._folder, self._job, self._sandbox, self._cgroup, self._log = folder, job, sandbox, cgroup, log
+        self._folder, self._own = folder, own
+        self._job, self._sandbox, self._cgroup, self._log = job, sandbox, cgroup, log
         self._cleaner = LogCleaner(bytes_max=job["log_bytes_max"])
         self._state = blank_state("preparing")
         self._state["pids"] = [
@@ -264,7 +239,7 @@ class _Watch:
         if self._state["phase"] == "preparing" and self._said.startswith(b"started\n"):
             self._began = time.monotonic()
             self._state["phase"], self._state["started_at"] = "running", datetime.now(UTC).isoformat()
-            write_durably(self._folder / "state.json", self._state)
+            write_durably(self._own / "state.json", self._state)
         return bool(said)
 
     def _look(self) -> None:
@@ -313,7 +288,7 @@ class _Watch:
             memory_bytes=self._memory_bytes(),
         )
         with suppress(OSError):  # a full disk, say: nobody's run ends because it could not be watched
-            write_durably(self._folder / "sample.json", sample, to_disk=False)
+            write_durably(self._own / "sample.json", sample, to_disk=False)
 
     def _memory_bytes(self) -> int:
         return watch.tree_memory_bytes(self._sandbox.first_pid, exact_above=self._job["memory_bytes"])
@@ -392,4 +367,5 @@ def _told(said: bytes) -> tuple[int | None, float]:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     supervise(Path(sys.argv[1]))

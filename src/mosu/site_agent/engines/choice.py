@@ -1,5 +1,6 @@
 """Which engine an agent's settings name. An engine's module is read only where it is chosen."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -40,5 +41,43 @@ def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environm
     )
 
 
+def _slurm(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+    from mosu.site_agent.engines.slurm.engine import SlurmEngine
+    from mosu.site_agent.engines.slurm.options import options_of
+
+    return SlurmEngine(
+        state_dir,
+        options=options_of(config.options),
+        environments=environments,
+        disk_bytes=measured(config)[2],
+        log_bytes_max=config.log_bytes_max,
+    )
+
+
+def _ray(config: AgentConfig, _state_dir: Path, environments: Sequence[Environment]) -> Engine:
+    from mosu.site_agent.engines.ray.engine import RayEngine
+    from mosu.site_agent.engines.ray.options import options_of
+
+    options = options_of(config.options)
+    return RayEngine(
+        options,
+        environments=environments,
+        disk_bytes=config.disk_bytes or shutil.disk_usage(options.folder).free // 10 * 9,
+        log_bytes_max=config.log_bytes_max,
+    )
+
+
+def _kubernetes(config: AgentConfig, _state_dir: Path, _environments: Sequence[Environment]) -> Engine:
+    from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
+    from mosu.site_agent.engines.kubernetes.options import options_of
+
+    return KubernetesEngine(options_of(config.options), log_bytes_max=config.log_bytes_max)
+
+
 _Make = Callable[[AgentConfig, Path, Sequence[Environment]], Engine]
-_ENGINES: Final[Mapping[str, _Make]] = {"local": _local}
+_ENGINES: Final[Mapping[str, _Make]] = {
+    "local": _local,
+    "slurm": _slurm,
+    "ray": _ray,
+    "kubernetes": _kubernetes,
+}

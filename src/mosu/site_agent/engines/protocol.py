@@ -26,6 +26,8 @@ class Observation:
     reason: str = ""
     measures: Measures | None = None
     log_bytes: int = 0
+    metered_until: datetime | None = None
+    """As far as the engine's own accounting has it while it runs; None: until now."""
     units: Mapping[Meter, int] | None = None
     """Cores and cards that the engine's own accounting has for it; None: those that were asked for."""
     sample: MeterSample | None = None

@@ -1,0 +1,115 @@
+"""A supplier beside a hub: its pool and offer, and a site agent over a real Slurm."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.hub import Hub
+from tests.slurm.cluster import SlurmCluster
+
+from mosu.sandbox.environments import build_python_environment
+
+SUPPLIER: Final = "Hall Two"
+_GIB: Final = 1 << 30
+
+
+@dataclass
+class Site:
+    """The supplier's machine: its agent may be killed and started again."""
+
+    folder: Path
+    cluster: SlurmCluster
+    env: Mapping[str, str]
+    token: str
+    hub_url: str
+    agent: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the agent, as the settings file has it now."""
+        self.write_settings()
+        with (self.folder / "agent.log").open("ab") as log:
+            self.agent = subprocess.Popen(
+                [sys.executable, "-m", "mosu.site_agent", "--config", str(self.folder / "agent.toml")],
+                env={
+                    **os.environ,
+                    **self.env,
+                    **self.cluster.env,
+                    "PYTHONPATH": os.environ.get("PYTHONPATH", "src"),
+                },
+                stderr=log,
+            )
+
+    def kill(self) -> None:
+        """As a power cut would; jobs stay."""
+        if self.agent is not None:
+            self.agent.send_signal(signal.SIGKILL)
+            self.agent.wait()
+
+    def stop(self) -> None:
+        if self.agent is not None and self.agent.poll() is None:
+            self.agent.terminate()
+            self.agent.wait(30)
+
+    def write_settings(self) -> None:
+        environment = build_python_environment(self.folder / "environments", packages=[])
+        token_file = self.folder / "pool.token"
+        token_file.write_text(self.token)
+        token_file.chmod(0o600)
+        (self.folder / "agent.toml").write_text(
+            f'hub_url = "{self.hub_url}"\ntoken_file = "{token_file}"\nengine = "slurm"\n'
+            f'state_dir = "{self.folder}/state"\nenvironments = ["{environment.root}"]\n'
+            f"disk_bytes = {200 * _GIB}\n"
+            '[slurm]\naccelerators = {"ascend-910b2" = "gpu:ascend910b"}\n'
+        )
+
+
+@contextmanager
+def site_in(
+    folder: Path, hub: Hub, cluster: SlurmCluster, *, env: Mapping[str, str] | None = None, hub_url: str = ""
+) -> Iterator[Site]:
+    """A pool that sells the cluster's cores, its agent running and registered."""
+    folder.mkdir(mode=0o755)
+    token = put_on_the_shelf(hub)
+    site = Site(folder, cluster, env or {}, token, hub_url or hub.url)
+    site.start()
+    try:
+        yield site
+    finally:
+        site.stop()
+
+
+def put_on_the_shelf(hub: Hub) -> str:
+    """Make a supplier, a pool and an offer of its cores; the pool's token."""
+    token = hub.bootstrap(email="ops@hall.example", organisation=SUPPLIER, capabilities=("supplier",))[
+        "token"
+    ]
+    pool = _post(hub, token, "/pools", "name=hall-2", "region=shanghai")
+    _post(
+        hub,
+        token,
+        "/offers",
+        *(
+            "shelf=compute",
+            f"subject_id={pool['pool']['id']}",
+            "region=shanghai",
+            "max_units:=64",
+            "wall_s_max:=86400",
+        ),
+        'title:={"zh": "二号厅 CPU", "en": "Hall 2 CPU"}',
+        'prices:=[{"meter": "core_second", "unit": "core_hour", "unit_price": "3.60"}]',
+    )
+    return str(pool["token"])
+
+
+def _post(hub: Hub, token: str, path: str, *fields: str) -> dict[str, str]:
+    done = hub.mosu("api", "post", path, *fields, token=token)
+    assert done.returncode == 0, done.stderr + done.stdout  # noqa: S101 - a benchmark's own world
+    found: dict[str, str] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,380 @@
+"""Attempts as Jobs that Kueue admits. Kubernetes keeps them apart; a volume that pods and agent share carries files.
+
+| in `attempts/ID` of the volume | by | what |
+|---|---|---|
+| `work`, `job`, `ranks` | | what the pods see: the working folder, the scripts, who claimed which rank |
+| `job.json` | agent | where the Job is |
+| `made` | agent | the Job was made: it is not made again |
+| `cancel` | agent | the end is asked for |
+| `log`, `cursor.json` | agent | what the pods printed, and how far it was read |
+| `end.json` | agent | the last word |
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, TypedDict
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox.probing import SandboxReport
+from mosu.sandbox.starter import RunAs, give_to_sandbox
+from mosu.site_agent.engines.kubernetes.access import access_of
+from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
+from mosu.site_agent.engines.kubernetes.manifests import (
+    SELECTOR,
+    attempt_items,
+    job_item,
+    name_of,
+    namespace_items,
+    namespace_manifest,
+    privileged_pod,
+)
+from mosu.site_agent.engines.kubernetes.mirror import Mirror
+from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, KubernetesOptions
+from mosu.site_agent.engines.kubernetes.printed import copy_log
+from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
+from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
+from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
+from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+
+_ENTRY: Final = Path(__file__).with_name("entry.sh")
+_LAST_LOG_S_MAX: Final = 20.0
+
+
+class _JobFile(TypedDict):
+    namespace: str
+    collection: str
+    nodes: int
+    extras: list[str]
+    """Addresses of what the attempt has beside its Job."""
+
+
+class KubernetesEngine:
+    name = "kubernetes"
+    poll_s = 1.0
+
+    def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
+        self._options, self._log_bytes_max = options, log_bytes_max
+        self._api = KubernetesApi(access_of(options.kubeconfig, options.context))
+        self._attempts = attempts_folder(options.folder)
+        # As root we give the files to the containers' user; else we are that user.
+        self._who = (
+            RunAs(options.user_id, options.user_id)
+            if os.geteuid() == 0
+            else RunAs(os.geteuid(), os.getegid())
+        )
+        self._jobs = Mirror(self._api, "/apis/batch/v1/jobs", selector=SELECTOR)
+        self._pods = Mirror(self._api, "/api/v1/pods", selector=SELECTOR)
+        self._ready: set[str] = set()
+        self._last: dict[EngineRef, Observation] = {}
+        self._guard = threading.Lock()
+        self._reading: dict[EngineRef, threading.Lock] = {}
+
+    def isolation(self) -> SandboxReport:
+        """Asked by doing: the server must refuse a privileged pod in a namespace like those of organisations."""
+        try:
+            return self._tried()
+        except KubernetesAway as away:
+            return _no(f"Kubernetes does not answer: {away}", "Check [kubernetes] kubeconfig.")
+        except Refused as refusal:
+            return _no(
+                f"The server refuses the agent: {refusal.said}", "Give it the role in engines-kubernetes.md."
+            )
+
+    def _tried(self) -> SandboxReport:
+        if not self._kueue_version():
+            return _no("Kueue is not installed in the cluster.", "Install Kueue, and make a ClusterQueue.")
+        queue = self._options.cluster_queue
+        path = f"/apis/kueue.x-k8s.io/{self._kueue_version()}/clusterqueues/{queue}"
+        if self._api.get(path) is None:
+            return _no(f"There is no ClusterQueue {queue!r}.", "Make it, or correct [kubernetes].")
+        namespace = f"{self._options.namespace_prefix}probe"
+        self._api.create("/api/v1/namespaces", namespace_manifest(namespace))
+        try:
+            pods = f"/api/v1/namespaces/{namespace}/pods"
+            self._api.create(pods, privileged_pod(namespace), dry_run=True)
+        except Refused as refusal:
+            if refusal.status != 403 or "PodSecurity" not in refusal.said:
+                raise
+            return SandboxReport(True, "kubernetes+restricted-pods+network-policy", "cgroup")
+        return _no(
+            "The cluster lets a privileged pod into a restricted namespace.",
+            "Enable its PodSecurity admission.",
+        )
+
+    def nodes(self) -> tuple[NodeInfo, ...]:
+        """Those that take pods; none while the server is away."""
+        try:
+            found = self._api.get("/api/v1/nodes") or {"items": ()}
+        except (KubernetesAway, Refused):
+            return ()
+        return tuple(
+            NodeInfo(
+                name=node["metadata"]["labels"]["kubernetes.io/hostname"],
+                cores=int(cores_of(node["status"]["allocatable"]["cpu"])),
+                memory_bytes=int(number_of(node["status"]["allocatable"]["memory"])),
+                disk_bytes=int(number_of(node["status"]["allocatable"].get("ephemeral-storage", "0"))),
+                devices=self._devices_of(node),
+            )
+            for node in found["items"]
+            if _takes_pods(node)
+        )
+
+    def workdir(self, attempt_id: str) -> Path:
+        return working_folder(self._attempts / attempt_id)
+
+    def submit(self, spec: AttemptSpec) -> EngineRef:
+        """
+        Raises:
+            Invalid: it cannot run here; nothing was started.
+            OSError: the server does not answer; submitting again is safe.
+        """
+        ref, folder = EngineRef(spec.attempt_id), self._attempts / spec.attempt_id
+        with self._guard:
+            if (folder / "made").exists() or (folder / "end.json").exists():
+                return ref
+            self._check(spec)
+            self._lay(spec, folder)
+            job, extras = job_item(spec, self._options), attempt_items(spec, self._options)
+            where = _JobFile(
+                namespace=job.manifest["metadata"]["namespace"],
+                collection=job.collection,
+                nodes=len(spec.nodes),
+                extras=[item.path for item in extras],
+            )
+            write_durably(folder / "job.json", where)
+            if (folder / "cancel").exists():
+                self._end(
+                    ref, folder, Observation(AttemptPhase.CANCELLED, reason="Cancelled before it started.")
+                )
+                return ref
+            try:
+                self._make_ready(where["namespace"])
+                for item in (*extras, job):
+                    self._api.create(item.collection, item.manifest)
+            except KubernetesAway as away:
+                raise OSError(f"Kubernetes does not answer: {away}") from away
+            except Refused as refusal:
+                self._end(
+                    ref,
+                    folder,
+                    Observation(AttemptPhase.LOST, reason=f"Refused by the cluster: {refusal.said}"),
+                )
+                return ref
+            (folder / "made").touch()
+        return ref
+
+    def observe(self, refs: Sequence[EngineRef]) -> Mapping[EngineRef, Observation]:
+        """`lost`: somebody deleted its Job, or its node went."""
+        return {ref: self._observed(ref) for ref in refs}
+
+    def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart:
+        folder = self._attempts / ref
+        if not (folder / "end.json").exists() and (where := _where(folder)) is not None:
+            self._copy_log(ref, folder, where)
+        return log_part(folder / "log", offset=offset, bytes_max=bytes_max)
+
+    def cancel(self, ref: EngineRef) -> None:
+        folder = self._attempts / ref
+        if not folder.is_dir():
+            return
+        (folder / "cancel").touch()
+        if (where := _where(folder)) is not None and not (folder / "end.json").exists():
+            self._delete_job(ref, where)
+
+    def clean(self, ref: EngineRef) -> None:
+        """Its Job goes too: what it had to say is on the disk."""
+        folder = self._attempts / ref
+        if (where := _where(folder)) is not None:
+            self._delete_job(ref, where)
+        remove_tree(folder / "work")
+
+    def forget(self, ref: EngineRef) -> None:
+        folder = self._attempts / ref
+        if (where := _where(folder)) is not None:
+            self._delete_job(ref, where)
+            for mirror in (self._jobs, self._pods):
+                mirror.drop(where["namespace"], name_of(ref))
+        remove_tree(folder)
+        self._last.pop(ref, None)
+        self._reading.pop(ref, None)
+
+    def _check(self, spec: AttemptSpec) -> None:
+        check_task(spec, self._options.images)
+        if spec.cards and not self._options.resource_of(spec.accelerator):
+            raise Invalid(
+                f"No resource is known for {spec.accelerator}.",
+                hint="Name it in [kubernetes] accelerators.",
+                field="accelerators",
+                found=spec.accelerator,
+            )
+
+    def _lay(self, spec: AttemptSpec, folder: Path) -> None:
+        """The folders that the pods see: what they read is ours, what they write is theirs."""
+        give_to_sandbox(self.workdir(spec.attempt_id), self._who)
+        for name in ("ranks", "job"):
+            (folder / name).mkdir(mode=0o755, exist_ok=True)
+            (folder / name).chmod(0o755)
+        give_to_sandbox(folder / "ranks", self._who)
+        for name, text in (
+            ("entry.sh", _ENTRY.read_text()),
+            ("setup.sh", spec.setup.strip()),
+            ("job.sh", spec.run),
+        ):
+            (folder / "job" / name).write_text(text)
+            (folder / "job" / name).chmod(0o644)
+
+    def _make_ready(self, namespace: str) -> None:
+        if namespace in self._ready:
+            return
+        for item in namespace_items(namespace, self._options, kueue_version=self._kueue_version()):
+            self._api.create(item.collection, item.manifest)
+        self._ready.add(namespace)
+
+    def _kueue_version(self) -> str:
+        """As this cluster's Kueue prefers it; empty where there is none."""
+        found = self._api.get("/apis/kueue.x-k8s.io")
+        return "" if found is None else str(found["preferredVersion"]["version"])
+
+    def _observed(self, ref: EngineRef) -> Observation:
+        folder = self._attempts / ref
+        if (end := read_json_if_whole(folder / "end.json")) is not None:
+            return _observation(end)
+        if (where := _where(folder)) is None:
+            return Observation(AttemptPhase.LOST)
+        try:
+            seen = self._read(ref, folder, where)
+        except KubernetesAway:
+            return self._last.get(ref, Observation(AttemptPhase.PREPARING))
+        if seen.phase in FINAL_PHASES:
+            return self._end(ref, folder, seen)
+        self._last[ref] = seen = _with_log(seen, folder)
+        return seen
+
+    def _read(self, ref: EngineRef, folder: Path, where: _JobFile) -> Observation:
+        namespace, name = where["namespace"], name_of(ref)
+        job = self._jobs.get(namespace, name) or self._api.get(f"{where['collection']}/{name}")
+        pods = self._working(folder, where, name)
+        cancelled = (folder / "cancel").exists()
+        if job is not None:
+            seen = reading_of(job, pods)
+            if cancelled and seen.phase not in FINAL_PHASES and "deletionTimestamp" not in job["metadata"]:
+                self._delete_job(ref, where)
+            if cancelled and seen.phase in {AttemptPhase.FAILED, AttemptPhase.LOST}:  # by our stopping it
+                return stopped(seen, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
+            return seen
+        last = self._last.get(ref, Observation(AttemptPhase.PREPARING))
+        if cancelled:
+            return stopped(last, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
+        if (folder / "made").exists():
+            return stopped(
+                last, pods, phase=AttemptPhase.LOST, reason="Somebody deleted its Job.", now=_now()
+            )
+        return last
+
+    def _working(self, folder: Path, where: _JobFile, name: str) -> list[Object]:
+        """The pods that claimed a rank, by rank; of a rank that nobody claimed, its newest."""
+        found = self._pods.of_job(where["namespace"], name)
+        by_rank = {_rank_of(pod): pod for pod in found}
+        by_name = {pod["metadata"]["name"]: pod for pod in found}
+        for rank in range(where["nodes"]):
+            with suppress(OSError):
+                claimant = by_name.get(os.readlink(folder / "ranks" / f"claim-{rank}"))  # noqa: PTH115
+                if claimant is not None and _rank_of(claimant) == rank:
+                    by_rank[rank] = claimant
+        return [by_rank[rank] for rank in sorted(by_rank)]
+
+    def _end(self, ref: EngineRef, folder: Path, seen: Observation) -> Observation:
+        """Write the last word, once the log has all; then nothing is asked of the server any more."""
+        where = _where(folder)
+        if where is not None:
+            until = time.monotonic() + _LAST_LOG_S_MAX
+            while self._copy_log(ref, folder, where) and time.monotonic() < until:
+                continue
+            for path in where["extras"]:
+                with suppress(KubernetesAway, Refused):
+                    self._api.delete(path)
+        ended = _with_log(seen, folder)
+        write_durably(folder / "end.json", _as_json(ended))
+        return ended
+
+    def _copy_log(self, ref: EngineRef, folder: Path, where: _JobFile) -> bool:
+        pods = self._working(folder, where, name_of(ref))
+        paths = [
+            (_rank_of(pod), f"/api/v1/namespaces/{where['namespace']}/pods/{pod['metadata']['name']}")
+            for pod in pods
+        ]
+        with self._reading.setdefault(ref, threading.Lock()):
+            return copy_log(self._api, folder, paths, bytes_max=self._log_bytes_max)
+
+    def _delete_job(self, ref: EngineRef, where: _JobFile) -> None:
+        """With its pods, and gone only when they are: until then it is not over."""
+        with suppress(KubernetesAway, Refused):
+            self._api.delete(f"{where['collection']}/{name_of(ref)}", propagation="Foreground")
+
+    def _devices_of(self, node: Object) -> tuple[DeviceInfo, ...]:
+        amounts, label = node["status"]["allocatable"], node["metadata"]["labels"].get(NODE_LABEL, "")
+        kinds = {**RESOURCES, **self._options.accelerators}
+        if label:
+            kinds = {label: self._options.resource_of(label)}
+        found: list[DeviceInfo] = []
+        for accelerator, resource in kinds.items():
+            count = int(number_of(amounts.get(resource, "0")))
+            found += [DeviceInfo(index=len(found) + i, accelerator=accelerator) for i in range(count)]
+        return tuple(found)
+
+
+def _takes_pods(node: Object) -> bool:
+    ready = any(
+        item["type"] == "Ready" and item["status"] == "True" for item in node["status"].get("conditions", ())
+    )
+    closed = any(
+        taint["effect"] in {"NoSchedule", "NoExecute"} for taint in node.get("spec", {}).get("taints", ())
+    )
+    return ready and not closed and not node.get("spec", {}).get("unschedulable")
+
+
+def _rank_of(pod: Object) -> int:
+    return int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
+
+
+def _where(folder: Path) -> _JobFile | None:
+    found: _JobFile | None = read_json_if_whole(folder / "job.json")
+    return found
+
+
+def _with_log(seen: Observation, folder: Path) -> Observation:
+    return replace(seen, log_bytes=size_of(folder / "log"))
+
+
+def _as_json(seen: Observation) -> dict[str, Any]:
+    found = asdict(seen)
+    for key in ("started_at", "ended_at"):
+        found[key] = found[key].isoformat() if found[key] else None
+    return {**found, "ended_at": found["ended_at"] or _now().isoformat()}
+
+
+def _observation(end: dict[str, Any]) -> Observation:
+    return Observation(
+        **{
+            **end,
+            "phase": AttemptPhase(end["phase"]),
+            "started_at": instant(end["started_at"]),
+            "ended_at": instant(end["ended_at"]),
+        }
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _no(why: str, mend: str) -> SandboxReport:
+    return SandboxReport(False, "", "", why, mend)

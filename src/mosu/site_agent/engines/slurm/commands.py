@@ -1,0 +1,249 @@
+"""Slurm's own commands: what they are asked, what their answers mean. No state."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from mosu.kernel.refusals import DomainError
+from mosu.sandbox.starter import SandboxUnavailable
+
+PATIENCE_S: Final = 60.0
+_QUEUE_FIELDS: Final = ("JobID", "Name", "State", "StartTime", "TimeUsed")
+_ACCOUNT_FIELDS: Final = ("JobIDRaw", "State", "Start", "ElapsedRaw", "AllocTRES", "ExitCode")
+_JOB_NAME: Final = "attempt_"
+_IDS_MAX: Final = 1000
+"""So many job ids in one question."""
+_AWAY: Final = re.compile(
+    r"unable to contact|unable to connect|socket timed out|connection refused|zero bytes were transmitted|"
+    r"transport endpoint|standby mode|communications? (shutdown|connection) failure|timed out|try again|"
+    r"temporarily unable|dbd .*(down|refused)|slurm_persist|could not establish|unable to resolve",
+    re.IGNORECASE,
+)
+
+
+class SlurmAway(Exception):
+    """A daemon of Slurm does not answer. What it was asked may have been done, or not."""
+
+
+class SlurmRefused(DomainError):
+    """Slurm does not take the job: its words."""
+
+    code = "slurm_refused"
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job as slurmctld remembers it, some minutes after its end too."""
+
+    job_id: int
+    name: str
+    state: str
+    started_at: datetime | None
+    elapsed: timedelta
+
+    @property
+    def waits(self) -> bool:
+        return self.state in WAITING
+
+    @property
+    def runs(self) -> bool:
+        return self.state in RUNNING
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A job as slurmdbd has it: what is billed."""
+
+    state: str
+    started_at: datetime | None
+    elapsed_s: int
+    tres: Mapping[str, int]
+    exit_code: int
+    """Of the batch script; 128 and more: by a signal."""
+
+    @property
+    def is_final(self) -> bool:
+        return self.state not in WAITING | RUNNING
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """So that from start to end it is what is billed, also where it was suspended meanwhile."""
+        return self.started_at and self.started_at + timedelta(seconds=self.elapsed_s)
+
+
+WAITING: Final = frozenset(
+    {"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT"}
+)
+RUNNING: Final = frozenset(
+    {"RUNNING", "COMPLETING", "STAGE_OUT", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"}
+)
+
+
+def submit(script: str, arguments: Sequence[str]) -> int:
+    """The id of the new job. The script is given by standard input, nothing by the environment.
+
+    Raises:
+        SlurmAway: no answer; the job may have been taken.
+        SlurmRefused: it was not.
+    """
+    answer = _ask("sbatch", "--parsable", *arguments, given=script)
+    return int(answer.strip().splitlines()[-1].partition(";")[0])
+
+
+def queue() -> list[QueuedJob]:
+    """Our user's jobs of attempts.
+
+    Raises:
+        SlurmAway: slurmctld does not answer.
+    """
+    form = ",".join(f"{name}:|" for name in _QUEUE_FIELDS)
+    answer = _ask("squeue", "--noheader", "--states=all", f"--user={os.geteuid()}", "-O", form)
+    rows = (line.split("|") for line in answer.splitlines() if line.strip())
+    return [
+        QueuedJob(int(row[0]), row[1], row[2], _instant(row[3]), _duration(row[4]))
+        for row in rows
+        if row[1].startswith(_JOB_NAME)
+    ]
+
+
+def accounts(job_ids: Sequence[int]) -> dict[int, Account]:
+    """What slurmdbd has of these jobs.
+
+    Raises:
+        SlurmAway: it does not answer.
+    """
+    found = {}
+    for part in (job_ids[begin : begin + _IDS_MAX] for begin in range(0, len(job_ids), _IDS_MAX)):
+        answer = _ask(
+            *("sacct", "-X", "-P", "-n", "--duplicates", "--starttime=1970-01-01"),
+            f"--jobs={','.join(map(str, part))}",
+            f"--format={','.join(_ACCOUNT_FIELDS)}",
+        )
+        for line in answer.splitlines():
+            row = line.split("|")
+            found[int(row[0])] = Account(
+                state=row[1].partition(" ")[0],
+                started_at=_instant(row[2]),
+                elapsed_s=int(row[3] or 0),
+                tres=_tres(row[4]),
+                exit_code=_exit_code(row[5]),
+            )
+    return found
+
+
+def cancel(name: str, *, only_waiting: bool) -> None:
+    """End our user's jobs of this name; no word about whether there was any.
+
+    Raises:
+        SlurmAway: slurmctld does not answer.
+    """
+    state = ["--state=PENDING"] if only_waiting else []
+    _ask("scancel", f"--name={name}", f"--user={os.geteuid()}", *state)
+
+
+def shown_nodes(*, partition: str) -> list[dict[str, str]]:
+    """Each node of the partition (empty: of all) by Slurm's words for its properties.
+
+    Raises:
+        SlurmAway: slurmctld does not answer.
+    """
+    rows = [
+        _properties(line)
+        for line in _ask("scontrol", "--oneliner", "show", "node").splitlines()
+        if line.strip()
+    ]
+    return [row for row in rows if not partition or partition in row.get("Partitions", "").split(",")]
+
+
+def setting(name: str) -> str:
+    """A setting of slurm.conf as slurmctld has it; empty if it has none.
+
+    Raises:
+        SlurmAway: slurmctld does not answer.
+    """
+    for line in _ask("scontrol", "show", "config").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == name:
+            return value.strip()
+    return ""
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """All that Slurm's commands, and so jobs, see of ours: where Slurm is, no more."""
+    kept = {name: inherited[name] for name in ("PATH", "SLURM_CONF", "LD_LIBRARY_PATH") if name in inherited}
+    return {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", **kept}
+
+
+def _ask(*command: str, given: str = "") -> str:
+    try:
+        done = subprocess.run(
+            command,
+            input=given,
+            env={**environment(os.environ), "SLURM_TIME_FORMAT": "%s"},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE_S,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise SandboxUnavailable(
+            f"There is no {command[0]} here.",
+            hint="Run the agent where Slurm's commands are, on a login node.",
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise SlurmAway(f"{command[0]}: no answer in {PATIENCE_S:g} s") from error
+    if done.returncode == 0:
+        return done.stdout
+    said = done.stderr.strip()
+    if command[0] != "sbatch" or _AWAY.search(said):
+        raise SlurmAway(f"{command[0]}: {said}")
+    raise SlurmRefused(
+        f"Slurm does not take it: {said[:500]}", hint="The supplier mends partition or limits."
+    )
+
+
+def _properties(line: str) -> dict[str, str]:
+    """`Key=value` pairs; a value may hold spaces, as a reason or a system's name does."""
+    found: dict[str, str] = {}
+    key = ""
+    for word in line.split():
+        name, sign, value = word.partition("=")
+        if sign and name.isidentifier():
+            found[key := name] = value
+        elif key:
+            found[key] += f" {word}"
+    return found
+
+
+def _instant(text: str) -> datetime | None:
+    return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() and text != "0" else None
+
+
+def _duration(text: str) -> timedelta:
+    """`[days-][hours:]minutes:seconds`."""
+    days, _, clock = text.rpartition("-")
+    parts = clock.split(":")
+    if not all(part.isdecimal() for part in parts):
+        return timedelta()
+    seconds = 0
+    for part in parts:
+        seconds = seconds * 60 + int(part)
+    return timedelta(days=int(days or 0), seconds=seconds)
+
+
+def _tres(text: str) -> dict[str, int]:
+    """Counts of what is counted (`cpu=4`, `gres/gpu:x=2`); sizes such as `mem=4G` are left out."""
+    pairs: Iterable[tuple[str, str, str]] = (part.partition("=") for part in text.split(","))
+    return {name: int(count) for name, _, count in pairs if count.isdecimal()}
+
+
+def _exit_code(text: str) -> int:
+    code, _, number = text.partition(":")
+    signal = int(number or 0)
+    return 128 + signal if signal else int(code or 0)

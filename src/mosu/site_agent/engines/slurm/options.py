@@ -1,0 +1,66 @@
+"""The `[slurm]` table of the agent's settings, checked whole."""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Final
+
+from mosu.kernel.refusals import Invalid
+
+_GRES: Final = re.compile(r"[A-Za-z0-9_]+(:[A-Za-z0-9_.-]+)?")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmOptions:
+    """All have defaults: a cluster without cards needs no table at all."""
+
+    partition: str = ""
+    """Empty: the cluster's default."""
+    account: str = ""
+    qos: str = ""
+    reservation: str = ""
+    python: str = sys.executable
+    """The interpreter that compute nodes start; it and mosu lie where they find them."""
+    accelerators: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    """Of each accelerator's id its GRES, such as `gpu:ascend910b`; what is not here is not sold."""
+    devices: Mapping[str, list[str]] = field(default_factory=lambda: _NOTHING)
+    """Of an accelerator's id the device files of a card, `{index}` for its number, instead of its vendor's."""
+    shared_network: bool = False
+    """Whether attempts of several nodes may use the nodes' network, without which they cannot speak."""
+
+
+def options_of(found: Mapping[str, Any]) -> SlurmOptions:
+    """The settings in the table.
+
+    Raises:
+        Invalid: a key or a value is wrong.
+    """
+    known = {item.name: item for item in fields(SlurmOptions)}
+    for key, value in found.items():
+        if key not in known:
+            raise Invalid(f"slurm: unknown key {key!r}.", hint=f"Known: {', '.join(known)}.", field=key)
+        wanted = dict if key in {"accelerators", "devices"} else bool if key == "shared_network" else str
+        if not isinstance(value, wanted):
+            raise Invalid(
+                f"slurm.{key} must be a {wanted.__name__}, found {value!r}.", hint="Correct it.", field=key
+            )
+    for accelerator, gres in found.get("accelerators", {}).items():
+        if not isinstance(gres, str) or not _GRES.fullmatch(gres):
+            raise Invalid(
+                f"slurm.accelerators: {accelerator} = {gres!r} is no GRES.",
+                hint='Write it as sinfo -o "%G" shows it, without its count, such as "gpu:ascend910b".',
+                field="accelerators",
+            )
+    for accelerator, files in found.get("devices", {}).items():
+        if not isinstance(files, list) or not all(
+            isinstance(file, str) and file.startswith("/") for file in files
+        ):
+            raise Invalid(
+                f"slurm.devices: {accelerator} must list device files.",
+                hint='For example ["/dev/nvidia{index}", "/dev/nvidiactl"].',
+                field="devices",
+            )
+    return SlurmOptions(**found)

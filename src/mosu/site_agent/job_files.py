@@ -1,0 +1,57 @@
+"""The files through which an agent and a supervisor speak of one attempt. Standard library only."""
+
+from typing import Literal, TypedDict
+
+
+class JobFile(TypedDict):
+    attempt_id: str
+    setup: str
+    script: str
+    environment: str
+    python: str
+    cores: int
+    cpus: list[int]
+    memory_bytes: int
+    disk_bytes: int
+    wall_limit_s: float
+    stop_grace_s: float
+    log_bytes_max: int
+    envs: dict[str, str]
+    starter: str
+    uid: int
+    gid: int
+    devices: list[str]
+    """Device files that the sandbox shows."""
+    delegation: tuple[int, list[tuple[str, str]]] | None
+    """Version and folders below which a cgroup is made; None: memory is sampled."""
+
+
+class MeasuresFile(TypedDict):
+    cpu_s: float
+    wall_s: float
+    memory_peak_bytes: int
+    memory_source: Literal["cgroup", "sampled"]
+
+
+class SampleFile(TypedDict):
+    at: str
+    cpu_s: float
+    memory_bytes: int
+
+
+class StateFile(TypedDict):
+    phase: str
+    pids: list[tuple[int, int]]
+    """Each process to kill if the supervisor is gone, with its start in clock ticks."""
+    started_at: str | None
+    ended_at: str | None
+    exit_code: int | None
+    reason: str
+    measures: MeasuresFile | None
+
+
+def blank_state(phase: str) -> StateFile:
+    """A state in which nothing has started."""
+    return StateFile(
+        phase=phase, pids=[], started_at=None, ended_at=None, exit_code=None, reason="", measures=None
+    )

@@ -1,0 +1,146 @@
+"""From an attempt to the job that a supervisor runs in the sandbox: the same for a laptop and for a cluster."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox.environments import Environment
+from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
+from mosu.site_agent.engines.protocol import LogPart
+from mosu.site_agent.job_files import JobFile
+from mosu.site_agent.logs import whole_characters
+from mosu.site_agent.supervisor import STOP_GRACE_S_MAX
+from mosu.wire.agent import AttemptSpec
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_SCRIPT_CHARACTERS_MAX: Final = 1 << 20
+
+
+def check_task(spec: AttemptSpec, environments: Collection[str]) -> None:
+    """
+    Raises:
+        Invalid: the environment, a variable's name or the script cannot be run here.
+    """
+    if spec.environment not in environments:
+        raise Invalid(
+            f"There is no environment {spec.environment!r} here.",
+            hint=f"Available: {', '.join(sorted(environments)) or 'none'}.",
+            field="environment",
+            found=spec.environment,
+        )
+    for name in (*spec.envs, *spec.secrets):
+        if not _NAME.fullmatch(name):
+            raise Invalid(
+                f"{name[:60]!r} cannot name a variable.",
+                hint="Use letters, digits and _.",
+                found=name[:60],
+            )
+    if any("\0" in value for value in spec.envs.values()):
+        raise Invalid("A variable's value holds a NUL character.", hint="Remove it.", field="envs")
+    if len(spec.setup) + len(spec.run) > _SCRIPT_CHARACTERS_MAX:
+        raise Invalid(
+            "The script is longer than a million characters.",
+            hint="Put it in a file of the working folder.",
+            field="run",
+        )
+
+
+def job_of(
+    spec: AttemptSpec,
+    environments: Mapping[str, Environment],
+    *,
+    starter: Path,
+    who: RunAs,
+    log_bytes_max: int,
+    envs: Mapping[str, str],
+    cpus: Sequence[int] = (),
+    delegation: tuple[int, list[tuple[str, str]]] | None = None,
+) -> JobFile:
+    """What a supervisor needs to know of the attempt. `envs` come beside its own, and win.
+
+    Raises:
+        Invalid: the environment, a variable's name or the script cannot be run here.
+    """
+    check_task(spec, environments)
+    environment = environments[spec.environment]
+    return JobFile(
+        attempt_id=spec.attempt_id,
+        setup=spec.setup.strip(),
+        script=spec.run,
+        environment=str(environment.root),
+        python=environment.python,
+        cores=spec.cores,
+        cpus=list(cpus),
+        memory_bytes=spec.memory_bytes,
+        disk_bytes=spec.disk_bytes,
+        wall_limit_s=spec.wall_limit_s,
+        stop_grace_s=min(spec.grace_s, STOP_GRACE_S_MAX),
+        log_bytes_max=log_bytes_max,
+        envs={**spec.envs, **envs},
+        starter=str(starter),
+        uid=who.uid,
+        gid=who.gid,
+        devices=[],
+        delegation=delegation,
+    )
+
+
+def check_reach(attempts: Path, environments: Sequence[Environment], who: RunAs) -> None:
+    """The sandbox's user must come to the working folders and the environments.
+
+    Raises:
+        SandboxUnavailable: it does not; the hint opens the folder that is closed.
+    """
+    for path in (attempts, *(environment.root for environment in environments)):
+        closed = unreachable_part(path, who)
+        if closed is not None:
+            raise SandboxUnavailable(
+                f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {path}.",
+                hint=f"Choose a state folder outside it, or: chmod o+x {closed}",
+                path=str(path),
+            )
+
+
+def attempts_folder(folder: Path) -> Path:
+    """Where attempts lie below the state folder: the sandbox's user passes through, and can list nothing."""
+    attempts = folder / "attempts"
+    for part in (folder, attempts):
+        if not part.is_dir():
+            part.mkdir(mode=0o711, parents=True)
+            part.chmod(0o711)
+    return attempts
+
+
+def working_folder(attempt: Path) -> Path:
+    """The attempt's working folder, made if it is not there."""
+    work = attempt / "work"
+    if not work.is_dir():
+        work.mkdir(mode=0o700, parents=True)
+        work.parent.chmod(0o711)
+    return work
+
+
+def log_part(path: Path, *, offset: int, bytes_max: int) -> LogPart:
+    """Whole characters of a cleaned log from `offset` on."""
+    try:
+        with path.open("rb") as log:
+            log.seek(offset)
+            return LogPart(offset, whole_characters(log.read(bytes_max)))
+    except FileNotFoundError:
+        return LogPart(offset, b"")
+
+
+def size_of(path: Path) -> int:
+    """0 where there is no such file."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def instant_of(text: str | None) -> datetime | None:
+    """A moment as a supervisor writes it."""
+    return None if text is None else datetime.fromisoformat(text)

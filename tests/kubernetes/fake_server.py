@@ -1,0 +1,331 @@
+"""An API server of one's own, honest in what an engine leans on: names taken once, resource versions, watches that
+break and histories that are forgotten, admission of pods, graceful deletion. It is no Kubernetes: who passes here
+has met none.
+"""
+
+import copy
+import json
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+CLUSTER_WIDE = {"namespaces", "nodes", "persistentvolumes", "clusterqueues"}
+TOKEN = "agent-token"
+Object = dict[str, Any]
+Key = tuple[str, str, str]
+"""Collection without its namespace, namespace, name."""
+
+
+class ApiError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+def now_text() -> str:
+    """As Kubernetes writes moments: whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class Store:
+    """All objects, and what happened to them. Callers hold `changed` to do several things at once."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.objects: dict[Key, Object] = {}
+        self.logs: dict[str, list[tuple[str, bytes]]] = {}
+        self.events: list[tuple[int, str, Key, Object]] = []
+        self.created: list[Key] = []
+        self._version = 100
+        self._forgotten = 100
+        self.breaks = 0
+        self.away = False
+
+    def create(self, key: Key, manifest: Object, *, dry_run: bool = False) -> Object:
+        with self.changed:
+            kind, namespace, name = key
+            if namespace and ("/api/v1/namespaces", "", namespace) not in self.objects:
+                raise ApiError(404, f'namespaces "{namespace}" not found')
+            if manifest["metadata"].get("namespace", "") != namespace:
+                raise ApiError(400, "the namespace of the object does not match the namespace of the request")
+            if kind == "/api/v1/pods" and (found := self.violations(namespace, manifest["spec"])):
+                raise ApiError(
+                    403, f'pods "{name}" is forbidden: violates PodSecurity "restricted:latest": {found}'
+                )
+            if key in self.objects:
+                raise ApiError(409, f'"{name}" already exists')
+            made = copy.deepcopy(manifest)
+            made["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": now_text()}
+            made.setdefault("status", {})
+            if dry_run:
+                return made
+            self.created.append(key)
+            return self._put("ADDED", key, made)
+
+    def update(self, key: Key, item: Object) -> Object:
+        with self.changed:
+            return self._put("MODIFIED", key, item)
+
+    def remove(self, key: Key) -> None:
+        with self.changed:
+            if (item := self.objects.pop(key, None)) is not None:
+                self._tell("DELETED", key, item)
+
+    def delete(self, key: Key, propagation: str) -> Object:
+        with self.changed:
+            if key not in self.objects:
+                raise ApiError(404, f'"{key[2]}" not found')
+            item = self.objects[key]
+            if key[0] == "/api/v1/pods" or (key[0] == "/apis/batch/v1/jobs" and propagation == "Foreground"):
+                item["metadata"].setdefault("deletionTimestamp", now_text())
+                return self._put("MODIFIED", key, item)
+            self.remove(key)
+            return item
+
+    def listed(self, kind: str, namespace: str = "", selector: str = "") -> list[Object]:
+        with self.changed:
+            return [
+                copy.deepcopy(item)
+                for key, item in self.objects.items()
+                if key[0] == kind and namespace in {"", key[1]} and matches(item, selector)
+            ]
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    def since(self, version: int, kind: str, namespace: str, selector: str) -> list[tuple[str, Object]]:
+        with self.changed:
+            if version < self._forgotten:
+                raise ApiError(410, "too old resource version")
+            return [
+                (what, item)
+                for at, what, key, item in self.events
+                if at > version and key[0] == kind and namespace in {"", key[1]} and matches(item, selector)
+            ]
+
+    def compact(self) -> None:
+        """Forget what happened, and end all watches."""
+        with self.changed:
+            self._version += 1
+            self._forgotten, self.events = self._version, []
+            self.break_watches()
+
+    def break_watches(self) -> None:
+        with self.changed:
+            self.breaks += 1
+            self.changed.notify_all()
+
+    def violations(self, namespace: str, pod: Object) -> str:
+        """What of a pod the namespace's Pod Security level forbids."""
+        labels = self.objects[("/api/v1/namespaces", "", namespace)]["metadata"].get("labels", {})
+        if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+            return ""
+        found = [name for name in ("hostPID", "hostNetwork", "hostIPC") if pod.get(name)]
+        allowed = {
+            "configMap",
+            "csi",
+            "downwardAPI",
+            "emptyDir",
+            "ephemeral",
+            "persistentVolumeClaim",
+            "projected",
+            "secret",
+        }
+        found += [
+            f"volume {key}"
+            for item in pod.get("volumes", ())
+            for key in item
+            if key != "name" and key not in allowed
+        ]
+        whole = pod.get("securityContext", {})
+        for container in pod["containers"]:
+            context = {**whole, **container.get("securityContext", {})}
+            if context.get("privileged"):
+                found.append("privileged")
+            if context.get("allowPrivilegeEscalation") is not False:
+                found.append("allowPrivilegeEscalation != false")
+            if context.get("capabilities", {}).get("drop") != ["ALL"]:
+                found.append("unrestricted capabilities")
+            if context.get("runAsNonRoot") is not True or context.get("runAsUser") == 0:
+                found.append("runAsNonRoot != true")
+            if context.get("seccompProfile", {}).get("type") not in {"RuntimeDefault", "Localhost"}:
+                found.append("seccompProfile")
+        return ", ".join(found)
+
+    def _put(self, what: str, key: Key, item: Object) -> Object:
+        self.objects[key] = item
+        self._tell(what, key, item)
+        return item
+
+    def _tell(self, what: str, key: Key, item: Object) -> None:
+        self._version += 1
+        item["metadata"]["resourceVersion"] = str(self._version)
+        self.events.append((self._version, what, key, copy.deepcopy(item)))
+        self.changed.notify_all()
+
+
+def matches(item: Object, selector: str) -> bool:
+    labels = item["metadata"].get("labels", {})
+    return all(
+        labels.get(name) == value
+        for name, _, value in (part.partition("=") for part in selector.split(",") if part)
+    )
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    store: Store
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def do_DELETE(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.store.away:
+            self.close_connection = True
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else {}
+        try:
+            if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                raise ApiError(401, "Unauthorized")
+            self._handle(body)
+        except ApiError as error:
+            self._send(error.status, {"kind": "Status", "code": error.status, "message": error.message})
+
+    def _handle(self, body: Object) -> None:
+        address = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(address.query).items()}
+        if address.path == "/apis/kueue.x-k8s.io":
+            self._send(200, {"kind": "APIGroup", "preferredVersion": {"version": "v1beta2"}})
+            return
+        kind, namespace, name, sub = parsed(address.path)
+        key = (kind, namespace, name)
+        if self.command == "POST":
+            key = (kind, namespace, body["metadata"]["name"])
+            self._send(201, self.store.create(key, body, dry_run=query.get("dryRun") == "All"))
+        elif self.command == "DELETE":
+            self._send(200, self.store.delete(key, body.get("propagationPolicy", "Background")))
+        elif sub == "log":
+            self._log(key, query)
+        elif name:
+            with self.store.changed:
+                if key not in self.store.objects:
+                    raise ApiError(404, f'"{name}" not found')
+                found = copy.deepcopy(self.store.objects[key])
+            self._send(200, found)
+        elif query.get("watch"):
+            self._watch(kind, namespace, query)
+        else:
+            with self.store.changed:
+                items = self.store.listed(kind, namespace, query.get("labelSelector", ""))
+                version = self.store.version
+            self._send(200, {"kind": "List", "metadata": {"resourceVersion": str(version)}, "items": items})
+
+    def _send(self, status: int, content: Mapping[str, Any]) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _watch(self, kind: str, namespace: str, query: Mapping[str, str]) -> None:
+        self._begin_stream()
+        at, breaks = int(query["resourceVersion"]), self.store.breaks
+        with suppress(OSError):
+            while not self.store.away and self.store.breaks == breaks:
+                try:
+                    with self.store.changed:
+                        events = self.store.since(at, kind, namespace, query.get("labelSelector", ""))
+                        newest = self.store.version
+                        if not events:
+                            self.store.changed.wait(1.0)
+                except ApiError as error:
+                    gone = {"kind": "Status", "code": error.status, "message": error.message}
+                    self._chunk({"type": "ERROR", "object": gone})
+                    break
+                for what, item in events:
+                    self._chunk({"type": what, "object": item})
+                if not events and newest > at:  # others' news: a bookmark saves a list later
+                    self._chunk(
+                        {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(newest)}}}
+                    )
+                at = newest
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _log(self, key: Key, query: Mapping[str, str]) -> None:
+        with self.store.changed:
+            pod = self.store.objects.get(key)
+            if pod is None:
+                raise ApiError(404, f'pods "{key[2]}" not found')
+            if key[2] not in self.store.logs:
+                raise ApiError(
+                    400, f'container "task" in pod "{key[2]}" is waiting to start: ContainerCreating'
+                )
+            lines = list(self.store.logs[key[2]])
+        self._begin_stream("text/plain")
+        since = query.get("sinceTime", "")
+        data = b"".join(at.encode() + b" " + line + b"\n" for at, line in lines if at[:19] >= since[:19])
+        with suppress(OSError):
+            for start in range(0, len(data), 7000):
+                self._raw(data[start : start + 7000])
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _begin_stream(self, kind: str = "application/json") -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _chunk(self, event: Object) -> None:
+        self._raw(json.dumps(event).encode() + b"\n")
+
+    def _raw(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+
+def parsed(path: str) -> tuple[str, str, str, str]:
+    """Collection without its namespace, namespace, name, subresource."""
+    parts = path.strip("/").split("/")
+    head, rest = (parts[:2], parts[2:]) if parts[0] == "api" else (parts[:3], parts[3:])
+    namespace = ""
+    if len(rest) > 2 and rest[0] == "namespaces":
+        namespace, rest = rest[1], rest[2:]
+    plural, name, sub = [*rest, "", "", ""][:3]
+    if not namespace and name and plural not in CLUSTER_WIDE:
+        raise ApiError(404, "the server could not find the requested resource")
+    return "/" + "/".join([*head, plural]), namespace, name, sub
+
+
+@contextmanager
+def serving(store: Store) -> Iterator[str]:
+    """The address at which the store is served."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"store": store}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        store.away = True
+        store.break_watches()
+        server.shutdown()
+        time.sleep(0)
+        server.server_close()

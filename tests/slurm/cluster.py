@@ -1,0 +1,274 @@
+"""A real Slurm on one machine, for tests and benchmarks: munge, MariaDB, slurmdbd, slurmctld and a slurmd per node.
+
+Needs root and the packages of `tools/install-slurm.sh`. Nothing outside its folder is touched but munge's key and
+socket: every program finds its settings by `SLURM_CONF`. Nodes share the machine; their cards are `mknod`ed
+twins of /dev/null, since Slurm hands out devices only where there are device files. No cgroups, no systemd.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from tests.hub import free_port
+
+PROGRAMS: Final = ("sbatch", "slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
+CARDS: Final = 4
+_DATABASE: Final = """
+create database if not exists slurm_acct_db;
+create user if not exists 'slurm'@'127.0.0.1' identified by 'slurm';
+grant all on slurm_acct_db.* to 'slurm'@'127.0.0.1';
+"""
+_SLURMDBD: Final = """\
+AuthType=auth/munge
+DbdHost=localhost
+DbdPort={dbd_port}
+SlurmUser=root
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={sql_port}
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct_db
+LogFile={folder}/slurmdbd.log
+PidFile={folder}/slurmdbd.pid
+"""
+_SLURM: Final = """\
+ClusterName=mini
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ctld_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool/%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=30
+MpiDefault=none
+ReturnToService=2
+KillWait=5
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={dbd_port}
+AccountingStorageTRES=gres/gpu,gres/gpu:ascend910b
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+"""
+_NODE: Final = (
+    "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory_mib} "
+    "Gres=gpu:ascend910b:4 State=UNKNOWN"
+)
+
+
+@dataclass
+class SlurmCluster:
+    """Two nodes, `n1` and `n2`. Daemons can be killed and started one by one."""
+
+    folder: Path
+    cpus: int = 4
+    memory_mib: int = 8192
+    names: tuple[str, ...] = ("n1", "n2")
+    ports: dict[str, int] = field(default_factory=dict)
+    database: subprocess.Popen[bytes] | None = None
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "SLURM_CONF": str(self.folder / "slurm.conf")}
+
+    def ask(self, *command: str, check: bool = True) -> str:
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
+        assert not check or done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout
+
+    def up(self) -> None:
+        missing = [name for name in PROGRAMS if shutil.which(name) is None]
+        assert not missing, f"{', '.join(missing)} missing: run tools/install-slurm.sh"
+        assert os.geteuid() == 0, "a Slurm of one's own needs root"
+        for name in ("state", "spool", "db", "dev"):
+            (self.folder / name).mkdir(exist_ok=True)
+        self.ports = {name: free_port() for name in ("sql", "dbd", "ctld", *self.names)}
+        self._write_settings()
+        _start_munge()
+        self._start_database()
+        self.start("slurmdbd")
+        self.ask("sacctmgr", "-i", "add", "cluster", "mini", check=False)
+        self.start("slurmctld")
+        for name in self.names:
+            self.start(name)
+        _until(
+            lambda: (
+                self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).split() == [*self.names]
+            )
+        )
+
+    def down(self) -> None:
+        for job in self.ask("squeue", "-h", "-o", "%i", check=False).split():
+            self.ask("scancel", job, check=False)
+        for name in (*self.names, "slurmctld", "slurmdbd"):
+            self.stop(name)
+        if self.database is not None:
+            self.database.terminate()
+            self.database.wait(30)
+
+    def start(self, name: str) -> None:
+        """Start `slurmctld`, `slurmdbd` or a node's slurmd and wait until it listens."""
+        command = ["slurmd", "-N", name] if name in self.names else [name]
+        subprocess.run(command, env=self.env, check=True, capture_output=True)
+        port = self.ports[{"slurmctld": "ctld", "slurmdbd": "dbd"}.get(name, name)]
+        _until(lambda: _listens(port))
+
+    def stop(self, name: str, *, number: int = signal.SIGKILL) -> None:
+        """End a daemon, by default as a power cut would; jobs' own processes stay."""
+        pid_file = self.folder / (f"slurmd.{name}.pid" if name in self.names else f"{name}.pid")
+        try:
+            pid = int(pid_file.read_text())
+            os.kill(pid, number)
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return
+        _until(lambda: not _lives(pid))
+        pid_file.unlink(missing_ok=True)
+
+    def remember(self) -> None:
+        """Return once slurmctld has on its disk what it knows; it writes some seconds after a change."""
+        saved, now = self.folder / "state" / "job_state", time.time()
+        job = self.ask(
+            "sbatch", "--parsable", "--hold", "--mem=1", "--output=/dev/null", "--wrap", "true"
+        ).strip()
+        self.ask("scancel", job)
+        _until(lambda: saved.exists() and saved.stat().st_mtime > now)
+
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """The cluster while one of its daemons is dead."""
+        self.stop(name)
+        try:
+            yield
+        finally:
+            self.start(name)
+
+    def _write_settings(self) -> None:
+        host = socket.gethostname()
+        dev = self.folder / "dev"
+        for number in range(CARDS):
+            if not (dev / f"npu{number}").exists():
+                os.mknod(dev / f"npu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        nodes = "\n".join(
+            _NODE.format(
+                name=name, host=host, port=self.ports[name], cpus=self.cpus, memory_mib=self.memory_mib
+            )
+            for name in self.names
+        )
+        facts = {
+            "folder": self.folder,
+            "host": host,
+            "nodes": nodes,
+            **{f"{name}_port": port for name, port in self.ports.items()},
+        }
+        for name, text in {
+            "slurmdbd.conf": _SLURMDBD.format(**facts),
+            "slurm.conf": _SLURM.format(**facts),
+            "gres.conf": f"AutoDetect=off\nName=gpu Type=ascend910b File={dev}/npu[0-{CARDS - 1}]\n",
+            "cgroup.conf": "CgroupAutomount=no\nConstrainCores=no\n",
+        }.items():
+            (self.folder / name).write_text(text)
+        (self.folder / "slurmdbd.conf").chmod(0o600)
+
+    def _start_database(self) -> None:
+        data, sock = self.folder / "db", self.folder / "db" / "mysql.sock"
+        shutil.chown(data, "mysql")
+        if not (data / "mysql").is_dir():
+            subprocess.run(
+                [
+                    "mariadb-install-db",
+                    "--no-defaults",
+                    "--user=mysql",
+                    f"--datadir={data}",
+                    "--skip-test-db",
+                ],
+                check=True,
+                capture_output=True,
+            )
+        with (self.folder / "mariadbd.log").open("wb") as log:
+            self.database = subprocess.Popen(
+                [
+                    *("mariadbd", "--no-defaults", "--user=mysql", f"--datadir={data}", f"--socket={sock}"),
+                    *("--bind-address=127.0.0.1", f"--port={self.ports['sql']}", "--skip-name-resolve"),
+                    *("--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"),
+                    "--innodb-flush-log-at-trx-commit=2",
+                ],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        _until(lambda: _listens(self.ports["sql"]))
+        ask = ["mariadb", "--no-defaults", "-S", str(sock)]
+        subprocess.run(ask, input=_DATABASE, text=True, check=True, capture_output=True)
+
+
+@contextmanager
+def running_slurm(*, cpus: int = 4) -> Iterator[SlurmCluster]:
+    """A cluster that takes jobs, gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="mosu-slurm-", dir="/tmp"))
+    folder.chmod(0o755)
+    cluster = SlurmCluster(folder, cpus=cpus)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start_munge() -> None:
+    """Munge is the machine's: a running one is used."""
+    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
+        return
+    key = Path("/etc/munge/munge.key")
+    if not key.exists():
+        key.write_bytes(os.urandom(1024))
+    shutil.chown(key, "munge", "munge")
+    key.chmod(0o400)
+    for name in ("run", "var/log", "var/lib"):
+        folder = Path("/", name, "munge")
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
+        shutil.chown(folder, "munge", "munge")
+    subprocess.run(["runuser", "-u", "munge", "--", "munged", "--force"], check=True, capture_output=True)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def _until(holds: Callable[[], bool], *, within_s: float = 60) -> None:
+    end = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < end, "Slurm did not get there in time"
+        time.sleep(0.05)

@@ -1,0 +1,3 @@
+from tests.slurm.fixtures import bench, cluster
+
+__all__ = ["bench", "cluster"]
