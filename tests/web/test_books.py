@@ -251,4 +251,4 @@ def test_each_page_asks_as_often_for_many_rows_as_for_few(hub: Hub, auditor: Cli
     after = {path: queries(auditor, path) for path in (*LISTS, account)}
     assert after == before
     assert max(after.values()) <= 12, after
-    assert queries(auditor, chain) <= 40
+    assert queries(auditor, chain) <= 37

@@ -7,10 +7,12 @@ from mosu.market.queries.offers import (
     offers_for,
     offers_named,
     offers_sold_by,
+    offers_titled,
     offers_visible_to,
     prices_at,
     prices_of,
     shown,
+    shown_as,
 )
 from mosu.market.queries.orders import (
     Settled,
@@ -67,6 +69,7 @@ __all__ = [
     "offers_for",
     "offers_named",
     "offers_sold_by",
+    "offers_titled",
     "offers_visible_to",
     "orders_sampled",
     "orders_settled",
@@ -86,6 +89,7 @@ __all__ = [
     "search_offers",
     "shelf_summary",
     "shown",
+    "shown_as",
     "spend_by_project",
     "usage_of",
     "usage_visible_to",
