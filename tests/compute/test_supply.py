@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mosu.compute.models import Blackout, Node, Pool
-from mosu.compute.queries import cards_of, cores_of, utilisation_of
+from mosu.compute.queries import utilisation_of
 from mosu.compute.services import set_blackout, set_node_state
 from mosu.compute.states import NodeState
+from mosu.compute.stocks import stocks_of
 from mosu.compute.supply import Promised, attempts_at, nodes_now, open_attempts, promised_of
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period, last_days
@@ -180,8 +181,9 @@ def test_a_node_that_is_kept_or_drained_is_not_free_and_its_work_hides_no_other_
 
     def figures(seconds: float = 0) -> tuple[object, object]:
         now = at(seconds)
-        cores = cores_of([world.pool_id], now=now).get(world.pool_id)
-        return cores, cards_of([world.pool_id], now=now).get((world.pool_id, "nvidia-h100-sxm"))
+        found = stocks_of([world.pool_id], now=now)
+        assert found == stocks_of(None, now=now)
+        return found.get((world.pool_id, "")), found.get((world.pool_id, "nvidia-h100-sxm"))
 
     assert figures() == ((12, 2, 0), (3, 0, 0))
     set_node_state(actor=OPERATOR, node_id=busy.id, to=NodeState.DRAINING, why="", now=NOW)

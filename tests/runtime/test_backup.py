@@ -120,6 +120,14 @@ def test_an_existing_file_is_not_overwritten(hub: Config, folder: Path) -> None:
     assert (folder / "backup.tar").read_text() == "mine"
 
 
+@pytest.mark.parametrize("name", ["nowhere.tar", "."])
+def test_what_is_no_file_is_said_to_be_none(folder: Path, name: str) -> None:
+    with pytest.raises(BackupRefused, match="There is no file") as refused:
+        restore_backup(load_config(data_dir=folder / "new"), file=folder / name)
+    assert "mosu backup" in refused.value.hint
+    assert not (folder / "new").exists()
+
+
 def test_nothing_is_restored_over_something(hub: Config, folder: Path) -> None:
     make_backup(hub, file=folder / "backup.tar")
     target = folder / "used"

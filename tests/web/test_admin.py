@@ -8,11 +8,12 @@ from django.apps import apps
 from django.urls import reverse
 
 from mosu.platform.actors import HubRole, Role
-from mosu.platform.models import ApiToken, Invitation, Organisation
+from mosu.platform.models import ApiToken, Invitation, Organisation, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import invite, make_token
+from mosu.web import admin_site
 from mosu.web.admin_site import site
-from tests.web.conftest import Hub
+from tests.web.conftest import Hub, page, queries
 from tests.web.test_chain import settled
 
 TABLES = sorted(site._registry, key=lambda model: model._meta.label)
@@ -63,6 +64,36 @@ def test_operators_see_every_table_and_row_in_both_languages_without_inline_scri
                 ), path
     assert shown > 40
     assert "所有数据表" in operator.get("/admin/", headers={"Accept-Language": "zh-hans"}).content.decode()
+
+
+def test_a_list_asks_as_much_for_many_rows_as_for_one(busy: Hub) -> None:
+    operator = busy.client(busy.user(hub=HubRole.OPERATOR))
+    for number in range(3):
+        user = busy.user(role=Role.VIEWER)
+        make_token(actor=actor_for_user(user), name=f"laptop {number}", scopes=["read"], now=busy.now)
+    # the session, the user, the person, how many rows, the rows
+    assert {model._meta.label: queries(operator, address(model)) for model in TABLES} == {
+        model._meta.label: 5 for model in TABLES
+    }
+
+
+def test_a_long_table_says_about_how_long_it_is(busy: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admin_site, "COUNTED_MAX", 2)
+    monkeypatch.setattr(admin_site.ReadOnly, "list_per_page", 2)
+    operator = busy.client(busy.user(hub=HubRole.OPERATOR))
+    for _ in range(4):
+        busy.user(role=Role.VIEWER)
+    there = User.objects.count()
+    text = page(operator.get("/admin/platform/user/"))
+    assert re.search(r"about [\d,]+ rows", text)
+    assert "?p=2" in text
+    assert re.search(
+        r"约 [\d,]+ 行", page(operator.get("/admin/platform/user/", headers={"Accept-Language": "zh-hans"}))
+    )
+    monkeypatch.setattr(admin_site, "COUNTED_MAX", there)
+    text = page(operator.get("/admin/platform/user/"))
+    assert f"{there} users" in text
+    assert "about" not in text
 
 
 @pytest.mark.parametrize("role", [HubRole.CHECKER, HubRole.AUDITOR])

@@ -209,7 +209,7 @@ def test_a_run_shows_its_moments_curves_and_what_cancelling_loses(hub: Hub, owne
         MeterSample.objects.create(
             attempt=attempt, at=hub.now + timedelta(seconds=second), cpu_s=second, memory_bytes=1
         )
-    assert queries(owner, f"/orders/{order.public_id}/") == one <= 14
+    assert queries(owner, f"/orders/{order.public_id}/") == one <= 12
 
 
 def test_cancelling_before_the_start_costs_nothing(hub: Hub, owner: Client) -> None:

@@ -234,6 +234,7 @@ def test_a_failure_of_ours_is_said_in_both_languages(hub: Hub, monkeypatch: pyte
         assert response.status_code == 500
         assert said in page(response)
         assert "a bug" not in page(response)
+        assert "/account/" not in page(response)  # it does not know who looks
 
 
 SIGN_UP = {"email": "new@example.org", "password1": PASSWORD, "organisation": "New Ltd", "kind": "company"}

@@ -205,7 +205,7 @@ def test_a_supplier_sees_a_silent_pool(hub: Hub) -> None:
     assert "Pool whose agent is silent" in group(text_of(supplier), "yours")
 
 
-def test_it_asks_at_most_twelve_times_however_much_waits(hub: Hub) -> None:
+def test_it_asks_at_most_nine_times_however_much_waits(hub: Hub) -> None:
     user = hub.user(role=Role.OWNER, hub=HubRole.OPERATOR)
     client, actor = hub.client(user), actor_for_user(user)
 
@@ -220,7 +220,7 @@ def test_it_asks_at_most_twelve_times_however_much_waits(hub: Hub) -> None:
         )
         hub.run()
     assert queries(client, "/today/") == one
-    assert one <= 12
+    assert one <= 9
     assert "20+" in text_of(client)
 
 

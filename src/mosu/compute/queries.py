@@ -1,7 +1,7 @@
 """Reads of the compute shelf; every list takes the actor."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -9,14 +9,12 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Prefetch, QuerySet, Sum
 
 from mosu.compute.models import (
     Allocation,
     Attempt,
     Blackout,
-    Device,
-    DeviceAllocation,
     IdleRule,
     MeterSample,
     Node,
@@ -25,7 +23,7 @@ from mosu.compute.models import (
     Quota,
     Run,
 )
-from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
+from mosu.compute.states import BlackoutState, PoolState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
@@ -39,7 +37,9 @@ LIVE: Final = timedelta(seconds=30)
 def runs_visible_to(actor: Actor) -> QuerySet[Run]:
     """Runs of the actor's organisations, or all for the hub's people; newest first."""
     rows = Run.objects.select_related("pool", "order__quote").order_by("-created_at", "-id")
-    rows = rows.prefetch_related("attempts__allocations__node")
+    rows = rows.prefetch_related(
+        "attempts", Prefetch("attempts__allocations", Allocation.objects.select_related("node"))
+    )
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
@@ -177,22 +177,29 @@ def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo)
     Raises:
         NotFound: there is no such pool, or the actor may not know.
     """
-    if not pools_visible_to(actor).filter(id=pool_id).exists():
-        raise NotFound("There is no such pool.", hint="See your pools.")
-    cores = Node.objects.filter(pool_id=pool_id).aggregate(sum=Sum("cores"))["sum"] or 0
-    cards = Device.objects.filter(node__pool_id=pool_id, present=True).count()
+    seen = None if actor.sees_all else list(actor.organisation_ids)
     with connection.cursor() as cursor:
         cursor.execute(
-            _UTILISATION, {"pool": pool_id, "start": span.start, "end": span.end, "zone": zone.key}
+            _UTILISATION,
+            {"pool": pool_id, "seen": seen, "start": span.start, "end": span.end, "zone": zone.key},
         )
-        return [
-            Used(day, float(held), float(hours) * cores, float(held_cards), float(hours) * cards)
-            for day, hours, held, held_cards in cursor.fetchall()
-        ]
+        found = cursor.fetchall()
+    if not found:
+        raise NotFound("There is no such pool.", hint="See your pools.")
+    return [
+        Used(day, float(held), float(hours * cores), float(held_cards), float(hours * cards))
+        for day, hours, cores, held, cards, held_cards in found
+    ]
 
 
 _UTILISATION: Final = """
-with days as (
+with there as (
+  select (select coalesce(sum(n.cores), 0) from compute_node n where n.pool_id = p.id) as cores,
+         (select count(*) from compute_device d join compute_node n on n.id = d.node_id
+           where n.pool_id = p.id and d.present) as cards
+    from compute_pool p
+   where p.id = %(pool)s and (%(seen)s::uuid[] is null or p.organisation_id = any(%(seen)s::uuid[]))),
+days as (
   select day::date as day, greatest(day at time zone %(zone)s, %(start)s) as begins,
          least((day + interval '1 day') at time zone %(zone)s, %(end)s) as ends
     from generate_series(date_trunc('day', %(start)s at time zone %(zone)s),
@@ -204,11 +211,12 @@ held as (
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = %(pool)s and lower(a.period) < %(end)s
      and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period))))
-select d.day, extract(epoch from d.ends - d.begins) / 3600,
+select d.day, extract(epoch from d.ends - d.begins) / 3600, t.cores,
        coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0),
+       t.cards,
        coalesce(sum(h.cards * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
-  from days d left join held h on h.begins < d.ends and h.ends > d.begins
- where d.ends > d.begins group by d.day, d.ends, d.begins order by d.day
+  from there t cross join days d left join held h on h.begins < d.ends and h.ends > d.begins
+ where d.ends > d.begins group by d.day, d.ends, d.begins, t.cores, t.cards order by d.day
 """
 
 
@@ -241,72 +249,3 @@ def pools_with(environment: str) -> frozenset[UUID]:
     """Pools that have an environment of this name laid out."""
     rows = Pool.objects.filter(environments__contains=[{"name": environment}])
     return frozenset(rows.values_list("id", flat=True))
-
-
-def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
-    """The pools (None: all) with no more than `why_not_live` needs."""
-    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox")
-    return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
-
-
-def cores_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[UUID, tuple[int, int, int]]:
-    """By pool (None: all): cores in service, those reserved for what has not started, those taken.
-
-    A node that is drained, down or in a blackout is not in service, and what holds it is not counted either.
-    """
-    nodes = Node.objects.filter(_in(pool_ids, "pool_id"), _in_service("", now=now)).order_by()
-    waiting = Q(attempt__state=AttemptState.WAITING)
-    held = {
-        pool_id: (reserved or 0, taken or 0)
-        for pool_id, reserved, taken in Allocation.objects.filter(
-            _in(pool_ids, "node__pool_id"), _in_service("node__", now=now), live=True
-        )
-        .order_by()
-        .values_list("node__pool_id")
-        .annotate(reserved=Sum("cores", filter=waiting), taken=Sum("cores", filter=~waiting))
-    }
-    return {
-        pool_id: (total, *held.get(pool_id, (0, 0)))
-        for pool_id, total in nodes.values_list("pool_id").annotate(total=Sum("cores"))
-    }
-
-
-def cards_of(
-    pool_ids: Collection[UUID] | None, *, now: datetime
-) -> Mapping[tuple[UUID, str], tuple[int, int, int]]:
-    """By pool (None: all) and accelerator: cards in service, those reserved for what has not started, those taken.
-
-    In service: as in `cores_of`.
-    """
-    rows = (
-        Device.objects.filter(_in(pool_ids, "node__pool_id"), _in_service("node__", now=now), present=True)
-        .order_by()
-        .values_list("node__pool_id", "accelerator")
-        .annotate(total=Count("id"))
-    )
-    waiting = Q(allocation__attempt__state=AttemptState.WAITING)
-    held = {
-        (pool_id, accelerator): (reserved, taken)
-        for pool_id, accelerator, reserved, taken in DeviceAllocation.objects.filter(
-            _in(pool_ids, "device__node__pool_id"), _in_service("device__node__", now=now), live=True
-        )
-        .order_by()
-        .values_list("device__node__pool_id", "device__accelerator")
-        .annotate(reserved=Count("id", filter=waiting), taken=Count("id", filter=~waiting))
-    }
-    return {
-        (pool_id, accelerator): (total, *held.get((pool_id, accelerator), (0, 0)))
-        for pool_id, accelerator, total in rows
-    }
-
-
-def _in_service(node: str, *, now: datetime) -> Q:
-    """Nodes that may be sold from now, where `node` is the way to them."""
-    kept = Blackout.objects.filter(
-        node=OuterRef(f"{node}pk" if node else "pk"), state=BlackoutState.SET, period__contains=now
-    )
-    return Q(**{f"{node}state": NodeState.UP}) & ~Q(Exists(kept))
-
-
-def _in(pool_ids: Collection[UUID] | None, path: str) -> Q:
-    return Q() if pool_ids is None else Q(**{f"{path}__in": pool_ids})

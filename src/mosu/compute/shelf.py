@@ -11,20 +11,20 @@ from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.queries import cards_of, cores_of, liveness_of, why_not_live
+from mosu.compute.queries import why_not_live
 from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import AttemptState, is_ended
+from mosu.compute.stocks import NOTHING, liveness_of, standing_of, stocks_of
 from mosu.market.models import Quote
-from mosu.market.services import NamedGoods, Stock
+from mosu.market.services import NamedGoods
 from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.rows import insert
 
-NOTHING: Final = (0, 0, 0)
 ALL_POOLS_FROM: Final = 20
 """From so many pools on, all are read: naming them takes longer."""
 
@@ -112,21 +112,10 @@ class ComputeShelf:
     def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
         ids = {pool_id for pool_id, _ in places}
         some = None if len(ids) > ALL_POOLS_FROM else ids
-        pools = liveness_of(some)
-        # Two queries each, asked only where somebody sells such.
-        cores, cards = (
-            cores_of(some, now=now) if any(not card for _, card in places) else {},
-            cards_of(some, now=now) if any(card for _, card in places) else {},
-        )
-        found = {}
-        for pool_id, accelerator in places:
-            total, reserved, taken = (
-                cards.get((pool_id, accelerator), NOTHING) if accelerator else cores.get(pool_id, NOTHING)
-            )
-            free = max(0, total - reserved - taken)
-            stock = Stock(free=free, reserved=reserved, taken=taken, total=total)
-            found[pool_id, accelerator] = Standing(stock, why_not_live(pools.get(pool_id), now=now))
-        return found
+        pools, stocks = liveness_of(some), stocks_of(some, now=now)
+        return {
+            place: standing_of(pools.get(place[0]), stocks.get(place, NOTHING), now=now) for place in places
+        }
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()

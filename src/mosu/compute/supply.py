@@ -85,6 +85,11 @@ def attempts_at(actor: Actor, pool_id: UUID) -> QuerySet[Attempt]:
         NotFound: there is no such pool, or the actor may not know.
     """
     pool_visible_to(actor, pool_id)
+    return attempts_in(pool_id)
+
+
+def attempts_in(pool_id: UUID) -> QuerySet[Attempt]:
+    """The same, where the caller has shown that the pool may be seen."""
     placed = Allocation.objects.select_related("node").prefetch_related("devices").order_by("id")
     rows = Attempt.objects.filter(pool_id=pool_id).select_related("run__order__quote__organisation")
     return rows.prefetch_related(Prefetch("allocations", placed)).order_by("-created_at", "-id")

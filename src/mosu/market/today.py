@@ -83,7 +83,14 @@ def _of_members(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
             subject=F("id"),
             title=F("number"),
             since=F("placed_at"),
-            order="-id",
+            order="-placed_at",
         )[:1],
-        arm(Offer.objects.filter(supplier__in=own), kind="offer.any", turn=Turn.DONE, subject=F("id"))[:1],
+        # Sorted by the supplier, whose index finds that there is none; sorted by id, all offers of the hub are read.
+        arm(
+            Offer.objects.filter(supplier__in=own),
+            kind="offer.any",
+            turn=Turn.DONE,
+            subject=F("id"),
+            order="supplier_id",
+        )[:1],
     ]

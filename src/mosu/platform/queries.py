@@ -1,7 +1,7 @@
 """Reads of the platform."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -36,6 +36,7 @@ from mosu.platform.policy import allows, require
 RowT = TypeVar("RowT", bound=Model)
 
 RECORDED_MAX: Final = 50
+UNREAD_COUNTED: Final = 100
 # From each value straight to the next one in its index.
 _RECORDED: Final = """
 with recursive seen(value) as (
@@ -74,6 +75,48 @@ def actor_for_user(
         only_organisation=only_organisation,
         scopes=scopes,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who is signed in on pages, with what every page shows of them."""
+
+    actor: Actor
+    organisations: Sequence[Organisation]
+    """Those that they may speak for, by name."""
+    unread: int
+    """Notices that they have not read, counted up to `UNREAD_COUNTED`."""
+
+
+def person_of(user: User, *, organisation_id: UUID | None) -> Person:
+    """The person that `user` is now: roles, organisations and the bell in one statement, which every page asks."""
+    with prepared_cursor() as cursor:
+        cursor.execute(_PERSON, [user.id, OrganisationState.ACTIVE.value, user.id, user.id, UNREAD_COUNTED])
+        found = cursor.fetchall()
+    actor = _actor(
+        user.id,
+        user.email,
+        [row[1:3] for row in found if row[1] is not None],
+        organisation_id=organisation_id,
+        only_organisation=False,
+        scopes=ALL_SCOPES,
+    )
+    known = [Organisation.from_db("default", _ORGANISATION, row[3:]) for row in found if row[3] is not None]
+    return Person(actor, sorted(known, key=lambda one: (one.name, one.id)), found[0][0])
+
+
+_ORGANISATION: Final = tuple(field.attname for field in Organisation._meta.concrete_fields)
+_PERSON: Final = f"""
+    with roles as (
+        select o.id as owner_id, m.role, {", ".join(f"o.{name}" for name in _ORGANISATION)}
+        from platform_membership m join platform_organisation o on o.id = m.organisation_id
+        where m.user_id = %s and o.state = %s
+        union all select h.id, h.role, {", ".join("null" for _ in _ORGANISATION)}
+        from platform_hubmembership h where h.user_id = %s)
+    select b.unread, roles.* from (
+        select count(*) as unread from (
+            select from platform_notice n where n.user_id = %s and n.read_at is null limit %s) n
+    ) b left join roles on true"""  # noqa: S608 - the names are the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +261,6 @@ def invitation_with(secret: str) -> Invitation | None:
     """The invitation that whoever holds the secret was sent; no actor, since they may not have signed in yet."""
     digest = hashlib.sha256(secret.encode()).hexdigest()
     return Invitation.objects.select_related("organisation").filter(secret_sha256=digest).first()
-
-
-def organisations_of(actor: Actor) -> QuerySet[Organisation]:
-    """The organisations for which the actor may speak, by name."""
-    return Organisation.objects.filter(id__in=actor.organisation_ids).order_by("name", "id")
 
 
 def suppliers_managed_by(actor: Actor) -> list[Organisation]:

@@ -13,7 +13,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.models import ApiToken, User
 from mosu.platform.policy import Unauthenticated
-from mosu.platform.queries import Bearer, actor_for_user, bearer_of
+from mosu.platform.queries import Bearer, Person, bearer_of, person_of
 
 TOKEN_PREFIX = "mosu_"  # noqa: S105 -- what every token begins with is no secret
 KEY_CHARACTERS_MAX = 100
@@ -37,11 +37,21 @@ def _resolve(request: HttpRequest) -> Actor:
     header = request.headers.get("Authorization", "")
     if header:
         return actor_of_authorization(header, now=timezone.now())
-    user = getattr(request, "user", None)
-    if isinstance(user, User) and user.is_active:
-        chosen = request.session.get("organisation_id")
-        return actor_for_user(user, organisation_id=UUID(chosen) if chosen else None)
-    return ANONYMOUS
+    person = person_signed_in(request)
+    return person.actor if person else ANONYMOUS
+
+
+def person_signed_in(request: HttpRequest) -> Person | None:
+    """Whose session it is, asked once in a request; None for strangers and for who sends a token."""
+    if not hasattr(request, "mosu_person"):
+        user = None if "Authorization" in request.headers else getattr(request, "user", None)
+        known = None
+        if isinstance(user, User) and user.is_active:
+            chosen = request.session.get("organisation_id")
+            known = person_of(user, organisation_id=UUID(chosen) if chosen else None)
+        request.mosu_person = known  # type: ignore[attr-defined]
+    found: Person | None = request.mosu_person  # type: ignore[attr-defined]
+    return found
 
 
 def actor_of_authorization(header: str, *, now: datetime) -> Actor:

@@ -246,6 +246,8 @@ def check_backup(file: Path) -> list[Entry]:
     Raises:
         BackupRefused: names the first thing that is wrong.
     """
+    if not file.is_file():
+        raise BackupRefused(f"There is no file {file}.", hint="Name the file that mosu backup wrote.")
     try:
         with tarfile.open(file, mode="r:") as tar:
             entries = _manifest_of(tar, file)

@@ -18,9 +18,9 @@ from django.utils.translation import pgettext_lazy
 from mosu.platform.actors import ANONYMOUS, Actor, HubRole
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import allows
-from mosu.platform.queries import notices_of
+from mosu.platform.queries import UNREAD_COUNTED
 
-UNREAD_MAX: Final = 99
+UNREAD_MAX: Final = UNREAD_COUNTED - 1
 LIGHTS: Final = ("day", "night")
 LIGHT_COOKIE: Final = "mosu_light"
 
@@ -192,8 +192,8 @@ def light_of(request: HttpRequest) -> str:
     return chosen if chosen in LIGHTS else ""
 
 
-def frame_of(request: HttpRequest, viewer: Viewer) -> Frame:
-    """The navigation for who looks: one query for the bell, where there is one."""
+def frame_of(request: HttpRequest, viewer: Viewer, *, unread: int) -> Frame:
+    """The navigation for who looks; it asks the database nothing."""
     match = request.resolver_match
     here = match.url_name or "" if match else ""
     places = [_link(place, here) for place in PLACES if place.whom(viewer)]
@@ -209,7 +209,7 @@ def frame_of(request: HttpRequest, viewer: Viewer) -> Frame:
         search=address_of(SEARCH),
         query=request.GET.get("q", "") if here == SEARCH else "",
         notices=notices,
-        unread=notices_of(viewer.actor).filter(read_at=None)[: UNREAD_MAX + 1].count() if notices else 0,
+        unread=unread,
         light=light_of(request),
         buys=viewer.buys,
     )

@@ -1,6 +1,6 @@
 """What every page is made with: its door, its refusals, its next page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -16,8 +16,7 @@ from mosu.kernel.refusals import DomainError, NotFound
 from mosu.platform.cursors import page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
-from mosu.platform.queries import organisations_of
-from mosu.platform.requests import actor_of
+from mosu.platform.requests import actor_of, person_signed_in
 from mosu.web.words import said_of
 
 View = Callable[..., HttpResponseBase]
@@ -70,13 +69,10 @@ def why_of(request: HttpRequest) -> str:
     return request.POST.get("why", "").replace("\x00", "").strip()[:SENT_WHY_MAX]
 
 
-def organisations_known(request: HttpRequest) -> list[Organisation]:
-    """The organisations for which the person may speak, asked for once in a request."""
-    known: list[Organisation] | None = getattr(request, "mosu_organisations", None)
-    if known is None:
-        known = list(organisations_of(actor_of(request)))
-        request.mosu_organisations = known  # type: ignore[attr-defined]
-    return known
+def organisations_known(request: HttpRequest) -> Sequence[Organisation]:
+    """The organisations for which the person may speak, by name."""
+    person = person_signed_in(request)
+    return person.organisations if person else []
 
 
 def own_organisation(request: HttpRequest) -> Organisation:

@@ -145,6 +145,10 @@ class Recorded(Protocol):
 
     @property
     def action(self) -> str: ...
+    @property
+    def before(self) -> str | None: ...
+    @property
+    def after(self) -> str | None: ...
 
 
 def title_of(named: Titled) -> dict[str, str]:

@@ -9,6 +9,8 @@ SENTENCES: Final[dict[str, str]] = {
     "{folder} is no folder that can be written.": "{folder} 不是可写的目录。",
     "Name another file.": "请换一个文件。",
     "{file} exists.": "{file} 已存在。",
+    "There is no file {file}.": "没有文件 {file}。",
+    "Name the file that mosu backup wrote.": "请指定 mosu backup 写出的文件。",
     "Choose another name, or remove it.": "请换一个名称，或先删除它。",
     "{count} blobs that the database names are not in {folder}, such as {one}.": "数据库所记的 {count} 个数据对象不在 {folder} 中，例如 {one}。",
     "Restore them from an earlier backup first.": "请先从较早的备份恢复。",

@@ -8,10 +8,12 @@ from mosu.market.queries.offers import (
     offers_for,
     offers_named,
     offers_sold_by,
+    offers_titled,
     offers_visible_to,
     prices_at,
     prices_of,
     shown,
+    shown_as,
 )
 from mosu.market.queries.orders import (
     Settled,
@@ -70,6 +72,7 @@ __all__ = [
     "offers_for",
     "offers_named",
     "offers_sold_by",
+    "offers_titled",
     "offers_visible_to",
     "orders_sampled",
     "orders_settled",
@@ -89,6 +92,7 @@ __all__ = [
     "search_offers",
     "shelf_summary",
     "shown",
+    "shown_as",
     "spend_by_project",
     "standings_of",
     "usage_of",

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery, Value
+from django.contrib.postgres.fields import ArrayField
+from django.db.models import Count, F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce
 
 from mosu.market.catalogue import Snapshot, catalogue_at
@@ -19,6 +20,7 @@ from mosu.platform.actors import Actor
 
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
+_TEXTS: Final = ArrayField(TextField())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,17 @@ def offers_sold_by(actor: Actor, *, since: datetime) -> QuerySet[Offer]:
     )
     rows = rows.order_by("-id")
     return rows if actor.sees_all else rows.filter(supplier_id__in=actor.organisation_ids)
+
+
+def offers_titled(rows: QuerySet[Offer], text: str) -> QuerySet[Offer]:
+    """Those with this in a title, however it is written.
+
+    The index of pairs of characters finds the few that may have it; the literal expression says whether they do.
+    """
+    pairs = Func(F("title_zh"), F("title_en"), function="market_bigrams", output_field=_TEXTS)
+    asked = Func(Value(text), Value(""), function="market_bigrams", output_field=_TEXTS)
+    rows = rows.alias(pairs=pairs).filter(pairs__contains=asked)
+    return rows.filter(Q(title_zh__iregex=f"***={text}") | Q(title_en__iregex=f"***={text}"))
 
 
 def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:

@@ -1,7 +1,7 @@
 """Reads of what was bought: quotes, orders with their lines, usage and charges, receipts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -98,13 +98,13 @@ def orders_settled_since(since: datetime) -> list[UUID]:
 
 
 def lines_of(order: Order) -> list[OrderLine]:
-    """The lines of an order already seen, by id."""
-    return list(OrderLine.objects.filter(order=order).order_by("id"))
+    """The lines of an order already seen, by id, with what each was charged."""
+    return list(OrderLine.objects.filter(order=order).select_related("charge").order_by("id"))
 
 
-def charges_of(order: Order) -> dict[UUID, Charge]:
-    """The charges of an order already seen, by line; none before its settlement."""
-    return {charge.order_line_id: charge for charge in Charge.objects.filter(order_line__order=order)}
+def charges_of(lines: Sequence[OrderLine]) -> dict[UUID, Charge]:
+    """The charges of `lines_of` an order, by line; none before its settlement."""
+    return {line.id: line.charge for line in lines if hasattr(line, "charge")}
 
 
 def usage_of(order: Order) -> list[UsageRecord]:

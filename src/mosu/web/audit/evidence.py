@@ -77,12 +77,13 @@ def evidence_of(actor: Actor, order: Order) -> Evidence:
     entries = entries_about(actor, order.id, *{one.voucher_id for one in redemptions})
     run = observed_run(actor, order.id) if order.shelf == RUNS_ON else None
     vouchers = {one.voucher_id: one.voucher for one in redemptions}
+    lines = lines_of(order)
     return Evidence(
         order=order,
         quote=order.quote,
         prices=prices_at(order.offer_id, at=order.quote.created_at),
-        lines=lines_of(order),
-        charges=charges_of(order),
+        lines=lines,
+        charges=charges_of(lines),
         usage=usage_of(order),
         attempts=sorted(run.attempts.all(), key=lambda one: one.epoch) if run else None,
         request=run.request if run else {},

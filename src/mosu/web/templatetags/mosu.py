@@ -42,7 +42,7 @@ from mosu.web.components import (
 from mosu.web.labels import OfferShown
 from mosu.web.presenters import SplitShown, duration
 from mosu.web.tables import Button, Cell, Table
-from mosu.web.words import account_kind_name, entry_kind_name, mark_of, state_name, told
+from mosu.web.words import Recorded, account_kind_name, entry_kind_name, mark_of, state_code, state_name, told
 
 register = template.Library()
 
@@ -337,6 +337,12 @@ def pager(next: str, start: str = "") -> dict[str, Any]:
 def state(code: str, mark: str = "") -> SafeString:
     """A state: its sign and its word."""
     return format_html('<span class="state {}">{}</span>', mark or mark_of(code), state_name(code))
+
+
+@register.simple_tag
+def moved(record: Recorded) -> str:
+    """From which state to which, in words; a dash for none."""
+    return " → ".join(state_name(state_code(record, one)) or "–" for one in (record.before, record.after))
 
 
 @register.simple_tag

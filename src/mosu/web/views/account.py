@@ -1,5 +1,6 @@
 """One's own: name, language, sign-in, tokens, light and dark."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -76,7 +77,7 @@ class NewToken(forms.Form):
         label=_lazy("Expires after"), coerce=int, choices=[(days, days) for days in LIVES], initial=90
     )
 
-    def __init__(self, *args: Any, organisations: list[Organisation], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, organisations: Sequence[Organisation], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         of: Any = self.fields["organisation"]
         of.choices = [

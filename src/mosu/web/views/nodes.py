@@ -20,7 +20,7 @@ from mosu.compute.models import Attempt, Blackout, Node, Pool
 from mosu.compute.queries import blackouts_visible_to, nodes_visible_to
 from mosu.compute.services import AlreadyTaken, lift_blackout, set_blackout, set_node_state, span_between
 from mosu.compute.states import HELD, AttemptState, NodeState
-from mosu.compute.supply import NodeNow, attempts_at, nodes_now, pool_visible_to
+from mosu.compute.supply import NodeNow, attempts_at, attempts_in, nodes_now, pool_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.models import SoldBy
 from mosu.platform.actors import Actor
@@ -360,7 +360,7 @@ def _why_not(refusal: DomainError) -> str:
 
 def _node_context(actor: Actor, row: Node, form: NewBlackout, *, now: datetime) -> dict[str, Any]:
     here = nodes_now([row], now=now)[row.id]
-    attempts = attempts_at(actor, row.pool_id).filter(id__in=[one.id for one in here.attempts])
+    attempts = attempts_in(row.pool_id).filter(id__in=[one.id for one in here.attempts])
     placed = {one.id: AttemptShown.of(one, sees_all=actor.sees_all) for one in attempts}
     cards = [
         (device, accelerator_name(device.accelerator), placed.get(here.cards.get(device.index, row.id)))

@@ -10,7 +10,7 @@ from uuid import UUID
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -30,6 +30,7 @@ from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
     ShownOffer,
     offers_sold_by,
+    offers_titled,
     prices_of,
     shown,
 )
@@ -150,10 +151,7 @@ MY_OFFERS: Final = Plan(
         Filter(
             "text",
             pgettext_lazy("offer", "Title"),
-            # A literal regular expression: a fourth of the time of LIKE over `upper` of 100,000 titles.
-            lambda rows, text: rows.filter(
-                Q(title_zh__iregex=f"***={text}") | Q(title_en__iregex=f"***={text}")
-            ),
+            offers_titled,
         ),
     ),
     empty=Empty(

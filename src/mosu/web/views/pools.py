@@ -1,6 +1,6 @@
 """A supplier's pools: what they are, what is free, what was promised, how an agent is connected."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,19 +20,19 @@ from mosu.compute.models import Pool
 from mosu.compute.queries import (
     Used,
     blackouts_visible_to,
-    cards_of,
-    cores_of,
     pools_visible_to,
     utilisation_of,
     why_not_live,
 )
 from mosu.compute.services import create_pool, rotate_token, set_pool_state
 from mosu.compute.states import PoolState
+from mosu.compute.stocks import NOTHING, Figures, free_of, standing_of, stocks_of
 from mosu.compute.supply import Promised, open_attempts, pool_visible_to, promised_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
-from mosu.market.queries import offers_visible_to, shown
+from mosu.market.queries import offers_visible_to, shown_as
+from mosu.market.shelves import Place, Standing
 from mosu.platform.actors import HubRole
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import allows
@@ -59,10 +59,8 @@ class PoolShown:
 
     pool: Pool
     now: datetime
-    cores: tuple[int, int, int]
-    """All in service, reserved, taken."""
-    cards: Sequence[tuple[str, tuple[int, int, int]]]
-    """By accelerator's name."""
+    stocks: Mapping[str, Figures]
+    """By accelerator's id; cores by none."""
     promised: Promised
 
     @property
@@ -72,6 +70,10 @@ class PoolShown:
     @property
     def state(self) -> str:
         return f"pool_{self.pool.state}"
+
+    def standing(self, _: str, place: Place) -> Standing:
+        """How goods of the pool stand at the counter, by what was read of it already."""
+        return standing_of(self.pool, self.stocks.get(place[1], NOTHING), now=self.now)
 
     @property
     def why_not_live(self) -> str:
@@ -84,6 +86,15 @@ class PoolShown:
     @property
     def agent(self) -> str:
         return f"{self.pool.engine} {self.pool.agent_version}".strip()
+
+    @property
+    def cores(self) -> Figures:
+        return self.stocks.get("", NOTHING)
+
+    @property
+    def cards(self) -> list[tuple[str, Figures]]:
+        """By accelerator's name."""
+        return [(accelerator_name(one), self.stocks[one]) for one in sorted(self.stocks) if one]
 
     @property
     def cores_free(self) -> str:
@@ -104,9 +115,8 @@ class PoolShown:
         return "" if part is None else f"{part:.0%}"
 
 
-def _of(figures: tuple[int, int, int]) -> str:
-    total, reserved, taken = figures
-    return f"{max(0, total - reserved - taken):,} / {total:,}"
+def _of(figures: Figures) -> str:
+    return f"{free_of(figures):,} / {figures[0]:,}"
 
 
 def _skew(pool: Pool) -> str:
@@ -127,18 +137,13 @@ def seen_ago(at: datetime | None, *, now: datetime) -> str:
 def pools_shown(pools: Sequence[Pool], *, now: datetime) -> list[PoolShown]:
     """Each pool with its stock and the last seven days: as many queries for fifty as for one."""
     ids = [pool.id for pool in pools]
-    cores, cards = cores_of(ids, now=now), cards_of(ids, now=now)
+    stocks = stocks_of(ids, now=now)
     promised = promised_of(ids, span=Period(now - WEEK, now))
     return [
         PoolShown(
             pool=pool,
             now=now,
-            cores=cores.get(pool.id, (0, 0, 0)),
-            cards=[
-                (accelerator_name(code), figures)
-                for (pool_id, code), figures in sorted(cards.items(), key=lambda pair: pair[0][1])
-                if pool_id == pool.id
-            ],
+            stocks={what: figures for (pool_id, what), figures in stocks.items() if pool_id == pool.id},
             promised=promised[pool.id],
         )
         for pool in pools
@@ -305,7 +310,7 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
         "facts": _agent_facts(row, now=now),
         "running": running,
         "waiting": waiting,
-        "offers": [label_of(one) for one in shown(offers, now=now)],
+        "offers": [label_of(one) for one in shown_as(offers, now=now, standing=seen.standing)],
         "blackouts": list(kept.order_by("period", "id")[:SHOWN_MAX]),
         "may_manage": allows(actor, "pool.manage", row.organisation_id),
         "may_offer": bool(address_of("new_offer")),
@@ -330,9 +335,8 @@ def tabs_of(row: Pool, current: str) -> list[Tab]:
     ]
 
 
-def _cells(figures: tuple[int, int, int]) -> tuple[int, int, int]:
-    total, reserved, taken = figures
-    return max(0, total - reserved - taken), reserved, taken
+def _cells(figures: Figures) -> tuple[int, int, int]:
+    return free_of(figures), *figures[1:]
 
 
 def _bars(days: Sequence[Used]) -> list[Bars]:

@@ -10,8 +10,9 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET
 
 from mosu.compute.models import Pool
-from mosu.compute.queries import cores_of, pools_visible_to, why_not_live
+from mosu.compute.queries import pools_visible_to, why_not_live
 from mosu.compute.states import PoolState
+from mosu.compute.stocks import NOTHING, stocks_of
 from mosu.platform.requests import actor_of
 from mosu.platform.waiting import ARM_ROWS, Turn
 from mosu.web.navigation import address_of
@@ -130,7 +131,8 @@ def pools(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
 
     def prepared(rows: list[Pool]) -> list[dict[str, object]]:
-        cores = cores_of([row.id for row in rows], now=now)
+        stocks = stocks_of([row.id for row in rows], now=now)
+        cores = {row.id: stocks.get((row.id, ""), NOTHING) for row in rows}
         return [
             {
                 "pool": row,
