@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -38,6 +39,7 @@ class FakeHub:
         """So many calls are carried out and then answered by a broken connection."""
         self.refuses_outputs = False
         self.token = TOKEN
+        self.clock_off_s = 0.0
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -114,6 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw)
 
     def _get(self, url: Any, _body: bytes) -> tuple[int, Any]:
+        if url.path == "/agent/v1/pool":
+            at = datetime.now(UTC) + timedelta(seconds=self.hub.clock_off_s)
+            return 200, {"pool_id": "pool_x", "pool_name": "Test", "clock_at": at.isoformat()}
         found = self.hub.blobs.get(url.path.rpartition("/")[2])
         return (404, {"title": "no such blob"}) if found is None else (200, found)
 

@@ -32,7 +32,7 @@ class AgentProcess:
     def start(self, token: str = TOKEN) -> None:
         with (self.folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mosu.site_agent", "--config", self._config],
+                [sys.executable, "-m", "mosu.cli.main", "agent", "run", self._config],
                 env={**os.environ, "MOSU_POOL_TOKEN": token},
                 stderr=errors,
             )

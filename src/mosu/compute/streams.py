@@ -34,6 +34,11 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 @stream_door("agent.serve")
+async def pool(request: Request) -> Response:
+    return answer(await _call(request, services.pool_of_agent))
+
+
+@stream_door("agent.serve")
 async def register(request: Request) -> Response:
     registration = await body_as(request, wire.Registration)
     return answer(await _call(request, services.register_agent, registration=registration))
@@ -276,6 +281,7 @@ def reading_routes(prefix: str, door: Callable[[Endpoint], Endpoint]) -> list[Ro
 
 
 routes: Final = [
+    Route("/agent/v1/pool", pool, methods=["GET"]),
     Route("/agent/v1/register", register, methods=["POST"]),
     Route("/agent/v1/lease", lease, methods=["POST"]),
     Route("/agent/v1/heartbeat", heartbeat, methods=["POST"]),

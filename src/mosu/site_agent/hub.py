@@ -57,6 +57,18 @@ class Hub:
     def close(self) -> None:
         self._client.close()
 
+    def pool(self) -> wire.PoolSeen:
+        """Whose token this is, asked once.
+
+        Raises:
+            HubAway: the hub is away.
+        """
+        try:
+            answer = self._client.get("/agent/v1/pool")
+        except httpx.HTTPError as error:
+            raise HubAway(str(error) or type(error).__name__) from error
+        return wire.PoolSeen.model_validate_json(_checked(answer).content)
+
     def register(self, registration: wire.Registration) -> wire.Registered:
         return self._post("register", registration, wire.Registered)
 

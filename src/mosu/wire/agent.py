@@ -2,6 +2,7 @@
 
 | call | body | answer |
 |---|---|---|
+| `GET  /agent/v1/pool` | | `PoolSeen`: whose token this is, and what time it is there |
 | `POST /agent/v1/register` | `Registration` | `Registered` |
 | `POST /agent/v1/lease?wait_s=25` | `LeaseRequest` | `Lease`, or 204 when nothing came in time |
 | `POST /agent/v1/heartbeat` | `Heartbeat` | `HeartbeatAnswer` |
@@ -62,6 +63,14 @@ class EnvironmentInfo(Message):
     name: str
     python: str
     packages: Annotated[tuple[str, ...], Field(max_length=2000)] = ()
+
+
+class PoolSeen(Message):
+    """The pool of a token, as the hub knows it."""
+
+    pool_id: str
+    pool_name: str
+    clock_at: AwareDatetime
 
 
 class Registration(Message):

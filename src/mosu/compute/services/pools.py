@@ -18,7 +18,7 @@ from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import Unauthenticated, require
 from mosu.platform.services import record_audit
-from mosu.wire.agent import NodeInfo, Registered, Registration
+from mosu.wire.agent import NodeInfo, PoolSeen, Registered, Registration
 
 POOL_TOKEN_PREFIX: Final = "mosu_pool_"  # noqa: S105 - the beginning of tokens, not one
 HEARTBEAT_S: Final = 2
@@ -150,6 +150,12 @@ def pool_of(actor: Actor) -> UUID:
     if actor.kind is not ActorKind.AGENT or actor.id is None:
         raise Forbidden("Only a site agent may do this.", hint="Use the token of a pool.")
     return actor.id
+
+
+def pool_of_agent(*, actor: Actor, now: datetime) -> PoolSeen:
+    """Whose token the agent has, and the hub's time: what it asks before it works. Changes nothing."""
+    pool = Pool.objects.get(id=pool_of(actor))
+    return PoolSeen(pool_id=pool.public_id, pool_name=pool.name, clock_at=now)
 
 
 @transaction.atomic(durable=True)
