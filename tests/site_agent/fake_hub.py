@@ -40,6 +40,8 @@ class FakeHub:
         self.refuses_outputs = False
         self.token = TOKEN
         self.clock_off_s = 0.0
+        self.checks: tuple[str, ...] = ()
+        self.health: list[wire.HealthReport] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -133,14 +135,24 @@ class _Handler(BaseHTTPRequestHandler):
         parts = url.path.split("/")[3:]
         if parts == ["register"]:
             self.hub.registrations.append(wire.Registration.model_validate_json(body))
-            return 200, {"pool_id": "pool_x", "pool_name": "Test", "heartbeat_s": 1, "clock_skew_s": 0.0}
+            return 200, {
+                "pool_id": "pool_x",
+                "pool_name": "Test",
+                "heartbeat_s": 1,
+                "clock_skew_s": 0.0,
+                "organisation_id": "org_x",
+            }
         if parts == ["lease"]:
             return self._lease(body, float(parse_qs(url.query)["wait_s"][0]))
         if parts == ["heartbeat"]:
             self.hub.heartbeats.append(wire.Heartbeat.model_validate_json(body))
             with self.hub.lock:
                 told, self.hub.commands = self.hub.commands, []
-            return 200, {"commands": [command.model_dump(mode="json") for command in told]}
+                tests, self.hub.checks = self.hub.checks, ()
+            return 200, {"commands": [command.model_dump(mode="json") for command in told], "checks": tests}
+        if parts == ["health"]:
+            self.hub.health.append(wire.HealthReport.model_validate_json(body))
+            return 200, {"fit": True}
         if parts == ["usage"]:
             return self._usage(wire.UsageBatch.model_validate_json(body))
         return self._attempt(parts[1], parts[2], body)

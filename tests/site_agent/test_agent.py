@@ -358,3 +358,30 @@ def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
         if min(starts) <= 1 and min(shown) <= 1:
             return
     pytest.fail(f"never prompt: starts {starts}, shown {shown}")
+
+
+def test_the_hub_asks_for_a_nodes_health_and_a_job_of_the_engine_measures_it(
+    hub: FakeHub, agent: AgentProcess
+) -> None:
+    hub.checks = ("local", "local", "elsewhere")
+    until(lambda: len(hub.health) == 2, what="two reports")
+    here, unknown = hub.health
+    measures = {one.name: one.value for one in here.measures}
+    assert (here.node, here.fault, measures["cores"], measures["cards"]) == ("local", "", 2, 0)
+    assert measures["matrix_flops"] > 0 and measures["matrix_wrong"] == 0
+    assert measures["write_bytes_per_s"] > 0 and measures["copy_bytes_per_s"] > 0
+    assert measures["memory_bytes"] >= 1 << 30
+    assert (unknown.node, unknown.fault) == ("elsewhere", "The engine does not list it.")
+    assert here.instance == hub.registrations[0].instance != ""
+    assert not hub.usage  # nobody pays for it
+    until(lambda: not list((agent.state / "checks").iterdir()), what="nothing is left of it")
+    assert not list((agent.state / "attempts").iterdir())
+
+
+def test_an_agent_that_starts_again_is_the_same_one(hub: FakeHub, agent: AgentProcess) -> None:
+    until(lambda: hub.registrations, what="registration")
+    agent.end(signal.SIGKILL)
+    agent.start()
+    until(lambda: len(hub.registrations) == 2, what="second registration")
+    first, second = hub.registrations
+    assert first.instance == second.instance and first.host == second.host != ""

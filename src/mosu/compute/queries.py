@@ -22,7 +22,7 @@ from mosu.compute.models import (
     Pool,
     Run,
 )
-from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState
+from mosu.compute.states import AttemptState, BlackoutState, Fitness, NodeState, PoolState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
@@ -222,7 +222,7 @@ def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
 def cores_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[UUID, tuple[int, int, int]]:
     """By pool (None: all): cores in service, those reserved for what has not started, those taken.
 
-    A node that is drained, down or in a blackout is not in service, and what holds it is not counted either.
+    A node that is drained, down, in a blackout or not fit is not in service, and what holds it is not counted either.
     """
     nodes = Node.objects.filter(_in(pool_ids, "pool_id"), _in_service("", now=now)).order_by()
     waiting = Q(attempt__state=AttemptState.WAITING)
@@ -275,7 +275,7 @@ def _in_service(node: str, *, now: datetime) -> Q:
     kept = Blackout.objects.filter(
         node=OuterRef(f"{node}pk" if node else "pk"), state=BlackoutState.SET, period__contains=now
     )
-    return Q(**{f"{node}state": NodeState.UP}) & ~Q(Exists(kept))
+    return Q(**{f"{node}state": NodeState.UP, f"{node}fitness": Fitness.FIT}) & ~Q(Exists(kept))
 
 
 def _in(pool_ids: Collection[UUID] | None, path: str) -> Q:

@@ -91,6 +91,12 @@ async def take_report(request: Request) -> Response:
 
 
 @stream_door("agent.serve")
+async def take_health(request: Request) -> Response:
+    report = await body_as(request, wire.HealthReport)
+    return answer(await _call(request, services.take_health, report=report))
+
+
+@stream_door("agent.serve")
 async def get_input(request: Request) -> Response:
     sha256 = request.path_params["sha256"]
     await in_thread(services.check_input, actor=request.state.actor, sha256=sha256)
@@ -285,6 +291,7 @@ routes: Final = [
     Route("/agent/v1/register", register, methods=["POST"]),
     Route("/agent/v1/lease", lease, methods=["POST"]),
     Route("/agent/v1/heartbeat", heartbeat, methods=["POST"]),
+    Route("/agent/v1/health", take_health, methods=["POST"]),
     Route("/agent/v1/usage", take_usage, methods=["POST"]),
     Route("/agent/v1/attempts/{attempt_id}/log", append_log, methods=["POST"]),
     Route("/agent/v1/attempts/{attempt_id}/report", take_report, methods=["POST"]),

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Prefetch, QuerySet
 
+from mosu.compute.health import drift_of
 from mosu.compute.models import Allocation, Attempt, Blackout, DeviceAllocation, Node, Pool
 from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import AttemptState, BlackoutState
@@ -28,6 +29,17 @@ def pool_visible_to(actor: Actor, pool_id: UUID) -> Pool:
     if pool is None:
         raise NotFound("There is no such pool.", hint="See your pools.")
     return pool
+
+
+def drift_of_node(node: Node) -> list[str]:
+    """How the node differs from what was published of it; its devices are read with it, or now."""
+    published = [device for device in node.devices.all() if device.published]
+    return drift_of(
+        cores=(node.cores_published, node.cores),
+        memory_bytes=(node.memory_bytes_published, node.memory_bytes),
+        missing=[device.index for device in published if not device.present and not device.found],
+        others={device.index: (device.accelerator, device.found) for device in published if device.found},
+    )
 
 
 @dataclass(frozen=True, slots=True)

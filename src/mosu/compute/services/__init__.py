@@ -4,6 +4,9 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.health import check_now, take_health
+from mosu.compute.services.identity import AgentTaken, NotRegistered
+from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -32,6 +35,7 @@ from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 __all__ = [
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "AgentTaken",
     "AlreadyTaken",
     "Destination",
     "LeaseAnswer",
@@ -39,6 +43,7 @@ __all__ = [
     "NameTaken",
     "NotASupplier",
     "NotLeased",
+    "NotRegistered",
     "QuoteResult",
     "Reason",
     "RefusedOffer",
@@ -48,6 +53,7 @@ __all__ = [
     "attempt_epoch_of",
     "cancel_run",
     "check_input",
+    "check_now",
     "create_pool",
     "ensure_local_pool",
     "expire_leases",
@@ -60,6 +66,7 @@ __all__ = [
     "output_named",
     "output_of",
     "pool_of_agent",
+    "publish_node",
     "quote_run",
     "read_log",
     "register_agent",
@@ -69,6 +76,7 @@ __all__ = [
     "set_node_state",
     "set_pool_state",
     "span_between",
+    "take_health",
     "take_report",
     "take_usage",
     "upload_of",

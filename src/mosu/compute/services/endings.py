@@ -13,7 +13,7 @@ from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import allocate, find_place, release
-from mosu.compute.services.pools import pool_of
+from mosu.compute.services.identity import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.models import Order, Outcome
