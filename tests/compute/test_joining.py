@@ -16,7 +16,7 @@ from mosu.compute.services import AgentTaken, NotRegistered
 from mosu.compute.services.identity import LEASE_S
 from mosu.compute.supply import drift_of_node
 from mosu.kernel.refusals import Forbidden, Invalid
-from mosu.market.models import UsageRecord
+from mosu.market.models import Receipt, UsageRecord
 from mosu.platform.actors import Role
 from mosu.platform.models import AuditRecord, Notice
 from mosu.wire.agent import (
@@ -40,6 +40,7 @@ from tests.compute.world import (
     buy,
     checked,
     developer_of,
+    held_micros,
     lease,
     make_world,
     order_of,
@@ -331,3 +332,38 @@ def bill_of(world: World, *, off_s: int, since: int) -> int:
     ended = Attempt.objects.get(id=attempt.id)
     assert ended.ended_at is not None and at(since + 2) <= ended.ended_at <= at(since + 304)
     return int(order_of(run).total_micros or 0)
+
+
+# Delivered over ordered
+
+
+def test_what_was_delivered_of_what_was_ordered(world: World) -> None:
+    owner = make_member(world.buyer, Role.OWNER)
+    services.count_deliveries(now=at(0))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (0, 0)
+    _, done = started(world, now=at(10), wall="2h")
+    report(world, done, now=at(3610), started_at=at(10), ended_at=at(3610))
+    services.count_deliveries(now=at(4000))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (3600, 3600)
+    register(world, now=at(4000))
+    run, lost = started(world, now=at(4000), wall="1h")
+    held = held_micros(world.buyer.id)
+    report(world, lost, "lost", now=at(4600), started_at=at(4000), ended_at=at(4600), reason="The disk died.")
+    services.count_deliveries(now=at(5000))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (7200, 3600)
+    order = order_of(run)
+    assert (order.outcome, order.total_micros) == ("platform_failure", 0)
+    assert held > held_micros(world.buyer.id) == 0
+    [notice] = Notice.objects.filter(user=owner.id, kind="order.credited")
+    assert "The disk died." in notice.body["en"] and "不收费" in notice.title["zh"]
+    assert notice.link == f"/receipts/{Receipt.objects.get(order=order).public_id}/"
+    services.count_deliveries(now=at(3610) + timedelta(days=90))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (3600, 0)
+
+
+def test_a_cancelled_run_is_no_failure_of_its_supplier(world: World) -> None:
+    _, attempt = started(world, now=at(0), wall="2h")
+    report(world, attempt, "cancelled", now=at(60), started_at=at(0), ended_at=at(60))
+    services.count_deliveries(now=at(100))
+    assert pool_of(world).ordered_s == pool_of(world).delivered_s == 60
+    assert not Notice.objects.filter(kind="order.credited").exists()

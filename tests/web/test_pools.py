@@ -85,7 +85,7 @@ def test_lists_ask_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> Non
 def test_a_new_pool_shows_its_token_once_with_the_settings(hub: Hub) -> None:
     supplier = compute.make_organisation("cards", capabilities=["supplier"])
     client = hub.client(hub.user(role=Role.ADMIN, at=supplier))
-    assert "mosu.site_agent" in page(client.get("/pools/"))
+    assert "mosu agent init" in page(client.get("/pools/"))
     given = {"supplier": supplier.public_id, "name": "hall-2", "region": "shanghai"}
     answer = client.post("/pools/new/", given)
     made = Pool.objects.get(organisation=supplier)

@@ -214,8 +214,8 @@ def pools_with(environment: str) -> frozenset[UUID]:
 
 
 def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
-    """The pools (None: all) with no more than `why_not_live` needs."""
-    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox")
+    """The pools (None: all) with no more than `why_not_live` and a label need."""
+    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox", "ordered_s", "delivered_s")
     return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
 
 

@@ -17,7 +17,7 @@ from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_a
 from mosu.compute.states import AttemptState, is_ended
 from mosu.market.models import Quote
 from mosu.market.services import NamedGoods, Stock
-from mosu.market.shelves import Goods, Place, Standing
+from mosu.market.shelves import Delivery, Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.rows import insert
 
@@ -111,7 +111,9 @@ class ComputeShelf:
             )
             free = max(0, total - reserved - taken)
             stock = Stock(free=free, reserved=reserved, taken=taken, total=total)
-            found[pool_id, accelerator] = Standing(stock, why_not_live(pools.get(pool_id), now=now))
+            pool = pools.get(pool_id)
+            delivery = Delivery(pool.ordered_s, pool.delivered_s) if pool is not None else None
+            found[pool_id, accelerator] = Standing(stock, why_not_live(pool, now=now), delivery)
         return found
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:

@@ -11,3 +11,10 @@ from mosu.compute import services
 def expire_leases(timestamp: int) -> None:
     """Take note of attempts that were not heard of, and of those whose time is over."""
     services.expire_leases(now=timezone.now())
+
+
+@app.periodic(cron="7 * * * *")
+@app.task(name="compute.count_deliveries", queueing_lock="compute.count_deliveries")
+def count_deliveries(timestamp: int) -> None:
+    """Count what each pool delivered of what was ordered of it, for the labels of its offers."""
+    services.count_deliveries(now=timezone.now())

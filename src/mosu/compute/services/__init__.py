@@ -2,6 +2,7 @@
 
 from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout, span_between
 from mosu.compute.services.capacity import SoldOut
+from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
 from mosu.compute.services.health import check_now, take_health
@@ -54,6 +55,7 @@ __all__ = [
     "cancel_run",
     "check_input",
     "check_now",
+    "count_deliveries",
     "create_pool",
     "ensure_local_pool",
     "expire_leases",
