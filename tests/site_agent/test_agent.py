@@ -29,10 +29,17 @@ class AgentProcess:
         )
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, token: str = TOKEN) -> None:
+    def start(self, token: str = TOKEN, *, version: str = "") -> None:
+        """With `version`, as a release of that number would start."""
+        run = ["-m", "mosu.cli.main", "agent", "run", self._config]
+        if version:
+            run[:2] = [
+                "-c",
+                f"import mosu; mosu.__version__ = {version!r}; from mosu.cli.main import main; main()",
+            ]
         with (self.folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mosu.cli.main", "agent", "run", self._config],
+                [sys.executable, *run],
                 env={**os.environ, "MOSU_POOL_TOKEN": token},
                 stderr=errors,
             )
@@ -385,3 +392,22 @@ def test_an_agent_that_starts_again_is_the_same_one(hub: FakeHub, agent: AgentPr
     until(lambda: len(hub.registrations) == 2, what="second registration")
     first, second = hub.registrations
     assert first.instance == second.instance and first.host == second.host != ""
+
+
+def test_an_upgraded_agent_adopts_what_runs_and_meters_it_once(hub: FakeHub, agent: AgentProcess) -> None:
+    spec = make_spec(f"echo started >> starts; echo begun; {WAITS}; cat starts; echo done", cores=2)
+    hub.lease(spec)
+    until(lambda: "begun" in hub.text(spec.attempt_id), what="it runs")
+    assert agent.end(signal.SIGTERM) == 0
+    agent.start(version="9.9.9")
+    until(lambda: len(hub.registrations) == 2, what="the new one registers")
+    assert (
+        [one.agent_version for one in hub.registrations][1] == "9.9.9" != hub.registrations[0].agent_version
+    )
+    let_go(agent.state / "attempts" / spec.attempt_id)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    [report] = hub.reports[spec.attempt_id]
+    assert report.phase == "succeeded"
+    assert hub.text(spec.attempt_id).splitlines() == ["begun", "started", "done"]
+    assert hub.quantity(spec.attempt_id) == 2 * _whole_seconds(report)
+    assert hub.registrations[0].instance == hub.registrations[1].instance
