@@ -144,7 +144,7 @@ class NodeTests:
             wall_limit_s=WALL_LIMIT_S,
             grace_s=5,
             environment=self._environment,
-            run=f"exec python3 - <<'MOSU_HEALTH'\n{JOB.read_text(encoding='utf-8')}\nMOSU_HEALTH\n",
+            run=f"exec python3 - <<'THE_END_OF_IT'\n{JOB.read_text(encoding='utf-8')}\nTHE_END_OF_IT\n",
         )
 
     def _end(self, note: Path) -> None:
