@@ -432,7 +432,7 @@ def _measured(measures: dict[str, float]) -> list[tuple[str, str]]:
     }
     shown = []
     for name, title in names.items():
-        if name in measures:
+        if measures.get(name):
             ending = next((one for one in _UNITS if name.endswith(one)), "")
             size, unit = _UNITS.get(ending, (1, ""))
             value = measures[name] / size
