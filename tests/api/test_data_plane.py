@@ -84,6 +84,7 @@ def messages(ids: dict[str, str]) -> dict[str, dict[str, Any]]:
             "attempts": [{"attempt_id": attempt, "epoch": 1, "phase": "running"}],
         },
         "/agent/v1/usage": {"records": [usage]},
+        "/agent/v1/health": {"node": "n1", "measures": [{"name": "cores", "value": 4}], "took_s": 1},
         "/agent/v1/attempts/{attempt_id}/log": {"offset": 0, "text": "hello\n"},
         "/agent/v1/attempts/{attempt_id}/report": {**report, "log_bytes": 0, "outputs": []},
         "/api/v1/blobs/missing": {"sha256": [SHA]},

@@ -25,6 +25,9 @@ from mosu.wire.agent import (
     AttemptStatus,
     DeviceInfo,
     EnvironmentInfo,
+    HealthAck,
+    HealthMeasure,
+    HealthReport,
     Heartbeat,
     HeartbeatAnswer,
     Lease,
@@ -111,7 +114,29 @@ def register(world: World, *, cores: int = 4, cards: int = 0, now: datetime = NO
         "sandbox": "bubblewrap+seccomp",
         "sandbox_ok": True,
     }
-    services.register_agent(actor=world.agent, registration=Registration(**(facts | changes)), now=now)
+    registration = Registration(**(facts | changes))
+    services.register_agent(actor=world.agent, registration=registration, now=now)
+    for one in registration.nodes:
+        checked(world, one, now=now, instance=registration.instance)
+
+
+def checked(
+    world: World, node: NodeInfo, *, now: datetime, instance: str = "", **changes: float
+) -> HealthAck:
+    """The node's health test measures what was published, but for `changes`."""
+    measures = {
+        "cores": node.cores,
+        "memory_bytes": node.memory_bytes,
+        "write_bytes_per_s": 5e8,
+        "cards": len(node.devices),
+    } | changes
+    report = HealthReport(
+        instance=instance,
+        node=node.name,
+        took_s=1,
+        measures=tuple(HealthMeasure(name=name, value=value) for name, value in measures.items()),
+    )
+    return services.take_health(actor=world.agent, report=report, now=now)
 
 
 def task_of(*, cores: int = 1, wall: str = "60s", more: str = "", run: str = "echo hello") -> str:

@@ -89,7 +89,7 @@ def agent_running(town: Town, token: str) -> Iterator[None]:
     )
     (folder / "agent.toml").chmod(0o600)
     (folder / "state").mkdir(mode=0o711)
-    command = [sys.executable, "-m", "mosu.site_agent", "--config", f"{folder}/agent.toml"]
+    command = [sys.executable, "-m", "mosu.cli.main", "agent", "run", f"{folder}/agent.toml"]
     with (folder / "agent.log").open("wb") as log:
         agent = subprocess.Popen(command, env=dict(town.hub.env), stdout=log, stderr=log)
     try:

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -38,6 +39,9 @@ class FakeHub:
         """So many calls are carried out and then answered by a broken connection."""
         self.refuses_outputs = False
         self.token = TOKEN
+        self.clock_off_s = 0.0
+        self.checks: tuple[str, ...] = ()
+        self.health: list[wire.HealthReport] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
         self._server = _Server(("127.0.0.1", 0), handler)
@@ -114,6 +118,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(raw)
 
     def _get(self, url: Any, _body: bytes) -> tuple[int, Any]:
+        if url.path == "/agent/v1/pool":
+            at = datetime.now(UTC) + timedelta(seconds=self.hub.clock_off_s)
+            return 200, {"pool_id": "pool_x", "pool_name": "Test", "clock_at": at.isoformat()}
         found = self.hub.blobs.get(url.path.rpartition("/")[2])
         return (404, {"title": "no such blob"}) if found is None else (200, found)
 
@@ -128,14 +135,24 @@ class _Handler(BaseHTTPRequestHandler):
         parts = url.path.split("/")[3:]
         if parts == ["register"]:
             self.hub.registrations.append(wire.Registration.model_validate_json(body))
-            return 200, {"pool_id": "pool_x", "pool_name": "Test", "heartbeat_s": 1, "clock_skew_s": 0.0}
+            return 200, {
+                "pool_id": "pool_x",
+                "pool_name": "Test",
+                "heartbeat_s": 1,
+                "clock_skew_s": 0.0,
+                "organisation_id": "org_x",
+            }
         if parts == ["lease"]:
             return self._lease(body, float(parse_qs(url.query)["wait_s"][0]))
         if parts == ["heartbeat"]:
             self.hub.heartbeats.append(wire.Heartbeat.model_validate_json(body))
             with self.hub.lock:
                 told, self.hub.commands = self.hub.commands, []
-            return 200, {"commands": [command.model_dump(mode="json") for command in told]}
+                tests, self.hub.checks = self.hub.checks, ()
+            return 200, {"commands": [command.model_dump(mode="json") for command in told], "checks": tests}
+        if parts == ["health"]:
+            self.hub.health.append(wire.HealthReport.model_validate_json(body))
+            return 200, {"fit": True}
         if parts == ["usage"]:
             return self._usage(wire.UsageBatch.model_validate_json(body))
         return self._attempt(parts[1], parts[2], body)

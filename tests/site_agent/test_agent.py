@@ -29,10 +29,17 @@ class AgentProcess:
         )
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self, token: str = TOKEN) -> None:
+    def start(self, token: str = TOKEN, *, version: str = "") -> None:
+        """With `version`, as a release of that number would start."""
+        run = ["-m", "mosu.cli.main", "agent", "run", self._config]
+        if version:
+            run[:2] = [
+                "-c",
+                f"import mosu; mosu.__version__ = {version!r}; from mosu.cli.main import main; main()",
+            ]
         with (self.folder / "stderr").open("ab") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mosu.site_agent", "--config", self._config],
+                [sys.executable, *run],
                 env={**os.environ, "MOSU_POOL_TOKEN": token},
                 stderr=errors,
             )
@@ -358,3 +365,49 @@ def test_it_is_prompt(hub: FakeHub, agent: AgentProcess) -> None:
         if min(starts) <= 1 and min(shown) <= 1:
             return
     pytest.fail(f"never prompt: starts {starts}, shown {shown}")
+
+
+def test_the_hub_asks_for_a_nodes_health_and_a_job_of_the_engine_measures_it(
+    hub: FakeHub, agent: AgentProcess
+) -> None:
+    hub.checks = ("local", "local", "elsewhere")
+    until(lambda: len(hub.health) == 2, what="two reports")
+    here, unknown = hub.health
+    measures = {one.name: one.value for one in here.measures}
+    assert (here.node, here.fault, measures["cores"], measures["cards"]) == ("local", "", 2, 0)
+    assert measures["matrix_flops"] > 0 and measures["matrix_wrong"] == 0
+    assert measures["write_bytes_per_s"] > 0 and measures["copy_bytes_per_s"] > 0
+    assert measures["memory_bytes"] >= 1 << 30
+    assert (unknown.node, unknown.fault) == ("elsewhere", "The engine does not list it.")
+    assert here.instance == hub.registrations[0].instance != ""
+    assert not hub.usage  # nobody pays for it
+    until(lambda: not list((agent.state / "checks").iterdir()), what="nothing is left of it")
+    assert not list((agent.state / "attempts").iterdir())
+
+
+def test_an_agent_that_starts_again_is_the_same_one(hub: FakeHub, agent: AgentProcess) -> None:
+    until(lambda: hub.registrations, what="registration")
+    agent.end(signal.SIGKILL)
+    agent.start()
+    until(lambda: len(hub.registrations) == 2, what="second registration")
+    first, second = hub.registrations
+    assert first.instance == second.instance and first.host == second.host != ""
+
+
+def test_an_upgraded_agent_adopts_what_runs_and_meters_it_once(hub: FakeHub, agent: AgentProcess) -> None:
+    spec = make_spec(f"echo started >> starts; echo begun; {WAITS}; cat starts; echo done", cores=2)
+    hub.lease(spec)
+    until(lambda: "begun" in hub.text(spec.attempt_id), what="it runs")
+    assert agent.end(signal.SIGTERM) == 0
+    agent.start(version="9.9.9")
+    until(lambda: len(hub.registrations) == 2, what="the new one registers")
+    assert (
+        [one.agent_version for one in hub.registrations][1] == "9.9.9" != hub.registrations[0].agent_version
+    )
+    let_go(agent.state / "attempts" / spec.attempt_id)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    [report] = hub.reports[spec.attempt_id]
+    assert report.phase == "succeeded"
+    assert hub.text(spec.attempt_id).splitlines() == ["begun", "started", "done"]
+    assert hub.quantity(spec.attempt_id) == 2 * _whole_seconds(report)
+    assert hub.registrations[0].instance == hub.registrations[1].instance

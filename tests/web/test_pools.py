@@ -9,8 +9,10 @@ from django.utils import timezone
 
 from mosu.compute.models import Blackout, Node, Pool
 from mosu.compute.services import create_pool
+from mosu.compute.supply import drift_of_node
 from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import AuditRecord, Organisation
+from mosu.wire.agent import NodeInfo
 from tests.compute import world as compute
 from tests.web.conftest import Hub, page, queries
 
@@ -84,19 +86,45 @@ def test_lists_ask_as_often_for_many_as_for_one(hub: Hub, seller: Client) -> Non
 def test_a_new_pool_shows_its_token_once_with_the_settings(hub: Hub) -> None:
     supplier = compute.make_organisation("cards", capabilities=["supplier"])
     client = hub.client(hub.user(role=Role.ADMIN, at=supplier))
-    assert "mosu.site_agent" in page(client.get("/pools/"))
+    assert "mosu agent init" in page(client.get("/pools/"))
     given = {"supplier": supplier.public_id, "name": "hall-2", "region": "shanghai"}
     answer = client.post("/pools/new/", given)
     made = Pool.objects.get(organisation=supplier)
     text = page(answer)
     assert answer.status_code == 200
     assert "no-store" in answer["Cache-Control"]
-    assert "mosu_pool_" in text and "token_file" in text and "hub_url" in text
+    assert "mosu_pool_" in text and "mosu agent init --hub" in text and "mosu agent unit" in text
     assert "mosu_pool_" not in page(client.get(f"/pools/{made.public_id}/"))
     again = client.post("/pools/new/", given)
     assert again.status_code == 422
     assert 'value="shanghai"' in page(again)
     assert Pool.objects.filter(organisation=supplier).count() == 1
+
+
+def test_a_nodes_health_and_drift_are_shown_and_its_supplier_acts(hub: Hub, seller: Client) -> None:
+    compute.register(hub.world, cores=4, cards=2, now=hub.now)
+    compute.register(hub.world, cores=4, cards=1, now=hub.now)
+    node, pool = Node.objects.get(), pool_of(hub)
+    info = NodeInfo(name=node.name, cores=4, memory_bytes=node.memory_bytes, disk_bytes=node.disk_bytes)
+    compute.checked(hub.world, info, now=hub.now, cores=3)
+    text = page(seller.get(f"/nodes/{node.public_id}/"))
+    assert "Cards are missing: 1." in text and "0 of its 1 cards answer." in text and "GB/s" in text
+    assert "Unfit" in text and "free</span>" not in text
+    text = page(seller.get(f"/pools/{pool.public_id}/"))
+    assert node.name in text and "0 of its 1 cards answer." in text and "no orders in 90 days yet" in text
+    stranger = hub.client(hub.user(role=Role.OWNER, at=hub.world.buyer))
+    viewer = hub.client(hub.user(role=Role.VIEWER, at=pool.organisation))
+    for path in ("check", "publish"):
+        assert stranger.post(f"/nodes/{node.public_id}/{path}/").status_code in (403, 404)
+        assert viewer.post(f"/nodes/{node.public_id}/{path}/").status_code == 403
+    node.refresh_from_db()
+    assert node.check_asked_at is None and drift_of_node(node)
+    assert seller.post(f"/nodes/{node.public_id}/check/").status_code == 302
+    assert seller.post(f"/nodes/{node.public_id}/publish/").status_code == 302
+    node = Node.objects.get()
+    assert node.check_asked_at is not None and drift_of_node(node) == []
+    chinese = page(seller.get(f"/nodes/{node.public_id}/", headers={"accept-language": "zh-hans"}))
+    assert "立即检查" in chinese or "Check now" in chinese
 
 
 def test_nobody_makes_a_pool_for_another(hub: Hub, seller: Client) -> None:

@@ -37,6 +37,7 @@ COMMANDS: Final = (
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
     Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),
+    Command("agent", "mosu.cli.commands.agent:agent", "A supplier's site agent: init, run, check, unit."),
     Command("up", "mosu.runtime.commands:up", "Run a hub on this machine.", needs_hub=True),
     Command(
         "doctor", "mosu.runtime.commands:doctor", "What is missing here, and the command that mends it.", True

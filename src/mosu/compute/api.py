@@ -16,6 +16,7 @@ from mosu.compute.shapes import (
     BlackoutOut,
     DayUsedOut,
     FenceIn,
+    HealthOut,
     MadePoolOut,
     NodeOut,
     NodeStateIn,
@@ -187,6 +188,36 @@ def set_node_state(request: HttpRequest, node_id: str, body: NodeStateIn) -> Nod
 
 
 @router.get(
+    "/nodes/{node_id}/checks", response=list[HealthOut], auth=token_auth, operation_id="listHealthChecks"
+)
+@door("pool.read")
+def list_health_checks(
+    request: HttpRequest, node_id: str, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> list[HealthOut]:
+    """The node's health tests, the last one first."""
+    node = _node(actor_of(request), node_id)
+    return [HealthOut.of(check) for check in node.checks.order_by("-at", "-id")[:limit]]
+
+
+@router.post("/nodes/{node_id}/check", response=NodeOut, auth=token_auth, operation_id="checkNode")
+@door("pool.manage")
+def check_node(request: HttpRequest, node_id: str) -> NodeOut:
+    """Ask for a health test: it is made as soon as nothing runs there."""
+    actor = actor_of(request)
+    node = services.check_now(actor=actor, node_id=_node(actor, node_id).id, now=timezone.now())
+    return NodeOut.of(node)
+
+
+@router.post("/nodes/{node_id}/publish", response=NodeOut, auth=token_auth, operation_id="publishNode")
+@door("pool.manage")
+def publish_node(request: HttpRequest, node_id: str) -> NodeOut:
+    """Publish the node as its agent finds it: it has drifted no more, and its health is tested again."""
+    actor = actor_of(request)
+    node = services.publish_node(actor=actor, node_id=_node(actor, node_id).id, now=timezone.now())
+    return NodeOut.of(node)
+
+
+@router.get(
     "/pools/{pool_id}/utilisation",
     response=list[DayUsedOut],
     auth=token_auth,
@@ -229,6 +260,7 @@ def set_blackout(request: HttpRequest, node_id: str, body: BlackoutIn) -> Status
         actor=actor,
         node_id=node.id,
         period=services.span_between(body.starts_at, body.ends_at),
+        kind=body.kind,
         why=body.why,
         now=timezone.now(),
     )

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from mosu.compute.accelerators import Accelerator, catalogue
-from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, HealthCheck, Node, Pool, Run
 from mosu.compute.queries import Used, costs_of, curve_of, shares_of, why_not_live
 from mosu.compute.queue import InLine, in_line
 from mosu.compute.services import QuoteResult, RefusedOffer
-from mosu.compute.states import AttemptState, NodeState, PoolState, RunState
+from mosu.compute.states import AttemptState, BlackoutKind, NodeState, PoolState, RunState
+from mosu.compute.supply import drift_of_node
 from mosu.kernel.ids import typeid
 from mosu.kernel.languages import Language, said
 from mosu.kernel.money import decimal_of
@@ -264,10 +265,29 @@ class DeviceOut(Out):
     present: bool
 
 
+class HealthOut(Out):
+    """One health test: what it measured, each in the unit that its name ends with, and how the hub judged it."""
+
+    at: datetime
+    took_s: float
+    fit: bool
+    why: str
+    measures: dict[str, float]
+
+    @classmethod
+    def of(cls, check: HealthCheck) -> "HealthOut":
+        return cls(at=check.at, took_s=check.took_s, fit=check.fit, why=check.why, measures=check.measures)
+
+
 class NodeOut(Out):
     id: str
     name: str
     state: str
+    fitness: str
+    unfit_why: str
+    checked_at: datetime | None
+    check_asked_at: datetime | None
+    drift: list[str]
     cores: int
     memory_bytes: int
     disk_bytes: int
@@ -280,6 +300,11 @@ class NodeOut(Out):
             id=node.public_id,
             name=node.name,
             state=node.state,
+            fitness=node.fitness,
+            unfit_why=node.unfit_why,
+            checked_at=node.checked_at,
+            check_asked_at=node.check_asked_at,
+            drift=drift_of_node(node),
             cores=node.cores,
             memory_bytes=node.memory_bytes,
             disk_bytes=node.disk_bytes,
@@ -296,10 +321,12 @@ class BlackoutIn(In):
     starts_at: AwareDatetime
     ends_at: AwareDatetime
     why: Why
+    kind: BlackoutKind = BlackoutKind.MAINTENANCE
 
 
 class BlackoutOut(Out):
     id: str
+    kind: str
     pool_id: str
     node_id: str
     node: str
@@ -312,6 +339,7 @@ class BlackoutOut(Out):
     def of(cls, blackout: Blackout) -> "BlackoutOut":
         return cls(
             id=blackout.public_id,
+            kind=blackout.kind,
             pool_id=typeid(Pool.prefix, blackout.node.pool_id),
             node_id=typeid(Node.prefix, blackout.node_id),
             node=blackout.node.name,
@@ -359,6 +387,9 @@ class PoolOut(Out):
     sandbox: str
     sandbox_ok: bool
     clock_skew_s: float
+    agent_host: str
+    ordered_s: int
+    delivered_s: int
     environments: list[dict[str, Any]]
     last_seen_at: datetime | None
     live: bool
@@ -378,6 +409,9 @@ class PoolOut(Out):
             sandbox=pool.sandbox,
             sandbox_ok=pool.sandbox_ok,
             clock_skew_s=pool.clock_skew_s,
+            agent_host=pool.agent_host,
+            ordered_s=pool.ordered_s,
+            delivered_s=pool.delivered_s,
             environments=pool.environments,
             last_seen_at=pool.last_seen_at,
             live=why is None,

@@ -18,9 +18,25 @@ class NodeState(StrEnum):
     DOWN = "down"
 
 
+class Fitness(StrEnum):
+    """What the last health test says of a node; only what is fit is sold."""
+
+    UNCHECKED = "unchecked"
+    FIT = "fit"
+    UNFIT = "unfit"
+
+
 class BlackoutState(StrEnum):
     SET = "set"
     LIFTED = "lifted"
+
+
+class BlackoutKind(StrEnum):
+    """Why a node is not sold for a while."""
+
+    MAINTENANCE = "maintenance"
+    ELSEWHERE = "elsewhere"
+    """Its supplier sold it to somebody without the hub."""
 
 
 class RunState(StrEnum):

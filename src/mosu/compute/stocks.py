@@ -7,9 +7,9 @@ from uuid import UUID
 
 from mosu.compute.models import Pool
 from mosu.compute.queries import why_not_live
-from mosu.compute.states import AttemptState, BlackoutState, NodeState
+from mosu.compute.states import AttemptState, BlackoutState, Fitness, NodeState
 from mosu.market.services import Stock
-from mosu.market.shelves import Place, Standing
+from mosu.market.shelves import Delivery, Place, Standing
 from mosu.platform.database.base import prepared_cursor
 
 Figures: TypeAlias = tuple[int, int, int]
@@ -20,7 +20,7 @@ NOTHING: Final[Figures] = (0, 0, 0)
 def stocks_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[Place, Figures]:
     """Of pools (None: all), cores (the place without an accelerator) and cards by accelerator; one query.
 
-    A node that is drained, down or in a blackout is not in service, and what holds it is not counted either.
+    A node that is drained, down, in a blackout or not fit is not in service, and what holds it is not counted either.
     """
     with prepared_cursor() as cursor:
         cursor.execute(
@@ -29,6 +29,7 @@ def stocks_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[Pl
                 "pools": None if pool_ids is None else list(pool_ids),
                 "now": now,
                 "up": NodeState.UP.value,
+                "fit": Fitness.FIT.value,
                 "kept": BlackoutState.SET.value,
                 "waiting": AttemptState.WAITING.value,
             },
@@ -39,7 +40,7 @@ def stocks_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[Pl
 _STOCKS: Final = """
 with there as materialized (
   select n.id, n.pool_id, n.cores from compute_node n
-   where n.state = %(up)s and (%(pools)s::uuid[] is null or n.pool_id = any(%(pools)s::uuid[]))
+   where n.state = %(up)s and n.fitness = %(fit)s and (%(pools)s::uuid[] is null or n.pool_id = any(%(pools)s::uuid[]))
      and not exists (select from compute_blackout b
                       where b.node_id = n.id and b.state = %(kept)s and b.period @> %(now)s::timestamptz)),
 held as materialized (
@@ -64,8 +65,8 @@ select pool_id, accelerator, sum(total), sum(reserved), sum(taken)
 
 
 def liveness_of(pool_ids: Collection[UUID] | None) -> Mapping[UUID, Pool]:
-    """The pools (None: all) with no more than `why_not_live` needs."""
-    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox")
+    """The pools (None: all) with no more than `why_not_live` and a label need."""
+    rows = Pool.objects.only("last_seen_at", "state", "sandbox_ok", "sandbox", "ordered_s", "delivered_s")
     return {pool.id: pool for pool in (rows if pool_ids is None else rows.filter(id__in=pool_ids))}
 
 
@@ -79,4 +80,5 @@ def standing_of(pool: Pool | None, figures: Figures, *, now: datetime) -> Standi
     """How goods of the pool stand at the counter."""
     total, reserved, taken = figures
     stock = Stock(free=free_of(figures), reserved=reserved, taken=taken, total=total)
-    return Standing(stock, why_not_live(pool, now=now))
+    delivery = Delivery(pool.ordered_s, pool.delivered_s) if pool is not None else None
+    return Standing(stock, why_not_live(pool, now=now), delivery)

@@ -34,6 +34,11 @@ _CHUNK_BYTES: Final = 256 * 1024
 
 
 @stream_door("agent.serve")
+async def pool(request: Request) -> Response:
+    return answer(await _call(request, services.pool_of_agent))
+
+
+@stream_door("agent.serve")
 async def register(request: Request) -> Response:
     registration = await body_as(request, wire.Registration)
     return answer(await _call(request, services.register_agent, registration=registration))
@@ -83,6 +88,12 @@ async def take_usage(request: Request) -> Response:
 async def take_report(request: Request) -> Response:
     report = await body_as(request, wire.Report)
     return answer(await _call(request, services.take_report, attempt_id=_attempt(request), report=report))
+
+
+@stream_door("agent.serve")
+async def take_health(request: Request) -> Response:
+    report = await body_as(request, wire.HealthReport)
+    return answer(await _call(request, services.take_health, report=report))
 
 
 @stream_door("agent.serve")
@@ -276,9 +287,11 @@ def reading_routes(prefix: str, door: Callable[[Endpoint], Endpoint]) -> list[Ro
 
 
 routes: Final = [
+    Route("/agent/v1/pool", pool, methods=["GET"]),
     Route("/agent/v1/register", register, methods=["POST"]),
     Route("/agent/v1/lease", lease, methods=["POST"]),
     Route("/agent/v1/heartbeat", heartbeat, methods=["POST"]),
+    Route("/agent/v1/health", take_health, methods=["POST"]),
     Route("/agent/v1/usage", take_usage, methods=["POST"]),
     Route("/agent/v1/attempts/{attempt_id}/log", append_log, methods=["POST"]),
     Route("/agent/v1/attempts/{attempt_id}/report", take_report, methods=["POST"]),

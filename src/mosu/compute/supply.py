@@ -8,11 +8,12 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
 
-from mosu.compute.models import Allocation, Attempt, Blackout, DeviceAllocation, Node, Pool
+from mosu.compute.health import drift_of
+from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node, Pool
 from mosu.compute.queries import pools_visible_to
-from mosu.compute.states import AttemptState, BlackoutState
+from mosu.compute.states import AttemptState, BlackoutState, Fitness
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.platform.actors import Actor
@@ -28,6 +29,17 @@ def pool_visible_to(actor: Actor, pool_id: UUID) -> Pool:
     if pool is None:
         raise NotFound("There is no such pool.", hint="See your pools.")
     return pool
+
+
+def drift_of_node(node: Node) -> list[str]:
+    """How the node differs from what was published of it; its devices are read with it, or now."""
+    published = [device for device in node.devices.all() if device.published]
+    return drift_of(
+        cores=(node.cores_published, node.cores),
+        memory_bytes=(node.memory_bytes_published, node.memory_bytes),
+        missing=[device.index for device in published if not device.present and not device.found],
+        others={device.index: (device.accelerator, device.found) for device in published if device.found},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,13 @@ select t.pool_id, coalesce(u.cores, 0), t.cores * s.hours, coalesce(u.cards, 0),
   from there t left join used u using (pool_id),
        (select extract(epoch from %(end)s - %(start)s) / 3600 as hours) s
 """
+
+
+def nodes_unwell(nodes: QuerySet[Node]) -> QuerySet[Node]:
+    """Those of the nodes that are not fit, or have drifted from what was published of them."""
+    gone = Device.objects.filter(node=OuterRef("pk"), published=True, present=False)
+    less = Q(cores__lt=F("cores_published")) | Q(memory_bytes__lt=F("memory_bytes_published"))
+    return nodes.filter(~Q(fitness=Fitness.FIT) | less | Exists(gone))
 
 
 def attempts_at(actor: Actor, pool_id: UUID) -> QuerySet[Attempt]:

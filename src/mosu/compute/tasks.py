@@ -18,3 +18,10 @@ def expire_leases(timestamp: int) -> None:
 def watch_idle(timestamp: int) -> None:
     """Tell people of accelerators that do nothing, and stop their runs where the organisation wants that."""
     services.watch_idle(now=timezone.now())
+
+
+@app.periodic(cron="7 * * * *")
+@app.task(name="compute.count_deliveries", queueing_lock="compute.count_deliveries")
+def count_deliveries(timestamp: int) -> None:
+    """Count what each pool delivered of what was ordered of it, for the labels of its offers."""
+    services.count_deliveries(now=timezone.now())

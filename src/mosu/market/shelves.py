@@ -60,6 +60,14 @@ class NamedGoods:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What of the goods was ordered in the last 90 days, and what of that was delivered, in seconds."""
+
+    ordered_s: int
+    delivered_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What there is at a place, and why nothing of it can be accepted now (English); None if it can.
 
@@ -68,6 +76,8 @@ class Standing:
 
     stock: Stock | None
     why_not_live: str | None
+    delivery: Delivery | None = None
+    """None where the shelf does not count it."""
 
 
 Place: TypeAlias = tuple[UUID, str]

@@ -123,7 +123,7 @@ def _agent(config: Config) -> Part:
     kept = {name: os.environ[name] for name in _AGENT_VARIABLES if name in os.environ}
     return Part(
         name="agent",
-        argv=[sys.executable, "-m", "mosu.site_agent", "--config", str(config.agent_config)],
+        argv=[sys.executable, "-m", "mosu.cli.main", "agent", "run", str(config.agent_config)],
         env={**kept, "PYTHONUNBUFFERED": "1"},
         before_start=lambda: write_agent_config(config),
     )

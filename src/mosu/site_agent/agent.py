@@ -26,8 +26,19 @@ from mosu.site_agent.courier import Courier
 from mosu.site_agent.engines.choice import engine_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
+from mosu.site_agent.health import NodeTests
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
-from mosu.wire.agent import AttemptPhase, Command, EnvironmentInfo, Lease, LeaseRequest, Registration, Report
+from mosu.site_agent.identity import host, instance_of
+from mosu.wire.agent import (
+    AttemptPhase,
+    Command,
+    EnvironmentInfo,
+    Lease,
+    LeaseRequest,
+    NodeInfo,
+    Registration,
+    Report,
+)
 
 EXIT_STOPPED: Final = 0
 EXIT_CONFIG: Final = 2
@@ -66,7 +77,19 @@ class Agent:
         self._leases = self._state_dir / "leases"
         self._leases.mkdir(mode=0o700, exist_ok=True)
         self._only_one = _lock(self._state_dir)
-        self._hub = Hub(config.hub_url, config.token, stopping=stopping, log=log)
+        instance = instance_of(self._state_dir)
+        self._hub = Hub(config.hub_url, config.token, stopping=stopping, log=log, instance=instance)
+        self._tests = NodeTests(
+            self._state_dir,
+            engine=self._engine,
+            hub=self._hub,
+            environment=self._environments[0].name,
+            stopping=stopping,
+            log=log,
+        )
+        self._registered = threading.Event()
+        self._nodes: tuple[NodeInfo, ...] = ()
+        self._look_again_at = 0.0
         self._couriers: dict[str, Courier] = {}
         self._guard = threading.Lock()
         self._changed = threading.Event()
@@ -87,7 +110,7 @@ class Agent:
         """Adopt what is on the disk, then serve; returns the exit code."""
         self._sandbox = self._engine.isolation()
         self._adopt()
-        for work in (self._lease_for_ever, self._beat_for_ever):
+        for work in (self._lease_for_ever, self._beat_for_ever, self._tests.work):
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True).start()
         self._stopping.wait()
         self._log.info("stopped", exit_code=self._exit_code, attempts_left_running=self._unreported())
@@ -102,9 +125,8 @@ class Agent:
         except Refusal as refusal:
             self._exit_code = EXIT_REFUSED
             what = "the pool token was refused" if isinstance(refusal, TokenRefused) else "the hub refused us"
-            self._log.error(
-                what, status=refusal.status, said=refusal.said, hint="Set a valid token, restart."
-            )
+            hint = refusal.facts.get("detail") or "Set a valid token, restart."
+            self._log.error(what, status=refusal.status, said=refusal.said, hint=hint)
         except Exception:  # noqa: BLE001 (a thread may not die unheard)
             if self._stopping.is_set():  # its connection was closed under it
                 return
@@ -114,13 +136,15 @@ class Agent:
             self._stopping.set()
 
     def _register(self) -> None:
-        report = self._sandbox
+        report, self._nodes = self._sandbox, self._engine.nodes()
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
+                instance=self._hub.instance,
+                host=host(),
                 engine=self._engine.name,
                 clock_at=datetime.now(UTC),
-                nodes=self._engine.nodes(),
+                nodes=self._nodes,
                 environments=tuple(
                     EnvironmentInfo(name=item.name, python=item.version, packages=item.packages)
                     for item in self._environments
@@ -130,6 +154,9 @@ class Agent:
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
+        self._tests.organisation_id = registered.organisation_id
+        self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
+        self._registered.set()
         self._log.info("registered", pool=registered.pool_name, sandbox=report.features or report.why_not)
 
     def _adopt(self) -> None:
@@ -201,7 +228,9 @@ class Agent:
                 known = list(self._couriers.values())
             seen = max((courier.spec.epoch for courier in known), default=0)
             running = tuple(courier.spec.attempt_id for courier in known if not courier.reported)
-            lease = self._hub.lease(LeaseRequest(epoch_seen=seen, running=running))
+            lease = self._hub.lease(
+                LeaseRequest(instance=self._hub.instance, epoch_seen=seen, running=running)
+            )
             if lease is not None:
                 self._take(lease)
 
@@ -229,7 +258,23 @@ class Agent:
         self._log.info("leased", attempt=spec.attempt_id, run=spec.run_id, epoch=spec.epoch)
         courier.begin()
 
+    def _register_changes(self) -> None:
+        """Tell the hub of nodes that came, went or changed; an engine that cannot be asked says nothing of them."""
+        if time.monotonic() < self._look_again_at:
+            return
+        self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
+        try:
+            nodes = self._engine.nodes()
+        except Exception:  # noqa: BLE001 (each engine has its own ways to be away)
+            self._log.exception("the engine does not list its nodes")
+            return
+        if _without_disks(nodes) != _without_disks(self._nodes):
+            self._register()
+
     def _beat_for_ever(self) -> None:
+        while not self._registered.wait(0.1):
+            if self._stopping.is_set():
+                return
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
             self._changed.clear()
@@ -242,6 +287,9 @@ class Agent:
                 continue
             for command in answer.commands:
                 self._obey(command)
+            if self._sandbox.ok:
+                self._tests.ask(answer.checks)
+            self._register_changes()
 
     def _obey(self, command: Command) -> None:
         with self._guard:
@@ -259,6 +307,11 @@ class Agent:
     def _unreported(self) -> int:
         with self._guard:
             return sum(not courier.reported for courier in self._couriers.values())
+
+
+def _without_disks(nodes: tuple[NodeInfo, ...]) -> list[NodeInfo]:
+    """What is free on a disk changes all the time, and is not what was published."""
+    return sorted((node.model_copy(update={"disk_bytes": 0}) for node in nodes), key=lambda node: node.name)
 
 
 def mosu_version() -> str:

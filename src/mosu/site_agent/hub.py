@@ -45,7 +45,10 @@ class Stopping(Exception):
 class Hub:
     """One client for all threads. A call ends with the hub's answer, its refusal, or the agent's end."""
 
-    def __init__(self, url: str, token: str, *, stopping: threading.Event, log: BoundLogger) -> None:
+    def __init__(
+        self, url: str, token: str, *, stopping: threading.Event, log: BoundLogger, instance: str = ""
+    ) -> None:
+        self.instance = instance
         self._client = httpx.Client(
             base_url=url.rstrip("/"),
             headers={"Authorization": f"Bearer {token}", "User-Agent": "mosu-site-agent"},
@@ -56,6 +59,18 @@ class Hub:
 
     def close(self) -> None:
         self._client.close()
+
+    def pool(self) -> wire.PoolSeen:
+        """Whose token this is, asked once.
+
+        Raises:
+            HubAway: the hub is away.
+        """
+        try:
+            answer = self._client.get("/agent/v1/pool")
+        except httpx.HTTPError as error:
+            raise HubAway(str(error) or type(error).__name__) from error
+        return wire.PoolSeen.model_validate_json(_checked(answer).content)
 
     def register(self, registration: wire.Registration) -> wire.Registered:
         return self._post("register", registration, wire.Registered)
@@ -76,7 +91,7 @@ class Hub:
         Raises:
             HubAway: the hub is away.
         """
-        body = wire.Heartbeat(clock_at=datetime.now(UTC), attempts=attempts)
+        body = wire.Heartbeat(instance=self.instance, clock_at=datetime.now(UTC), attempts=attempts)
         try:
             answer = self._client.post("/agent/v1/heartbeat", json=body.model_dump(mode="json"))
         except httpx.TransportError as error:
@@ -91,6 +106,9 @@ class Hub:
 
     def report(self, attempt_id: str, report: wire.Report) -> wire.ReportAck:
         return self._post(f"attempts/{attempt_id}/report", report, wire.ReportAck)
+
+    def health(self, report: wire.HealthReport) -> wire.HealthAck:
+        return self._post("health", report, wire.HealthAck)
 
     def fetch_blob(self, sha256: str, target: Path) -> None:
         """Write an input to `target`, from the start again if the hub goes away on the way."""

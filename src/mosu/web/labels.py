@@ -17,7 +17,7 @@ from mosu.kernel.money import rounded
 from mosu.market.comparison import Cell, Row, compared
 from mosu.market.models import Offer, SoldBy
 from mosu.market.queries import ShownOffer
-from mosu.market.shelves import Stock, shelf_of
+from mosu.market.shelves import Delivery, Stock, shelf_of
 from mosu.web.components import Fact
 from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, duration
@@ -58,6 +58,7 @@ class OfferShown:
     mode: str = ""
     card: str = ""
     limits: str = ""
+    delivered: str = ""
     is_private: bool = False
     """At a price for one buyer alone."""
 
@@ -100,8 +101,21 @@ def label_of(shown: ShownOffer) -> OfferShown:
         mode=mode_name(str(offer.attributes.get("mode") or "")),
         card=name_of(card) if card else _("Processor cores"),
         limits=f"{offer.min_units}-{offer.max_units}",
+        delivered=delivered_of(shown.delivery),
         is_private=offer.buyer_organisation_id is not None,
     )
+
+
+def delivered_of(delivery: Delivery | None) -> str:
+    """What was delivered of what was ordered in 90 days; with few orders the hours say how little it means."""
+    if delivery is None:
+        return ""
+    if not delivery.ordered_s:
+        return _("no orders in 90 days yet")
+    part = int(1000 * delivery.delivered_s / delivery.ordered_s) / 10  # never rounded up to 100
+    hours = delivery.ordered_s / 3600
+    said = f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
+    return _("delivered %(part)s %% of %(hours)s h ordered in 90 days") % {"part": f"{part:g}", "hours": said}
 
 
 def card_of(offer: Offer) -> Accelerator | None:

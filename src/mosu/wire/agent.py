@@ -2,6 +2,7 @@
 
 | call | body | answer |
 |---|---|---|
+| `GET  /agent/v1/pool` | | `PoolSeen`: whose token this is, and what time it is there |
 | `POST /agent/v1/register` | `Registration` | `Registered` |
 | `POST /agent/v1/lease?wait_s=25` | `LeaseRequest` | `Lease`, or 204 when nothing came in time |
 | `POST /agent/v1/heartbeat` | `Heartbeat` | `HeartbeatAnswer` |
@@ -10,6 +11,7 @@
 | `GET  /agent/v1/blobs/{sha256}` | | bytes of an input of a leased attempt |
 | `PUT  /agent/v1/attempts/{id}/blobs/{sha256}` | bytes | 201 once durable and checked, 200 if already there |
 | `POST /agent/v1/attempts/{id}/report` | `Report` | `ReportAck` |
+| `POST /agent/v1/health` | `HealthReport` | `HealthAck` |
 
 The agent authenticates with its pool's token (`Authorization: Bearer`). The epoch fences commands, never
 observations: a report of an old epoch is still taken as an observation.
@@ -28,6 +30,9 @@ Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
 """As far as every JSON reader counts exactly."""
 Small = Annotated[int, Field(ge=-(1 << 31), le=(1 << 31) - 1)]
 Meter = Literal["core_second", "card_second"]
+NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+Instance = Annotated[str, StringConstraints(max_length=64)]
+"""Which agent speaks: the same over restarts on one machine and state folder, another for any other agent."""
 LOG_CHUNK_BYTES_MAX = 262_144
 ATTEMPTS_MAX = 20_000
 """That one agent has at once."""
@@ -49,7 +54,7 @@ class DeviceInfo(Message):
 class NodeInfo(Message):
     """One machine as the engine sees it."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    name: NodeName
     cores: Annotated[int, Field(ge=0, le=4096)]
     memory_bytes: Count
     disk_bytes: Count
@@ -64,10 +69,20 @@ class EnvironmentInfo(Message):
     packages: Annotated[tuple[str, ...], Field(max_length=2000)] = ()
 
 
+class PoolSeen(Message):
+    """The pool of a token, as the hub knows it."""
+
+    pool_id: str
+    pool_name: str
+    clock_at: AwareDatetime
+
+
 class Registration(Message):
     """What the agent has, at its start and whenever it changes."""
 
     agent_version: str
+    instance: Instance = ""
+    host: Annotated[str, StringConstraints(max_length=100)] = ""
     engine: str
     clock_at: AwareDatetime
     nodes: Annotated[tuple[NodeInfo, ...], Field(max_length=4096)]
@@ -82,9 +97,12 @@ class Registered(Message):
     pool_name: str
     heartbeat_s: int
     clock_skew_s: float
+    organisation_id: str = ""
+    """The supplier's own: in its name the agent tests its nodes."""
 
 
 class LeaseRequest(Message):
+    instance: Instance = ""
     epoch_seen: Count = 0
     running: Annotated[tuple[AttemptId, ...], Field(max_length=ATTEMPTS_MAX)] = ()
 
@@ -178,6 +196,7 @@ class AttemptStatus(Message):
 
 
 class Heartbeat(Message):
+    instance: Instance = ""
     clock_at: AwareDatetime
     attempts: Annotated[tuple[AttemptStatus, ...], Field(max_length=ATTEMPTS_MAX)] = ()
 
@@ -193,6 +212,8 @@ class Command(Message):
 
 class HeartbeatAnswer(Message):
     commands: tuple[Command, ...] = ()
+    checks: tuple[NodeName, ...] = ()
+    """Nodes whose health the hub asks for; named again until it is reported."""
 
 
 class LogChunk(Message):
@@ -261,3 +282,26 @@ class Report(Message):
 class ReportAck(Message):
     settled: bool
     settled_at: datetime | None = None
+
+
+class HealthMeasure(Message):
+    """One figure of a health test, such as `write_bytes_per_s`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+    value: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class HealthReport(Message):
+    """What a health test of a node measured, or why there was none. The hub judges it."""
+
+    instance: Instance = ""
+    node: NodeName
+    measures: Annotated[tuple[HealthMeasure, ...], Field(max_length=100)] = ()
+    fault: Annotated[str, StringConstraints(max_length=300)] = ""
+    """Why the test itself did not end well; empty if it did."""
+    took_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class HealthAck(Message):
+    fit: bool
+    why: str = ""

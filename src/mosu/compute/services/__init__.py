@@ -2,15 +2,20 @@
 
 from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout, span_between
 from mosu.compute.services.capacity import SoldOut
+from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.health import check_now, take_health
+from mosu.compute.services.identity import AgentTaken, NotRegistered
 from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
     NotASupplier,
     actor_of_agent,
     create_pool,
+    pool_of_agent,
     register_agent,
     rotate_token,
     set_node_state,
@@ -33,6 +38,7 @@ from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 __all__ = [
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "AgentTaken",
     "AlreadyTaken",
     "Destination",
     "LeaseAnswer",
@@ -40,6 +46,7 @@ __all__ = [
     "NameTaken",
     "NotASupplier",
     "NotLeased",
+    "NotRegistered",
     "QuotaReached",
     "QuoteResult",
     "Reason",
@@ -50,6 +57,8 @@ __all__ = [
     "attempt_epoch_of",
     "cancel_run",
     "check_input",
+    "check_now",
+    "count_deliveries",
     "create_pool",
     "ensure_local_pool",
     "expire_leases",
@@ -61,6 +70,8 @@ __all__ = [
     "missing_for",
     "output_named",
     "output_of",
+    "pool_of_agent",
+    "publish_node",
     "quote_run",
     "read_log",
     "register_agent",
@@ -73,6 +84,7 @@ __all__ = [
     "set_quota",
     "set_share",
     "span_between",
+    "take_health",
     "take_report",
     "take_usage",
     "upload_of",

@@ -9,7 +9,7 @@ from mosu.compute.models import Allocation, Blackout, Node
 from mosu.compute.moves import move_blackout, record_made
 from mosu.compute.placement import HORIZON
 from mosu.compute.services.capacity import range_of
-from mosu.compute.states import BlackoutState
+from mosu.compute.states import BlackoutKind, BlackoutState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.platform.actors import Actor
@@ -26,7 +26,15 @@ class AlreadyTaken(DomainError):
 
 
 @transaction.atomic
-def set_blackout(*, actor: Actor, node_id: UUID, period: Period, why: str, now: datetime) -> Blackout:
+def set_blackout(
+    *,
+    actor: Actor,
+    node_id: UUID,
+    period: Period,
+    why: str,
+    now: datetime,
+    kind: BlackoutKind = BlackoutKind.MAINTENANCE,
+) -> Blackout:
     """Sell nothing of the node in `period`.
 
     Raises:
@@ -57,7 +65,7 @@ def set_blackout(*, actor: Actor, node_id: UUID, period: Period, why: str, now: 
             hint="Lift that one first, or choose another span.",
             until=other.period.upper.isoformat(),
         )
-    blackout = Blackout.objects.create(node=node, period=span, why=why.strip(), created_at=now)
+    blackout = Blackout.objects.create(node=node, period=span, kind=kind, why=why.strip(), created_at=now)
     record_made(blackout, actor=actor, now=now, why=why.strip())
     return blackout
 

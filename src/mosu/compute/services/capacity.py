@@ -18,7 +18,7 @@ from mosu.compute.placement import (
     Unplaced,
     place,
 )
-from mosu.compute.states import BlackoutState, NodeState
+from mosu.compute.states import BlackoutState, Fitness, NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 from mosu.platform.rows import insert
@@ -38,12 +38,12 @@ class Held(NamedTuple):
 
 
 def nodes_of(pool_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, Sequence[NodeView]]:
-    """Nodes in service, by pool, with all that live allocations and blackouts hold.
+    """Nodes in service and fit, by pool, with all that live allocations and blackouts hold.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
     ids = list(pool_ids)
-    nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP).order_by("id"))
+    nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP, fitness=Fitness.FIT).order_by("id"))
     cards = _cards_of([node.id for node in nodes])
     seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
     for pool_id, view in _views(nodes, cards, now=now):
@@ -66,7 +66,7 @@ def find_place(
     Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
     """
     locked = Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True)
-    nodes = [node for node in locked if node.state == NodeState.UP]
+    nodes = [node for node in locked if node.state == NodeState.UP and node.fitness == Fitness.FIT]
     # Cards tell nothing where none is asked for and there is no second node to keep them free on.
     cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
     views = [view for _, view in _views(nodes, cards, now=now, without=without)]

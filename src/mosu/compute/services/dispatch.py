@@ -18,7 +18,8 @@ from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
 from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
-from mosu.compute.services.pools import LEASE_S, pool_of
+from mosu.compute.services.health import checks_wanted
+from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
@@ -95,9 +96,9 @@ def lease_attempt(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseA
 
 @transaction.atomic(durable=True)
 def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
-    pool_id = pool_of(actor)
+    pool = served_pool(actor, instance=asked.instance, now=now)
+    pool_id = pool.id
     Pool.objects.filter(id=pool_id).update(last_seen_at=now)
-    pool = Pool.objects.get(id=pool_id)
     if not pool.sandbox_ok:
         return LeaseAnswer()
     running = [Attempt.key_of(attempt_id) for attempt_id in asked.running]
@@ -252,7 +253,7 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
 
     An attempt of another pool is answered like one that nobody knows: with nothing.
     """
-    pool_id = pool_of(actor)
+    pool_id = served_pool(actor, instance=message.instance, now=now).id
     Pool.objects.filter(id=pool_id).update(
         last_seen_at=now, clock_skew_s=(message.clock_at - now).total_seconds()
     )
@@ -279,7 +280,7 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
     for attempt in attempts:
         if attempt.first_running_at == now:
             activate_order(order_id=attempt.run.order_id, now=now)
-    return HeartbeatAnswer(commands=tuple(commands))
+    return HeartbeatAnswer(commands=tuple(commands), checks=checks_wanted(pool_id, now=now))
 
 
 def _lock_orders_that_start(attempt_ids: Iterable[UUID], *, pool_id: UUID) -> None:

@@ -13,7 +13,8 @@ from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import allocate, find_place, release
-from mosu.compute.services.pools import pool_of
+from mosu.compute.services.delivery import tell_buyer
+from mosu.compute.services.identity import pool_of
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.models import Order, Outcome
@@ -256,12 +257,14 @@ def _end(
     attempt.started_at = (result and result.started_at) or attempt.started_at
     attempt.save(update_fields=["ended_at", "settled_at", "started_at"])
     _end_run(attempt.run, to, result or _Result(), actor=actor, now=now, why=why, ended_at=ended_at)
-    settle_order(
+    receipt = settle_order(
         order_id=attempt.run.order_id,
         ended_at=ended_at or now,
         outcome=Outcome.PLATFORM_FAILURE if failed_us else Outcome(to.value),
         now=now,
     )
+    if failed_us:
+        tell_buyer(attempt.run, receipt, why=why, now=now)
 
 
 def _end_run(

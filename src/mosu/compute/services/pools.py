@@ -2,29 +2,27 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from mosu.compute.accelerators import catalogue
-from mosu.compute.models import Device, Node, Pool
+from mosu.compute.models import Node, Pool
 from mosu.compute.moves import move_node, move_pool, record_made
+from mosu.compute.services.identity import locked_pool, pool_of, take_over
+from mosu.compute.services.inventory import take_inventory
 from mosu.compute.states import NodeState, PoolState
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import Unauthenticated, require
 from mosu.platform.services import record_audit
-from mosu.wire.agent import NodeInfo, Registered, Registration
+from mosu.wire.agent import PoolSeen, Registered, Registration
 
 POOL_TOKEN_PREFIX: Final = "mosu_pool_"  # noqa: S105 - the beginning of tokens, not one
 HEARTBEAT_S: Final = 2
 """How often an agent reports; a cancel reaches it within this."""
-LEASE_S: Final = 30
-"""After so long without a word, an attempt is unreachable, and a pool not live."""
 
 
 class NameTaken(DomainError):
@@ -85,7 +83,7 @@ def create_pool(
 @transaction.atomic
 def rotate_token(*, actor: Actor, pool_id: UUID, now: datetime) -> str:
     """A new token for the pool's agent; the old one no longer works from this moment."""
-    pool = _locked_pool(pool_id)
+    pool = locked_pool(pool_id)
     require(actor, "pool.manage", pool.organisation_id)
     token, pool.token_sha256 = _new_token()
     pool.token_made_at = now
@@ -105,7 +103,7 @@ def rotate_token(*, actor: Actor, pool_id: UUID, now: datetime) -> str:
 @transaction.atomic
 def set_pool_state(*, actor: Actor, pool_id: UUID, to: PoolState, why: str, now: datetime) -> Pool:
     """Open, drain or close a pool. What runs there goes on."""
-    pool = _locked_pool(pool_id)
+    pool = locked_pool(pool_id)
     require(actor, "pool.manage", pool.organisation_id)
     move_pool(pool, to=to, actor=actor, now=now, why=why)
     return pool
@@ -144,12 +142,10 @@ def actor_of_agent(header: str, *, now: datetime) -> Actor:
     )
 
 
-def pool_of(actor: Actor) -> UUID:
-    """The pool that the agent serves."""
-    require(actor, "agent.serve")
-    if actor.kind is not ActorKind.AGENT or actor.id is None:
-        raise Forbidden("Only a site agent may do this.", hint="Use the token of a pool.")
-    return actor.id
+def pool_of_agent(*, actor: Actor, now: datetime) -> PoolSeen:
+    """Whose token the agent has, and the hub's time: what it asks before it works. Changes nothing."""
+    pool = Pool.objects.get(id=pool_of(actor))
+    return PoolSeen(pool_id=pool.public_id, pool_name=pool.name, clock_at=now)
 
 
 @transaction.atomic(durable=True)
@@ -159,72 +155,25 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     A node that the supplier drains stays draining.
 
     Raises:
+        AgentTaken: another agent serves the pool.
         Invalid: two nodes of one name, two cards of one index, or an accelerator that the catalogue lacks.
     """
-    pool = _locked_pool(pool_of(actor))
-    _check_inventory(registration.nodes)
+    pool = locked_pool(pool_of(actor))
+    take_over(pool, instance=registration.instance, host=registration.host, now=now)
     pool.engine, pool.agent_version = registration.engine[:60], registration.agent_version[:60]
     pool.sandbox, pool.sandbox_ok = registration.sandbox[:500], registration.sandbox_ok
     pool.environments = [environment.model_dump(mode="json") for environment in registration.environments]
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()
-    known = {node.name: node for node in pool.nodes.order_by("id").select_for_update(no_key=True)}
-    for info in registration.nodes:
-        _take_node(pool, known.pop(info.name, None), info, actor=actor, now=now)
-    for gone in known.values():
-        if gone.state != NodeState.DOWN:
-            move_node(gone, to=NodeState.DOWN, actor=actor, now=now, why="the agent no longer lists it")
+    take_inventory(pool, registration.nodes, actor=actor, now=now)
     return Registered(
         pool_id=pool.public_id,
         pool_name=pool.name,
         heartbeat_s=HEARTBEAT_S,
         clock_skew_s=pool.clock_skew_s,
+        organisation_id=pool.organisation.public_id,
     )
-
-
-def _take_node(pool: Pool, node: Node | None, info: NodeInfo, *, actor: Actor, now: datetime) -> None:
-    facts = {"cores": info.cores, "memory_bytes": info.memory_bytes, "disk_bytes": info.disk_bytes}
-    if node is None:
-        node = Node.objects.create(pool=pool, name=info.name, created_at=now, **facts)
-        record_made(node, actor=actor, now=now)
-    else:
-        Node.objects.filter(id=node.id).update(**facts)
-        if node.state == NodeState.DOWN:
-            move_node(node, to=NodeState.UP, actor=actor, now=now, why="the agent lists it again")
-    listed = {device.index: device.accelerator for device in info.devices}
-    node.devices.exclude(index__in=listed).update(present=False)
-    for index, accelerator in sorted(listed.items()):
-        Device.objects.update_or_create(
-            node=node, index=index, defaults={"accelerator": accelerator, "present": True}
-        )
-
-
-def _check_inventory(nodes: Sequence[NodeInfo]) -> None:
-    names = [node.name for node in nodes]
-    if len(set(names)) != len(names):
-        raise Invalid("Two nodes have the same name.", hint="Give each node its own name.", field="nodes")
-    for node in nodes:
-        indices = [device.index for device in node.devices]
-        if len(set(indices)) != len(indices):
-            raise Invalid(
-                f"Node {node.name}: two cards have the same index.", hint="Number the cards.", field="devices"
-            )
-        for device in node.devices:
-            if device.accelerator not in catalogue().accelerators:
-                raise Invalid(
-                    f"Node {node.name}: {device.accelerator[:60]!r} is not an accelerator of the catalogue.",
-                    hint="Use an id of accelerators.yaml.",
-                    field="accelerator",
-                    found=device.accelerator[:60],
-                )
-
-
-def _locked_pool(pool_id: UUID) -> Pool:
-    pool = Pool.objects.select_for_update(no_key=True).filter(id=pool_id).first()
-    if pool is None:
-        raise NotFound("There is no such pool.", hint="See your pools.")
-    return pool
 
 
 def _new_token() -> tuple[str, str]:

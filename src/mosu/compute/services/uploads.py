@@ -8,7 +8,7 @@ from uuid import UUID
 from mosu.compute.models import Attempt
 from mosu.compute.queries import run_visible_to
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.pools import pool_of
+from mosu.compute.services.identity import pool_of
 from mosu.compute.states import HELD
 from mosu.kernel.refusals import Forbidden, NotFound
 from mosu.platform.actors import Actor

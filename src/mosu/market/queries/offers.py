@@ -15,7 +15,7 @@ from mosu.market.catalogue import Snapshot, catalogue_at
 from mosu.market.hub import hub_currency
 from mosu.market.models import Offer, OfferPrice, OfferState, Order
 from mosu.market.rates import Rate, no_rate, rates_of, usable
-from mosu.market.shelves import Place, Standing, Stock, has_shelf, shelf_of
+from mosu.market.shelves import Delivery, Place, Standing, Stock, has_shelf, shelf_of
 from mosu.platform.actors import Actor
 
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
@@ -47,6 +47,7 @@ class ShownOffer:
     stock: Stock | None
     why_not_live: str | None
     place: Place
+    delivery: Delivery | None = None
     unrated: str | None = None
     """Why no price of it can be promised now: it is listed in a currency of which no rate is recent."""
 
@@ -159,7 +160,9 @@ def shown_as(
         stands = standing(offer.shelf, place)
         why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
         unrated = unpriced.get(offer.id)
-        found.append(ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, unrated))
+        found.append(
+            ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, stands.delivery, unrated)
+        )
     return found
 
 

@@ -38,6 +38,13 @@ class StockOut(Out):
     total: int
 
 
+class DeliveredOut(Out):
+    """Hours ordered in the last 90 days, and what of them was delivered."""
+
+    hours_ordered: float
+    hours_delivered: float
+
+
 class OfferOut(Out):
     """Something for sale, as it stands now."""
 
@@ -56,11 +63,12 @@ class OfferOut(Out):
     stock: StockOut | None
     live: bool
     why_not_live: str | None
+    delivered_90_days: DeliveredOut | None
     buyer_organisation_id: str | None
 
     @classmethod
     def of(cls, shown: ShownOffer) -> "OfferOut":
-        offer, stock = shown.offer, shown.stock
+        offer, stock, delivery = shown.offer, shown.stock, shown.delivery
         return cls(
             id=offer.public_id,
             shelf=offer.shelf,
@@ -80,6 +88,12 @@ class OfferOut(Out):
             stock=StockOut(**asdict(stock)) if stock else None,
             live=shown.live,
             why_not_live=shown.why_not_live,
+            delivered_90_days=DeliveredOut(
+                hours_ordered=round(delivery.ordered_s / 3600, 2),
+                hours_delivered=round(delivery.delivered_s / 3600, 2),
+            )
+            if delivery
+            else None,
             buyer_organisation_id=typeid(Organisation.prefix, offer.buyer_organisation_id)
             if offer.buyer_organisation_id
             else None,

@@ -14,13 +14,22 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from mosu.compute.models import Attempt, Blackout, Node, Pool
 from mosu.compute.queries import blackouts_visible_to, nodes_visible_to
-from mosu.compute.services import AlreadyTaken, lift_blackout, set_blackout, set_node_state, span_between
-from mosu.compute.states import HELD, AttemptState, NodeState
-from mosu.compute.supply import NodeNow, attempts_at, attempts_in, nodes_now, pool_visible_to
+from mosu.compute.services import (
+    AlreadyTaken,
+    check_now,
+    lift_blackout,
+    publish_node,
+    set_blackout,
+    set_node_state,
+    span_between,
+)
+from mosu.compute.states import HELD, AttemptState, BlackoutKind, Fitness, NodeState
+from mosu.compute.supply import NodeNow, attempts_at, attempts_in, drift_of_node, nodes_now, pool_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.models import SoldBy
 from mosu.platform.actors import Actor
@@ -31,10 +40,11 @@ from mosu.web.labels import accelerator_name
 from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.pools import tabs_of
-from mosu.web.words import said_of, state_name_lazy
+from mosu.web.words import said_here, said_of, state_name_lazy
 
 _LOCAL: Final = "%Y-%m-%dT%H:%M"
 _GIB: Final = 2**30
+CHECKS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,15 @@ class NodeShown:
     @property
     def is_sold(self) -> bool:
         """Whether new work may be placed on it now."""
-        return self.node.state == NodeState.UP and not self.is_kept
+        return self.node.state == NodeState.UP and self.node.fitness == Fitness.FIT and not self.is_kept
+
+    @property
+    def health(self) -> str:
+        return f"node_{self.node.fitness}"
+
+    @property
+    def drift(self) -> list[str]:
+        return [said_here(text) for text in drift_of_node(self.node)]
 
     @property
     def cores(self) -> str:
@@ -107,6 +125,8 @@ NODES: Final = Plan(
             href=lambda one: reverse("node", args=[one.node.public_id]),
         ),
         Column("state", _lazy("State"), lambda one: one.state, kind="state", sort="state"),
+        Column("health", _lazy("Health"), lambda one: one.health, kind="state", sort="fitness"),
+        Column("drift", _lazy("Drift"), lambda one: " ".join(one.drift), hidden=True),
         Column("cores", _lazy("Cores free"), lambda one: one.cores, kind="mono", sort="cores"),
         Column("memory", _lazy("GiB free"), lambda one: one.memory, kind="mono", sort="memory_bytes"),
         Column("cards", _lazy("Cards free"), lambda one: one.cards),
@@ -211,6 +231,11 @@ WORK: Final = Plan(
     ),
 )
 
+KINDS: Final = (
+    (BlackoutKind.MAINTENANCE.value, pgettext_lazy("blackout", "maintenance")),
+    (BlackoutKind.ELSEWHERE.value, pgettext_lazy("blackout", "sold elsewhere")),
+)
+
 BLACKOUTS: Final = Plan(
     name="blackouts",
     title=_lazy("Blackouts"),
@@ -223,6 +248,7 @@ BLACKOUTS: Final = Plan(
         ),
         Column("from", _lazy("Begins"), lambda one: one.period.lower, kind="time"),
         Column("to", _lazy("Ends"), lambda one: one.period.upper, kind="time"),
+        Column("kind", _lazy("What for"), lambda one: str(dict(KINDS)[one.kind])),
         Column("why", _lazy("Why"), lambda one: one.why),
         Column("set", _lazy("Set at"), lambda one: one.created_at, kind="time", sort="created_at"),
     ),
@@ -247,6 +273,7 @@ class NewBlackout(forms.Form):
         input_formats=[_LOCAL, "%Y-%m-%d %H:%M"],
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
     )
+    kind = forms.ChoiceField(label=_lazy("What for"), choices=KINDS, required=False)
     why = forms.CharField(
         label=_lazy("Why"), max_length=200, help_text=_lazy("Kept on record; buyers do not see it.")
     )
@@ -318,6 +345,7 @@ def node(request: HttpRequest, node_id: str) -> HttpResponse:
                 actor=actor,
                 node_id=row.id,
                 period=span_between(form.cleaned_data["starts_at"], form.cleaned_data["ends_at"]),
+                kind=BlackoutKind(form.cleaned_data["kind"] or BlackoutKind.MAINTENANCE),
                 why=form.cleaned_data["why"],
                 now=now,
             )
@@ -374,12 +402,66 @@ def _node_context(actor: Actor, row: Node, form: NewBlackout, *, now: datetime) 
         "cores_taken": here.cores,
         "cards": cards,
         "attempts": list(placed.values()),
+        "checks": [
+            (one, said_here(one.why), _measured(one.measures))
+            for one in row.checks.order_by("-at", "-id")[:CHECKS]
+        ],
         "blackouts": here.blackouts,
         "now": now,
         "form": form,
         "zone": settings.HUB_ZONE,
         "may_manage": allows(actor, "pool.manage", row.pool.organisation_id),
     }
+
+
+_UNITS: Final = {"bytes": (_GIB, "GiB"), "bytes_per_s": (10**9, "GB/s"), "flops": (10**9, "GFLOPS")}
+
+
+def _measured(measures: dict[str, float]) -> list[tuple[str, str]]:
+    """Each figure of a health test by its name, in a unit that people read; counts of what was wrong are in `why`."""
+    names = {
+        "cores": _("cores"),
+        "memory_bytes": _("memory"),
+        "write_bytes_per_s": _("disk writes"),
+        "copy_bytes_per_s": _("memory copies"),
+        "matrix_flops": _("matrix product"),
+        "cards": _("cards"),
+        "card_memory_bytes": _("memory of a card"),
+        "card_copy_bytes_per_s": _("a card copies"),
+        "card_matrix_flops": _("a card's matrix product"),
+    }
+    shown = []
+    for name, title in names.items():
+        if measures.get(name):
+            ending = next((one for one in _UNITS if name.endswith(one)), "")
+            size, unit = _UNITS.get(ending, (1, ""))
+            value = measures[name] / size
+            shown.append((title, f"{value:,.1f} {unit}" if unit else f"{value:,.0f}"))
+    return shown
+
+
+@require_POST
+@page("pool.manage")
+def node_check(request: HttpRequest, node_id: str) -> HttpResponse:
+    """Have the node's health tested as soon as nothing runs there."""
+    actor = actor_of(request)
+    row = row_of(nodes_visible_to(actor), node_id)
+    check_now(actor=actor, node_id=row.id, now=timezone.now())
+    messages.success(request, _("%s is tested as soon as nothing runs there.") % row.name)
+    return redirect("node", row.public_id)
+
+
+@require_POST
+@page("pool.manage")
+def node_publish(request: HttpRequest, node_id: str) -> HttpResponse:
+    """Publish the node as it is found."""
+    actor = actor_of(request)
+    row = row_of(nodes_visible_to(actor), node_id)
+    publish_node(actor=actor, node_id=row.id, now=timezone.now())
+    messages.success(
+        request, _("%s is published as it is, and is on sale once it has passed its health test.") % row.name
+    )
+    return redirect("node", row.public_id)
 
 
 @require_POST

@@ -20,6 +20,7 @@ from mosu.compute.models import Pool
 from mosu.compute.queries import (
     Used,
     blackouts_visible_to,
+    nodes_visible_to,
     pools_visible_to,
     utilisation_of,
     why_not_live,
@@ -27,24 +28,31 @@ from mosu.compute.queries import (
 from mosu.compute.services import create_pool, rotate_token, set_pool_state
 from mosu.compute.states import PoolState
 from mosu.compute.stocks import NOTHING, Figures, free_of, standing_of, stocks_of
-from mosu.compute.supply import Promised, open_attempts, pool_visible_to, promised_of
+from mosu.compute.supply import (
+    Promised,
+    drift_of_node,
+    nodes_unwell,
+    open_attempts,
+    pool_visible_to,
+    promised_of,
+)
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
 from mosu.market.queries import offers_visible_to, shown_as
-from mosu.market.shelves import Place, Standing
+from mosu.market.shelves import Delivery, Place, Standing
 from mosu.platform.actors import HubRole
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.web.components import Bar, Bars, Fact, Tab
-from mosu.web.labels import accelerator_name, label_of
+from mosu.web.labels import accelerator_name, delivered_of, label_of
 from mosu.web.navigation import address_of
 from mosu.web.pages import organisations_known, page, why_of
 from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import said_of, state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
@@ -214,28 +222,18 @@ def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None
         field.initial = suppliers[0].public_id
 
 
-_PYTHON: Final = "/opt/mosu/.venv/bin/python"
-_WRITE_TOKEN: Final = "sudo sh -c 'umask 077; cat > /etc/mosu/pool.token'"  # noqa: S105 - a command, not a token
+_MOSU: Final = "/opt/mosu/.venv/bin/mosu"
 
 
 def agent_steps(token: str = "") -> dict[str, Any]:
     """The commands that connect an agent, as docs/howto/put-a-cluster-on-the-shelf.md has them; and its new token."""
     steps = {
-        "token": f"""\
-sudo install -d /etc/mosu /var/lib/mosu-agent/state
-{_WRITE_TOKEN}
-{_PYTHON} -m mosu.sandbox.probing""",
-        "settings": f"""\
-env=$(sudo {_PYTHON} -m mosu.sandbox.environments \\
-  /var/lib/mosu-agent/environments numpy)
-sudo tee /etc/mosu/agent.toml <<END
-hub_url = "{settings.MOSU_URL}"
-token_file = "/etc/mosu/pool.token"
-state_dir = "/var/lib/mosu-agent/state"
-environments = ["$env"]
-END""",
-        "start": f"sudo {_PYTHON} -m mosu.site_agent --config /etc/mosu/agent.toml",
-        "renew": f"{_WRITE_TOKEN}\nsudo systemctl restart mosu-agent",
+        "init": f"sudo {_MOSU} agent init --hub {settings.MOSU_URL}",
+        "unit": f"""\
+sudo {_MOSU} agent check
+sudo {_MOSU} agent unit | sudo tee /etc/systemd/system/mosu-agent.service
+sudo systemctl enable --now mosu-agent""",
+        "renew": f"sudo {_MOSU} agent init --hub {settings.MOSU_URL} --force\nsudo systemctl restart mosu-agent",
     }
     return {"steps": steps, "token": token}
 
@@ -314,6 +312,10 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
         "blackouts": list(kept.order_by("period", "id")[:SHOWN_MAX]),
         "may_manage": allows(actor, "pool.manage", row.organisation_id),
         "may_offer": bool(address_of("new_offer")),
+        "unwell": [
+            (one, said_here(one.unfit_why), [said_here(text) for text in drift_of_node(one)])
+            for one in nodes_unwell(nodes_visible_to(actor).filter(pool=row))[:SHOWN_MAX]
+        ],
         "never_seen": row.registered_at is None and row.state != PoolState.CLOSED,
         **agent_steps(),
     }
@@ -367,9 +369,11 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         Fact(_("Last word"), seen_ago(row.last_seen_at, now=now)),
         Fact(_("Engine"), row.engine or "—"),
         Fact(_("Agent's version"), row.agent_version or "—"),
+        Fact(_("Runs on"), row.agent_host or "—"),
         Fact(_("Sandbox"), row.sandbox or "—", "" if row.sandbox_ok else _("Nothing is leased without one.")),
         Fact(_("Environments"), names or "—"),
         Fact(_("Clock off by"), _skew(row), off),
+        Fact(_("Delivery"), delivered_of(Delivery(row.ordered_s, row.delivered_s))),
         Fact(_("Token made"), timezone.localtime(row.token_made_at).strftime("%Y-%m-%d %H:%M")),
     ]
 

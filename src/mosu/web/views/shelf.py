@@ -49,6 +49,7 @@ from mosu.web.labels import (
     OfferShown,
     billed_by,
     card_of,
+    delivered_of,
     facts_of_card,
     label_of,
     mode_name,
@@ -287,6 +288,7 @@ def _terms(shown: ShownOffer) -> list[Fact]:
         Fact(_("Region"), region_named(one.attributes.get("region") or "") or _("not known")),
         *([Fact(_("Mode"), mode_name(mode))] if mode else []),
         *([Fact(_("Cards per node"), count)] if count else []),
+        *([Fact(_("Delivery"), delivered_of(shown.delivery))] if shown.delivery else []),
         Fact(_("Size of an order"), _("%(low)s to %(high)s") % {"low": one.min_units, "high": one.max_units}),
         Fact(_("Longest run"), duration(one.wall_s_max)),
         Fact(

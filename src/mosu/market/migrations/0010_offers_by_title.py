@@ -5,7 +5,7 @@ from django.db import migrations
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("market", "0008_lists_of_all"),
+        ("market", "0009_budgets"),
     ]
 
     operations = [

@@ -1,0 +1,1 @@
+"""What stands on or beside this machine: schedulers, nodes, cards. Asked of their own tools, for `mosu agent init`."""
