@@ -61,6 +61,23 @@ def accepted(
     return figures
 
 
+def ready_orders(url: str, buyers: Sequence[Buyer], *, orders: int) -> tuple[str, list[UUID]]:
+    """The token of a pool's agent, and orders on that pool of one core each, accepted by service."""
+    from mosu.kernel.ids import uuid_of
+    from mosu.market.services import accept_quote
+    from mosu.platform.actors import SYSTEM
+
+    made = _make_pools(1, cores=orders)
+    with _agents(url, made):
+        ready = _ready_quotes(buyers, made, each=orders)
+        now = datetime.now(UTC)
+        placed = [
+            accept_quote(actor=SYSTEM, quote_id=uuid_of("quote", quote), idempotency_key=quote, now=now).id
+            for _, quote in ready
+        ]
+    return made[0].token, placed
+
+
 def _make_pools(count: int, *, cores: int) -> list[_Pool]:
     from mosu.compute.services import create_pool
     from mosu.kernel.money import micros_of

@@ -31,6 +31,11 @@ def day_in(zone: ZoneInfo, at: datetime) -> date:
     return at.astimezone(zone).date()
 
 
+def month_in(zone: ZoneInfo, at: datetime) -> date:
+    """The first day of the hub's calendar month of an instant."""
+    return day_in(zone, at).replace(day=1)
+
+
 def year_in(zone: ZoneInfo, at: datetime) -> int:
     """The hub's calendar year of an instant: the year whose caps a purchase counts against."""
     return at.astimezone(zone).year

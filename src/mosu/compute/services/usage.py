@@ -36,7 +36,8 @@ def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
     ids = {Attempt.key_of(record.attempt_id) for record in batch.records}
     found = Attempt.objects.filter(id__in=ids, pool_id=pool_of(actor)).select_related("run")
     attempts = {attempt.id: attempt for attempt in found}
-    records = [_record_of(attempts, usage, now=now) for usage in batch.records]
+    requests = {attempt.id: RunRequest.of_json(attempt.run.request) for attempt in attempts.values()}
+    records = [_record_of(attempts, requests, usage, now=now) for usage in batch.records]
     sold = [record for record in records if record is not None]
     result = record_usage(records=sold, now=now)
     return UsageAck(
@@ -46,14 +47,16 @@ def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
     )
 
 
-def _record_of(attempts: dict[UUID, Attempt], usage: Usage, *, now: datetime) -> UsageIn | None:
+def _record_of(
+    attempts: dict[UUID, Attempt], requests: dict[UUID, RunRequest], usage: Usage, *, now: datetime
+) -> UsageIn | None:
     """None for a meter by which the order was not sold: an agent meters cores beside cards."""
     attempt = attempts.get(Attempt.key_of(usage.attempt_id))
     if attempt is None:
         raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
     if attempt.state == AttemptState.WAITING or attempt.leased_at is None:
         raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
-    request = RunRequest.of_json(attempt.run.request)
+    request = requests[attempt.id]
     if usage.end < usage.start or usage.sequence >= _SEQUENCES_PER_EPOCH:
         raise Invalid("The record ends before it starts.", hint="Mend the record.", field="end")
     if usage.meter != request.meter:

@@ -14,6 +14,7 @@ from mosu.market.models.orders import (
     ReceiptCounter,
     UsageRecord,
     UsageState,
+    UsageTotal,
 )
 from mosu.market.models.searches import SavedSearch
 
@@ -41,4 +42,5 @@ __all__ = [
     "SoldBy",
     "UsageRecord",
     "UsageState",
+    "UsageTotal",
 ]
