@@ -61,21 +61,19 @@ def accepted(
     return figures
 
 
-def ready_orders(url: str, buyers: Sequence[Buyer], *, orders: int) -> tuple[str, list[UUID]]:
-    """The token of a pool's agent, and orders on that pool of one core each, accepted by service."""
-    from mosu.kernel.ids import uuid_of
-    from mosu.market.services import accept_quote
-    from mosu.platform.actors import SYSTEM
-
+def placed_orders(
+    url: str, buyers: Sequence[Buyer], *, owner_dsn: str, orders: int
+) -> tuple[str, list[UUID]]:
+    """The token of a new pool's agent, and orders of one core each, placed on that pool."""
     made = _make_pools(1, cores=orders)
     with _agents(url, made):
-        ready = _ready_quotes(buyers, made, each=orders)
-        now = datetime.now(UTC)
-        placed = [
-            accept_quote(actor=SYSTEM, quote_id=uuid_of("quote", quote), idempotency_key=quote, now=now).id
-            for _, quote in ready
-        ]
-    return made[0].token, placed
+        _accept_all(url, _ready_quotes(buyers, made, each=orders))
+    with psycopg.connect(owner_dsn) as rows:
+        found = rows.execute(
+            "select o.id from market_order o join market_offer f on f.id = o.offer_id where f.subject_id = %s",
+            [made[0].id],
+        ).fetchall()
+    return made[0].token, [order_id for (order_id,) in found]
 
 
 def _make_pools(count: int, *, cores: int) -> list[_Pool]:

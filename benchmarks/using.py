@@ -16,7 +16,7 @@ from uuid import UUID
 
 import psycopg
 
-from benchmarks.accepting import ready_orders
+from benchmarks.accepting import placed_orders
 from benchmarks.bars import Figure
 from benchmarks.hubs import Buyer
 from mosu.kernel.ids import typeid
@@ -36,7 +36,7 @@ alter table compute_attempt enable trigger user;
 
 def taken(url: str, buyers: Sequence[Buyer], *, owner_dsn: str, batches: int) -> list[Figure]:
     """Records per second by one agent that waits for each answer, and what of them was billed."""
-    token, orders = ready_orders(url, buyers, orders=ORDERS)
+    token, orders = placed_orders(url, buyers, owner_dsn=owner_dsn, orders=ORDERS)
     with psycopg.connect(owner_dsn, autocommit=True) as rows:
         rows.execute(_RUNNING)
         found = rows.execute(
