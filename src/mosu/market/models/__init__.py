@@ -1,5 +1,6 @@
 """Tables of the counter. What is frozen at the quote is frozen in the database: see the migration's grants."""
 
+from mosu.market.models.closing import Bill, BorneBy, CreditNote, CreditNoteState, MonthClose, Statement
 from mosu.market.models.imports import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.models.offers import ExchangeRate, Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.models.orders import (
@@ -19,11 +20,16 @@ from mosu.market.models.orders import (
 from mosu.market.models.searches import SavedSearch
 
 __all__ = [
+    "Bill",
+    "BorneBy",
     "Change",
     "Charge",
+    "CreditNote",
+    "CreditNoteState",
     "ExchangeRate",
     "Gone",
     "ImportState",
+    "MonthClose",
     "Offer",
     "OfferChange",
     "OfferImport",
@@ -40,6 +46,7 @@ __all__ = [
     "ReceiptCounter",
     "SavedSearch",
     "SoldBy",
+    "Statement",
     "UsageRecord",
     "UsageState",
     "UsageTotal",
