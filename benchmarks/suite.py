@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, usage, pages, traffic, firstrun, idle;
-none means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, usage, close, pages, traffic, firstrun,
+idle; none means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
@@ -26,6 +26,7 @@ from benchmarks import importing, ledger, pages, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
+from benchmarks.closing import closed
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
@@ -194,6 +195,11 @@ def _usage(folder: Path, size: Size) -> list[Figure]:
     return _on_a_hub(folder / "usage", measure, buyers=4)
 
 
+def _close(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "close")) as hub:
+        return closed(hub, join(hub), organisations=size.organisations, orders=size.orders)
+
+
 def _pages(folder: Path, size: Size) -> list[Figure]:
     figures = _apart(_seeded, folder, size)
     with hub_in(_kept(folder)) as hub:
@@ -294,6 +300,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "quote": _quote,
     "import": _import,
     "usage": _usage,
+    "close": _close,
     "pages": _pages,
     "traffic": _traffic,
     "firstrun": _firstrun,

@@ -56,7 +56,7 @@ def pay_statement(*, actor: Actor, statement_id: UUID, bank_reference: str, now:
         PaidBefore: it has a payout, or the transfer was entered before.
     """
     require(actor, "payout.propose")
-    statement = Statement.objects.select_for_update().filter(id=statement_id).first()
+    statement = Statement.objects.filter(id=statement_id).first()
     if statement is None:
         raise NotFound("There is no such statement.", hint="See GET /api/v1/statements.")
     if statement.net_micros <= 0:
