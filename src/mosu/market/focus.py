@@ -14,14 +14,12 @@ from decimal import Decimal
 from typing import Final, Literal, get_args
 from uuid import UUID
 
-from django.conf import settings
-
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period
 from mosu.market.bills import span_of
-from mosu.market.hub import hub_zone
+from mosu.market.hub import hub_name, hub_zone
 from mosu.market.models import Bill, CreditNote, CreditNoteState, Offer, Receipt, SoldBy
 from mosu.market.queries import receipts_visible_to
 from mosu.platform.actors import Actor
@@ -67,13 +65,11 @@ def version_of(text: str) -> Version:
     )
 
 
-def costs_of(
-    actor: Actor, organisation_id: UUID, *, month: date, version: Version, hub: str
-) -> Iterator[Row]:
+def costs_of(actor: Actor, organisation_id: UUID, *, month: date, version: Version) -> Iterator[Row]:
     """The rows of an organisation's month, oldest receipt first; in bounded memory. Nothing of what is not seen."""
     span = span_of(month, zone=hub_zone())
     bill = Bill.objects.filter(organisation_id=organisation_id, month=month).values_list("number", flat=True)
-    parts = _Parts(span, version, hub, bill.first())
+    parts = _Parts(span, version, hub_name(), bill.first())
     receipts = receipts_visible_to(actor).filter(
         organisation_id=organisation_id, issued_at__gte=span.start, issued_at__lt=span.end
     )
@@ -183,11 +179,6 @@ class _Parts:
             self._parties[1]: seller,
         }
         return dict.fromkeys(self._columns) | common | own
-
-
-def hub_name() -> str:
-    """By which the hub issues bills."""
-    return str(settings.HUB_NAME)
 
 
 def _time(at: datetime) -> str:

@@ -98,7 +98,7 @@ def _locked(order_ids: set[UUID]) -> dict[tuple[UUID, str], _Line]:
 
 def _known(claims: Sequence[tuple[UsageIn, _Line]]) -> set[tuple[UUID, int]]:
     """The lines and sequences of those that are kept already."""
-    columns = [
+    columns: list[list[Any]] = [
         [line.id for _, line in claims],
         [line.month for _, line in claims],
         [record.meter for record, _ in claims],
