@@ -1,5 +1,11 @@
 """Reads of the counter, one file for each subject; every list takes the actor."""
 
+from mosu.market.queries.closing import (
+    bills_visible_to,
+    closes_visible_to,
+    credit_notes_visible_to,
+    statements_visible_to,
+)
 from mosu.market.queries.imports import differences, imports_visible_to, latest_rates
 from mosu.market.queries.offers import (
     ShownOffer,
@@ -58,7 +64,10 @@ __all__ = [
     "ShownOffer",
     "ShownPrice",
     "Spend",
+    "bills_visible_to",
     "charges_of",
+    "closes_visible_to",
+    "credit_notes_visible_to",
     "differences",
     "facets_of",
     "imports_visible_to",
@@ -87,6 +96,7 @@ __all__ = [
     "shelf_summary",
     "shown",
     "spend_by_project",
+    "statements_visible_to",
     "usage_of",
     "usage_visible_to",
     "work_of",
