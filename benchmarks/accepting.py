@@ -61,6 +61,21 @@ def accepted(
     return figures
 
 
+def placed_orders(
+    url: str, buyers: Sequence[Buyer], *, owner_dsn: str, orders: int
+) -> tuple[str, list[UUID]]:
+    """The token of a new pool's agent, and orders of one core each, placed on that pool."""
+    made = _make_pools(1, cores=orders)
+    with _agents(url, made):
+        _accept_all(url, _ready_quotes(buyers, made, each=orders))
+    with psycopg.connect(owner_dsn) as rows:
+        found = rows.execute(
+            "select o.id from market_order o join market_offer f on f.id = o.offer_id where f.subject_id = %s",
+            [made[0].id],
+        ).fetchall()
+    return made[0].token, [order_id for (order_id,) in found]
+
+
 def _make_pools(count: int, *, cores: int) -> list[_Pool]:
     from mosu.compute.services import create_pool
     from mosu.kernel.money import micros_of

@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, firstrun, idle; none
-means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, usage, close, pages, traffic, firstrun,
+idle; none means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
@@ -26,6 +26,7 @@ from benchmarks import importing, ledger, pages, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
+from benchmarks.closing import closed
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle
@@ -34,6 +35,7 @@ from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
 from benchmarks.shelf import quoted, searched
 from benchmarks.starting import help_shown, up
+from benchmarks.using import taken
 from mosu.client import Client
 from mosu.runtime.config import Config
 
@@ -54,6 +56,7 @@ class Size:
     idle_s: float = 20.0
     offers: int = 100_000
     searches: int = 400
+    usage_batches: int = 100
     organisations: int = 1_000
     orders: int = 100_000
     page_times: int = 20
@@ -70,6 +73,7 @@ SMOKE: Final = Size(
     idle_s=1.0,
     offers=500,
     searches=8,
+    usage_batches=3,
     organisations=210,
     orders=300,
     page_times=2,
@@ -184,6 +188,18 @@ def _import(folder: Path, size: Size) -> list[Figure]:
         return importing.figures(hub, folder, offers=size.offers)
 
 
+def _usage(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return taken(hub.url, buyers, owner_dsn=config.owner_dsn(), batches=size.usage_batches)
+
+    return _on_a_hub(folder / "usage", measure, buyers=4)
+
+
+def _close(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "close")) as hub:
+        return closed(hub, join(hub), organisations=size.organisations, orders=size.orders)
+
+
 def _pages(folder: Path, size: Size) -> list[Figure]:
     figures = _apart(_seeded, folder, size)
     with hub_in(_kept(folder)) as hub:
@@ -283,6 +299,8 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "shelf": _shelf,
     "quote": _quote,
     "import": _import,
+    "usage": _usage,
+    "close": _close,
     "pages": _pages,
     "traffic": _traffic,
     "firstrun": _firstrun,

@@ -16,6 +16,7 @@ from benchmarks.seeded.rows import Ids, Table
 from mosu.ledger.rules import GENESIS, HUB_ID, Move, day_head_of, digest_of, hash_of_posting, net_by_account
 
 CURRENCY = "CNY"
+ZONE = ZoneInfo("Asia/Shanghai")
 _GUARDED = frozenset({"balance", "payable", "voucher", "pool", "cap"})
 
 

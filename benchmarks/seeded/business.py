@@ -15,12 +15,13 @@ import psycopg
 from psycopg.types.json import Jsonb
 from psycopg.types.range import TimestamptzRange
 
-from benchmarks.seeded.books import CURRENCY, Books
+from benchmarks.seeded.books import CURRENCY, ZONE, Books
 from benchmarks.seeded.rows import Ids, Table
 from benchmarks.seeded.world import People, Programme, Resident, VoucherHeld
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import MICROS, decimal_of, floored
+from mosu.kernel.time import month_in
 
 _GIB: Final = 1 << 30
 _NAMES: Final = ("train", "finetune", "评测", "embed", "预处理", "serve", "sweep", "")
@@ -83,8 +84,10 @@ class Business:
         people: People,
         *,
         now: datetime,
+        usage_parts: Sequence[int],
     ) -> None:
         self._chance, self._ids, self._book, self._people, self._now = chance, ids, book, people, now
+        self._usage_parts = usage_parts
         self._agenda: list[tuple[datetime, int, Callable[[datetime], None]]] = []
         self._turn = itertools.count()
         self._receipts: Counter[int] = Counter()
@@ -294,7 +297,7 @@ class Business:
         )  # fmt: skip
         self.t.line.add(
             sale.line_id, sale.order_id, meter, unit, sale.units, 3600, goods.unit_price_micros, 600, True,
-            sale.units * sale.wall_s, sale.total_max,
+            sale.units * sale.wall_s, sale.total_max, month_in(ZONE, sale.placed_at),
         )  # fmt: skip
         by = sale.buyer.developer_id
         self._audit(sale.quote_id, "quote.make", None, "open", at, organisation_id=sale.buyer.id, by=by)
@@ -390,8 +393,9 @@ class Business:
     def _use(
         self, sale: _Sale, meter: str, started: datetime, ended: datetime, quantity: int
     ) -> list[list[Any]]:
-        parts = self._chance.choice((1, 1, 2, 3))
+        parts = self._chance.choice(self._usage_parts)
         rows, at, span = [], started, (ended - started) / parts
+        month = month_in(ZONE, sale.placed_at)
         for number in range(parts):
             part = quantity // parts + (quantity % parts if number == parts - 1 else 0)
             sequence = (1 << 32) + number
@@ -399,8 +403,10 @@ class Business:
             self.t.usage.add(
                 self._ids.at(until),
                 sale.line_id,
+                month,
                 meter,
                 sequence,
+                part,
                 part,
                 part,
                 at,
@@ -409,7 +415,7 @@ class Business:
                 "accepted",
                 "",
             )
-            rows.append([str(sale.line_id), sequence, part, part, "accepted"])
+            rows.append([str(sale.line_id), sequence, part, part, "accepted", part])
             at = until
         return rows
 
@@ -747,11 +753,12 @@ class _Tables:
         self.line = table(
             market.OrderLine,
             "id order_id meter unit units per unit_price_micros tax_rate_bp tax_included quantity_max"
-            " amount_max_micros",
+            " amount_max_micros accepted_month",
         )
         self.usage = table(
             market.UsageRecord,
-            "id order_line_id meter sequence quantity quantity_accepted start end received_at state reason",
+            "id order_line_id accepted_month meter sequence quantity quantity_accepted quantity_observed"
+            " start end received_at state reason",
         )
         self.charge = table(
             market.Charge, "id order_line_id quantity amount_micros tax_micros credited_micros at"

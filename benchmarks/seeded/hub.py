@@ -8,20 +8,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import psycopg
 
 from benchmarks.bars import Figure
 from benchmarks.offers import SUPPLIERS, fill
-from benchmarks.seeded.books import Books
+from benchmarks.seeded.books import ZONE, Books
 from benchmarks.seeded.business import Business, Goods
 from benchmarks.seeded.rows import Ids, without_triggers
 from benchmarks.seeded.world import People, Population, Resident
+from mosu.kernel.time import month_in
 
 DAYS: Final = 290
 _GOODS_MAX: Final = 4_000
 """So many of the offers are ever bought."""
+_TOTALS: Final = """
+insert into market_usagetotal (order_line_id, records, quarantined, quantity, quantity_accepted, quantity_observed)
+  select order_line_id, count(*), count(*) filter (where state = 'quarantined'), sum(quantity),
+         sum(quantity_accepted), sum(quantity_observed) from market_usagerecord group by order_line_id
+"""
+"""What the trigger of usage would have kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +51,36 @@ def seed(
     organisations: int = 1_000,
     orders: int = 100_000,
     offers: int = 100_000,
+    days: int = DAYS,
+    usage_parts: Sequence[int] = (1, 1, 2, 3),
     seed: int = 20261122,
 ) -> Seeded:
-    """The made-up past of a new hub. After `join`; the same for the same arguments."""
+    """The made-up past of a new hub. After `join`; the same for the same arguments.
+
+    Each order has as many records of usage as chance picks from `usage_parts`.
+    """
     began = time.monotonic()
     chance = random.Random(seed)
     ids = Ids(chance)
-    since = now - timedelta(days=DAYS)
+    since = now - timedelta(days=days)
     fill(owner_dsn, offers=offers, now=now, seed=seed)
     with psycopg.connect(owner_dsn) as connection:
         population = Population(connection, chance, ids, since=since)
-        book = Books(connection, ids, zone=ZoneInfo("Asia/Shanghai"))
+        book = Books(connection, ids, zone=ZONE)
         goods = _goods(connection)
         supplier_id = goods[0].supplier_id
         people = population.hub_people(supplier_id)
-        business = Business(connection, chance, ids, book, people, now=now)
+        business = Business(connection, chance, ids, book, people, now=now, usage_parts=usage_parts)
         tables = [*population.tables, *book.tables, *business.t.all()]
         with without_triggers(owner_dsn, [table.name for table in tables]):
             residents = [population.resident(number) for number in range(max(2, organisations - SUPPLIERS))]
             programmes = population.programmes(people)
+            _open_months(connection, since=since, until=now)
             business.run(residents, goods, programmes, orders=orders, since=since)
             book.close(now)
             for table in tables:
                 table.flush()
+            connection.execute(_TOTALS)
             _count_on(connection, business)
             connection.commit()
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
@@ -135,3 +148,12 @@ def _count_on(connection: psycopg.Connection[Any], business: Business) -> None:
             " on conflict (year) do update set last = excluded.last",
             [year, last],
         )
+
+
+def _open_months(connection: psycopg.Connection[Any], *, since: datetime, until: datetime) -> None:
+    """The partitions of usage that the first record of each month would have made."""
+    connection.execute(
+        "select market_open_usage_month(month::date)"
+        " from generate_series(%s::timestamp, %s::timestamp, '1 month') as month",
+        [month_in(ZONE, since), month_in(ZONE, until)],
+    )

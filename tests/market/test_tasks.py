@@ -25,8 +25,10 @@ def test_a_charge_that_disagrees_with_its_usage_is_told(
     with caplog.at_level(logging.CRITICAL):
         tasks.recompute_charges(timestamp=0)
         assert caplog.records == []
+        line = order.lines.get()
         UsageRecord.objects.create(  # somebody writes around the service
-            order_line=order.lines.get(),
+            order_line=line,
+            accepted_month=line.accepted_month,
             meter="core_second",
             sequence=1,
             quantity=1000,

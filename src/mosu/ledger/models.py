@@ -186,6 +186,10 @@ class Door(models.TextChoices):
     """`ledger_confirm_deposit`: two persons."""
     REFUND = "refund"
     """`ledger_confirm_refund`: two persons."""
+    PAYOUT = "payout"
+    """`ledger_confirm_payout`: two persons."""
+    CREDIT = "credit"
+    """The counter's `market_issue_credit_note`: two persons."""
 
 
 class EntryRule(models.Model):
@@ -299,5 +303,54 @@ class Deposit(Row):
                     refunded_at=None,
                 ),
                 name="deposit_refund_whole",
+            ),
+        ]
+
+
+class PayoutState(models.TextChoices):
+    PROPOSED = "proposed"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+
+
+class Payout(Row):
+    """Money that the hub's bank paid to a supplier for one subject; one person enters it, another confirms it."""
+
+    prefix = "payout"
+
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="payouts")
+    subject_id = models.UUIDField()
+    """The settlement statement that it pays."""
+    amount_micros = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    bank_reference = models.CharField(max_length=100, unique=True)
+    state = models.CharField(max_length=20, choices=PayoutState, default=PayoutState.PROPOSED)
+    maker = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    checker = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    entry = models.OneToOneField(JournalEntry, null=True, on_delete=models.PROTECT, related_name="payout")
+    proposed_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["subject_id"], condition=~Q(state=PayoutState.REJECTED), name="payout_subject_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(amount_micros__gt=0, amount_micros__lte=MICROS_MAX), name="payout_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(checker=None) | ~Q(checker=F("maker")), name="payout_two_persons"
+            ),
+            models.CheckConstraint(
+                condition=Q(state=PayoutState.PROPOSED, checker=None, entry=None, decided_at=None)
+                | Q(
+                    state=PayoutState.CONFIRMED,
+                    checker__isnull=False,
+                    entry__isnull=False,
+                    decided_at__isnull=False,
+                )
+                | Q(state=PayoutState.REJECTED, checker__isnull=False, entry=None, decided_at__isnull=False),
+                name="payout_state_whole",
             ),
         ]

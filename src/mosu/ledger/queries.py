@@ -20,6 +20,7 @@ from mosu.ledger.models import (
     Hold,
     HoldState,
     JournalEntry,
+    Payout,
     Posting,
 )
 from mosu.platform.actors import Actor
@@ -161,6 +162,12 @@ def open_holds(actor: Actor, account_id: UUID) -> QuerySet[Hold]:
 def deposits_visible_to(actor: Actor) -> QuerySet[Deposit]:
     """Deposits of the actor's organisations, or all for the hub's people; newest first."""
     rows = Deposit.objects.order_by("-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def payouts_visible_to(actor: Actor) -> QuerySet[Payout]:
+    """Payouts to the actor's organisations, or all for the hub's people; newest first."""
+    rows = Payout.objects.select_related("organisation").order_by("-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 

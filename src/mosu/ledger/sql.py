@@ -404,3 +404,35 @@ begin
   refusal := 'key_reused';
 end $$;
 """
+
+PAYOUTS = r"""
+-- The way out to a supplier: a transfer that one person entered and another confirms now, once.
+create function ledger_confirm_payout(
+  new_id uuid, payout uuid, confirmed_by uuid, at timestamptz,
+  out entry_id uuid, out refusal text, out account uuid, out available bigint
+) language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  seen ledger_payout;
+begin
+  select * into seen from ledger_payout p where p.id = payout for no key update;
+  if seen.state is distinct from 'proposed' or confirmed_by is null or confirmed_by = seen.maker_id then
+    raise exception 'payout % waits for no confirmation by %', payout, confirmed_by
+      using errcode = 'integrity_constraint_violation';
+  end if;
+  select w.entry_id, w.refusal, w.account, w.available into entry_id, refusal, account, available
+    from ledger_write('payout', new_id, 'payout:' || seen.id, 'payout', seen.subject_id,
+      array[ledger_open_account(ledger_uuid7(), 'payable', seen.organisation_id, seen.currency, 0)],
+      array[ledger_open_account(ledger_uuid7(), 'bank', '00000000-0000-0000-0000-000000000000', seen.currency, null)],
+      array[seen.amount_micros], at, seen.bank_reference, null, null) as w;
+  update ledger_payout p
+     set state = 'confirmed', checker_id = confirmed_by, decided_at = at,
+         entry_id = ledger_confirm_payout.entry_id
+   where p.id = payout and refusal is null;
+end $$;
+create trigger born before insert on ledger_payout for each row when (new.state <> 'proposed')
+  execute function refuse_change();
+insert into ledger_entryrule (kind, door, source, destination) values
+  ('payout', 'payout', 'payable', 'bank'),
+  ('credit_note', 'credit', 'payable', 'balance'),
+  ('credit_note', 'credit', 'credit', 'balance');
+"""

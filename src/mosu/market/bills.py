@@ -29,7 +29,7 @@ class PaidFor:
 
 
 @dataclass
-class Bill:
+class BillSum:
     """A month of one organisation, in micros: `total = vouchers + paid`.
 
     `billed_by_suppliers` is the part of `paid` that suppliers invoice themselves; `refund_later` is asked back
@@ -122,9 +122,9 @@ def receipts_of_month(
     )
 
 
-def bill_of(actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo) -> Bill:
+def bill_of(actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo) -> BillSum:
     """What the month's receipts add up to; one query, in bounded memory."""
-    bill = Bill(organisation_id=organisation_id, month=month)
+    bill = BillSum(organisation_id=organisation_id, month=month)
     rows = receipts_of_month(actor, organisation_id, month=month, zone=zone)
     contents: Iterator[Any] = rows.order_by().values_list("content", flat=True).iterator(chunk_size=1000)
     for content in contents:
@@ -132,7 +132,7 @@ def bill_of(actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo)
     return bill
 
 
-def _add(bill: Bill, content: Mapping[str, Any]) -> None:
+def _add(bill: BillSum, content: Mapping[str, Any]) -> None:
     total, paid = micros_of(content["total"]), micros_of(content["paid"])
     bill.receipts += 1
     bill.total_micros += total

@@ -13,3 +13,8 @@ def hub_zone() -> ZoneInfo:
 def hub_currency() -> str:
     """The one currency in which the hub settles."""
     return str(settings.HUB_CURRENCY)
+
+
+def hub_name() -> str:
+    """By which the hub issues bills."""
+    return str(settings.HUB_NAME)

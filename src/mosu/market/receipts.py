@@ -118,10 +118,11 @@ def _evidence(order: Order, charges: Sequence[Charge]) -> dict[str, Any]:
 
 
 def usage_digest(records: Iterable[UsageRecord]) -> str:
-    """The sha256 over an order's records of usage, by line and sequence."""
+    """The sha256 over an order's records of usage, by line and sequence; what the hub observed, where it did."""
     return sha256_of(
         [
             [str(one.order_line_id), one.sequence, one.quantity, one.quantity_accepted, str(one.state)]
+            + ([] if one.quantity_observed is None else [one.quantity_observed])
             for one in records
         ]
     )

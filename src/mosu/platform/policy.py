@@ -69,6 +69,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "ledger.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "deposit.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "deposit.confirm": Rule(scope=Scope.MANAGE, hub_roles=_CHECKER),
+        "payout.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "payout.confirm": Rule(scope=Scope.MANAGE, hub_roles=_CHECKER),
         # subsidies
         "programme.read": Rule(scope=Scope.READ, signed_in=True),
         "programme.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
@@ -93,6 +95,9 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "sample.draw": Rule(scope=Scope.READ, hub_roles=_HUB),
         "sale.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "receipt.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
+        "month.close": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "credit.propose": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
+        "credit.issue": Rule(scope=Scope.MANAGE, hub_roles=_CHECKER),
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "run.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),

@@ -14,6 +14,7 @@ import django
 import typer
 
 from mosu.kernel.ids import typeid
+from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
 from mosu.runtime.backup import make_backup, restore_backup
@@ -223,6 +224,37 @@ def staff(
     user_id, token, password = services.add_staff(email=email, role=HubRole(role), now=datetime.now(UTC))
     facts = {"user_id": typeid("user", user_id), "role": role, "token": token, "password": password}
     _show_once(facts, as_json=as_json, email=email)
+
+
+@admin.command("close-month")
+@refusing
+def close_month(
+    month: Annotated[str, typer.Argument(help="Such as 2026-10; by the hub's zone.")],
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Freeze the month's bills and settlement statements, once; closing it again shows the first close."""
+    use_hub(load_config(data_dir=data_dir))
+    from mosu.market.bills import month_of
+    from mosu.market.services import close_month as close
+    from mosu.platform.actors import SYSTEM
+
+    done = close(actor=SYSTEM, month=month_of(month), now=datetime.now(UTC))
+    facts = {
+        "month": f"{done.month:%Y-%m}",
+        "bills": done.bills,
+        "statements": done.statements,
+        "receipts": done.receipts,
+        "usage_records": done.usage_records,
+        "total": decimal_of(done.total_micros, currency=done.currency),
+        "currency": done.currency,
+        "sha256": done.sha256,
+    }
+    if as_json:
+        typer.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        typer.echo(f"{name:14} {value}")
 
 
 def _show_once(facts: dict[str, str | None], *, as_json: bool, email: str) -> None:

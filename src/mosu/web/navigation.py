@@ -147,7 +147,7 @@ PLACES: Final = (
         ("pool", "new_pool", "pool_nodes", "pool_work", "pool_blackouts", "pool_token", "node"),
     ),
     Place(_("My offers"), "my_offers", sellers, ("my_offer", "new_offer", "offer_imports", "offer_import")),
-    Place(_("Sales"), "sales", sellers, ("owed", "owed_to")),
+    Place(_("Sales"), "sales", sellers, ("owed", "owed_to", "statements", "statement")),
 )
 
 SEARCH: Final = "search"

@@ -57,6 +57,8 @@ if HUB_CURRENCY not in MINOR_DIGITS:
     raise ValueError(f"MOSU_CURRENCY: {HUB_CURRENCY} is not one of {', '.join(MINOR_DIGITS)}")
 # Where residents send money, as they are shown it: the name, number and bank of the hub's account.
 HUB_PAY_IN = os.environ.get("MOSU_PAY_IN", "")
+# Under which it issues bills, statements and exports.
+HUB_NAME = os.environ.get("MOSU_NAME", "mosu")
 # Encrypts secrets at rest: a Fernet key.
 MOSU_ENCRYPTION_KEY = _secret("MOSU_ENCRYPTION_KEY")
 

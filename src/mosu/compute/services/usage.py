@@ -1,5 +1,6 @@
 """What agents say was used: a claim, bounded by what the hub saw itself."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -34,10 +35,8 @@ def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
         NotLeased: of one that was never handed out.
         Invalid: a record that ends before it starts.
     """
-    ids = {Attempt.key_of(record.attempt_id) for record in batch.records}
-    found = Attempt.objects.filter(id__in=ids, pool_id=pool_of(actor)).select_related("run")
-    attempts = {attempt.id: attempt for attempt in found}
-    records = [_record_of(attempts, usage, now=now) for usage in batch.records]
+    claimants = _claimants(actor, batch, now=now)
+    records = [_record_of(claimants[usage.attempt_id], usage) for usage in batch.records]
     sold = [record for record in records if record is not None]
     result = record_usage(records=sold, now=now)
     return UsageAck(
@@ -47,26 +46,53 @@ def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
     )
 
 
-def _record_of(attempts: dict[UUID, Attempt], usage: Usage, *, now: datetime) -> UsageIn | None:
+@dataclass(frozen=True, slots=True)
+class _Claimant:
+    """An attempt whose use is claimed: what all records of it have in common."""
+
+    order_id: UUID
+    meter: str
+    """By which the order was sold."""
+    first_sequence: int
+    quantity_allowed: int
+
+
+def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _Claimant]:
+    """By the public id, each once: a batch is many records of few attempts."""
+    keys = {name: Attempt.key_of(name) for name in {record.attempt_id for record in batch.records}}
+    found = Attempt.objects.filter(id__in=keys.values(), pool_id=pool_of(actor)).select_related("run")
+    attempts = {attempt.id: attempt for attempt in found}
+    claimants = {}
+    for name, key in keys.items():
+        attempt = attempts.get(key)
+        if attempt is None:
+            raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
+        if attempt.state == AttemptState.WAITING or attempt.leased_at is None:
+            raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
+        request = RunRequest.of_json(attempt.run.request)
+        claimants[name] = _Claimant(
+            order_id=attempt.run.order_id,
+            meter=request.meter,
+            first_sequence=attempt.epoch * _SEQUENCES_PER_EPOCH,
+            quantity_allowed=request.units * observed_s(attempt, now=now),
+        )
+    return claimants
+
+
+def _record_of(claimant: _Claimant, usage: Usage) -> UsageIn | None:
     """None for a meter by which the order was not sold: an agent meters cores beside cards."""
-    attempt = attempts.get(Attempt.key_of(usage.attempt_id))
-    if attempt is None:
-        raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
-    if attempt.state == AttemptState.WAITING or attempt.leased_at is None:
-        raise NotLeased("This attempt was not leased.", hint="Ask for a lease.")
-    request = RunRequest.of_json(attempt.run.request)
     if usage.end < usage.start or usage.sequence >= _SEQUENCES_PER_EPOCH:
         raise Invalid("The record ends before it starts.", hint="Mend the record.", field="end")
-    if usage.meter != request.meter:
+    if usage.meter != claimant.meter:
         return None
     return UsageIn(
-        order_id=attempt.run.order_id,
+        order_id=claimant.order_id,
         meter=usage.meter,
-        sequence=attempt.epoch * _SEQUENCES_PER_EPOCH + usage.sequence,
+        sequence=claimant.first_sequence + usage.sequence,
         quantity=usage.quantity,
         start=usage.start,
         end=usage.end,
-        quantity_allowed=request.units * observed_s(attempt, now=now),
+        quantity_allowed=claimant.quantity_allowed,
     )
 
 

@@ -34,9 +34,11 @@ from mosu.ledger.services.entries import (
     place_hold,
     place_holds,
     post_entry,
+    refuse_entry,
     release_hold,
     reverse_entry,
 )
+from mosu.ledger.services.payouts import PaidBefore, confirm_payout, propose_payout, reject_payout
 from mosu.platform.services import KeyReused, SamePerson
 
 __all__ = [
@@ -53,11 +55,13 @@ __all__ = [
     "KeyReused",
     "Move",
     "MoveForbidden",
+    "PaidBefore",
     "SamePerson",
     "Verification",
     "account_id",
     "capture_hold",
     "confirm_deposit",
+    "confirm_payout",
     "confirm_refund",
     "decline_refund",
     "faults_of",
@@ -67,8 +71,11 @@ __all__ = [
     "place_holds",
     "post_entry",
     "propose_deposit",
+    "propose_payout",
     "propose_refund",
+    "refuse_entry",
     "reject_deposit",
+    "reject_payout",
     "release_hold",
     "reverse_entry",
     "seal_days",

@@ -144,7 +144,7 @@ def place_holds(*, holds: Sequence[HoldRequest], now: datetime) -> list[UUID]:
         _check_amount(hold.amount_micros)
     keys = [hold.key for hold in holds]
     if len(set(keys)) < len(keys):
-        _refuse("key_reused", key=next(key for key in keys if keys.count(key) > 1))
+        refuse_entry("key_reused", key=next(key for key in keys if keys.count(key) > 1))
     placed, refusal, account, available, key = _call(
         "select * from ledger_hold_place(%s::uuid[], %s::text[], %s::uuid[], %s::bigint[], %s::uuid[], %s)",
         [
@@ -157,7 +157,7 @@ def place_holds(*, holds: Sequence[HoldRequest], now: datetime) -> list[UUID]:
         ],
     )
     if refusal is not None:
-        _refuse(refusal, account=account, available=available, key=key)
+        refuse_entry(refusal, account=account, available=available, key=key)
     return list(placed)
 
 
@@ -205,7 +205,7 @@ def release_hold(*, hold_id: UUID, now: datetime) -> None:
     """
     row = _call("select ledger_hold_release(%s, %s)", [hold_id, now])
     if row[0] is not None:
-        _refuse(row[0])
+        refuse_entry(row[0])
 
 
 def reverse_entry(*, key: str, entry_id: UUID, now: datetime, memo: str) -> UUID:
@@ -254,6 +254,20 @@ def confirm_refund_entry(*, deposit_id: UUID, checker_id: UUID | None, now: date
     )
 
 
+def confirm_payout_entry(*, payout_id: UUID, checker_id: UUID | None, now: datetime) -> UUID:
+    """The id of the entry by which a proposed payout leaves by the bank; the payout is confirmed.
+
+    Raises:
+        InsufficientFunds: the hub owes the supplier less.
+        DayClosed: `now` lies in a sealed day.
+    """
+    return _written(
+        "select * from ledger_confirm_payout(%s, %s, %s, %s)",
+        [uuid7(), payout_id, checker_id, now],
+        key=f"payout:{payout_id}",
+    )
+
+
 def _check_amount(amount_micros: int) -> None:
     if not 0 < amount_micros <= MICROS_MAX:
         raise Invalid(
@@ -275,7 +289,7 @@ def _written(sql: str, parameters: Sequence[Any], *, key: str) -> UUID:
     """What the function wrote, or its refusal raised."""
     written, refusal, account, available = _call(sql, parameters)
     if refusal is not None:
-        _refuse(refusal, account=account, available=available, key=key)
+        refuse_entry(refusal, account=account, available=available, key=key)
     return UUID(str(written))
 
 
@@ -283,7 +297,8 @@ def _no_account() -> NotFound:
     return NotFound("There is no such account.", hint="Open it first.")
 
 
-def _refuse(refusal: str, *, account: UUID | None = None, available: int = 0, key: str = "") -> NoReturn:
+def refuse_entry(refusal: str, *, account: UUID | None = None, available: int = 0, key: str = "") -> NoReturn:
+    """Raise what a database function of the ledger answered instead of an entry."""
     if refusal == "funds":
         raise InsufficientFunds(
             f"Only {decimal_of(available)} is available.",

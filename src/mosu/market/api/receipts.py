@@ -5,7 +5,7 @@ from secrets import compare_digest
 from typing import Annotated
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from ninja import Query, Router, Schema
 from pydantic import Field
@@ -14,6 +14,8 @@ from mosu.kernel.refusals import Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market import queries, services
 from mosu.market.bills import bill_of, month_of, months_summed
+from mosu.market.focus import costs_of, version_of
+from mosu.market.focus import csv_of as focus_csv
 from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt
 from mosu.market.receipts import code_of
@@ -61,6 +63,19 @@ def get_bill(request: HttpRequest, month: str, organisation_id: Word = "") -> Bi
     actor = actor_of(request)
     organisation = _billed(actor, organisation_id)
     return BillOut.of(bill_of(actor, organisation, month=month_of(month), zone=hub_zone()))
+
+
+@router.get("/bills/{month}/focus", auth=token_auth, operation_id="exportCosts")
+@door("receipt.read")
+def export_costs(
+    request: HttpRequest, month: str, organisation_id: Word = "", version: Word = "1.2"
+) -> StreamingHttpResponse:
+    """The month's cost rows as CSV in FOCUS 1.2 or 1.4; vouchers and credit notes are negative, of category Credit."""
+    actor, first, wanted = actor_of(request), month_of(month), version_of(version)
+    rows = costs_of(actor, _billed(actor, organisation_id), month=first, version=wanted)
+    answer = StreamingHttpResponse(focus_csv(rows, wanted), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="focus-{wanted}-{first:%Y-%m}.csv"'
+    return answer
 
 
 @router.get("/verify/{number}/{code}", response=VerifiedOut, auth=public_auth, operation_id="verifyReceipt")

@@ -1,6 +1,7 @@
 """Tables of the counter. What is frozen at the quote is frozen in the database: see the migration's grants."""
 
 from mosu.market.models.budgets import Budget, BudgetState, Spending
+from mosu.market.models.closing import Bill, BorneBy, CreditNote, CreditNoteState, MonthClose, Statement
 from mosu.market.models.imports import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.models.offers import ExchangeRate, Offer, OfferChange, OfferPrice, OfferState, SoldBy
 from mosu.market.models.orders import (
@@ -15,17 +16,23 @@ from mosu.market.models.orders import (
     ReceiptCounter,
     UsageRecord,
     UsageState,
+    UsageTotal,
 )
 from mosu.market.models.searches import SavedSearch
 
 __all__ = [
+    "Bill",
+    "BorneBy",
     "Budget",
     "BudgetState",
     "Change",
     "Charge",
+    "CreditNote",
+    "CreditNoteState",
     "ExchangeRate",
     "Gone",
     "ImportState",
+    "MonthClose",
     "Offer",
     "OfferChange",
     "OfferImport",
@@ -43,6 +50,8 @@ __all__ = [
     "SavedSearch",
     "SoldBy",
     "Spending",
+    "Statement",
     "UsageRecord",
     "UsageState",
+    "UsageTotal",
 ]

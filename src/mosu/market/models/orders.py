@@ -142,10 +142,14 @@ class OrderLine(Row):
     tax_included = models.BooleanField()
     quantity_max = models.BigIntegerField()
     amount_max_micros = models.BigIntegerField()
+    accepted_month = models.DateField()
+    """The first day of the month, in the hub's zone, in which the order was placed: where its usage is kept."""
 
     class Meta:
+        indexes = [models.Index(fields=["accepted_month"], name="order_line_by_month")]
         constraints = [
             models.UniqueConstraint(fields=["order", "meter"], name="order_line_meter_once"),
+            models.UniqueConstraint(fields=["id", "accepted_month"], name="order_line_month"),
             models.CheckConstraint(
                 condition=Q(quantity_max__gte=0, amount_max_micros__gte=0), name="order_line_not_negative"
             ),
@@ -155,16 +159,22 @@ class OrderLine(Row):
 class UsageRecord(Row):
     """What a supplier says was used: a claim. `quantity_accepted` is what counts; the rest is quarantined.
 
-    Append-only. Partitions by the month of the order's acceptance come when one table no longer serves.
+    Append-only, in partitions by the month of the order's acceptance, which `market_open_usage_month` makes. The
+    database holds the month to be the line's: so (line, meter, sequence) is once in all partitions.
     """
 
     prefix = "usage"
 
-    order_line = models.ForeignKey(OrderLine, on_delete=models.PROTECT, related_name="usage")
+    order_line = models.ForeignKey(
+        OrderLine, on_delete=models.PROTECT, related_name="usage", db_index=False, db_constraint=False
+    )
+    accepted_month = models.DateField()
     meter = models.SlugField(max_length=40)
     sequence = models.BigIntegerField()
     quantity = models.BigIntegerField()
     quantity_accepted = models.BigIntegerField()
+    quantity_observed = models.BigIntegerField(null=True)
+    """The most that the whole line could have used by then, by what the hub saw; None: it sees nothing itself."""
     start = models.DateTimeField()
     end = models.DateTimeField()
     received_at = models.DateTimeField()
@@ -173,7 +183,9 @@ class UsageRecord(Row):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["order_line", "meter", "sequence"], name="usage_once"),
+            models.UniqueConstraint(
+                fields=["order_line", "meter", "sequence", "accepted_month"], name="usage_once"
+            ),
             models.CheckConstraint(
                 condition=Q(quantity_accepted__gte=0, quantity__gte=F("quantity_accepted")),
                 name="usage_accepted_within_claim",
@@ -184,6 +196,24 @@ class UsageRecord(Row):
                 name="usage_quarantined_with_reason",
             ),
         ]
+
+
+class UsageTotal(models.Model):
+    """What a line's usage adds up to: the supplier's figure and the hub's, side by side.
+
+    Written by the trigger of `UsageRecord` alone, which refuses more than the line's `quantity_max`.
+    """
+
+    order_line = models.OneToOneField(
+        OrderLine, primary_key=True, on_delete=models.PROTECT, related_name="usage_total"
+    )
+    records = models.BigIntegerField()
+    quarantined = models.BigIntegerField()
+    quantity = models.DecimalField(max_digits=38, decimal_places=0)
+    """What the supplier reported, whatever of it counts."""
+    quantity_accepted = models.BigIntegerField()
+    quantity_observed = models.BigIntegerField(null=True)
+    """The most that the hub can have seen used; None where it sees nothing itself."""
 
 
 class Charge(Row):

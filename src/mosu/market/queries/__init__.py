@@ -1,6 +1,12 @@
 """Reads of the counter, one file for each subject; every list takes the actor."""
 
 from mosu.market.queries.budgets import BudgetStanding, budgets_visible_to, standings_of
+from mosu.market.queries.closing import (
+    bills_visible_to,
+    closes_visible_to,
+    credit_notes_visible_to,
+    statements_visible_to,
+)
 from mosu.market.queries.imports import differences, imports_visible_to, latest_rates
 from mosu.market.queries.offers import (
     ShownOffer,
@@ -62,8 +68,11 @@ __all__ = [
     "ShownOffer",
     "ShownPrice",
     "Spend",
+    "bills_visible_to",
     "budgets_visible_to",
     "charges_of",
+    "closes_visible_to",
+    "credit_notes_visible_to",
     "differences",
     "facets_of",
     "imports_visible_to",
@@ -95,6 +104,7 @@ __all__ = [
     "shown_as",
     "spend_by_project",
     "standings_of",
+    "statements_visible_to",
     "usage_of",
     "usage_visible_to",
     "work_of",

@@ -2,6 +2,16 @@
 
 from mosu.market.rates import NoRate
 from mosu.market.services.budgets import OverBudget, lift_budget, set_budget
+from mosu.market.services.closing import MONTH_CLOSED, MonthNotOver, UsageDisagrees, close_month
+from mosu.market.services.corrections import (
+    MonthOpen,
+    MoreThanPaid,
+    NothingToPay,
+    issue_credit_note,
+    pay_statement,
+    propose_credit_note,
+    reject_credit_note,
+)
 from mosu.market.services.imports import (
     FILE_BYTES_MAX,
     SINCE,
@@ -57,14 +67,19 @@ from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, Usag
 
 __all__ = [
     "FILE_BYTES_MAX",
+    "MONTH_CLOSED",
     "RECOMPUTED",
     "RECOMPUTED_FOR",
     "SINCE",
     "ChangedSince",
     "ImportStale",
+    "MonthNotOver",
+    "MonthOpen",
+    "MoreThanPaid",
     "NamedGoods",
     "NoRate",
     "NotReleasable",
+    "NothingToPay",
     "OfferChanged",
     "OfferSpec",
     "OverBudget",
@@ -77,6 +92,7 @@ __all__ = [
     "Recomputed",
     "Stock",
     "TermsSpec",
+    "UsageDisagrees",
     "UsageIn",
     "UsageResult",
     "accept_quote",
@@ -85,6 +101,7 @@ __all__ = [
     "cancel_order",
     "carry_on_import",
     "change_offer",
+    "close_month",
     "create_offer",
     "delete_search",
     "delist_offer",
@@ -93,13 +110,17 @@ __all__ = [
     "expire_quotes",
     "forget_changes",
     "give_up_import",
+    "issue_credit_note",
     "lift_budget",
     "make_quotes",
+    "pay_statement",
     "preview_import",
+    "propose_credit_note",
     "recompute_charge",
     "recompute_charges",
     "record_rate",
     "record_usage",
+    "reject_credit_note",
     "release_order",
     "release_row",
     "relist_offer",

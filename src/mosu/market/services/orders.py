@@ -10,7 +10,7 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import uuid7, uuid_of
 from mosu.kernel.refusals import DomainError, NotFound
 from mosu.kernel.states import check_move
-from mosu.kernel.time import year_in
+from mosu.kernel.time import month_in, year_in
 from mosu.ledger import services as ledger
 from mosu.market import rules
 from mosu.market.hub import hub_zone
@@ -309,6 +309,7 @@ def _write(
             tax_included=line.tax_included,
             quantity_max=line.quantity_max,
             amount_max_micros=line.amount_max_micros,
+            accepted_month=month_in(hub_zone(), now),
         )
         for line in rules.lines_of_json(quote.lines)
     ]

@@ -1,19 +1,43 @@
 """Taking usage: a supplier's claim, counted once, within its bounds."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any, Final
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import Sum
+from django.db import connection, transaction
 
+from mosu.kernel.ids import uuid7
 from mosu.market import rules
-from mosu.market.models import Order, OrderLine, OrderState, UsageRecord, UsageState
+from mosu.market.models import Order, OrderLine, OrderState, UsageState
 from mosu.market.shelves import UsageIn, UsageResult
 
 _ENDED = frozenset({OrderState.SETTLED, OrderState.CANCELLED})
 AFTER_THE_END = "the order had ended"
+
+_COPY: Final = (
+    "copy market_usagerecord (id, order_line_id, accepted_month, meter, sequence, quantity, quantity_accepted,"
+    ' quantity_observed, start, "end", received_at, state, reason) from stdin'
+)
+_KNOWN: Final = """
+select wanted.line, wanted.sequence
+  from unnest(%s::uuid[], %s::date[], %s::text[], %s::bigint[]) as wanted(line, month, meter, sequence)
+  join market_usagerecord u on u.order_line_id = wanted.line and u.accepted_month = wanted.month
+   and u.meter = wanted.meter and u.sequence = wanted.sequence
+"""
+
+
+@dataclass(slots=True)
+class _Line:
+    """An order's line, and how much of it counts already: that grows with each record taken."""
+
+    id: UUID
+    month: date
+    units: int
+    quantity_max: int
+    used: int
+    ended: bool
 
 
 @transaction.atomic
@@ -21,65 +45,78 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
     """Keep each record once (by order, meter and sequence) and say how many counted; for a shelf to call.
 
     What exceeds a bound stays on the record but does not count: the record is quarantined with the reason.
-    A record whose order has no such meter is a bug of the shelf. Four statements, whatever the number.
-    Locks the orders by id, and nothing after them.
+    A record whose order has no such meter is a bug of the shelf. Few statements, whatever the number, and as quick
+    on a line with a year of records: its total is kept. Locks the orders by id, and nothing but totals after them;
+    under these locks what is not known yet is new, so that COPY meets no repeat.
 
     Raises:
         ValueError: an unknown order or meter, a negative quantity or sequence, an end before the start.
     """
-    _check(records)
-    states, lines = _locked({record.order_id for record in records})
-    seen, used = _known(lines.values(), {record.sequence for record in records})
-    fresh: list[UsageRecord] = []
-    repeated = 0
+    lines = _locked({record.order_id for record in records})
     for record in records:
-        line = lines.get((record.order_id, record.meter))
-        if line is None:
-            raise ValueError(f"order {record.order_id} has no meter {record.meter}")
-        if (line.id, record.sequence) in seen:
-            repeated += 1
-            continue
-        seen.add((line.id, record.sequence))
-        row = _row(record, line=line, used=used[line.id], ended=states[record.order_id] in _ENDED, now=now)
-        used[line.id] += row.quantity_accepted
-        fresh.append(row)
-    UsageRecord.objects.bulk_create(fresh)
-    quarantined = sum(row.state == UsageState.QUARANTINED for row in fresh)
-    return UsageResult(accepted=len(fresh) - quarantined, repeated=repeated, quarantined=quarantined)
+        _check(record, lines)
+    claims = [(record, lines[record.order_id, record.meter]) for record in records]
+    seen = _known(claims)
+    rows: list[tuple[Any, ...]] = []
+    for record, line in claims:
+        if (line.id, record.sequence) not in seen:
+            seen.add((line.id, record.sequence))
+            rows.append(_row(record, line, now=now))
+    _keep(rows, months={line.month for line in lines.values()})
+    quarantined = sum(bool(row[-1]) for row in rows)
+    return UsageResult(
+        accepted=len(rows) - quarantined, repeated=len(records) - len(rows), quarantined=quarantined
+    )
 
 
-def _check(records: Sequence[UsageIn]) -> None:
-    for record in records:
-        if record.quantity < 0 or record.sequence < 0 or record.end < record.start:
-            raise ValueError(f"not a usage record: {record}")
+def _check(record: UsageIn, lines: dict[tuple[UUID, str], _Line]) -> None:
+    if record.quantity < 0 or record.sequence < 0 or record.end < record.start:
+        raise ValueError(f"not a usage record: {record}")
+    if (record.order_id, record.meter) not in lines:
+        raise ValueError(f"order {record.order_id} has no meter {record.meter}")
 
 
-def _locked(order_ids: set[UUID]) -> tuple[dict[UUID, OrderState], dict[tuple[UUID, str], OrderLine]]:
-    """States and lines of the orders, their rows locked: usage and settlement take turns."""
+def _locked(order_ids: set[UUID]) -> dict[tuple[UUID, str], _Line]:
+    """The lines of the orders, whose rows are locked: usage and settlement take turns."""
     orders = Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id")
-    states = {order_id: OrderState(state) for order_id, state in orders.values_list("id", "state")}
-    lines = OrderLine.objects.filter(order_id__in=order_ids)
-    return states, {(line.order_id, line.meter): line for line in lines}
+    states = dict(orders.values_list("id", "state"))
+    # A statement of its own: what was waited for has changed the totals.
+    lines = OrderLine.objects.filter(order_id__in=order_ids).values_list(
+        "order_id",
+        "meter",
+        "id",
+        "accepted_month",
+        "units",
+        "quantity_max",
+        "usage_total__quantity_accepted",
+    )
+    return {
+        (order_id, meter): _Line(key, month, units, most, used or 0, OrderState(states[order_id]) in _ENDED)
+        for order_id, meter, key, month, units, most, used in lines
+    }
 
 
-def _known(
-    lines: Iterable[OrderLine], sequences: set[int]
-) -> tuple[set[tuple[UUID, int]], defaultdict[UUID, int]]:
-    """Which of `sequences` each line has, and how much of each line counts already."""
-    rows = UsageRecord.objects.filter(order_line__in=[line.id for line in lines]).order_by()
-    seen = set(rows.filter(sequence__in=sequences).values_list("order_line_id", "sequence"))
-    used: defaultdict[UUID, int] = defaultdict(int)
-    used.update(rows.values_list("order_line_id").annotate(used=Sum("quantity_accepted")))
-    return seen, used
+def _known(claims: Sequence[tuple[UsageIn, _Line]]) -> set[tuple[UUID, int]]:
+    """The lines and sequences of those that are kept already."""
+    columns: list[list[Any]] = [
+        [line.id for _, line in claims],
+        [line.month for _, line in claims],
+        [record.meter for record, _ in claims],
+        [record.sequence for record, _ in claims],
+    ]
+    with connection.cursor() as cursor:
+        cursor.execute(_KNOWN, columns)
+        return set(cursor.fetchall())
 
 
-def _row(record: UsageIn, *, line: OrderLine, used: int, ended: bool, now: datetime) -> UsageRecord:
-    if ended:
+def _row(record: UsageIn, line: _Line, *, now: datetime) -> tuple[Any, ...]:
+    """What is kept of a claim, in the columns of `_COPY`; what counts of it is added to the line."""
+    if line.ended:
         counted = rules.Counted(0, AFTER_THE_END)
     else:
         counted = rules.counted(
             record.quantity,
-            used=used,
+            used=line.used,
             units=line.units,
             quantity_max=line.quantity_max,
             quantity_allowed=record.quantity_allowed,
@@ -87,15 +124,29 @@ def _row(record: UsageIn, *, line: OrderLine, used: int, ended: bool, now: datet
             start=record.start,
             end=record.end,
         )
-    return UsageRecord(
-        order_line_id=line.id,
-        meter=record.meter,
-        sequence=record.sequence,
-        quantity=record.quantity,
-        quantity_accepted=counted.quantity,
-        start=record.start,
-        end=record.end,
-        received_at=now,
-        state=UsageState.QUARANTINED if counted.reason else UsageState.ACCEPTED,
-        reason=counted.reason,
+    line.used += counted.quantity
+    return (
+        uuid7(),
+        line.id,
+        line.month,
+        record.meter,
+        record.sequence,
+        record.quantity,
+        counted.quantity,
+        record.quantity_allowed,
+        record.start,
+        record.end,
+        now,
+        UsageState.QUARANTINED.value if counted.reason else UsageState.ACCEPTED.value,
+        counted.reason,
     )
+
+
+def _keep(rows: Sequence[tuple[Any, ...]], *, months: Iterable[date]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select market_open_usage_month(month) from unnest(%s::date[]) as month", [list(months)]
+        )
+        with cursor.copy(_COPY) as copy:
+            for row in rows:
+                copy.write_row(row)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from django.conf import settings
 
 from mosu.kernel.ids import typeid
-from mosu.market.bills import Bill, MonthSum
+from mosu.market.bills import BillSum, MonthSum
 from mosu.market.models import Order, Receipt
 from mosu.market.queries import work_of
 from mosu.market.receipts import code_of
@@ -150,7 +150,7 @@ class BillOut(Out):
     suppliers: list[BillSupplierOut]
 
     @classmethod
-    def of(cls, bill: Bill) -> "BillOut":
+    def of(cls, bill: BillSum) -> "BillOut":
         suppliers = sorted(bill.suppliers.items(), key=lambda pair: (-pair[1], pair[0]))
         return cls(
             month=f"{bill.month:%Y-%m}",

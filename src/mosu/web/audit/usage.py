@@ -11,7 +11,7 @@ from mosu.compute.models import Attempt
 from mosu.compute.services import attempt_epoch_of, seen_s
 from mosu.kernel.digests import sha256_of
 from mosu.market import rules as market_rules
-from mosu.market.models import OrderState, Outcome, UsageRecord, UsageState
+from mosu.market.models import OrderLine, OrderState, Outcome, UsageRecord, UsageState
 from mosu.web.audit.checks import NOT_SETTLED, TITLES, Link, differences, faultless, same, same_sum
 from mosu.web.audit.evidence import Evidence
 from mosu.web.audit.terms import price_of
@@ -90,7 +90,7 @@ def usage_link(e: Evidence) -> Link:
                 *(
                     record.public_id
                     for record in e.usage
-                    if record.order_line_id not in lines or record.meter != lines[record.order_line_id].meter
+                    if record.order_line_id not in lines or not _of_line(record, lines[record.order_line_id])
                 ),
                 *_repeated(e),
             ],
@@ -103,6 +103,7 @@ def usage_link(e: Evidence) -> Link:
         digest = sha256_of(
             [
                 [str(one.order_line_id), one.sequence, one.quantity, one.quantity_accepted, one.state]
+                + ([] if one.quantity_observed is None else [one.quantity_observed])
                 for one in rows
             ]
         )
@@ -114,6 +115,10 @@ def usage_link(e: Evidence) -> Link:
             same("usage.digest", _lazy("Their digest is the receipt's"), digest, seen["usage_sha256"]),
         ]
     return Link("usage", TITLES["usage"], checks)
+
+
+def _of_line(record: UsageRecord, line: OrderLine) -> bool:
+    return record.meter == line.meter and record.accepted_month == line.accepted_month
 
 
 def _sound(record: UsageRecord) -> bool:

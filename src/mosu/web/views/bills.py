@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import NotFound
-from mosu.market.bills import Bill, bill_of, month_of, months_summed, receipts_of_month
+from mosu.market.bills import BillSum, bill_of, month_of, months_summed, receipts_of_month
 from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt
 from mosu.platform.models import Organisation
@@ -145,7 +145,7 @@ def bill(request: HttpRequest, month: str) -> HttpResponse:
     )
 
 
-def _split_of(bill: Bill) -> SplitShown:
+def _split_of(bill: BillSum) -> SplitShown:
     vouchers = [ShareShown(one.title, one.amount_micros) for one in bill.programmes.values()]
     refunds = []
     if bill.refund_later_micros:

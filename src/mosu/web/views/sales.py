@@ -116,14 +116,16 @@ def sales(request: HttpRequest) -> HttpResponse:
         plan,
         sales_visible_to(actor),
         prepare=lambda rows: sales_of(actor, rows),
-        context={"tabs": _tabs("sales")},
+        context={"tabs": sales_tabs("sales")},
     )
 
 
-def _tabs(current: str) -> list[Tab]:
+def sales_tabs(current: str) -> list[Tab]:
+    """What a supplier reads of its money; `current` names the tab."""
     return [
         Tab(_("Sales"), reverse("sales"), current == "sales"),
         Tab(_("What is owed"), reverse("owed"), current == "owed"),
+        Tab(_("Settlement statements"), reverse("statements"), current == "statements"),
     ]
 
 
@@ -169,7 +171,7 @@ def owed(request: HttpRequest) -> HttpResponse:
         return _owed_page(request, actor, chosen)
     accounts = _payables(actor, [one.id for one in suppliers])
     context = {
-        "tabs": _tabs("owed"),
+        "tabs": sales_tabs("owed"),
         "suppliers": [
             (
                 one.public_id,
@@ -198,7 +200,7 @@ def _owed_page(request: HttpRequest, actor: Actor, supplier: Organisation) -> Ht
     moved = statement_by_month(actor, account.id, zone=zone) if account else []
     months = _months(moved, to_invoice_of(actor, supplier.id, zone=zone))
     context = {
-        "tabs": _tabs("owed"),
+        "tabs": sales_tabs("owed"),
         "supplier": supplier,
         "named": supplier_named(supplier.name),
         "owed": balance_in(account).balance_micros if account else 0,

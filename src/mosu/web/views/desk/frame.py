@@ -27,6 +27,7 @@ _TABS: Final = (
     ("desk_applications", _lazy("Applications")),
     ("desk_claims", _lazy("Claims")),
     ("desk_deposits", _lazy("Deposits")),
+    ("desk_closing", _lazy("Month's close")),
     ("desk_programmes", _lazy("Programmes")),
     ("desk_vouchers", _lazy("Vouchers")),
     ("desk_pools", _lazy("Pools")),

@@ -3,6 +3,7 @@
 from django.urls import path
 
 from mosu.web.views.desk import (
+    closing,
     decisions,
     deposits,
     home,
@@ -28,6 +29,8 @@ urlpatterns = [
         name="desk_verify_fact",
     ),
     path("notices/new/", organisations.notice, name="desk_notice"),
+    path("closing/", closing.closing, name="desk_closing"),
+    path("closing/close/", closing.close, name="desk_close"),
     path("deposits/", deposits.deposits, name="desk_deposits"),
     path("deposits/new/", deposits.new, name="desk_deposit_new"),
     path("deposits/<str:deposit_id>/", deposits.deposit, name="desk_deposit"),
