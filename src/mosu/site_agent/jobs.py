@@ -77,6 +77,7 @@ def job_of(
         uid=who.uid,
         gid=who.gid,
         devices=[],
+        network=False,
         delegation=delegation,
     )
 
