@@ -1,12 +1,12 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, usage, close, pages, traffic, firstrun,
-idle; none means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
+No NAME means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
 import argparse
 import json
+import math
 import os
 import pickle
 import shutil
@@ -34,6 +34,7 @@ from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
 from benchmarks.shelf import quoted, searched
+from benchmarks.slurm.queueing import through_mosu_and_bare
 from benchmarks.starting import help_shown, up
 from benchmarks.using import taken
 from mosu.client import Client
@@ -61,6 +62,7 @@ class Size:
     orders: int = 100_000
     page_times: int = 20
     traffic_s: float = 60.0
+    slurm_jobs: int = 200
 
 
 SMOKE: Final = Size(
@@ -78,11 +80,14 @@ SMOKE: Final = Size(
     orders=300,
     page_times=2,
     traffic_s=1.0,
+    slurm_jobs=4,
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, epilog=f"Names: {', '.join(_BENCHMARKS)}."
+    )
     parser.add_argument("names", nargs="*", choices=[[], *_BENCHMARKS], metavar="NAME")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--smoke", action="store_true")
@@ -274,6 +279,12 @@ def _idle(folder: Path, size: Size) -> list[Figure]:
         return idle(hub, seconds=size.idle_s)
 
 
+def _slurm(folder: Path, size: Size) -> list[Figure]:
+    if shutil.which("sbatch") is None or os.geteuid() != 0:
+        return [Figure("Slurm", math.nan, "", note="needs root and tools/install-slurm.sh")]
+    return through_mosu_and_bare(_made(folder / "slurm"), jobs=size.slurm_jobs, alone=size.runs)
+
+
 def _on_a_hub(
     folder: Path, measure: Callable[[Hub, Config, Sequence[Buyer]], list[Figure]], *, buyers: int
 ) -> list[Figure]:
@@ -305,4 +316,5 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "traffic": _traffic,
     "firstrun": _firstrun,
     "idle": _idle,
+    "slurm": _slurm,
 }
