@@ -1,12 +1,13 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, firstrun, idle; none
+Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, firstrun, idle, slurm; none
 means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
 import argparse
 import json
+import math
 import os
 import pickle
 import shutil
@@ -33,6 +34,7 @@ from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
 from benchmarks.shelf import quoted, searched
+from benchmarks.slurm.queueing import through_mosu_and_bare
 from benchmarks.starting import help_shown, up
 from mosu.client import Client
 from mosu.runtime.config import Config
@@ -58,6 +60,7 @@ class Size:
     orders: int = 100_000
     page_times: int = 20
     traffic_s: float = 60.0
+    slurm_jobs: int = 200
 
 
 SMOKE: Final = Size(
@@ -74,6 +77,7 @@ SMOKE: Final = Size(
     orders=300,
     page_times=2,
     traffic_s=1.0,
+    slurm_jobs=4,
 )
 
 
@@ -258,6 +262,12 @@ def _idle(folder: Path, size: Size) -> list[Figure]:
         return idle(hub, seconds=size.idle_s)
 
 
+def _slurm(folder: Path, size: Size) -> list[Figure]:
+    if shutil.which("sbatch") is None or os.geteuid() != 0:
+        return [Figure("Slurm", math.nan, "", note="needs root and tools/install-slurm.sh")]
+    return through_mosu_and_bare(_made(folder / "slurm"), jobs=size.slurm_jobs, alone=size.runs)
+
+
 def _on_a_hub(
     folder: Path, measure: Callable[[Hub, Config, Sequence[Buyer]], list[Figure]], *, buyers: int
 ) -> list[Figure]:
@@ -287,4 +297,5 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "traffic": _traffic,
     "firstrun": _firstrun,
     "idle": _idle,
+    "slurm": _slurm,
 }

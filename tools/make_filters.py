@@ -1,11 +1,12 @@
-"""Write the seccomp filters that the sandbox loads, one per architecture (needs pyseccomp and libseccomp).
+"""Write the seccomp filters that the sandbox loads, two per architecture (needs pyseccomp and libseccomp).
 
 Run `python tools/make_filters.py` after a change here and commit the files. They are shipped as compiled BPF,
 so that a machine that runs jobs needs no libseccomp.
 
 Everything is allowed but what is refused below. Sources: bubblewrap is no policy of its own, so the list
 follows what container engines refuse by default, less what our namespaces already make harmless, plus
-`io_uring` and the whole network, since no job has one.
+`io_uring` and the whole network, since no job has one; but for `NAME-network.bpf`, under which a task of several
+nodes speaks IP where the supplier grants it.
 """
 
 import errno
@@ -36,11 +37,16 @@ REFUSED = """
 CLONE_NEW_FLAGS = (0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000, 0x80)
 """NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWTIME (linux/sched.h)."""
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
-AF_UNIX = 1
+AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
+FAMILIES_MAX = 64
+"""More than Linux has."""
 
 
-def filter_for(architecture: int) -> bytes:
-    """The compiled filter: other architectures' system calls (32 bit, x32) kill the process."""
+def filter_for(architecture: int, *, network: bool = False) -> bytes:
+    """The compiled filter: other architectures' system calls (32 bit, x32) kill the process.
+
+    `network`: sockets of IP, and of netlink, by which libraries list the machine's addresses.
+    """
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
     if architecture != pyseccomp.system_arch():
         rules.add_arch(architecture)
@@ -55,7 +61,12 @@ def filter_for(architecture: int) -> bytes:
         rules.add_rule(denied, "clone", pyseccomp.Arg(0, pyseccomp.MASKED_EQ, flag, flag))
     # The flags of clone3 lie in memory, which a filter cannot read: "no such call" makes libc use clone.
     rules.add_rule(unknown, "clone3")
-    rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.NE, AF_UNIX))
+    if network:
+        for family in set(range(FAMILIES_MAX)) - {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}:
+            rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.EQ, family))
+        rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.GE, FAMILIES_MAX))
+    else:
+        rules.add_rule(denied, "socket", pyseccomp.Arg(0, pyseccomp.NE, AF_UNIX))
     for request in (TIOCSTI, TIOCLINUX):
         # The kernel looks at 32 bits of the request only, so the filter must too (CVE-2019-10063).
         rules.add_rule(denied, "ioctl", pyseccomp.Arg(1, pyseccomp.MASKED_EQ, 0xFFFFFFFF, request))
@@ -68,9 +79,10 @@ def filter_for(architecture: int) -> bytes:
 def main() -> None:
     FILTERS.mkdir(exist_ok=True)
     for name, architecture in ARCHITECTURES.items():
-        compiled = filter_for(architecture)
-        (FILTERS / f"{name}.bpf").write_bytes(compiled)
-        print(f"{name}: {len(compiled)} bytes")  # noqa: T201
+        for network, suffix in ((False, ""), (True, "-network")):
+            compiled = filter_for(architecture, network=network)
+            (FILTERS / f"{name}{suffix}.bpf").write_bytes(compiled)
+            print(f"{name}{suffix}: {len(compiled)} bytes")  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -100,4 +100,6 @@ def test_the_shipped_filters_are_what_the_generator_makes(
     maker = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(maker)
     for name, architecture in maker.ARCHITECTURES.items():
-        assert (filter_path().parent / f"{name}.bpf").read_bytes() == maker.filter_for(architecture)
+        for network, suffix in ((False, ""), (True, "-network")):
+            shipped = (filter_path().parent / f"{name}{suffix}.bpf").read_bytes()
+            assert shipped == maker.filter_for(architecture, network=network)

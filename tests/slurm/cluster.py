@@ -94,7 +94,12 @@ class SlurmCluster:
 
     @property
     def env(self) -> Mapping[str, str]:
-        return {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "SLURM_CONF": str(self.folder / "slurm.conf")}
+        return {
+            "PATH": os.environ["PATH"],
+            "LANG": "C.UTF-8",
+            "SLURM_CONF": str(self.folder / "slurm.conf"),
+            "SLURM_TIME_FORMAT": "%s",
+        }
 
     def ask(self, *command: str, check: bool = True) -> str:
         done = subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60)
@@ -229,7 +234,7 @@ class SlurmCluster:
 @contextmanager
 def running_slurm(*, cpus: int = 4) -> Iterator[SlurmCluster]:
     """A cluster that takes jobs, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="mosu-slurm-", dir="/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix="mosu-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)
     cluster = SlurmCluster(folder, cpus=cpus)
     try:

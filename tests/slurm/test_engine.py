@@ -25,9 +25,10 @@ pytestmark = pytest.mark.slurm
 
 def accounts(bench: SlurmBench, name: str) -> list[list[str]]:
     """All that slurmdbd has of jobs of this name: id, state, start, seconds, TRES."""
-    asked = ("sacct", "-X", "-P", "-n", "--duplicates", "--starttime=now-1hour", f"--name={name}")
-    text = bench.cluster.ask(*asked, "--format=JobIDRaw,State,Start,ElapsedRaw,AllocTRES")
-    return [line.split("|") for line in text.splitlines()]
+    asked = ("sacct", "-X", "-P", "-n", "--duplicates", "--starttime=1970-01-01", "--endtime=now+1hour")
+    text = bench.cluster.ask(*asked, "--format=JobName,JobIDRaw,State,Start,ElapsedRaw,AllocTRES")
+    rows = [line.split("|") for line in text.splitlines()]
+    return [row[1:] for row in rows if row[0] == name]
 
 
 def test_usage_is_what_slurm_has_in_its_books(bench: SlurmBench) -> None:

@@ -66,6 +66,8 @@ class Job:
     """Which cores it is held to; empty: all."""
     devices: Sequence[Path] = ()
     """Device files that it sees beside /dev/null and the like; those that are not there are passed over."""
+    network: bool = False
+    """Whether it shares the machine's network; else it has none, not even its own loopback."""
 
 
 @dataclass(slots=True)
@@ -150,13 +152,13 @@ def start(job: Job, *, starter: Path, who: RunAs, cgroup: Cgroup | None = None) 
         ) from error
 
 
-def filter_path() -> Path:
-    """The seccomp filter of this machine's architecture.
+def filter_path(*, network: bool = False) -> Path:
+    """The seccomp filter of this machine's architecture, without or with sockets of IP.
 
     Raises:
         SandboxUnavailable: none is shipped for it.
     """
-    path = _HERE / "filters" / f"{platform.machine()}.bpf"
+    path = _HERE / "filters" / f"{platform.machine()}{'-network' if network else ''}.bpf"
     if not path.is_file():
         raise SandboxUnavailable(
             f"There is no system-call filter for {platform.machine()}.",
@@ -225,10 +227,19 @@ def _reaper_command(job: Job, *, status: int) -> list[str]:
 def _options(job: Job, given: _Given) -> list[str]:
     """bubblewrap's options, in the order in which it obeys them."""
     return [
-        *("--unshare-all", "--unshare-user", "--disable-userns", "--uid", _INSIDE_ID, "--gid", _INSIDE_ID),
+        *(
+            "--unshare-all",
+            *(("--share-net",) if job.network else ()),
+            "--unshare-user",
+            "--disable-userns",
+            "--uid",
+            _INSIDE_ID,
+            "--gid",
+            _INSIDE_ID,
+        ),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1", "--hostname", "sandbox"),
-        *("--seccomp", str(given.add(filter_path().read_bytes()))),
-        *_system_folders(),
+        *("--seccomp", str(given.add(filter_path(network=job.network).read_bytes()))),
+        *_system_folders(network=job.network),
         *_small_files(job, given),
         *("--ro-bind", str(job.environment), "/opt/env"),
         *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),  # noqa: S108
@@ -242,7 +253,7 @@ def _options(job: Job, given: _Given) -> list[str]:
     ]
 
 
-def _system_folders() -> list[str]:
+def _system_folders(*, network: bool) -> list[str]:
     """/usr and what stands for it at the root, as here; of /etc only what programs need to start."""
     options = ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
@@ -251,7 +262,8 @@ def _system_folders() -> list[str]:
             options += ["--symlink", str(folder.readlink()), str(folder)]
         elif folder.is_dir():
             options += ["--ro-bind", str(folder), str(folder)]
-    for name in ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"):
+    names = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"]
+    for name in (*names, "hosts", "resolv.conf", "nsswitch.conf") if network else names:
         options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     return options
 

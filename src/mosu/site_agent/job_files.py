@@ -22,6 +22,8 @@ class JobFile(TypedDict):
     gid: int
     devices: list[str]
     """Device files that the sandbox shows."""
+    network: bool
+    """Whether the sandbox shares the machine's."""
     delegation: tuple[int, list[tuple[str, str]]] | None
     """Version and folders below which a cgroup is made; None: memory is sampled."""
 

@@ -84,6 +84,7 @@ def job_of(
         uid=who.uid,
         gid=who.gid,
         devices=[],
+        network=False,
         delegation=delegation,
     )
 

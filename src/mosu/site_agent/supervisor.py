@@ -175,6 +175,7 @@ def _job_of(folder: Path, job: JobFile, secrets: dict[str, str]) -> bubblewrap.J
         secrets=secrets,
         cpus=job["cpus"],
         devices=[Path(path) for path in job["devices"]],
+        network=job["network"],
     )
 
 

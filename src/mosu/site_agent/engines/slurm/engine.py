@@ -185,6 +185,7 @@ class SlurmEngine:
             log_bytes_max=self._log_bytes_max,
             envs={},
         )
+        job["network"] = len(spec.nodes) > 1
         patterns = self._options.devices.get(spec.accelerator) or device_patterns_of(spec.accelerator)
         return SlurmJobFile(
             **job,
@@ -192,7 +193,6 @@ class SlurmEngine:
             cards=spec.cards,
             units=dict(spec.units),
             gres=self._options.accelerators.get(spec.accelerator, "") if spec.cards else "",
-            shared_network=len(spec.nodes) > 1,
             device_variables=list(variables_of(spec.accelerator)),
             device_patterns=list(patterns),
             slurm_python=self._options.python,

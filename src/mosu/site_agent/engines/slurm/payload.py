@@ -43,7 +43,6 @@ class SlurmJobFile(JobFile):
     units: dict[Literal["core_second", "card_second"], int]
     """As asked, by meter."""
     gres: str
-    shared_network: bool
     device_variables: list[str]
     device_patterns: list[str]
     slurm_python: str
@@ -88,7 +87,7 @@ def _run_on_all(folder: Path, job: SlurmJobFile, secrets: dict[str, str]) -> Sta
             *(
                 "--export=ALL",
                 "--label",
-                "--unbuffered",
+               
                 "--kill-on-bad-exit=1",
                 f"--cpus-per-task={job['cores']}",
             ),
