@@ -100,6 +100,7 @@ class Controllers:
             pod["metadata"] |= {"name": name, "namespace": key[1]}
             pod["metadata"]["labels"] |= {"job-name": key[2], "batch.kubernetes.io/job-name": key[2]}
             pod["metadata"]["annotations"] = {"batch.kubernetes.io/job-completion-index": str(index)}
+            pod["spec"]["containers"][0]["env"].append({"name": "JOB_COMPLETION_INDEX", "value": str(index)})
             pod["status"] = {"phase": "Pending"}
             try:
                 self.store.create((PODS, key[1], name), pod)

@@ -20,6 +20,7 @@ from mosu.site_agent.engines.ray.api import RayApi
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
+from mosu.site_agent.smoke import checks
 from mosu.wire.agent import AttemptPhase, AttemptSpec
 
 pytestmark = pytest.mark.ray
@@ -154,6 +155,11 @@ def test_a_head_that_dies_takes_its_jobs_along_and_the_truth_is_told(bench: RayB
     ended = end_of(bench, ref)
     assert ended.seen.phase == AttemptPhase.LOST and ended.log == "begun\n"
     assert end_of(bench, bench.engine.submit(unborn)).log == "born\n"
+
+
+def test_the_smoke_test_passes(bench: RayBench) -> None:
+    found = list(checks(bench.engine, "python"))
+    assert len(found) == 10 and all(check.ok for check in found), found
 
 
 def test_settings_are_checked_whole(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
-from mosu.site_agent.engines.choice import engine_of
+from mosu.site_agent.engines.choice import engine_of, environments_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
@@ -32,7 +32,6 @@ from mosu.site_agent.identity import host, instance_of
 from mosu.wire.agent import (
     AttemptPhase,
     Command,
-    EnvironmentInfo,
     Lease,
     LeaseRequest,
     NodeInfo,
@@ -72,10 +71,11 @@ class Agent:
         make_sandbox_user()
         self._stopping, self._log = stopping, log
         self._state_dir = config.state_dir.absolute()
-        self._environments = [load_environment(folder.absolute()) for folder in config.environments]
-        self._engine = engine_of(config, self._state_dir, self._environments)
+        environments = [load_environment(folder.absolute()) for folder in config.environments]
+        self._engine = engine_of(config, self._state_dir, environments)
+        self._environments = environments_of(config, environments)
         self._leases = self._state_dir / "leases"
-        self._leases.mkdir(mode=0o700, exist_ok=True)
+        self._leases.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._only_one = _lock(self._state_dir)
         instance = instance_of(self._state_dir)
         self._hub = Hub(config.hub_url, config.token, stopping=stopping, log=log, instance=instance)
@@ -145,10 +145,7 @@ class Agent:
                 engine=self._engine.name,
                 clock_at=datetime.now(UTC),
                 nodes=self._nodes,
-                environments=tuple(
-                    EnvironmentInfo(name=item.name, python=item.version, packages=item.packages)
-                    for item in self._environments
-                ),
+                environments=self._environments,
                 sandbox=report.features if report.ok else f"{report.why_not} Mend it: {report.mend}",
                 sandbox_ok=report.ok,
             )

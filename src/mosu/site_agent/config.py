@@ -4,7 +4,7 @@
 hub_url = "https://hub.example.org"
 token_file = "/etc/mosu/pool.token"   # or MOSU_POOL_TOKEN; a 0600 file with the pool's token
 state_dir = "/var/lib/mosu/site_agent"
-environments = ["/var/lib/mosu/environments/python-3.11.7-2f55c8d330c3"]
+environments = ["/var/lib/mosu/environments/python-3.11.7-2f55c8d330c3"]  # where the engine has no images
 
 # Optional, with their defaults:
 engine = "local"
@@ -15,7 +15,7 @@ disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
 
 # A table of the engine's name holds what that engine alone needs:
-# [slurm]
+# [slurm], [kubernetes], [ray]
 ```
 """
 
@@ -85,13 +85,13 @@ def load_config(path: Path) -> AgentConfig:
             raise Invalid(
                 f"{path}: {key} must be a {wanted}, found {value!r}.", hint="Correct it.", field=key
             )
-    for key in ("hub_url", "state_dir", "environments"):
+    for key in ("hub_url", "state_dir"):
         if not found.get(key):
             raise Invalid(f"{path}: {key} is missing.", hint=f"Add {key} to the file.", field=key)
     token = _token_of(path, found)
     rest = {key: found[key] for key in _KEYS if key in found and key not in {"token", "token_file"}}
     rest["state_dir"] = Path(rest["state_dir"])
-    rest["environments"] = tuple(Path(folder) for folder in rest["environments"])
+    rest["environments"] = tuple(Path(folder) for folder in rest.get("environments", ()))
     return AgentConfig(token=token, options=options, **rest)
 
 

@@ -9,6 +9,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.engines.protocol import Engine
+from mosu.wire.agent import EnvironmentInfo
 
 
 def engine_of(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
@@ -26,7 +27,27 @@ def engine_of(config: AgentConfig, state_dir: Path, environments: Sequence[Envir
             field="engine",
             found=config.engine,
         )
+    if not environments and config.engine not in _WITH_IMAGES:
+        raise Invalid(
+            "environments is missing.",
+            hint="Make one with: python -m mosu.sandbox.environments FOLDER",
+            field="environments",
+        )
     return make(config, state_dir, environments)
+
+
+def environments_of(config: AgentConfig, environments: Sequence[Environment]) -> tuple[EnvironmentInfo, ...]:
+    """What a task may name: the folders that are laid here, or the images in the engine's settings."""
+    if config.engine in _WITH_IMAGES:
+        from mosu.site_agent.engines.kubernetes.options import options_of
+
+        return tuple(
+            EnvironmentInfo(name=name, python=item.python, packages=item.packages)
+            for name, item in options_of(config.options).images.items()
+        )
+    return tuple(
+        EnvironmentInfo(name=item.name, python=item.version, packages=item.packages) for item in environments
+    )
 
 
 def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
@@ -75,6 +96,7 @@ def _kubernetes(config: AgentConfig, _state_dir: Path, _environments: Sequence[E
 
 
 _Make = Callable[[AgentConfig, Path, Sequence[Environment]], Engine]
+_WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {
     "local": _local,
     "slurm": _slurm,

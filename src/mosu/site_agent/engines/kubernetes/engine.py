@@ -64,12 +64,9 @@ class KubernetesEngine:
         self._options, self._log_bytes_max = options, log_bytes_max
         self._api = KubernetesApi(access_of(options.kubeconfig, options.context))
         self._attempts = attempts_folder(options.folder)
-        # As root we give the files to the containers' user; else we are that user.
-        self._who = (
-            RunAs(options.user_id, options.user_id)
-            if os.geteuid() == 0
-            else RunAs(os.geteuid(), os.getegid())
-        )
+        if os.geteuid() != 0:  # who cannot give files away has the containers run as itself
+            self._options = options.model_copy(update={"user_id": os.geteuid()})
+        self._who = RunAs(self._options.user_id, self._options.user_id)
         self._jobs = Mirror(self._api, "/apis/batch/v1/jobs", selector=SELECTOR)
         self._pods = Mirror(self._api, "/api/v1/pods", selector=SELECTOR)
         self._ready: set[str] = set()
@@ -206,6 +203,11 @@ class KubernetesEngine:
         self._last.pop(ref, None)
         self._reading.pop(ref, None)
 
+    def close(self) -> None:
+        """Watch no longer."""
+        self._jobs.close()
+        self._pods.close()
+
     def _check(self, spec: AttemptSpec) -> None:
         check_task(spec, self._options.images)
         if spec.cards and not self._options.resource_of(spec.accelerator):
@@ -255,33 +257,48 @@ class KubernetesEngine:
             return self._last.get(ref, Observation(AttemptPhase.PREPARING))
         if seen.phase in FINAL_PHASES:
             return self._end(ref, folder, seen)
+        if seen.started_at is not None:  # its end will be a whole second: no more is metered until then
+            seen = replace(seen, metered_until=max(seen.started_at, _now().replace(microsecond=0)))
         self._last[ref] = seen = _with_log(seen, folder)
         return seen
 
     def _read(self, ref: EngineRef, folder: Path, where: _JobFile) -> Observation:
         namespace, name = where["namespace"], name_of(ref)
         job = self._jobs.get(namespace, name) or self._api.get(f"{where['collection']}/{name}")
-        pods = self._working(folder, where, name)
+        pods = self._working(folder, where, self._pods.of_job(namespace, name))
         cancelled = (folder / "cancel").exists()
-        if job is not None:
-            seen = reading_of(job, pods)
-            if cancelled and seen.phase not in FINAL_PHASES and "deletionTimestamp" not in job["metadata"]:
-                self._delete_job(ref, where)
-            if cancelled and seen.phase in {AttemptPhase.FAILED, AttemptPhase.LOST}:  # by our stopping it
-                return stopped(seen, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
-            return seen
-        last = self._last.get(ref, Observation(AttemptPhase.PREPARING))
-        if cancelled:
-            return stopped(last, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
-        if (folder / "made").exists():
-            return stopped(
-                last, pods, phase=AttemptPhase.LOST, reason="Somebody deleted its Job.", now=_now()
-            )
-        return last
+        if job is None:
+            last = replace(self._last.get(ref, Observation(AttemptPhase.PREPARING)), metered_until=None)
+            if cancelled:
+                return stopped(last, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
+            if (folder / "made").exists():
+                why = "Somebody deleted its Job."
+                return stopped(last, pods, phase=AttemptPhase.LOST, reason=why, now=_now())
+            return last
+        seen = reading_of(job, pods)
+        if seen.phase in FINAL_PHASES:
+            # The Job is ahead of what we were told of its pods: how they ended is asked for.
+            seen = reading_of(job, pods := self._working(folder, where, self._pods_now(namespace, name)))
+        elif seen.started_at is not None and job["spec"].get("suspend"):
+            self._delete_job(ref, where)
+            why = "Kueue took its nodes for another."
+            return stopped(seen, pods, phase=AttemptPhase.LOST, reason=why, now=_now())
+        elif cancelled and "deletionTimestamp" not in job["metadata"]:
+            self._delete_job(ref, where)
+        if cancelled and seen.phase in {AttemptPhase.FAILED, AttemptPhase.LOST}:  # by our stopping it
+            return stopped(seen, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
+        return seen
 
-    def _working(self, folder: Path, where: _JobFile, name: str) -> list[Object]:
+    def _pods_now(self, namespace: str, name: str) -> list[Object]:
+        """The Job's pods, as they are; those that are gone as they were last seen."""
+        found = self._api.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"job-name={name}")
+        known = {pod["metadata"]["name"]: pod for pod in self._pods.of_job(namespace, name)}
+        return list(
+            (known | {pod["metadata"]["name"]: pod for pod in (found or {"items": ()})["items"]}).values()
+        )
+
+    def _working(self, folder: Path, where: _JobFile, found: Sequence[Object]) -> list[Object]:
         """The pods that claimed a rank, by rank; of a rank that nobody claimed, its newest."""
-        found = self._pods.of_job(where["namespace"], name)
         by_rank = {_rank_of(pod): pod for pod in found}
         by_name = {pod["metadata"]["name"]: pod for pod in found}
         for rank in range(where["nodes"]):
@@ -306,7 +323,7 @@ class KubernetesEngine:
         return ended
 
     def _copy_log(self, ref: EngineRef, folder: Path, where: _JobFile) -> bool:
-        pods = self._working(folder, where, name_of(ref))
+        pods = self._working(folder, where, self._pods.of_job(where["namespace"], name_of(ref)))
         paths = [
             (_rank_of(pod), f"/api/v1/namespaces/{where['namespace']}/pods/{pod['metadata']['name']}")
             for pod in pods

@@ -21,7 +21,11 @@ class Mirror:
         self._gone: set[tuple[str, str]] = set()
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._listed = threading.Event()
+        self._listed, self._closed = threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        """Follow no longer, once the watch under way ends."""
+        self._closed.set()
 
     def get(self, namespace: str, name: str) -> Object | None:
         """As it is; None if it is not there, or not yet known here."""
@@ -58,8 +62,8 @@ class Mirror:
         self._listed.wait(5.0)
 
     def _follow(self) -> None:
-        since, waiting = "", threading.Event()
-        while True:
+        since = ""
+        while not self._closed.is_set():
             try:
                 since = since or self._list()
                 for kind, item in self._api.watch(self._path, since=since, selector=self._selector):
@@ -69,7 +73,7 @@ class Mirror:
             except Gone:
                 since = ""
             except (KubernetesAway, Refused, ValueError):  # a stream cut inside a line among them
-                waiting.wait(_RETRY_S)
+                self._closed.wait(_RETRY_S)
 
     def _list(self) -> str:
         found = self._api.get(self._path, labelSelector=self._selector)

@@ -86,10 +86,15 @@ def _why_failed(condition: Object, pods: Sequence[Object]) -> tuple[AttemptPhase
         status = pod.get("status", {})
         if status.get("reason") == "Evicted":  # and by nobody else's need: it took more than its own
             return AttemptPhase.FAILED, None, f"disk: {status.get('message', '')}"
-    ends = sorted(
-        (end for end in map(_termination, pods) if end is not None and end["exitCode"] != 0),
-        key=lambda end: str(end.get("finishedAt")),
+    # Who was stopped because another failed is no reason; moments are whole seconds, and tell them apart badly.
+    failed = sorted(
+        (pod for pod in pods if (_termination(pod) or {"exitCode": 0})["exitCode"] != 0),
+        key=lambda pod: (
+            "deletionTimestamp" in pod["metadata"],
+            str(_state(pod)["terminated"].get("finishedAt")),
+        ),
     )
+    ends = [_state(pod)["terminated"] for pod in failed]
     if not ends:
         return AttemptPhase.LOST, None, f"Kubernetes ended it: {condition.get('message', '')}"
     return AttemptPhase.FAILED, int(ends[0]["exitCode"]), _why_exited(ends[0])

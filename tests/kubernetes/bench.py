@@ -1,0 +1,56 @@
+"""The Kubernetes engine on the fake cluster."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.kubernetes.cluster import FakeCluster, fake_cluster
+from tests.site_agent.lab import make_spec, open_folder
+
+from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
+from mosu.site_agent.engines.kubernetes.options import options_of
+from mosu.site_agent.engines.protocol import Engine, EngineRef
+from mosu.wire.agent import AttemptSpec
+
+
+class KubernetesBench:
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self._made: list[KubernetesEngine] = []
+        self.engine: Engine = self.restarted()
+
+    def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
+        return make_spec(run, **{"nodes": ("n1",), **changes})
+
+    def restarted(self, **changes: Any) -> KubernetesEngine:
+        made = KubernetesEngine(options_of(self.cluster.options(**changes)), log_bytes_max=1 << 20)
+        self._made.append(made)
+        return made
+
+    def close(self) -> None:
+        for made in self._made:
+            made.close()
+
+    def without_daemon(self) -> AbstractContextManager[None]:
+        return self.cluster.away()
+
+    def private_paths(self, ref: EngineRef) -> Sequence[Path]:
+        attempt = self.cluster.volume / "attempts" / ref
+        return [
+            self.cluster.volume,
+            attempt,
+            attempt / "work" / "file",
+            attempt / "log",
+            attempt / "job.json",
+        ]
+
+
+@contextmanager
+def kubernetes_bench() -> Iterator[KubernetesBench]:
+    with open_folder() as folder, fake_cluster(folder) as cluster:
+        bench = KubernetesBench(cluster)
+        try:
+            yield bench
+        finally:
+            bench.close()
