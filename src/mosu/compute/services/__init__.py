@@ -5,6 +5,7 @@ from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
 from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -61,6 +62,7 @@ __all__ = [
     "missing_for",
     "output_named",
     "output_of",
+    "place_interrupted",
     "quote_run",
     "read_log",
     "register_agent",
