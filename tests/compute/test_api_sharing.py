@@ -33,7 +33,8 @@ def test_calendars_quotas_budgets_over_http() -> None:
 
     quota = {"organisation_id": organisation, "project_id": project, "units_max": 2}
     assert call("put", "/quotas", developer, **quota).status_code == 403
-    assert call("put", "/quotas", owner, organisation_id=organisation, units_max=2).status_code == 403
+    whole = f"/organisations/{organisation}/quotas"
+    assert call("put", whole, owner, units_max=2).status_code == 403
     assert not Quota.objects.exists()
     assert call("put", "/quotas", owner, **quota).status_code == 204
     assert Client().get("/api/v1/quotas", headers=developer).json()["items"][0]["units_max"] == 2

@@ -74,7 +74,7 @@ def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callabl
     locked, what is taken of them, when they are out of service."""
     world = make_world()
     found = quote(world, task_of(cores=1)).quotes[0]
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         accept_quote(actor=world.actor, quote_id=found.id, idempotency_key="k", now=NOW)
 
 

@@ -187,7 +187,7 @@ REFUSED = [
     ("run: ls\nresources: {cpus: 0.5}", 2, 19, "resources.cpus", "whole number of cores"),
     ("run: ls\nresources: {memory: 16GB}", 2, 21, "resources.memory", "whole number of GB"),
     ("run: ls\nresources: {disk_size: -1}", 2, 24, "resources.disk_size", "whole number"),
-    ("run: ls\nresources: {use_spot: true}", 2, 23, "resources.use_spot", "known to SkyPilot"),
+    ("run: ls\nresources: {job_recovery: magic}", 2, 27, "resources.job_recovery", "no way to go on"),
     ("run: ls\nresources: {use_spot: maybe}", 2, 23, "resources.use_spot", "true or false"),
     ("run: ls\nresources: {use_spot: yes}", 2, 23, "resources.use_spot", "true or false"),
     ("run: ls\nresources: {max_hourly_cost: 1e3}", 2, 30, "resources.max_hourly_cost", "positive amount"),

@@ -86,6 +86,8 @@ TASKS = st.builds(
         disk_gb=CPUS,
         max_hourly_cost_micros=MICROS,
         priority=st.none() | st.integers(-1000, 1000),
+        use_spot=st.booleans(),
+        job_recovery=st.booleans(),
         labels=st.dictionaries(st.from_regex(r"[a-z]{1,5}", fullmatch=True), TEXT, max_size=3).map(
             lambda d: tuple(d.items())
         ),

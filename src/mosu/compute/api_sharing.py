@@ -119,13 +119,16 @@ def set_share(request: HttpRequest, pool_id: str, body: ShareIn) -> ShareOut:
     return ShareOut.of(share)
 
 
-class QuotaIn(In):
+class HeldIn(In):
     """`units_max` cards of `accelerator`, or without one cores of runs without cards; null: no quota."""
 
-    organisation_id: str
-    project_id: str | None = None
     accelerator: Word = ""
-    units_max: int | None = None
+    units_max: int | None
+
+
+class QuotaIn(HeldIn):
+    organisation_id: str
+    project_id: str
 
 
 class QuotaOut(Out):
@@ -155,11 +158,34 @@ def list_quotas(request: HttpRequest, paging: Query[Paging]) -> Listed[QuotaOut]
 @router.put("/quotas", response={204: None}, auth=token_auth, operation_id="setQuota")
 @door("quota.set")
 def set_quota(request: HttpRequest, body: QuotaIn) -> Status[None]:
-    """Set or lift a quota: an organisation's is the operator's to set, a project's its managers'."""
+    """Set or lift a project's quota."""
+    return _set_quota(
+        request,
+        body,
+        organisation_id=Organisation.key_of(body.organisation_id),
+        project_id=uuid_of(Project.prefix, body.project_id),
+    )
+
+
+@router.put(
+    "/organisations/{organisation_id}/quotas",
+    response={204: None},
+    auth=token_auth,
+    operation_id="grantQuota",
+)
+@door("quota.grant")
+def grant_quota(request: HttpRequest, organisation_id: str, body: HeldIn) -> Status[None]:
+    """Set or lift the quota of a whole organisation."""
+    return _set_quota(request, body, organisation_id=Organisation.key_of(organisation_id), project_id=None)
+
+
+def _set_quota(
+    request: HttpRequest, body: HeldIn, *, organisation_id: UUID, project_id: UUID | None
+) -> Status[None]:
     services.set_quota(
         actor=actor_of(request),
-        organisation_id=Organisation.key_of(body.organisation_id),
-        project_id=uuid_of(Project.prefix, body.project_id) if body.project_id else None,
+        organisation_id=organisation_id,
+        project_id=project_id,
         accelerator=body.accelerator,
         units_max=body.units_max,
         now=timezone.now(),

@@ -61,11 +61,11 @@ def move_blackout(blackout: Blackout, *, to: BlackoutState, actor: Actor, now: d
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
-    """Move a run; whoever follows it is told."""
+    """Move a run; whoever follows it is told. Back to the queue goes one that is interrupted."""
     check_move(RUN_MOVES, what=f"Run {run.public_id}", now=RunState(run.state), to=to)
     if to is RunState.RUNNING:
         run.started_at = run.started_at or now
-    else:
+    elif to is not RunState.QUEUED:
         run.ended_at, run.reason = now, why[:500]
     _write(run, to=to, actor=actor, now=now, why=why, fields=("started_at", "ended_at", "reason"))
     notify_run(run.id)

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from mosu.compute.placement import GIB, Need
 from mosu.wire.task import TaskFile
+
+if TYPE_CHECKING:
+    from mosu.compute.models import Attempt
 
 WALL_LIMIT_S: Final = 3600
 """Where a task names none."""
@@ -43,9 +46,12 @@ class RunRequest:
     """How many; cores, memory, disk and cards are of each."""
     not_before_s: int = 0
     """It must not start earlier: seconds since 1970; 0 where it may start whenever there is room."""
-
     priority: int = 0
     """Among the runs of its project that wait, the higher goes first."""
+    interruptible: bool = False
+    """Bought cheaper: it gives way to who pays in full."""
+    recovers: bool = False
+    """When it gave way it is begun again, with the files that it had written, for what is left of its wall limit."""
 
     @property
     def meter(self) -> str:
@@ -79,6 +85,12 @@ class RunRequest:
     @classmethod
     def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
         return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
+
+
+def request_of(attempt: "Attempt") -> RunRequest:
+    """What the attempt, read with its run, is to do: all that the run asked for, less what earlier attempts did."""
+    left = {} if attempt.wall_limit_s is None else {"wall_limit_s": attempt.wall_limit_s}
+    return RunRequest.of_json({**attempt.run.request, **left})
 
 
 def need_of(task: TaskFile, *, accelerator: str | None, cards: int) -> Need:

@@ -16,6 +16,7 @@ from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
+from mosu.compute.services.interruption import give_way
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import AttemptState, is_ended
 from mosu.compute.stocks import NOTHING, liveness_of, standing_of, stocks_of
@@ -75,6 +76,7 @@ class ComputeShelf:
             latest=start,
             duration=request.duration,
             now=now,
+            reclaims=not request.interruptible,
         )
         if not isinstance(found, Placement):
             when = f"The next start is {found.next_at:%Y-%m-%d %H:%M} UTC. " if found.next_at else ""
@@ -84,6 +86,8 @@ class ComputeShelf:
         keep_within(limits, units=request.units, start=found.period.start, duration=request.duration)
         expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
         attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
+        if not request.interruptible:
+            give_way(found, need=request.need, now=now)
         allocate(attempt=attempt, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:

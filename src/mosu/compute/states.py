@@ -77,7 +77,7 @@ BLACKOUT_MOVES: Final = MappingProxyType({BlackoutState.SET: frozenset({Blackout
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 RUN_MOVES: Final = MappingProxyType(
-    {RunState.QUEUED: _RUN_ENDS | {RunState.RUNNING}, RunState.RUNNING: _RUN_ENDS}
+    {RunState.QUEUED: _RUN_ENDS | {RunState.RUNNING}, RunState.RUNNING: _RUN_ENDS | {RunState.QUEUED}}
 )
 
 ATTEMPT_ENDS: Final = frozenset(

@@ -9,8 +9,9 @@ from mosu.compute import services
 @app.periodic(cron="* * * * * */10")
 @app.task(name="compute.expire_leases", queueing_lock="compute.expire_leases")
 def expire_leases(timestamp: int) -> None:
-    """Take note of attempts that were not heard of, and of those whose time is over."""
+    """Take note of attempts that were not heard of, of those whose time is over, and of those without a place."""
     services.expire_leases(now=timezone.now())
+    services.place_interrupted(now=timezone.now())
 
 
 @app.periodic(cron="* * * * *")

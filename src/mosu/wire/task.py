@@ -50,6 +50,10 @@ class ResourceNeed:
     disk_gb: int | None = None
     max_hourly_cost_micros: int | None = None
     priority: int | None = None
+    use_spot: bool = False
+    """On interruptible goods, and on no others."""
+    job_recovery: bool = False
+    """Whether an interrupted run is to go on where there is room again."""
     labels: tuple[tuple[str, str], ...] = ()
 
 
@@ -118,13 +122,15 @@ TASK_KEYS: Final = (
     "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "mosu",
 )  # fmt: skip
 RESOURCE_KEYS: Final = (
-    "accelerators", "cpus", "memory", "disk_size", "use_spot", "max_hourly_cost", "priority", "labels",
+    "accelerators", "cpus", "memory", "disk_size", "use_spot", "job_recovery", "max_hourly_cost", "priority",
+    "labels",
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
     "inputs", "outputs", "environment",
 )  # fmt: skip
 
+_RECOVERIES: Final = ("none", "failover", "eager_next_region")
 _CHOOSES_PLACE: Final = "the hub chooses where a run goes; name suppliers with mosu.suppliers."
 _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
     {
@@ -136,13 +142,12 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "image_id": "name a prebuilt environment with mosu.environment.",
         "infra": _CHOOSES_PLACE,
         "instance_type": "say what you need with accelerators, cpus and memory.",
-        "job_recovery": "an attempt starts at most once; the hub never restarts it.",
         "local_disk": "say disk_size.",
         "network_tier": "leave it out.",
         "ordered": "name all in accelerators: the hub ranks the offers.",
         "ports": "a run has no network.",
         "region": _CHOOSES_PLACE,
-        "spot_recovery": "an attempt starts at most once; the hub never restarts it.",
+        "spot_recovery": "say job_recovery.",
         "volumes": "put files into workdir or file_mounts.",
         "zone": _CHOOSES_PLACE,
     }
@@ -251,7 +256,6 @@ def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
         None,
         False,
     )
-    fields.read("use_spot", _use_spot, reader)
     return ResourceNeed(
         accelerators=fields.read("accelerators", accelerators, reader) or (),
         cpus=cpus,
@@ -261,18 +265,21 @@ def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
         disk_gb=fields.read("disk_size", reader.integer, minimum=1, maximum=1_000_000),
         max_hourly_cost_micros=fields.read("max_hourly_cost", reader.micros),
         priority=fields.read("priority", reader.integer, minimum=-1000, maximum=1000),
+        use_spot=fields.read("use_spot", reader.truth) or False,
+        job_recovery=fields.read("job_recovery", _job_recovery, reader) or False,
         labels=fields.read("labels", _labels, reader) or (),
     )
 
 
-def _use_spot(node: Node, field: str, reader: Reader) -> None:
-    if reader.truth(node, field):
-        reader.refuse(
-            node,
-            field,
-            "is known to SkyPilot, not supported by mosu yet: what is sold is not taken back.",
-            allowed="false",
-        )
+def _job_recovery(node: Node, field: str, reader: Reader) -> bool | None:
+    """SkyPilot's strategies differ in where they try again; here that is always the pool that was bought."""
+    text = reader.text(node, field, chars_max=40)
+    if text is None:
+        return None
+    if text.lower() in _RECOVERIES:
+        return text.lower() != "none"
+    reader.refuse(node, field, "is no way to go on.", allowed=", ".join(_RECOVERIES))
+    return None
 
 
 def _labels(node: Node, field: str, reader: Reader) -> tuple[tuple[str, str], ...]:

@@ -49,6 +49,8 @@ def _resources(need: "ResourceNeed") -> dict[str, Any]:
             "disk_size": need.disk_gb,
             "max_hourly_cost": _amount(need.max_hourly_cost_micros),
             "priority": need.priority,
+            "use_spot": True if need.use_spot else None,
+            "job_recovery": "failover" if need.job_recovery else None,
             "labels": dict(need.labels),
         }
     )

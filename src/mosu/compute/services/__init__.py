@@ -8,6 +8,7 @@ from mosu.compute.services.endings import NotLeased, expire_leases, fence_attemp
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
 from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
@@ -70,6 +71,7 @@ __all__ = [
     "missing_for",
     "output_named",
     "output_of",
+    "place_interrupted",
     "pool_of_agent",
     "publish_node",
     "quote_run",

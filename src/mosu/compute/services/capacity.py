@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
@@ -23,6 +23,9 @@ from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 from mosu.platform.rows import insert
 
+NOTICE: Final = timedelta(seconds=120)
+"""How long an interruptible attempt has to stop, from the order that takes its place."""
+
 
 class SoldOut(DomainError):
     """The capacity went to someone else; the hint names the next start time."""
@@ -37,8 +40,12 @@ class Held(NamedTuple):
     taken: Taken
 
 
-def nodes_of(pool_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, Sequence[NodeView]]:
+def nodes_of(
+    pool_ids: Iterable[UUID], *, now: datetime, reclaims: bool = False
+) -> Mapping[UUID, Sequence[NodeView]]:
     """Nodes in service and fit, by pool, with all that live allocations and blackouts hold.
+
+    Who `reclaims` sees what interruptible attempts hold as free after their notice.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
@@ -46,7 +53,7 @@ def nodes_of(pool_ids: Iterable[UUID], *, now: datetime) -> Mapping[UUID, Sequen
     nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP, fitness=Fitness.FIT).order_by("id"))
     cards = _cards_of([node.id for node in nodes])
     seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
-    for pool_id, view in _views(nodes, cards, now=now):
+    for pool_id, view in _views(nodes, cards, now=now, reclaims=reclaims):
         seen[pool_id].append(view)
     return seen
 
@@ -60,8 +67,11 @@ def find_place(
     duration: timedelta,
     now: datetime,
     without: UUID | None = None,
+    reclaims: bool = False,
 ) -> Placement | Unplaced:
     """A placement in the pool as it is now, what the attempt `without` holds counted as free.
+
+    Who `reclaims` has `interruption.give_way` make the room that was found.
 
     Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
     """
@@ -69,7 +79,7 @@ def find_place(
     nodes = [node for node in locked if node.state == NodeState.UP and node.fitness == Fitness.FIT]
     # Cards tell nothing where none is asked for and there is no second node to keep them free on.
     cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
-    views = [view for _, view in _views(nodes, cards, now=now, without=without)]
+    views = [view for _, view in _views(nodes, cards, now=now, without=without, reclaims=reclaims)]
     return place(views, need, earliest=earliest, latest=latest, duration=duration)
 
 
@@ -86,6 +96,7 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> None:
             cores=need.cores,
             memory_bytes=need.memory_bytes,
             period=period,
+            yields=attempt.run.request.get("interruptible", False),
         )
         insert(allocation)
         if share.card_indices:
@@ -115,9 +126,10 @@ def _views(
     *,
     now: datetime,
     without: UUID | None = None,
+    reclaims: bool = False,
 ) -> Iterator[tuple[UUID, NodeView]]:
     """Each node with its pool, its cards and what is taken of it."""
-    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now)
+    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now, reclaims=reclaims)
     kept = _blackouts_of(nodes, cards, now=now)
     for node in nodes:
         yield (
@@ -160,7 +172,9 @@ def _blackouts_of(
     return kept
 
 
-def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Mapping[UUID, list[Held]]:
+def _held_of(
+    node_ids: Sequence[UUID], *, has_cards: bool, now: datetime, reclaims: bool
+) -> Mapping[UUID, list[Held]]:
     indices: dict[UUID, set[int]] = defaultdict(set)
     if has_cards:
         taken_cards = DeviceAllocation.objects.filter(live=True, allocation__node_id__in=node_ids)
@@ -168,10 +182,14 @@ def _held_of(node_ids: Sequence[UUID], *, has_cards: bool, now: datetime) -> Map
             indices[allocation_id].add(index)
     held: dict[UUID, list[Held]] = defaultdict(list)
     live = Allocation.objects.filter(node_id__in=node_ids, live=True).order_by()
-    for key, node_id, attempt_id, period, cores, memory_bytes in live.values_list(
-        "id", "node_id", "attempt_id", "period", "cores", "memory_bytes"
+    for key, node_id, attempt_id, period, cores, memory_bytes, yields in live.values_list(
+        "id", "node_id", "attempt_id", "period", "cores", "memory_bytes", "yields"
     ):
         end = period.upper if period.upper > now else None
+        if reclaims and yields and end is not None:
+            if period.lower >= now + NOTICE:
+                continue
+            end = min(end, now + NOTICE)
         taken = Taken(period.lower, end, cores, memory_bytes, frozenset(indices.get(key, ())))
         held[node_id].append(Held(attempt_id, taken))
     return held

@@ -14,7 +14,7 @@ from mosu.compute.models import Allocation, Attempt, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
 from mosu.compute.quotas import earliest_within
-from mosu.compute.requests import ENGINE_GRACE_S, RunRequest
+from mosu.compute.requests import ENGINE_GRACE_S, RunRequest, request_of
 from mosu.compute.sealing import opened
 from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.endings import fail_attempt
@@ -156,7 +156,7 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     Raises:
         _NoRoom: not free, and it has waited long enough.
     """
-    request = RunRequest.of_json(attempt.run.request)
+    request = request_of(attempt)
     # Of several nodes all have one period.
     allocation = Allocation.objects.filter(attempt=attempt, live=True).order_by("id")[0]
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
@@ -205,7 +205,7 @@ def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
 
 def _spec(attempt: Attempt) -> AttemptSpec:
     run = attempt.run
-    request = RunRequest.of_json(run.request)
+    request = request_of(attempt)
     # In the order of their ranks: so they were written.
     allocations = Allocation.objects.filter(attempt=attempt, live=True).select_related("node").order_by("id")
     placed = list(allocations.prefetch_related("devices__device"))
@@ -227,7 +227,7 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         run=request.run,
         envs=request.envs,
         secrets=opened(request.sealed_secrets),
-        workdir=_inputs_of(request.workdir_manifest),
+        workdir=_inputs_of(request.workdir_manifest, run.outputs_manifest if attempt.epoch > 1 else ""),
         outputs=request.outputs,
     )
 
@@ -236,14 +236,16 @@ def _cards_of(allocation: Allocation) -> tuple[int, ...]:
     return tuple(sorted(one.device.index for one in allocation.devices.all()))
 
 
-def _inputs_of(manifest: str) -> tuple[InputFile, ...]:
-    if not manifest:
-        return ()
+def _inputs_of(workdir: str, written: str) -> tuple[InputFile, ...]:
+    """The working folder, and over it what an interrupted attempt had written."""
+    files = {
+        entry.path: entry for manifest in (workdir, written) if manifest for entry in read_manifest(manifest)
+    }
     return tuple(
         InputFile(
             path=entry.path, sha256=entry.sha256, size_bytes=entry.size_bytes, executable=entry.executable
         )
-        for entry in read_manifest(manifest)
+        for entry in files.values()
     )
 
 
@@ -318,4 +320,5 @@ def _command_for(
     lives = status.phase in {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
     if attempt.state in ATTEMPT_ENDS:
         return "cancel" if lives else "forget"
-    return "cancel" if lives and (is_over or attempt.run.cancel_asked_at) else None
+    must_end = is_over or attempt.run.cancel_asked_at or attempt.interrupted_at
+    return "cancel" if lives and must_end else None

@@ -11,11 +11,11 @@ from django.db import transaction
 from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run, notify_pool, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.requests import RunRequest
+from mosu.compute.requests import request_of
 from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.compute.services.delivery import tell_buyer
 from mosu.compute.services.identity import pool_of
-from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
+from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState, RunState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market.models import Order, Outcome
 from mosu.market.services import settle_order
@@ -29,6 +29,9 @@ from mosu.wire.paths import safe_relative_path
 
 ATTEMPTS_MAX: Final = 3
 """How often a run is handed out again when an agent says that nothing of it had started."""
+WALL_LEAST_S: Final = 60
+"""With less of its wall limit left an interrupted run is not begun again."""
+INTERRUPTED: Final = "its place went to an order that is not interruptible"
 OUTPUTS_MAX: Final = 10_000
 REASON_CHARACTERS_MAX: Final = 2000
 
@@ -167,6 +170,10 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
     to = AttemptState(report.phase)
     attempt.log_bytes = report.log_bytes
     attempt.save(update_fields=["log_bytes"])
+    left_s = _left_s(attempt, now=now)
+    if to is AttemptState.CANCELLED and _goes_on(attempt) and left_s >= WALL_LEAST_S:
+        _begin_again(attempt, report, left_s=left_s, actor=actor, now=now)
+        return
     result = _Result(
         exit_code=report.exit_code,
         measures=report.measures.model_dump(mode="json") if report.measures else None,
@@ -178,7 +185,7 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
         to=to,
         actor=actor,
         now=now,
-        why=_why(attempt.run, report),
+        why=_why(attempt, report),
         failed_us=to is AttemptState.LOST,
         ended_at=_believable(report.ended_at, attempt, now=now),
         result=result,
@@ -186,9 +193,11 @@ def _take_end(attempt: Attempt, report: Report, *, actor: Actor, now: datetime) 
     _free(attempt, now=now)
 
 
-def _why(run: Run, report: Report) -> str:
-    """What the agent says, or the rule by which the run was told to stop."""
-    return run.cancel_why if report.phase == "cancelled" and run.cancel_why else report.reason
+def _why(attempt: Attempt, report: Report) -> str:
+    """What the agent says, or by what rule it was told to stop."""
+    if report.phase != "cancelled":
+        return report.reason
+    return attempt.run.cancel_why or (INTERRUPTED if attempt.interrupted_at else report.reason)
 
 
 def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> datetime | None:
@@ -211,7 +220,7 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     """The agent lost it before anything started: a new attempt may start, if there is room for all of it."""
     why = report.reason or "lost before it started"
     run = attempt.run
-    request = RunRequest.of_json(run.request)
+    request = request_of(attempt)
     release(attempt.id, now=now)
     found = find_place(
         pool_id=attempt.pool_id,
@@ -227,14 +236,60 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
     move_attempt(attempt, to=AttemptState.LOST, actor=actor, now=now, why=why)
     attempt.ended_at = attempt.settled_at = now
     attempt.save(update_fields=["ended_at", "settled_at"])
-    again = make_attempt(run=run, epoch=attempt.epoch + 1, now=now)
+    again = make_attempt(run=run, epoch=attempt.epoch + 1, now=now, wall_limit_s=attempt.wall_limit_s)
     allocate(attempt=again, need=request.need, placement=found)
     notify_pool(again.pool_id)
 
 
-def make_attempt(*, run: Run, epoch: int, now: datetime, expected_at: datetime | None = None) -> Attempt:
-    """A new waiting attempt of the run. `expected_at`: when its buyer is told that it will start."""
-    attempt = Attempt(run=run, pool_id=run.pool_id, epoch=epoch, created_at=now, expected_at=expected_at)
+def _goes_on(attempt: Attempt) -> bool:
+    """Whether its run is to be begun again where there is room: it was interrupted, and its task wants that."""
+    run = attempt.run
+    return (
+        attempt.interrupted_at is not None and run.request.get("recovers", False) and not run.cancel_asked_at
+    )
+
+
+def _left_s(attempt: Attempt, *, now: datetime) -> int:
+    """What is left of the run's wall limit after this attempt."""
+    ran = now - attempt.first_running_at if attempt.first_running_at else timedelta(0)
+    return request_of(attempt).wall_limit_s - int(-(-ran // timedelta(seconds=1)))
+
+
+def _begin_again(attempt: Attempt, report: Report, *, left_s: int, actor: Actor, now: datetime) -> None:
+    """A new attempt goes on with what this one wrote. It waits without a place: `interruption` finds one."""
+    run, outputs = attempt.run, _checked_outputs(report.outputs)
+    move_attempt(attempt, to=AttemptState.CANCELLED, actor=actor, now=now, why=INTERRUPTED)
+    attempt.ended_at, attempt.settled_at = _believable(report.ended_at, attempt, now=now) or now, now
+    attempt.save(update_fields=["ended_at", "settled_at"])
+    run.outputs = [output.model_dump(mode="json") for output in outputs]
+    run.outputs_manifest = _manifest_of(run, outputs, now=now)
+    run.save(update_fields=["outputs", "outputs_manifest"])
+    if run.state == RunState.RUNNING:
+        move_run(run, to=RunState.QUEUED, actor=actor, now=now, why=INTERRUPTED)
+    _free(attempt, now=now)
+    make_attempt(run=run, epoch=attempt.epoch + 1, now=now, wall_limit_s=left_s)
+
+
+def make_attempt(
+    *,
+    run: Run,
+    epoch: int,
+    now: datetime,
+    expected_at: datetime | None = None,
+    wall_limit_s: int | None = None,
+) -> Attempt:
+    """A new waiting attempt of the run.
+
+    `expected_at`: when its buyer is told that it will start. `wall_limit_s`: what earlier attempts left of it.
+    """
+    attempt = Attempt(
+        run=run,
+        pool_id=run.pool_id,
+        epoch=epoch,
+        created_at=now,
+        expected_at=expected_at,
+        wall_limit_s=wall_limit_s,
+    )
     insert(attempt)
     record_made(attempt, actor=SYSTEM, now=now)
     return attempt

@@ -165,7 +165,7 @@ def _tried(asked: _Asked, narrowed: Narrowed, snapshot: Snapshot, *, organisatio
             break
         offers = offers_for(organisation_id, ids, snapshot=snapshot, now=asked.now)
         pools = pools_by_id({offer.offer.subject_id for offer in offers})
-        nodes = nodes_of(pools, now=asked.now)
+        nodes = nodes_of(pools, now=asked.now, reclaims=not asked.task.resources.use_spot)
         for offer in offers:
             pool_id = offer.offer.subject_id
             found = _plan(asked, offer, pools.get(pool_id), nodes.get(pool_id, ()))
@@ -368,6 +368,8 @@ def _request(asked: _Asked, pool: Pool, need: Need) -> RunRequest:
         nodes=need.nodes,
         wall_limit_s=asked.wall_limit_s,
         priority=asked.task.resources.priority or 0,
+        interruptible=asked.task.resources.use_spot,
+        recovers=asked.task.resources.job_recovery,
         not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
         task=asked.shown_task,
     )
@@ -401,6 +403,11 @@ def _goods_mismatches(asked: _Asked, attributes: Mapping[str, Any]) -> Iterable[
         )
     if not asked.accelerators and accelerator:
         yield Reason("sells_cards", f"sells {accelerator} by the card", "Ask for accelerators to use it.")
+    is_spot = attributes.get("mode") == "spot"
+    if is_spot and not task.resources.use_spot:
+        yield Reason("interruptible", "is interruptible", "Set resources.use_spot to use it.")
+    if task.resources.use_spot and not is_spot:
+        yield Reason("not_interruptible", "is not interruptible", "Leave out resources.use_spot.")
     if task.domestic_only and attributes.get("domestic") is not True:
         yield Reason("not_domestic", "is not known to be domestic", "Leave out mosu.domestic_only.")
     for name, value in task.resources.labels:

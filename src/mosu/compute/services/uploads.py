@@ -75,9 +75,10 @@ def check_input(*, actor: Actor, sha256: str) -> None:
     """
     held = Attempt.objects.filter(pool_id=pool_of(actor), state__in=_HELD).select_related("run")
     for attempt in held.order_by("id"):
-        manifest = RunRequest.of_json(attempt.run.request).workdir_manifest
-        if manifest and sha256 in _digests_of(manifest):
-            return
+        written = attempt.run.outputs_manifest if attempt.epoch > 1 else ""
+        for manifest in (RunRequest.of_json(attempt.run.request).workdir_manifest, written):
+            if manifest and sha256 in _digests_of(manifest):
+                return
     raise NotFound("These are not an input of an attempt of this pool.", hint="Ask for inputs of a lease.")
 
 
