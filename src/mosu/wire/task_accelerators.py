@@ -14,6 +14,7 @@ _ACCELERATOR = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,62})(?::([1-9][0-9]{0,4
 
 def accelerators(node: Node, field: str, reader: Reader) -> tuple[tuple[str, int], ...] | None:
     """One, or several of which any will do: as text, as a map with counts, or as a list of texts."""
+    found: list[tuple[Node, tuple[str, int] | None]]
     if isinstance(node, MappingNode):
         found = [
             (key, _counted(key, value, field, reader))

@@ -60,5 +60,7 @@ def taken_now(nodes: Sequence[NodeView], need: Need, period: Period, *, next_at:
 
 def _words(need: Need) -> str:
     cards = f"{need.cards} x {need.accelerator}, " if need.cards else ""
-    where = "one node" if need.nodes == 1 else f"each of {need.nodes} nodes"
-    return f"{cards}{need.cores} cores and {need.memory_bytes / GIB:.3g} GiB of memory on {where}"
+    memory = f"{need.memory_bytes / GIB:.3g}"
+    if need.nodes > 1:
+        return f"{cards}{need.cores} cores and {memory} GiB of memory on each of {need.nodes} nodes"
+    return f"{cards}{need.cores} cores and {memory} GiB of memory on one node"

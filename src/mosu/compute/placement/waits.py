@@ -32,8 +32,8 @@ class Waits:
         if not waits:
             return cls(0, 0.0, 0.0, 0.0, 0.0)
         ordered = sorted(waits)
-        at = [ordered[min(len(ordered) - 1, int(part * len(ordered)))] for part in (0.5, 0.99)]
-        return cls(len(ordered), statistics.fmean(ordered), *at, ordered[-1])
+        p50, p99 = (ordered[min(len(ordered) - 1, int(part * len(ordered)))] for part in (0.5, 0.99))
+        return cls(len(ordered), statistics.fmean(ordered), p50, p99, ordered[-1])
 
     def as_json(self) -> dict[str, Any]:
         return {
