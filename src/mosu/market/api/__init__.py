@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.market.api import imports, offers, orders, receipts, sales
+from mosu.market.api import imports, offers, orders, receipts, sales, tiers
 
 routers: Final = [
     ("", offers.router),
@@ -10,4 +10,5 @@ routers: Final = [
     ("", receipts.router),
     ("", imports.router),
     ("", sales.router),
+    ("", tiers.router),
 ]

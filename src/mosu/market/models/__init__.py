@@ -16,6 +16,7 @@ from mosu.market.models.orders import (
     UsageState,
 )
 from mosu.market.models.searches import SavedSearch
+from mosu.market.models.tiers import Relation, Tier, TierRate
 
 __all__ = [
     "Change",
@@ -37,8 +38,11 @@ __all__ = [
     "QuoteState",
     "Receipt",
     "ReceiptCounter",
+    "Relation",
     "SavedSearch",
     "SoldBy",
+    "Tier",
+    "TierRate",
     "UsageRecord",
     "UsageState",
 ]

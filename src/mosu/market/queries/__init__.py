@@ -47,6 +47,7 @@ from mosu.market.queries.searches import (
     search_offers,
     shelf_summary,
 )
+from mosu.market.queries.tiers import relations_of, tier_rates_of
 
 __all__ = [
     "SAMPLE_DRAWN",
@@ -78,6 +79,7 @@ __all__ = [
     "quotes_visible_to",
     "receipt_numbered",
     "receipts_visible_to",
+    "relations_of",
     "sales_visible_to",
     "sample_of",
     "samples_drawn",
@@ -87,6 +89,7 @@ __all__ = [
     "shelf_summary",
     "shown",
     "spend_by_project",
+    "tier_rates_of",
     "usage_of",
     "usage_visible_to",
     "work_of",

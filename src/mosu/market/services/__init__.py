@@ -49,6 +49,7 @@ from mosu.market.services.settlement import (
     recompute_charges,
     settle_order,
 )
+from mosu.market.services.tiers import set_relation, set_tier_rate
 from mosu.market.services.usage import record_usage
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
 
@@ -101,6 +102,8 @@ __all__ = [
     "revision_of",
     "save_search",
     "set_price",
+    "set_relation",
+    "set_tier_rate",
     "settle_order",
     "undo_import",
 ]
