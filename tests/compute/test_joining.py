@@ -215,7 +215,7 @@ def test_a_node_that_fails_leaves_the_shelf_with_its_reason_and_what_runs_goes_o
     owner = make_member(pool_of(world).organisation, Role.OWNER)
     run, attempt = started(world, now=at(1))
     ack = checked(world, node_of(), now=at(2), cores=6)
-    assert (ack.fit, ack.why) == (False, "A job gets 6 of its 8 cores.")
+    assert (ack.fit, ack.why) == (False, "6 of its 8 cores are there.")
     node = Node.objects.get()
     assert (node.fitness, node.unfit_why, node.state) == ("unfit", ack.why, "up")
     assert not quote(world, task_of(), now=at(3)).quotes

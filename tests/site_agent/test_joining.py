@@ -181,6 +181,7 @@ def test_slurms_nodes_without_those_that_are_down(tool: Put) -> None:
     assert {one.accelerator for one in slurm.nodes[1].devices} == {"ascend-910b2"}
     assert slurm.nodes[0].memory_bytes == 1031000 << 20
     assert slurm.faults == ["gpu02: down*"]
+    assert slurm.options == {"accelerators": {"nvidia-a800-80g": "gpu:a800", "ascend-910b2": "npu:910B2"}}
     assert slurm.unnamed == ["old01: gpu", "old01: gpu"]
 
 
@@ -196,6 +197,7 @@ def test_kubernetes_by_kubectl(tool: Put) -> None:
     assert (found.engine, node.name, node.cores, len(node.devices)) == ("kubernetes", "gpu-1", 127, 8)
     assert node.devices[0].accelerator == "nvidia-a100-80g"
     assert node.memory_bytes == 1056530768 << 10
+    assert found.options == {"accelerators": {"nvidia-a100-80g": "nvidia.com/gpu"}}
     assert found.faults == ["gpu-2: unschedulable"]
 
 
@@ -224,6 +226,8 @@ def test_ray_by_its_dashboard(tool: Put) -> None:
         ["nvidia-h20"] * 2,
     )
     assert found.faults == ["10.0.0.6: dead"]
+    assert found.options["accelerators"] == {"nvidia-h20": "GPU:H20"}
+    assert found.options["address"].startswith("http://127.0.0.1:")
 
 
 def test_this_machine_itself() -> None:

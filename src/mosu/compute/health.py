@@ -32,7 +32,7 @@ def _faults(node: Published, measures: Mapping[str, float]) -> Iterator[str]:
     if cards < node.cards:
         yield f"{cards} of its {node.cards} cards answer."
     if measures.get("cores", node.cores) < node.cores:
-        yield f"A job gets {int(measures['cores'])} of its {node.cores} cores."
+        yield f"{int(measures['cores'])} of its {node.cores} cores are there."
     if measures.get("memory_bytes", node.memory_bytes) < node.memory_bytes:
         yield f"It has {_gib(measures['memory_bytes'])} GiB of its {_gib(node.memory_bytes)} GiB memory."
     if measures.get("write_bytes_per_s", WRITE_BYTES_PER_S_MIN) < WRITE_BYTES_PER_S_MIN:

@@ -17,7 +17,7 @@ from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, Refusal, Stopping
 from mosu.wire.agent import AttemptPhase, AttemptSpec, HealthMeasure, HealthReport, NodeInfo
 
-JOB: Final = Path(__file__).with_name("health_job.py")
+JOB: Final = (Path(__file__).with_name("health_job.sh"), Path(__file__).with_name("health_job.py"))
 WALL_LIMIT_S: Final = 300
 PATIENCE_S: Final = 900.0
 """With the time that a cluster's scheduler lets it wait."""
@@ -136,7 +136,7 @@ class NodeTests:
             organisation_id=self.organisation_id,
             epoch=1,
             nodes=(node.name,),
-            cores=max(1, node.cores),
+            cores=1,
             accelerator=accelerator,
             devices=(indices,) if indices else (),
             memory_bytes=max(1, min(node.memory_bytes, _MEMORY_BYTES)),
@@ -144,7 +144,7 @@ class NodeTests:
             wall_limit_s=WALL_LIMIT_S,
             grace_s=5,
             environment=self._environment,
-            run=f"exec python3 - <<'THE_END_OF_IT'\n{JOB.read_text(encoding='utf-8')}\nTHE_END_OF_IT\n",
+            run=_script(),
         )
 
     def _end(self, note: Path) -> None:
@@ -156,6 +156,10 @@ class NodeTests:
         self._engine.clean(ref)
         self._engine.forget(ref)
         note.unlink(missing_ok=True)
+
+
+def _script() -> str:
+    return "".join(part.read_text(encoding="utf-8") for part in JOB) + "\nTHE_END_OF_IT\n"
 
 
 def _measures_in(said: str) -> tuple[dict[str, float], str]:

@@ -81,6 +81,7 @@ def init(
         environments=environment or [environment_below(state_dir.absolute().parent / "environments")],
         options={
             **({"node_name": chosen.nodes[0].name} if chosen.engine == "local" else {}),
+            **{f"{chosen.engine}.{key}": value for key, value in chosen.options.items()},
             **dict(_setting(text, engine=chosen.engine) for text in settings or ()),
         },
     )

@@ -126,4 +126,14 @@ SENTENCES: Final[dict[str, str]] = {
     "{found} is none of {known}.": "{found} 不在 {known} 之列。",
     "{found} is not this supplier's.": "{found} 不属于这家供应商。",
     "{name} stands for {names}: name one.": "{name} 可指 {names}，请写明是哪一种。",
+    # Tiered prices
+    "Use a token made for one.": "请使用为某个单位生成的令牌。",
+    "Ask it for its id.": "请向该单位索取其编号。",
+    "A supplier is its own already.": "供方对自己本来就是内部单位。",
+    "Name another organisation.": "请填写另一个单位。",
+    "It was set at this instant already.": "同一时刻已设置过。",
+    "This is no part of the list price.": "这不是标价的一个比例。",
+    "Give 1 to {most#} basis points.": "请填写 1 到 {most} 个基点。",
+    "Everyone pays the list price.": "对外价就是标价。",
+    "Set the price itself.": "请直接修改标价。",
 }

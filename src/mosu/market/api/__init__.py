@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.market.api import budgets, imports, offers, orders, receipts, sales
+from mosu.market.api import budgets, imports, offers, orders, receipts, sales, tiers
 
 routers: Final = [
     ("", offers.router),
@@ -11,4 +11,5 @@ routers: Final = [
     ("", imports.router),
     ("", sales.router),
     ("", budgets.router),
+    ("", tiers.router),
 ]

@@ -19,6 +19,7 @@ from mosu.market.models.orders import (
     UsageTotal,
 )
 from mosu.market.models.searches import SavedSearch
+from mosu.market.models.tiers import Relation, Tier, TierRate
 
 __all__ = [
     "Bill",
@@ -47,10 +48,13 @@ __all__ = [
     "QuoteState",
     "Receipt",
     "ReceiptCounter",
+    "Relation",
     "SavedSearch",
     "SoldBy",
     "Spending",
     "Statement",
+    "Tier",
+    "TierRate",
     "UsageRecord",
     "UsageState",
     "UsageTotal",

@@ -56,6 +56,7 @@ from mosu.market.queries.searches import (
     search_offers,
     shelf_summary,
 )
+from mosu.market.queries.tiers import relations_of, tier_rates_of
 
 __all__ = [
     "SAMPLE_DRAWN",
@@ -93,6 +94,7 @@ __all__ = [
     "quotes_visible_to",
     "receipt_numbered",
     "receipts_visible_to",
+    "relations_of",
     "sales_visible_to",
     "sample_of",
     "samples_drawn",
@@ -105,6 +107,7 @@ __all__ = [
     "spend_by_project",
     "standings_of",
     "statements_visible_to",
+    "tier_rates_of",
     "usage_of",
     "usage_visible_to",
     "work_of",

@@ -61,6 +61,7 @@ from mosu.market.services.settlement import (
     recompute_charges,
     settle_order,
 )
+from mosu.market.services.tiers import set_relation, set_tier_rate
 from mosu.market.services.usage import record_usage
 from mosu.market.services.watching import watch_budgets
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
@@ -128,6 +129,8 @@ __all__ = [
     "save_search",
     "set_budget",
     "set_price",
+    "set_relation",
+    "set_tier_rate",
     "settle_order",
     "stop_order",
     "undo_import",

@@ -14,6 +14,7 @@ from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market import rules
 from mosu.market.models import Offer, OfferPrice, OfferState, OrderLine, Quote, QuoteState
 from mosu.market.rates import Rate, rate_for, rates_of
+from mosu.market.services.tiers import LIST_PRICE, TierPrice, tier_prices_for
 from mosu.market.shelves import Plan, PlanLine
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
@@ -58,12 +59,14 @@ def make_quotes(
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
     worth = _Worth(rates=_rates_for(prices.values(), now=now), now=now)
+    tiers = tier_prices_for(organisation_id, offers.values(), now=now)
     planned = [
         _priced(
             plan,
             offers.get(plan.offer_id),
             prices,
             worth=worth,
+            tier=tiers.get(plan.offer_id, LIST_PRICE),
             organisation_id=organisation_id,
             shelf=shelf,
         )
@@ -76,7 +79,8 @@ def make_quotes(
     )
     ranked = []
     for plan, (offer, lines), split in zip(plans, planned, splits, strict=True):
-        quote = _quote(plan, offer=offer, lines=lines, split=split, now=now)
+        tier = tiers.get(plan.offer_id, LIST_PRICE)
+        quote = _quote(plan, offer=offer, tier=tier, lines=lines, split=split, now=now)
         quote.organisation_id, quote.project_id = organisation_id, project_id
         quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
         ranked.append((_rank(quote, split), quote))
@@ -138,6 +142,7 @@ def _priced(
     prices: Mapping[tuple[UUID, str], OfferPrice],
     *,
     worth: "_Worth",
+    tier: TierPrice,
     organisation_id: UUID,
     shelf: str,
 ) -> tuple[Offer, list[rules.QuotedLine]]:
@@ -150,7 +155,8 @@ def _priced(
         raise NotForSale("The offer is off the shelf.", hint="Ask for quotes again.")
     _check(plan, offer)
     lines = [
-        _line(line, offer=offer, price=prices.get((offer.id, line.meter)), worth=worth) for line in plan.lines
+        _line(line, offer=offer, price=prices.get((offer.id, line.meter)), worth=worth, tier=tier)
+        for line in plan.lines
     ]
     return offer, lines
 
@@ -206,13 +212,15 @@ class _Worth:
         }
 
 
-def _line(line: PlanLine, *, offer: Offer, price: OfferPrice | None, worth: _Worth) -> rules.QuotedLine:
+def _line(
+    line: PlanLine, *, offer: Offer, price: OfferPrice | None, worth: _Worth, tier: TierPrice
+) -> rules.QuotedLine:
     """A line in the hub's currency: a foreign list price is converted to the micro, by a rate that `fx` keeps."""
     if price is None:
         raise NotForSale(
             f"{offer.title_en} has no price for {line.meter}.", hint="Choose another offer.", meter=line.meter
         )
-    unit_price_micros = worth.of(price)
+    unit_price_micros = tier.of(worth.of(price))
     frozen = rules.Price(
         meter=price.meter,
         unit=price.unit,
@@ -252,7 +260,13 @@ def _spend(organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine
 
 
 def _quote(
-    plan: Plan, *, offer: Offer, lines: Sequence[rules.QuotedLine], split: Split, now: datetime
+    plan: Plan,
+    *,
+    offer: Offer,
+    tier: TierPrice,
+    lines: Sequence[rules.QuotedLine],
+    split: Split,
+    now: datetime,
 ) -> Quote:
     """All but whose it is."""
     span = timedelta(seconds=plan.wall_limit_s + int(plan.facts.get("grace_s", 0)))
@@ -268,6 +282,7 @@ def _quote(
             "tax": {"rate_bp": offer.tax_rate_bp, "included": offer.tax_included},
             "sold_by": offer.sold_by,
             "fee_bp": offer.fee_bp,
+            "tier": {"name": tier.tier.value, "rate_bp": tier.rate_bp},
         },
         total_max_micros=_total(lines),
         currency=settings.HUB_CURRENCY,

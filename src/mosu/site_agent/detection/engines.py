@@ -37,6 +37,8 @@ class Found:
     nodes: list[NodeInfo] = field(default_factory=list)
     unnamed: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    """What the engine's table of settings needs to know of it."""
 
     def add(
         self,
@@ -82,17 +84,26 @@ def slurm_here() -> Found | None:
         if state.rstrip("*~#!%$@^-+") in {"down", "drain", "drng", "fail", "unk", "inval"} or "*" in state:
             found.faults.append(f"{name}: {state}")
             continue
-        cards = enumerate(product for product, count in _gres(gres) for _ in range(count))
+        cards = enumerate(product for _, product, count in _gres(gres) for _ in range(count))
         found.add(name, cores=int(cores), memory_bytes=int(memory_mib.rstrip("+")) << 20, cards=cards)
+        _know(found, {product: f"{kind}:{product}" for kind, product, _ in _gres(gres)})
     return found
 
 
-def _gres(text: str) -> Iterator[tuple[str, int]]:
-    """`gpu:a100:8(S:0-1),npu:910B2:8` as products with their counts."""
+def _know(found: Found, resources: Mapping[str, str]) -> None:
+    """Note by which of the engine's resources an accelerator is asked for; `resources`: by product."""
+    for product, resource in resources.items():
+        accelerator = accelerator_of(product)
+        if accelerator is not None:
+            found.options.setdefault("accelerators", {})[accelerator] = resource
+
+
+def _gres(text: str) -> Iterator[tuple[str, str, int]]:
+    """`gpu:a100:8(S:0-1),npu:910B2:8` as kinds and products with their counts."""
     for part in re.sub(r"\([^)]*\)", "", text).split(","):
         words = part.split(":")
         if words[0] in {"gpu", "npu", "dcu", "mlu"} and words[-1].isdigit():
-            yield (words[1] if len(words) == 3 else words[0]), int(words[-1])
+            yield words[0], (words[1] if len(words) == 3 else words[0]), int(words[-1])
 
 
 _CARDS_OF_KUBERNETES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -137,6 +148,12 @@ def kubernetes_here() -> Found | None:
             disk_bytes=int(_quantity(there.get("ephemeral-storage", "0"))),
             cards=enumerate(products),
         )
+        named = {
+            resource: labels.get(label) for resource, names in _CARDS_OF_KUBERNETES.items() for label in names
+        }
+        _know(
+            found, {product: resource for resource, product in named.items() if product and resource in there}
+        )
     return found
 
 
@@ -166,7 +183,7 @@ def ray_here(address: str = "") -> Found | None:
     version = _json(_fetched(f"{url}/api/version"))
     if not isinstance(version, dict) or "ray_version" not in version:
         return None
-    found = Found("ray", url)
+    found = Found("ray", url, options={} if url == RAY_ADDRESS else {"address": url})
     listed = _json(_fetched(f"{url}/api/v0/nodes?detail=1"))
     try:
         rows = listed["data"]["result"]["result"]
@@ -180,7 +197,9 @@ def ray_here(address: str = "") -> Found | None:
             continue
         kinds = [key.partition(":")[2] for key in there if key.startswith("accelerator_type:")]
         product = kinds[0] if len(kinds) == 1 else "GPU"
-        count = int(there.get("GPU", 0) or there.get("NPU", 0))
+        resource = "NPU" if there.get("NPU") else "GPU"
+        count = int(there.get(resource, 0))
+        _know(found, {product: resource if len(rows) == 1 else f"{resource}:{product}"} if count else {})
         found.add(
             name,
             cores=int(there.get("CPU", 0)),

@@ -1,0 +1,73 @@
+"""Tiered prices: what a buyer is to a supplier, and which part of the list price that makes."""
+
+import django.db.models.deletion
+from django.db import migrations, models
+from django.db.models import F, Q
+
+import mosu.kernel.ids
+from mosu.platform.sql import append_only
+
+_TIERS = [("external", "External"), ("partner", "Partner"), ("internal", "Internal")]
+
+
+def _id():
+    return (
+        "id",
+        models.UUIDField(default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
+    )
+
+
+def _to(table, name):
+    return models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name=name, to=table)
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("market", "0008_lists_of_all"),
+        ("platform", "0004_finding"),
+    ]
+
+    operations = [
+        migrations.CreateModel(
+            name="Relation",
+            fields=[
+                _id(),
+                ("tier", models.CharField(choices=_TIERS, max_length=10)),
+                ("since", models.DateTimeField()),
+                ("buyer", _to("platform.organisation", "+")),
+                ("supplier", _to("platform.organisation", "+")),
+            ],
+            options={
+                "indexes": [models.Index(fields=["buyer", "supplier", "-since"], name="relation_of_buyer")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=Q(tier__in=["external", "partner", "internal"]), name="relation_tier_known"
+                    ),
+                    models.CheckConstraint(condition=~Q(supplier=F("buyer")), name="relation_of_two"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="TierRate",
+            fields=[
+                _id(),
+                ("tier", models.CharField(choices=_TIERS, max_length=10)),
+                ("rate_bp", models.PositiveIntegerField()),
+                ("valid_from", models.DateTimeField()),
+                ("offer", _to("market.offer", "tier_rates")),
+            ],
+            options={
+                "constraints": [
+                    models.UniqueConstraint(fields=["offer", "tier", "valid_from"], name="tier_rate_once"),
+                    models.CheckConstraint(
+                        condition=Q(tier__in=["partner", "internal"]), name="tier_rate_tier_known"
+                    ),
+                    models.CheckConstraint(
+                        condition=Q(rate_bp__gte=1, rate_bp__lte=10_000), name="tier_rate_at_most_list"
+                    ),
+                ],
+            },
+        ),
+        append_only("market_relation"),
+        append_only("market_tierrate"),
+    ]
