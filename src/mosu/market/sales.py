@@ -13,7 +13,7 @@ from django.db.models.functions import Cast, TruncMonth
 
 from mosu.kernel.money import MICROS, micros_of
 from mosu.market import rules
-from mosu.market.models import Order, Receipt, SoldBy
+from mosu.market.models import Order, Receipt, SoldBy, UsageTotal
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 
@@ -46,6 +46,10 @@ class Sale:
     fee_micros: int | None
     due_micros: int | None
     to_invoice_micros: int | None
+    reported: Sequence[Used] = ()
+    """What the supplier's engine reported, by line, whatever of it counts."""
+    observed: Sequence[Used] = ()
+    """The most that the hub itself can have seen used; nothing where it sees nothing."""
 
     @property
     def billed_by_supplier(self) -> bool:
@@ -87,9 +91,10 @@ def _sale_of(actor: Actor, order: Order) -> Sale:
     terms = order.quote.terms
     by_supplier = terms["sold_by"] == SoldBy.SUPPLIER
     buyer = order.organisation if by_supplier or actor.sees(order.organisation_id) else None
+    reported, observed = _figures(order)
     receipt: Receipt | None = getattr(order, "receipt", None)
     if receipt is None:
-        return Sale(order, buyer, (), None, None, None, None, None, None)
+        return Sale(order, buyer, (), None, None, None, None, None, None, reported, observed)
     content = receipt.content
     vouchers, share = micros_of(content["voucher_share"]), micros_of(content["paid"])
     through = vouchers + (0 if by_supplier else share)
@@ -104,4 +109,19 @@ def _sale_of(actor: Actor, order: Order) -> Sale:
         fee_micros=fee,
         due_micros=through - fee,
         to_invoice_micros=share if by_supplier else 0,
+        reported=reported,
+        observed=observed,
     )
+
+
+def _figures(order: Order) -> tuple[list[Used], list[Used]]:
+    """The supplier's figure and the hub's, of each line that has usage."""
+    reported, observed = [], []
+    for line in order.lines.all():
+        total: UsageTotal | None = getattr(line, "usage_total", None)
+        if total is None:
+            continue
+        reported.append(Used(rules.quantity_text(int(total.quantity), per=line.per), line.unit))
+        if total.quantity_observed is not None:
+            observed.append(Used(rules.quantity_text(total.quantity_observed, per=line.per), line.unit))
+    return reported, observed

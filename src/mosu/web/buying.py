@@ -283,6 +283,10 @@ class LineEvidence:
     price: int
     per: int
     metered: int
+    reported: int
+    """What the supplier's engine reported, whatever of it counts."""
+    observed: int | None
+    """The most that the hub itself can have seen used; None where it sees nothing."""
     records: Sequence[UsageRecord]
     records_more: int
     quarantined: int
@@ -377,6 +381,10 @@ def _line_evidence(
         price=frozen.unit_price_micros,
         per=frozen.per,
         metered=accepted,
+        reported=sum(record.quantity for record in own),
+        observed=max(
+            (one.quantity_observed for one in own if one.quantity_observed is not None), default=None
+        ),
         records=own[:RECORDS_MAX],
         records_more=max(0, len(own) - RECORDS_MAX),
         quarantined=sum(record.quantity - record.quantity_accepted for record in own),

@@ -30,7 +30,8 @@ class SaleOut(Out):
     """An order at one's offer. `total = voucher_share + buyer_share`; money is null until the order is settled.
 
     `due` is what the hub owes the supplier for it, after its `fee`; `to_invoice` what the supplier bills the buyer
-    itself. `buyer` is null where the hub bills: then it is the buyer's own.
+    itself. `reported` is what the supplier's engine said was used, `observed` the most that the hub itself can have
+    seen; `used` is what counts. `buyer` is null where the hub bills: then it is the buyer's own.
     """
 
     order_id: str
@@ -43,6 +44,8 @@ class SaleOut(Out):
     buyer: Named | None
     billed_by: Literal["hub", "supplier"]
     used: list[UsedOut]
+    reported: list[UsedOut]
+    observed: list[UsedOut]
     currency: str
     total: str | None
     voucher_share: str | None
@@ -70,6 +73,8 @@ class SaleOut(Out):
             buyer=Named(id=buyer.public_id, name=buyer.name) if buyer else None,
             billed_by=order.quote.terms["sold_by"],
             used=[UsedOut(quantity=one.quantity, unit=one.unit) for one in sale.used],
+            reported=[UsedOut(quantity=one.quantity, unit=one.unit) for one in sale.reported],
+            observed=[UsedOut(quantity=one.quantity, unit=one.unit) for one in sale.observed],
             currency=currency,
             total=money(sale.total_micros),
             voucher_share=money(sale.vouchers_micros),

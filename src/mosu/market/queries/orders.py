@@ -42,6 +42,7 @@ def sales_visible_to(actor: Actor) -> QuerySet[Order]:
     A supplier sees what was bought of it. Who bought is the buyer's own, except where the supplier bills it.
     """
     rows = Order.objects.select_related("quote", "offer", "organisation", "receipt")
+    rows = rows.prefetch_related("lines__usage_total")
     rows = rows.order_by("-placed_at", "-id")
     return rows if actor.sees_all else rows.filter(offer__supplier_id__in=actor.organisation_ids)
 

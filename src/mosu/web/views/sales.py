@@ -22,7 +22,7 @@ from mosu.market.hub import hub_zone
 from mosu.market.models import OrderState
 from mosu.market.queries import sales_visible_to
 from mosu.market.rules import unit_name
-from mosu.market.sales import ToInvoice, sales_of, to_invoice_of
+from mosu.market.sales import ToInvoice, Used, sales_of, to_invoice_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.queries import organisations_visible_to
@@ -33,6 +33,11 @@ from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.words import entry_kind_name, state_name_lazy, supplier_named, told
+
+
+def _amounts(used: Sequence[Used]) -> str:
+    return "; ".join(f"{one.quantity} {told(unit_name(one.unit))}" for one in used)
+
 
 SALES: Final = Plan(
     name="sales",
@@ -52,10 +57,10 @@ SALES: Final = Plan(
         ),
         Column("buyer", _lazy("Buyer"), lambda one: one.buyer.name if one.buyer else ""),
         Column("state", _lazy("State"), lambda one: one.order.state, kind="state", sort="state"),
+        Column("used", _lazy("Used"), lambda one: _amounts(one.used)),
+        Column("reported", _lazy("Reported by your engine"), lambda one: _amounts(one.reported), hidden=True),
         Column(
-            "used",
-            _lazy("Used"),
-            lambda one: "; ".join(f"{used.quantity} {told(unit_name(used.unit))}" for used in one.used),
+            "observed", _lazy("Observed by the hub, at most"), lambda one: _amounts(one.observed), hidden=True
         ),
         Column("total", _lazy("Charged"), lambda one: one.total_micros, kind="money"),
         Column("vouchers", _lazy("by vouchers"), lambda one: one.vouchers_micros, kind="money"),
