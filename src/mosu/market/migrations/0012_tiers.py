@@ -23,7 +23,7 @@ def _to(table, name):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("market", "0008_lists_of_all"),
+        ("market", "0011_metering_to_money"),
         ("platform", "0004_finding"),
     ]
 
