@@ -26,6 +26,7 @@ LOOKS_AT_THIS_MACHINE = {
     "runtime/doctor.py": {"socket"},  # the same
     "runtime/hub.py": {"http.client"},  # whether the hub that it started answers
     "runtime/supervisor.py": {"socket"},  # a pair of sockets, to be woken by signals
+    "site_agent/detection/engines.py": {"httpx"},  # the scheduler beside the agent, as its supplier set it up
 }
 OPENING = frozenset(
     {"connect", "connect_ex", "create_connection", "open_connection", "start_tls", "urlopen", "sock_connect"}

@@ -8,7 +8,7 @@ from django.db.models.functions import Coalesce
 
 from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
 from mosu.compute.queries import LIVE
-from mosu.compute.states import AttemptState, BlackoutState, NodeState, PoolState, RunState
+from mosu.compute.states import AttemptState, BlackoutState, Fitness, NodeState, PoolState, RunState
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
 from mosu.platform.queries import organisations_where
@@ -18,7 +18,7 @@ BLACKOUT_WITHIN: Final = timedelta(days=14)
 
 
 def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
-    """Runs under way, pools that are silent, nodes that are down, attempts to fence; one query."""
+    """Runs under way, pools that are silent, nodes that are down or unfit, attempts to fence; one query."""
     return gathered([*_of_operators(actor), *_of_members(actor), *_of_suppliers(actor, now)])
 
 
@@ -71,7 +71,8 @@ def _of_suppliers(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
         return []
     silent = Pool.objects.filter(organisation__in=managed).exclude(state=PoolState.CLOSED)
     silent = silent.filter(Q(last_seen_at=None) | Q(last_seen_at__lt=now - LIVE))
-    down = Node.objects.filter(pool__organisation__in=managed, state=NodeState.DOWN)
+    unwell = Q(state=NodeState.DOWN) | Q(fitness=Fitness.UNFIT)
+    down = Node.objects.filter(unwell, pool__organisation__in=managed)
     ahead = Blackout.objects.filter(
         node__pool__organisation__in=managed,
         state=BlackoutState.SET,

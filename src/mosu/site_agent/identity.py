@@ -1,8 +1,8 @@
 """Which agent this is: the same over restarts, another on another machine or with another state folder."""
 
 import hashlib
+import os
 import secrets
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ def instance_of(state_dir: Path) -> str:
     if not isinstance(kept, str):
         kept = secrets.token_hex(16)
         write_durably(path, kept)
-    machine = socket.gethostname()
+    machine = os.uname().nodename
     for file in _MACHINE:
         with suppress(OSError):
             machine += file.read_text().strip()
@@ -29,4 +29,4 @@ def instance_of(state_dir: Path) -> str:
 
 def host() -> str:
     """This machine's name."""
-    return socket.gethostname()[:100]
+    return os.uname().nodename[:100]

@@ -111,7 +111,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "balance.low": Kind(_lazy("Balance is low"), "money", "", _lazy("Top up")),
         # suppliers
         "pool.wake": Kind(_lazy("Pool whose agent is silent"), "pool", "pool", _lazy("Look into it")),
-        "node.mend": Kind(_lazy("Node that is down"), "pool", "pool", _lazy("Look into it")),
+        "node.mend": Kind(_lazy("Node that is down or unfit"), "pool", "pool", _lazy("Look into it")),
         "import.release_awaited": Kind(_lazy("Offers that the hub holds back"), "offer_import", "import"),
         "blackout.ahead": Kind(_lazy("Blackout ahead"), "pool", "pool"),
     }

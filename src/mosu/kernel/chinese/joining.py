@@ -25,7 +25,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Token of the pool": "资源池的令牌",
     "{file} is there already.": "{file} 已存在。",
     "Replace it: mosu agent init --force": "如要替换：mosu agent init --force",
-    "There is no engine {name}.": "没有名为 {name} 的引擎。",
     "--set {text} cannot be read.": "--set {text} 无法解析。",
     "Write KEY=VALUE or {engine}.KEY=VALUE.": "请写成 KEY=VALUE 或 {engine}.KEY=VALUE。",
     "Nothing was written.": "没有写入任何文件。",

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +213,7 @@ def machine_here() -> Found:
     cards = cards_here()
     found = Found("local", cards[0].tool if cards else "this machine")
     found.add(
-        re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:63] or "local",
+        re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename)[:63] or "local",
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         cards=((card.index, card.product) for card in cards if not card.fault),
