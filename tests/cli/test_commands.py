@@ -290,6 +290,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "voucher_1  Compute voucher  active" in outcome(capsys, "vouchers")[1]
     assert "R-2026-000001" in outcome(capsys, "receipts")[1]
     assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
+    assert "project_1  2026-11   100.00  20.00  20     10.00  70.00" in outcome(capsys, "budgets")[1]
     assert "2026-11         2   0.90      0.45  0.45  CNY" in outcome(capsys, "bills")[1]
     assert "Alpha        0.90" in outcome(capsys, "bills", "2026-11")[1]
     assert "算力券" in outcome(capsys, "bills", "2026-11", "--lang", "zh")[1]

@@ -160,6 +160,19 @@ class FakeHub:
         }
 
 
+BUDGET = {
+    "id": "budget_1",
+    "organisation_id": "org_1",
+    "project_id": "project_1",
+    "user_id": None,
+    "cap": "100.00",
+    "currency": "CNY",
+    "month": "2026-11",
+    "spent": "20.00",
+    "committed": "30.00",
+    "left": "70.00",
+    "spent_percent": 20,
+}
 BILL_MONTH = {
     "month": "2026-11",
     "receipts": 2,
@@ -361,6 +374,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [RECEIPT], "next": None}
             case "GET", "/receipts/receipt_1":
                 return 200, RECEIPT
+            case "GET", "/budgets":
+                return 200, {"items": [BUDGET], "next": None}
             case "GET", "/bills":
                 return 200, {"items": [BILL_MONTH]}
             case "GET", "/bills/2026-11":

@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from mosu.compute.models import IdleRule
+from mosu.compute.models import IdleRule, Quota
 from mosu.market.models import Budget
 from mosu.platform.actors import Role
 from tests.web.conftest import Hub, page, queries
@@ -66,7 +66,20 @@ def test_more_budgets_ask_no_more(hub: Hub) -> None:
     few = queries(client, PATH)
     for _ in range(5):
         set_as(hub, Role.OWNER, whose=hub.user(role=Role.VIEWER).public_id)
-    assert queries(client, PATH) == few <= 13
+    assert queries(client, PATH) == few <= 15
+
+
+def test_a_projects_quota(hub: Hub) -> None:
+    sent = {"project": hub.world.project.public_id, "accelerator": "H100", "units_max": "8"}
+    assert hub.client(hub.user(role=Role.FINANCE)).post(PATH, sent).status_code == 200
+    assert not Quota.objects.exists()
+    owner = hub.client(hub.user(role=Role.OWNER))
+    assert owner.post(PATH, sent).status_code == 302
+    assert Quota.objects.get().units_max == 8
+    assert "Project p" in page(owner.get(PATH))
+    assert 'value="unheard"' in page(owner.post(PATH, sent | {"accelerator": "unheard"}))
+    owner.post(PATH, sent | {"units_max": ""})
+    assert not Quota.objects.exists()
 
 
 def test_how_long_accelerators_may_idle(hub: Hub) -> None:

@@ -33,6 +33,9 @@ COMMANDS: Final = (
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
+    Command(
+        "budgets", "mosu.cli.commands.budgets:budgets", "What a month may cost, and what of it is spent."
+    ),
     Command("bills", "mosu.cli.commands.bills:bills", "The months' sums, or one month's bill."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),

@@ -364,6 +364,22 @@ class Bills(Answer):
     items: tuple[BillMonth, ...] = ()
 
 
+class Budget(Answer):
+    """A month's cap of an organisation, a project or a person, and how this month stands."""
+
+    id: str
+    organisation_id: str = ""
+    project_id: str = ""
+    user_id: str = ""
+    cap: Decimal
+    currency: str = "CNY"
+    month: str = ""
+    spent: Decimal
+    committed: Decimal
+    left: Decimal
+    spent_percent: int = 0
+
+
 class BillPart(Answer):
     """What one programme paid, or what was bought of one supplier."""
 

@@ -19,6 +19,7 @@ from mosu.client.models import (
     Balance,
     Bill,
     Bills,
+    Budget,
     Difference,
     Imported,
     Me,
@@ -347,6 +348,10 @@ class Client:
 
     def receipt(self, receipt_id: str) -> Receipt:
         return self._get(Receipt, f"/receipts/{_id(receipt_id)}")
+
+    def budgets(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Budget]:
+        """Budgets in force, with how this month stands."""
+        return self._page(Budget, "/budgets", limit=limit, cursor=cursor)
 
     def bills(self) -> Bills:
         return self._get(Bills, "/bills")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from mosu.compute.models import Run
-from mosu.compute.queries import costs_of
+from mosu.compute.queries import costs_of, last_attempt_of
 from mosu.compute.queue import in_line
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
 from mosu.compute.states import is_ended
@@ -298,7 +298,7 @@ class RunShown:
             state=run.state,
             live=not is_ended(run.state),
             reason=said_here(run.reason),
-            why_waiting=_why_waiting(run, now=now),
+            why_waiting=_why_waiting(run, now=now) or _idle(run),
             started_at=run.started_at,
             ended_at=run.ended_at,
             exit_code=run.exit_code,
@@ -315,6 +315,21 @@ class RunShown:
             stream=f"/runs/{run.public_id}/log",
             cost=costs_of([run])[run.id],
         )
+
+
+def _idle(run: Run) -> str:
+    """That its accelerators do nothing, once its people were told."""
+    attempt = last_attempt_of(run)
+    if attempt is None or is_ended(run.state) or attempt.idle_since is None or attempt.idle_told_at is None:
+        return ""
+    since = timezone.localtime(attempt.idle_since).strftime("%H:%M")
+    return (
+        _(
+            "Its accelerators have done nothing since %s, and are paid for. "
+            "Cancel the run if it is not needed: its outputs are saved."
+        )
+        % since
+    )
 
 
 def _why_waiting(run: Run, *, now: datetime) -> str:

@@ -142,4 +142,11 @@ SENTENCES: Final[dict[str, str]] = {
     "Ask for a start at {time} UTC or later.": "请约 {time} UTC 或更晚开始。",
     "The project may hold {most} such units at one time; this takes {units}.": "项目同时最多占用 {most} 个单位；本次需要 {units} 个。",
     "The organisation may hold {most} such units at one time; this takes {units}.": "单位同时最多占用 {most} 个单位；本次需要 {units} 个。",
+    # Interruptible goods.
+    "is interruptible": "是可中断资源",
+    "Set resources.use_spot to use it.": "如要使用，请设 resources.use_spot。",
+    "is not interruptible": "不是可中断资源",
+    "Leave out resources.use_spot.": "请去掉 resources.use_spot。",
+    "its place went to an order that is not interruptible": "可中断的位置让给了全价订单",
+    "no place was free again": "没有再等到空位",
 }

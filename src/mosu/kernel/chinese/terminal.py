@@ -27,6 +27,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Bring back the outputs of a run.": "取回作业的产出文件。",
     "Cancel a run or an order.": "取消作业或订单。",
     "Receipts, or one of them as on a till.": "小票列表，或照收银台样式打印一张。",
+    "What a month may cost, and what of it is spent.": "每月最多花多少，已用多少。",
+    "Your organisation's budgets, and how this month stands with each.": "本单位的预算，以及本月各项的进度。",
     "The months' sums, or one month's bill.": "各月汇总，或某月账单。",
     "The months' sums, newest first, or one month: who paid, by programme and by supplier.": "各月汇总，最近的在前；或某月账单：由谁支付，按扶持政策和供方分列。",
     "A month such as 2026-11; without it they are listed.": "月份，例如 2026-11；不写则列出各月。",

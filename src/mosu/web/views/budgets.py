@@ -12,17 +12,20 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods
 
-from mosu.compute.queries import idle_stop_of
-from mosu.compute.services import set_idle_stop
+from mosu.compute.queries import idle_stop_of, quotas_visible_to
+from mosu.compute.services import set_idle_stop, set_quota
+from mosu.compute.services.sharing import UNITS_MAX
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import DomainError
 from mosu.market.models import Budget
 from mosu.market.queries import BudgetStanding, budgets_visible_to, standings_of
 from mosu.market.services import lift_budget, set_budget
+from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation, Project, User
 from mosu.platform.policy import allows
 from mosu.platform.queries import memberships_visible_to, projects_visible_to
 from mosu.platform.requests import actor_of
+from mosu.web.labels import accelerator_name
 from mosu.web.pages import own_organisation, page
 from mosu.web.tables import Button, Column, Empty, Plan, list_page
 from mosu.web.views.organisation import tabs_of
@@ -60,6 +63,25 @@ class Idling(forms.Form):
         help_text=_lazy(
             "People are told after 15 minutes. Left empty, nothing is stopped. Outputs are saved in any case."
         ),
+    )
+
+
+class Holding(forms.Form):
+    """How many units a project may hold at one time."""
+
+    project = forms.ChoiceField(label=_lazy("Project"))
+    accelerator = forms.CharField(
+        label=_lazy("Accelerator"),
+        max_length=60,
+        required=False,
+        help_text=_lazy("Such as H100. Left empty: cores of runs without cards."),
+    )
+    units_max = forms.IntegerField(
+        label=_lazy("At most at one time"),
+        min_value=0,
+        max_value=UNITS_MAX,
+        required=False,
+        help_text=_lazy("Left empty, nothing limits it."),
     )
 
 
@@ -126,7 +148,8 @@ def budgets(request: HttpRequest) -> HttpResponse:
     may = allows(actor, "budget.set", row.id)
     form, problem = _form(request, row), None
     idle_s = idle_stop_of(row.id)
-    is_idling = "idle_minutes" in request.POST
+    is_idling, is_holding = "idle_minutes" in request.POST, "units_max" in request.POST
+    holding = _holding(request, row)
     idling = Idling(request.POST) if is_idling else Idling(initial={"idle_minutes": idle_s and idle_s // 60})
     if request.method == "POST":
         try:
@@ -141,7 +164,18 @@ def budgets(request: HttpRequest) -> HttpResponse:
                 )
                 messages.success(request, _("It counts for what runs now, too."))
                 return redirect("budgets")
-            if not is_idling and form.is_valid():
+            if is_holding and holding.is_valid():
+                set_quota(
+                    actor=actor,
+                    organisation_id=row.id,
+                    project_id=Project.key_of(holding.cleaned_data["project"]),
+                    accelerator=holding.cleaned_data["accelerator"].strip(),
+                    units_max=holding.cleaned_data["units_max"],
+                    now=now,
+                )
+                messages.success(request, _("The quota counts from the next order on."))
+                return redirect("budgets")
+            if "cap" in request.POST and form.is_valid():
                 set_budget(
                     actor=actor,
                     organisation_id=row.id,
@@ -153,7 +187,16 @@ def budgets(request: HttpRequest) -> HttpResponse:
                 return redirect("budgets")
         except DomainError as refusal:
             problem = said_of(refusal)
-    context = {"tabs": tabs_of(request), "form": form, "idling": idling, "problem": problem, "may_set": may}
+    context = {
+        "tabs": tabs_of(request),
+        "form": form,
+        "idling": idling,
+        "holding": holding,
+        "quotas": _quotas(actor, row),
+        "may_hold": allows(actor, "quota.set", row.id),
+        "problem": problem,
+        "may_set": may,
+    }
     return list_page(
         request,
         "pages/budgets.html",
@@ -162,6 +205,28 @@ def budgets(request: HttpRequest) -> HttpResponse:
         prepare=lambda found: standings_of(found, now=now),
         context=context,
     )
+
+
+def _quotas(actor: Actor, row: Organisation) -> list[dict[str, Any]]:
+    found = quotas_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
+    return [
+        {
+            "whose": pgettext("budget", "Project %s") % one.project.name
+            if one.project
+            else pgettext("budget", "The whole organisation"),
+            "what": accelerator_name(one.accelerator) if one.accelerator else _("Cores"),
+            "units_max": one.units_max,
+        }
+        for one in found
+    ]
+
+
+def _holding(request: HttpRequest, row: Organisation) -> Holding:
+    form = Holding(request.POST if "units_max" in request.POST else None)
+    projects = projects_visible_to(actor_of(request)).filter(organisation=row)[:SUBJECTS_MAX]
+    choice: Any = form.fields["project"]
+    choice.choices = [(one.public_id, one.name) for one in projects]
+    return form
 
 
 def _form(request: HttpRequest, row: Organisation) -> Capping:
