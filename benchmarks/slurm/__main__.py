@@ -75,7 +75,7 @@ def _chaos(folder: Path, cluster: SlurmCluster, *, runs: int, seed: int) -> dict
         ordered = _Orders(hub.url, buyer.token, runs=runs, seed=seed)
         ordered.wait_for_pool()
         killer.start()
-        ordered.place()
+        ordered.place(killer.went_round)
         _wait_until_quiet(owner_dsn, until=time.monotonic() + QUIET_S_MAX)
         killer.stop()
         link.bad = 0.0
@@ -105,6 +105,8 @@ class _PartKiller(threading.Thread):
         self._hub_killer = Killer(hub.data_dir, seed=seed)
         self._choice = random.Random(seed)  # noqa: S311
         self._stopping = threading.Event()
+        self.went_round = threading.Event()
+        """Each part was killed once."""
         self.kills: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -113,6 +115,8 @@ class _PartKiller(threading.Thread):
             part = first.pop() if first else self._choice.choice(PARTS)
             self._kill(part, away_s=self._choice.uniform(0.5, 4))
             self.kills[part] += 1
+            if not first:
+                self.went_round.set()
             while not _is_ready(self._hub) and not self._stopping.wait(0.5):
                 pass  # a hub that is killed while it starts never serves anybody
 
@@ -159,20 +163,27 @@ class _Orders:
             while not self._quotes(client, 1, 1.0) and time.monotonic() < until:
                 time.sleep(0.5)
 
-    def place(self) -> None:
-        shoppers = [threading.Thread(target=self._shop, daemon=True) for _ in range(SHOPPERS)]
+    def place(self, went_round: threading.Event) -> None:
+        """Place all; the last quarter only when everything was killed once."""
+        shoppers = [
+            threading.Thread(target=self._shop, args=(went_round,), daemon=True) for _ in range(SHOPPERS)
+        ]
         for one in shoppers:
             one.start()
         for one in shoppers:
             one.join()
 
-    def _shop(self) -> None:
+    def _shop(self, went_round: threading.Event) -> None:
+        held_back = len(self._left) // 4
         with Client(self._url, self._token) as client:
             while True:
                 with self._guard:
                     if not self._left:
                         return
                     cpus, seconds = self._left.pop()
+                    late = len(self._left) < held_back
+                if late:
+                    went_round.wait(QUIET_S_MAX)
                 while not self._placed(client, cpus, seconds):
                     time.sleep(0.5)
 

@@ -284,8 +284,8 @@ class SlurmEngine:
             (folder / "cancel").touch()  # should it run on some node all the same
         measures = state and state["measures"]
         started_at = account.started_at if account else instant_of(state["started_at"]) if state else None
-        if account is not None and account.elapsed_s == 0 and state is None:
-            started_at = None  # it left the queue without having begun
+        if (state is None and account and not account.elapsed_s) or (state and not state["started_at"]):
+            started_at = None  # nothing of the task ran, so nobody pays
         ended = Observation(
             phase=end.phase,
             started_at=started_at,
