@@ -10,6 +10,7 @@ import random
 import sys
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from tests.hub import Hub
 from tests.slurm.cluster import SlurmCluster, running_slurm
 
 from benchmarks.chaos.counts import Count
@@ -69,11 +71,11 @@ def _chaos(folder: Path, cluster: SlurmCluster, *, runs: int, seed: int) -> dict
         stack.callback(over.set)
         threading.Thread(target=_noting, args=(site, over), daemon=True).start()
         began = time.monotonic()
-        killer = _PartKiller(cluster, site, Killer(hub.data_dir, seed=seed), seed=seed)
+        killer = _PartKiller(cluster, site, hub, seed=seed)
         ordered = _Orders(hub.url, buyer.token, runs=runs, seed=seed)
         ordered.wait_for_pool()
         killer.start()
-        ordered.place()
+        ordered.place(killer.went_round)
         _wait_until_quiet(owner_dsn, until=time.monotonic() + QUIET_S_MAX)
         killer.stop()
         link.bad = 0.0
@@ -97,11 +99,14 @@ def _chaos(folder: Path, cluster: SlurmCluster, *, runs: int, seed: int) -> dict
 class _PartKiller(threading.Thread):
     """Kills one part after the other, each at least once, and starts again what does not start by itself."""
 
-    def __init__(self, cluster: SlurmCluster, site: Site, hub: Killer, *, seed: int) -> None:
+    def __init__(self, cluster: SlurmCluster, site: Site, hub: Hub, *, seed: int) -> None:
         super().__init__(name="part killer", daemon=True)
         self._cluster, self._site, self._hub = cluster, site, hub
+        self._hub_killer = Killer(hub.data_dir, seed=seed)
         self._choice = random.Random(seed)  # noqa: S311
         self._stopping = threading.Event()
+        self.went_round = threading.Event()
+        """Each part was killed once."""
         self.kills: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -110,6 +115,10 @@ class _PartKiller(threading.Thread):
             part = first.pop() if first else self._choice.choice(PARTS)
             self._kill(part, away_s=self._choice.uniform(0.5, 4))
             self.kills[part] += 1
+            if not first:
+                self.went_round.set()
+            while not _is_ready(self._hub) and not self._stopping.wait(0.5):
+                pass  # a hub that is killed while it starts never serves anybody
 
     def stop(self) -> None:
         self._stopping.set()
@@ -121,7 +130,7 @@ class _PartKiller(threading.Thread):
             time.sleep(away_s)
             self._site.start()
         elif part in {"web", "postgres"}:
-            self._hub.kill_part(part)
+            self._hub_killer.kill_part(part)
         else:
             if part == "slurmctld":
                 # What it had not written down it would forget, as a real one would; that has its own test.
@@ -129,6 +138,14 @@ class _PartKiller(threading.Thread):
             self._cluster.stop(part)
             time.sleep(away_s)
             self._cluster.start(part)
+
+
+def _is_ready(hub: Hub) -> bool:
+    try:
+        with urllib.request.urlopen(f"{hub.url}/readyz", timeout=5) as answer:  # noqa: S310 - our own
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 class _Orders:
@@ -146,20 +163,27 @@ class _Orders:
             while not self._quotes(client, 1, 1.0) and time.monotonic() < until:
                 time.sleep(0.5)
 
-    def place(self) -> None:
-        shoppers = [threading.Thread(target=self._shop, daemon=True) for _ in range(SHOPPERS)]
+    def place(self, went_round: threading.Event) -> None:
+        """Place all; the last quarter only when everything was killed once."""
+        shoppers = [
+            threading.Thread(target=self._shop, args=(went_round,), daemon=True) for _ in range(SHOPPERS)
+        ]
         for one in shoppers:
             one.start()
         for one in shoppers:
             one.join()
 
-    def _shop(self) -> None:
+    def _shop(self, went_round: threading.Event) -> None:
+        held_back = len(self._left) // 4
         with Client(self._url, self._token) as client:
             while True:
                 with self._guard:
                     if not self._left:
                         return
                     cpus, seconds = self._left.pop()
+                    late = len(self._left) < held_back
+                if late:
+                    went_round.wait(QUIET_S_MAX)
                 while not self._placed(client, cpus, seconds):
                     time.sleep(0.5)
 

@@ -44,6 +44,7 @@ EXIT_CONFIG: Final = 2
 EXIT_SANDBOX: Final = 3
 EXIT_REFUSED: Final = 4
 _REPROBE_EVERY_S: Final = 60.0
+"""How often the agent looks whether its engine still has the nodes that it registered."""
 _START_S_MAX: Final = 30.0
 _GARBLED_HINT: Final = "It is ended and told to the hub; check this machine's disk."
 

@@ -23,11 +23,11 @@ _SHORT: Final = MappingProxyType(
         "-D": "--chdir", "-b": "--begin", "-L": "--licenses", "-W": "--wait", "-H": "--hold", "-i": "--input",
     }
 )  # fmt: skip
-_PLACE: Final = "the hub chooses where a run goes; name suppliers with mosu run --supplier."
+_PLACE: Final = "the hub chooses where a run goes; leave it out, or write a task file with mosu.suppliers."
 _ELSEWHERE: Final = MappingProxyType(
     {
         "--partition": _PLACE,
-        "--account": "say who pays with mosu run --project.",
+        "--account": "leave it out; the signed-in organisation pays.",
         "--qos": _PLACE,
         "--reservation": _PLACE,
         "--clusters": _PLACE,
