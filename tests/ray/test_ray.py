@@ -159,7 +159,7 @@ def test_a_head_that_dies_takes_its_jobs_along_and_the_truth_is_told(bench: RayB
 
 def test_the_smoke_test_passes(bench: RayBench) -> None:
     found = list(checks(bench.engine, "python"))
-    assert len(found) == 10 and all(check.ok for check in found), found
+    assert len(found) == 10 and [check for check in found if not check.ok] == []
 
 
 def test_settings_are_checked_whole(tmp_path: Path) -> None:

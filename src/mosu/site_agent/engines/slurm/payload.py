@@ -87,7 +87,6 @@ def _run_on_all(folder: Path, job: SlurmJobFile, secrets: dict[str, str]) -> Sta
             *(
                 "--export=ALL",
                 "--label",
-               
                 "--kill-on-bad-exit=1",
                 f"--cpus-per-task={job['cores']}",
             ),
