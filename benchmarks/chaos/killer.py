@@ -49,6 +49,16 @@ class Killer(threading.Thread):
         self._stopping.set()
         self.join()
 
+    def kill_part(self, part: str) -> bool:
+        """Kill one part now; whether it was there."""
+        pid = self._pid_of(part, 0.0)
+        if pid is None:
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            self.kills[part] += 1
+        return True
+
     def _pid_of(self, target: str, fraction: float) -> int | None:
         """The part's own process, or one of its children; None while there is none."""
         part = target.split(maxsplit=1)[0]

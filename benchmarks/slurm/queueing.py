@@ -15,11 +15,15 @@ from benchmarks.bars import Figure
 from benchmarks.hubs import hub_in, join, make_buyers
 from benchmarks.slurm.site import SUPPLIER, site_in
 from mosu.client import Client, ProblemError
-from mosu.kernel.ids import typeid
+from mosu.kernel.ids import typeid, uuid_of
 
 CPUS = 16
 """Of each node: more than the machine has, since the jobs sleep."""
-_TASK = "{{resources: {{cpus: 1, memory: 1+, disk_size: 1}}, run: 'sleep {seconds}', mosu: {{wall_limit: 120s, suppliers: [{supplier}]}}}}"
+_TASK = """
+resources: {{cpus: 1, memory: 1+, disk_size: 1}}
+run: sleep {seconds}
+mosu: {{wall_limit: 120s, suppliers: [{supplier}]}}
+"""
 _SHOPPERS = 3
 _PATIENCE_S = 600.0
 
@@ -36,9 +40,8 @@ def through_mosu_and_bare(folder: Path, *, jobs: int, alone: int) -> list[Figure
             with site_in(folder / "site", hub, cluster) as site, Client(hub.url, buyer.token) as client:
                 _wait_for_pool(client)
                 soon = [_to_slurm_s(client, config.owner_dsn(), site.folder) for _ in range(alone)]
-                before = _job_ids(cluster)
                 _through(hub.url, buyer.token, durations)
-                ours_s = _makespan_s(cluster, without=before, jobs=jobs)
+                ours_s = _makespan_s(cluster, after=jobs + alone, jobs=jobs)
     note = f"{jobs} jobs of 2 to 20 s on {2 * CPUS} slots"
     return [
         Figure("Slurm, makespan by bare sbatch", bare_s, "s", note=note),
@@ -67,7 +70,7 @@ def _bare(cluster: SlurmCluster, durations: Sequence[float]) -> float:
                 f"sleep {seconds}",
             )
         )
-    return _makespan_s(cluster, without=set(), jobs=len(durations))
+    return _makespan_s(cluster, after=0, jobs=len(durations))
 
 
 def _through(url: str, token: str, durations: Sequence[float]) -> None:
@@ -116,9 +119,9 @@ def _wait_for_pool(client: Client) -> None:
 def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
     """From the accepted order to `sbatch`'s answer; returns once the run is over."""
     run_id = _ordered(client, 0.1)
-    query = "select a.id, a.created_at from compute_attempt a join compute_run r on r.id = a.run_id order by a.created_at desc limit 1"
+    query = "select id, created_at from compute_attempt where run_id = %s"
     with psycopg.connect(owner_dsn) as rows:
-        row = rows.execute(query).fetchone()
+        row = rows.execute(query, [uuid_of("run", run_id)]).fetchone()
     assert row is not None  # noqa: S101
     job_id = site / "state" / "attempts" / typeid("attempt", row[0]) / "job_id"
     until = time.monotonic() + _PATIENCE_S
@@ -132,19 +135,15 @@ def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
     return submitted_at - row[1].timestamp()
 
 
-def _makespan_s(cluster: SlurmCluster, *, without: set[int], jobs: int) -> float:
-    """From the first Submit to the last End of the jobs that came since, once all have ended."""
+def _makespan_s(cluster: SlurmCluster, *, after: int, jobs: int) -> float:
+    """From the first Submit to the last End of the jobs after so many, once all have ended."""
     until = time.monotonic() + _PATIENCE_S
     while time.monotonic() < until:
-        rows = [row for row in _jobs(cluster) if row["id"] not in without]
+        rows = [row for row in _jobs(cluster) if row["id"] > after]
         if len(rows) == jobs and all(row["state"] == "COMPLETED" for row in rows):
             return float(max(row["end"] for row in rows) - min(row["submit"] for row in rows))
         time.sleep(1)
     raise RuntimeError(f"not all of {jobs} jobs ended")
-
-
-def _job_ids(cluster: SlurmCluster) -> set[int]:
-    return {row["id"] for row in _jobs(cluster)}
 
 
 def _jobs(cluster: SlurmCluster) -> list[dict[str, Any]]:

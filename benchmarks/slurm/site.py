@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,13 @@ class Site:
     token: str
     hub_url: str
     agent: subprocess.Popen[bytes] | None = None
+    claims: dict[str, int] = field(default_factory=dict)
+    """Which Slurm job had each attempt, as `note_claims` saw it: the agent forgets what the hub has settled."""
+
+    def note_claims(self) -> None:
+        for claim in (self.folder / "state" / "attempts").glob("*/claim"):
+            with suppress(OSError, ValueError):
+                self.claims[claim.parent.name] = int(claim.read_text())
 
     def start(self) -> None:
         """Start the agent, as the settings file has it now."""

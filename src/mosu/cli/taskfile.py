@@ -7,6 +7,7 @@ from typing import Any, Literal
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import clean, told, width_of
 from mosu.wire.document import TEXT_BYTES_MAX
+from mosu.wire.sbatch import is_sbatch, parse_sbatch
 from mosu.wire.task import Problem, TaskFile, TaskRefused, dump_task, parse_task
 from mosu.wire.task_dump import mapping_of
 
@@ -14,7 +15,7 @@ _SHOWN_MAX = 5
 
 
 def load_task(path: Path) -> tuple[str, TaskFile]:
-    """A task file's text, and the task.
+    """A task file's text, and the task; of a script for sbatch, the task file that means the same.
 
     Raises:
         Stop: there is no such file, or it is no task; each problem is shown below its line.
@@ -30,7 +31,8 @@ def load_task(path: Path) -> tuple[str, TaskFile]:
         text = data.decode()
     except UnicodeDecodeError as error:
         raise Stop(f"{path} is not UTF-8 (byte {error.start}).", hint="Save it as UTF-8.") from error
-    return text, _parsed(text, str(path))
+    task = _parsed(text, str(path))
+    return dump_task(task) if is_sbatch(text) else text, task
 
 
 def changed(task: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[str, TaskFile]:
@@ -83,7 +85,7 @@ def vouchers_of(text: str) -> Literal["auto", "none"] | list[str] | None:
 
 def _parsed(text: str, source: str) -> TaskFile:
     try:
-        return parse_task(text, source=source)
+        return (parse_sbatch if is_sbatch(text) else parse_task)(text, source=source)
     except TaskRefused as refused:
         raise Stop(problems_text(text, source, refused.problems), hint=refused.hint) from refused
 

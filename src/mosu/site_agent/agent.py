@@ -27,13 +27,23 @@ from mosu.site_agent.engines.choice import engine_of, environments_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
-from mosu.wire.agent import AttemptPhase, Command, Lease, LeaseRequest, Registration, Report
+from mosu.wire.agent import (
+    AttemptPhase,
+    Command,
+    Lease,
+    LeaseRequest,
+    NodeInfo,
+    Registration,
+    Report,
+)
 
 EXIT_STOPPED: Final = 0
 EXIT_CONFIG: Final = 2
 EXIT_SANDBOX: Final = 3
 EXIT_REFUSED: Final = 4
 _REPROBE_EVERY_S: Final = 60.0
+_RECOUNT_EVERY_S: Final = 60.0
+"""How often the agent looks whether its engine still has the nodes that it registered."""
 _START_S_MAX: Final = 30.0
 _GARBLED_HINT: Final = "It is ended and told to the hub; check this machine's disk."
 
@@ -73,6 +83,7 @@ class Agent:
         self._changed = threading.Event()
         self._sandbox = SandboxReport(False, "", "", "not probed yet", "")
         self._heartbeat_s = 10.0
+        self._registered: tuple[NodeInfo, ...] | None = None
         self._exit_code = EXIT_STOPPED
 
     def __enter__(self) -> "Agent":
@@ -88,7 +99,7 @@ class Agent:
         """Adopt what is on the disk, then serve; returns the exit code."""
         self._sandbox = self._engine.isolation()
         self._adopt()
-        for work in (self._lease_for_ever, self._beat_for_ever):
+        for work in (self._lease_for_ever, self._beat_for_ever, self._recount_for_ever):
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True).start()
         self._stopping.wait()
         self._log.info("stopped", exit_code=self._exit_code, attempts_left_running=self._unreported())
@@ -116,17 +127,19 @@ class Agent:
 
     def _register(self) -> None:
         report = self._sandbox
+        nodes = self._engine.nodes()
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
                 engine=self._engine.name,
                 clock_at=datetime.now(UTC),
-                nodes=self._engine.nodes(),
+                nodes=nodes,
                 environments=self._environments,
                 sandbox=report.features if report.ok else f"{report.why_not} Mend it: {report.mend}",
                 sandbox_ok=report.ok,
             )
         )
+        self._registered = nodes
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
         self._log.info("registered", pool=registered.pool_name, sandbox=report.features or report.why_not)
 
@@ -209,6 +222,12 @@ class Agent:
         if not self._stopping.wait(_REPROBE_EVERY_S):
             self._sandbox = self._engine.isolation()
             self._register()
+
+    def _recount_for_ever(self) -> None:
+        """A node that the engine lost, or got back, is on the shelf no more, or again."""
+        while not self._stopping.wait(_RECOUNT_EVERY_S):
+            if self._registered is not None and self._engine.nodes() != self._registered:
+                self._register()
 
     def _take(self, lease: Lease) -> None:
         spec = lease.spec

@@ -119,9 +119,10 @@ class _Tries:
         work = self._engine.workdir(first)
         tries = [f"cat {work}/file", f"ls {work}", f"ls {work.parent}", f"ls {work.parent.parent}"]
         script = "\n".join([f"{look} >/dev/null 2>&1 && echo SEEN: {look}" for look in tries])
-        script += (
-            f"\ncat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q {first} && echo SEEN: processes"
-        )
+        # The brackets keep the pattern from finding the very process that looks for it.
+        pattern = f"[{first[0]}]{first[1:]}"
+        look = f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q '{pattern}'"
+        script += f"\n{look} && echo SEEN: processes"
         script += '\n[ "$(id -u)" = 0 ] && echo SEEN: root\necho looked'
         second = self._start(self._spec(script))
         self._end_of(second)

@@ -259,7 +259,6 @@ class SlurmEngine:
         if account is not None and account.is_final:
             return self._ended(folder, state, account)
         if job is None and self._is_forgotten(folder.name):
-            (folder / "cancel").touch()  # should it run on some node all the same
             return self._ended(folder, state, None)
         last = self._books.last_known(folder.name)
         if last is not None and last.started_at is not None:
@@ -280,10 +279,12 @@ class SlurmEngine:
         job: SlurmJobFile = read_json_if_whole(folder / "job.json")
         asked = (folder / "cancel").exists() and account is not None
         end = end_of(state, account, cancelled=asked, said=_said(folder))
+        if end.phase is AttemptPhase.LOST:
+            (folder / "cancel").touch()  # should it run on some node all the same
         measures = state and state["measures"]
         started_at = account.started_at if account else instant_of(state["started_at"]) if state else None
-        if account is not None and account.elapsed_s == 0 and state is None:
-            started_at = None  # it left the queue without having begun
+        if (state is None and account and not account.elapsed_s) or (state and not state["started_at"]):
+            started_at = None  # nothing of the task ran, so nobody pays
         ended = Observation(
             phase=end.phase,
             started_at=started_at,
