@@ -4,7 +4,6 @@ from typing import Final
 
 SENTENCES: Final[dict[str, str]] = {
     # Settings.
-    "{file}: {key} must be a table.": "{file}：{key} 必须是表。",
     "environments is missing.": "缺少 environments。",
     "Make one with: python -m mosu.sandbox.environments FOLDER": "请建立：python -m mosu.sandbox.environments FOLDER",
     "kubernetes.{key}: {why}.": "设置 kubernetes.{key}：{why~}。",
