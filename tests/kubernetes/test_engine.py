@@ -55,6 +55,8 @@ def test_nodes_have_their_cards(bench: KubernetesBench) -> None:
         node = bench.cluster.store.objects["/api/v1/nodes", "", "n2"]
         node["spec"]["unschedulable"] = True
     assert [node.name for node in bench.engine.nodes()] == ["n1"]
+    with bench.cluster.away():
+        assert [node.name for node in bench.engine.nodes()] == ["n1"]
 
 
 def test_a_label_says_which_card_a_vendors_resource_is(bench: KubernetesBench) -> None:

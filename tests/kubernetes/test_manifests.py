@@ -123,7 +123,7 @@ def test_cards_are_asked_for_by_the_vendors_name() -> None:
 
 
 def test_a_variable_is_taken_as_it_is() -> None:
-    job = job_item(spec(envs={"A": "$(HOME)", "HOME": "/elsewhere"}), options()).manifest
+    job = job_item(spec(envs={"A": "$(HOME)", "HOME": "/elsewhere", "POD_IP": "1.2.3.4"}), options()).manifest
     listed = job["spec"]["template"]["spec"]["containers"][0]["env"]
     found = {item["name"]: item.get("value") for item in listed}
     assert len(found) == len(listed)

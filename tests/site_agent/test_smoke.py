@@ -15,10 +15,10 @@ from mosu.site_agent.engines.local import LocalEngine
 from mosu.site_agent.smoke import checks
 
 
-def told(config: Path) -> tuple[int, list[str]]:
+def told(config: Path, *, language: str = "en") -> tuple[int, list[str]]:
     done = subprocess.run(
         [sys.executable, "-m", "mosu.site_agent.smoke", "--config", config],
-        env={**os.environ, "MOSU_POOL_TOKEN": "mosu_pool_x"},
+        env={**os.environ, "MOSU_POOL_TOKEN": "mosu_pool_x", "MOSU_LANG": language},
         capture_output=True,
         text=True,
     )
@@ -71,7 +71,10 @@ def test_wrong_settings_are_said(folder: Path) -> None:
     config = folder / "agent.toml"
     config.write_text('hub_url = "http://127.0.0.1:1"\nstate_dir = "/s"\nengine = "kubernetes"\n')
     code, lines = told(config)
-    assert code == 2 and lines[0].startswith("NO  kubernetes.folder")
+    assert code == 2 and lines[0].startswith("NO  kubernetes.folder: Field required. Its keys: folder, ")
+    assert told(config, language="zh")[1][0].startswith(
+        "NO  设置 kubernetes.folder：缺少此项。 可用的键：folder, "
+    )
 
 
 def _toml(value: object) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.languages import language_of_environment, said
 from mosu.kernel.refusals import DomainError
 from mosu.sandbox.environments import load_environment
 from mosu.sandbox.starter import make_sandbox_user
@@ -118,9 +119,10 @@ class _Tries:
         work = self._engine.workdir(first)
         tries = [f"cat {work}/file", f"ls {work}", f"ls {work.parent}", f"ls {work.parent.parent}"]
         script = "\n".join([f"{look} >/dev/null 2>&1 && echo SEEN: {look}" for look in tries])
-        script += (
-            f"\ncat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q {first} && echo SEEN: processes"
-        )
+        # The brackets keep the pattern from finding the very process that looks for it.
+        pattern = f"[{first[0]}]{first[1:]}"
+        look = f"cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -q '{pattern}'"
+        script += f"\n{look} && echo SEEN: processes"
         script += '\n[ "$(id -u)" = 0 ] && echo SEEN: root\necho looked'
         second = self._start(self._spec(script))
         self._end_of(second)
@@ -216,14 +218,17 @@ def main() -> int:
     parser.add_argument("--node", default="", metavar="NAME", help="try this node; by default the first")
     given = parser.parse_args()
     os.umask(0o077)
-    all_ok = True
+    all_ok, language = True, language_of_environment()
     try:
         for check in smoke(load_config(given.config), node_name=given.node):
             all_ok = all_ok and check.ok
-            said = " ".join(check.said.split())[:_SAID_MAX]
-            print(f"{'ok' if check.ok else 'NO'}  {check.what}{f': {said}' if said else ''}", flush=True)  # noqa: T201
+            found = said(" ".join(check.said.split())[:_SAID_MAX], language)
+            line = (
+                f"{'ok' if check.ok else 'NO'}  {said(check.what, language)}{f': {found}' if found else ''}"
+            )
+            print(line, flush=True)  # noqa: T201
     except DomainError as refusal:
-        print(f"NO  {refusal.message} {refusal.hint}")  # noqa: T201
+        print(f"NO  {said(refusal.message, language)} {said(refusal.hint, language)}")  # noqa: T201
         return 2
     return 0 if all_ok else 1
 

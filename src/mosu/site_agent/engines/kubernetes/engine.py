@@ -70,6 +70,7 @@ class KubernetesEngine:
         self._jobs = Mirror(self._api, "/apis/batch/v1/jobs", selector=SELECTOR)
         self._pods = Mirror(self._api, "/api/v1/pods", selector=SELECTOR)
         self._ready: set[str] = set()
+        self._last_nodes: tuple[NodeInfo, ...] = ()
         self._last: dict[EngineRef, Observation] = {}
         self._guard = threading.Lock()
         self._reading: dict[EngineRef, threading.Lock] = {}
@@ -107,12 +108,12 @@ class KubernetesEngine:
         )
 
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """Those that take pods; none while the server is away."""
+        """Those that take pods; while the server does not answer, those that did."""
         try:
             found = self._api.get("/api/v1/nodes") or {"items": ()}
         except (KubernetesAway, Refused):
-            return ()
-        return tuple(
+            return self._last_nodes
+        self._last_nodes = tuple(
             NodeInfo(
                 name=node["metadata"]["labels"]["kubernetes.io/hostname"],
                 cores=int(cores_of(node["status"]["allocatable"]["cpu"])),
@@ -123,6 +124,7 @@ class KubernetesEngine:
             for node in found["items"]
             if _takes_pods(node)
         )
+        return self._last_nodes
 
     def workdir(self, attempt_id: str) -> Path:
         return working_folder(self._attempts / attempt_id)

@@ -3,11 +3,11 @@
 here=/run/mosu
 rank=${JOB_COMPLETION_INDEX:-0}
 # A link is made or not, in one step, on every file system that a cluster shares: the first pod of a rank has it.
-if ! ln -s "$MOSU_POD" "$here/ranks/claim-$rank" 2>/dev/null; then
+if ! ln -s "$POD_NAME" "$here/ranks/claim-$rank" 2>/dev/null; then
   echo "mosu: another pod has this rank" >&2
   exit 213
 fi
-echo "$MOSU_POD_IP" > "$here/ranks/.address-$rank" && mv "$here/ranks/.address-$rank" "$here/ranks/address-$rank"
+echo "$POD_IP" > "$here/ranks/.address-$rank" && mv "$here/ranks/.address-$rank" "$here/ranks/address-$rank"
 addresses=""
 for ((other = 0; other < SKYPILOT_NUM_NODES; other++)); do
   until [ -e "$here/ranks/address-$other" ]; do sleep 0.2; done
@@ -17,7 +17,7 @@ export SKYPILOT_NODE_RANK=$rank SKYPILOT_NODE_IPS=$addresses
 for secret in "$here"/secrets-given/*; do
   [ -f "$secret" ] && (umask 077 && cat "$secret" > "$MOSU_SECRETS/${secret##*/}")
 done
-unset MOSU_POD MOSU_POD_IP secret here other addresses
+unset POD_NAME POD_IP secret here other addresses
 cd /work || exit
 /bin/bash -c '
   if [ -s /run/mosu/job/setup.sh ]; then

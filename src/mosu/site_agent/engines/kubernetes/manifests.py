@@ -277,10 +277,12 @@ def _variables(spec: AttemptSpec) -> list[Manifest]:
         "SKYPILOT_NUM_NODES": str(len(spec.nodes)),
         "SKYPILOT_NUM_GPUS_PER_NODE": str(spec.cards),
     }
-    fields = {"MOSU_POD": "metadata.name", "MOSU_POD_IP": "status.podIP"}
-    return [{"name": name, "value": value.replace("$(", "$$(")} for name, value in plain.items()] + [
-        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()
-    ]
+    fields = {"POD_NAME": "metadata.name", "POD_IP": "status.podIP"}
+    return [
+        {"name": name, "value": value.replace("$(", "$$(")}
+        for name, value in plain.items()
+        if name not in fields
+    ] + [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": field}}} for name, field in fields.items()]
 
 
 def _volumes(spec: AttemptSpec) -> list[Manifest]:

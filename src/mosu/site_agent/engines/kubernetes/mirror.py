@@ -19,6 +19,7 @@ class Mirror:
         self._api, self._path, self._selector = api, path, selector
         self._known: dict[tuple[str, str], Object] = {}
         self._gone: set[tuple[str, str]] = set()
+        self._by_job: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
         self._listed, self._closed = threading.Event(), threading.Event()
@@ -37,21 +38,18 @@ class Mirror:
         """The pods of a job, those that are gone too, oldest first."""
         self._begin()
         with self._guard:
-            found = [
-                item
-                for (where, _), item in self._known.items()
-                if where == namespace and item["metadata"]["labels"].get("job-name") == job
-            ]
+            found = [self._known[key] for key in self._by_job.get((namespace, job), ())]
         return sorted(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
 
     def drop(self, namespace: str, job: str) -> None:
         """Forget what is gone of this job."""
         with self._guard:
-            for key in [key for key in self._gone if key[0] == namespace]:
-                labels = self._known[key]["metadata"].get("labels", {})
-                if key[1] == job or labels.get("job-name") == job:
-                    del self._known[key]
-                    self._gone.discard(key)
+            of_job = self._by_job.pop((namespace, job), set())
+            for key in (of_job | {(namespace, job)}) & self._gone:
+                del self._known[key]
+                self._gone.discard(key)
+            if left := of_job & self._known.keys():
+                self._by_job[namespace, job] = left
 
     def _begin(self) -> None:
         """Follow, from the first look on; that one waits for the first list."""
@@ -79,18 +77,25 @@ class Mirror:
         found = self._api.get(self._path, labelSelector=self._selector)
         if found is None:
             raise KubernetesAway(f"there is no {self._path}")
-        now = {_key(item): item for item in found["items"]}
         with self._guard:
-            self._gone |= self._known.keys() - now.keys()
-            self._gone -= now.keys()
-            self._known |= now
+            self._gone = set(self._known)
+            for item in found["items"]:
+                self._keep(item)
         self._listed.set()
         return str(found["metadata"]["resourceVersion"])
 
     def _take(self, kind: str, item: Object) -> None:
         with self._guard:
-            self._known[_key(item)] = item
-            (self._gone.add if kind == "DELETED" else self._gone.discard)(_key(item))
+            self._keep(item)
+            if kind == "DELETED":
+                self._gone.add(_key(item))
+
+    def _keep(self, item: Object) -> None:
+        key = _key(item)
+        self._known[key] = item
+        self._gone.discard(key)
+        if job := item["metadata"]["labels"].get("job-name"):
+            self._by_job.setdefault((key[0], job), set()).add(key)
 
 
 def _key(item: Object) -> tuple[str, str]:

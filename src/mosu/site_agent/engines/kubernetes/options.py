@@ -91,6 +91,6 @@ def options_of(found: Mapping[str, Any]) -> KubernetesOptions:
         key = ".".join(str(part) for part in first["loc"])
         raise Invalid(
             f"kubernetes.{key}: {first['msg']}.",
-            hint=f"Known: {', '.join(KubernetesOptions.model_fields)}.",
+            hint=f"Its keys: {', '.join(KubernetesOptions.model_fields)}.",
             field=key,
         ) from error

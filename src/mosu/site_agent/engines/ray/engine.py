@@ -57,6 +57,7 @@ class RayEngine:
         self._attempts = attempts_folder(options.folder)
         self._tools = lay_tools(options.folder / "tools")
         self._signs = _SignsOfLife(silent_s)
+        self._last_nodes: tuple[NodeInfo, ...] = ()
         self._choosing = threading.Lock()
 
     def isolation(self) -> SandboxReport:
@@ -75,12 +76,12 @@ class RayEngine:
             shutil.rmtree(folder, ignore_errors=True)
 
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """What Ray says is alive; none while it is away."""
+        """Those that are alive; while Ray does not answer, those that were."""
         try:
             found = self._api.nodes()
         except RayAway:
-            return ()
-        return tuple(
+            return self._last_nodes
+        self._last_nodes = tuple(
             NodeInfo(
                 name=node.name,
                 cores=int(node.resources.get("CPU", 0)),
@@ -90,6 +91,7 @@ class RayEngine:
             )
             for node in found
         )
+        return self._last_nodes
 
     def workdir(self, attempt_id: str) -> Path:
         return working_folder(self._attempts / attempt_id)

@@ -35,5 +35,5 @@ def options_of(found: Mapping[str, Any]) -> RayOptions:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise Invalid(
-            f"ray.{key}: {first['msg']}.", hint=f"Known: {', '.join(RayOptions.model_fields)}.", field=key
+            f"ray.{key}: {first['msg']}.", hint=f"Its keys: {', '.join(RayOptions.model_fields)}.", field=key
         ) from error
