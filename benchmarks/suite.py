@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME...] [--json FILE] [--smoke]`: the figures that mosu is held to, beside their bars.
 
-Names: help, up, ledger, accept, lease, json, shelf, quote, import, pages, traffic, firstrun, idle; none
-means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
+Names: help, up, ledger, accept, placement, philly, lease, json, shelf, quote, import, pages, traffic, firstrun,
+idle; none means all. `--smoke` runs everything with tiny counts, to see that it runs; its figures say nothing.
 """
 
 # ruff: noqa: T201 - a command that prints
@@ -22,7 +22,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger, pages, traffic
+from benchmarks import importing, ledger, pages, placing, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -58,6 +58,10 @@ class Size:
     orders: int = 100_000
     page_times: int = 20
     traffic_s: float = 60.0
+    seeds: int = 10
+    lists: int = 6
+    jobs_max: int | None = None
+    decisions: int = 600
 
 
 SMOKE: Final = Size(
@@ -74,6 +78,10 @@ SMOKE: Final = Size(
     orders=300,
     page_times=2,
     traffic_s=1.0,
+    seeds=1,
+    lists=1,
+    jobs_max=2000,
+    decisions=20,
 )
 
 
@@ -132,6 +140,18 @@ def _accept(folder: Path, size: Size) -> list[Figure]:
         )
 
     return _on_a_hub(folder / "accept", measure, buyers=16)
+
+
+def _placement(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return placing.kept(buyers[0], decisions=size.decisions)
+
+    kept = _on_a_hub(folder / "placement", measure, buyers=1)
+    return [*placing.placed(seeds=size.seeds, lists=size.lists), *kept]
+
+
+def _philly(folder: Path, size: Size) -> list[Figure]:
+    return placing.queued(jobs_max=size.jobs_max)
 
 
 def _lease(folder: Path, size: Size) -> list[Figure]:
@@ -278,6 +298,8 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "up": _up,
     "ledger": _ledger,
     "accept": _accept,
+    "placement": _placement,
+    "philly": _philly,
     "lease": _lease,
     "json": _json,
     "shelf": _shelf,
