@@ -22,7 +22,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger, pages, traffic
+from benchmarks import importing, ledger, pages, placing, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -63,6 +63,10 @@ class Size:
     page_times: int = 20
     traffic_s: float = 60.0
     slurm_jobs: int = 200
+    seeds: int = 10
+    lists: int = 6
+    jobs_max: int | None = None
+    decisions: int = 600
 
 
 SMOKE: Final = Size(
@@ -81,6 +85,10 @@ SMOKE: Final = Size(
     page_times=2,
     traffic_s=1.0,
     slurm_jobs=4,
+    seeds=1,
+    lists=1,
+    jobs_max=2000,
+    decisions=20,
 )
 
 
@@ -141,6 +149,18 @@ def _accept(folder: Path, size: Size) -> list[Figure]:
         )
 
     return _on_a_hub(folder / "accept", measure, buyers=16)
+
+
+def _placement(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return placing.kept(buyers[0], decisions=size.decisions)
+
+    kept = _on_a_hub(folder / "placement", measure, buyers=1)
+    return [*placing.placed(seeds=size.seeds, lists=size.lists), *kept]
+
+
+def _philly(folder: Path, size: Size) -> list[Figure]:
+    return placing.queued(jobs_max=size.jobs_max)
 
 
 def _lease(folder: Path, size: Size) -> list[Figure]:
@@ -305,6 +325,8 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "up": _up,
     "ledger": _ledger,
     "accept": _accept,
+    "placement": _placement,
+    "philly": _philly,
     "lease": _lease,
     "json": _json,
     "shelf": _shelf,

@@ -100,10 +100,12 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> None:
         )
         insert(allocation)
         if share.card_indices:
-            devices = Device.objects.filter(node_id=share.node_id, index__in=share.card_indices)
+            devices = Device.objects.filter(node_id=share.node_id, index__in=share.card_indices).order_by(
+                "id"
+            )
             DeviceAllocation.objects.bulk_create(
-                DeviceAllocation(allocation=allocation, device=device, period=period)
-                for device in devices.order_by("id")
+                DeviceAllocation(allocation=allocation, device_id=device_id, period=period)
+                for device_id in devices.values_list("id", flat=True)
             )
 
 
@@ -152,8 +154,8 @@ def _views(
 def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
     cards: dict[UUID, list[Card]] = defaultdict(list)
     rows = Device.objects.filter(node_id__in=node_ids, present=True).order_by("node_id", "index")
-    for device in rows:
-        cards[device.node_id].append(Card(device.index, device.accelerator))
+    for node_id, index, accelerator in rows.values_list("node_id", "index", "accelerator"):
+        cards[node_id].append(Card(index, accelerator))
     return cards
 
 
