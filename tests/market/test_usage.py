@@ -83,7 +83,7 @@ def test_a_record_is_of_its_lines_month(world: World) -> None:
     execute("select market_open_usage_month('2026-04-01')")
     with pytest.raises(IntegrityError, match="usage_line_and_month"):
         execute(copied("accepted_month='2026-04-01'::date"))
-    with pytest.raises(IntegrityError, match="usage_once|sequence"):
+    with pytest.raises(IntegrityError, match=r"usage_once|sequence"):
         execute(copied("state=state"))
     assert UsageRecord.objects.count() == 1
 
