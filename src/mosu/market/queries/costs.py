@@ -8,7 +8,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db.models import Count, Sum
-from django.db.models.fields.json import KT
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import TruncDate
 
 from mosu.kernel.time import Period
@@ -42,7 +42,10 @@ def costs_in(actor: Actor, organisation_id: UUID, span: Period, *, zone: ZoneInf
             settled_at__lt=span.end,
         )
         .order_by()
-        .annotate(day=TruncDate("settled_at", tzinfo=zone), accelerator=KT("offer__attributes__accelerator"))
+        .annotate(
+            day=TruncDate("settled_at", tzinfo=zone),
+            accelerator=KeyTextTransform("accelerator", "offer__attributes"),
+        )
         .values_list("day", "project__name", "accelerator")
         .annotate(orders=Count("id"), total=Sum("total_micros"))
     )
