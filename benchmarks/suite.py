@@ -215,7 +215,7 @@ def _import(folder: Path, size: Size) -> list[Figure]:
 
 def _usage(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
-        return taken(hub.url, buyers, owner_dsn=config.owner_dsn(), batches=size.usage_batches)
+        return taken(hub, buyers, owner_dsn=config.owner_dsn(), batches=size.usage_batches)
 
     return _on_a_hub(folder / "usage", measure, buyers=4)
 

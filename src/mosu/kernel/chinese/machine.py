@@ -60,6 +60,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Make an organisation with its owner, and print an API token of theirs, once.": "新建单位及其负责人，并打印负责人的 API 令牌（仅此一次）。",
     "Take a person into the hub's staff, and print an API token of theirs, once.": "将一人纳入本中心工作人员，并打印其 API 令牌（仅此一次）。",
     "operator, checker or auditor.": "operator（运营）、checker（复核）或 auditor（审计）。",
+    "Such as 2026-10; by the hub's zone.": "例如 2026-10，按平台所在时区。",
+    "Freeze the month's bills and settlement statements, once; closing it again shows the first close.": "固定该月的账单和结算单，只此一次；再次结账只显示首次结果。",
     "Of the person; without an account, one is made.": "此人的邮箱；没有账号则新建。",
     "Such as operator or supplier; repeatable.": "如 operator 或 supplier；可重复。",
     "The organisation's name.": "单位名称。",

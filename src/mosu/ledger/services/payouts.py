@@ -55,7 +55,7 @@ def propose_payout(
     live = Payout.objects.exclude(state=PayoutState.REJECTED).filter(subject_id=subject_id)
     if live.exists() or Payout.objects.filter(bank_reference=reference).exists():
         raise PaidBefore(
-            "This was paid, or this transfer was entered before.", hint="See the list of payouts."
+            "This was paid, or this transfer was entered before.", hint="See the settlement statements."
         )
     payout = Payout.objects.create(
         organisation_id=organisation_id,
@@ -123,7 +123,7 @@ def reject_payout(*, actor: Actor, payout_id: UUID, why: str, now: datetime) -> 
 def _locked(payout_id: UUID) -> Payout:
     payout = Payout.objects.select_for_update().filter(id=payout_id).first()
     if payout is None:
-        raise NotFound("There is no such payout.", hint="See GET /api/v1/payouts.")
+        raise NotFound("There is no such payout.", hint="See the settlement statements.")
     return payout
 
 

@@ -7,6 +7,7 @@ from mosu.market.queries.closing import (
     credit_notes_visible_to,
     statements_visible_to,
 )
+from mosu.market.queries.costs import Costs, costs_in, largest
 from mosu.market.queries.imports import differences, imports_visible_to, latest_rates
 from mosu.market.queries.offers import (
     ShownOffer,
@@ -63,6 +64,7 @@ __all__ = [
     "SAMPLE_MAX",
     "AuditSample",
     "BudgetStanding",
+    "Costs",
     "FacetShown",
     "OfferPage",
     "Settled",
@@ -73,10 +75,12 @@ __all__ = [
     "budgets_visible_to",
     "charges_of",
     "closes_visible_to",
+    "costs_in",
     "credit_notes_visible_to",
     "differences",
     "facets_of",
     "imports_visible_to",
+    "largest",
     "latest_rates",
     "lines_of",
     "offers_for",

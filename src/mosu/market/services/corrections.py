@@ -58,7 +58,7 @@ def pay_statement(*, actor: Actor, statement_id: UUID, bank_reference: str, now:
     require(actor, "payout.propose")
     statement = Statement.objects.filter(id=statement_id).first()
     if statement is None:
-        raise NotFound("There is no such statement.", hint="See GET /api/v1/statements.")
+        raise NotFound("There is no such statement.", hint="See the settlement statements.")
     if statement.net_micros <= 0:
         raise NothingToPay(
             f"The net of {statement.number} is {decimal_of(statement.net_micros)}.", hint="Nothing is due."
@@ -197,7 +197,7 @@ def reject_credit_note(*, actor: Actor, credit_note_id: UUID, why: str, now: dat
 def _locked(credit_note_id: UUID) -> CreditNote:
     note = CreditNote.objects.select_for_update().filter(id=credit_note_id).first()
     if note is None:
-        raise NotFound("There is no such credit note.", hint="See the desk's credit notes.")
+        raise NotFound("There is no such credit note.", hint="See the bill of its month.")
     return note
 
 

@@ -108,7 +108,7 @@ RECEIPTS: Final = Plan(
 @page("receipt.read")
 def bills(request: HttpRequest) -> HttpResponse:
     """The organisation's bills, by month."""
-    actor, organisation = actor_of(request), _organisation(request)
+    actor, organisation = actor_of(request), organisation_asked(request)
     months = months_summed(actor, organisation.id, zone=hub_zone())
     if request.GET.get("format") == "csv":
         return csv_of(request, MONTHS, months)
@@ -122,7 +122,7 @@ def bills(request: HttpRequest) -> HttpResponse:
 @page("receipt.read")
 def bill(request: HttpRequest, month: str) -> HttpResponse:
     """One month: its sum, who paid it, by programme, by supplier, and every receipt."""
-    actor, organisation, first = actor_of(request), _organisation(request), month_of(month)
+    actor, organisation, first = actor_of(request), organisation_asked(request), month_of(month)
     summed = bill_of(actor, organisation.id, month=first, zone=hub_zone())
     rows = receipts_of_month(actor, organisation.id, month=first, zone=hub_zone())
     return list_page(
@@ -160,7 +160,7 @@ def _split_of(bill: BillSum) -> SplitShown:
     )
 
 
-def _organisation(request: HttpRequest) -> Organisation:
+def organisation_asked(request: HttpRequest) -> Organisation:
     """The one for which the person speaks; the hub's people name one: `?organisation=org_...`.
 
     Raises:

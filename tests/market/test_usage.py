@@ -1,0 +1,119 @@
+"""Usage in its partitions: what the database itself holds, and what a line's total says."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from tests.conftest import NOW
+from tests.market.conftest import World
+from tests.market.test_services import accept, record, used
+
+from mosu.market.models import OrderLine, UsageRecord, UsageTotal
+
+
+def execute(statement: str, parameters: Any = ()) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        cursor.execute("set constraints all immediate")
+
+
+def copied(changes: str) -> str:
+    """A statement that writes a record around the service, like the first but for `changes`."""
+    columns = [
+        "id", "order_line_id", "accepted_month", "meter", "sequence", "quantity", "quantity_accepted",
+        "quantity_observed", "start", '"end"', "received_at", "state", "reason",
+    ]  # fmt: skip
+    given = dict(one.split("=") for one in changes.split(";")) | {"id": "gen_random_uuid()"}
+    values = ", ".join(given.get(name, name) for name in columns)
+    return f"insert into market_usagerecord ({', '.join(columns)}) select {values} from market_usagerecord limit 1"
+
+
+def test_usage_lies_in_the_partition_of_its_orders_month(world: World) -> None:
+    order = accept(world, world.quote())
+    record(used(order, 60))
+    assert OrderLine.objects.get(order=order).accepted_month == date(2026, 3, 1)
+    with connection.cursor() as cursor:
+        cursor.execute("select tableoid::regclass::text from market_usagerecord")
+        assert cursor.fetchall() == [("market_usagerecord_2026_03",)]
+
+
+def test_a_lines_total_has_both_figures(world: World) -> None:
+    order = accept(world, world.quote())
+    record(used(order, 100, quantity_allowed=4 * 200), used(order, 300, sequence=1, quantity_allowed=4 * 200))
+    record(used(order, 50, sequence=1))
+    total = UsageTotal.objects.get(order_line__order=order)
+    assert (total.records, total.quarantined) == (2, 1)
+    assert (total.quantity, total.quantity_accepted, total.quantity_observed) == (1600, 800, 800)
+
+
+def test_the_bound_is_the_same_however_records_are_batched(world: World) -> None:
+    """The total stands for the records: in one batch or one by one, as much counts."""
+    orders = [accept(world, world.quote(), key=f"k{n}") for n in range(2)]
+    claims = [
+        [used(order, 700, sequence=n, quantity_allowed=4 * 600 * (n + 1)) for n in range(4)]
+        for order in orders
+    ]
+    record(*claims[0])
+    for claim in claims[1]:
+        record(claim)
+    counted = [
+        list(
+            UsageRecord.objects.filter(order_line__order=order)
+            .order_by("sequence")
+            .values_list("quantity_accepted", "reason")
+        )
+        for order in orders
+    ]
+    assert counted[0] == counted[1]
+
+
+def test_the_database_takes_no_more_than_the_hold_covers(world: World) -> None:
+    order = accept(world, world.quote())
+    record(used(order, 1800))
+    before = UsageRecord.objects.count()
+    with pytest.raises(IntegrityError, match="than its hold covers"):
+        execute(copied("sequence=7;quantity=14400;quantity_accepted=14400"))
+    assert UsageRecord.objects.count() == before
+
+
+def test_a_record_is_of_its_lines_month(world: World) -> None:
+    """Else a replay could be kept, and counted, in another month's partition."""
+    record(used(accept(world, world.quote()), 60))
+    execute("select market_open_usage_month('2026-04-01')")
+    with pytest.raises(IntegrityError, match="usage_line_and_month"):
+        execute(copied("accepted_month='2026-04-01'::date"))
+    with pytest.raises(IntegrityError, match=r"usage_once|sequence"):
+        execute(copied("state=state"))
+    assert UsageRecord.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update market_usagetotal set quantity_accepted = 0",
+        "insert into market_usagetotal select * from market_usagetotal",
+        "select * from market_usagerecord_2026_03",
+        "delete from market_usagerecord_2026_03",
+    ],
+)
+def test_totals_and_partitions_are_not_the_applications(world: World, statement: str) -> None:
+    record(used(accept(world, world.quote()), 60))
+    with pytest.raises(Exception, match="permission denied"):
+        execute(statement)
+
+
+def test_an_order_of_the_months_last_second_counts_there(world: World) -> None:
+    """By the hub's zone: 16:00 UTC is its midnight."""
+    last = NOW.replace(month=3, day=31, hour=15, minute=59)
+    quote = world.quotes(world.plan(world.offer()), now=last)[0]
+    order = accept(world, quote, now=last + timedelta(seconds=59))
+    later = accept(
+        world, world.quotes(world.plan(world.offer()), now=last)[0], key="b", now=last + timedelta(seconds=60)
+    )
+    months = (
+        OrderLine.objects.filter(order__in=[order, later])
+        .order_by("order__placed_at")
+        .values_list("accepted_month", flat=True)
+    )
+    assert list(months) == [date(2026, 3, 1), date(2026, 4, 1)]
