@@ -137,6 +137,7 @@ SENTENCES: Final[dict[str, str]] = {
     "name all in accelerators: any of them will do.": "请在 accelerators 中全部列出：任何一种都可以。",
     "say job_recovery.": "请写 job_recovery。",
     "is no way to go on.": "不是可用的续跑方式。",
+    "name all in accelerators: the hub ranks the offers.": "请在 accelerators 中全部列出：平台会为商品排序。",
     "{name} is named twice.": "{name} 写了两次。",
     "each accelerator once": "每种加速卡只写一次",
     'accelerators with their count, such as "H100:8", {H100: 8, A100: 8} or a list': '加速卡型号及数量，例如 "H100:8"、{H100: 8, A100: 8} 或列表',
