@@ -43,7 +43,7 @@ SENTENCES: Final[dict[str, str]] = {
     "the name of a prebuilt environment, of letters, digits and ._-": "预置环境的名称，由字母、数字和 ._- 组成",
     'one accelerator with its count, such as "H100:8" or {H100: 8}': '一种加速卡及其数量，例如 "H100:8" 或 {H100: 8}',
     "a choice of several accelerators is known to SkyPilot, not supported by mosu yet: name one.": "SkyPilot 可在多种加速卡中选择，mosu 暂不支持：请只写一种。",
-    "is known to SkyPilot, not supported by mosu yet: what is sold is not taken back.": "SkyPilot 有此项，mosu 暂不支持：售出的资源不会收回。",
+    "is no way to go on.": "不是可用的恢复方式。",
     "false": "false",
     "letters, digits and ._/- as a label's name": "标签名由字母、数字和 ._/- 组成",
     "a map of labels": "标签的映射",
