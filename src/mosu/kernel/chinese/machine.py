@@ -186,6 +186,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Stop it, or choose another state_dir.": "请停止它，或另选 state_dir。",
     "{file}: {key} is missing.": "{file}：缺少 {key}。",
     "Add {key} to the file.": "请在文件中加上 {key}。",
+    "{file}: {key} must be a table.": "{file}：{key} 应为一个表。",
     "{file}: {key} must be a {kind}, found {found}.": "{file}：{key} 应为 {kind}，现为 {found}。",
     "{file}: unknown key {key}.": "{file}：没有 {key} 这一项。",
     "See docs/reference for the agent's settings.": "接入代理的设置见 docs/reference。",
