@@ -173,16 +173,13 @@ def test_only_as_many_give_way_as_must(world: World) -> None:
     old = running(world, spot(cores=2))[1]
     young = running(world, spot(cores=2), now=1)[1]
     buy(world, cores=2, now=at(10))
-    old.refresh_from_db()
-    young.refresh_from_db()
-    assert old.interrupted_at is None
-    assert young.interrupted_at == at(10)
+    assert Allocation.objects.get(attempt=old, live=True).gave_way_at is None
+    assert Allocation.objects.get(attempt=young, live=True).gave_way_at == at(10)
 
 
 def test_the_interruptible_do_not_take_from_each_other(world: World) -> None:
     _, first = running(world, spot(wall="10m"))
     second = buy(world, spot(wall="10m"), now=at(1))
-    first.refresh_from_db()
-    assert first.interrupted_at is None
+    assert Allocation.objects.get(attempt=first, live=True).gave_way_at is None
     upper = Allocation.objects.get(attempt=first, live=True).period.upper
     assert Allocation.objects.get(attempt__run=second, live=True).period.lower == upper

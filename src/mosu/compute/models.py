@@ -263,8 +263,6 @@ class Attempt(Row):
     idle_since = models.DateTimeField(null=True)
     """Since when its accelerators do nothing; None while they work, and where it has none."""
     idle_told_at = models.DateTimeField(null=True)
-    interrupted_at = models.DateTimeField(null=True)
-    """When it was told that its interruptible place goes to another."""
     wall_limit_s = models.PositiveIntegerField(null=True)
     """What the attempts before left of the run's wall limit; None: all of it."""
     expected_at = models.DateTimeField(null=True)
@@ -333,6 +331,8 @@ class Allocation(Row):
     live = models.BooleanField(default=True)
     yields = models.BooleanField(default=False)
     """It gives way, after a notice, to what is bought at full price."""
+    gave_way_at = models.DateTimeField(null=True)
+    """When it did; like all of an allocation guarded by the lock of its node."""
     released_at = models.DateTimeField(null=True)
 
     class Meta:

@@ -269,7 +269,9 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
     )
     over = set(
         Allocation.objects.filter(
-            attempt_id__in=[attempt.id for attempt in attempts], live=True, period__endswith__lt=now
+            Q(period__endswith__lt=now) | Q(gave_way_at__isnull=False),
+            attempt_id__in=[attempt.id for attempt in attempts],
+            live=True,
         ).values_list("attempt_id", flat=True)
     )
     commands: list[Command] = []
@@ -320,5 +322,4 @@ def _command_for(
     lives = status.phase in {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
     if attempt.state in ATTEMPT_ENDS:
         return "cancel" if lives else "forget"
-    must_end = is_over or attempt.run.cancel_asked_at or attempt.interrupted_at
-    return "cancel" if lives and must_end else None
+    return "cancel" if lives and (is_over or attempt.run.cancel_asked_at) else None

@@ -197,7 +197,7 @@ def _why(attempt: Attempt, report: Report) -> str:
     """What the agent says, or by what rule it was told to stop."""
     if report.phase != "cancelled":
         return report.reason
-    return attempt.run.cancel_why or (INTERRUPTED if attempt.interrupted_at else report.reason)
+    return attempt.run.cancel_why or (INTERRUPTED if _gave_way(attempt) else report.reason)
 
 
 def _believable(said: datetime | None, attempt: Attempt, *, now: datetime) -> datetime | None:
@@ -244,9 +244,11 @@ def _hand_out_again(attempt: Attempt, report: Report, *, actor: Actor, now: date
 def _goes_on(attempt: Attempt) -> bool:
     """Whether its run is to be begun again where there is room: it was interrupted, and its task wants that."""
     run = attempt.run
-    return (
-        attempt.interrupted_at is not None and run.request.get("recovers", False) and not run.cancel_asked_at
-    )
+    return run.request.get("recovers", False) and not run.cancel_asked_at and _gave_way(attempt)
+
+
+def _gave_way(attempt: Attempt) -> bool:
+    return Allocation.objects.filter(attempt=attempt, gave_way_at__isnull=False).exists()
 
 
 def _left_s(attempt: Attempt, *, now: datetime) -> int:

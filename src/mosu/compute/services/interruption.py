@@ -62,9 +62,11 @@ def _fits(node_id: UUID, need: Need, period: Period, *, without: Iterable[Alloca
 
 
 def _interrupt(attempt_id: UUID, *, from_: datetime, now: datetime) -> None:
-    """What it holds ends at `from_`; what has not started holds nothing until it is placed again."""
+    """What it holds ends at `from_`; what has not started holds nothing until it is placed again.
+
+    The attempt's row is not touched: whoever has its lock may wait for the node, which is locked here.
+    """
     attempt = Attempt.objects.select_related("run__order").get(id=attempt_id)
-    Attempt.objects.filter(id=attempt_id, interrupted_at=None).update(interrupted_at=now)
     record_audit(
         actor=SYSTEM,
         action="attempt.interrupted",
@@ -81,7 +83,7 @@ def _interrupt(attempt_id: UUID, *, from_: datetime, now: datetime) -> None:
     for allocation in Allocation.objects.filter(attempt_id=attempt_id, live=True).order_by("id"):
         period = range_of(Period(min(allocation.period.lower, from_), from_))
         allocation.devices.filter(live=True).update(period=period)
-        Allocation.objects.filter(id=allocation.id).update(period=period)
+        Allocation.objects.filter(id=allocation.id).update(period=period, gave_way_at=now)
     notify_run(attempt.run_id)
     run = attempt.run
     notify(
