@@ -23,8 +23,9 @@ DAYS: Final = 290
 _GOODS_MAX: Final = 4_000
 """So many of the offers are ever bought."""
 _TOTALS: Final = """
-insert into market_usagetotal (order_line_id, records, quarantined, quantity, quantity_accepted, quantity_observed)
-  select order_line_id, count(*), count(*) filter (where state = 'quarantined'), sum(quantity),
+insert into market_usagetotal
+  (order_line_id, records, last_sequence, quarantined, quantity, quantity_accepted, quantity_observed)
+  select order_line_id, count(*), max(sequence), count(*) filter (where state = 'quarantined'), sum(quantity),
          sum(quantity_accepted), sum(quantity_observed) from market_usagerecord group by order_line_id
 """
 """What the trigger of usage would have kept."""

@@ -73,12 +73,13 @@ declare
   line uuid;
 begin
   insert into market_usagetotal as t
-    (order_line_id, records, quarantined, quantity, quantity_accepted, quantity_observed)
-    select a.order_line_id, count(*), count(*) filter (where a.state = 'quarantined'), sum(a.quantity),
+    (order_line_id, records, last_sequence, quarantined, quantity, quantity_accepted, quantity_observed)
+    select a.order_line_id, count(*), max(a.sequence), count(*) filter (where a.state = 'quarantined'), sum(a.quantity),
            sum(a.quantity_accepted), max(a.quantity_observed)
       from added a group by a.order_line_id order by a.order_line_id
     on conflict (order_line_id) do update
-      set records = t.records + excluded.records, quarantined = t.quarantined + excluded.quarantined,
+      set records = t.records + excluded.records,
+          last_sequence = greatest(t.last_sequence, excluded.last_sequence), quarantined = t.quarantined + excluded.quarantined,
           quantity = t.quantity + excluded.quantity,
           quantity_accepted = t.quantity_accepted + excluded.quantity_accepted,
           quantity_observed = greatest(t.quantity_observed, excluded.quantity_observed);
@@ -151,6 +152,7 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("records", models.BigIntegerField()),
+                ("last_sequence", models.BigIntegerField()),
                 ("quarantined", models.BigIntegerField()),
                 ("quantity", models.DecimalField(decimal_places=0, max_digits=38)),
                 ("quantity_accepted", models.BigIntegerField()),

@@ -208,6 +208,8 @@ class UsageTotal(models.Model):
         OrderLine, primary_key=True, on_delete=models.PROTECT, related_name="usage_total"
     )
     records = models.BigIntegerField()
+    last_sequence = models.BigIntegerField()
+    """The highest; there may be gaps below it."""
     quarantined = models.BigIntegerField()
     quantity = models.DecimalField(max_digits=38, decimal_places=0)
     """What the supplier reported, whatever of it counts."""

@@ -37,6 +37,8 @@ class _Line:
     units: int
     quantity_max: int
     used: int
+    last_sequence: int
+    """The highest that is kept: what comes after it is new, and need not be looked up."""
     ended: bool
 
 
@@ -56,7 +58,7 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
     for record in records:
         _check(record, lines)
     claims = [(record, lines[record.order_id, record.meter]) for record in records]
-    seen = _known(claims)
+    seen = _known([(record, line) for record, line in claims if record.sequence <= line.last_sequence])
     rows: list[tuple[Any, ...]] = []
     for record, line in claims:
         if (line.id, record.sequence) not in seen:
@@ -89,15 +91,20 @@ def _locked(order_ids: set[UUID]) -> dict[tuple[UUID, str], _Line]:
         "units",
         "quantity_max",
         "usage_total__quantity_accepted",
+        "usage_total__last_sequence",
     )
     return {
-        (order_id, meter): _Line(key, month, units, most, used or 0, OrderState(states[order_id]) in _ENDED)
-        for order_id, meter, key, month, units, most, used in lines
+        (order_id, meter): _Line(
+            key, month, units, most, used or 0, -1 if last is None else last, states[order_id] in _ENDED
+        )
+        for order_id, meter, key, month, units, most, used, last in lines
     }
 
 
 def _known(claims: Sequence[tuple[UsageIn, _Line]]) -> set[tuple[UUID, int]]:
     """The lines and sequences of those that are kept already."""
+    if not claims:
+        return set()
     columns: list[list[Any]] = [
         [line.id for _, line in claims],
         [line.month for _, line in claims],
