@@ -1,6 +1,7 @@
-"""What a hub takes that nobody uses."""
+"""What a hub takes that nobody uses, and a site agent that has nothing to run."""
 
 import time
+from pathlib import Path
 
 from tests.hub import Hub
 
@@ -24,4 +25,17 @@ def idle(hub: Hub, *, seconds: float) -> list[Figure]:
             note=f"{len(pids)} processes, after {seconds:.0f} s",
         ),
         Figure("idle hub, CPU", share, "% of a core"),
+    ]
+
+
+def idle_agent(pid: int, *, seconds: float) -> list[Figure]:
+    """What a registered agent holds resident, and the CPU that it takes over `seconds` of waiting for orders."""
+    before = cpu_s([pid])
+    time.sleep(seconds)
+    share = (cpu_s([pid]) - before) / seconds * 100
+    status = Path(f"/proc/{pid}/status").read_text()
+    resident_kib = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+    return [
+        Figure("site agent, resident", resident_kib * 1024 / 1e6, "MB", 80),
+        Figure("site agent, CPU when idle", share, "% of a core", 1, note=f"over {seconds:.0f} s"),
     ]

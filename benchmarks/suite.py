@@ -12,6 +12,7 @@ import pickle
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from benchmarks.bars import Figure, machine, table
 from benchmarks.closing import closed
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
-from benchmarks.idling import idle
+from benchmarks.idling import idle, idle_agent
 from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
@@ -299,6 +300,14 @@ def _idle(folder: Path, size: Size) -> list[Figure]:
         return idle(hub, seconds=size.idle_s)
 
 
+def _agent(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "agent")) as hub:
+        config = join(hub)
+        pid = int(json.loads(config.status_file.read_text())["parts"]["agent"]["pid"])
+        time.sleep(min(5, size.idle_s))  # it has registered by then
+        return idle_agent(pid, seconds=size.idle_s)
+
+
 def _slurm(folder: Path, size: Size) -> list[Figure]:
     if shutil.which("sbatch") is None or os.geteuid() != 0:
         return [Figure("Slurm", math.nan, "", note="needs root and tools/install-slurm.sh")]
@@ -338,5 +347,6 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "traffic": _traffic,
     "firstrun": _firstrun,
     "idle": _idle,
+    "agent": _agent,
     "slurm": _slurm,
 }
