@@ -25,6 +25,7 @@ LOOKS_AT_THIS_MACHINE = {
     "runtime/config.py": {"socket"},  # whether the hub's port is free
     "runtime/doctor.py": {"socket"},  # the same
     "runtime/hub.py": {"http.client"},  # whether the hub that it started answers
+    "site_agent/engines/slurm/payload.py": {"socket"},  # the addresses of the nodes that Slurm gave a job
     "runtime/supervisor.py": {"socket"},  # a pair of sockets, to be woken by signals
 }
 OPENING = frozenset(
