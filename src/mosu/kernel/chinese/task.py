@@ -139,7 +139,6 @@ SENTENCES: Final[dict[str, str]] = {
     "List what is not needed in .gitignore.": "请把不需要的列入 .gitignore。",
     "name all in accelerators: any of them will do.": "请在 accelerators 中全部列出：任何一种都可以。",
     "say job_recovery.": "请写 job_recovery。",
-    "is no way to go on.": "不是可用的续跑方式。",
     "name all in accelerators: the hub ranks the offers.": "请在 accelerators 中全部列出：平台会为商品排序。",
     "{name} is named twice.": "{name} 写了两次。",
     "each accelerator once": "每种加速卡只写一次",
