@@ -273,7 +273,7 @@ SENTENCES: Final[dict[str, str]] = {
     "This cluster has no network for a task of several nodes.": "该集群没有供多节点任务使用的网络。",
     "Its supplier may grant it: [slurm] shared_network = true.": "供应商可以允许：[slurm] shared_network = true。",
     "slurm.devices: {accelerator} must list device files.": "slurm.devices：{accelerator} 应列出设备文件。",
-    'For example ["/dev/nvidia{{index}}", "/dev/nvidiactl"].': '例如 ["/dev/nvidia{{index}}", "/dev/nvidiactl"]。',
+    'For example ["/dev/nvidia{{index}}"].': '例如 ["/dev/nvidia{{index}}"]。',
     "slurm.accelerators: {accelerator} = {gres} is no GRES.": "slurm.accelerators：{accelerator} = {gres} 不是 GRES。",
     'Write it as sinfo -o "%G" shows it, without its count, such as "gpu:ascend910b".': '请按 sinfo -o "%G" 所示书写，不带数量，例如 "gpu:ascend910b"。',
     "slurm: unknown key {key}.": "slurm：未知的键 {key}。",

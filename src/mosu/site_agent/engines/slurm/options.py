@@ -60,7 +60,7 @@ def options_of(found: Mapping[str, Any]) -> SlurmOptions:
         ):
             raise Invalid(
                 f"slurm.devices: {accelerator} must list device files.",
-                hint='For example ["/dev/nvidia{index}", "/dev/nvidiactl"].',
+                hint='For example ["/dev/nvidia{index}"].',
                 field="devices",
             )
     return SlurmOptions(**found)
