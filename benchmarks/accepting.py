@@ -142,6 +142,18 @@ def _agents(url: str, pools: Sequence[_Pool]) -> Iterator[None]:
                 "sandbox_ok": True,
             },
         )
+        measures = {
+            "cores": pool.cores,
+            "memory_bytes": pool.cores * _GIB,
+            "write_bytes_per_s": 5e8,
+            "cards": 0,
+        }
+        health = {
+            "node": "n1",
+            "took_s": 1,
+            "measures": [{"name": name, "value": value} for name, value in measures.items()],
+        }
+        _told(url, pool, "health", health)
     stopping = threading.Event()
 
     def beat() -> None:

@@ -140,7 +140,8 @@ def _pools(chance: random.Random, ids: Ids, suppliers: Sequence[UUID], now: date
         nodes, devices = [], []
         for node in range(CARD_NODES):
             node_id = ids.at(now)
-            nodes.append((node_id, key, f"n{node}", "up", 128, 1024 * _GIB, 4096 * _GIB, now))
+            shape = (128, 1024 * _GIB)
+            nodes.append((node_id, key, f"n{node}", "up", *shape, 4096 * _GIB, now, *shape, "fit"))
             if accelerator:
                 devices += [(ids.at(now), node_id, index, accelerator, True) for index in range(8)]
         row = (key, suppliers[number % len(suppliers)], f"pool-{number}", region[0], "open", now,
@@ -189,7 +190,10 @@ _POOL: Final = (
     "id", "organisation_id", "name", "region", "state", "created_at", "token_sha256", "token_made_at", "engine",
     "agent_version", "sandbox", "sandbox_ok", "environments", "clock_skew_s", "registered_at", "last_seen_at",
 )  # fmt: skip
-_NODE: Final = ("id", "pool_id", "name", "state", "cores", "memory_bytes", "disk_bytes", "created_at")
+_NODE: Final = (
+    "id", "pool_id", "name", "state", "cores", "memory_bytes", "disk_bytes", "created_at",
+    "cores_published", "memory_bytes_published", "fitness",
+)  # fmt: skip
 _DEVICE: Final = ("id", "node_id", "index", "accelerator", "present")
 _OFFER: Final = (
     "id", "supplier_id", "shelf", "subject_id", "title_zh", "title_en", "attributes", "tax_rate_bp", "tax_included",

@@ -153,12 +153,19 @@ def kept(buyer: Buyer, *, decisions: int) -> list[Figure]:
 
 def _make_pool() -> UUID:
     from mosu.compute.placement import GIB
-    from mosu.compute.services import actor_of_agent, create_pool, register_agent
+    from mosu.compute.services import actor_of_agent, create_pool, register_agent, take_health
     from mosu.kernel.money import micros_of
     from mosu.market.services import OfferSpec, PriceSpec, create_offer
     from mosu.platform.actors import SYSTEM
     from mosu.platform.services import bootstrap
-    from mosu.wire.agent import DeviceInfo, EnvironmentInfo, NodeInfo, Registration
+    from mosu.wire.agent import (
+        DeviceInfo,
+        EnvironmentInfo,
+        HealthMeasure,
+        HealthReport,
+        NodeInfo,
+        Registration,
+    )
 
     now = datetime.now(UTC)
     supplier = bootstrap(
@@ -199,7 +206,12 @@ def _make_pool() -> UUID:
         sandbox="bench",
         sandbox_ok=True,
     )
-    register_agent(actor=actor_of_agent(f"Bearer {token}", now=now), registration=registration, now=now)
+    agent = actor_of_agent(f"Bearer {token}", now=now)
+    register_agent(actor=agent, registration=registration, now=now)
+    for node in nodes:
+        found = {"cores": node.cores, "memory_bytes": node.memory_bytes, "write_bytes_per_s": 5e8, "cards": 8}
+        measures = tuple(HealthMeasure(name=name, value=value) for name, value in found.items())
+        take_health(actor=agent, report=HealthReport(node=node.name, measures=measures, took_s=1), now=now)
     return pool.id
 
 

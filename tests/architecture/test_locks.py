@@ -22,7 +22,7 @@ def check_tree() -> ModuleType:
 
 
 def test_there_is_one_for_each_environment() -> None:
-    assert [path.name for path in LOCKS] == ["base.lock", "dev.lock", "e2e.lock", "hub.lock"]
+    assert [path.name for path in LOCKS] == ["base.lock", "dev.lock", "e2e.lock", "hub.lock", "ray.lock"]
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)

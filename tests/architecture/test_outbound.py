@@ -27,6 +27,9 @@ LOOKS_AT_THIS_MACHINE = {
     "runtime/hub.py": {"http.client"},  # whether the hub that it started answers
     "site_agent/engines/slurm/payload.py": {"socket"},  # the addresses of the nodes that Slurm gave a job
     "runtime/supervisor.py": {"socket"},  # a pair of sockets, to be woken by signals
+    "site_agent/engines/kubernetes/access.py": {"ssl"},  # the scheduler that the agent serves
+    "site_agent/engines/kubernetes/api.py": {"httpx"},
+    "site_agent/engines/ray/api.py": {"httpx"},
     "site_agent/detection/engines.py": {"httpx"},  # the scheduler beside the agent, as its supplier set it up
 }
 OPENING = frozenset(

@@ -1,6 +1,6 @@
 """A supplier's agent and its nodes: one agent at a time, drift, health tests, clocks that are off."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,9 +11,9 @@ from mosu.compute import services
 from mosu.compute.health import CHECK_EVERY
 from mosu.compute.models import Attempt, HealthCheck, Node, Pool
 from mosu.compute.placement import GIB
-from mosu.compute.queries import cards_of, cores_of
 from mosu.compute.services import AgentTaken, NotRegistered
 from mosu.compute.services.identity import LEASE_S
+from mosu.compute.stocks import stocks_of
 from mosu.compute.supply import drift_of_node
 from mosu.kernel.refusals import Forbidden, Invalid
 from mosu.market.models import Receipt, UsageRecord
@@ -60,6 +60,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def world() -> World:
     return make_world(cores=8)
+
+
+def cards(world: World, now: datetime) -> dict[str, tuple[int, int, int]]:
+    """By accelerator: all in service, reserved, taken."""
+    return {kind: figures for (_, kind), figures in stocks_of([world.pool_id], now=now).items() if kind}
 
 
 def node_of(*, cores: int = 8, cards: int = 0, kind: str = "nvidia-h100-sxm", name: str = "n1") -> NodeInfo:
@@ -124,19 +129,19 @@ def test_what_a_superseded_agent_saw_still_counts(world: World) -> None:
 def test_a_supplier_that_publishes_eight_cards_and_has_six_sells_six(world: World) -> None:
     owner = make_member(pool_of(world).organisation, Role.OWNER)
     register(world, nodes=(node_of(cards=8),), now=at(1))
-    assert cards_of([world.pool_id], now=at(1))[world.pool_id, "nvidia-h100-sxm"] == (8, 0, 0)
+    assert cards(world, at(1))["nvidia-h100-sxm"] == (8, 0, 0)
     six = node_of(cards=6)
     services.register_agent(actor=world.agent, registration=registration(six, now=at(2)), now=at(2))
     node = Node.objects.get()
     assert (node.fitness, drift_of_node(node)) == ("unchecked", ["Cards are missing: 6, 7."])
-    assert cards_of([world.pool_id], now=at(2)) == {}  # not before it has passed its health test
+    assert cards(world, at(2)) == {}  # not before it has passed its health test
     [notice] = Notice.objects.filter(user=owner.id)
     assert ("6, 7" in notice.body["en"] and "6、7" in notice.body["zh"]) or "6, 7" in notice.body["zh"]
     services.register_agent(actor=world.agent, registration=registration(six, now=at(3)), now=at(3))
     assert Notice.objects.count() == 1  # once for each change
     assert said(world, now=at(3)).checks == ("n1",)
     assert checked(world, six, now=at(4)).fit
-    assert cards_of([world.pool_id], now=at(4))[world.pool_id, "nvidia-h100-sxm"] == (6, 0, 0)
+    assert cards(world, at(4))["nvidia-h100-sxm"] == (6, 0, 0)
     assert drift_of_node(Node.objects.get())  # it is still said
     services.publish_node(actor=OPERATOR, node_id=node.id, now=at(5))
     assert drift_of_node(Node.objects.get()) == []
@@ -158,9 +163,9 @@ def registration(*nodes: NodeInfo, now: Any) -> Any:
 def test_a_pool_that_publishes_eight_nodes_and_has_six_sells_six(world: World) -> None:
     nodes = [node_of(name=f"n{number}") for number in range(1, 9)]
     register(world, nodes=tuple(nodes), now=at(1))
-    assert cores_of([world.pool_id], now=at(1))[world.pool_id] == (64, 0, 0)
+    assert stocks_of([world.pool_id], now=at(1))[world.pool_id, ""] == (64, 0, 0)
     register(world, nodes=tuple(nodes[:6]), now=at(2))
-    assert cores_of([world.pool_id], now=at(2))[world.pool_id] == (48, 0, 0)
+    assert stocks_of([world.pool_id], now=at(2))[world.pool_id, ""] == (48, 0, 0)
     assert Node.objects.filter(state="down").count() == 2
 
 
@@ -171,19 +176,19 @@ def test_a_card_of_another_kind_in_a_published_ones_place_is_not_sold(world: Wor
     assert drift_of_node(node) == [
         f"Card {index} was published as nvidia-h100-sxm, and is nvidia-l20." for index in range(2)
     ]
-    assert cards_of([world.pool_id], now=at(2)) == {}
+    assert cards(world, at(2)) == {}
     services.publish_node(actor=OPERATOR, node_id=node.id, now=at(3))
     checked(world, node_of(cards=2, kind="nvidia-l20"), now=at(4))
-    assert cards_of([world.pool_id], now=at(4)) == {(world.pool_id, "nvidia-l20"): (2, 0, 0)}
+    assert cards(world, at(4)) == {"nvidia-l20": (2, 0, 0)}
 
 
 def test_fewer_cores_than_published_are_sold_and_more_are_published(world: World) -> None:
     register(world, nodes=(node_of(cores=6),), now=at(1))
     assert drift_of_node(Node.objects.get()) == ["Of 8 cores, 6 are there."]
-    assert cores_of([world.pool_id], now=at(1))[world.pool_id] == (6, 0, 0)
+    assert stocks_of([world.pool_id], now=at(1))[world.pool_id, ""] == (6, 0, 0)
     register(world, nodes=(node_of(cores=16),), now=at(2))
     assert drift_of_node(Node.objects.get()) == []
-    assert cores_of([world.pool_id], now=at(2))[world.pool_id] == (16, 0, 0)
+    assert stocks_of([world.pool_id], now=at(2))[world.pool_id, ""] == (16, 0, 0)
 
 
 def test_only_who_manages_the_pool_publishes_or_asks_for_a_test(world: World) -> None:
@@ -203,7 +208,7 @@ def test_a_node_is_sold_only_after_its_health_test(world: World) -> None:
     services.register_agent(
         actor=world.agent, registration=registration(node_of(), fresh, now=at(1)), now=at(1)
     )
-    assert cores_of([world.pool_id], now=at(1))[world.pool_id] == (8, 0, 0)
+    assert stocks_of([world.pool_id], now=at(1))[world.pool_id, ""] == (8, 0, 0)
     assert not quote(world, task_of(cores=16), now=at(1)).quotes
     assert said(world, now=at(1)).checks == ("n2",)
     assert checked(world, fresh, now=at(2)).fit

@@ -59,7 +59,7 @@ class Records:
             Table(name, sql.SQL(", ").join(map(sql.Identifier, columns)))
             for name, columns in superuser.execute(
                 "select relname, array_agg(attname order by attnum) from pg_class join pg_attribute on attrelid = pg_class.oid "
-                "where relkind = 'r' and relnamespace = 'public'::regnamespace and attnum > 0 and not attisdropped "
+                "where relkind in ('r', 'p') and not relispartition and relnamespace = 'public'::regnamespace and attnum > 0 and not attisdropped "
                 "and attgenerated = '' group by relname order by relname"
             )
         ]
@@ -124,7 +124,9 @@ class Records:
         ]
 
     def _copied(self, table: Table) -> bytes:
-        query = sql.SQL("copy {} ({}) to stdout").format(sql.Identifier(table.name), table.columns)
+        query = sql.SQL("copy (select {} from {}) to stdout").format(
+            table.columns, sql.Identifier(table.name)
+        )
         with self._connection.cursor().copy(query) as copy:
             return b"".join(copy)
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +16,9 @@ from tests.crash.instants import die, killed
 
 OLD, NEW = {"attempts": ["a"]}, {"attempts": ["a", "b"]}
 CALLS = ("open", "fsync", "rename", "link", "unlink")
+
+BY: Final = [1, 2, "boot"]
+"""Who claims: a process, its start, its boot."""
 
 
 def at_call(number: int, then: Callable[[], None], patch: Callable[[str, Any], None]) -> None:
@@ -82,8 +85,8 @@ def claimed_whole_or_not(folder: Path) -> bool:
     """Whether somebody had claimed the attempt; afterwards somebody has, and nobody else can."""
     before = read_json(folder / "claim")
     assert before is None or len(before) == 3
-    assert supervisor.claim(folder) is (before is None)
-    assert not supervisor.claim(folder)
+    assert supervisor.claim(folder, BY) is (before is None)
+    assert not supervisor.claim(folder, BY)
     return before is not None
 
 
@@ -94,7 +97,7 @@ def test_a_supervisor_killed_at_every_call_has_claimed_or_not(tmp_path: Path) ->
         folder = tmp_path / f"attempt{number}"
         folder.mkdir()
         died = killed(
-            lambda of=folder: supervisor.claim(of),  # type: ignore[misc]
+            lambda of=folder: supervisor.claim(of, BY),  # type: ignore[misc]
             lambda n=number: at_call(n, die, lambda name, call: setattr(os, name, call)),  # type: ignore[misc]
             notes=tmp_path / "notes",
         )
@@ -117,7 +120,7 @@ def test_a_disk_that_refuses_a_claim_leaves_it_whole_or_none(tmp_path: Path, cod
         with pytest.MonkeyPatch.context() as patched:
             at_call(number, refuse, lambda name, call: patched.setattr(os, name, call))
             with pytest.raises(OSError, match=os.strerror(code)):
-                supervisor.claim(folder)
+                supervisor.claim(folder, BY)
         claimed_whole_or_not(folder)
 
 
@@ -126,7 +129,7 @@ def test_a_disk_that_takes_a_part_of_a_claim_takes_none_or_all(
 ) -> None:
     plain = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: plain(fd, data[:5]))
-    assert supervisor.claim(tmp_path)
+    assert supervisor.claim(tmp_path, BY)
     assert len(read_json(tmp_path / "claim")) == 3
 
 

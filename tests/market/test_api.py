@@ -183,6 +183,7 @@ def test_anyone_may_look_at_the_shelf(world: World, client: Client) -> None:
         "stock": {"free": 3, "reserved": 1, "taken": 0, "total": 4},
         "live": True,
         "why_not_live": None,
+        "delivered_90_days": None,
         "buyer_organisation_id": None,
     }
     assert client.get(f"/api/v1/offers/{offer.public_id}").json() == shown

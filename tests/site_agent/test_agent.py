@@ -83,9 +83,9 @@ def _beats(hub: FakeHub) -> None:
     until(lambda: len(hub.heartbeats) >= seen + 2, what="two heartbeats")
 
 
-def _whole_seconds(report: Report) -> int:
+def _whole_seconds(report: Report, *, cores: int = 1) -> int:
     assert report.started_at is not None
-    return int((report.ended_at - report.started_at).total_seconds())
+    return int(cores * (report.ended_at - report.started_at).total_seconds())
 
 
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
@@ -410,5 +410,5 @@ def test_an_upgraded_agent_adopts_what_runs_and_meters_it_once(hub: FakeHub, age
     [report] = hub.reports[spec.attempt_id]
     assert report.phase == "succeeded"
     assert hub.text(spec.attempt_id).splitlines() == ["begun", "started", "done"]
-    assert hub.quantity(spec.attempt_id) == 2 * _whole_seconds(report)
+    assert hub.quantity(spec.attempt_id) == _whole_seconds(report, cores=2)
     assert hub.registrations[0].instance == hub.registrations[1].instance

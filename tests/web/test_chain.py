@@ -110,6 +110,7 @@ def test_the_checks_ask_the_database_nothing(hub: Hub) -> None:
 # What is not a figure of the chain, and why a change of it is not looked for.
 FREE: dict[str, set[str]] = {
     "Order": {
+        "placed_by",
         "project_id",
         "ended_at",
         "settled_at",

@@ -72,12 +72,12 @@ def _hours(pool_id: UUID, accelerator: str, *, days: int, now: datetime) -> list
     return [HourOut(at=one.at, free=one.free, total=one.total) for one in hours]
 
 
-class ShareIn(In):
+class PoolShareIn(In):
     organisation_id: str
     weight: int
 
 
-class ShareOut(Out):
+class PoolShareOut(Out):
     """`weight` times what an organisation without a weight has, where several wait in the pool."""
 
     pool_id: str
@@ -85,7 +85,7 @@ class ShareOut(Out):
     weight: int
 
     @classmethod
-    def of(cls, share: PoolShare) -> "ShareOut":
+    def of(cls, share: PoolShare) -> "PoolShareOut":
         return cls(
             pool_id=typeid(Pool.prefix, share.pool_id),
             organisation_id=typeid(Organisation.prefix, share.organisation_id),
@@ -94,20 +94,20 @@ class ShareOut(Out):
 
 
 @router.get(
-    "/pools/{pool_id}/shares", response=Listed[ShareOut], auth=token_auth, operation_id="listPoolShares"
+    "/pools/{pool_id}/shares", response=Listed[PoolShareOut], auth=token_auth, operation_id="listPoolShares"
 )
 @door("share.set")
-def list_shares(request: HttpRequest, pool_id: str, paging: Query[Paging]) -> Listed[ShareOut]:
+def list_shares(request: HttpRequest, pool_id: str, paging: Query[Paging]) -> Listed[PoolShareOut]:
     """The weights of organisations in a pool; who is not listed has 1."""
     actor = actor_of(request)
     pool = pool_visible_to(actor, Pool.key_of(pool_id))
     rows, after = page_of(queries.pool_shares_of(actor, pool.id), paging.cursor, paging.limit)
-    return Listed(items=[ShareOut.of(row) for row in rows], next=after)
+    return Listed(items=[PoolShareOut.of(row) for row in rows], next=after)
 
 
-@router.put("/pools/{pool_id}/shares", response=ShareOut, auth=token_auth, operation_id="setPoolShare")
+@router.put("/pools/{pool_id}/shares", response=PoolShareOut, auth=token_auth, operation_id="setPoolShare")
 @door("share.set")
-def set_share(request: HttpRequest, pool_id: str, body: ShareIn) -> ShareOut:
+def set_share(request: HttpRequest, pool_id: str, body: PoolShareIn) -> PoolShareOut:
     """Give an organisation a weight in a pool."""
     share = services.set_share(
         actor=actor_of(request),
@@ -116,7 +116,7 @@ def set_share(request: HttpRequest, pool_id: str, body: ShareIn) -> ShareOut:
         weight=body.weight,
         now=timezone.now(),
     )
-    return ShareOut.of(share)
+    return PoolShareOut.of(share)
 
 
 class HeldIn(In):

@@ -5,15 +5,15 @@ credit note: the sum of `BilledCost` is what the bill says is due. Amounts inclu
 Source: the specification's columns of "Cost and Usage"; the mandatory ones are all here.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Final, Literal, get_args
 from uuid import UUID
 
+from mosu.kernel.csv import csv_lines
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import Invalid
@@ -89,17 +89,14 @@ def costs_of(actor: Actor, organisation_id: UUID, *, month: date, version: Versi
 
 
 def csv_of(rows: Iterable[Row], version: Version) -> Iterator[str]:
-    """The rows as CSV with a heading, piece by piece; null is an empty field."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns_of(version), lineterminator="\r\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow(row)
-        if buffer.tell() > 1 << 16:
-            yield buffer.getvalue()
-            buffer.seek(0)
-            buffer.truncate()
-    yield buffer.getvalue()
+    """The rows as CSV with a heading, line by line; null is an empty field."""
+    columns = columns_of(version)
+    return csv_lines(chain([columns], ([_cell(name, row.get(name)) for name in columns] for row in rows)))
+
+
+def _cell(column: str, value: str | None) -> Decimal | str | None:
+    """A figure as a number: what is negative is no formula."""
+    return Decimal(value) if value and column.endswith(("Cost", "Price", "Quantity")) else value
 
 
 class _Parts:

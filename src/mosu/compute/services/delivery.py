@@ -1,12 +1,13 @@
 """What suppliers delivered of what was ordered, and what buyers are told when it was not."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.db.models import DurationField, ExpressionWrapper, F, Q, Sum
 
 from mosu.compute.models import Pool, Run
-from mosu.kernel.languages import said
+from mosu.kernel.languages import Language, said
 from mosu.market.models import Outcome, Receipt
 from mosu.platform.actors import Role
 from mosu.platform.services import members_of, notify
@@ -38,6 +39,13 @@ def _seconds(span: timedelta | None) -> int:
     return max(0, int(span / timedelta(seconds=1))) if span else 0
 
 
+_CREDITED: Final[Mapping[Language, str]] = {
+    "zh": "原因：{why}。本次用量全额免收；冻结的余额已解冻，券的额度已退回。小票 {number}。",
+    "en": "Reason: {why}. What it used is credited in full: held money is free again, and vouchers have their amount "
+    "back. Receipt {number}.",
+}
+
+
 def tell_buyer(run: Run, receipt: Receipt, *, why: str, now: datetime) -> None:
     """Tell the buyer's people, unasked and in both languages, that a run was lost and that nothing of it is charged."""
     name = run.name or receipt.content["order"]["number"]
@@ -48,10 +56,8 @@ def tell_buyer(run: Run, receipt: Receipt, *, why: str, now: datetime) -> None:
         kind="order.credited",
         title={"zh": f"作业 {name} 中断，不收费", "en": f"{name} was lost, and is not charged"},
         body={
-            "zh": f"原因：{said(why, 'zh')}。本次用量全额免收；冻结的余额已解冻，券的额度已退回。"
-            f"小票 {receipt.number}。",
-            "en": f"Reason: {why}. What it used is credited in full: held money is free again, and vouchers have "
-            f"their amount back. Receipt {receipt.number}.",
+            language: text.format(why=said(why, language), number=receipt.number)
+            for language, text in _CREDITED.items()
         },
         now=now,
         link=f"/receipts/{receipt.public_id}/",
