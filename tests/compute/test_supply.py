@@ -15,7 +15,7 @@ from mosu.compute.queries import utilisation_of
 from mosu.compute.services import set_blackout, set_node_state
 from mosu.compute.states import NodeState
 from mosu.compute.stocks import stocks_of
-from mosu.compute.supply import Promised, attempts_at, nodes_now, open_attempts, promised_of
+from mosu.compute.supply import Promised, attempts_at, nodes_now, pool_at_work, promised_of
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period, last_days
 from mosu.platform.actors import ALL_SCOPES, Actor, ActorKind, Role
@@ -106,7 +106,7 @@ def test_what_runs_on_a_node_and_when_it_is_kept(world: World) -> None:
     blackout = set_blackout(actor=OPERATOR, node_id=node.id, period=span, why="new fans", now=NOW)
     with CaptureQueriesContext(connection) as asked:
         found = nodes_now([node], now=NOW)[node.id]
-    assert len(asked) == 3
+    assert len(asked) == 2
     assert (found.cores, [one.id for one in found.attempts]) == (3, [attempt_of(run).id])
     assert found.blackouts == [blackout]
     assert (found.blackout_at(NOW), found.blackout_at(span.start)) == (None, blackout)
@@ -119,9 +119,11 @@ def test_attempts_are_for_the_supplier_and_the_hub(world: World) -> None:
     assert attempts_at(OPERATOR, pool.id).count() == 1
     with pytest.raises(NotFound):
         attempts_at(developer_of(world.buyer), pool.id)
-    assert open_attempts(pool.id) == (0, 1)
+    assert pool_at_work(OPERATOR, pool.id) == (pool, 0, 1)
     assert lease(world, now=at(1)) is not None
-    assert open_attempts(pool.id) == (1, 0)
+    assert pool_at_work(OPERATOR, pool.id) == (pool, 1, 0)
+    with pytest.raises(NotFound):
+        pool_at_work(developer_of(world.buyer), pool.id)
 
 
 @pytest.mark.urls("tests.compute.urls")

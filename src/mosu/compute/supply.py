@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from django.contrib.postgres.aggregates import ArrayAgg
 from django.db import connection
-from django.db.models import Exists, F, OuterRef, Prefetch, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from mosu.compute.health import drift_of
-from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node, Pool
+from mosu.compute.models import Allocation, Attempt, Blackout, Device, Node, Pool
 from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import AttemptState, BlackoutState, Fitness
 from mosu.kernel.refusals import NotFound
@@ -29,6 +31,28 @@ def pool_visible_to(actor: Actor, pool_id: UUID) -> Pool:
     if pool is None:
         raise NotFound("There is no such pool.", hint="See your pools.")
     return pool
+
+
+def pool_at_work(actor: Actor, pool_id: UUID) -> tuple[Pool, int, int]:
+    """One of `pools_visible_to`, how many attempts its agent has, and how many wait; one query.
+
+    Raises:
+        NotFound: there is none, or the actor may not know.
+    """
+    held = _attempts([AttemptState.LEASED, AttemptState.RUNNING, AttemptState.UNREACHABLE])
+    rows = pools_visible_to(actor).annotate(held=held, waiting=_attempts([AttemptState.WAITING]))
+    pool = rows.filter(id=pool_id).first()
+    if pool is None:
+        raise NotFound("There is no such pool.", hint="See your pools.")
+    return pool, pool.held, pool.waiting
+
+
+def _attempts(states: Sequence[AttemptState]) -> Coalesce:
+    """How many attempts of a pool are in these states."""
+    there = Attempt.objects.filter(
+        pool=OuterRef("pk"), state__in=[state.value for state in states]
+    ).order_by()
+    return Coalesce(Subquery(there.values("pool").annotate(count=Count("id")).values("count")), 0)
 
 
 def drift_of_node(node: Node) -> list[str]:
@@ -114,22 +138,6 @@ def attempts_in(pool_id: UUID) -> QuerySet[Attempt]:
     return rows.prefetch_related(Prefetch("allocations", placed)).order_by("-created_at", "-id")
 
 
-def open_attempts(pool_id: UUID) -> tuple[int, int]:
-    """How many attempts an agent of the pool has, and how many wait; the caller has shown that it may be seen."""
-    states = Attempt.objects.filter(
-        pool_id=pool_id,
-        state__in=[
-            AttemptState.WAITING.value,
-            AttemptState.LEASED.value,
-            AttemptState.RUNNING.value,
-            AttemptState.UNREACHABLE.value,
-        ],
-    ).values_list("state", flat=True)
-    found = list(states.order_by())
-    waiting = sum(state == AttemptState.WAITING for state in found)
-    return len(found) - waiting, waiting
-
-
 @dataclass
 class NodeNow:
     """What holds a node now: cores and memory of live allocations, cards by index, whose attempts, blackouts."""
@@ -148,22 +156,17 @@ class NodeNow:
 
 
 def nodes_now(nodes: Iterable[Node], *, now: datetime) -> Mapping[UUID, NodeNow]:
-    """By node: what holds it; three queries, however many nodes. The caller has shown that they may be seen."""
+    """By node: what holds it; two queries, however many nodes. The caller has shown that they may be seen."""
     ids = [node.id for node in nodes]
     found: dict[UUID, NodeNow] = defaultdict(NodeNow)
     live = Allocation.objects.filter(node_id__in=ids, live=True).select_related("attempt__run__order__quote")
-    attempts: dict[UUID, UUID] = {}
-    for allocation in live.order_by("id"):
+    held = ArrayAgg("devices__device__index", filter=Q(devices__live=True), default=Value([]))
+    for allocation in live.annotate(indices=held).order_by("id"):
         here = found[allocation.node_id]
         here.cores += allocation.cores
         here.memory_bytes += allocation.memory_bytes
         here.attempts.append(allocation.attempt)
-        attempts[allocation.id] = allocation.attempt_id
-    cards = DeviceAllocation.objects.filter(allocation_id__in=attempts, live=True).order_by("id")
-    for node_id, index, allocation_id in cards.values_list(
-        "device__node_id", "device__index", "allocation_id"
-    ):
-        found[node_id].cards[index] = attempts[allocation_id]
+        here.cards |= dict.fromkeys(allocation.indices, allocation.attempt_id)
     kept = Blackout.objects.filter(node_id__in=ids, state=BlackoutState.SET, period__endswith__gt=now)
     for blackout in kept.order_by("period", "id"):
         found[blackout.node_id].blackouts.append(blackout)

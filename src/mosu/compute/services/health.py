@@ -1,6 +1,8 @@
 """Health tests: a node is delivered only after one that it passed, and leaves the shelf with one that it failed."""
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -10,7 +12,7 @@ from mosu.compute.health import Published, check_is_due, fault_of
 from mosu.compute.models import Allocation, HealthCheck, Node
 from mosu.compute.services.identity import served_pool
 from mosu.compute.states import Fitness, NodeState
-from mosu.kernel.languages import said
+from mosu.kernel.languages import Language, said
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.platform.actors import Actor, Role
 from mosu.platform.policy import require
@@ -108,6 +110,12 @@ def locked_node(node_id: UUID) -> Node:
     return node
 
 
+_OFF_THE_SHELF: Final[Mapping[Language, str]] = {
+    "zh": "{why} 有问题的部分已下架，正在运行的作业不受影响。",
+    "en": "{why} What is wrong is off the shelf; what runs there goes on.",
+}
+
+
 def tell_supplier(node: Node, why: str, *, now: datetime) -> None:
     """Tell the supplier's owners and administrators what is wrong with a node, in both languages."""
     notify(
@@ -117,10 +125,7 @@ def tell_supplier(node: Node, why: str, *, now: datetime) -> None:
             "zh": f"节点 {node.name} 有问题（{node.pool.name}）",
             "en": f"Node {node.name} of {node.pool.name} is not as it should be",
         },
-        body={
-            "zh": f"{said(why, 'zh')} 有问题的部分已下架，正在运行的作业不受影响。",
-            "en": f"{why} What is wrong is off the shelf; what runs there goes on.",
-        },
+        body={language: text.format(why=said(why, language)) for language, text in _OFF_THE_SHELF.items()},
         now=now,
         link=f"/nodes/{node.public_id}/",
         subject_id=node.id,

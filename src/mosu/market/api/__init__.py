@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.market.api import budgets, imports, offers, orders, receipts, sales, tiers
+from mosu.market.api import budgets, credit_notes, imports, offers, orders, receipts, sales, tiers
 
 routers: Final = [
     ("", offers.router),
@@ -12,4 +12,5 @@ routers: Final = [
     ("", sales.router),
     ("", budgets.router),
     ("", tiers.router),
+    ("", credit_notes.router),
 ]

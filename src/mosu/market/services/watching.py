@@ -73,6 +73,12 @@ def _watched(*, now: datetime) -> Iterator[_Watched]:
         yield _Watched(budget, spending_id, month, told, spent[month].get(subject_of(budget), 0))
 
 
+_SPENT: Final = {
+    "zh": "{of_whom}本月预算已用 {mark}%",
+    "en": "{mark}% of the {of_whom}'s budget is spent",
+}
+
+
 def _open_orders(watched: _Watched) -> list[UUID]:
     budget, span = watched.budget, span_of_month(watched.month, zone=hub_zone())
     rows = Order.objects.filter(
@@ -119,8 +125,7 @@ def _tell(watched: _Watched, *, now: datetime) -> None:
         user_ids=set(people),
         kind="budget.reached",
         title={
-            "zh": f"{of_whom['zh']}本月预算已用 {mark}%",
-            "en": f"{mark}% of the {of_whom['en']}'s budget is spent",
+            language: text.format(mark=mark, of_whom=of_whom[language]) for language, text in _SPENT.items()
         },
         body={
             "zh": f"{watched.month:%Y-%m}：预算 {cap}，已用 {spent} {hub_currency()}。"

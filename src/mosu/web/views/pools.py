@@ -32,7 +32,7 @@ from mosu.compute.supply import (
     Promised,
     drift_of_node,
     nodes_unwell,
-    open_attempts,
+    pool_at_work,
     pool_visible_to,
     promised_of,
 )
@@ -293,10 +293,9 @@ def new_pool(request: HttpRequest) -> HttpResponse:
 def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
     """One pool: what is free, what was promised by day, its agent, its offers, what its supplier can do."""
     actor, now, zone = actor_of(request), timezone.now(), hub_zone()
-    row = pool_visible_to(actor, Pool.key_of(pool_id))
+    row, running, waiting = pool_at_work(actor, Pool.key_of(pool_id))
     [seen] = pools_shown([row], now=now)
     days = utilisation_of(actor, row.id, span=last_days(DAYS, now=now, zone=zone), zone=zone)
-    running, waiting = open_attempts(row.id)
     offers = list(offers_visible_to(actor).filter(subject_id=row.id, shelf="compute")[:SHOWN_MAX])
     kept = blackouts_visible_to(actor, now=now).filter(node__pool=row)
     context = {
