@@ -240,6 +240,8 @@ def _values(name: str, persona: Persona) -> list[str]:
         return [time.strftime("%Y")]
     if word == "month":
         return [time.strftime("%Y-%m"), str(int(time.strftime("%m")))]
+    if word == "version":
+        return ["1.2"]
     if word in ("kind", "code", "shelf"):
         return ["compute", "compute-2026"]
     for model in apps.get_models():

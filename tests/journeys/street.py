@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ORGANISATIONS, ORDERS, OFFERS = 205, 300, 300
@@ -66,6 +66,7 @@ def _what_else_there_is(seeded: Any) -> str:
     from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
     from allauth.mfa.totp.internal.auth import TOTP, generate_totp_secret
 
+    from mosu.market.services import close_month
     from mosu.platform.actors import Role
     from mosu.platform.models import Membership, User
     from mosu.platform.queries import actor_for_user
@@ -86,6 +87,9 @@ def _what_else_there_is(seeded: Any) -> str:
     holder = Membership.objects.get(organisation_id=due.voucher.organisation_id, role="owner")
     claims = actor_for_user(holder.user)
     submit_claim(actor=claims, order_id=due.order_id, evidence=["0" * 64], now=now)
+    last_month = (now.replace(day=1) - timedelta(days=1)).date().replace(day=1)
+    operator = actor_for_user(User.objects.get(id=seeded.people.operator_id))
+    close_month(actor=operator, month=last_month, now=now)
     User.objects.update(language="")  # the browser's then
     guarded = User.objects.get(id=seeded.resident.developer_id)
     TOTP.activate(guarded, generate_totp_secret())
