@@ -43,7 +43,7 @@ class Site:
         self.write_settings()
         with (self.folder / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
-                [sys.executable, "-m", "mosu.site_agent", "--config", str(self.folder / "agent.toml")],
+                [sys.executable, "-m", "mosu.cli.main", "agent", "run", str(self.folder / "agent.toml")],
                 env={
                     **os.environ,
                     **self.env,
