@@ -20,6 +20,10 @@ class Witness:
         lines = self.notes.read_text().splitlines()
         return Counter(line.split()[0] for line in lines)
 
+    def begin(self) -> None:
+        """Count from here: forget what was noted before."""
+        self.notes.write_text("")
+
 
 def install_witness(folder: Path) -> Witness:
     """A witness in `folder`, which the sandbox's user can reach and write to."""
