@@ -64,7 +64,7 @@ def _wait_until_fit(owner_dsn: str) -> None:
     """Return when the hub's own machine has passed its health test: only then it is sold."""
     end = time.monotonic() + FIT_S_MAX
     with psycopg.connect(owner_dsn, autocommit=True) as connection:
-        while not connection.execute("select from compute_node where fitness = 'fit'").fetchone():
+        while not connection.execute("select 1 from compute_node where fitness = 'fit'").fetchone():
             if time.monotonic() > end:
                 raise RuntimeError(f"no node was fit within {FIT_S_MAX:.0f} s")
             time.sleep(0.2)
