@@ -1,5 +1,6 @@
 """Interruptible goods give way to orders at full price after a notice, and their runs go on where there is room."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from mosu.compute import services
 from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.services.capacity import NOTICE
+from mosu.compute.services.usage import TOLERANCE
 from mosu.compute.states import AttemptState, RunState
-from mosu.market.models import OrderState
+from mosu.market.models import OrderState, UsageTotal
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM
 from tests.compute.world import (
@@ -135,6 +137,54 @@ def test_with_recovery_it_goes_on_for_what_is_left_of_its_wall_limit(world: Worl
     run.refresh_from_db()
     assert run.state == RunState.SUCCEEDED
     assert Attempt.objects.filter(run=run).count() == 2
+
+
+def test_what_both_attempts_used_is_billed_and_no_more_than_both_were_seen(world: World) -> None:
+    """Also what the first says only after the second has begun."""
+    run, first = running(world, spot(recovers=True))
+    register(world, cores=4, now=at(590))
+    buy(world, cores=4, wall="1m", now=at(590))
+    use(world, first, 4 * 500, since=at(0), now=at(500))
+    report(world, first, "cancelled", now=at(600))
+    services.place_interrupted(now=at(601))
+    full = lease(world, now=at(602))
+    assert full is not None
+    report(world, Attempt.objects.get(id=Attempt.key_of(full.spec.attempt_id)), now=at(610))
+    again = attempt_of(run)
+    assert lease(world, now=Allocation.objects.get(attempt=again, live=True).period.lower) is not None
+    began = Attempt.objects.get(id=again.id).leased_at
+    assert began is not None
+    beat(world, again, "running", now=began)
+    end = began + timedelta(seconds=100)
+    assert use(world, again, 4 * 100, since=began, now=end).quarantined == 0
+    assert use(world, first, 4 * 100, since=at(500), now=end, sequence=1).quarantined == 0
+    assert use(world, again, 4 * 100, since=began, now=end, sequence=1).quarantined == 1
+    total = UsageTotal.objects.get(order_line__order_id=run.order_id)
+    tolerance = 2 * 4 * TOLERANCE.total_seconds()
+    assert 4 * 700 <= total.quantity_accepted <= 4 * 700 + tolerance
+    assert total.quantity_observed is not None
+    assert total.quantity_accepted <= total.quantity_observed
+
+
+def test_each_interruption_leaves_less_of_the_wall_limit(world: World) -> None:
+    run, attempt = running(world, spot(recovers=True))
+    left = []
+    for _ in range(2):
+        began = Attempt.objects.get(id=attempt.id).first_running_at
+        assert began is not None
+        register(world, cores=4, now=began + timedelta(seconds=50))
+        full = buy(world, cores=4, wall="1m", now=began + timedelta(seconds=50))
+        stopped = began + timedelta(seconds=100)
+        report(world, attempt, "cancelled", now=stopped)
+        services.place_interrupted(now=stopped)
+        assert lease(world, now=stopped) is not None
+        report(world, attempt_of(full), now=stopped + timedelta(seconds=1))
+        attempt = attempt_of(run)
+        left.append(attempt.wall_limit_s)
+        start = Allocation.objects.get(attempt=attempt, live=True).period.lower
+        assert lease(world, now=start) is not None
+        beat(world, attempt, "running", now=start)
+    assert left == [3500, 3400]
 
 
 def test_the_files_it_wrote_are_there_when_it_goes_on(world: World, monkeypatch: Any) -> None:
