@@ -1,5 +1,6 @@
 """Interruptible goods give way to orders at full price after a notice, and their runs go on where there is room."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,13 +14,18 @@ from mosu.compute.states import AttemptState, RunState
 from mosu.market.models import OrderState, UsageTotal
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM
+from mosu.platform.models import Project
+from tests.compute.test_quotas import granted
 from tests.compute.world import (
     World,
     at,
     attempt_of,
     beat,
     buy,
+    deposit,
+    developer_of,
     lease,
+    make_organisation,
     make_world,
     order_of,
     pool_of,
@@ -67,6 +73,14 @@ def running(world: World, text: str, *, now: float = 0) -> tuple[Run, Attempt]:
     assert lease(world, now=at(now)) is not None
     beat(world, attempt_of(run), "running", now=at(now))
     return run, attempt_of(run)
+
+
+def neighbour(world: World) -> World:
+    """Another organisation that buys from the same pool."""
+    buyer = make_organisation("neighbour")
+    deposit(buyer.id, 1_000_000_000)
+    project = Project.objects.create(organisation=buyer, name="p", created_at=NOW)
+    return replace(world, buyer=buyer, project=project, actor=developer_of(buyer))
 
 
 def commands(world: World, attempt: Attempt, *, now: float) -> list[str]:
@@ -217,6 +231,32 @@ def test_what_has_not_started_is_placed_elsewhere(world: World) -> None:
     services.place_interrupted(now=at(3))
     assert Allocation.objects.get(attempt__run=waiting, live=True).period.lower == taken.upper
     assert Run.objects.get(id=waiting.id).state == RunState.QUEUED
+
+
+def test_a_place_again_is_within_the_quota(world: World) -> None:
+    """While it held nothing, another run of its organisation took what that may hold."""
+    register(world, cores=8, now=at(0))
+    run, victim = running(world, spot(cores=4, wall="10m", recovers=True))
+    granted(world, 4)
+    other = neighbour(world)
+    full = buy(other, cores=8, wall="1m", now=at(10))
+    report(world, victim, "cancelled", now=at(20))
+    after = Allocation.objects.get(attempt__run=full, live=True).period.upper
+    buy(world, cores=4, wall="2m", now=at(21))
+    taken = Allocation.objects.get(attempt__run__organisation=world.buyer, live=True).period
+    assert taken.lower == after
+    services.place_interrupted(now=at(22))
+    assert Allocation.objects.get(attempt=attempt_of(run), live=True).period.lower == taken.upper
+
+
+def test_a_quota_made_too_small_does_not_end_what_was_promised(world: World) -> None:
+    run, victim = running(world, spot(cores=4, wall="10m", recovers=True))
+    full = buy(neighbour(world), cores=4, wall="1m", now=at(10))
+    report(world, victim, "cancelled", now=at(20))
+    granted(world, 1)
+    services.place_interrupted(now=at(22))
+    after = Allocation.objects.get(attempt__run=full, live=True).period.upper
+    assert Allocation.objects.get(attempt=attempt_of(run), live=True).period.lower == after
 
 
 def test_only_as_many_give_way_as_must(world: World) -> None:
