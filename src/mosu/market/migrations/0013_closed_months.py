@@ -1,4 +1,4 @@
-"""What is closed, the database keeps closed: bills, statements, the usage behind a charge, a receipt's credit notes."""
+"""What is closed, the database keeps closed: bills, statements, usage behind a charge. Two workers open one month."""
 
 from django.db import migrations
 
@@ -60,8 +60,38 @@ create trigger of_receipt before insert on market_creditnote
   for each row execute function market_require_notes_receipt();
 """
 
+_OPEN_MONTH = """
+-- The partition of a month, made by its first record. Attached, not created in place: that lets others go on reading.
+-- They take turns at the table's own lock: unlike an advisory one it shows who waited what was made meanwhile.
+create or replace function market_open_usage_month(month date) returns void
+language plpgsql security definer set search_path = public, pg_temp as $$
+declare
+  name text := 'market_usagerecord_' || to_char(month, 'YYYY_MM');
+begin
+  if to_regclass(name) is not null then
+    return;
+  end if;
+  if month <> date_trunc('month', month) then
+    raise exception '% is not the first day of a month', month using errcode = 'invalid_parameter_value';
+  end if;
+  lock table only market_usagerecord in share update exclusive mode;
+  if to_regclass(name) is not null then
+    return;
+  end if;
+  execute format('create table %I (like market_usagerecord including all)', name);
+  execute format('revoke all on %I from mosu_app', name);
+  execute format('create trigger append_only_whole before truncate on %I '
+                 'for each statement execute function refuse_change()', name);
+  execute format('alter table market_usagerecord attach partition %I for values from (%L) to (%L)',
+                 name, month, month + interval '1 month');
+end $$;
+"""
+
 
 class Migration(migrations.Migration):
     dependencies = [("market", "0012_tiers")]
 
-    operations = [migrations.RunSQL(_KEPT, migrations.RunSQL.noop)]
+    operations = [
+        migrations.RunSQL(_KEPT, migrations.RunSQL.noop),
+        migrations.RunSQL(_OPEN_MONTH, migrations.RunSQL.noop),
+    ]
