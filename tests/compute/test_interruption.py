@@ -1,5 +1,7 @@
 """Interruptible goods give way to orders at full price after a notice, and their runs go on where there is room."""
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,17 +9,23 @@ import pytest
 from mosu.compute import services
 from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.services.capacity import NOTICE
+from mosu.compute.services.usage import TOLERANCE
 from mosu.compute.states import AttemptState, RunState
-from mosu.market.models import OrderState
+from mosu.market.models import OrderState, UsageTotal
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM
+from mosu.platform.models import Project
+from tests.compute.test_quotas import granted
 from tests.compute.world import (
     World,
     at,
     attempt_of,
     beat,
     buy,
+    deposit,
+    developer_of,
     lease,
+    make_organisation,
     make_world,
     order_of,
     pool_of,
@@ -65,6 +73,14 @@ def running(world: World, text: str, *, now: float = 0) -> tuple[Run, Attempt]:
     assert lease(world, now=at(now)) is not None
     beat(world, attempt_of(run), "running", now=at(now))
     return run, attempt_of(run)
+
+
+def neighbour(world: World) -> World:
+    """Another organisation that buys from the same pool."""
+    buyer = make_organisation("neighbour")
+    deposit(buyer.id, 1_000_000_000)
+    project = Project.objects.create(organisation=buyer, name="p", created_at=NOW)
+    return replace(world, buyer=buyer, project=project, actor=developer_of(buyer))
 
 
 def commands(world: World, attempt: Attempt, *, now: float) -> list[str]:
@@ -137,6 +153,54 @@ def test_with_recovery_it_goes_on_for_what_is_left_of_its_wall_limit(world: Worl
     assert Attempt.objects.filter(run=run).count() == 2
 
 
+def test_what_both_attempts_used_is_billed_and_no_more_than_both_were_seen(world: World) -> None:
+    """Also what the first says only after the second has begun."""
+    run, first = running(world, spot(recovers=True))
+    register(world, cores=4, now=at(590))
+    buy(world, cores=4, wall="1m", now=at(590))
+    use(world, first, 4 * 500, since=at(0), now=at(500))
+    report(world, first, "cancelled", now=at(600))
+    services.place_interrupted(now=at(601))
+    full = lease(world, now=at(602))
+    assert full is not None
+    report(world, Attempt.objects.get(id=Attempt.key_of(full.spec.attempt_id)), now=at(610))
+    again = attempt_of(run)
+    assert lease(world, now=Allocation.objects.get(attempt=again, live=True).period.lower) is not None
+    began = Attempt.objects.get(id=again.id).leased_at
+    assert began is not None
+    beat(world, again, "running", now=began)
+    end = began + timedelta(seconds=100)
+    assert use(world, again, 4 * 100, since=began, now=end).quarantined == 0
+    assert use(world, first, 4 * 100, since=at(500), now=end, sequence=1).quarantined == 0
+    assert use(world, again, 4 * 100, since=began, now=end, sequence=1).quarantined == 1
+    total = UsageTotal.objects.get(order_line__order_id=run.order_id)
+    tolerance = 2 * 4 * TOLERANCE.total_seconds()
+    assert 4 * 700 <= total.quantity_accepted <= 4 * 700 + tolerance
+    assert total.quantity_observed is not None
+    assert total.quantity_accepted <= total.quantity_observed
+
+
+def test_each_interruption_leaves_less_of_the_wall_limit(world: World) -> None:
+    run, attempt = running(world, spot(recovers=True))
+    left = []
+    for _ in range(2):
+        began = Attempt.objects.get(id=attempt.id).first_running_at
+        assert began is not None
+        register(world, cores=4, now=began + timedelta(seconds=50))
+        full = buy(world, cores=4, wall="1m", now=began + timedelta(seconds=50))
+        stopped = began + timedelta(seconds=100)
+        report(world, attempt, "cancelled", now=stopped)
+        services.place_interrupted(now=stopped)
+        assert lease(world, now=stopped) is not None
+        report(world, attempt_of(full), now=stopped + timedelta(seconds=1))
+        attempt = attempt_of(run)
+        left.append(attempt.wall_limit_s)
+        start = Allocation.objects.get(attempt=attempt, live=True).period.lower
+        assert lease(world, now=start) is not None
+        beat(world, attempt, "running", now=start)
+    assert left == [3500, 3400]
+
+
 def test_the_files_it_wrote_are_there_when_it_goes_on(world: World, monkeypatch: Any) -> None:
     run, victim = running(world, spot(recovers=True))
     buy(world, cores=4, wall="1m", now=at(10))
@@ -167,6 +231,32 @@ def test_what_has_not_started_is_placed_elsewhere(world: World) -> None:
     services.place_interrupted(now=at(3))
     assert Allocation.objects.get(attempt__run=waiting, live=True).period.lower == taken.upper
     assert Run.objects.get(id=waiting.id).state == RunState.QUEUED
+
+
+def test_a_place_again_is_within_the_quota(world: World) -> None:
+    """While it held nothing, another run of its organisation took what that may hold."""
+    register(world, cores=8, now=at(0))
+    run, victim = running(world, spot(cores=4, wall="10m", recovers=True))
+    granted(world, 4)
+    other = neighbour(world)
+    full = buy(other, cores=8, wall="1m", now=at(10))
+    report(world, victim, "cancelled", now=at(20))
+    after = Allocation.objects.get(attempt__run=full, live=True).period.upper
+    buy(world, cores=4, wall="2m", now=at(21))
+    taken = Allocation.objects.get(attempt__run__organisation=world.buyer, live=True).period
+    assert taken.lower == after
+    services.place_interrupted(now=at(22))
+    assert Allocation.objects.get(attempt=attempt_of(run), live=True).period.lower == taken.upper
+
+
+def test_a_quota_made_too_small_does_not_end_what_was_promised(world: World) -> None:
+    run, victim = running(world, spot(cores=4, wall="10m", recovers=True))
+    full = buy(neighbour(world), cores=4, wall="1m", now=at(10))
+    report(world, victim, "cancelled", now=at(20))
+    granted(world, 1)
+    services.place_interrupted(now=at(22))
+    after = Allocation.objects.get(attempt__run=full, live=True).period.upper
+    assert Allocation.objects.get(attempt=attempt_of(run), live=True).period.lower == after
 
 
 def test_only_as_many_give_way_as_must(world: World) -> None:

@@ -18,6 +18,7 @@ from tests.compute.world import (
     attempt_of,
     beat,
     buy,
+    deposit,
     developer_of,
     lease,
     make_organisation,
@@ -25,7 +26,6 @@ from tests.compute.world import (
     register,
     report,
 )
-from tests.compute.world import _deposit as deposit
 
 pytestmark = pytest.mark.django_db
 HOUR = 3600

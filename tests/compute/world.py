@@ -88,7 +88,7 @@ def developer_of(organisation: Organisation) -> Actor:
 def make_world(*, cores: int = 4, cards: int = 0, now: datetime = NOW, balance: int = 1_000_000_000) -> World:
     buyer = make_organisation("startup")
     project = Project.objects.create(organisation=buyer, name="p", created_at=NOW)
-    _deposit(buyer.id, balance)
+    deposit(buyer.id, balance)
     pool_id, token = services.ensure_local_pool(now=now)
     assert token is not None
     agent = services.actor_of_agent(f"Bearer {token}", now=now)
@@ -251,7 +251,7 @@ def pool_of(world: World) -> Pool:
     return Pool.objects.get(id=world.pool_id)
 
 
-def _deposit(organisation_id: UUID, amount_micros: int) -> None:
+def deposit(organisation_id: UUID, amount_micros: int) -> None:
     bank = ledger.open_account(kind="bank", owner_id=UUID(int=0), currency="CNY", floor_micros=None)
     own = ledger.open_account(kind="balance", owner_id=organisation_id, currency="CNY", floor_micros=0)
     ledger.post_entry(

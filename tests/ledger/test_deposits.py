@@ -166,6 +166,8 @@ def test_what_is_spent_or_held_cannot_be_refunded(world: World) -> None:
         services.confirm_refund(actor=world.checker, deposit_id=deposit.id, now=NOW)
     deposit.refresh_from_db()
     assert (deposit.state, world.balance()) == ("refunding", 5_000_000_000)
+    with pytest.raises(Invalid):
+        services.decline_refund(actor=world.checker, deposit_id=deposit.id, why=" ", now=NOW)
     declined = services.decline_refund(actor=world.checker, deposit_id=deposit.id, why="in use", now=NOW)
     assert declined.state == "confirmed"
 

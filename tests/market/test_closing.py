@@ -14,15 +14,20 @@ from tests.market.test_services import accept, record, settle, used
 from tests.market.vouchers import give_voucher
 
 from mosu.kernel.digests import sha256_of
-from mosu.kernel.refusals import DomainError, Forbidden
+from mosu.kernel.refusals import DomainError, Forbidden, Invalid
 from mosu.ledger import services as ledger
 from mosu.ledger.services import InsufficientFunds, PaidBefore, SamePerson
 from mosu.market import services
 from mosu.market.models import Bill, BorneBy, CreditNote, MonthClose, SoldBy, Statement
 from mosu.market.services import MonthNotOver, MonthOpen, MoreThanPaid, UsageDisagrees
 from mosu.platform.actors import Actor, HubRole
+from mosu.platform.services import record_audit
 
 MARCH = date(2026, 3, 1)
+MORE_USAGE = (
+    "insert into market_usagerecord select gen_random_uuid(), order_line_id, accepted_month, meter, 99, 5, 5,"
+    ' null, start, "end", received_at, state, reason from market_usagerecord'
+)
 APRIL = datetime.fromisoformat("2026-04-01T02:00+08:00")
 
 
@@ -41,6 +46,20 @@ def close(operator: Actor, month: date = MARCH, *, now: datetime = APRIL) -> Mon
     with connection.cursor() as cursor:
         cursor.execute("set constraints all immediate; set constraints all deferred")
     return services.close_month(actor=operator, month=month, now=now)
+
+
+def execute(statement: str, parameters: Any = ()) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+def _another(table: str, column: str) -> str:
+    """A row that nobody earned, written into the closed month."""
+    return (
+        f"insert into {table} select (jsonb_populate_record(b, jsonb_build_object('id', gen_random_uuid(),"
+        f" 'number', 'X', '{column}', o.id))).* from {table} b, platform_organisation o where o.id <> b.{column}"
+        " limit 1"
+    )
 
 
 def counted() -> tuple[int, int, int]:
@@ -101,17 +120,26 @@ def test_only_an_operator_closes(world: World, checker: Actor) -> None:
     assert counted() == (0, 0, 0)
 
 
-def test_usage_that_came_by_itself_stops_the_close(world: World, operator: Actor) -> None:
-    """A record that somebody wrote around the service: the charge no longer is what its usage comes to."""
+def test_usage_that_came_by_itself_stops_the_close(fresh_db: Any, shelf: Any) -> None:
+    """A record that the database's owner wrote: the charge no longer is what its usage comes to."""
+    world, operator = make_world(shelf), make_actor("operator", HubRole.OPERATOR)
     bought(world, key="k")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "insert into market_usagerecord select gen_random_uuid(), order_line_id, accepted_month, meter, 99, 5, 5,"
-            ' null, start, "end", received_at, state, reason from market_usagerecord'
-        )
+    with psycopg.connect(fresh_db.owner_dsn) as owner:
+        owner.execute("alter table market_usagerecord disable trigger uncharged")
+        owner.execute(MORE_USAGE)
     with pytest.raises(UsageDisagrees):
         close(operator)
     assert counted() == (0, 0, 0)
+
+
+def test_nothing_more_counts_on_what_was_charged(world: World) -> None:
+    """Around the service, in whatever month; late records are still kept, and count nothing."""
+    receipt = bought(world, key="k")
+    before = rows_now()
+    with pytest.raises(IntegrityError, match="no more usage counts"), transaction.atomic():
+        execute(MORE_USAGE)
+    assert rows_now() == before
+    assert record(used(receipt.order, 5, sequence=9)).quarantined == 1
 
 
 @pytest.mark.parametrize(
@@ -155,15 +183,18 @@ def _row_of(done: MonthClose) -> tuple[Any, ...]:
         "delete from market_bill",
         "update market_statement set net_micros = 0",
         "update market_monthclose set bills = 0",
-        "insert into market_receipt select gen_random_uuid(), 'R-x', order_id, organisation_id, content, sha256,"
-        " issued_at from market_receipt",
+        _another("market_receipt", "organisation_id"),
+        _another("market_bill", "organisation_id"),
+        _another("market_statement", "supplier_id"),
     ],
 )
 def test_a_closed_month_stays_as_it_is(world: World, operator: Actor, statement: str) -> None:
     bought(world, key="k")
     close(operator)
-    with pytest.raises(DatabaseError), transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(statement)
+    before = rows_now(), counted()
+    with pytest.raises(DatabaseError, match=r"is closed|permission denied|append-only"), transaction.atomic():
+        execute(statement)
+    assert (rows_now(), counted()) == before
 
 
 # payouts
@@ -212,6 +243,9 @@ def test_a_rejected_payout_leaves_the_statement_to_be_paid(
     close(operator)
     statement = Statement.objects.get()
     first = services.pay_statement(actor=operator, statement_id=statement.id, bank_reference="T-1", now=APRIL)
+    refused_alike(
+        Invalid, lambda: ledger.reject_payout(actor=checker, payout_id=first.id, why=" ", now=APRIL)
+    )
     ledger.reject_payout(actor=checker, payout_id=first.id, why="Wrong account.", now=APRIL)
     again = services.pay_statement(actor=operator, statement_id=statement.id, bank_reference="T-2", now=APRIL)
     ledger.confirm_payout(actor=checker, payout_id=again.id, now=APRIL)
@@ -257,6 +291,10 @@ def test_the_hub_bears_what_the_supplier_no_longer_has(world: World, operator: A
     ledger.confirm_payout(actor=checker, payout_id=payout.id, now=APRIL)
     note = propose(operator, receipt.id, 1 * YUAN)
     refused_alike(InsufficientFunds, lambda: issue(checker, note))
+    refused_alike(
+        Invalid,
+        lambda: services.reject_credit_note(actor=checker, credit_note_id=note.id, why=" ", now=APRIL),
+    )
     services.reject_credit_note(actor=checker, credit_note_id=note.id, why="Paid out.", now=APRIL)
     issue(checker, propose(operator, receipt.id, 1 * YUAN, borne_by=BorneBy.HUB))
     assert figures("credit", ledger.HUB_ID)[0] == -1 * YUAN
@@ -270,6 +308,83 @@ def test_no_more_is_given_back_than_was_paid_here(world: World, operator: Actor,
     issue(checker, propose(operator, receipt.id, paid))
     refused_alike(MoreThanPaid, lambda: propose(operator, receipt.id, 10_000))
     assert figures("balance", world.buyer.id)[0] == 100 * YUAN
+
+
+PROPOSED = (
+    "insert into market_creditnote (id, receipt_id, organisation_id, supplier_id, amount_micros, currency, borne_by,"
+    " why, state, maker_id, proposed_at) select gen_random_uuid(), r.id, {organisation}, {supplier}, {amount},"
+    " {currency}, 'hub', 'x', {state}, %s, now() from market_receipt r"
+)
+
+
+def proposed(**changes: str) -> str:
+    """A credit note written around the service."""
+    given = {
+        "organisation": "r.organisation_id",
+        "supplier": "(select f.supplier_id from market_order o join market_offer f on f.id = o.offer_id"
+        " where o.id = r.order_id)",
+        "amount": "10000",
+        "currency": "'CNY'",
+        "state": "'proposed'",
+    }
+    return PROPOSED.format(**given | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"organisation": "(select id from platform_organisation where id <> r.organisation_id limit 1)"},
+        {"supplier": "r.organisation_id"},
+        {"currency": "'USD'"},
+        {"state": "'issued'"},
+        {"amount": "-10000"},
+    ],
+)
+def test_a_credit_note_is_of_its_receipt_whoever_writes_it(
+    world: World, operator: Actor, changes: dict[str, str]
+) -> None:
+    bought(world, key="k")
+    close(operator)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        execute(proposed(**changes), [operator.id])
+    assert not CreditNote.objects.exists()
+
+
+def test_what_is_issued_around_the_service_stays_within_what_was_paid(
+    world: World, operator: Actor, checker: Actor
+) -> None:
+    """Of two notes that together exceed it, the database issues one; nor is a number or amount changed by hand."""
+    bought(world, key="k")
+    close(operator)
+    paid = Bill.objects.get().paid_micros
+    for _ in range(2):
+        execute(proposed(amount=str(paid)), [operator.id])
+    first, second = CreditNote.objects.order_by("id")
+    for note in (first, second):
+        record_audit(
+            actor=operator, action="test", subject_id=note.id, before=None, after=note.state, now=APRIL
+        )
+    issue(checker, first)
+    before = rows_now()
+    with pytest.raises(IntegrityError, match="more than was paid"), transaction.atomic():
+        execute(
+            "select market_issue_credit_note(gen_random_uuid(), %s, %s, 'C-x', %s)",
+            [second.id, checker.id, APRIL],
+        )
+    for change in (
+        "amount_micros = 1",
+        "number = 'C-1'",
+        "entry_id = gen_random_uuid()",
+        "organisation_id = supplier_id",
+    ):
+        with pytest.raises(DatabaseError, match="permission denied"), transaction.atomic():
+            execute(f"update market_creditnote set {change}")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        execute(
+            "update market_creditnote set state = 'issued', checker_id = %s, decided_at = now() where id = %s",
+            [checker.id, second.id],
+        )
+    assert rows_now() == before
 
 
 def propose(

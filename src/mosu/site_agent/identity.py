@@ -13,7 +13,7 @@ _MACHINE: Final = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
 def instance_of(state_dir: Path) -> str:
-    """The agent's instance: what its state folder holds, with what tells this machine from a copy of it."""
+    """The agent's instance: what its state folder holds, with what tells machine and folder from copies of them."""
     path = state_dir / "instance"
     kept = read_json_if_whole(path)
     if not isinstance(kept, str):
@@ -24,7 +24,7 @@ def instance_of(state_dir: Path) -> str:
         with suppress(OSError):
             machine += file.read_text().strip()
             break
-    return hashlib.sha256(f"{kept} {machine}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{kept} {machine} {path.stat().st_ino}".encode()).hexdigest()[:32]
 
 
 def host() -> str:

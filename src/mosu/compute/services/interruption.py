@@ -15,10 +15,12 @@ from django.db.models import Exists, OuterRef
 
 from mosu.compute.models import Allocation, Attempt
 from mosu.compute.moves import notify_pool, notify_run
-from mosu.compute.placement import HORIZON, Need, Placement
-from mosu.compute.requests import request_of
+from mosu.compute.placement import HORIZON, Need, Placement, Unplaced
+from mosu.compute.quotas import earliest_within
+from mosu.compute.requests import RunRequest, request_of
 from mosu.compute.services.capacity import allocate, find_place, range_of, release
 from mosu.compute.services.endings import INTERRUPTED, fail_attempt, locked_attempt
+from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import HELD, AttemptState
 from mosu.kernel.time import Period
 from mosu.platform.actors import SYSTEM
@@ -116,19 +118,41 @@ def place_again(*, attempt_id: UUID, now: datetime) -> bool:
     ):
         return True
     request = request_of(attempt)
-    found = find_place(
-        pool_id=attempt.pool_id,
-        need=request.need,
-        earliest=now,
-        latest=now + HORIZON,
-        duration=request.duration,
-        now=now,
-    )
+    found = _place_within_quota(attempt, request, now=now)
     if not isinstance(found, Placement):
         return False
     allocate(attempt=attempt, need=request.need, placement=found)
     notify_pool(attempt.pool_id)
     return True
+
+
+def _place_within_quota(attempt: Attempt, request: RunRequest, *, now: datetime) -> Placement | Unplaced:
+    """The first place at a time at which others of its organisation leave it room in the quota.
+
+    A quota that is too small for it since it was ordered does not end it: what was promised stays.
+    """
+    limits = limits_of(
+        organisation_id=attempt.run.organisation_id,
+        project_id=attempt.run.project_id,
+        need=request.need,
+        now=now,
+        without=attempt.id,
+        lock=True,
+    )
+    earliest = now
+    while True:
+        allowed = earliest_within(limits, units=request.units, earliest=earliest, duration=request.duration)
+        found = find_place(
+            pool_id=attempt.pool_id,
+            need=request.need,
+            earliest=allowed or now,
+            latest=now + HORIZON,
+            duration=request.duration,
+            now=now,
+        )
+        if not isinstance(found, Placement) or allowed in (None, found.period.start):
+            return found
+        earliest = found.period.start
 
 
 def place_interrupted(*, now: datetime) -> None:

@@ -1,5 +1,6 @@
 """What agents say was used: a claim, bounded by what the hub saw itself."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -60,8 +61,15 @@ class _Claimant:
 def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _Claimant]:
     """By the public id, each once: a batch is many records of few attempts."""
     keys = {name: Attempt.key_of(name) for name in {record.attempt_id for record in batch.records}}
-    found = Attempt.objects.filter(id__in=keys.values(), pool_id=pool_of(actor)).select_related("run")
-    attempts = {attempt.id: attempt for attempt in found}
+    claimed = Attempt.objects.filter(id__in=keys.values(), pool_id=pool_of(actor))
+    attempts = {
+        one.id: one for one in Attempt.objects.filter(run__in=claimed.values("run")).select_related("run")
+    }
+    # Of an interrupted run several were handed out, one after the other: what counts of them adds up, and so does this.
+    seen_s_of_run: dict[UUID, int] = defaultdict(int)
+    for one in attempts.values():
+        if one.leased_at is not None:
+            seen_s_of_run[one.run_id] += observed_s(one, now=now)
     claimants = {}
     for name, key in keys.items():
         attempt = attempts.get(key)
@@ -74,7 +82,7 @@ def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _
             order_id=attempt.run.order_id,
             meter=request.meter,
             first_sequence=attempt.epoch * _SEQUENCES_PER_EPOCH,
-            quantity_allowed=request.units * observed_s(attempt, now=now),
+            quantity_allowed=request.units * seen_s_of_run[attempt.run_id],
         )
     return claimants
 

@@ -183,10 +183,13 @@ def decline_refund(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -
     Raises:
         Forbidden: not a checker.
         SamePerson: the actor asked for the refund.
+        Invalid: no reason was given.
         NotFound: no such deposit.
         IllegalMove: nobody asked for its refund.
     """
     require(actor, "deposit.confirm")
+    if not why.strip():
+        raise Invalid("A rejection needs a reason.", hint="Say what is wrong.", field="why")
     deposit = _locked(deposit_id)
     _check_refund(deposit, actor=actor, to=DepositState.CONFIRMED)
     deposit.refund_maker_id, deposit.refund_why = None, ""

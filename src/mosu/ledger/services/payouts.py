@@ -107,9 +107,12 @@ def reject_payout(*, actor: Actor, payout_id: UUID, why: str, now: datetime) -> 
         Forbidden: not a checker.
         SamePerson: the actor entered it.
         NotFound: no such payout.
+        Invalid: no reason was given.
         IllegalMove: it was confirmed.
     """
     require(actor, "payout.confirm")
+    if not why.strip():
+        raise Invalid("A rejection needs a reason.", hint="Say what is wrong.", field="why")
     payout = _locked(payout_id)
     if payout.state == PayoutState.REJECTED:
         return payout

@@ -13,6 +13,7 @@ from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError
+from mosu.kernel.time import Period
 from mosu.ledger import services as ledger
 from mosu.market.bills import span_of
 from mosu.market.closing import bills_of, statements_of, usage_behind
@@ -49,14 +50,13 @@ class UsageDisagrees(DomainError):
     code = "usage_disagrees"
 
 
-@transaction.atomic(durable=True)
 def close_month(*, actor: Actor, month: date, now: datetime) -> MonthClose:
     """Freeze a bill for each organisation and a statement for each supplier of the month; all or none.
 
-    Repeating it returns the first close; broken off, it starts anew and nothing is left behind. The days of the
-    month are sealed first, so nothing can be posted into them. All usage behind the charges is summed again, and the
-    database takes the close only if each bill and statement equals the postings. Sums are made in SQL; memory does
-    not grow with the month.
+    Repeating it returns the first close; broken off, it starts anew and nothing but seals is left behind. The days of
+    the month are sealed first, so nothing can be posted into them, each in a transaction of its own: nobody waits for
+    the close to post. All usage behind the charges is summed again, and the database takes the close only if each
+    bill and statement equals the postings. Sums are made in SQL; memory does not grow with the month.
 
     Raises:
         Forbidden: not an operator.
@@ -64,17 +64,22 @@ def close_month(*, actor: Actor, month: date, now: datetime) -> MonthClose:
         UsageDisagrees: a charge is not what its usage comes to.
     """
     require(actor, "month.close")
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(hashtext('market.close_month'))")
-    done = MonthClose.objects.filter(month=month).first()
-    if done is not None:
-        return done
     span = span_of(month, zone=hub_zone())
     if now < span.end:
         raise MonthNotOver(
             f"{month:%Y-%m} is not over.", hint=f"Close it after {span.end.astimezone(hub_zone()):%Y-%m-%d}."
         )
     ledger.seal_days(now=now)
+    return _close(actor=actor, month=month, span=span, now=now)
+
+
+@transaction.atomic(durable=True)
+def _close(*, actor: Actor, month: date, span: Period, now: datetime) -> MonthClose:
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(hashtext('market.close_month'))")
+    done = MonthClose.objects.filter(month=month).first()
+    if done is not None:
+        return done
     records, wrong = usage_behind(span)
     if wrong:
         raise UsageDisagrees(

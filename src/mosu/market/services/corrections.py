@@ -18,6 +18,7 @@ from mosu.ledger.models import Payout
 from mosu.ledger.services import refuse_entry
 from mosu.market.hub import hub_zone
 from mosu.market.models import BorneBy, CreditNote, CreditNoteState, MonthClose, Receipt, SoldBy, Statement
+from mosu.market.services.orders import locked_order
 from mosu.platform.actors import Actor
 from mosu.platform.policy import person_of, require
 from mosu.platform.services import emit, record_audit, two_persons
@@ -101,6 +102,7 @@ def propose_credit_note(
             hint='Such as "12.50".',
             field="amount",
         )
+    locked_order(receipt.order_id)  # two notes of one receipt take turns
     _check_amount(receipt, amount_micros)
     note = CreditNote.objects.create(
         receipt=receipt,
@@ -181,9 +183,12 @@ def reject_credit_note(*, actor: Actor, credit_note_id: UUID, why: str, now: dat
         Forbidden: not a checker.
         SamePerson: the actor proposed it.
         NotFound: no such credit note.
+        Invalid: no reason was given.
         IllegalMove: it was issued.
     """
     require(actor, "credit.issue")
+    if not why.strip():
+        raise Invalid("A rejection needs a reason.", hint="Say what is wrong.", field="why")
     note = _locked(credit_note_id)
     if note.state == CreditNoteState.REJECTED:
         return note
