@@ -13,6 +13,7 @@ from mosu.web.views import (
     admissions,
     applications,
     bills,
+    blackouts,
     books,
     budgets,
     calendar,
@@ -42,6 +43,7 @@ from mosu.web.views import (
     trail,
     vouchers,
     waiting,
+    work,
 )
 
 API_URLS, API_APP, API_NAMESPACE = api.urls
@@ -101,8 +103,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("pools/new/", pools.new_pool, name="new_pool"),
     path("pools/<str:pool_id>/", pools.pool, name="pool"),
     path("pools/<str:pool_id>/nodes/", nodes.nodes, name="pool_nodes"),
-    path("pools/<str:pool_id>/work/", nodes.work, name="pool_work"),
-    path("pools/<str:pool_id>/blackouts/", nodes.blackouts, name="pool_blackouts"),
+    path("pools/<str:pool_id>/work/", work.work, name="pool_work"),
+    path("pools/<str:pool_id>/blackouts/", blackouts.blackouts, name="pool_blackouts"),
     path("pools/<str:pool_id>/queue/", waiting.pool_queue, name="pool_queue"),
     path("pools/<str:pool_id>/calendar/", calendar.pool_calendar, name="pool_calendar"),
     path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
@@ -111,7 +113,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("nodes/<str:node_id>/state/", nodes.node_state, name="node_state"),
     path("nodes/<str:node_id>/check/", nodes.node_check, name="node_check"),
     path("nodes/<str:node_id>/publish/", nodes.node_publish, name="node_publish"),
-    path("blackouts/<str:blackout_id>/lift/", nodes.blackout_lift, name="blackout_lift"),
+    path("blackouts/<str:blackout_id>/lift/", blackouts.blackout_lift, name="blackout_lift"),
     path("my-offers/", offers.my_offers, name="my_offers"),
     path("my-offers/new/", offers.new_offer, name="new_offer"),
     path("my-offers/imports/", imports.offer_imports, name="offer_imports"),
