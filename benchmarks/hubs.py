@@ -4,6 +4,7 @@
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mosu.runtime.config import Config, load_config
 
 PRICE_PER_CORE_HOUR: Final = "72.00"
 """Ten cents a second: what a second costs shows on the receipt."""
+FIT_S_MAX: Final = 120.0
 
 _PROGRAMME: Final = """
 id: bench
@@ -141,8 +143,10 @@ def make_buyers(
 
 
 def price_local_pool() -> None:
-    """Sell this machine's cores at `PRICE_PER_CORE_HOUR`. After `join`."""
+    """Sell this machine's cores at `PRICE_PER_CORE_HOUR`, once it has passed its health test. After `join`."""
+    from mosu.compute.models import Node
     from mosu.compute.services import ensure_local_pool
+    from mosu.compute.states import Fitness
     from mosu.kernel.money import micros_of
     from mosu.market.models import Offer
     from mosu.market.services import PriceSpec, set_price
@@ -159,3 +163,8 @@ def price_local_pool() -> None:
         now=now,
         confirmed=True,
     )
+    end = time.monotonic() + FIT_S_MAX
+    while not Node.objects.filter(pool_id=pool_id, fitness=Fitness.FIT).exists():
+        if time.monotonic() > end:
+            raise RuntimeError(f"this machine passed no health test within {FIT_S_MAX:.0f} s")
+        time.sleep(0.2)

@@ -12,7 +12,6 @@ import pickle
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -303,8 +302,8 @@ def _idle(folder: Path, size: Size) -> list[Figure]:
 def _agent(folder: Path, size: Size) -> list[Figure]:
     with hub_in(_made(folder / "agent")) as hub:
         config = join(hub)
+        price_local_pool()
         pid = int(json.loads(config.status_file.read_text())["parts"]["agent"]["pid"])
-        time.sleep(min(5, size.idle_s))  # it has registered by then
         return idle_agent(pid, seconds=size.idle_s)
 
 
