@@ -73,7 +73,6 @@ class Site:
             f'hub_url = "{self.hub_url}"\ntoken_file = "{token_file}"\nengine = "slurm"\n'
             f'state_dir = "{self.folder}/state"\nenvironments = ["{environment.root}"]\n'
             f"disk_bytes = {200 * _GIB}\n"
-            '[slurm]\naccelerators = {"ascend-910b2" = "gpu:ascend910b"}\n'
         )
 
 

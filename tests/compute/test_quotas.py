@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mosu.compute import services
 from mosu.compute.models import Allocation, PoolShare, Quota, Run
-from mosu.compute.quotas import Limit, Share, earliest_within
+from mosu.compute.quotas import Held, Limit, earliest_within
 from mosu.compute.services import QuotaReached
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
@@ -48,7 +48,7 @@ def after(minutes: int) -> datetime:
 def test_as_a_model_that_counts_minute_by_minute(
     spans: list[tuple[int, int, int]], units: int, units_max: int, length: int
 ) -> None:
-    held = tuple(Share(after(start), after(start + span), taken) for start, span, taken in spans)
+    held = tuple(Held(after(start), after(start + span), taken) for start, span, taken in spans)
     found = earliest_within(
         [Limit(units_max, held)], units=units, earliest=after(0), duration=length * MINUTE
     )

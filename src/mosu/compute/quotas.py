@@ -8,7 +8,7 @@ from mosu.kernel.time import Period
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Held:
     """What one allocation holds of what is limited. `end` is None where nobody knows when it comes back."""
 
     start: datetime
@@ -24,7 +24,7 @@ class Limit:
     """A quota with what is held of it."""
 
     units_max: int
-    held: tuple[Share, ...]
+    held: tuple[Held, ...]
     of_project: bool = False
 
 
@@ -32,7 +32,7 @@ def earliest_within(
     limits: Sequence[Limit], *, units: int, earliest: datetime, duration: timedelta
 ) -> datetime | None:
     """The first start from `earliest` on at which `units` more pass no limit all through; None: never."""
-    ends = {share.end for limit in limits for share in limit.held if share.end and share.end > earliest}
+    ends = {one.end for limit in limits for one in limit.held if one.end and one.end > earliest}
     for start in sorted({earliest, *ends}):
         if all(_peak(limit, Period(start, start + duration)) + units <= limit.units_max for limit in limits):
             return start
@@ -41,7 +41,7 @@ def earliest_within(
 
 def _peak(limit: Limit, period: Period) -> int:
     """The most that is held at one moment of the period: it peaks where something starts."""
-    starts = {share.start for share in limit.held if period.start < share.start < period.end}
+    starts = {one.start for one in limit.held if period.start < one.start < period.end}
     return max(
-        sum(share.units for share in limit.held if share.is_at(moment)) for moment in {period.start, *starts}
+        sum(one.units for one in limit.held if one.is_at(moment)) for moment in {period.start, *starts}
     )

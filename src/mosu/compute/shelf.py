@@ -14,8 +14,9 @@ from mosu.compute.placement import Placement
 from mosu.compute.queries import why_not_live
 from mosu.compute.queue import used_part
 from mosu.compute.requests import RunRequest
+from mosu.compute.services.attempts import locked_attempt, make_attempt
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
-from mosu.compute.services.endings import cancel_waiting, locked_attempt, make_attempt
+from mosu.compute.services.endings import cancel_waiting
 from mosu.compute.services.interruption import give_way
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import AttemptState, is_ended

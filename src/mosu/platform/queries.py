@@ -88,7 +88,7 @@ class Person:
     """Notices that they have not read, counted up to `UNREAD_COUNTED`."""
 
 
-def person_of(user: User, *, organisation_id: UUID | None) -> Person:
+def person_and_roles(user: User, *, organisation_id: UUID | None) -> Person:
     """The person that `user` is now: roles, organisations and the bell in one statement, which every page asks."""
     with prepared_cursor() as cursor:
         cursor.execute(_PERSON, [user.id, OrganisationState.ACTIVE.value, user.id, user.id, UNREAD_COUNTED])

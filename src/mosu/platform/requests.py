@@ -11,9 +11,9 @@ from django.utils import timezone
 from mosu.kernel.languages import Language, language_asked
 from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import ANONYMOUS, Actor
-from mosu.platform.models import ApiToken, User
+from mosu.platform.models import ApiToken, Organisation, User
 from mosu.platform.policy import Unauthenticated
-from mosu.platform.queries import Bearer, Person, bearer_of, person_of
+from mosu.platform.queries import Bearer, Person, bearer_of, person_and_roles
 
 TOKEN_PREFIX = "mosu_"  # noqa: S105 -- what every token begins with is no secret
 KEY_CHARACTERS_MAX = 100
@@ -48,9 +48,23 @@ def person_signed_in(request: HttpRequest) -> Person | None:
         known = None
         if isinstance(user, User) and user.is_active:
             chosen = request.session.get("organisation_id")
-            known = person_of(user, organisation_id=UUID(chosen) if chosen else None)
+            known = person_and_roles(user, organisation_id=UUID(chosen) if chosen else None)
         request.mosu_person = known  # type: ignore[attr-defined]
     found: Person | None = request.mosu_person  # type: ignore[attr-defined]
+    return found
+
+
+def organisation_asked(actor: Actor, named: str | None) -> UUID:
+    """The organisation that a request names, else the actor's own.
+
+    Raises:
+        Invalid: there is neither.
+    """
+    found = Organisation.key_of(named) if named else actor.organisation_id
+    if found is None:
+        raise Invalid(
+            "For which organisation?", hint="Name it, or use a token made for one.", field="organisation_id"
+        )
     return found
 
 

@@ -9,11 +9,12 @@ from typing import Final
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
-from mosu.site_agent.engines.protocol import LogPart
-from mosu.site_agent.job_files import JobFile
+from mosu.site_agent.engines.protocol import LogPart, Observation
+from mosu.site_agent.files import read_json_if_whole
+from mosu.site_agent.job_files import JobFile, StateFile
 from mosu.site_agent.logs import whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX
-from mosu.wire.agent import AttemptSpec
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
@@ -145,3 +146,18 @@ def size_of(path: Path) -> int:
 def instant_of(text: str | None) -> datetime | None:
     """A moment as a supervisor writes it."""
     return None if text is None else datetime.fromisoformat(text)
+
+
+def observed(folder: Path, state: StateFile) -> Observation:
+    """The attempt in `folder` as its supervisor left word of it."""
+    measures, sample = state["measures"], read_json_if_whole(folder / "sample.json")
+    return Observation(
+        phase=AttemptPhase(state["phase"]),
+        started_at=instant_of(state["started_at"]),
+        ended_at=instant_of(state["ended_at"]),
+        exit_code=state["exit_code"],
+        reason=state["reason"],
+        measures=None if measures is None else Measures(**measures),
+        log_bytes=size_of(folder / "log"),
+        sample=None if sample is None else MeterSample(**sample),
+    )

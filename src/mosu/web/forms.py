@@ -1,5 +1,6 @@
 """What people fill in."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from mosu.platform.services import (
     found_organisation,
 )
 from mosu.subsidies.services import give_founders_trial
+from mosu.web.words import supplier_named
 
 INVITATIONS: Final = "/invitations/"
 KNOWN_TOLD_MAX: Final = 10
@@ -164,3 +166,12 @@ class FirstCode(ActivateTOTPForm):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["code"].label = _("The six digits that the app shows")
+
+
+def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None:
+    """Offer the organisations for which the person may sell; one alone need not be chosen."""
+    field: Any = form.fields["supplier"]
+    field.choices = [(one.public_id, supplier_named(one.name)) for one in suppliers]
+    if len(suppliers) == 1:
+        field.widget = forms.HiddenInput()
+        field.initial = suppliers[0].public_id

@@ -219,6 +219,11 @@ def duration(seconds: int) -> str:
     return " ".join(text % count for count, text in parts if count) or _("%d s") % 0
 
 
+def moment(at: datetime) -> str:
+    """A time within the year, in the hub's zone, for a sentence."""
+    return timezone.localtime(at).strftime("%m-%d %H:%M")
+
+
 def receipt_shown(receipt: Receipt) -> dict[str, Any]:
     """The frozen content, with what the page adds."""
     content = receipt.content

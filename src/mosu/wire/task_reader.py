@@ -19,7 +19,6 @@ ENTRIES_MAX: Final = 256
 
 _TEXT: Final = "tag:yaml.org,2002:str"
 _NULL: Final = "tag:yaml.org,2002:null"
-_NUMBERS: Final = frozenset({"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"})
 _INTEGER = re.compile(r"0|[1-9][0-9]{0,8}")
 _SIGNED = re.compile(r"-?(0|[1-9][0-9]{0,8})")
 _AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,6})?")

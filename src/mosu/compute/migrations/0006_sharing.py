@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import mosu.kernel.ids
+from mosu.platform.columns import own_id, reference
 
 
 class Migration(migrations.Migration):
@@ -16,36 +16,21 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="IdleRule",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                own_id(),
                 ("stop_after_s", models.PositiveIntegerField()),
             ],
         ),
         migrations.CreateModel(
             name="PoolShare",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                own_id(),
                 ("weight", models.PositiveIntegerField()),
             ],
         ),
         migrations.CreateModel(
             name="Quota",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                own_id(),
                 ("accelerator", models.CharField(blank=True, max_length=60)),
                 ("units_max", models.PositiveIntegerField()),
             ],
@@ -113,33 +98,22 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="poolshare",
             name="organisation",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="platform.organisation"
-            ),
+            field=reference("platform.organisation"),
         ),
         migrations.AddField(
             model_name="poolshare",
             name="pool",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="shares", to="compute.pool"
-            ),
+            field=reference("compute.pool", "shares"),
         ),
         migrations.AddField(
             model_name="quota",
             name="organisation",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="+", to="platform.organisation"
-            ),
+            field=reference("platform.organisation"),
         ),
         migrations.AddField(
             model_name="quota",
             name="project",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="platform.project",
-            ),
+            field=reference("platform.project", null=True),
         ),
         migrations.AddConstraint(
             model_name="idlerule",

@@ -7,35 +7,28 @@
 """
 
 from mosu.compute.placement.places import HORIZON, place
-from mosu.compute.placement.policies import DEFAULT, POLICIES
 from mosu.compute.placement.refusals import Unplaced
 from mosu.compute.placement.views import (
     GIB,
     Card,
-    Free,
     Need,
     NodeView,
     Placement,
     Share,
     Taken,
-    cards_for,
     free_of,
 )
 
 __all__ = [
-    "DEFAULT",
     "GIB",
     "HORIZON",
-    "POLICIES",
     "Card",
-    "Free",
     "Need",
     "NodeView",
     "Placement",
     "Share",
     "Taken",
     "Unplaced",
-    "cards_for",
     "free_of",
     "place",
 ]

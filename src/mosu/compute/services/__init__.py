@@ -4,7 +4,8 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
-from mosu.compute.services.endings import NotLeased, expire_leases, fence_attempt, take_report
+from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.fitting import Reason
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
 from mosu.compute.services.idle import set_idle_stop, watch_idle
@@ -22,7 +23,8 @@ from mosu.compute.services.pools import (
     set_node_state,
     set_pool_state,
 )
-from mosu.compute.services.quoting import QuoteResult, Reason, RefusedOffer, quote_run
+from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
+from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool

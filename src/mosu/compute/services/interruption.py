@@ -18,8 +18,10 @@ from mosu.compute.moves import notify_pool, notify_run
 from mosu.compute.placement import HORIZON, Need, Placement, Unplaced
 from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import RunRequest, request_of
+from mosu.compute.services.attempts import locked_attempt
 from mosu.compute.services.capacity import allocate, find_place, range_of, release
-from mosu.compute.services.endings import INTERRUPTED, fail_attempt, locked_attempt
+from mosu.compute.services.endings import fail_attempt
+from mosu.compute.services.reports import INTERRUPTED
 from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import HELD, AttemptState
 from mosu.kernel.time import Period

@@ -11,8 +11,8 @@ from django.db import transaction
 from mosu.compute.models import Attempt, LogPiece, Run
 from mosu.compute.moves import notify_run
 from mosu.compute.queries import last_attempt_of, run_visible_to
-from mosu.compute.services.endings import NotLeased
 from mosu.compute.services.identity import pool_of
+from mosu.compute.services.reports import NotLeased
 from mosu.compute.states import AttemptState, is_ended
 from mosu.kernel.refusals import NotFound
 from mosu.platform.actors import Actor

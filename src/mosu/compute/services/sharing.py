@@ -12,7 +12,7 @@ from mosu.compute.accelerators import accelerators_named
 from mosu.compute.models import Allocation, Pool, PoolShare, Quota
 from mosu.compute.moves import notify_pool
 from mosu.compute.placement import Need
-from mosu.compute.quotas import Limit, Share, earliest_within
+from mosu.compute.quotas import Held, Limit, earliest_within
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation, Project
@@ -144,13 +144,13 @@ def limits_of(
     rows = Allocation.objects.filter(live=True, attempt__run__organisation_id=organisation_id).order_by()
     rows = rows.exclude(attempt_id=without) if without else rows
     cards = Count("devices", filter=Q(devices__device__accelerator=need.accelerator))
-    held: list[tuple[UUID, Share]] = []
+    held: list[tuple[UUID, Held]] = []
     for of_project, period, cores, all_cards, such_cards in rows.annotate(
         all_cards=Count("devices"), such_cards=cards
     ).values_list("attempt__run__project_id", "period", "cores", "all_cards", "such_cards"):
         units = such_cards if need.cards else (0 if all_cards else cores)
         end = period.upper if period.upper > now else None
-        held.append((of_project, Share(period.lower, end, units)))
+        held.append((of_project, Held(period.lower, end, units)))
     return [
         Limit(
             quota.units_max,

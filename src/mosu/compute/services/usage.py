@@ -10,9 +10,9 @@ from django.db import transaction
 
 from mosu.compute.models import Attempt
 from mosu.compute.requests import RunRequest
-from mosu.compute.services.endings import NotLeased
 from mosu.compute.services.identity import pool_of
 from mosu.compute.services.pools import HEARTBEAT_S
+from mosu.compute.services.reports import NotLeased
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.services import UsageIn, record_usage

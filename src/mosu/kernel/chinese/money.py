@@ -42,8 +42,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Say why, in up to 1000 characters.": "请写明理由，不超过 1000 字。",
     "Deposit {id} is {state}; nobody asked for its refund.": "充值 {id} 现为“{state~}”，没有人申请退款。",
     "Ask for it first: POST /deposits/{id}/refund.": "请先申请：POST /deposits/{id}/refund。",
-    "A person enters deposits.": "充值须由本人登记。",
-    "Sign in as an operator.": "请以运营人员身份登录。",
     "There is no such deposit.": "没有这笔充值。",
     "See GET /api/v1/deposits.": "请看 GET /api/v1/deposits。",
     "There is no {kind} account in {currency}.": "没有 {currency} 的 {kind} 账户。",

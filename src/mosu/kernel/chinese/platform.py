@@ -265,7 +265,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Send `otp`: the six digits of your app.": "请发送 otp：验证器上的六位数字。",
     "For which organisation?": "为哪个单位办理？",
     "Name it, or use a token made for one.": "请写明单位，或使用为某个单位新建的令牌。",
-    "Name organisation_id.": "请填写 organisation_id。",
     "There is no such project.": "没有这个项目。",
     "Make one in your organisation.": "请在本单位新建项目。",
     # The store of bytes.

@@ -4,8 +4,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import mosu.kernel.ids
 from mosu.ledger.sql import PAYOUTS
+from mosu.platform.columns import own_id, reference, two_persons_constraint
 from mosu.platform.sql import audited, final, only
 
 
@@ -36,12 +36,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Payout",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                own_id(),
                 ("subject_id", models.UUIDField()),
                 ("amount_micros", models.BigIntegerField()),
                 ("currency", models.CharField(max_length=3)),
@@ -60,15 +55,7 @@ class Migration(migrations.Migration):
                 ),
                 ("proposed_at", models.DateTimeField()),
                 ("decided_at", models.DateTimeField(null=True)),
-                (
-                    "checker",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
+                ("checker", reference(settings.AUTH_USER_MODEL, null=True)),
                 (
                     "entry",
                     models.OneToOneField(
@@ -78,22 +65,8 @@ class Migration(migrations.Migration):
                         to="ledger.journalentry",
                     ),
                 ),
-                (
-                    "maker",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "organisation",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="payouts",
-                        to="platform.organisation",
-                    ),
-                ),
+                ("maker", reference(settings.AUTH_USER_MODEL)),
+                ("organisation", reference("platform.organisation", "payouts")),
             ],
             options={
                 "constraints": [
@@ -108,14 +81,7 @@ class Migration(migrations.Migration):
                         ),
                         name="payout_positive",
                     ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("checker", None),
-                            models.Q(("checker", models.F("maker")), _negated=True),
-                            _connector="OR",
-                        ),
-                        name="payout_two_persons",
-                    ),
+                    two_persons_constraint("payout_two_persons"),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(

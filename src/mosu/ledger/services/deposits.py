@@ -9,13 +9,13 @@ from django.conf import settings
 from django.db import transaction
 
 from mosu.kernel.money import MICROS_MAX, decimal_of, rounded
-from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
+from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.kernel.states import IllegalMove, check_move
 from mosu.ledger.models import Deposit, DepositState
 from mosu.ledger.services.entries import confirm_deposit_entry, confirm_refund_entry
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import Organisation
-from mosu.platform.policy import require
+from mosu.platform.policy import person_of, require
 from mosu.platform.services import emit, members_of, notify, record_audit, two_persons
 
 _MOVES: Final = MappingProxyType(
@@ -68,7 +68,7 @@ def propose_deposit(
             "organisation_id": organisation_id,
             "amount_micros": amount_micros,
             "currency": currency,
-            "maker_id": _person(actor),
+            "maker_id": person_of(actor),
             "proposed_at": now,
         },
     )
@@ -149,7 +149,7 @@ def propose_refund(*, actor: Actor, deposit_id: UUID, why: str, now: datetime) -
     if not 1 <= len(why.strip()) <= 1000:
         raise Invalid("A refund needs a reason.", hint="Say why, in up to 1000 characters.", field="why")
     deposit = _locked(deposit_id)
-    deposit.refund_maker_id, deposit.refund_why = _person(actor), why.strip()
+    deposit.refund_maker_id, deposit.refund_why = person_of(actor), why.strip()
     _move_refund(deposit, actor=actor, to=DepositState.REFUNDING, now=now)
     return deposit
 
@@ -214,12 +214,6 @@ def _move_refund(deposit: Deposit, *, actor: Actor, to: DepositState, now: datet
     deposit.state = to
     deposit.save(update_fields=["state", "refund_maker", "refund_why"])
     _audit(deposit, actor=actor, before=before, now=now, why=why or deposit.refund_why)
-
-
-def _person(actor: Actor) -> UUID:
-    if actor.id is None:
-        raise Forbidden("A person enters deposits.", hint="Sign in as an operator.")
-    return actor.id
 
 
 def _locked(deposit_id: UUID) -> Deposit:

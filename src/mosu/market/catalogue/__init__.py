@@ -1,6 +1,6 @@
 """Searching the shelves: a snapshot in memory, at most 2 s old; PostgreSQL has the last word."""
 
-from mosu.market.catalogue.asked import LIMIT_MAX, SORTS, OfferSearch, Sort, params_of
+from mosu.market.catalogue.asked import OfferSearch, params_of
 from mosu.market.catalogue.keeping import CatalogueLoading, catalogue_at
 from mosu.market.catalogue.narrowing import EXAMPLES, Narrowed, RefusedGroup, Request, narrow
 from mosu.market.catalogue.searching import FREE_NOW, Counted, Viewer, search
@@ -10,8 +10,6 @@ from mosu.market.catalogue.summary import GoodsSummary, ShelfSummary, summarised
 __all__ = [
     "EXAMPLES",
     "FREE_NOW",
-    "LIMIT_MAX",
-    "SORTS",
     "CatalogueLoading",
     "Counted",
     "GoodsSummary",
@@ -21,7 +19,6 @@ __all__ = [
     "Request",
     "ShelfSummary",
     "Snapshot",
-    "Sort",
     "Viewer",
     "catalogue_at",
     "narrow",

@@ -1,10 +1,9 @@
 """What a month may cost: the database refuses an order that would pass a budget, whoever else orders meanwhile."""
 
-import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-import mosu.kernel.ids
+from mosu.platform.columns import own_id, reference
 from mosu.platform.sql import audited, final, only
 
 # At the commit, when the rows are locked and a budget that was set meanwhile is seen. Less may always be promised:
@@ -79,12 +78,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Budget",
             fields=[
-                (
-                    "id",
-                    models.UUIDField(
-                        default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
-                    ),
-                ),
+                own_id(),
                 ("cap_micros", models.BigIntegerField()),
                 (
                     "state",
@@ -93,32 +87,9 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("created_at", models.DateTimeField()),
-                (
-                    "organisation",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="platform.organisation",
-                    ),
-                ),
-                (
-                    "user",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "project",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="platform.project",
-                    ),
-                ),
+                ("organisation", reference("platform.organisation")),
+                ("user", reference(settings.AUTH_USER_MODEL, null=True)),
+                ("project", reference("platform.project", null=True)),
             ],
             options={
                 "constraints": [

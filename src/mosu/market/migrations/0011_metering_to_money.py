@@ -6,8 +6,8 @@ import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
 
-from mosu.kernel.ids import uuid7
 from mosu.market.sql import CLOSING
+from mosu.platform.columns import own_id, reference, two_persons_constraint
 from mosu.platform.sql import append_only, audited, final, only, owner_only
 
 _OUT_OF_THE_WAY = """
@@ -194,7 +194,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="MonthClose",
             fields=[
-                ("id", models.UUIDField(default=uuid7, editable=False, primary_key=True, serialize=False)),
+                own_id(),
                 ("month", models.DateField(unique=True)),
                 ("starts_at", models.DateTimeField()),
                 ("ends_at", models.DateTimeField()),
@@ -214,7 +214,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Bill",
             fields=[
-                ("id", models.UUIDField(default=uuid7, editable=False, primary_key=True, serialize=False)),
+                own_id(),
                 ("number", models.CharField(max_length=30, unique=True)),
                 ("month", models.DateField()),
                 ("currency", models.CharField(max_length=3)),
@@ -230,14 +230,7 @@ class Migration(migrations.Migration):
                 ("content", models.JSONField()),
                 ("sha256", models.CharField(max_length=64)),
                 ("issued_at", models.DateTimeField()),
-                (
-                    "organisation",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="bills",
-                        to="platform.organisation",
-                    ),
-                ),
+                ("organisation", reference("platform.organisation", "bills")),
             ],
             options={
                 "indexes": [models.Index(fields=["-month", "-id"], name="bill_by_month")],
@@ -260,7 +253,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="CreditNote",
             fields=[
-                ("id", models.UUIDField(default=uuid7, editable=False, primary_key=True, serialize=False)),
+                own_id(),
                 ("number", models.CharField(max_length=30, null=True, unique=True)),
                 ("amount_micros", models.BigIntegerField()),
                 ("currency", models.CharField(max_length=3)),
@@ -280,47 +273,11 @@ class Migration(migrations.Migration):
                 ("entry_id", models.UUIDField(null=True, unique=True)),
                 ("proposed_at", models.DateTimeField()),
                 ("decided_at", models.DateTimeField(null=True)),
-                (
-                    "checker",
-                    models.ForeignKey(
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "maker",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "organisation",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="credit_notes",
-                        to="platform.organisation",
-                    ),
-                ),
-                (
-                    "receipt",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="credit_notes",
-                        to="market.receipt",
-                    ),
-                ),
-                (
-                    "supplier",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to="platform.organisation",
-                    ),
-                ),
+                ("checker", reference(settings.AUTH_USER_MODEL, null=True)),
+                ("maker", reference(settings.AUTH_USER_MODEL)),
+                ("organisation", reference("platform.organisation", "credit_notes")),
+                ("receipt", reference("market.receipt", "credit_notes")),
+                ("supplier", reference("platform.organisation")),
             ],
             options={
                 "constraints": [
@@ -333,14 +290,7 @@ class Migration(migrations.Migration):
                         ),
                         name="credit_note_positive",
                     ),
-                    models.CheckConstraint(
-                        condition=models.Q(
-                            ("checker", None),
-                            models.Q(("checker", models.F("maker")), _negated=True),
-                            _connector="OR",
-                        ),
-                        name="credit_note_two_persons",
-                    ),
+                    two_persons_constraint("credit_note_two_persons"),
                     models.CheckConstraint(
                         condition=models.Q(
                             models.Q(
@@ -374,7 +324,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Statement",
             fields=[
-                ("id", models.UUIDField(default=uuid7, editable=False, primary_key=True, serialize=False)),
+                own_id(),
                 ("number", models.CharField(max_length=30, unique=True)),
                 ("month", models.DateField()),
                 ("currency", models.CharField(max_length=3)),
@@ -390,14 +340,7 @@ class Migration(migrations.Migration):
                 ("content", models.JSONField()),
                 ("sha256", models.CharField(max_length=64)),
                 ("issued_at", models.DateTimeField()),
-                (
-                    "supplier",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="statements",
-                        to="platform.organisation",
-                    ),
-                ),
+                ("supplier", reference("platform.organisation", "statements")),
             ],
             options={
                 "indexes": [models.Index(fields=["-month", "-id"], name="statement_by_month")],

@@ -1,24 +1,12 @@
 """Tiered prices: what a buyer is to a supplier, and which part of the list price that makes."""
 
-import django.db.models.deletion
 from django.db import migrations, models
 from django.db.models import F, Q
 
-import mosu.kernel.ids
+from mosu.platform.columns import own_id, reference
 from mosu.platform.sql import append_only
 
 _TIERS = [("external", "External"), ("partner", "Partner"), ("internal", "Internal")]
-
-
-def _id():
-    return (
-        "id",
-        models.UUIDField(default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False),
-    )
-
-
-def _to(table, name):
-    return models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name=name, to=table)
 
 
 class Migration(migrations.Migration):
@@ -31,11 +19,11 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Relation",
             fields=[
-                _id(),
+                own_id(),
                 ("tier", models.CharField(choices=_TIERS, max_length=10)),
                 ("since", models.DateTimeField()),
-                ("buyer", _to("platform.organisation", "+")),
-                ("supplier", _to("platform.organisation", "+")),
+                ("buyer", reference("platform.organisation")),
+                ("supplier", reference("platform.organisation")),
             ],
             options={
                 "indexes": [models.Index(fields=["buyer", "supplier", "-since"], name="relation_of_buyer")],
@@ -50,11 +38,11 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="TierRate",
             fields=[
-                _id(),
+                own_id(),
                 ("tier", models.CharField(choices=_TIERS, max_length=10)),
                 ("rate_bp", models.PositiveIntegerField()),
                 ("valid_from", models.DateTimeField()),
-                ("offer", _to("market.offer", "tier_rates")),
+                ("offer", reference("market.offer", "tier_rates")),
             ],
             options={
                 "constraints": [

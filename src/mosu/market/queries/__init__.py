@@ -2,16 +2,14 @@
 
 from mosu.market.queries.budgets import BudgetStanding, budgets_visible_to, standings_of
 from mosu.market.queries.closing import (
-    bills_visible_to,
     closes_visible_to,
     credit_notes_visible_to,
     statements_visible_to,
 )
-from mosu.market.queries.costs import Costs, costs_in, largest
+from mosu.market.queries.costs import costs_in, largest
 from mosu.market.queries.imports import differences, imports_visible_to, latest_rates
 from mosu.market.queries.offers import (
     ShownOffer,
-    ShownPrice,
     offers_for,
     offers_named,
     offers_sold_by,
@@ -23,7 +21,6 @@ from mosu.market.queries.offers import (
     shown_as,
 )
 from mosu.market.queries.orders import (
-    Settled,
     Spend,
     charges_of,
     lines_of,
@@ -51,7 +48,6 @@ from mosu.market.queries.samples import (
 from mosu.market.queries.searches import (
     FacetShown,
     OfferPage,
-    facets_of,
     saved_searches_of,
     search_of,
     search_offers,
@@ -64,21 +60,16 @@ __all__ = [
     "SAMPLE_MAX",
     "AuditSample",
     "BudgetStanding",
-    "Costs",
     "FacetShown",
     "OfferPage",
-    "Settled",
     "ShownOffer",
-    "ShownPrice",
     "Spend",
-    "bills_visible_to",
     "budgets_visible_to",
     "charges_of",
     "closes_visible_to",
     "costs_in",
     "credit_notes_visible_to",
     "differences",
-    "facets_of",
     "imports_visible_to",
     "largest",
     "latest_rates",

@@ -1,15 +1,9 @@
-"""Reads of closed months: bills, settlement statements, closes, credit notes."""
+"""Reads of closed months: settlement statements, closes, credit notes."""
 
 from django.db.models import QuerySet
 
-from mosu.market.models import Bill, CreditNote, MonthClose, Statement
+from mosu.market.models import CreditNote, MonthClose, Statement
 from mosu.platform.actors import Actor
-
-
-def bills_visible_to(actor: Actor) -> QuerySet[Bill]:
-    """Frozen bills of the actor's organisations, or all for the hub's people; newest month first."""
-    rows = Bill.objects.order_by("-month", "-id")
-    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
 def statements_visible_to(actor: Actor) -> QuerySet[Statement]:

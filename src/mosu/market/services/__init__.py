@@ -2,7 +2,7 @@
 
 from mosu.market.rates import NoRate
 from mosu.market.services.budgets import OverBudget, lift_budget, set_budget
-from mosu.market.services.closing import MONTH_CLOSED, MonthNotOver, UsageDisagrees, close_month
+from mosu.market.services.closing import MonthNotOver, UsageDisagrees, close_month
 from mosu.market.services.corrections import (
     MonthOpen,
     MoreThanPaid,
@@ -13,7 +13,6 @@ from mosu.market.services.corrections import (
     reject_credit_note,
 )
 from mosu.market.services.imports import (
-    FILE_BYTES_MAX,
     SINCE,
     ChangedSince,
     ImportStale,
@@ -46,7 +45,6 @@ from mosu.market.services.orders import (
     accept_quote,
     activate_order,
     cancel_order,
-    release_order,
     stop_order,
 )
 from mosu.market.services.quotes import expire_quotes, make_quotes
@@ -55,8 +53,6 @@ from mosu.market.services.samples import draw_sample
 from mosu.market.services.searches import delete_search, save_search
 from mosu.market.services.settlement import (
     RECOMPUTED,
-    RECOMPUTED_FOR,
-    Recomputed,
     recompute_charge,
     recompute_charges,
     settle_order,
@@ -64,13 +60,10 @@ from mosu.market.services.settlement import (
 from mosu.market.services.tiers import set_relation, set_tier_rate
 from mosu.market.services.usage import record_usage
 from mosu.market.services.watching import watch_budgets
-from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn, UsageResult
+from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn
 
 __all__ = [
-    "FILE_BYTES_MAX",
-    "MONTH_CLOSED",
     "RECOMPUTED",
-    "RECOMPUTED_FOR",
     "SINCE",
     "ChangedSince",
     "ImportStale",
@@ -90,12 +83,10 @@ __all__ = [
     "PriceSpec",
     "QuoteExpired",
     "QuoteTaken",
-    "Recomputed",
     "Stock",
     "TermsSpec",
     "UsageDisagrees",
     "UsageIn",
-    "UsageResult",
     "accept_quote",
     "activate_order",
     "apply_import",
@@ -122,7 +113,6 @@ __all__ = [
     "record_rate",
     "record_usage",
     "reject_credit_note",
-    "release_order",
     "release_row",
     "relist_offer",
     "revision_of",

@@ -19,18 +19,10 @@ from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
-from mosu.site_agent.jobs import (
-    attempts_folder,
-    check_reach,
-    instant_of,
-    job_of,
-    log_part,
-    size_of,
-    working_folder,
-)
+from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part, observed, working_folder
 from mosu.site_agent.logs import LOG_BYTES_MAX
 from mosu.site_agent.ranks import rank_variables
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, NodeInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +153,18 @@ class LocalEngine:
     def _observed(self, folder: Path) -> Observation:
         buried: StateFile | None = read_json_if_whole(folder / "buried.json")
         if buried is not None:
-            return _observation(folder, buried)
+            return observed(folder, buried)
         owner, alive = _owner(folder)
         # In this order: a supervisor that ended after the look at it has left its final state before.
         state: StateFile | None = read_json_if_whole(folder / "state.json")
         if state is not None and (alive or state["phase"] in FINAL_PHASES):
-            return _observation(folder, state)
+            return observed(folder, state)
         if owner is None:
             known = (folder / "job.json").exists()
             return Observation(AttemptPhase.PREPARING if known else AttemptPhase.LOST)
         if alive:
             return Observation(AttemptPhase.PREPARING)
-        return _observation(folder, _bury(folder, state))
+        return observed(folder, _bury(folder, state))
 
 
 def _as_json(delegation: Delegation) -> tuple[int, list[tuple[str, str]]]:
@@ -235,17 +227,3 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
-
-
-def _observation(folder: Path, state: StateFile) -> Observation:
-    measures, sample = state["measures"], read_json(folder / "sample.json")
-    return Observation(
-        phase=AttemptPhase(state["phase"]),
-        started_at=instant_of(state["started_at"]),
-        ended_at=instant_of(state["ended_at"]),
-        exit_code=state["exit_code"],
-        reason=state["reason"],
-        measures=None if measures is None else Measures(**measures),
-        log_bytes=size_of(folder / "log"),
-        sample=None if sample is None else MeterSample(**sample),
-    )

@@ -15,11 +15,11 @@ from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
-from mosu.platform.requests import actor_of
+from mosu.platform.requests import actor_of, organisation_asked
 from mosu.platform.schemas import Bilingual, Id, Out, WhyIn
 from mosu.store.models import Document
 from mosu.subsidies import queries, services
-from mosu.subsidies.api.shapes import ProgrammeRef, money_of, organisation_asked
+from mosu.subsidies.api.shapes import ProgrammeRef, money_of
 from mosu.subsidies.api.vouchers import VoucherIn, VoucherOut
 from mosu.subsidies.models import Application, Programme, Voucher
 
@@ -77,7 +77,7 @@ def apply_for_voucher(request: HttpRequest, body: ApplicationIn) -> Status[Appli
     actor = actor_of(request)
     application = services.apply_for_voucher(
         actor=actor,
-        organisation_id=organisation_asked(body.organisation_id, actor.organisation_id),
+        organisation_id=organisation_asked(actor, body.organisation_id),
         programme_id=Programme.key_of(body.programme_id),
         amount_micros=micros_of(body.amount),
         note=body.note,

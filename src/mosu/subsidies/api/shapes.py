@@ -1,12 +1,8 @@
 """What several of the subsidies' operations take and give."""
 
-from uuid import UUID
-
 from django.conf import settings
 
 from mosu.kernel.money import decimal_of
-from mosu.kernel.refusals import Invalid
-from mosu.platform.models import Organisation
 from mosu.platform.schemas import Bilingual, Out
 
 
@@ -23,16 +19,3 @@ def money_of(micros: int) -> str:
 
 def money_or_none(micros: int | None) -> str | None:
     return None if micros is None else money_of(micros)
-
-
-def organisation_asked(named: str | None, own: UUID | None) -> UUID:
-    """The organisation that is named, else the actor's own.
-
-    Raises:
-        Invalid: there is neither.
-    """
-    if named is not None:
-        return Organisation.key_of(named)
-    if own is None:
-        raise Invalid("For which organisation?", hint="Name organisation_id.", field="organisation_id")
-    return own

@@ -15,11 +15,11 @@ from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
-from mosu.platform.requests import actor_of
+from mosu.platform.requests import actor_of, organisation_asked
 from mosu.platform.rows import row_of
 from mosu.platform.schemas import Bilingual, Id, In, Out, WhyIn
 from mosu.subsidies import queries, services
-from mosu.subsidies.api.shapes import ProgrammeRef, money_of, money_or_none, organisation_asked
+from mosu.subsidies.api.shapes import ProgrammeRef, money_of, money_or_none
 from mosu.subsidies.models import Programme, Voucher
 
 router = Router(tags=["subsidies"], auth=token_auth)
@@ -102,7 +102,7 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
     actor = actor_of(request)
     voucher = services.issue_voucher(
         actor=actor,
-        organisation_id=organisation_asked(body.organisation_id, actor.organisation_id),
+        organisation_id=organisation_asked(actor, body.organisation_id),
         programme_id=Programme.key_of(body.programme_id),
         amount_micros=micros_of(body.amount),
         now=timezone.now(),

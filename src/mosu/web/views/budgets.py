@@ -1,10 +1,11 @@
 """Budgets: what the organisation, a project or a person may spend in a month."""
 
+from datetime import datetime
 from typing import Any, Final
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -145,48 +146,18 @@ READ_ONLY: Final = Plan(
 def budgets(request: HttpRequest) -> HttpResponse:
     """The organisation's budgets with how this month stands; owner, administrators and finance set and lift them."""
     actor, row, now = actor_of(request), own_organisation(request), timezone.now()
-    may = allows(actor, "budget.set", row.id)
-    form, problem = _form(request, row), None
-    idle_s = idle_stop_of(row.id)
-    is_idling, is_holding = "idle_minutes" in request.POST, "units_max" in request.POST
-    holding = _holding(request, row)
-    idling = Idling(request.POST) if is_idling else Idling(initial={"idle_minutes": idle_s and idle_s // 60})
+    form, idling, holding = _capping(request, row), _idling(request, row), _holding(request, row)
+    problem = None
     if request.method == "POST":
         try:
-            if "lift" in request.POST:
-                lift_budget(actor=actor, budget_id=Budget.key_of(request.POST["lift"]), now=now)
-                messages.success(request, _("The budget is lifted: nothing is capped by it any more."))
-                return redirect("budgets")
-            if is_idling and idling.is_valid():
-                minutes = idling.cleaned_data["idle_minutes"]
-                set_idle_stop(
-                    actor=actor, organisation_id=row.id, stop_after_s=minutes and minutes * 60, now=now
-                )
-                messages.success(request, _("It counts for what runs now, too."))
-                return redirect("budgets")
-            if is_holding and holding.is_valid():
-                set_quota(
-                    actor=actor,
-                    organisation_id=row.id,
-                    project_id=Project.key_of(holding.cleaned_data["project"]),
-                    accelerator=holding.cleaned_data["accelerator"].strip(),
-                    units_max=holding.cleaned_data["units_max"],
-                    now=now,
-                )
-                messages.success(request, _("The quota counts from the next order on."))
-                return redirect("budgets")
-            if "cap" in request.POST and form.is_valid():
-                set_budget(
-                    actor=actor,
-                    organisation_id=row.id,
-                    cap_micros=micros_of(str(form.cleaned_data["cap"])),
-                    now=now,
-                    **_subject(form.cleaned_data["whose"]),
-                )
-                messages.success(request, _("The budget is set, and counts from this month on."))
-                return redirect("budgets")
+            done = _done(request, row, form, idling, holding, now=now)
         except DomainError as refusal:
             problem = said_of(refusal)
+        else:
+            if done:
+                messages.success(request, done)
+                return redirect("budgets")
+    may = allows(actor, "budget.set", row.id)
     context = {
         "tabs": tabs_of(request),
         "form": form,
@@ -207,6 +178,40 @@ def budgets(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _done(
+    request: HttpRequest, row: Organisation, form: Capping, idling: Idling, holding: Holding, *, now: datetime
+) -> str:
+    """Do what was sent; what is said of it, empty where its form says what is wrong."""
+    actor = actor_of(request)
+    if "lift" in request.POST:
+        lift_budget(actor=actor, budget_id=Budget.key_of(request.POST["lift"]), now=now)
+        return _("The budget is lifted: nothing is capped by it any more.")
+    if idling.is_valid():
+        minutes = idling.cleaned_data["idle_minutes"]
+        set_idle_stop(actor=actor, organisation_id=row.id, stop_after_s=minutes and minutes * 60, now=now)
+        return _("It counts for what runs now, too.")
+    if holding.is_valid():
+        set_quota(
+            actor=actor,
+            organisation_id=row.id,
+            project_id=Project.key_of(holding.cleaned_data["project"]),
+            accelerator=holding.cleaned_data["accelerator"].strip(),
+            units_max=holding.cleaned_data["units_max"],
+            now=now,
+        )
+        return _("The quota counts from the next order on.")
+    if form.is_valid():
+        set_budget(
+            actor=actor,
+            organisation_id=row.id,
+            cap_micros=micros_of(str(form.cleaned_data["cap"])),
+            now=now,
+            **_subject(form.cleaned_data["whose"]),
+        )
+        return _("The budget is set, and counts from this month on.")
+    return ""
+
+
 def _quotas(actor: Actor, row: Organisation) -> list[dict[str, Any]]:
     found = quotas_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
     return [
@@ -221,23 +226,29 @@ def _quotas(actor: Actor, row: Organisation) -> list[dict[str, Any]]:
     ]
 
 
+def _sent(request: HttpRequest, field: str) -> QueryDict | None:
+    """What was posted, if it is the form that has this field: there are three on the page."""
+    return request.POST if field in request.POST else None
+
+
+def _idling(request: HttpRequest, row: Organisation) -> Idling:
+    stop_s = idle_stop_of(row.id)
+    return Idling(_sent(request, "idle_minutes"), initial={"idle_minutes": stop_s and stop_s // 60})
+
+
 def _holding(request: HttpRequest, row: Organisation) -> Holding:
-    form = Holding(request.POST if "units_max" in request.POST else None)
+    form = Holding(_sent(request, "units_max"))
     projects = projects_visible_to(actor_of(request)).filter(organisation=row)[:SUBJECTS_MAX]
     choice: Any = form.fields["project"]
     choice.choices = [(one.public_id, one.name) for one in projects]
     return form
 
 
-def _form(request: HttpRequest, row: Organisation) -> Capping:
+def _capping(request: HttpRequest, row: Organisation) -> Capping:
     actor = actor_of(request)
     projects = projects_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
     members = memberships_visible_to(actor).filter(organisation=row)[:SUBJECTS_MAX]
-    form = Capping(
-        request.POST
-        if request.method == "POST" and not {"lift", "idle_minutes"} & set(request.POST)
-        else None
-    )
+    form = Capping(_sent(request, "cap"))
     whose: Any = form.fields["whose"]
     whose.choices = [
         ("", pgettext("budget", "The whole organisation")),

@@ -30,12 +30,12 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.store.services import put_file
 from mosu.web.components import Tab
+from mosu.web.forms import choose_supplier
 from mosu.web.labels import accelerator_name, mode_name
 from mosu.web.pages import page, why_of
 from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, table_of
 from mosu.web.uploads import BODY_BYTES_MAX, IMPORTS_PATH, OFFERS_BYTES_MAX
-from mosu.web.views.pools import choose_supplier
 from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, told
 
 UPLOAD_MIB_MAX: Final = OFFERS_BYTES_MAX >> 20

@@ -1,11 +1,10 @@
-"""The machines of a pool: what each has, what runs there, when its supplier keeps it for itself."""
+"""The machines of a pool: what each has, what runs there, how its health tests went."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -14,35 +13,27 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from mosu.compute.models import Attempt, Blackout, Node, Pool
-from mosu.compute.queries import blackouts_visible_to, nodes_visible_to
-from mosu.compute.services import (
-    AlreadyTaken,
-    check_now,
-    lift_blackout,
-    publish_node,
-    set_blackout,
-    set_node_state,
-    span_between,
-)
-from mosu.compute.states import HELD, AttemptState, BlackoutKind, Fitness, NodeState
-from mosu.compute.supply import NodeNow, attempts_at, attempts_in, drift_of_node, nodes_now, pool_visible_to
-from mosu.kernel.refusals import DomainError, Invalid
-from mosu.market.models import SoldBy
+from mosu.compute.models import Node, Pool
+from mosu.compute.queries import nodes_visible_to
+from mosu.compute.services import check_now, publish_node, set_node_state
+from mosu.compute.states import Fitness, NodeState
+from mosu.compute.supply import NodeNow, attempts_in, drift_of_node, nodes_now, pool_visible_to
+from mosu.kernel.refusals import Invalid
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.labels import accelerator_name
 from mosu.web.pages import page, why_of
+from mosu.web.presenters import moment
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
+from mosu.web.views.blackouts import NewBlackout, keep
 from mosu.web.views.pools import tabs_of
-from mosu.web.words import said_here, said_of, state_name_lazy
+from mosu.web.views.work import AttemptShown
+from mosu.web.words import said_here, state_name_lazy
 
-_LOCAL: Final = "%Y-%m-%dT%H:%M"
 _GIB: Final = 2**30
 CHECKS: Final = 8
 
@@ -105,12 +96,8 @@ class NodeShown:
             return ""
         one = self.now_at.blackouts[0]
         if one.period.lower <= self.now:
-            return _("until %s") % _said(one.period.upper)
-        return _("from %s") % _said(one.period.lower)
-
-
-def _said(at: datetime) -> str:
-    return timezone.localtime(at).strftime("%m-%d %H:%M")
+            return _("until %s") % moment(one.period.upper)
+        return _("from %s") % moment(one.period.lower)
 
 
 NODES: Final = Plan(
@@ -157,142 +144,19 @@ NODES: Final = Plan(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptShown:
-    """An attempt as the supplier sees it: its order and what it takes, not what the buyer runs."""
-
-    attempt: Attempt
-    order_id: str
-    order_number: str
-    buyer: str
-    node: str
-    cores: int | None
-    cards: int | None
-    ends_by: datetime | None
-
-    @classmethod
-    def of(cls, attempt: Attempt, *, sees_all: bool) -> "AttemptShown":
-        order = attempt.run.order
-        place = max(attempt.allocations.all(), key=lambda one: (one.live, one.id), default=None)
-        tells = sees_all or order.quote.terms["sold_by"] == SoldBy.SUPPLIER
-        return cls(
-            attempt=attempt,
-            order_id=order.public_id if sees_all else "",
-            order_number=order.number,
-            buyer=order.quote.organisation.name if tells else "",
-            node=place.node.name if place else "",
-            cores=place.cores if place else None,
-            cards=len(place.devices.all()) if place else None,
-            ends_by=place.period.upper if place and place.live else None,
-        )
-
-
-_OPEN: Final = [AttemptState.WAITING.value, *(state.value for state in HELD)]
-WORK: Final = Plan(
-    name="work",
-    title=_lazy("Work"),
-    columns=(
-        Column(
-            "order",
-            _lazy("Order"),
-            lambda one: one.order_number,
-            href=lambda one: reverse("order", args=[one.order_id]) if one.order_id else "",
-        ),
-        Column("state", _lazy("State"), lambda one: one.attempt.state, kind="state", sort="state"),
-        Column("node", _lazy("Node"), lambda one: one.node),
-        Column("cores", _lazy("Cores"), lambda one: one.cores, kind="number"),
-        Column("cards", _lazy("Cards"), lambda one: one.cards, kind="number"),
-        Column("made", _lazy("Bought"), lambda one: one.attempt.created_at, kind="time", sort="created_at"),
-        Column("started", _lazy("Started"), lambda one: one.attempt.started_at, kind="time"),
-        Column("ended", _lazy("Ended"), lambda one: one.attempt.ended_at, kind="time"),
-        Column("by", _lazy("Ends by"), lambda one: one.ends_by, kind="time"),
-        Column("buyer", _lazy("Buyer"), lambda one: one.buyer, hidden=True),
-        Column("try", _lazy("Attempt no."), lambda one: one.attempt.epoch, kind="number", hidden=True),
-    ),
-    order="-made",
-    filters=(
-        Filter(
-            "now",
-            _lazy("Now"),
-            lambda rows, now: (
-                rows.filter(state__in=_OPEN) if now == "open" else rows.exclude(state__in=_OPEN)
-            ),
-            [("open", _lazy("running or waiting")), ("ended", _lazy("ended"))],
-        ),
-        Filter(
-            "state",
-            _lazy("State"),
-            lambda rows, state: rows.filter(state=state),
-            [(state.value, state_name_lazy(state.value)) for state in AttemptState],
-        ),
-    ),
-    empty=Empty(
-        _lazy("Nothing has run here yet."), _lazy("What is bought of this pool appears here, newest first.")
-    ),
-)
-
-KINDS: Final = (
-    (BlackoutKind.MAINTENANCE.value, pgettext_lazy("blackout", "maintenance")),
-    (BlackoutKind.ELSEWHERE.value, pgettext_lazy("blackout", "sold elsewhere")),
-)
-
-BLACKOUTS: Final = Plan(
-    name="blackouts",
-    title=_lazy("Blackouts"),
-    columns=(
-        Column(
-            "node",
-            _lazy("Node"),
-            lambda one: one.node.name,
-            href=lambda one: reverse("node", args=[one.node.public_id]),
-        ),
-        Column("from", _lazy("Begins"), lambda one: one.period.lower, kind="time"),
-        Column("to", _lazy("Ends"), lambda one: one.period.upper, kind="time"),
-        Column("kind", _lazy("What for"), lambda one: str(dict(KINDS)[one.kind])),
-        Column("why", _lazy("Why"), lambda one: one.why),
-        Column("set", _lazy("Set at"), lambda one: one.created_at, kind="time", sort="created_at"),
-    ),
-    order="-set",
-    empty=Empty(
-        _lazy("No blackouts."),
-        _lazy("To keep a machine for yourself for a while, open it under Nodes and say from when to when."),
-    ),
-)
-
-
-class NewBlackout(forms.Form):
-    """From when to when a node is kept, in the hub's zone."""
-
-    starts_at = forms.DateTimeField(
-        label=_lazy("Begins"),
-        input_formats=[_LOCAL, "%Y-%m-%d %H:%M"],
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
-    )
-    ends_at = forms.DateTimeField(
-        label=_lazy("Ends"),
-        input_formats=[_LOCAL, "%Y-%m-%d %H:%M"],
-        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_LOCAL),
-    )
-    kind = forms.ChoiceField(label=_lazy("What for"), choices=KINDS, required=False)
-    why = forms.CharField(
-        label=_lazy("Why"), max_length=200, help_text=_lazy("Kept on record; buyers do not see it.")
-    )
-
-
 @require_GET
 @page("pool.read")
 def nodes(request: HttpRequest, pool_id: str) -> HttpResponse:
     """The pool's machines."""
     actor, now = actor_of(request), timezone.now()
     row = pool_visible_to(actor, Pool.key_of(pool_id))
-
     return list_page(
         request,
         "pages/pool_list.html",
         NODES,
         nodes_visible_to(actor).filter(pool=row),
         prepare=lambda found: _nodes_shown(found, now=now),
-        context=_around(row, "pool_nodes"),
+        context={"pool": row, "tabs": tabs_of(row, "pool_nodes")},
     )
 
 
@@ -302,36 +166,6 @@ def _nodes_shown(rows: Sequence[Node], *, now: datetime) -> list[NodeShown]:
     return [NodeShown(one, held[one.id], now) for one in rows]
 
 
-@require_GET
-@page("pool.read")
-def work(request: HttpRequest, pool_id: str) -> HttpResponse:
-    """What runs, waits and ran in the pool."""
-    actor = actor_of(request)
-    row = pool_visible_to(actor, Pool.key_of(pool_id))
-    return list_page(
-        request,
-        "pages/pool_list.html",
-        WORK,
-        attempts_at(actor, row.id),
-        prepare=lambda found: [AttemptShown.of(one, sees_all=actor.sees_all) for one in found],
-        context=_around(row, "pool_work"),
-    )
-
-
-@require_GET
-@page("pool.read")
-def blackouts(request: HttpRequest, pool_id: str) -> HttpResponse:
-    """The spans, now and to come, in which nodes of the pool are not sold."""
-    actor, now = actor_of(request), timezone.now()
-    row = pool_visible_to(actor, Pool.key_of(pool_id))
-    rows = blackouts_visible_to(actor, now=now).filter(node__pool=row)
-    return list_page(request, "pages/pool_list.html", BLACKOUTS, rows, context=_around(row, "pool_blackouts"))
-
-
-def _around(row: Pool, current: str) -> dict[str, Any]:
-    return {"pool": row, "tabs": tabs_of(row, current)}
-
-
 @require_http_methods(["GET", "POST"])
 @page("pool.read")
 def node(request: HttpRequest, node_id: str) -> HttpResponse:
@@ -339,51 +173,10 @@ def node(request: HttpRequest, node_id: str) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     row = row_of(nodes_visible_to(actor), node_id)
     form = NewBlackout(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            kept = set_blackout(
-                actor=actor,
-                node_id=row.id,
-                period=span_between(form.cleaned_data["starts_at"], form.cleaned_data["ends_at"]),
-                kind=BlackoutKind(form.cleaned_data["kind"] or BlackoutKind.MAINTENANCE),
-                why=form.cleaned_data["why"],
-                now=now,
-            )
-        except DomainError as refusal:
-            form.add_error(None, _why_not(refusal))
-        else:
-            messages.success(
-                request,
-                _("%(node)s is yours from %(start)s to %(end)s: nothing new is placed there.")
-                % {"node": row.name, "start": _said(kept.period.lower), "end": _said(kept.period.upper)},
-            )
-            return redirect("node", row.public_id)
+    if request.method == "POST" and form.is_valid() and keep(request, row, form, now=now):
+        return redirect("node", row.public_id)
     status = 422 if form.errors else 200
     return render(request, "pages/node.html", _node_context(actor, row, form, now=now), status=status)
-
-
-def _why_not(refusal: DomainError) -> str:
-    """A refusal of a blackout; what holds the node is said with until when, in the hub's zone."""
-    until = refusal.facts.get("until")
-    if isinstance(refusal, AlreadyTaken) and isinstance(until, str):
-        at = timezone.localtime(datetime.fromisoformat(until)).strftime("%Y-%m-%d %H:%M")
-        if "orders" in refusal.facts:
-            return (
-                _(
-                    "Orders hold this node until %s. What was sold stays sold: drain the node, and start after that."
-                )
-                % at
-            )
-        return (
-            _("Another blackout covers part of this span, until %s. Lift that one first, or start after it.")
-            % at
-        )
-    if isinstance(refusal, Invalid):
-        return _(
-            "This span cannot be kept: let it end after it starts, later than now, and start within a year."
-        )
-    said = said_of(refusal)
-    return f"{said.message} {said.hint}"
 
 
 def _node_context(actor: Actor, row: Node, form: NewBlackout, *, now: datetime) -> dict[str, Any]:
@@ -491,14 +284,3 @@ def node_state(request: HttpRequest, node_id: str) -> HttpResponse:
     }
     messages.success(request, said[NodeState(to)] % row.name)
     return redirect("node", row.public_id)
-
-
-@require_POST
-@page("pool.manage")
-def blackout_lift(request: HttpRequest, blackout_id: str) -> HttpResponse:
-    """Sell from the node again."""
-    actor, now = actor_of(request), timezone.now()
-    row: Blackout = row_of(blackouts_visible_to(actor, now=now), blackout_id)
-    lift_blackout(actor=actor, blackout_id=row.id, now=now)
-    messages.success(request, _("The blackout is lifted: %s is on sale again.") % row.node.name)
-    return redirect("node", row.node.public_id)

@@ -1,12 +1,10 @@
-"""A supplier's pools: what they are, what is free, what was promised, how an agent is connected."""
+"""A supplier's pools: what they are, what is free, what was promised."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -14,7 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_POST
 
 from mosu.compute.models import Pool
 from mosu.compute.queries import (
@@ -25,7 +23,7 @@ from mosu.compute.queries import (
     utilisation_of,
     why_not_live,
 )
-from mosu.compute.services import create_pool, rotate_token, set_pool_state
+from mosu.compute.services import set_pool_state
 from mosu.compute.states import PoolState
 from mosu.compute.stocks import NOTHING, Figures, free_of, standing_of, stocks_of
 from mosu.compute.supply import (
@@ -36,15 +34,14 @@ from mosu.compute.supply import (
     pool_visible_to,
     promised_of,
 )
-from mosu.kernel.refusals import DomainError, Invalid
+from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
 from mosu.market.queries import offers_visible_to, shown_as
 from mosu.market.shelves import Delivery, Place, Standing
 from mosu.platform.actors import HubRole
-from mosu.platform.models import Capability, Organisation
+from mosu.platform.models import Capability
 from mosu.platform.policy import allows
-from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.web.components import Bar, Bars, Fact, Tab
 from mosu.web.labels import accelerator_name, delivered_of, label_of
@@ -52,7 +49,8 @@ from mosu.web.navigation import address_of
 from mosu.web.pages import organisations_known, page, why_of
 from mosu.web.places import region_named
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import said_here, said_of, state_name_lazy, supplier_named, words_of_liveness
+from mosu.web.views.agents import agent_steps
+from mosu.web.words import said_here, state_name_lazy, supplier_named, words_of_liveness
 
 WEEK: Final = timedelta(days=7)
 DAYS: Final = 14
@@ -195,49 +193,6 @@ POOLS: Final = Plan(
 )
 
 
-class NewPool(forms.Form):
-    """A cluster's name and place."""
-
-    supplier = forms.ChoiceField(label=_lazy("Supplier"))
-    name = forms.CharField(
-        label=_lazy("Name"), max_length=100, help_text=_lazy("How you call the cluster, such as hall-2.")
-    )
-    region = forms.CharField(
-        label=_lazy("Region"),
-        max_length=60,
-        help_text=_lazy("Where it stands, such as shanghai: buyers and some subsidies choose by it."),
-    )
-
-    def __init__(self, *args: Any, suppliers: Sequence[Organisation], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        choose_supplier(self, suppliers)
-
-
-def choose_supplier(form: forms.Form, suppliers: Sequence[Organisation]) -> None:
-    """Offer the organisations for which the person may sell; one alone need not be chosen."""
-    field: Any = form.fields["supplier"]
-    field.choices = [(one.public_id, supplier_named(one.name)) for one in suppliers]
-    if len(suppliers) == 1:
-        field.widget = forms.HiddenInput()
-        field.initial = suppliers[0].public_id
-
-
-_MOSU: Final = "/opt/mosu/.venv/bin/mosu"
-
-
-def agent_steps(token: str = "") -> dict[str, Any]:
-    """The commands that connect an agent, as docs/howto/put-a-cluster-on-the-shelf.md has them; and its new token."""
-    steps = {
-        "init": f"sudo {_MOSU} agent init --hub {settings.MOSU_URL}",
-        "unit": f"""\
-sudo {_MOSU} agent check
-sudo {_MOSU} agent unit | sudo tee /etc/systemd/system/mosu-agent.service
-sudo systemctl enable --now mosu-agent""",
-        "renew": f"sudo {_MOSU} agent init --hub {settings.MOSU_URL} --force\nsudo systemctl restart mosu-agent",
-    }
-    return {"steps": steps, "token": token}
-
-
 @require_GET
 @page("pool.read")
 def pools(request: HttpRequest) -> HttpResponse:
@@ -260,32 +215,6 @@ def _may_make(request: HttpRequest) -> bool:
         Capability.SUPPLIER in one.capabilities and allows(actor, "pool.manage", one.id)
         for one in organisations_known(request)
     )
-
-
-@require_http_methods(["GET", "POST"])
-@page("pool.manage")
-def new_pool(request: HttpRequest) -> HttpResponse:
-    """A new pool; then its token, once, and how its agent is started."""
-    actor = actor_of(request)
-    suppliers = suppliers_managed_by(actor)
-    form = NewPool(request.POST or None, suppliers=suppliers)
-    if request.method == "POST" and form.is_valid():
-        given = form.cleaned_data
-        try:
-            pool, token = create_pool(
-                actor=actor,
-                organisation_id=Organisation.key_of(given["supplier"]),
-                name=given["name"],
-                region=given["region"],
-                now=timezone.now(),
-            )
-        except DomainError as refusal:
-            said = said_of(refusal)
-            form.add_error("name" if refusal.code == "name_taken" else None, f"{said.message} {said.hint}")
-        else:
-            return _token_page(request, pool, token, is_new=True)
-    status = 422 if form.errors else 200
-    return render(request, "pages/pool_new.html", {"form": form, "suppliers": suppliers}, status=status)
 
 
 @require_GET
@@ -406,19 +335,3 @@ def pool_state(request: HttpRequest, pool_id: str) -> HttpResponse:
     }
     messages.success(request, said[PoolState(to)])
     return redirect("pool", row.public_id)
-
-
-@require_POST
-@page("pool.manage")
-def pool_token(request: HttpRequest, pool_id: str) -> HttpResponse:
-    """A new token for the pool's agent, shown once; the old one is worthless from now on."""
-    actor = actor_of(request)
-    row = pool_visible_to(actor, Pool.key_of(pool_id))
-    token = rotate_token(actor=actor, pool_id=row.id, now=timezone.now())
-    return _token_page(request, row, token, is_new=False)
-
-
-def _token_page(request: HttpRequest, row: Pool, token: str, *, is_new: bool) -> HttpResponse:
-    response = render(request, "pages/pool_token.html", {"pool": row, "is_new": is_new, **agent_steps(token)})
-    response["Cache-Control"] = "no-store"
-    return response

@@ -3,7 +3,7 @@
 Layouts: mosu's own CSV and YAML, SkyPilot's v8 catalogues, gpuhunt's v2. See docs/reference/offers-file.md.
 """
 
-from mosu.wire.offers.reading import LAYOUTS, OffersRefused, layout_of, read_offers
+from mosu.wire.offers.reading import OffersRefused, read_offers
 from mosu.wire.offers.rows import OfferRow
 
-__all__ = ["LAYOUTS", "OfferRow", "OffersRefused", "layout_of", "read_offers"]
+__all__ = ["OfferRow", "OffersRefused", "read_offers"]

@@ -12,8 +12,6 @@ from mosu.wire.offers.own import COLUMNS, REQUIRED, check_columns, column_named,
 from mosu.wire.offers.rows import OFFERS_MAX, OfferRow
 from mosu.wire.offers.tables import Problems, TooBroken, records_of
 
-LAYOUTS: Final = ("mosu", "v8", "slurm", "gpuhunt")
-
 Rows = Callable[..., Iterator[OfferRow]]
 _ROWS: Final[Mapping[str, Rows]] = {
     "mosu": own_rows,

@@ -10,12 +10,11 @@ from mosu.market.services.imports.apply import (
     discard_import,
     release_row,
 )
-from mosu.market.services.imports.preview import FILE_BYTES_MAX, preview_import
+from mosu.market.services.imports.preview import preview_import
 from mosu.market.services.imports.undo import SINCE, ChangedSince, undo_import
 from mosu.market.services.imports.work import carry_on_import, give_up_import
 
 __all__ = [
-    "FILE_BYTES_MAX",
     "SINCE",
     "ChangedSince",
     "ImportStale",

@@ -21,7 +21,6 @@ from mosu.market.shelves import NamedGoods, Shelf
 from mosu.platform.models import Organisation
 from mosu.wire.offers import OfferRow
 
-PER_HOUR: Final = 3600
 _BATCH: Final = 5_000
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _METERS: Final = {"card_hour": "card_second", "core_hour": "core_second"}

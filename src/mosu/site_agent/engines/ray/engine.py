@@ -24,11 +24,11 @@ from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile, blank_state
-from mosu.site_agent.jobs import attempts_folder, instant_of, job_of, log_part, size_of, working_folder
+from mosu.site_agent.jobs import attempts_folder, job_of, log_part, observed, working_folder
 from mosu.site_agent.laying import lay_tools
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import claim, finish
-from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, Measures, MeterSample, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
 
 _PROBE_S_MAX: Final = 60.0
 _SILENT_S: Final = 30.0
@@ -310,19 +310,7 @@ def _bury(folder: Path, state: StateFile | None, reason: str) -> None:
 
 
 def _observation(folder: Path, state: StateFile | None) -> Observation:
-    if state is None:
-        return Observation(AttemptPhase.PREPARING)
-    measures, sample = state["measures"], read_json_if_whole(folder / "sample.json")
-    return Observation(
-        phase=AttemptPhase(state["phase"]),
-        started_at=instant_of(state["started_at"]),
-        ended_at=instant_of(state["ended_at"]),
-        exit_code=state["exit_code"],
-        reason=state["reason"],
-        measures=None if measures is None else Measures(**measures),
-        log_bytes=size_of(folder / "log"),
-        sample=None if sample is None else MeterSample(**sample),
-    )
+    return Observation(AttemptPhase.PREPARING) if state is None else observed(folder, state)
 
 
 def _only(node: RayNode) -> dict[str, float]:

@@ -20,6 +20,7 @@ from mosu.platform.policy import allows
 from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.pages import page
+from mosu.web.presenters import moment
 from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.desk.frame import desk, framed
@@ -34,7 +35,7 @@ def reason_of(one: Queued) -> str:
             return words_of_liveness(one.pool_trouble)
         if one.starts_at and one.starts_at > timezone.now():
             return _("Its place is promised for %s; it starts earlier if there is room.") % (
-                timezone.localtime(one.starts_at).strftime("%m-%d %H:%M")
+                moment(one.starts_at)
             )
         return _("Its turn: the agent takes it next.") if one.place == 1 else _("Waits for those before it.")
     if state == AttemptState.UNREACHABLE:

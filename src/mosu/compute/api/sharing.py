@@ -12,13 +12,13 @@ from pydantic import Field
 from mosu.compute import queries, services
 from mosu.compute.calendar import DAYS_MAX, calendar_of
 from mosu.compute.models import Pool, PoolShare, Quota
-from mosu.compute.shapes import Word
 from mosu.compute.supply import pool_visible_to
 from mosu.kernel.ids import typeid, uuid_of
 from mosu.kernel.refusals import NotFound
 from mosu.market.hub import hub_zone
 from mosu.market.models import Offer
 from mosu.market.queries import offers_named
+from mosu.market.shapes import Word
 from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door

@@ -1,0 +1,7 @@
+"""The compute shelf's operations of `/api/v1`, one file for each subject."""
+
+from typing import Final
+
+from mosu.compute.api import nodes, pools, runs, sharing
+
+routers: Final = [("", runs.router), ("", pools.router), ("", nodes.router), ("", sharing.router)]

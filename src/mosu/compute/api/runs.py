@@ -1,0 +1,122 @@
+"""Operations on card types, quotes, runs; their logs, outputs and blobs are the data plane's (`streams.py`)."""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Query, Router, Status
+
+from mosu.compute import queries, services
+from mosu.compute.accelerators import catalogue
+from mosu.compute.models import Attempt, Run
+from mosu.compute.shapes import AcceleratorOut, FenceIn, QuoteIn, QuotesOut, RunOut, SamplesOut
+from mosu.compute.states import RunState
+from mosu.kernel.ids import uuid_of
+from mosu.kernel.refusals import NotFound
+from mosu.platform.actors import Actor
+from mosu.platform.auth import public_auth, token_auth
+from mosu.platform.cursors import Listed, Paging, page_of
+from mosu.platform.doors import door
+from mosu.platform.models import Project
+from mosu.platform.requests import actor_of, language_of_request, organisation_asked
+from mosu.subsidies.services import Choice
+from mosu.wire.task import Vouchers, parse_task
+
+router: Final = Router(tags=["compute"])
+
+
+@router.get("/accelerators", response=list[AcceleratorOut], auth=public_auth, operation_id="listAccelerators")
+@door("offer.read")
+def list_accelerators(request: HttpRequest) -> list[AcceleratorOut]:
+    return [AcceleratorOut.of(one) for one in catalogue().accelerators.values()]
+
+
+@router.post("/quotes", response={201: QuotesOut}, auth=token_auth, operation_id="createQuotes")
+@door("quote.ask")
+def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
+    """Ask every offer of compute for the task: quotes, best first, and why the others were refused."""
+    actor, now = actor_of(request), timezone.now()
+    organisation_id, project_id = _buyer(actor, body.project_id)
+    task = parse_task(body.task)
+    result = services.quote_run(
+        actor=actor,
+        organisation_id=organisation_id,
+        project_id=project_id,
+        task=task,
+        workdir=[file.entry() for file in body.workdir],
+        choice=_choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
+        now=now,
+    )
+    return Status(201, QuotesOut.of(result, language=language_of_request(request), now=now))
+
+
+@router.get("/runs", response=Listed[RunOut], auth=token_auth, operation_id="listRuns")
+@door("run.read")
+def list_runs(
+    request: HttpRequest, paging: Annotated[Paging, Query()], state: RunState | None = None
+) -> dict[str, object]:
+    rows = queries.runs_visible_to(actor_of(request))
+    page, after = page_of(rows.filter(state=state) if state else rows, paging.cursor, paging.limit)
+    return {
+        "items": RunOut.all_of(page, language=language_of_request(request), now=timezone.now()),
+        "next": after,
+    }
+
+
+@router.get("/runs/{run_id}", response=RunOut, auth=token_auth, operation_id="getRun")
+@door("run.read")
+def get_run(request: HttpRequest, run_id: str) -> RunOut:
+    return _run_out(request, Run.key_of(run_id))
+
+
+@router.get("/runs/{run_id}/samples", response=SamplesOut, auth=token_auth, operation_id="listRunSamples")
+@door("run.read")
+def list_run_samples(request: HttpRequest, run_id: str) -> SamplesOut:
+    """CPU and memory of the run's last attempt over time; no points where its engine takes no samples."""
+    return SamplesOut.of(queries.run_visible_to(actor_of(request), Run.key_of(run_id)))
+
+
+@router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")
+@door("run.cancel")
+def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
+    """End what has not started; stop what runs, which is then settled for what was used."""
+    actor = actor_of(request)
+    run = services.cancel_run(actor=actor, run_id=Run.key_of(run_id), now=timezone.now())
+    return _run_out(request, run.id)
+
+
+@router.post(
+    "/attempts/{attempt_id}/fence", response={204: None}, auth=token_auth, operation_id="fenceAttempt"
+)
+@door("attempt.fence")
+def fence_attempt(request: HttpRequest, attempt_id: str, body: FenceIn) -> Status[None]:
+    """Record that an attempt runs no more: its run ends, nothing is charged, what it held is free."""
+    services.fence_attempt(
+        actor=actor_of(request), attempt_id=Attempt.key_of(attempt_id), why=body.why, now=timezone.now()
+    )
+    return Status(204, None)
+
+
+def _run_out(request: HttpRequest, run_id: UUID) -> RunOut:
+    run = queries.run_visible_to(actor_of(request), run_id)
+    return RunOut.all_of([run], language=language_of_request(request), now=timezone.now())[0]
+
+
+def _buyer(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
+    """The organisation and project for which the actor buys; without a project, the organisation's first."""
+    visible = Project.objects.filter(organisation_id__in=actor.organisation_ids)
+    if project_id:
+        chosen = visible.filter(id=Project.key_of(project_id)).first()
+    else:
+        organisation_id = organisation_asked(actor, None)
+        chosen = visible.filter(organisation_id=organisation_id).order_by("created_at", "id").first()
+    if chosen is None:
+        raise NotFound("There is no such project.", hint="Make one in your organisation.")
+    return chosen.organisation_id, chosen.id
+
+
+def _choice_of(vouchers: Vouchers | list[str]) -> Choice:
+    if vouchers in ("auto", "none"):
+        return vouchers
+    return [uuid_of("voucher", voucher) for voucher in vouchers]

@@ -1,0 +1,234 @@
+"""What a task asks of an offer, and what speaks against one; whether there is room is `placement`'s to say."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from mosu.compute.accelerators import accelerators_named
+from mosu.compute.goods import CARDS, CORES
+from mosu.compute.models import Pool
+from mosu.compute.placement import HORIZON, Need
+from mosu.compute.queries import why_not_live
+from mosu.compute.requests import WALL_LIMIT_S, need_of
+from mosu.compute.sealing import sealed
+from mosu.kernel.ids import typeid
+from mosu.kernel.money import decimal_of
+from mosu.kernel.refusals import Invalid
+from mosu.market.queries import ShownOffer
+from mosu.platform.models import Organisation
+from mosu.store.services import ManifestEntry, put_manifest
+from mosu.wire.task import TaskFile, dump_task
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an offer does not do, and what would."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The task with what follows from it."""
+
+    task: TaskFile
+    organisation_id: UUID
+    project_id: UUID
+    accelerators: Mapping[str, int]
+    """Those that will do, by id, and how many of each on a node; empty where none is asked for."""
+    wall_limit_s: int
+    manifest: str
+    earliest: datetime
+    """When the run may start: now, or what the task says."""
+    sealed_secrets: str
+    shown_task: str
+    """The task file as kept for people: the names of its secrets stay, their values do not."""
+    now: datetime
+
+
+def asked_of(
+    task: TaskFile,
+    workdir: Sequence[ManifestEntry],
+    *,
+    organisation_id: UUID,
+    project_id: UUID,
+    now: datetime,
+) -> Asked:
+    """The task with what follows from it; its folder is kept as a manifest.
+
+    Raises:
+        Invalid: it asks for what no pool can do, starts too late, or its folder is not whole.
+        UnknownAccelerator: nothing is called so.
+    """
+    if task.inputs:
+        raise Invalid(
+            "mosu.inputs: this hub has no datasets or models yet.",
+            hint="Put the files into workdir.",
+            field="mosu.inputs",
+        )
+    return Asked(
+        task=task,
+        organisation_id=organisation_id,
+        project_id=project_id,
+        accelerators=_cards_by_id(task),
+        wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
+        manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
+        earliest=_earliest(task, now=now),
+        sealed_secrets=sealed(dict(task.secrets)),
+        shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
+        now=now,
+    )
+
+
+def _cards_by_id(task: TaskFile) -> Mapping[str, int]:
+    """Where two names mean the same card, what the first says."""
+    cards: dict[str, int] = {}
+    for name, count in task.resources.accelerators:
+        for accelerator in accelerators_named(name):
+            cards.setdefault(accelerator, count)
+    return cards
+
+
+def _earliest(task: TaskFile, *, now: datetime) -> datetime:
+    """When the run may start.
+
+    Raises:
+        Invalid: later than any start is promised.
+    """
+    wished = task.not_before or now
+    earliest = max(now, now + wished if isinstance(wished, timedelta) else wished)
+    if earliest > now + HORIZON:
+        raise Invalid(
+            f"mosu.not_before: {earliest:%Y-%m-%d %H:%M} UTC is too far ahead.",
+            hint=f"A start is promised at most {HORIZON.days} days ahead.",
+            field="mosu.not_before",
+        )
+    return earliest
+
+
+def latest_start(asked: Asked) -> datetime:
+    if asked.task.deadline is None:
+        return asked.earliest + HORIZON
+    return asked.task.deadline - timedelta(seconds=asked.wall_limit_s)
+
+
+def need_at(asked: Asked, attributes: Mapping[str, Any]) -> Need:
+    """What the task takes of an offer with such attributes."""
+    accelerator: str | None = attributes.get("accelerator") if asked.accelerators else None
+    cards = asked.accelerators.get(accelerator or "", 0)
+    return need_of(asked.task, accelerator=accelerator, cards=cards)
+
+
+def unfit(asked: Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
+    """All that speaks against the offer, whatever room there is."""
+    units = need_at(asked, offer.offer.attributes).units
+    meter = CARDS if asked.accelerators else CORES
+    reasons = list(_mismatches(asked, offer)) or [
+        *_beyond_limits(asked, offer, units),
+        *_too_dear(asked, offer, meter, units),
+    ]
+    dead = why_not_live(pool, now=asked.now)
+    if dead is not None or pool is None:
+        return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
+    if offer.unrated is not None:
+        reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
+    return [*reasons, *_environment_missing(asked.task, pool)]
+
+
+def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
+    row = offer.offer
+    yield from goods_mismatches(asked, row.attributes)
+    if not is_named(asked, row.supplier_id, row.supplier.name):
+        yield Reason("other_supplier", f"is {row.supplier.name}'s", "Widen mosu.suppliers.")
+
+
+def goods_mismatches(asked: Asked, attributes: Mapping[str, Any]) -> Iterable[Reason]:
+    task = asked.task
+    accelerator = attributes.get("accelerator")
+    if asked.accelerators and accelerator not in asked.accelerators:
+        yield Reason(
+            "other_accelerator",
+            f"sells {accelerator or 'cores'}, not {' or '.join(name for name, _ in task.resources.accelerators)}",
+            "Ask for that, or choose another offer.",
+        )
+    if not asked.accelerators and accelerator:
+        yield Reason("sells_cards", f"sells {accelerator} by the card", "Ask for accelerators to use it.")
+    is_spot = attributes.get("mode") == "spot"
+    if is_spot and not task.resources.use_spot:
+        yield Reason("interruptible", "is interruptible", "Set resources.use_spot to use it.")
+    if task.resources.use_spot and not is_spot:
+        yield Reason("not_interruptible", "is not interruptible", "Leave out resources.use_spot.")
+    if task.domestic_only and attributes.get("domestic") is not True:
+        yield Reason("not_domestic", "is not known to be domestic", "Leave out mosu.domestic_only.")
+    for name, value in task.resources.labels:
+        if str(attributes.get(name)) != value:
+            yield Reason("other_label", f"does not have {name}={value}", "Leave out that label.")
+    if asked.task.deadline is not None and latest_start(asked) < asked.earliest:
+        yield Reason(
+            "deadline", "cannot end before the deadline", "Set a later deadline or a shorter wall limit."
+        )
+
+
+def is_named(asked: Asked, supplier_id: UUID, name: str) -> bool:
+    """Whether the task leaves the choice of supplier, or names this one."""
+    named = asked.task.suppliers
+    return not named or name in named or typeid(Organisation.prefix, supplier_id) in named
+
+
+def _beyond_limits(asked: Asked, offer: ShownOffer, units: int) -> Iterable[Reason]:
+    row = offer.offer
+    if not row.min_units <= units <= row.max_units:
+        yield Reason(
+            "outside_limits",
+            f"sells {row.min_units} to {row.max_units} units at once, not {units}",
+            "Ask for a number within the limits.",
+        )
+    if asked.wall_limit_s > row.wall_s_max:
+        yield Reason(
+            "too_long",
+            f"sells up to {row.wall_s_max} s, not {asked.wall_limit_s} s",
+            "Set a shorter mosu.wall_limit.",
+        )
+
+
+def _too_dear(asked: Asked, offer: ShownOffer, meter: str, units: int) -> Iterable[Reason]:
+    """Compared exactly; what is charged is rounded once, later."""
+    price = next((price for price in offer.prices if price.meter == meter), None)
+    if price is None:
+        yield Reason("no_price", f"has no price for {meter}", "Choose another offer.")
+        return
+    row = offer.offer
+    gross = 1 + (Decimal(0) if row.tax_included else Decimal(row.tax_rate_bp) / 10_000)
+    per_second = Decimal(units * price.unit_price_micros) / price.per * gross
+    budget, hourly = asked.task.budget_micros, asked.task.resources.max_hourly_cost_micros
+    if budget is not None and per_second * asked.wall_limit_s > budget:
+        yield Reason(
+            "over_budget",
+            f"may cost {_money(per_second * asked.wall_limit_s)}, the budget is {_money(Decimal(budget))}",
+            "Raise mosu.budget or shorten mosu.wall_limit.",
+        )
+    if hourly is not None and per_second * 3600 > hourly:
+        yield Reason(
+            "over_hourly_cost",
+            f"costs {_money(per_second * 3600)} an hour, at most {_money(Decimal(hourly))} is allowed",
+            "Raise resources.max_hourly_cost.",
+        )
+
+
+def _money(micros: Decimal) -> str:
+    return decimal_of(int(micros))
+
+
+def _environment_missing(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+    names = [environment["name"] for environment in pool.environments]
+    if task.environment and task.environment not in names:
+        yield Reason(
+            "no_environment",
+            f"has no environment {task.environment!r}",
+            f"It has: {', '.join(names) or 'none'}.",
+        )

@@ -1,0 +1,27 @@
+"""The compute shelf's JSON: ids as TypeIDs, times in UTC, money as decimal strings."""
+
+from mosu.compute.shapes.accelerators import AcceleratorOut
+from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
+from mosu.compute.shapes.pools import DayUsedOut, MadePoolOut, PoolIn, PoolOut, PoolStateIn, PoolTokenOut
+from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
+from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+
+__all__ = [
+    "AcceleratorOut",
+    "BlackoutIn",
+    "BlackoutOut",
+    "DayUsedOut",
+    "FenceIn",
+    "HealthOut",
+    "MadePoolOut",
+    "NodeOut",
+    "NodeStateIn",
+    "PoolIn",
+    "PoolOut",
+    "PoolStateIn",
+    "PoolTokenOut",
+    "QuoteIn",
+    "QuotesOut",
+    "RunOut",
+    "SamplesOut",
+]

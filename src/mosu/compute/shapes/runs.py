@@ -1,0 +1,191 @@
+"""Runs: how they stand, their attempts, where they wait, what they used."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import StringConstraints
+
+from mosu.compute.models import Attempt, Run
+from mosu.compute.queries import costs_of, curve_of, shares_of, why_not_live
+from mosu.compute.queue import InLine, in_line
+from mosu.compute.states import AttemptState, RunState
+from mosu.kernel.ids import typeid
+from mosu.kernel.languages import Language, said
+from mosu.kernel.money import decimal_of
+from mosu.market.shapes import OfferBrief
+from mosu.platform.schemas import In, Out
+
+
+class AttemptOut(Out):
+    id: str
+    state: str
+    epoch: int
+    node: str | None
+    nodes: list[str]
+    """In the order of the ranks, `node` first."""
+    started_at: datetime | None
+    ended_at: datetime | None
+    reason: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> "AttemptOut":
+        nodes = [share.node.name for share in shares_of(attempt)]
+        return cls(
+            id=attempt.public_id,
+            state=attempt.state,
+            epoch=attempt.epoch,
+            node=nodes[0] if nodes else None,
+            nodes=nodes,
+            started_at=attempt.started_at,
+            ended_at=attempt.ended_at,
+            reason=attempt.reason,
+        )
+
+
+class FileOut(Out):
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class QueueOut(Out):
+    """Where a run that waits stands in its pool: `place` of `waiting` by whose turn it is.
+
+    It starts at `promised_start` at the latest. Of `estimates` earlier ones of the last 30 days, half were off by at
+    most `estimate_error_s` (null where nothing had to wait).
+    """
+
+    place: int
+    waiting: int
+    expected_start: datetime
+    promised_start: datetime
+    estimates: int
+    estimate_error_s: int | None
+
+    @classmethod
+    def of(cls, line: InLine) -> "QueueOut":
+        return cls(
+            place=line.place,
+            waiting=line.waiting,
+            expected_start=line.expected_at,
+            promised_start=line.promised_at,
+            estimates=line.estimates.count,
+            estimate_error_s=line.estimates.median_error_s,
+        )
+
+
+class RunOut(Out):
+    """A run as it stands now. `cost_so_far` is final once the run has ended."""
+
+    id: str
+    name: str
+    state: str
+    order_id: str
+    offer: OfferBrief
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    exit_code: int | None
+    reason: str
+    environment: str
+    nodes: int
+    cores: int
+    """Of each node, as the cards."""
+    accelerator: str | None
+    cards: int
+    wall_limit_s: int
+    attempts: list[AttemptOut]
+    measures: dict[str, Any] | None
+    outputs: list[FileOut]
+    cost_so_far: str
+    currency: str
+    why_waiting: str | None
+    queue: QueueOut | None
+
+    @classmethod
+    def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
+        """The runs, what they wait for and why they ended said in `language`."""
+        costs, lines = costs_of(runs), in_line(runs, now=now)
+        return [
+            cls._of(run, cost=costs[run.id], line=lines.get(run.id), language=language, now=now)
+            for run in runs
+        ]
+
+    @classmethod
+    def _of(cls, run: Run, *, cost: int, line: InLine | None, language: Language, now: datetime) -> "RunOut":
+        attempts = sorted(run.attempts.all(), key=lambda attempt: attempt.epoch)
+        waits = _why_waiting(run, attempts, now=now)
+        return cls(
+            id=run.public_id,
+            name=run.name,
+            state=run.state,
+            order_id=typeid("order", run.order_id),
+            offer=OfferBrief.of(run.order.quote),
+            created_at=run.created_at,
+            started_at=run.started_at,
+            ended_at=run.ended_at,
+            exit_code=run.exit_code,
+            reason=said(run.reason, language),
+            environment=run.request["environment"],
+            nodes=run.request.get("nodes", 1),
+            cores=run.request["cores"],
+            accelerator=run.request["accelerator"],
+            cards=run.request["cards"],
+            wall_limit_s=run.request["wall_limit_s"],
+            attempts=[AttemptOut.of(attempt) for attempt in attempts],
+            measures=run.measures,
+            outputs=[FileOut(**output) for output in run.outputs],
+            cost_so_far=decimal_of(cost, currency=run.order.currency),
+            currency=run.order.currency,
+            why_waiting=said(waits, language) if waits else None,
+            queue=QueueOut.of(line) if line else None,
+        )
+
+
+class MeterSampleOut(Out):
+    """`seconds` since the attempt started; `cores` in use since the sample before."""
+
+    seconds: float
+    cores: float
+    memory_bytes: int
+
+
+class SamplesOut(Out):
+    run_id: str
+    cores_max: int
+    memory_bytes_max: int
+    points: list[MeterSampleOut]
+
+    @classmethod
+    def of(cls, run: Run) -> "SamplesOut":
+        return cls(
+            run_id=run.public_id,
+            cores_max=run.request["cores"],
+            memory_bytes_max=run.request["memory_bytes"],
+            points=[
+                MeterSampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
+                for point in curve_of(run)
+            ],
+        )
+
+
+class FenceIn(In):
+    """How the operator knows that the attempt runs no more."""
+
+    why: Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=r"^[^\x00]*$")]
+
+
+def _why_waiting(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> str | None:
+    """What a run that has not started waits for."""
+    if run.state != RunState.QUEUED or not attempts:
+        return None
+    last = attempts[-1]
+    if last.state == AttemptState.UNREACHABLE:
+        return "the supplier's agent has not been heard of"
+    if last.state == AttemptState.LEASED:
+        return "the agent is preparing it"
+    starts = [place.period.lower for place in last.allocations.all() if place.live]
+    if starts and starts[0] > now:
+        return f"it starts at {starts[0]:%Y-%m-%d %H:%M} UTC"
+    return why_not_live(run.pool, now=now) or "the supplier's agent takes it next"
