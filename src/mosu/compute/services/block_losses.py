@@ -1,0 +1,58 @@
+"""What of a block was not delivered, as the hub sees it minute by minute: it is not charged, unasked."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from mosu.compute.models import Allocation, Block, BlockLoss, DeviceAllocation, Node
+from mosu.compute.queries import why_not_served
+from mosu.compute.states import Fitness, NodeState
+
+
+def watch_losses(block: Block, *, now: datetime) -> None:
+    """Note which nodes of a running block cannot be used from now on, and which can again.
+
+    The caller holds the block's lock. Nothing counts after the block's end.
+    """
+    at = min(now, block.period.upper)
+    troubles = _troubles(block, now=now)
+    open_ones = {loss.node_id: loss for loss in block.losses.filter(until=None)}
+    for node_id, loss in open_ones.items():
+        if node_id not in troubles:
+            BlockLoss.objects.filter(id=loss.id).update(until=max(at, loss.since))
+    for node_id, why in troubles.items():
+        if node_id not in open_ones and at < block.period.upper:
+            BlockLoss.objects.create(block=block, node_id=node_id, since=at, why=why[:300])
+
+
+def _troubles(block: Block, *, now: datetime) -> Mapping[UUID, str]:
+    """By node of the block: why nothing can be started there now."""
+    holds = Allocation.objects.filter(block=block, attempt=None, live=True)
+    nodes = {hold.node_id: hold.node for hold in holds.select_related("node")}
+    unserved = why_not_served(block.pool, now=now)
+    if unserved is not None:
+        return dict.fromkeys(nodes, unserved)
+    found = {key: why for key, node in nodes.items() if (why := _trouble_of(node))}
+    for node_id in _overstayed(block, now=now):
+        found.setdefault(node_id, "another run is still there past its time")
+    return found
+
+
+def _trouble_of(node: Node) -> str:
+    if node.state != NodeState.UP:
+        return f"the node is {node.state}"
+    if node.fitness != Fitness.FIT:
+        return f"the node is {node.fitness}"
+    return ""
+
+
+def _overstayed(block: Block, *, now: datetime) -> list[UUID]:
+    """Nodes on which a run from before the block still has a card of it; for cores: still is at all."""
+    holds = Allocation.objects.filter(block=block, attempt=None, live=True)
+    late = Allocation.objects.filter(
+        node__in=holds.values("node"), live=True, block=None, period__endswith__lte=now
+    )
+    if block.cards:
+        own = DeviceAllocation.objects.filter(allocation__in=holds).values("device")
+        late = late.filter(devices__device__in=own, devices__live=True)
+    return list(late.order_by("node_id").values_list("node_id", flat=True).distinct())
