@@ -1,6 +1,8 @@
 """Reserved blocks: bought whole, used by their buyer alone, charged by the clock, cancelled by published rules."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -16,14 +18,15 @@ from mosu.compute.states import BlockState, NodeState
 from mosu.compute.stocks import stocks_of
 from mosu.compute.supply import nodes_now
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
+from mosu.kernel.time import Period
 from mosu.market.hub import hub_zone
-from mosu.market.models import Order, OrderState, Quote, Receipt, UsageRecord
+from mosu.market.models import Offer, Order, OrderState, Quote, Receipt, UsageRecord
 from mosu.market.services import NotForSale, accept_quote, cancel_order, delist_offer, recompute_charge
 from mosu.platform.actors import SYSTEM
+from mosu.platform.models import Project
 from tests.compute.blocks import (
     CARD_HOUR,
     DAY,
-    block_offer,
     buy_block,
     make_block_world,
     offer_blocks,
@@ -60,12 +63,12 @@ def world() -> World:
     return make_block_world()
 
 
-def turn(world: World, now: object) -> None:
-    services.turn_blocks(now=now)  # type: ignore[arg-type]
+def turn(now: datetime) -> None:
+    services.turn_blocks(now=now)
 
 
-def alive(world: World, now: object) -> None:
-    register(world, cores=32, cards=4, now=now)  # type: ignore[arg-type]
+def alive(world: World, now: datetime) -> None:
+    register(world, cores=32, cards=4, now=now)
 
 
 def test_a_block_is_quoted_held_and_charged_in_full(world: World) -> None:
@@ -75,16 +78,16 @@ def test_a_block_is_quoted_held_and_charged_in_full(world: World) -> None:
     block = buy_block(world, start=START, hours=10, per_node=3)
     assert (block.state, block.nodes, block.cards, block.cores) == (BlockState.HELD, 1, 3, 24)
     assert held_micros(world.buyer.id) == 600_000_000
-    turn(world, START - timedelta(seconds=1))
+    turn(START - timedelta(seconds=1))
     assert order_of_block(block).state == OrderState.PLACED
     alive(world, START)
-    turn(world, START)
-    turn(world, START)
+    turn(START)
+    turn(START)
     assert (Block.objects.get().state, order_of_block(block).state) == (BlockState.OPEN, OrderState.ACTIVE)
     end = START + timedelta(hours=10)
     alive(world, end)
-    turn(world, end + timedelta(seconds=7))
-    turn(world, end + timedelta(seconds=17))
+    turn(end + timedelta(seconds=7))
+    turn(end + timedelta(seconds=17))
     order = order_of_block(block)
     assert (order.state, order.outcome, order.total_micros) == (OrderState.SETTLED, "succeeded", 600_000_000)
     assert order.ended_at == end
@@ -155,19 +158,13 @@ def test_an_offer_on_demand_is_not_sold_by_the_block_nor_a_reserved_one_to_a_tas
             actor=world.actor,
             organisation_id=world.buyer.id,
             project_id=world.project.id,
-            offer_id=block_offer().__class__.objects.get(block=None).id,
+            offer_id=Offer.objects.get(block=None).id,
             nodes=1,
             per_node=1,
-            period=services_period(),
+            period=Period(START, START + DAY),
             choice="none",
             now=NOW,
         )
-
-
-def services_period() -> object:
-    from mosu.kernel.time import Period  # noqa: PLC0415
-
-    return Period(START, START + DAY)
 
 
 def test_runs_go_into_the_block_and_cost_nothing_more(world: World) -> None:
@@ -184,7 +181,7 @@ def test_runs_go_into_the_block_and_cost_nothing_more(world: World) -> None:
     assert second.starts_at == held.period.upper
     assert lease(world, now=at(1)) is None
     alive(world, START)
-    turn(world, START)
+    turn(START)
     assert lease(world, now=START) is not None
     attempt = attempt_of(run)
     beat(world, attempt, "running", now=START)
@@ -217,7 +214,7 @@ def test_others_neither_see_nor_use_a_block(world: World) -> None:
     stranger = developer_of(other)
     assert not blocks_visible_to(stranger).exists()
     assert blocks_visible_to(OPERATOR).count() == 1
-    project = world.project.__class__.objects.create(organisation=other, name="p", created_at=NOW)
+    project = Project.objects.create(organisation=other, name="p", created_at=NOW)
     theirs = World(other, project, stranger, world.pool_id, world.token, world.agent)
     with pytest.raises(NotFound):
         quote(theirs, task_in(block))
@@ -226,6 +223,15 @@ def test_others_neither_see_nor_use_a_block(world: World) -> None:
     with pytest.raises(Forbidden):
         quote_block(world, start=START, actor=OPERATOR)
     assert Block.objects.get().state == BlockState.HELD
+
+
+@contextmanager
+def checked_now() -> Iterator[None]:
+    """What is looked at when a transaction ends is looked at here."""
+    with transaction.atomic():
+        yield
+        with connection.cursor() as cursor:
+            cursor.execute("set constraints all immediate; set constraints all deferred")
 
 
 def test_the_database_holds_places_inside_a_block_to_its_cards_and_time(world: World) -> None:
@@ -239,11 +245,11 @@ def test_the_database_holds_places_inside_a_block_to_its_cards_and_time(world: W
         DeviceAllocation.objects.create(
             allocation=held.allocation, device=held.device, period=held.period, inside=True
         )
-    with pytest.raises(IntegrityError, match="does not hold this card"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="does not hold this card"), checked_now():
         DeviceAllocation.objects.create(
             allocation=held.allocation, device=free, period=held.period, inside=True
         )
-    with pytest.raises(IntegrityError, match="wrongly"), transaction.atomic():
+    with pytest.raises(IntegrityError, match="wrongly"), checked_now():
         DeviceAllocation.objects.create(
             allocation=held.allocation, device=free, period=held.period, inside=False
         )
@@ -273,7 +279,7 @@ def test_cancelling_before_the_start_gives_back_by_the_rules(
         assert (order.state, order.total_micros) == (OrderState.CANCELLED, None)
         assert not Receipt.objects.exists()
     cancelled_twice = order_of_block(block).total_micros
-    turn(world, START + DAY)
+    turn(START + DAY)
     assert order_of_block(block).total_micros == cancelled_twice
 
 
@@ -282,7 +288,7 @@ def test_cancelling_while_it_runs_charges_what_was_had_and_stops_what_runs(world
     run = accept(world, quote(world, task_in(block, wall="5h")).quotes[0].id)
     waiting = accept(world, quote(world, task_in(block, cards=2, wall="2h")).quotes[0].id)
     alive(world, START)
-    turn(world, START)
+    turn(START)
     assert lease(world, now=START) is not None
     beat(world, attempt_of(run), "running", now=START)
     now = START + timedelta(hours=4)
@@ -291,7 +297,7 @@ def test_cancelling_while_it_runs_charges_what_was_had_and_stops_what_runs(world
     order = order_of_block(block)
     assert (order.state, order.total_micros) == (OrderState.SETTLED, (8 + 30) * CARD_HOUR)
     assert sorted(UsageRecord.objects.values_list("quantity", flat=True)) == [8 * 3600, 30 * 3600]
-    turn(world, now)
+    turn(now)
     assert order_of(Run.objects.get(id=waiting.id)).state == OrderState.CANCELLED
     assert Run.objects.get(id=run.id).cancel_asked_at == now
     # Until its agent has stopped it, what runs keeps its card from others.
@@ -305,22 +311,22 @@ def test_cancelling_while_it_runs_charges_what_was_had_and_stops_what_runs(world
 def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     block = buy_block(world, start=START, hours=10, per_node=2)
     alive(world, START)
-    turn(world, START)
+    turn(START)
     node = Node.objects.get()
     down, up = START + timedelta(hours=2), START + timedelta(hours=5)
     alive(world, down)
     services.set_node_state(actor=SYSTEM, node_id=node.id, to=NodeState.DOWN, why="fire", now=down)
-    turn(world, down)
-    turn(world, down + timedelta(seconds=10))
+    turn(down)
+    turn(down + timedelta(seconds=10))
     assert not quote(world, task_in(block), now=down).quotes
     alive(world, up)
     services.set_node_state(actor=SYSTEM, node_id=node.id, to=NodeState.UP, why="mended", now=up)
-    turn(world, up)
+    turn(up)
     [loss] = BlockLoss.objects.all()
     assert (loss.since, loss.until, loss.why) == (down, up, "the node is down")
     end = START + timedelta(hours=10)
     alive(world, end)
-    turn(world, end)
+    turn(end)
     order = order_of_block(block)
     assert order.total_micros == 14 * CARD_HOUR
     assert "6.00" in Receipt.objects.get(order=order).content["why"]
@@ -329,8 +335,8 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
 
 def test_a_pool_that_is_silent_delivers_nothing(world: World) -> None:
     block = buy_block(world, start=START, hours=10, per_node=1)
-    turn(world, START)
-    turn(world, START + timedelta(hours=10))
+    turn(START)
+    turn(START + timedelta(hours=10))
     assert (order_of_block(block).total_micros, order_of_block(block).outcome) == (0, "succeeded")
 
 

@@ -12,29 +12,31 @@ _STATES = [("held", "held"), ("open", "open"), ("ended", "ended"), ("cancelled",
 _LIVES = Q(state__in=["held", "open"])
 
 # A place inside a block lies on a card that the block holds, all through its time: the other constraint keeps the
-# block's card from everybody else.
+# block's card from everybody else. Looked at when the transaction ends: allocations are written after their cards.
 _INSIDE = """
 create function compute_require_inside() returns trigger
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
+  card compute_deviceallocation;
   holder compute_allocation;
 begin
-  select * into holder from compute_allocation a where a.id = new.allocation_id;
-  if new.inside <> (holder.attempt_id is not null and holder.block_id is not null) then
+  select * into card from compute_deviceallocation d where d.id = new.id;
+  select * into holder from compute_allocation a where a.id = card.allocation_id;
+  if card.inside <> (holder.attempt_id is not null and holder.block_id is not null) then
     raise exception 'a card of allocation % says wrongly whether it is inside a block', holder.id
       using errcode = 'integrity_constraint_violation';
   end if;
-  if new.inside and new.live and not exists (
+  if card.inside and card.live and not exists (
     select from compute_deviceallocation d join compute_allocation a on a.id = d.allocation_id
      where a.block_id = holder.block_id and a.attempt_id is null and a.live and d.live
-       and d.device_id = new.device_id and d.period @> new.period) then
-    raise exception 'the block of allocation % does not hold this card all through %', holder.id, new.period
+       and d.device_id = card.device_id and d.period @> card.period) then
+    raise exception 'the block of allocation % does not hold this card all through %', holder.id, card.period
       using errcode = 'integrity_constraint_violation';
   end if;
-  return new;
+  return null;
 end $$;
-create trigger inside before insert or update of period, inside, device_id on compute_deviceallocation
-  for each row execute function compute_require_inside();
+create constraint trigger inside after insert or update of period, inside, device_id on compute_deviceallocation
+  deferrable initially deferred for each row execute function compute_require_inside();
 """
 
 

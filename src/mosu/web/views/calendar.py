@@ -37,7 +37,11 @@ def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
         )
     offer = found[0].offer
     key = str(offer.attributes.get("accelerator") or "")
-    context = {"offer": label_of(found[0]), "heat": _heat(offer.subject_id, key)}
+    context = {
+        "offer": label_of(found[0]),
+        "heat": heat_of(offer.subject_id, key),
+        "reservable": offer.block is not None,
+    }
     return render(request, "pages/offer_calendar.html", context)
 
 
@@ -46,12 +50,13 @@ def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
 def pool_calendar(request: HttpRequest, pool_id: str) -> HttpResponse:
     """The same of a pool, for each kind that it has."""
     row = pool_visible_to(actor_of(request), Pool.key_of(pool_id))
-    heats = [_heat(row.id, key) for key in kinds_of(row.id)]
+    heats = [heat_of(row.id, key) for key in kinds_of(row.id)]
     context = {"pool": row, "tabs": tabs_of(row, "pool_calendar"), "heats": heats}
     return render(request, "pages/pool_calendar.html", context)
 
 
-def _heat(pool_id: UUID, accelerator: str) -> Heat:
+def heat_of(pool_id: UUID, accelerator: str) -> Heat:
+    """How much of a pool's accelerator, or of its cores, is free in each hour of the next two weeks."""
     zone = hub_zone()
     hours = calendar_of(
         pool_id,
