@@ -158,7 +158,7 @@ def test_an_offer_on_demand_is_not_sold_by_the_block_nor_a_reserved_one_to_a_tas
             actor=world.actor,
             organisation_id=world.buyer.id,
             project_id=world.project.id,
-            offer_id=Offer.objects.get(block=None).id,
+            offer_id=Offer.objects.get(block__isnull=True).id,
             nodes=1,
             per_node=1,
             period=Period(START, START + DAY),
@@ -190,6 +190,7 @@ def test_runs_go_into_the_block_and_cost_nothing_more(world: World) -> None:
     order = order_of(run)
     assert (order.state, order.total_micros, order.outcome) == (OrderState.SETTLED, 0, "succeeded")
     assert held_micros(world.buyer.id) == 30 * CARD_HOUR
+    alive(world, START + timedelta(minutes=5))
     again = quote(world, task_in(block), now=START + timedelta(minutes=5))
     assert again.quotes[0].total_max_micros == 0
 
@@ -320,7 +321,7 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     turn(down + timedelta(seconds=10))
     assert not quote(world, task_in(block), now=down).quotes
     alive(world, up)
-    services.set_node_state(actor=SYSTEM, node_id=node.id, to=NodeState.UP, why="mended", now=up)
+    assert Node.objects.get().state == NodeState.UP  # its agent lists it again
     turn(up)
     [loss] = BlockLoss.objects.all()
     assert (loss.since, loss.until, loss.why) == (down, up, "the node is down")

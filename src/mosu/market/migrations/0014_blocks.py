@@ -14,7 +14,8 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="offer",
             constraint=models.CheckConstraint(
-                condition=Q(block=None) | Q(attributes__mode="reserved"), name="offer_block_is_reserved"
+                condition=Q(block__isnull=True) | Q(attributes__contains={"mode": "reserved"}),
+                name="offer_block_is_reserved",
             ),
         ),
     ]

@@ -75,7 +75,8 @@ class Offer(Row):
                 name="offer_limits_in_order",
             ),
             models.CheckConstraint(
-                condition=Q(block=None) | Q(attributes__mode="reserved"), name="offer_block_is_reserved"
+                condition=Q(block__isnull=True) | Q(attributes__contains={"mode": "reserved"}),
+                name="offer_block_is_reserved",
             ),
             models.CheckConstraint(
                 condition=Q(tax_rate_bp__lte=10_000, fee_bp__lte=10_000), name="offer_rates_at_most_whole"

@@ -66,11 +66,11 @@ def reserve(request: HttpRequest, offer_id: str) -> HttpResponse:
     """Ask what a block of the offer costs; the quote is looked at and ordered as any other."""
     now = timezone.now()
     found = offers_named(actor_of(request), [Offer.key_of(offer_id)], now=now)
-    if not found or found[0].offer.block is None:
+    offer = found[0].offer if found else None
+    if offer is None or offer.block is None:
         raise NotFound(
             _("This offer is not sold by the block."), hint=_("Search the shelf for reserved ones.")
         )
-    offer = found[0].offer
     form = NewBlock(request.POST or None)
     if request.method == "POST" and form.is_valid():
         quoted = _quoted(request, offer.id, form, now=now)
