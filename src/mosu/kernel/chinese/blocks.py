@@ -29,7 +29,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Ask for quotes without it.": "请不指定它，重新询价。",
     "the block holds {goods}": "该时段预留的是{goods~}",
     "{accelerator} by the card": "{accelerator}（按卡）",
-    "cores": "处理器核",
     "Ask for what it holds, or leave out mosu.block.": "请按其预留内容申请，或去掉 mosu.block。",
     "The block runs from {start} to {end} UTC, and the run would not end in it.": "该时段为 {start} 至 {end} UTC，作业无法在其中结束。",
     "is sold by the block": "按时段出售",
