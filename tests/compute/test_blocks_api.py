@@ -92,7 +92,7 @@ def test_what_cannot_be_is_refused_with_a_hint_in_the_persons_language(client: C
     said = post(client, "/blocks/quotes", headers, backwards, **{"Accept-Language": "zh-CN"}).json()
     assert said["title"] == "预留时段的结束须晚于开始。"
     full = post(client, "/blocks/quotes", headers, asked(soon(), nodes=2))
-    assert (full.status_code, full.json()["code"]) == (409, "sold_out")
+    assert (full.status_code, full.json()["type"]) == (409, "urn:mosu:sold_out")
     far = post(client, "/blocks/quotes", headers, asked(soon() + timedelta(days=90)))
     assert (far.status_code, far.json()["field"]) == (422, "start")
     assert not Block.objects.exists()
@@ -100,9 +100,7 @@ def test_what_cannot_be_is_refused_with_a_hint_in_the_persons_language(client: C
 
 def test_another_organisation_finds_no_block(client: Client, world: World) -> None:
     block = buy_block(world, start=NOW + timedelta(days=4))
-    stranger = make_token(
-        World(**{**vars(world), "buyer": Organisation.objects.exclude(id=world.buyer.id)[0]})
-    )
+    stranger = make_token(world, organisation=Organisation.objects.exclude(id=world.buyer.id)[0])
     assert client.get(f"/api/v1/blocks/{block.public_id}", headers=stranger).status_code == 404
     assert client.get("/api/v1/blocks", headers=stranger).json()["items"] == []
     assert client.get(f"/api/v1/blocks/{block.public_id}").status_code == 401

@@ -13,6 +13,7 @@ from mosu.compute.states import (
     BlockState,
     Fitness,
     NodeState,
+    Placing,
     PoolState,
     RunState,
 )
@@ -58,6 +59,9 @@ class Pool(Row):
     delivered_s = models.PositiveBigIntegerField(default=0)
     """Of what was ordered of it in the last 90 days, and what of that was delivered; counted every hour."""
     delivery_counted_at = models.DateTimeField(null=True)
+    placing = models.CharField(
+        max_length=10, choices=[(one.value, one.value) for one in Placing], default=Placing.PACK.value
+    )
 
     class Meta:
         constraints = [
@@ -65,6 +69,9 @@ class Pool(Row):
             _known("pool_state_known", PoolState),
             models.CheckConstraint(
                 condition=Q(delivered_s__lte=F("ordered_s")), name="pool_delivers_what_was_ordered"
+            ),
+            models.CheckConstraint(
+                condition=Q(placing__in=[one.value for one in Placing]), name="pool_placing_known"
             ),
         ]
 

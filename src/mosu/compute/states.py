@@ -12,6 +12,15 @@ class PoolState(StrEnum):
     CLOSED = "closed"
 
 
+class Placing(StrEnum):
+    """How a supplier wants single runs placed among nodes that all could take them."""
+
+    PACK = "pack"
+    """Close together, so that whole nodes stay free for large ones."""
+    SPREAD = "spread"
+    """Apart, so that they share as little as can be."""
+
+
 class NodeState(StrEnum):
     UP = "up"
     DRAINING = "draining"

@@ -111,6 +111,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("pools/<str:pool_id>/queue/", waiting.pool_queue, name="pool_queue"),
     path("pools/<str:pool_id>/calendar/", calendar.pool_calendar, name="pool_calendar"),
     path("pools/<str:pool_id>/state/", pools.pool_state, name="pool_state"),
+    path("pools/<str:pool_id>/placing/", pools.pool_placing, name="pool_placing"),
     path("pools/<str:pool_id>/token/", agents.pool_token, name="pool_token"),
     path("nodes/<str:node_id>/", nodes.node, name="node"),
     path("nodes/<str:node_id>/state/", nodes.node_state, name="node_state"),

@@ -1,4 +1,4 @@
-"""Blocks: capacity bought from one time to another, and the places of runs inside it."""
+"""Blocks: capacity bought from one time to another, and the places of runs inside it. Pools that pack or spread."""
 
 import django.contrib.postgres.constraints
 import django.contrib.postgres.fields.ranges
@@ -143,6 +143,17 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             _INSIDE,
             "drop trigger inside on compute_deviceallocation; drop function compute_require_inside()",
+        ),
+        migrations.AddField(
+            "pool",
+            "placing",
+            models.CharField(choices=[("pack", "pack"), ("spread", "spread")], default="pack", max_length=10),
+        ),
+        migrations.AddConstraint(
+            model_name="pool",
+            constraint=models.CheckConstraint(
+                condition=Q(placing__in=["pack", "spread"]), name="pool_placing_known"
+            ),
         ),
         audited("compute_block"),
         only("compute_block", "state", "ended_at"),

@@ -23,6 +23,7 @@ from mosu.compute.services.pools import (
     register_agent,
     rotate_token,
     set_node_state,
+    set_placing,
     set_pool_state,
 )
 from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
@@ -87,6 +88,7 @@ __all__ = [
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_placing",
     "set_pool_state",
     "set_quota",
     "set_share",

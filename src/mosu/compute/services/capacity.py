@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -19,13 +20,17 @@ from mosu.compute.placement import (
     Unplaced,
     place,
 )
-from mosu.compute.states import BlackoutState, Fitness, NodeState
+from mosu.compute.placement.policies import DEFAULT
+from mosu.compute.states import BlackoutState, Fitness, NodeState, Placing
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 from mosu.platform.rows import insert
 
 NOTICE: Final = timedelta(seconds=120)
 """How long an interruptible attempt has to stop, from the order that takes its place."""
+
+
+POLICY_OF: Final = MappingProxyType({Placing.PACK: DEFAULT, Placing.SPREAD: "spread"})
 
 
 class SoldOut(DomainError):
@@ -78,7 +83,8 @@ def find_place(
 
     Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
     """
-    locked = Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True)
+    rows = Node.objects.filter(pool_id=pool_id).select_related("pool").order_by("id")
+    locked = rows.select_for_update(of=("self",), no_key=True)
     nodes = [node for node in locked if node.state == NodeState.UP and node.fitness == Fitness.FIT]
     if within is not None:
         return place_within(
@@ -87,7 +93,8 @@ def find_place(
     # Cards tell nothing where none is asked for and there is no second node to keep them free on.
     cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
     views = [view for _, view in _views(nodes, cards, now=now, without=without, reclaims=reclaims)]
-    return place(views, need, earliest=earliest, latest=latest, duration=duration)
+    policy = POLICY_OF[Placing(nodes[0].pool.placing)] if nodes else DEFAULT
+    return place(views, need, earliest=earliest, latest=latest, duration=duration, policy=policy)
 
 
 def place_within(

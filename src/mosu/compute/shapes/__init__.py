@@ -3,7 +3,15 @@
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
-from mosu.compute.shapes.pools import DayUsedOut, MadePoolOut, PoolIn, PoolOut, PoolStateIn, PoolTokenOut
+from mosu.compute.shapes.pools import (
+    DayUsedOut,
+    MadePoolOut,
+    PlacingIn,
+    PoolIn,
+    PoolOut,
+    PoolStateIn,
+    PoolTokenOut,
+)
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
 
@@ -19,6 +27,7 @@ __all__ = [
     "MadePoolOut",
     "NodeOut",
     "NodeStateIn",
+    "PlacingIn",
     "PoolIn",
     "PoolOut",
     "PoolStateIn",

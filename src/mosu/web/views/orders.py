@@ -111,7 +111,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     block = block_of_order(actor, row.id) if "block" in row.quote.terms else None
     return {
         "here": "orders",
-        "block": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
+        "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else None),
         "run": shown,
         "moments": moments_of(row, run, now=now) if run else [],

@@ -263,7 +263,7 @@ def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
             "here": "offer",
             "offer": label_of(shown),
             "terms": _terms(shown),
-            "block": block_facts(BlockTerms.of_json(shown.offer.block), longest_s=shown.offer.wall_s_max)
+            "blocks": block_facts(BlockTerms.of_json(shown.offer.block), longest_s=shown.offer.wall_s_max)
             if shown.offer.block
             else [],
             "card": facts_of_card(card) if card else [],
