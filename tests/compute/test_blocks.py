@@ -42,6 +42,7 @@ from tests.compute.world import (
     at,
     attempt_of,
     beat,
+    buy,
     developer_of,
     held_micros,
     lease,
@@ -332,6 +333,37 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     assert order.total_micros == 14 * CARD_HOUR
     assert "6.00" in Receipt.objects.get(order=order).content["why"]
     assert recompute_charge(order.id).agrees
+
+
+def test_a_card_that_is_gone_is_a_node_that_is_lost(world: World) -> None:
+    block = buy_block(world, start=START, hours=10)
+    alive(world, START)
+    turn(START)
+    register(world, cores=32, cards=3, now=START + timedelta(hours=9))
+    turn(START + timedelta(hours=9))
+    assert "gone" in BlockLoss.objects.get().why
+    turn(START + timedelta(hours=10))
+    assert order_of_block(block).total_micros == 36 * CARD_HOUR
+
+
+def test_a_block_further_ahead_than_starts_are_promised_takes_runs_now(world: World) -> None:
+    block = buy_block(world, start=NOW + 40 * DAY, hours=24, per_node=1)
+    assert quote(world, task_in(block)).quotes[0].starts_at == NOW + 40 * DAY
+
+
+def test_what_overstays_from_before_a_block_is_in_its_way(world: World) -> None:
+    offer_blocks(world, block=None, attributes={"accelerator": "nvidia-h100-sxm", "mode": "on_demand"})
+    early = buy(world, TASK)  # three cards for an hour and a little
+    lease(world, now=NOW)
+    beat(world, attempt_of(early), "running", now=NOW)
+    start = NOW + timedelta(hours=2)
+    block = buy_block(world, start=start, hours=2)
+    alive(world, start)
+    turn(start)
+    assert BlockLoss.objects.get().why == "another run is still there past its time"
+    waits = quote(world, task_in(block, cards=4), now=start)
+    assert not waits.quotes
+    assert quote(world, task_in(block, cards=1), now=start).quotes[0].starts_at == start
 
 
 def test_a_pool_that_is_silent_delivers_nothing(world: World) -> None:

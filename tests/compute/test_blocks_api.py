@@ -109,7 +109,7 @@ def test_another_organisation_finds_no_block(client: Client, world: World) -> No
 def test_a_supplier_publishes_terms_that_are_in_order(client: Client) -> None:
     world = make_world(cards=4, now=timezone.now())
     pool = pool_of(world)
-    headers = make_token(World(**{**vars(world), "buyer": Organisation.objects.get(id=pool.organisation_id)}))
+    headers = make_token(world, organisation=pool.organisation, role="owner", scopes=("read", "manage"))
     body = {
         "shelf": "compute",
         "subject_id": pool.public_id,

@@ -33,6 +33,9 @@ def _troubles(block: Block, *, now: datetime) -> Mapping[UUID, str]:
     if unserved is not None:
         return dict.fromkeys(nodes, unserved)
     found = {key: why for key, node in nodes.items() if (why := _trouble_of(node))}
+    gone = DeviceAllocation.objects.filter(allocation__in=holds, live=True, device__present=False)
+    for node_id in gone.order_by("device__node").values_list("device__node", flat=True).distinct():
+        found.setdefault(node_id, "a card of it is gone")
     for node_id in _overstayed(block, now=now):
         found.setdefault(node_id, "another run is still there past its time")
     return found

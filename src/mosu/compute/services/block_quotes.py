@@ -190,7 +190,7 @@ def quote_inside(asked: Asked, *, actor: Actor, now: datetime) -> Quote | tuple[
         ),
         need,
         earliest=asked.earliest,
-        latest=latest_start(asked),
+        latest=latest_start(asked) if asked.task.deadline else block.period.upper,
         duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),
         now=now,
     )
