@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from mosu.compute import services
 from mosu.compute.models import Block, Node, Pool
 from mosu.market.hub import hub_zone
 from mosu.market.models import Offer, Order, Quote
-from mosu.platform.actors import Role
-from tests.compute.blocks import offer_blocks
+from mosu.platform.actors import HubRole, Role
+from mosu.web.audit.chain import chain_of
+from tests.compute import world as compute
+from tests.compute.blocks import buy_block, offer_blocks
 from tests.compute.world import deposit
 from tests.web.conftest import Hub, page, queries
+from tests.web.test_chain import gathered, order_of, told
 
 
 @pytest.fixture
@@ -108,6 +112,29 @@ def test_from_the_form_to_the_order_and_back(hub: Hub, offer: Offer) -> None:
     assert (order.state, order.total_micros) == ("settled", order.total_max_micros // 2)
     receipt = page(client.get(f"/receipts/{order.receipt.public_id}/"))
     assert "50%" in receipt
+
+
+def test_the_chain_of_a_block_and_of_a_run_inside_it_hold(hub: Hub, offer: Offer) -> None:
+    start = (hub.now + timedelta(hours=2)).replace(second=0, microsecond=0)
+    block = buy_block(hub.world, start=start, hours=2, per_node=2, now=hub.now)
+    text = f"resources: {{cpus: 1}}\nrun: x\nmosu: {{wall_limit: 30m, block: {block.public_id}}}\n"
+    run = compute.accept(hub.world, compute.quote(hub.world, text, now=hub.now).quotes[0].id, now=hub.now)
+    compute.register(hub.world, cores=Node.objects.get().cores, now=start)
+    services.turn_blocks(now=start)
+    compute.lease(hub.world, now=start)
+    attempt, until = compute.attempt_of(run), start + timedelta(minutes=5)
+    compute.beat(hub.world, attempt, "running", now=start)
+    compute.use(hub.world, attempt, 300, since=start, now=until)
+    compute.report(hub.world, attempt, now=until)
+    end = start + timedelta(hours=2)
+    compute.register(hub.world, cores=Node.objects.get().cores, now=end)
+    services.turn_blocks(now=end)
+    for order_id, total in ((block.order_id, 80_000_000), (run.order_id, 0)):
+        order = order_of(order_id)
+        assert order.total_micros == total
+        assert told(chain_of(gathered(order))) == []
+        auditor = hub.client(hub.user(hub=HubRole.AUDITOR))
+        assert auditor.get(f"/receipts/{order.receipt.public_id}/").status_code == 200
 
 
 def test_pages_ask_as_often_for_two_blocks_as_for_one(hub: Hub, offer: Offer) -> None:
