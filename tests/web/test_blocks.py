@@ -105,7 +105,8 @@ def test_from_the_form_to_the_order_and_back(hub: Hub, offer: Offer) -> None:
         assert text in chinese
     reader = page(hub.client(hub.user(role=Role.FINANCE)).get(path))
     assert block.public_id in reader and "Cancel the block" not in reader
-    assert hub.client(hub.user()).get(path).status_code == 404
+    stranger = hub.user(role=Role.OWNER, at=compute.make_organisation("other"))
+    assert hub.client(stranger).get(path).status_code == 404
     assert client.post(f"{path}cancel/").status_code == 302
     assert "The block is cancelled" in page(client.get(path))
     order.refresh_from_db()
