@@ -22,8 +22,8 @@ from mosu.kernel.time import Period
 from mosu.market.hub import hub_zone
 from mosu.market.models import Offer, Order, OrderState, Quote, Receipt, UsageRecord
 from mosu.market.services import NotForSale, accept_quote, cancel_order, delist_offer, recompute_charge
-from mosu.platform.actors import SYSTEM
-from mosu.platform.models import Project
+from mosu.platform.actors import SYSTEM, Role
+from mosu.platform.models import Membership, Notice, Project, User
 from tests.compute.blocks import (
     CARD_HOUR,
     DAY,
@@ -311,6 +311,8 @@ def test_cancelling_while_it_runs_charges_what_was_had_and_stops_what_runs(world
 
 
 def test_what_was_not_delivered_is_not_charged(world: World) -> None:
+    told = User.objects.create_user(email="told@example.org")
+    Membership.objects.create(organisation=world.buyer, user=told, role=Role.FINANCE, created_at=NOW)
     block = buy_block(world, start=START, hours=10, per_node=2)
     alive(world, START)
     turn(START)
@@ -332,6 +334,8 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     order = order_of_block(block)
     assert order.total_micros == 14 * CARD_HOUR
     assert "6.00" in Receipt.objects.get(order=order).content["why"]
+    notice = Notice.objects.get(user=told, kind="order.credited")
+    assert "6.00" in notice.body["zh"] and "6.00" in notice.body["en"]
     assert recompute_charge(order.id).agrees
 
 

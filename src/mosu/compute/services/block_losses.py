@@ -7,6 +7,9 @@ from uuid import UUID
 from mosu.compute.models import Allocation, Block, BlockLoss, DeviceAllocation, Node
 from mosu.compute.queries import why_not_served
 from mosu.compute.states import Fitness, NodeState
+from mosu.market.models import Receipt
+from mosu.platform.actors import Role
+from mosu.platform.services import members_of, notify
 
 
 def watch_losses(block: Block, *, now: datetime) -> None:
@@ -23,6 +26,31 @@ def watch_losses(block: Block, *, now: datetime) -> None:
     for node_id, why in troubles.items():
         if node_id not in open_ones and at < block.period.upper:
             BlockLoss.objects.create(block=block, node_id=node_id, since=at, why=why[:300])
+
+
+def tell_of_losses(block: Block, receipt: Receipt, *, lost_units_s: int, now: datetime) -> None:
+    """Tell the buyer's people, unasked and in both languages, what of their block is not charged."""
+    hours, number = f"{lost_units_s / 3600:,.2f}", receipt.content["order"]["number"]
+    notify(
+        user_ids=members_of(
+            block.organisation_id, roles=[Role.OWNER, Role.ADMIN, Role.DEVELOPER, Role.FINANCE]
+        ),
+        kind="order.credited",
+        title={
+            "zh": f"预留时段 {number} 有部分未交付，不收费",
+            "en": f"Part of block {number} was not delivered, and is not charged",
+        },
+        body={
+            "zh": f"{hours} 单位小时未交付，不收费；冻结的余额已解冻，券的额度已退回。小票 {receipt.number}。",
+            "en": f"{hours} unit-hours were not delivered and are not charged: held money is free again, and vouchers "
+            f"have their amount back. Receipt {receipt.number}.",
+        },
+        now=now,
+        link=f"/receipts/{receipt.public_id}/",
+        subject_id=block.id,
+        organisation_id=block.organisation_id,
+        mail=True,
+    )
 
 
 def _troubles(block: Block, *, now: datetime) -> Mapping[UUID, str]:
