@@ -297,6 +297,36 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1. Local cores" in outcome(capsys, "quote", "task.yaml")[1]
 
 
+RESERVE = (
+    "reserve",
+    "--offer",
+    "offer_1",
+    "--nodes",
+    "2",
+    "--from",
+    "2026-12-01T08:00",
+    "--to",
+    "2026-12-08T08:00",
+)
+
+
+def test_reserve_shows_price_and_rules_before_it_buys(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    code, out, err = outcome(capsys, *RESERVE)
+    assert (code, out, hub.orders) == (3, "", {})
+    assert "Cancelled 168 h or more before the start: 100% back" in err
+    assert "Cancelled later: nothing back" in err
+    code, out, err = outcome(capsys, *RESERVE, "--yes", "--lang", "zh")
+    assert (code, out, len(hub.orders)) == (0, "block_1\n", 1)
+    assert "开始前 168 小时以上取消：退 100%" in err
+    code, out, _ = outcome(capsys, *RESERVE, "--yes", "--json", "--per-node", "4")
+    assert (code, json.loads(out)["nodes"]) == (0, ["n1", "n2"])
+    assert outcome(capsys, *RESERVE[:-1], "soon")[0] == 2
+    assert "block_1  held" in outcome(capsys, "blocks")[1]
+    assert "order_1" in outcome(capsys, "cancel", "block_1", "--json")[1]
+
+
 def test_times_are_the_hubs_with_their_offset(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,26 @@ BUDGET = {
     "left": "70.00",
     "spent_percent": 20,
 }
+BLOCK_TERMS = {
+    "shortest_hours": 1,
+    "ahead_days": 90,
+    "cancellation": [{"before_start_hours": 168, "back_percent": 100}],
+    "back_percent_after_start": 0,
+}
+BLOCK = {
+    "id": "block_1",
+    "state": "held",
+    "order_id": "order_1",
+    "start": "2026-12-01T00:00:00Z",
+    "end": "2026-12-08T00:00:00Z",
+    "nodes": ["n1", "n2"],
+    "accelerator": "nvidia-h100-sxm",
+    "cards": 8,
+    "cores": 64,
+    "total_max": "12.80",
+    "currency": "CNY",
+    "terms": BLOCK_TERMS,
+}
 BILL_MONTH = {
     "month": "2026-11",
     "receipts": 2,
@@ -374,6 +394,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [RECEIPT], "next": None}
             case "GET", "/receipts/receipt_1":
                 return 200, RECEIPT
+            case "POST", "/blocks/quotes":
+                return 201, QUOTE | {"block": BLOCK_TERMS, "asked": body}
+            case "GET", "/blocks":
+                return 200, {"items": [BLOCK], "next": None}
+            case "GET", "/blocks/block_1":
+                return 200, BLOCK
             case "GET", "/budgets":
                 return 200, {"items": [BUDGET], "next": None}
             case "GET", "/bills":

@@ -222,6 +222,7 @@ REFUSED = [
     ("run: ls\nmosu: {outputs: [a, ../b]}", 2, 21, "mosu.outputs[1]", '".."'),
     ("run: ls\nmosu: {outputs: [/b]}", 2, 18, "mosu.outputs[0]", "not relative"),
     ("run: ls\nmosu: {environment: a b}", 2, 21, "mosu.environment", "does not fit"),
+    ("run: ls\nmosu: {block: O-2026-1}", 2, 15, "mosu.block", "does not fit"),
     ("run: 'ls", 1, 9, "", "Not YAML"),
     ("run: ls\n\tname: a", 2, 1, "", "Not YAML"),
     ("run: ls\n---\nrun: ls", 2, 1, "", "a single document"),

@@ -108,6 +108,7 @@ TASKS = st.builds(
     domestic_only=st.booleans(),
     vouchers=st.sampled_from(["auto", "none"]) | st.lists(TEXT, min_size=1, max_size=3).map(tuple),
     outputs=st.lists(PATH, max_size=3).map(tuple),
+    block=st.just("") | st.from_regex(r"block_[0-9a-z]{26}", fullmatch=True),
     environment=st.just("") | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,10}", fullmatch=True),
 )
 

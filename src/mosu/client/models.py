@@ -205,6 +205,20 @@ class Line(Answer):
     amount_max: Decimal | None = None
 
 
+class CancellationRule(Answer):
+    before_start_hours: int
+    back_percent: int
+
+
+class BlockTerms(Answer):
+    """On what terms a block is sold, and what of it comes back when it is cancelled."""
+
+    shortest_hours: int = 1
+    ahead_days: int = 0
+    cancellation: tuple[CancellationRule, ...] = ()
+    back_percent_after_start: int = 0
+
+
 class Quote(Answer):
     id: str
     state: str
@@ -220,6 +234,7 @@ class Quote(Answer):
     voucher_now: Decimal = Decimal(0)
     refund_later: Decimal = Decimal(0)
     holds_until: datetime | None = None
+    block: BlockTerms | None = None
 
 
 class Reason(Answer):
@@ -261,6 +276,22 @@ class Order(Answer):
     total_max: Decimal | None = None
     split: tuple[Share, ...] = ()
     receipt_id: str | None = None
+
+
+class Block(Answer):
+    """Nodes that were bought from one time to another; `cards` and `cores` are of each."""
+
+    id: str
+    state: str
+    order_id: str
+    start: datetime
+    end: datetime
+    nodes: tuple[str, ...] = ()
+    accelerator: str | None = None
+    cards: int = 0
+    cores: int = 0
+    total_max: Decimal = Decimal(0)
+    currency: str = "CNY"
 
 
 class Output(Answer):

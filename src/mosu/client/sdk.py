@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -19,6 +20,7 @@ from mosu.client.models import (
     Balance,
     Bill,
     Bills,
+    Block,
     Budget,
     Difference,
     Imported,
@@ -236,6 +238,39 @@ class Client:
             project_id=project_id,
         )
         return _read(Quotes, self._hub.json("POST", "/quotes", repeat=False, json=body))
+
+    def make_block_quote(
+        self,
+        offer_id: str,
+        *,
+        start: datetime,
+        end: datetime,
+        nodes: int = 1,
+        per_node: int | None = None,
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+        project_id: str | None = None,
+    ) -> Quote:
+        """What nodes of a reserved offer cost from `start` to `end`; accepting it takes them."""
+        body = _given(
+            offer_id=offer_id,
+            nodes=nodes,
+            per_node=per_node,
+            start=start.isoformat(),
+            end=end.isoformat(),
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+            project_id=project_id,
+        )
+        return _read(Quote, self._hub.json("POST", "/blocks/quotes", repeat=False, json=body))
+
+    def blocks(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Block]:
+        return self._page(Block, "/blocks", limit=limit, cursor=cursor)
+
+    def block(self, block_id: str) -> Block:
+        return self._get(Block, f"/blocks/{_id(block_id)}")
+
+    def block_of_order(self, order_id: str) -> Block:
+        """The block that an order bought."""
+        return self._page(Block, "/blocks", limit=1, cursor=None, order_id=order_id).items[0]
 
     def quote(self, quote_id: str) -> Quote:
         return self._get(Quote, f"/quotes/{_id(quote_id)}")

@@ -8,6 +8,8 @@ from typing import Final
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from django.db.models import Q
+
 from mosu.compute.models import Allocation, Blackout, Device, DeviceAllocation, Node
 from mosu.compute.services.capacity import range_of
 from mosu.compute.states import BlackoutState, NodeState
@@ -108,6 +110,7 @@ def _cores_taken(
     """By hour: cores that are held at some moment of it; of one node never more than it has."""
     taken: defaultdict[tuple[int, UUID], int] = defaultdict(int)
     held = Allocation.objects.filter(live=True, node_id__in=cores, period__startswith__lt=span.end)
+    held = held.filter(Q(attempt=None) | Q(block=None))  # what runs inside a block the block holds already
     for node_id, period, count in held.order_by("id").values_list("node_id", "period", "cores"):
         for hour in _hours(period.lower, period.upper, span=span, now=now):
             taken[hour, node_id] += count

@@ -10,14 +10,16 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutKind,
     BlackoutState,
+    BlockState,
     Fitness,
     NodeState,
+    Placing,
     PoolState,
     RunState,
 )
 from mosu.platform.rows import Row
 
-_States = type[PoolState | NodeState | BlackoutState | RunState | AttemptState]
+_States = type[PoolState | NodeState | BlackoutState | BlockState | RunState | AttemptState]
 
 
 def _choices(states: _States) -> list[tuple[str, str]]:
@@ -57,6 +59,9 @@ class Pool(Row):
     delivered_s = models.PositiveBigIntegerField(default=0)
     """Of what was ordered of it in the last 90 days, and what of that was delivered; counted every hour."""
     delivery_counted_at = models.DateTimeField(null=True)
+    placing = models.CharField(
+        max_length=10, choices=[(one.value, one.value) for one in Placing], default=Placing.PACK.value
+    )
 
     class Meta:
         constraints = [
@@ -64,6 +69,9 @@ class Pool(Row):
             _known("pool_state_known", PoolState),
             models.CheckConstraint(
                 condition=Q(delivered_s__lte=F("ordered_s")), name="pool_delivers_what_was_ordered"
+            ),
+            models.CheckConstraint(
+                condition=Q(placing__in=[one.value for one in Placing]), name="pool_placing_known"
             ),
         ]
 
@@ -188,6 +196,80 @@ class HealthCheck(models.Model):
             models.CheckConstraint(
                 condition=Q(fit=True, why="") | (Q(fit=False) & ~Q(why="")), name="health_check_says_why"
             )
+        ]
+
+
+class Block(Row):
+    """Nodes, or equal parts of some, that an organisation bought from one time to another: its runs go into it."""
+
+    prefix = "block"
+
+    order = models.OneToOneField("market.Order", on_delete=models.PROTECT, related_name="+")
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    project = models.ForeignKey("platform.Project", on_delete=models.PROTECT, related_name="+")
+    """Who pays; any project of the organisation may run in it."""
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="blocks")
+    state = models.CharField(max_length=20, choices=_choices(BlockState), default=BlockState.HELD.value)
+    period = DateTimeRangeField()
+    nodes = models.PositiveIntegerField()
+    accelerator = models.CharField(max_length=60, blank=True)
+    """Its id in `accelerators.yaml`; empty: cores."""
+    cards = models.PositiveIntegerField()
+    """Of each node, as the cores and the memory."""
+    cores = models.PositiveIntegerField()
+    memory_bytes = models.PositiveBigIntegerField()
+    created_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organisation", "-created_at", "-id"], name="block_of_organisation"),
+            models.Index(fields=["pool", "-created_at", "-id"], name="block_of_pool"),
+            models.Index(fields=["id"], condition=Q(state__in=["held", "open"]), name="block_live"),
+        ]
+        constraints = [
+            _known("block_state_known", BlockState),
+            models.CheckConstraint(
+                condition=Q(period__isempty=False, period__lower_inf=False, period__upper_inf=False),
+                name="block_period_bounded",
+            ),
+            models.CheckConstraint(
+                condition=Q(nodes__gte=1, cores__gte=1)
+                & (Q(accelerator="", cards=0) | (~Q(accelerator="") & Q(cards__gte=1))),
+                name="block_has_goods",
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["held", "open"], ended_at=None)
+                | Q(state__in=["ended", "cancelled"], ended_at__isnull=False),
+                name="block_ended_at_when_ended",
+            ),
+        ]
+
+    @property
+    def units(self) -> int:
+        """What it is sold by: all its cards if it has any, else all its cores."""
+        return (self.cards or self.cores) * self.nodes
+
+
+class BlockLoss(models.Model):
+    """A time in which a node of a block could not be used, as the hub saw it; it is not charged."""
+
+    id = models.BigAutoField(primary_key=True)
+    block = models.ForeignKey(Block, on_delete=models.PROTECT, related_name="losses")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="+")
+    since = models.DateTimeField()
+    until = models.DateTimeField(null=True)
+    """None as long as it lasts."""
+    why = models.CharField(max_length=300)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["block", "node"], condition=Q(until=None), name="block_loss_one_open"
+            ),
+            models.CheckConstraint(
+                condition=Q(until=None) | Q(until__gte=F("since")), name="block_loss_forward"
+            ),
         ]
 
 
@@ -319,11 +401,15 @@ class MeterSample(models.Model):
 
 
 class Allocation(Row):
-    """A time-bounded share of a node. Live, it holds what it names; also past its period, until released."""
+    """A time-bounded share of a node. Live, it holds what it names; also past its period, until released.
+
+    An attempt's, or a block's; with both, the attempt's place inside what the block holds.
+    """
 
     prefix = "alloc"
 
-    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="allocations")
+    attempt = models.ForeignKey(Attempt, null=True, on_delete=models.PROTECT, related_name="allocations")
+    block = models.ForeignKey(Block, null=True, on_delete=models.PROTECT, related_name="allocations")
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="allocations")
     cores = models.PositiveIntegerField()
     memory_bytes = models.PositiveBigIntegerField()
@@ -346,17 +432,25 @@ class Allocation(Row):
                 name="allocation_released_when_not_live",
             ),
             models.CheckConstraint(condition=Q(cores__gte=1), name="allocation_has_cores"),
+            models.CheckConstraint(
+                condition=Q(attempt__isnull=False) | Q(block__isnull=False), name="allocation_is_somebodys"
+            ),
         ]
 
 
 class DeviceAllocation(models.Model):
-    """A whole card taken by an allocation. No card is ever in two live ones at the same time."""
+    """A whole card taken by an allocation. No card is ever in two live ones at the same time.
+
+    Those inside blocks are apart: each lies within its block's, and no two of them overlap.
+    """
 
     id = models.BigAutoField(primary_key=True)
     allocation = models.ForeignKey(Allocation, on_delete=models.PROTECT, related_name="devices")
     device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="allocations")
     period = DateTimeRangeField()
     live = models.BooleanField(default=True)
+    inside = models.BooleanField(default=False)
+    """Whether it is a run's place inside a block; the database compares it with the allocation."""
 
     class Meta:
         indexes = [GistIndex(fields=["period"], name="device_allocation_period")]
@@ -367,8 +461,16 @@ class DeviceAllocation(models.Model):
                     (F("device"), RangeOperators.EQUAL),
                     (F("period"), RangeOperators.OVERLAPS),
                 ],
-                condition=Q(live=True),
-            )
+                condition=Q(live=True, inside=False),
+            ),
+            ExclusionConstraint(
+                name="device_never_twice_inside",
+                expressions=[
+                    (F("device"), RangeOperators.EQUAL),
+                    (F("period"), RangeOperators.OVERLAPS),
+                ],
+                condition=Q(live=True, inside=True),
+            ),
         ]
 
 

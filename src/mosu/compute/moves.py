@@ -7,15 +7,17 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, Block, Node, Pool, Run
 from mosu.compute.states import (
     ATTEMPT_MOVES,
     BLACKOUT_MOVES,
+    BLOCK_MOVES,
     NODE_MOVES,
     POOL_MOVES,
     RUN_MOVES,
     AttemptState,
     BlackoutState,
+    BlockState,
     NodeState,
     PoolState,
     RunState,
@@ -26,7 +28,7 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
-_Moved = Pool | Node | Blackout | Run | Attempt
+_Moved = Pool | Node | Blackout | Block | Run | Attempt
 
 
 def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
@@ -58,6 +60,13 @@ def move_blackout(blackout: Blackout, *, to: BlackoutState, actor: Actor, now: d
         BLACKOUT_MOVES, what=f"Blackout {blackout.public_id}", now=BlackoutState(blackout.state), to=to
     )
     _write(blackout, to=to, actor=actor, now=now, why="")
+
+
+def move_block(block: Block, *, to: BlockState, actor: Actor, now: datetime, why: str = "") -> None:
+    """Move a block; how it ended, it ended now."""
+    check_move(BLOCK_MOVES, what=f"Block {block.public_id}", now=BlockState(block.state), to=to)
+    block.ended_at = now if to in (BlockState.ENDED, BlockState.CANCELLED) else None
+    _write(block, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
@@ -105,7 +114,7 @@ def _notify(payload: str) -> None:
 def _write(
     row: _Moved,
     *,
-    to: PoolState | NodeState | BlackoutState | RunState | AttemptState,
+    to: PoolState | NodeState | BlackoutState | BlockState | RunState | AttemptState,
     actor: Actor,
     now: datetime,
     why: str,
@@ -128,7 +137,7 @@ def _write(
 
 
 def _organisation_of(row: _Moved) -> UUID:
-    if isinstance(row, Pool | Run):
+    if isinstance(row, Pool | Run | Block):
         return row.organisation_id
     if isinstance(row, Blackout):
         return row.node.pool.organisation_id

@@ -209,7 +209,7 @@ held as (
          (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
          case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
     from compute_allocation a join compute_node n on n.id = a.node_id
-   where n.pool_id = %(pool)s and lower(a.period) < %(end)s
+   where n.pool_id = %(pool)s and lower(a.period) < %(end)s and (a.block_id is null or a.attempt_id is null)
      and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period))))
 select d.day, extract(epoch from d.ends - d.begins) / 3600, t.cores,
        coalesce(sum(h.cores * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0),
@@ -231,9 +231,16 @@ def blackouts_visible_to(actor: Actor, *, now: datetime) -> QuerySet[Blackout]:
 
 def why_not_live(pool: Pool | None, *, now: datetime) -> str | None:
     """Why nothing of the pool can be accepted now; None if it can."""
+    if pool is not None and pool.state == PoolState.DRAINING:
+        return why_not_served(pool, now=now) or f"the pool is {pool.state}"
+    return why_not_served(pool, now=now)
+
+
+def why_not_served(pool: Pool | None, *, now: datetime) -> str | None:
+    """Why nothing can be started in the pool now, whatever was sold of it; None if it can."""
     if pool is None or pool.last_seen_at is None or now - pool.last_seen_at > LIVE:
         return "no live agent"
-    if pool.state != PoolState.OPEN:
+    if pool.state == PoolState.CLOSED:
         return f"the pool is {pool.state}"
     if not pool.sandbox_ok:
         return f"the pool has no sandbox: {pool.sandbox}"

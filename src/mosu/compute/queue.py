@@ -52,7 +52,7 @@ def attempts_in_queue(actor: Actor) -> QuerySet[Attempt]:
     rows = Attempt.objects.select_related("run__organisation", "run__order", "pool__organisation")
     # The few, found by their own indexes: either condition beside the other would read every attempt there was.
     open_ones = Attempt.objects.filter(state__in=_OPEN).order_by().values("id")
-    holding = Allocation.objects.filter(live=True).order_by().values("attempt_id")
+    holding = Allocation.objects.filter(live=True, attempt__isnull=False).order_by().values("attempt_id")
     rows = rows.filter(id__in=open_ones.union(holding)).order_by("id")
     return rows if actor.sees_all else rows.none()
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from mosu.compute.placement import GIB, Need
+from mosu.kernel.time import Period
 from mosu.wire.task import TaskFile
 
 if TYPE_CHECKING:
@@ -52,6 +54,13 @@ class RunRequest:
     """Bought cheaper: it gives way to who pays in full."""
     recovers: bool = False
     """When it gave way it is begun again, with the files that it had written, for what is left of its wall limit."""
+    block: str = ""
+    """The id of the block inside which it is placed; empty: it is placed in the pool."""
+
+    @property
+    def within(self) -> UUID | None:
+        """The block inside which it is placed."""
+        return UUID(self.block) if self.block else None
 
     @property
     def meter(self) -> str:
@@ -85,6 +94,45 @@ class RunRequest:
     @classmethod
     def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
         return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRequest:
+    """A block as it was asked for: what of each of how many nodes, from when to when."""
+
+    pool_id: str
+    nodes: int
+    cores: int
+    memory_bytes: int
+    accelerator: str | None
+    cards: int
+    start_s: int
+    """Since 1970, as the end."""
+    end_s: int
+    kind: str = "block"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def period(self) -> Period:
+        return Period(datetime.fromtimestamp(self.start_s, UTC), datetime.fromtimestamp(self.end_s, UTC))
+
+    @property
+    def need(self) -> Need:
+        return Need(
+            cores=self.cores,
+            memory_bytes=self.memory_bytes,
+            disk_bytes=0,
+            accelerator=self.accelerator,
+            cards=self.cards,
+            nodes=self.nodes,
+        )
+
+
+def is_of_block(frozen: Mapping[str, Any]) -> bool:
+    """Whether a frozen request asks for a block rather than a run."""
+    return frozen.get("kind") == "block"
 
 
 def request_of(attempt: "Attempt") -> RunRequest:

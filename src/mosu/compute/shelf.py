@@ -8,13 +8,14 @@ from uuid import UUID
 from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
 from mosu.compute.forecast import WAITS_FROM, expected_start
 from mosu.compute.goods import FACETS, goods_of
-from mosu.compute.models import Attempt, Pool, Run
+from mosu.compute.models import Attempt, Block, Pool, Run
 from mosu.compute.moves import notify_pool, notify_run, record_made
 from mosu.compute.placement import Placement
-from mosu.compute.queries import why_not_live
+from mosu.compute.queries import why_not_live, why_not_served
 from mosu.compute.queue import used_part
-from mosu.compute.requests import RunRequest
+from mosu.compute.requests import RunRequest, is_of_block
 from mosu.compute.services.attempts import locked_attempt, make_attempt
+from mosu.compute.services.blocks import cancel_block, reserve_block
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting
 from mosu.compute.services.interruption import give_way
@@ -37,15 +38,18 @@ class ComputeShelf:
     code = "compute"
 
     def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
-        """Write the run down, then take the capacity, under the lock of the pool's nodes.
+        """Write the run, or the block, down, then take the capacity, under the lock of the pool's nodes.
 
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
             QuotaReached: the organisation or the project would hold more than it may.
         """
+        if is_of_block(quote.request):
+            reserve_block(order_id=order_id, quote=quote, now=now)
+            return
         request = RunRequest.of_json(quote.request)
         pool = Pool.objects.get(id=request.pool_id)
-        dead = why_not_live(pool, now=now)
+        dead = why_not_served(pool, now=now) if request.within else why_not_live(pool, now=now)
         if dead is not None:
             raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
         run = Run(
@@ -61,12 +65,16 @@ class ComputeShelf:
         record_made(run, actor=SYSTEM, now=now)
         notify_pool(pool.id)
         part = used_part(pool.id) if quote.starts_at > now + WAITS_FROM else 1.0
-        limits = limits_of(
-            organisation_id=run.organisation_id,
-            project_id=run.project_id,
-            need=request.need,
-            now=now,
-            lock=True,
+        limits = (
+            ()  # what is inside a block the block holds already
+            if request.within
+            else limits_of(
+                organisation_id=run.organisation_id,
+                project_id=run.project_id,
+                need=request.need,
+                now=now,
+                lock=True,
+            )
         )
         # As late as can be: from here on everybody else who buys from this pool waits.
         start = max(now, quote.starts_at)
@@ -78,6 +86,7 @@ class ComputeShelf:
             duration=request.duration,
             now=now,
             reclaims=not request.interruptible,
+            within=request.within,
         )
         if not isinstance(found, Placement):
             when = f"The next start is {found.next_at:%Y-%m-%d %H:%M} UTC. " if found.next_at else ""
@@ -87,15 +96,20 @@ class ComputeShelf:
         keep_within(limits, units=request.units, start=found.period.start, duration=request.duration)
         expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
         attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
-        if not request.interruptible:
+        if not request.interruptible and not request.within:
             give_way(found, need=request.need, now=now)
-        allocate(attempt=attempt, need=request.need, placement=found)
+        allocate(attempt=attempt, block_id=request.within, need=request.need, placement=found)
 
     def fulfil(self, *, order_id: UUID, now: datetime) -> None:
         """Nothing more: the commit wakes the pool's agent, whose next lease is this run's attempt."""
 
     def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
-        """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word."""
+        """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word.
+
+        A block ends at once, by its cancellation rules.
+        """
+        if Block.objects.filter(order_id=order_id).exists():
+            return cancel_block(order_id=order_id, actor=actor, now=now, why=why)
         attempt = locked_attempt(
             Attempt.objects.filter(run__order_id=order_id).order_by("-epoch").values_list("id", flat=True)[0]
         )

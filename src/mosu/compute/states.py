@@ -1,4 +1,4 @@
-"""The states of pools, nodes, blackouts, runs and attempts, and every move between them."""
+"""The states of pools, nodes, blackouts, blocks, runs and attempts, and every move between them."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -10,6 +10,15 @@ class PoolState(StrEnum):
     DRAINING = "draining"
     """What runs goes on; nothing new is sold."""
     CLOSED = "closed"
+
+
+class Placing(StrEnum):
+    """How a supplier wants single runs placed among nodes that all could take them."""
+
+    PACK = "pack"
+    """Close together, so that whole nodes stay free for large ones."""
+    SPREAD = "spread"
+    """Apart, so that they share as little as can be."""
 
 
 class NodeState(StrEnum):
@@ -37,6 +46,15 @@ class BlackoutKind(StrEnum):
     MAINTENANCE = "maintenance"
     ELSEWHERE = "elsewhere"
     """Its supplier sold it to somebody without the hub."""
+
+
+class BlockState(StrEnum):
+    HELD = "held"
+    """Bought, and not begun."""
+    OPEN = "open"
+    """Its buyer's runs go into it."""
+    ENDED = "ended"
+    CANCELLED = "cancelled"
 
 
 class RunState(StrEnum):
@@ -74,6 +92,14 @@ NODE_MOVES: Final = MappingProxyType(
     }
 )
 BLACKOUT_MOVES: Final = MappingProxyType({BlackoutState.SET: frozenset({BlackoutState.LIFTED})})
+
+BLOCK_MOVES: Final = MappingProxyType(
+    {
+        BlockState.HELD: frozenset({BlockState.OPEN, BlockState.ENDED, BlockState.CANCELLED}),
+        BlockState.OPEN: frozenset({BlockState.ENDED, BlockState.CANCELLED}),
+    }
+)
+BLOCK_LIVES: Final = frozenset({BlockState.HELD, BlockState.OPEN})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 RUN_MOVES: Final = MappingProxyType(

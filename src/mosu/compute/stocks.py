@@ -21,6 +21,7 @@ def stocks_of(pool_ids: Collection[UUID] | None, *, now: datetime) -> Mapping[Pl
     """Of pools (None: all), cores (the place without an accelerator) and cards by accelerator; one query.
 
     A node that is drained, down, in a blackout or not fit is not in service, and what holds it is not counted either.
+    A block takes what it has while it runs; one that has not begun is for the calendar to show.
     """
     with prepared_cursor() as cursor:
         cursor.execute(
@@ -44,9 +45,9 @@ with there as materialized (
      and not exists (select from compute_blackout b
                       where b.node_id = n.id and b.state = %(kept)s and b.period @> %(now)s::timestamptz)),
 held as materialized (
-  select a.id, a.cores, t.pool_id, w.state = %(waiting)s as waits
-    from compute_allocation a join there t on t.id = a.node_id join compute_attempt w on w.id = a.attempt_id
-   where a.live),
+  select a.id, a.cores, t.pool_id, coalesce(w.state = %(waiting)s, false) as waits
+    from compute_allocation a join there t on t.id = a.node_id left join compute_attempt w on w.id = a.attempt_id
+   where a.live and (a.block_id is null or (a.attempt_id is null and a.period @> %(now)s::timestamptz))),
 cores as (
   select t.pool_id, '' as accelerator, t.cores as total, 0 as reserved, 0 as taken from there t
   union all

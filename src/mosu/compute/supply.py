@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, 
 from django.db.models.functions import Coalesce
 
 from mosu.compute.health import drift_of
-from mosu.compute.models import Allocation, Attempt, Blackout, Device, Node, Pool
+from mosu.compute.models import Allocation, Attempt, Blackout, Block, Device, Node, Pool
 from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import AttemptState, BlackoutState, Fitness
 from mosu.kernel.refusals import NotFound
@@ -98,7 +98,7 @@ with held as (
          extract(epoch from least(case when a.live then %(end)s else a.released_at end, %(end)s)
                             - greatest(lower(a.period), %(start)s)) / 3600 as hours
     from compute_allocation a join compute_node n on n.id = a.node_id
-   where n.pool_id = any(%(pools)s) and lower(a.period) < %(end)s
+   where n.pool_id = any(%(pools)s) and lower(a.period) < %(end)s and (a.block_id is null or a.attempt_id is null)
      and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period)))),
 there as (
   select n.pool_id, sum(n.cores) as cores,
@@ -146,6 +146,10 @@ class NodeNow:
     memory_bytes: int = 0
     cards: dict[int, UUID] = field(default_factory=dict)
     """The attempt that has each card, by the card's index."""
+    blocks: list[Block] = field(default_factory=list)
+    """Those that hold a part of it now."""
+    reserved: set[int] = field(default_factory=set)
+    """The cards that blocks hold, used or not, by index."""
     attempts: list[Attempt] = field(default_factory=list)
     blackouts: list[Blackout] = field(default_factory=list)
     """Those that are set and not over, the next first."""
@@ -159,14 +163,24 @@ def nodes_now(nodes: Iterable[Node], *, now: datetime) -> Mapping[UUID, NodeNow]
     """By node: what holds it; two queries, however many nodes. The caller has shown that they may be seen."""
     ids = [node.id for node in nodes]
     found: dict[UUID, NodeNow] = defaultdict(NodeNow)
-    live = Allocation.objects.filter(node_id__in=ids, live=True).select_related("attempt__run__order__quote")
+    live = Allocation.objects.filter(node_id__in=ids, live=True).select_related(
+        "attempt__run__order__quote", "block__order"
+    )
+    live = live.filter(Q(attempt__isnull=False) | Q(period__contains=now))  # blocks that have begun
     held = ArrayAgg("devices__device__index", filter=Q(devices__live=True), default=Value([]))
     for allocation in live.annotate(indices=held).order_by("id"):
         here = found[allocation.node_id]
-        here.cores += allocation.cores
-        here.memory_bytes += allocation.memory_bytes
-        here.attempts.append(allocation.attempt)
-        here.cards |= dict.fromkeys(allocation.indices, allocation.attempt_id)
+        if (
+            allocation.attempt_id is None or allocation.block_id is None
+        ):  # inside a block it is counted already
+            here.cores += allocation.cores
+            here.memory_bytes += allocation.memory_bytes
+        if allocation.attempt is None:
+            here.blocks.append(allocation.block)
+            here.reserved |= set(allocation.indices)
+        else:
+            here.attempts.append(allocation.attempt)
+            here.cards |= dict.fromkeys(allocation.indices, allocation.attempt_id)
     kept = Blackout.objects.filter(node_id__in=ids, state=BlackoutState.SET, period__endswith__gt=now)
     for blackout in kept.order_by("period", "id"):
         found[blackout.node_id].blackouts.append(blackout)

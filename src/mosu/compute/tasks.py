@@ -14,6 +14,13 @@ def expire_leases(timestamp: int) -> None:
     services.place_interrupted(now=timezone.now())
 
 
+@app.periodic(cron="* * * * * */10")
+@app.task(name="compute.turn_blocks", queueing_lock="compute.turn_blocks")
+def turn_blocks(timestamp: int) -> None:
+    """Begin and end reserved blocks on time, and note what of them is not delivered."""
+    services.turn_blocks(now=timezone.now())
+
+
 @app.periodic(cron="* * * * *")
 @app.task(name="compute.watch_idle", queueing_lock="compute.watch_idle")
 def watch_idle(timestamp: int) -> None:

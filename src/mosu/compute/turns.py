@@ -24,12 +24,13 @@ def turns_in(pool_ids: Collection[UUID]) -> Mapping[UUID, Iterator[UUID]]:
         "attempt__run__organisation_id",
         "attempt__run__project_id",
         "attempt__run__request__priority",
+        "block_id",
     ).annotate(cores=Sum("cores"))
-    for pool_id, attempt_id, state, organisation_id, project_id, priority, cores in grouped:
+    for pool_id, attempt_id, state, organisation_id, project_id, priority, block_id, cores in grouped:
         path, units = (organisation_id, project_id), {CORES: cores, **cards.get(attempt_id, {})}
         if state == AttemptState.WAITING:
             waiting[pool_id].append(Waiting(attempt_id, path, units, priority or 0))
-        elif state in HELD:
+        elif state in HELD and block_id is None:  # what is in a block is its organisation's own
             used[pool_id][path].update(units)
     totals, parties = _totals(pool_ids), _parties(pool_ids)
     return {

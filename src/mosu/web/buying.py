@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from django.utils.translation import gettext as _
 
-from mosu.compute.models import Attempt, Run
+from mosu.compute.blocks import if_cancelled, lost_s, nodes_of_block, period_of, terms_of
+from mosu.compute.models import Attempt, Block, Run
 from mosu.compute.queries import curve_of, last_attempt_of, shares_of
 from mosu.compute.states import is_ended
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import micros_of
+from mosu.kernel.time import Period
 from mosu.ledger.models import Posting
 from mosu.ledger.queries import postings_about
 from mosu.market import rules
+from mosu.market.blocks import BlockTerms, ended_early
 from mosu.market.models import Order, Quote, QuoteState, Receipt, SoldBy, UsageRecord
 from mosu.market.queries import usage_visible_to
 from mosu.market.receipts import usage_digest
@@ -24,7 +27,8 @@ from mosu.platform.actors import Actor
 from mosu.subsidies.models import ProgrammeVersion, Voucher
 from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
-from mosu.web.components import Curve, Moment, Point
+from mosu.web.components import Curve, Fact, Moment, Point
+from mosu.web.labels import accelerator_name, block_facts
 from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, SplitShown, duration
 from mosu.web.words import supplier_named, title_of
@@ -97,6 +101,10 @@ class CheckoutShown:
     outcomes: Sequence[Outcome]
     billed_by_supplier: bool
     task: str
+    paid_by: str
+    """The number of the order that paid for it already; empty for most."""
+    reserves: str
+    """The offer's public id where the quote is of a block; empty: of a run."""
 
     @property
     def short(self) -> int:
@@ -136,6 +144,8 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         outcomes=_outcomes(quote, split),
         billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
         task=str(quote.request.get("task", "")),
+        paid_by=str(quote.terms.get("paid_by", {}).get("number", "")),
+        reserves=quote.offer.public_id if "block" in quote.terms else "",
     )
 
 
@@ -161,6 +171,8 @@ def _holdings(actor: Actor, quote: Quote, split: Split, *, available: int | None
 
 def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
     """The endings, each by the same rules that will charge it."""
+    if "block" in quote.terms:
+        return _endings_of_block(quote, split)
     used = [line.quantity_max // 2 for line in rules.lines_of_json(quote.lines)]
     half = sum(
         rules.amount_of(quantity, line.price, currency=quote.currency)
@@ -199,6 +211,91 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
             at(0),
         ),
     ]
+
+
+def _endings_of_block(quote: Quote, split: Split) -> list[Outcome]:
+    """A block that is had to its end, one that is cancelled at each of its rules' limits, one that is not delivered."""
+    terms = BlockTerms.of_json(quote.terms["block"])
+    [line] = rules.lines_of_json(quote.lines)
+    start = quote.starts_at
+    period = Period(start, start + timedelta(seconds=quote.wall_limit_s))
+
+    def at(moment: datetime) -> SplitShown:
+        early = ended_early(terms, units=line.units, period=period, at=moment)
+        charge = rules.amount_of(early.used + early.kept, line.price, currency=quote.currency)
+        return SplitShown.of(split_at(split, charge))
+
+    cancelled = [
+        Outcome(
+            _("You cancel %(hours)s h or more before the start") % {"hours": rule.before_start_hours},
+            _("%(percent)s%% comes back.") % {"percent": rule.back_percent},
+            at(start - timedelta(hours=rule.before_start_hours)),
+        )
+        for rule in terms.cancellation
+    ]
+    return [
+        Outcome(
+            _("You keep it to its end"),
+            _("All of its time is paid, used or not; your runs in it cost nothing more."),
+            SplitShown.of(split_at(split, quote.total_max_micros)),
+        ),
+        *cancelled,
+        Outcome(
+            _("You cancel it as it starts"),
+            _("%(percent)s%% of the time that is left comes back.")
+            % {"percent": terms.back_percent_after_start},
+            at(start),
+        ),
+        Outcome(
+            _("The hub or the supplier fails"),
+            _("Hours in which a node could not be used are not charged, unasked."),
+            SplitShown.of(split_at(split, 0)),
+        ),
+    ]
+
+
+# Block
+
+
+@dataclass(frozen=True, slots=True)
+class BlockShown:
+    """A block on its order's page."""
+
+    public_id: str
+    state: str
+    starts_at: datetime
+    ends_at: datetime
+    nodes: str
+    holds: str
+    lost: str
+    """Unit-hours that were not delivered; empty if all were."""
+    terms: Sequence[Fact]
+    charged: int
+    back: int
+    lives: bool
+    cancels: bool
+    """Whether the person may give it back now."""
+
+    @classmethod
+    def of(cls, block: Block, *, may_cancel: bool, now: datetime) -> "BlockShown":
+        early = if_cancelled(block, now=now)
+        lost = lost_s(block, now=now)
+        goods = accelerator_name(block.accelerator) if block.accelerator else _("Cores")
+        return cls(
+            public_id=block.public_id,
+            state=f"block_{block.state}",
+            starts_at=block.period.lower,
+            ends_at=block.period.upper,
+            nodes=", ".join(nodes_of_block(block)),
+            holds=_("%(nodes)s nodes × %(count)s · %(goods)s")
+            % {"nodes": block.nodes, "count": block.cards or block.cores, "goods": goods},
+            lost=f"{lost / 3600:,.2f}" if lost else "",
+            terms=block_facts(terms_of(block), longest_s=int(period_of(block).duration.total_seconds())),
+            charged=early.charged_micros if early else 0,
+            back=early.back_micros if early else 0,
+            lives=early is not None,
+            cancels=early is not None and may_cancel,
+        )
 
 
 # Run

@@ -14,6 +14,7 @@ from django.utils.translation import pgettext
 from mosu.compute.accelerators import Accelerator, Compute, Countries, Figure, Interconnect, catalogue
 from mosu.compute.goods import country_name
 from mosu.kernel.money import rounded
+from mosu.market.blocks import BlockTerms
 from mosu.market.comparison import Cell, Row, compared
 from mosu.market.models import Offer, SoldBy
 from mosu.market.queries import ShownOffer
@@ -141,7 +142,9 @@ def known_name(facet: str, value: str) -> str:
 
 
 def quote_address(offer: Offer) -> str:
-    """The quote's form, filled in with the least that the offer sells."""
+    """The quote's form, filled in with the least that the offer sells; of a reserved offer the form of its blocks."""
+    if offer.block is not None:
+        return reverse("reserve", args=[offer.public_id])
     accelerator = offer.attributes.get("accelerator")
     wish = (
         {"accelerators": f"{accelerator}:{offer.min_units}"}
@@ -158,6 +161,33 @@ def mode_name(mode: str) -> str:
         "reserved": pgettext("mode", "reserved"),
         "spot": pgettext("mode", "spot"),
     }.get(mode, mode)
+
+
+def block_facts(terms: BlockTerms, *, longest_s: int) -> list[Fact]:
+    """On what terms goods are sold by the block, as their label publishes them."""
+    later = terms.back_percent_after_start
+    return [
+        Fact(
+            _("Length of a block"),
+            _("%(low)s to %(high)s")
+            % {"low": duration(terms.shortest_hours * 3600), "high": duration(longest_s)},
+        ),
+        Fact(_("It starts"), _("at most %(days)s days ahead") % {"days": terms.ahead_days}),
+        *(
+            Fact(
+                _("Cancelled %(hours)s h or more before the start") % {"hours": rule.before_start_hours},
+                _("%(percent)s%% comes back") % {"percent": rule.back_percent},
+            )
+            for rule in terms.cancellation
+        ),
+        Fact(
+            _("Cancelled later"),
+            _("%(percent)s%% of the time that is left comes back") % {"percent": later}
+            if later
+            else _("nothing comes back"),
+        ),
+        Fact(_("Not delivered"), _("is not charged, unasked")),
+    ]
 
 
 def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:

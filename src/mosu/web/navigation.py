@@ -96,7 +96,7 @@ DOORS: Final = (
         _("Compute"),
         "shelf",
         whoever_may("offer.read"),
-        ("quote", "compare", "offer", "offer_calendar", "saved"),
+        ("quote", "compare", "offer", "offer_calendar", "reserve", "saved"),
     ),
     Place(pgettext_lazy("door", "Data"), "data", whoever_may("hub.look"), is_coming=True),
     Place(pgettext_lazy("door", "Evaluation"), "evaluation", whoever_may("hub.look"), is_coming=True),

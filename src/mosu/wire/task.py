@@ -90,6 +90,8 @@ class TaskFile:
     """Names of datasets and models on the hub; the hub resolves them."""
     outputs: tuple[str, ...] = ()
     """Globs of the files that come back, relative to the working folder."""
+    block: str = ""
+    """A reserved block of the organisation's (`block_...`), inside which the run goes; it costs nothing more."""
     environment: str = ""
     """A prebuilt software environment of the supplier; empty: the pool's default."""
 
@@ -127,7 +129,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment",
+    "inputs", "outputs", "environment", "block",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -179,10 +181,13 @@ _NOTHING: Final = MappingProxyType[str, str]({})
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
+_BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
+
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_BLOCK = re.compile(r"block_[0-9a-z]{26}")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -242,6 +247,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         inputs=terms.read("inputs", reader.items, _words(reader), of="names of datasets or models") or (),
         outputs=terms.read("outputs", reader.items, _globs(reader), of="globs below the working folder")
         or (),
+        block=terms.read("block", reader.matched, _BLOCK, allowed=_BLOCK_ALLOWED) or "",
         environment=terms.read("environment", reader.matched, _ENVIRONMENT, allowed=_ENVIRONMENT_ALLOWED)
         or "",
     )

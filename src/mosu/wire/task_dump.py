@@ -69,6 +69,7 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "vouchers": vouchers if vouchers != "auto" else None,
             "inputs": list(task.inputs),
             "outputs": list(task.outputs),
+            "block": task.block,
             "environment": task.environment,
         }
     )

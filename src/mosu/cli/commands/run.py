@@ -39,6 +39,7 @@ def run(
     wall_limit: Annotated[str, typer.Option("--wall-limit", help="Longest time, such as 30m or 2h.")] = "",
     budget: Annotated[str, typer.Option(help="Most that it may cost.")] = "",
     environment: Annotated[str, typer.Option(help="A prebuilt environment of the supplier.")] = "",
+    block: Annotated[str, typer.Option(help="A reserved block to run inside: block_...")] = "",
     workdir: Annotated[str, typer.Option(help="Folder that goes up; for -- CMD otherwise this one.")] = "",
     no_workdir: Annotated[bool, typer.Option("--no-workdir", help="With -- CMD: send no files.")] = False,
     env: Annotated[
@@ -73,6 +74,7 @@ def run(
         "mosu.wall_limit": wall_limit,
         "mosu.budget": budget,
         "mosu.environment": environment,
+        "mosu.block": block,
         "mosu.outputs": list(output or []),
     }
     text, task = _task(task_file, cmd, options, workdir=not no_workdir)

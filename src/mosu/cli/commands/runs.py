@@ -130,17 +130,23 @@ def fetch(
 
 def cancel(
     *,
-    id: Annotated[str, typer.Argument(help="Id of a run or of an order.")],
+    id: Annotated[str, typer.Argument(help="Id of a run, an order or a block.")],
     json: JsonOption = False,
 ) -> None:
-    """Cancel a run or an order. What was used is paid, the rest is given back."""
+    """Cancel a run, an order or a block. What was used is paid, the rest is given back.
+
+    Of a block, by the cancellation rules of its offer.
+    """
     kind = id.partition("_")[0]
-    if kind not in {"run", "order"}:
+    if kind not in {"run", "order", "block"}:
         raise Stop(
-            f"{id[:60]!r} is the id of neither a run nor an order.", hint="mosu runs lists them.", code=USAGE
+            f"{id[:60]!r} is the id of neither a run, an order nor a block.",
+            hint="mosu runs lists them.",
+            code=USAGE,
         )
     with client() as hub:
-        cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(id)
+        order_id = hub.block(id).order_id if kind == "block" else id
+        cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(order_id)
     if json:
         show_json(cancelled)
     else:

@@ -2,6 +2,12 @@
 
 from typing import Final
 
-from mosu.compute.api import nodes, pools, runs, sharing
+from mosu.compute.api import blocks, nodes, pools, runs, sharing
 
-routers: Final = [("", runs.router), ("", pools.router), ("", nodes.router), ("", sharing.router)]
+routers: Final = [
+    ("", runs.router),
+    ("", blocks.router),
+    ("", pools.router),
+    ("", nodes.router),
+    ("", sharing.router),
+]

@@ -8,7 +8,7 @@ from ninja import Query, Router, Status
 
 from mosu.compute import queries, services
 from mosu.compute.models import Pool
-from mosu.compute.shapes import DayUsedOut, MadePoolOut, PoolIn, PoolOut, PoolStateIn, PoolTokenOut
+from mosu.compute.shapes import DayUsedOut, MadePoolOut, PlacingIn, PoolIn, PoolOut, PoolStateIn, PoolTokenOut
 from mosu.compute.supply import pool_visible_to
 from mosu.kernel.time import last_days
 from mosu.market.hub import hub_zone
@@ -66,6 +66,20 @@ def set_pool_state(request: HttpRequest, pool_id: str, body: PoolStateIn) -> Poo
         pool_id=pool_visible_to(actor, Pool.key_of(pool_id)).id,
         to=body.state,
         why=body.why,
+        now=now,
+    )
+    return PoolOut.of(pool, now=now)
+
+
+@router.post("/pools/{pool_id}/placing", response=PoolOut, auth=token_auth, operation_id="setPoolPlacing")
+@door("pool.manage")
+def set_pool_placing(request: HttpRequest, pool_id: str, body: PlacingIn) -> PoolOut:
+    """How single runs are placed from now on, among nodes that all could take them."""
+    actor, now = actor_of(request), timezone.now()
+    pool = services.set_placing(
+        actor=actor,
+        pool_id=pool_visible_to(actor, Pool.key_of(pool_id)).id,
+        to=body.placing,
         now=now,
     )
     return PoolOut.of(pool, now=now)

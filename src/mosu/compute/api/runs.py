@@ -37,7 +37,7 @@ def list_accelerators(request: HttpRequest) -> list[AcceleratorOut]:
 def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
     """Ask every offer of compute for the task: quotes, best first, and why the others were refused."""
     actor, now = actor_of(request), timezone.now()
-    organisation_id, project_id = _buyer(actor, body.project_id)
+    organisation_id, project_id = buyer_of(actor, body.project_id)
     task = parse_task(body.task)
     result = services.quote_run(
         actor=actor,
@@ -45,7 +45,7 @@ def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
         project_id=project_id,
         task=task,
         workdir=[file.entry() for file in body.workdir],
-        choice=_choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
+        choice=choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
         now=now,
     )
     return Status(201, QuotesOut.of(result, language=language_of_request(request), now=now))
@@ -103,7 +103,7 @@ def _run_out(request: HttpRequest, run_id: UUID) -> RunOut:
     return RunOut.all_of([run], language=language_of_request(request), now=timezone.now())[0]
 
 
-def _buyer(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
+def buyer_of(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
     """The organisation and project for which the actor buys; without a project, the organisation's first."""
     visible = Project.objects.filter(organisation_id__in=actor.organisation_ids)
     if project_id:
@@ -116,7 +116,8 @@ def _buyer(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
     return chosen.organisation_id, chosen.id
 
 
-def _choice_of(vouchers: Vouchers | list[str]) -> Choice:
+def choice_of(vouchers: Vouchers | list[str]) -> Choice:
+    """The vouchers that were named, or how they are chosen."""
     if vouchers in ("auto", "none"):
         return vouchers
     return [uuid_of("voucher", voucher) for voucher in vouchers]

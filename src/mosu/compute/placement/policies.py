@@ -5,8 +5,9 @@
 | `best-fit` | the node that is left with the least |
 | `fgd` | the node on which the least becomes useless to the demand expected (ATC 2023) |
 | `mosu` | the same, of all demand instead of the most frequent, and looking further than the next demand; the default |
+| `spread` | the node that is left with the most: runs share links, disks and failures with the fewest others |
 
-Of equals `best-fit` and `fgd` take the node with the smallest name, `mosu` rather a small machine.
+Of equals `mosu` takes rather a small machine, the others the node with the smallest name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -61,6 +62,28 @@ class BestFit:
             left = np.array(node.cards, np.int64)
             room = np.where(left >= shapes.milli[shares][:, None], left, MILLI + 1)
             judged.cards[shares] = room.argmin(axis=1)
+        return judged
+
+
+class Spread:
+    """Half the score for processor and half for cards that are left, against the largest node: the emptiest first."""
+
+    set_back = 0.0
+
+    def __init__(self, size: "Size") -> None:
+        self._cpu_max, self._milli_max = max(1, size.cpu_milli_max), max(1, size.cards_max * MILLI)
+
+    def judge(self, node: Node, shapes: Shapes) -> Judged:
+        judged = _unfit(shapes)
+        rows = shapes.fitting(node)
+        cpu = (node.cpu_milli - shapes.cpu[rows]) / self._cpu_max
+        milli = (sum(node.cards) - shapes.card_milli[rows]) / self._milli_max
+        judged.scores[rows] = BEST * (cpu + milli) / 2
+        shares = rows[shapes.is_share[rows]]
+        if shares.size:
+            left = np.array(node.cards, np.int64)
+            room = np.where(left >= shapes.milli[shares][:, None], left, UNFIT)
+            judged.cards[shares] = room.argmax(axis=1)
         return judged
 
 
@@ -137,6 +160,10 @@ def _best_fit(size: Size, expected: Sequence[Shape]) -> Policy:
     return BestFit(size)
 
 
+def _spread(size: Size, expected: Sequence[Shape]) -> Policy:
+    return Spread(size)
+
+
 def _fgd(size: Size, expected: Sequence[Shape]) -> Policy:
     worth = Worth.of(typical(expected, cover=0.95), size.kinds, size.cards_max, Foresight())
     return ByWorth(worth, cpu_milli_max=size.cpu_milli_max, set_back=0)
@@ -148,7 +175,7 @@ def _mosu(size: Size, expected: Sequence[Shape]) -> Policy:
 
 
 POLICIES: Final[Mapping[str, Callable[[Size, Sequence[Shape]], Policy]]] = MappingProxyType(
-    {"best-fit": _best_fit, "fgd": _fgd, "mosu": _mosu}
+    {"best-fit": _best_fit, "fgd": _fgd, "mosu": _mosu, "spread": _spread}
 )
 """By name: makes the policy for a cluster of that size, where such shapes are expected."""
 DEFAULT: Final = "mosu"

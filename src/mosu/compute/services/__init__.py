@@ -1,6 +1,8 @@
 """Writes of the compute shelf; one function per intention."""
 
 from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_blackout, span_between
+from mosu.compute.services.block_quotes import quote_block
+from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
@@ -21,6 +23,7 @@ from mosu.compute.services.pools import (
     register_agent,
     rotate_token,
     set_node_state,
+    set_placing,
     set_pool_state,
 )
 from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
@@ -76,6 +79,7 @@ __all__ = [
     "place_interrupted",
     "pool_of_agent",
     "publish_node",
+    "quote_block",
     "quote_run",
     "read_log",
     "register_agent",
@@ -84,6 +88,7 @@ __all__ = [
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_placing",
     "set_pool_state",
     "set_quota",
     "set_share",
@@ -91,6 +96,7 @@ __all__ = [
     "take_health",
     "take_report",
     "take_usage",
+    "turn_blocks",
     "upload_of",
     "watch_idle",
 ]

@@ -161,7 +161,11 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
     allocation = Allocation.objects.filter(attempt=attempt, live=True).order_by("id")[0]
     least = timedelta(seconds=request.wall_limit_s + ENGINE_GRACE_S)
     duration = min(max(allocation.period.upper - now, least), request.duration)
-    if allocation.period.lower > now and not _is_within_quota(attempt, request, duration, now=now):
+    if (
+        allocation.period.lower > now
+        and not request.within
+        and not _is_within_quota(attempt, request, duration, now=now)
+    ):
         return False
     found = find_place(
         pool_id=attempt.pool_id,
@@ -171,13 +175,14 @@ def _keep_place(attempt: Attempt, *, now: datetime) -> bool:
         duration=duration,
         now=now,
         without=attempt.id,
+        within=request.within,
     )
     if not isinstance(found, Placement):
         if now > allocation.period.lower + PATIENCE:
             raise _NoRoom(attempt.id)
         return False
     release(attempt.id, now=now)
-    allocate(attempt=attempt, need=request.need, placement=found)
+    allocate(attempt=attempt, block_id=request.within, need=request.need, placement=found)
     return True
 
 

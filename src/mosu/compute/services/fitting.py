@@ -137,7 +137,7 @@ def unfit(asked: Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
         return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
     if offer.unrated is not None:
         reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
-    return [*reasons, *_environment_missing(asked.task, pool)]
+    return [*reasons, *environment_missing(asked.task, pool)]
 
 
 def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
@@ -167,6 +167,8 @@ def goods_mismatches(asked: Asked, attributes: Mapping[str, Any]) -> Iterable[Re
     is_spot = attributes.get("mode") == "spot"
     if is_spot and not task.resources.use_spot:
         yield Reason("interruptible", "is interruptible", "Set resources.use_spot to use it.")
+    if attributes.get("mode") == "reserved":
+        yield Reason("by_the_block", "is sold by the block", "Reserve a block of it first.")
     if task.resources.use_spot and not is_spot:
         yield Reason("not_interruptible", "is not interruptible", "Leave out resources.use_spot.")
     if task.domestic_only and attributes.get("domestic") is not True:
@@ -230,7 +232,7 @@ def _money(micros: Decimal) -> str:
     return decimal_of(int(micros))
 
 
-def _environment_missing(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+def environment_missing(task: TaskFile, pool: Pool) -> Iterable[Reason]:
     names = [environment["name"] for environment in pool.environments]
     if task.environment and task.environment not in names:
         yield Reason(

@@ -79,7 +79,9 @@ def check_now(*, actor: Actor, node_id: UUID, now: datetime) -> Node:
 
 def checks_wanted(pool_id: UUID, *, now: datetime) -> tuple[str, ...]:
     """The names of the pool's nodes to test now: asked for, or tested a day ago, where nothing runs."""
-    busy = Allocation.objects.filter(node=OuterRef("pk"), live=True, period__startswith__lte=now)
+    busy = Allocation.objects.filter(
+        attempt__isnull=False, node=OuterRef("pk"), live=True, period__startswith__lte=now
+    )
     idle = Node.objects.filter(~Exists(busy), pool_id=pool_id).exclude(state=NodeState.DOWN)
     due = idle.order_by("name").values_list("name", "checked_at", "check_asked_at")
     return tuple(

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, Q
 
 from mosu.compute.models import Allocation, Attempt
 from mosu.compute.moves import notify_pool, notify_run
@@ -48,7 +48,7 @@ def give_way(placement: Placement, *, need: Need, now: datetime) -> None:
         while others and not _fits(share.node_id, need, placement.period, without=leaving):
             leaving.append(others.pop(0))
         chosen += leaving
-    for attempt_id in sorted({one.attempt_id for one in chosen}):
+    for attempt_id in sorted({one.attempt_id for one in chosen if one.attempt_id}):
         _interrupt(attempt_id, from_=placement.period.start, now=now)
 
 
@@ -56,6 +56,7 @@ def _fits(node_id: UUID, need: Need, period: Period, *, without: Iterable[Alloca
     """Whether cores and memory suffice; counted as if all that touches the period were held all through it."""
     ids = [one.id for one in without]
     held = Allocation.objects.filter(node_id=node_id, live=True, period__overlap=range_of(period))
+    held = held.filter(Q(attempt=None) | Q(block=None))
     rows = list(held.exclude(id__in=ids).select_related("node"))
     if not rows:
         return True

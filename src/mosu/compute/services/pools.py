@@ -12,7 +12,7 @@ from mosu.compute.models import Node, Pool
 from mosu.compute.moves import move_node, move_pool, record_made
 from mosu.compute.services.identity import locked_pool, pool_of, take_over
 from mosu.compute.services.inventory import take_inventory
-from mosu.compute.states import NodeState, PoolState
+from mosu.compute.states import NodeState, Placing, PoolState
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Capability, Organisation
@@ -106,6 +106,28 @@ def set_pool_state(*, actor: Actor, pool_id: UUID, to: PoolState, why: str, now:
     pool = locked_pool(pool_id)
     require(actor, "pool.manage", pool.organisation_id)
     move_pool(pool, to=to, actor=actor, now=now, why=why)
+    return pool
+
+
+@transaction.atomic
+def set_placing(*, actor: Actor, pool_id: UUID, to: Placing, now: datetime) -> Pool:
+    """Have what is bought from now on packed or spread. What was placed already stays where it is."""
+    pool = locked_pool(pool_id)
+    require(actor, "pool.manage", pool.organisation_id)
+    if pool.placing == to:
+        return pool
+    record_audit(
+        actor=actor,
+        action="pool.placing",
+        subject_id=pool.id,
+        before=pool.state,
+        after=pool.state,
+        now=now,
+        organisation_id=pool.organisation_id,
+        facts={"placing": [pool.placing, to.value]},
+    )
+    pool.placing = to.value
+    pool.save(update_fields=["placing"])
     return pool
 
 

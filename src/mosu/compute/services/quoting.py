@@ -13,7 +13,8 @@ from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import pools_by_id, pools_with
 from mosu.compute.quotas import Limit, earliest_within
-from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
+from mosu.compute.requests import PERIOD_GRACE_S
+from mosu.compute.services.block_quotes import quote_inside
 from mosu.compute.services.capacity import nodes_of
 from mosu.compute.services.fitting import (
     Asked,
@@ -26,11 +27,12 @@ from mosu.compute.services.fitting import (
     need_at,
     unfit,
 )
+from mosu.compute.services.run_plans import run_plan, run_request
 from mosu.compute.services.sharing import limits_of, over_quota
 from mosu.market.catalogue import EXAMPLES, Narrowed, RefusedGroup, Request, Snapshot, catalogue_at, narrow
 from mosu.market.models import Quote
 from mosu.market.queries import ShownOffer, offers_for
-from mosu.market.services import Plan, PlanLine, make_quotes
+from mosu.market.services import Plan, make_quotes
 from mosu.market.shelves import Goods, Place
 from mosu.platform.actors import Actor
 from mosu.platform.policy import require
@@ -92,6 +94,8 @@ def quote_run(
     """
     require(actor, "quote.ask", organisation_id)
     asked = asked_of(task, workdir, organisation_id=organisation_id, project_id=project_id, now=now)
+    if task.block:
+        return _inside(asked, actor=actor)
     snapshot = catalogue_at(now)
     narrowed = narrow(snapshot, _request_of(asked, snapshot, organisation_id=organisation_id))
     tried = _tried(asked, narrowed, snapshot, organisation_id=organisation_id)
@@ -114,6 +118,17 @@ def quote_run(
         refused_groups=[*tried.groups(), *narrowed.refused],
         not_priced=len(narrowed),
     )
+
+
+def _inside(asked: Asked, *, actor: Actor) -> QuoteResult:
+    """One quote that costs nothing, or why the block that the task names cannot take it."""
+    found = quote_inside(asked, actor=actor, now=asked.now)
+    if isinstance(found, Quote):
+        return QuoteResult(quotes=[found], refused=[], refused_groups=[], not_priced=0)
+    offer, reason = found
+    refused = RefusedOffer(offer.id, offer.public_id, offer.title_zh, offer.title_en, (reason,))
+    group = RefusedGroup(frozenset({reason.code}), 1, [offer.id])
+    return QuoteResult(quotes=[], refused=[refused], refused_groups=[group], not_priced=0)
 
 
 @dataclass(slots=True)
@@ -225,7 +240,7 @@ def _plan(
     placed = _placed(asked, nodes, need, limits=tried.limits_on(asked, need))
     if isinstance(placed, Reason):
         return [placed]
-    return _plan_at(asked, offer, placed, _request(asked, pool, need))
+    return run_plan(asked, offer.offer.id, placed, run_request(asked, pool, need))
 
 
 def _placed(
@@ -248,55 +263,6 @@ def _placed(
         if not limits or placed.period.start == allowed:
             return placed
         earliest = placed.period.start
-
-
-def _plan_at(asked: Asked, offer: ShownOffer, placed: Placement, request: RunRequest) -> Plan:
-    quantity_max = request.units * asked.wall_limit_s
-    return Plan(
-        offer_id=offer.offer.id,
-        lines=(PlanLine(meter=request.meter, units=request.units, quantity_max=quantity_max),),
-        starts_at=placed.period.start,
-        wall_limit_s=asked.wall_limit_s,
-        request=request.to_json(),
-        facts={
-            "grace_s": PERIOD_GRACE_S,
-            "name": request.name,
-            "cores": request.cores,
-            "cards": request.cards,
-            "nodes": request.nodes,
-        },
-    )
-
-
-def _request(asked: Asked, pool: Pool, need: Need) -> RunRequest:
-    task = asked.task
-    return RunRequest(
-        pool_id=str(pool.id),
-        name=task.name,
-        run=task.run,
-        setup=task.setup,
-        envs=dict(task.envs),
-        sealed_secrets=asked.sealed_secrets,
-        outputs=task.outputs,
-        environment=task.environment or _default_environment(pool),
-        workdir_manifest=asked.manifest,
-        cores=need.cores,
-        memory_bytes=need.memory_bytes,
-        disk_bytes=need.disk_bytes,
-        accelerator=need.accelerator,
-        cards=need.cards,
-        nodes=need.nodes,
-        wall_limit_s=asked.wall_limit_s,
-        priority=asked.task.resources.priority or 0,
-        interruptible=asked.task.resources.use_spot,
-        recovers=asked.task.resources.job_recovery,
-        not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
-        task=asked.shown_task,
-    )
-
-
-def _default_environment(pool: Pool) -> str:
-    return pool.environments[0]["name"] if pool.environments else ""
 
 
 def _refused(offer: ShownOffer, reasons: Sequence[Reason]) -> RefusedOffer:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Count, Q
+from django.db.models.functions import Coalesce
 
 from mosu.compute.accelerators import accelerators_named
 from mosu.compute.models import Allocation, Pool, PoolShare, Quota
@@ -21,6 +22,7 @@ from mosu.platform.services import record_audit
 
 WEIGHT_MAX: Final = 1000
 UNITS_MAX: Final = 10**9
+_PROJECT: Final = Coalesce("attempt__run__project_id", "block__project_id")
 
 
 class QuotaReached(DomainError):
@@ -141,13 +143,18 @@ def limits_of(
     found = list(quotas.select_for_update(no_key=True) if lock else quotas)
     if not found:
         return ()
-    rows = Allocation.objects.filter(live=True, attempt__run__organisation_id=organisation_id).order_by()
+    # What runs inside a block the block holds already.
+    rows = Allocation.objects.filter(
+        Q(block=None, attempt__run__organisation_id=organisation_id)
+        | Q(attempt=None, block__organisation_id=organisation_id),
+        live=True,
+    ).order_by()
     rows = rows.exclude(attempt_id=without) if without else rows
     cards = Count("devices", filter=Q(devices__device__accelerator=need.accelerator))
     held: list[tuple[UUID, Held]] = []
     for of_project, period, cores, all_cards, such_cards in rows.annotate(
         all_cards=Count("devices"), such_cards=cards
-    ).values_list("attempt__run__project_id", "period", "cores", "all_cards", "such_cards"):
+    ).values_list(_PROJECT, "period", "cores", "all_cards", "such_cards"):
         units = such_cards if need.cards else (0 if all_cards else cores)
         end = period.upper if period.upper > now else None
         held.append((of_project, Held(period.lower, end, units)))

@@ -1,8 +1,17 @@
 """The compute shelf's JSON: ids as TypeIDs, times in UTC, money as decimal strings."""
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
+from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
-from mosu.compute.shapes.pools import DayUsedOut, MadePoolOut, PoolIn, PoolOut, PoolStateIn, PoolTokenOut
+from mosu.compute.shapes.pools import (
+    DayUsedOut,
+    MadePoolOut,
+    PlacingIn,
+    PoolIn,
+    PoolOut,
+    PoolStateIn,
+    PoolTokenOut,
+)
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
 
@@ -10,12 +19,15 @@ __all__ = [
     "AcceleratorOut",
     "BlackoutIn",
     "BlackoutOut",
+    "BlockOut",
+    "BlockQuoteIn",
     "DayUsedOut",
     "FenceIn",
     "HealthOut",
     "MadePoolOut",
     "NodeOut",
     "NodeStateIn",
+    "PlacingIn",
     "PoolIn",
     "PoolOut",
     "PoolStateIn",

@@ -6,7 +6,7 @@ from typing import Any
 from mosu.compute.models import Pool
 from mosu.compute.queries import Used, why_not_live
 from mosu.compute.shapes.parts import Why
-from mosu.compute.states import PoolState
+from mosu.compute.states import Placing, PoolState
 from mosu.kernel.ids import typeid
 from mosu.market.shapes import Word
 from mosu.platform.schemas import In, Out
@@ -32,6 +32,7 @@ class PoolOut(Out):
     agent_host: str
     ordered_s: int
     delivered_s: int
+    placing: Placing
     environments: list[dict[str, Any]]
     last_seen_at: datetime | None
     live: bool
@@ -54,6 +55,7 @@ class PoolOut(Out):
             agent_host=pool.agent_host,
             ordered_s=pool.ordered_s,
             delivered_s=pool.delivered_s,
+            placing=Placing(pool.placing),
             environments=pool.environments,
             last_seen_at=pool.last_seen_at,
             live=why is None,
@@ -79,6 +81,12 @@ class PoolStateIn(In):
 
     state: PoolState
     why: Why = ""
+
+
+class PlacingIn(In):
+    """`pack`: whole nodes stay free for large runs. `spread`: runs share as little as can be."""
+
+    placing: Placing
 
 
 class DayUsedOut(Out):

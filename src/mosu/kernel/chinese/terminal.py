@@ -178,7 +178,6 @@ SENTENCES: Final[dict[str, str]] = {
     "{id} {state}: {why}.": "{id} {state~}：{why~}。",
     "Run {id} has no outputs; it is {state}.": "作业 {id} 没有产出文件；现为“{state~}”。",
     "{id#} is {state#}.": "{id} 现为“{state~}”。",
-    "{found} is the id of neither a run nor an order.": "{found} 既不是作业编号，也不是订单编号。",
     "mosu runs lists them.": "mosu runs 列出作业。",
     "There are more; raise --limit.": "还有更多；请提高 --limit。",
     "not now: {why}": "现在不可用：{why~}",

@@ -277,6 +277,7 @@ def _spec_of(body: OfferIn, supplier_id: UUID) -> services.OfferSpec:
         buyer_organisation_id=Organisation.key_of(body.buyer_organisation_id)
         if body.buyer_organisation_id
         else None,
+        block=body.block.terms() if body.block else None,
     )
 
 

@@ -36,6 +36,8 @@ class Offer(Row):
     tax_rate_bp = models.PositiveIntegerField(default=600)
     """Basis points: 600 is 6%, China's VAT on information technology services."""
     tax_included = models.BooleanField(default=True)
+    block = models.JSONField(null=True)
+    """On what terms it is sold by the block (`blocks.BlockTerms`); None: it is not. Never changes."""
     min_units = models.PositiveIntegerField(default=1)
     max_units = models.PositiveIntegerField()
     wall_s_max = models.PositiveIntegerField()
@@ -71,6 +73,10 @@ class Offer(Row):
             models.CheckConstraint(
                 condition=Q(min_units__gte=1, max_units__gte=F("min_units"), wall_s_max__gte=1),
                 name="offer_limits_in_order",
+            ),
+            models.CheckConstraint(
+                condition=Q(block__isnull=True) | Q(attributes__contains={"mode": "reserved"}),
+                name="offer_block_is_reserved",
             ),
             models.CheckConstraint(
                 condition=Q(tax_rate_bp__lte=10_000, fee_bp__lte=10_000), name="offer_rates_at_most_whole"

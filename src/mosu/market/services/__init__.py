@@ -1,5 +1,6 @@
 """Writes of the counter; one function per intention."""
 
+from mosu.market.blocks import BlockTerms, CancellationRule, EndedEarly, ended_early
 from mosu.market.rates import NoRate
 from mosu.market.services.budgets import OverBudget, lift_budget, set_budget
 from mosu.market.services.closing import MonthNotOver, UsageDisagrees, close_month
@@ -47,7 +48,8 @@ from mosu.market.services.orders import (
     cancel_order,
     stop_order,
 )
-from mosu.market.services.quotes import expire_quotes, make_quotes
+from mosu.market.services.prepaid import quote_prepaid
+from mosu.market.services.quotes import NotForSale, expire_quotes, make_quotes
 from mosu.market.services.rates import record_rate
 from mosu.market.services.samples import draw_sample
 from mosu.market.services.searches import delete_search, save_search
@@ -65,13 +67,17 @@ from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn
 __all__ = [
     "RECOMPUTED",
     "SINCE",
+    "BlockTerms",
+    "CancellationRule",
     "ChangedSince",
+    "EndedEarly",
     "ImportStale",
     "MonthNotOver",
     "MonthOpen",
     "MoreThanPaid",
     "NamedGoods",
     "NoRate",
+    "NotForSale",
     "NotReleasable",
     "NothingToPay",
     "OfferChanged",
@@ -99,6 +105,7 @@ __all__ = [
     "delist_offer",
     "discard_import",
     "draw_sample",
+    "ended_early",
     "expire_quotes",
     "forget_changes",
     "give_up_import",
@@ -108,6 +115,7 @@ __all__ = [
     "pay_statement",
     "preview_import",
     "propose_credit_note",
+    "quote_prepaid",
     "recompute_charge",
     "recompute_charges",
     "record_rate",

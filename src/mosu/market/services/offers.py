@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.money import MICROS, MICROS_MAX
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.market.blocks import MODE, BlockTerms, check_block_terms
 from mosu.market.catalogue.keeping import NOTED_FOR
 from mosu.market.gates import Doubt, doubt_of_new_price
 from mosu.market.hub import hub_currency
@@ -86,6 +87,8 @@ class OfferSpec:
     source: str = ""
     buyer_organisation_id: UUID | None = None
     """The one organisation that may see and buy it; None: everyone."""
+    block: BlockTerms | None = None
+    """On what terms it is sold by the block, which its `mode` then says; None: it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ def create_offer(*, actor: Actor, spec: OfferSpec, now: datetime) -> Offer:
         title_zh=spec.title_zh,
         title_en=spec.title_en,
         attributes=dict(spec.attributes),
+        block=spec.block.to_json() if spec.block else None,
         tax_rate_bp=spec.tax_rate_bp,
         tax_included=spec.tax_included,
         min_units=spec.min_units,
@@ -344,6 +348,7 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
         require(actor, "organisation.admit")
     _check_titles(spec)
     _check_limits(spec.min_units, spec.max_units, spec.wall_s_max)
+    _check_block(spec)
     if not (0 <= spec.tax_rate_bp <= 10_000 and 0 <= spec.fee_bp <= 10_000):
         raise Invalid("A rate is at most the whole.", hint="0 to 10000 basis points.", field="tax_rate_bp")
     meters = [price.meter for price in spec.prices]
@@ -375,6 +380,22 @@ def _check_limits(min_units: int, max_units: int, wall_s_max: int) -> None:
             "The limits are out of order.",
             hint="1 <= min_units <= max_units, and wall_s_max >= 1.",
             field="limits",
+        )
+
+
+def _check_block(spec: OfferSpec) -> None:
+    if (spec.block is not None) != (spec.attributes.get("mode") == MODE):
+        raise Invalid(
+            "Goods are reserved exactly if they are sold by the block.",
+            hint=f"Give the terms of blocks and the mode {MODE!r}, or neither.",
+            field="block",
+        )
+    if spec.block is None:
+        return
+    check_block_terms(spec.block)
+    if spec.block.shortest_hours * 3600 > spec.wall_s_max:
+        raise Invalid(
+            "The shortest block is longer than the longest.", hint="Raise wall_s_max.", field="wall_s_max"
         )
 
 

@@ -80,7 +80,8 @@ def make_quotes(
     ranked = []
     for plan, (offer, lines), split in zip(plans, planned, splits, strict=True):
         tier = tiers.get(plan.offer_id, LIST_PRICE)
-        quote = _quote(plan, offer=offer, tier=tier, lines=lines, split=split, now=now)
+        terms = _terms(offer, tier)
+        quote = frozen_quote(plan, offer=offer, terms=terms, lines=lines, split=split, now=now)
         quote.organisation_id, quote.project_id = organisation_id, project_id
         quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
         ranked.append((_rank(quote, split), quote))
@@ -259,11 +260,24 @@ def _spend(organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine
     )
 
 
-def _quote(
+def _terms(offer: Offer, tier: TierPrice) -> dict[str, Any]:
+    """The offer as it is, for `Quote.terms`."""
+    return {
+        "title": {"zh": offer.title_zh, "en": offer.title_en},
+        "supplier": {"id": offer.supplier.public_id, "name": offer.supplier.name},
+        "tax": {"rate_bp": offer.tax_rate_bp, "included": offer.tax_included},
+        "sold_by": offer.sold_by,
+        "fee_bp": offer.fee_bp,
+        "tier": {"name": tier.tier.value, "rate_bp": tier.rate_bp},
+        **({"block": offer.block} if offer.block else {}),
+    }
+
+
+def frozen_quote(
     plan: Plan,
     *,
     offer: Offer,
-    tier: TierPrice,
+    terms: Mapping[str, Any],
     lines: Sequence[rules.QuotedLine],
     split: Split,
     now: datetime,
@@ -276,14 +290,7 @@ def _quote(
         request=dict(plan.request),
         facts=dict(plan.facts),
         lines=rules.lines_to_json(lines),
-        terms={
-            "title": {"zh": offer.title_zh, "en": offer.title_en},
-            "supplier": {"id": offer.supplier.public_id, "name": offer.supplier.name},
-            "tax": {"rate_bp": offer.tax_rate_bp, "included": offer.tax_included},
-            "sold_by": offer.sold_by,
-            "fee_bp": offer.fee_bp,
-            "tier": {"name": tier.tier.value, "rate_bp": tier.rate_bp},
-        },
+        terms=dict(terms),
         total_max_micros=_total(lines),
         currency=settings.HUB_CURRENCY,
         split=split.to_json(),

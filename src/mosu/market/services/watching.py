@@ -80,13 +80,15 @@ _SPENT: Final = {
 
 
 def _open_orders(watched: _Watched) -> list[UUID]:
+    """Those whose end saves money: a block is committed as a whole, and what runs inside one costs nothing."""
     budget, span = watched.budget, span_of_month(watched.month, zone=hub_zone())
     rows = Order.objects.filter(
         organisation_id=budget.organisation_id,
         state__in=OPEN,
         placed_at__gte=span.start,
         placed_at__lt=span.end,
-    )
+        total_max_micros__gt=0,
+    ).exclude(quote__terms__has_key="block")
     if budget.project_id is not None:
         rows = rows.filter(project_id=budget.project_id)
     if budget.user_id is not None:

@@ -1,5 +1,6 @@
 """The counter's JSON: money as decimal strings, ids as TypeIDs, times in UTC."""
 
+from mosu.market.shapes.blocks import BlockTermsIn, BlockTermsOut
 from mosu.market.shapes.imports import (
     DifferenceOut,
     DiscardIn,
@@ -72,6 +73,8 @@ __all__ = [
     "BillProgrammeOut",
     "BillSupplierOut",
     "BillsOut",
+    "BlockTermsIn",
+    "BlockTermsOut",
     "ComparedOut",
     "ComparisonOut",
     "Count",

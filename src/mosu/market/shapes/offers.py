@@ -7,8 +7,10 @@ from django.conf import settings
 from pydantic import Field
 
 from mosu.kernel.ids import typeid
+from mosu.market.blocks import BlockTerms
 from mosu.market.queries import ShownOffer
 from mosu.market.receipts import percent_of
+from mosu.market.shapes.blocks import BlockTermsIn, BlockTermsOut
 from mosu.market.shapes.parts import BasisPoints, BilingualIn, Count, Key, Named, Slug, Word, hub_money
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import Bilingual, In, Out
@@ -65,6 +67,7 @@ class OfferOut(Out):
     why_not_live: str | None
     delivered_90_days: DeliveredOut | None
     buyer_organisation_id: str | None
+    block: BlockTermsOut | None
 
     @classmethod
     def of(cls, shown: ShownOffer) -> "OfferOut":
@@ -97,6 +100,7 @@ class OfferOut(Out):
             buyer_organisation_id=typeid(Organisation.prefix, offer.buyer_organisation_id)
             if offer.buyer_organisation_id
             else None,
+            block=BlockTermsOut.of(BlockTerms.of_json(offer.block)) if offer.block else None,
         )
 
 
@@ -128,6 +132,8 @@ class OfferIn(In):
     fee_bp: BasisPoints = 0
     supplier_id: Key | None = None
     buyer_organisation_id: Key | None = None
+    block: BlockTermsIn | None = None
+    """With the mode `reserved`, and only with it."""
 
 
 class NewPriceIn(PriceIn):

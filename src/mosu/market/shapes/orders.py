@@ -12,6 +12,7 @@ from mosu.market import rules
 from mosu.market.models import Order, Quote
 from mosu.market.queries import AuditSample, work_of
 from mosu.market.receipts import share_json
+from mosu.market.shapes.blocks import BlockTermsOut
 from mosu.market.shapes.parts import Key, Named
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import Bilingual, In, Out
@@ -78,6 +79,8 @@ class QuoteOut(Out):
     voucher_now: str
     refund_later: str
     holds_until: datetime
+    block: BlockTermsOut | None
+    """Of a reserved block: the terms by which it is cancelled."""
 
     @classmethod
     def of(cls, quote: Quote, *, now: datetime) -> "QuoteOut":
@@ -100,6 +103,7 @@ class QuoteOut(Out):
             voucher_now=decimal_of(split.voucher_now_micros, currency=quote.currency),
             refund_later=decimal_of(split.refund_later_micros, currency=quote.currency),
             holds_until=quote.holds_until,
+            block=BlockTermsOut(**quote.terms["block"]) if "block" in quote.terms else None,
         )
 
 

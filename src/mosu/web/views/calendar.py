@@ -38,7 +38,11 @@ def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
         )
     offer = found[0].offer
     key = str(offer.attributes.get("accelerator") or "")
-    context = {"offer": label_of(found[0]), "heat": _heats(offer.subject_id, [key])[0]}
+    context = {
+        "offer": label_of(found[0]),
+        "heat": heats_of(offer.subject_id, [key])[0],
+        "reservable": offer.block is not None,
+    }
     return render(request, "pages/offer_calendar.html", context)
 
 
@@ -50,12 +54,13 @@ def pool_calendar(request: HttpRequest, pool_id: str) -> HttpResponse:
     context = {
         "pool": row,
         "tabs": tabs_of(row, "pool_calendar"),
-        "heats": _heats(row.id, kinds_of(row.id)),
+        "heats": heats_of(row.id, kinds_of(row.id)),
     }
     return render(request, "pages/pool_calendar.html", context)
 
 
-def _heats(pool_id: UUID, kinds: Sequence[str]) -> list[Heat]:
+def heats_of(pool_id: UUID, kinds: Sequence[str]) -> list[Heat]:
+    """How much of each of a pool's accelerators ("" is its cores) is free in each hour of the next two weeks."""
     found = calendars_of(pool_id, accelerators=kinds, days=DAYS, now=timezone.now(), zone=hub_zone())
     return [_heat(kind, hours) for kind, hours in found.items()]
 

@@ -83,7 +83,7 @@ class NodeShown:
         for device in self.node.devices.all():
             if device.present:
                 free, total = counts.get(device.accelerator, (0, 0))
-                is_free = self.is_sold and device.index not in self.now_at.cards
+                is_free = self.is_sold and device.index not in self.now_at.cards.keys() | self.now_at.reserved
                 counts[device.accelerator] = (free + is_free, total + 1)
         return "; ".join(
             f"{accelerator_name(code)} {free} / {total}" for code, (free, total) in counts.items()
@@ -194,6 +194,7 @@ def _node_context(actor: Actor, row: Node, form: NewBlackout, *, now: datetime) 
         "cores_free": max(0, row.cores - here.cores),
         "cores_taken": here.cores,
         "cards": cards,
+        "reserved": here.reserved,
         "attempts": list(placed.values()),
         "checks": [
             (one, said_here(one.why), _measured(one.measures))

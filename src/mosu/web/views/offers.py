@@ -1,5 +1,6 @@
 """A supplier's own offers: what is on the shelf at what price, the history of prices, on and off."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import PoolState
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import DomainError
+from mosu.market.blocks import DAYS_MAX, HOURS_MAX, MODE, BlockTerms, CancellationRule
 from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
     ShownOffer,
@@ -204,6 +206,33 @@ class NewOffer(forms.Form):
     wall_hours_max = forms.IntegerField(
         label=_lazy("Longest, hours"), min_value=1, max_value=8760, initial=168
     )
+    sold_as = forms.ChoiceField(
+        label=_lazy("How it is sold"),
+        choices=[
+            ("on_demand", _lazy("on demand: runs as they come")),
+            (MODE, _lazy("by the block: nodes from one time to another")),
+        ],
+        required=False,
+    )
+    shortest_hours = forms.IntegerField(
+        label=_lazy("Shortest block, hours"), min_value=1, max_value=HOURS_MAX, initial=1, required=False
+    )
+    ahead_days = forms.IntegerField(
+        label=_lazy("Blocks start at most so many days ahead"),
+        min_value=1,
+        max_value=DAYS_MAX,
+        initial=90,
+        required=False,
+    )
+    cancellation = forms.CharField(
+        label=_lazy("Cancellation rules of blocks"),
+        required=False,
+        max_length=200,
+        initial="168:100, 24:50",
+        help_text=_lazy(
+            "Hours before the start, and the percent that comes back, the earliest first. Later: nothing."
+        ),
+    )
     buyer = forms.CharField(
         label=_lazy("Only for one buyer"),
         required=False,
@@ -245,6 +274,19 @@ class NewOffer(forms.Form):
             )
         return buyer.id
 
+    def clean_cancellation(self) -> tuple[CancellationRule, ...]:
+        parts = [part for part in self.cleaned_data["cancellation"].split(",") if part.strip()]
+        found = [re.fullmatch(r"\s*([0-9]{1,4})\s*[:：]\s*([0-9]{1,3})\s*%?\s*", part) for part in parts]
+        if not all(found):
+            raise forms.ValidationError(_("Write pairs such as 168:100, 24:50."))
+        return tuple(CancellationRule(int(one[1]), int(one[2])) for one in found if one)
+
+    def _block(self) -> BlockTerms | None:
+        given = self.cleaned_data
+        if given["sold_as"] != MODE:
+            return None
+        return BlockTerms(given["shortest_hours"] or 1, given["ahead_days"] or 90, given["cancellation"])
+
     def spec(self) -> OfferSpec:
         """The offer that these fields stand for."""
         given, pool = self.cleaned_data, self.pools[self.cleaned_data["pool"]]
@@ -259,7 +301,7 @@ class NewOffer(forms.Form):
             attributes={
                 "accelerator": None if is_cores else given["goods"],
                 "region": pool.region,
-                "mode": "on_demand",
+                "mode": given["sold_as"] or "on_demand",
                 "kind": "",
                 "domestic": None,
             },
@@ -271,6 +313,7 @@ class NewOffer(forms.Form):
             wall_s_max=given["wall_hours_max"] * 3600,
             sold_by=SoldBy(given["sold_by"]),
             buyer_organisation_id=given["buyer"],
+            block=self._block(),
         )
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_POST
 
+from mosu.compute.blocks import block_of_order
 from mosu.compute.queries import run_of_order
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
@@ -19,7 +20,7 @@ from mosu.market.queries import orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
-from mosu.web.buying import curves_of, moments_of
+from mosu.web.buying import BlockShown, curves_of, moments_of
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown
@@ -106,14 +107,17 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     now = timezone.now()
     run = run_of_order(actor, row.id)
     shown = RunShown.of_order(row, run, now=now, with_log=with_log) if run else None
+    may_cancel = allows(actor, "order.cancel", row.organisation_id)
+    block = block_of_order(actor, row.id) if "block" in row.quote.terms else None
     return {
         "here": "orders",
+        "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else None),
         "run": shown,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],
         "may_ask": allows(actor, "quote.ask", row.organisation_id),
-        "may_cancel": allows(actor, "order.cancel", row.organisation_id),
+        "may_cancel": may_cancel,
     }
 
 
@@ -121,6 +125,9 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
 @page("order.cancel")
 def cancel(request: HttpRequest, order_id: str) -> HttpResponse:
     """Stop the order's run, or cancel what has not started."""
-    cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
-    messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
+    order = cancel_order(actor=actor_of(request), order_id=Order.key_of(order_id), now=timezone.now())
+    if "block" in order.quote.terms:
+        messages.success(request, _("The block is cancelled; what its rules give back is yours again."))
+    else:
+        messages.success(request, _("The run is being stopped; what is left of the hold comes back."))
     return redirect("order", order_id)

@@ -23,8 +23,8 @@ from mosu.compute.queries import (
     utilisation_of,
     why_not_live,
 )
-from mosu.compute.services import set_pool_state
-from mosu.compute.states import PoolState
+from mosu.compute.services import set_placing, set_pool_state
+from mosu.compute.states import Placing, PoolState
 from mosu.compute.stocks import NOTHING, Figures, free_of, standing_of, stocks_of
 from mosu.compute.supply import (
     Promised,
@@ -304,6 +304,24 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         Fact(_("Delivery"), delivered_of(Delivery(row.ordered_s, row.delivered_s))),
         Fact(_("Token made"), timezone.localtime(row.token_made_at).strftime("%Y-%m-%d %H:%M")),
     ]
+
+
+@require_POST
+@page("pool.manage")
+def pool_placing(request: HttpRequest, pool_id: str) -> HttpResponse:
+    """Pack or spread what is ordered of a pool from now on."""
+    actor = actor_of(request)
+    row = pool_visible_to(actor, Pool.key_of(pool_id))
+    to = Placing.SPREAD if request.POST.get("to") == Placing.SPREAD else Placing.PACK
+    set_placing(actor=actor, pool_id=row.id, to=to, now=timezone.now())
+    is_packed = to is Placing.PACK
+    messages.success(
+        request,
+        _("What is ordered from now on is packed.")
+        if is_packed
+        else _("What is ordered from now on is spread."),
+    )
+    return redirect("pool", row.public_id)
 
 
 @require_POST

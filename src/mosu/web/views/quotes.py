@@ -115,7 +115,7 @@ def _sent(request: HttpRequest) -> QueryDict:
 
 def _answer(request: HttpRequest, form: Asking, data: QueryDict, like: Like | None) -> dict[str, Any]:
     """Quotes and refusals, or what is wrong with the question."""
-    organisation_id, project_id = _buyer(request)
+    organisation_id, project_id = buyer_of_request(request)
     try:
         task = form.asked()
     except TaskRefused as refused:
@@ -275,7 +275,7 @@ def _usable(request: HttpRequest) -> list[tuple[str, str]]:
     ]
 
 
-def _buyer(request: HttpRequest) -> tuple[UUID, UUID]:
+def buyer_of_request(request: HttpRequest) -> tuple[UUID, UUID]:
     """The organisation for which the person buys, and its first project.
 
     Raises:

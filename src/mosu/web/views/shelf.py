@@ -19,6 +19,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, NotFound
+from mosu.market.blocks import BlockTerms
 from mosu.market.comparison import OFFERS_MAX
 from mosu.market.models import Offer, OfferPrice, SavedSearch
 from mosu.market.queries import (
@@ -48,6 +49,7 @@ from mosu.web.finding import (
 from mosu.web.labels import (
     OfferShown,
     billed_by,
+    block_facts,
     card_of,
     delivered_of,
     facts_of_card,
@@ -261,6 +263,9 @@ def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
             "here": "offer",
             "offer": label_of(shown),
             "terms": _terms(shown),
+            "blocks": block_facts(BlockTerms.of_json(shown.offer.block), longest_s=shown.offer.wall_s_max)
+            if shown.offer.block
+            else [],
             "card": facts_of_card(card) if card else [],
             "prices": [
                 {
