@@ -220,7 +220,7 @@ def test_a_whole_home_does_not_go_up(
         (["run", "nowhere.yaml"], "cannot be read"),
         (["run", "-y", "--env", "A", "--", "ls"], "no value"),
         (["run", "--nonsense"], "--nonsense"),
-        (["cancel", "receipt_1"], "neither a run nor an order"),
+        (["cancel", "receipt_1"], "neither a run, an order nor a block"),
         (["quotes"], "Did you mean mosu quote?"),
         (["login", "--url", "http://127.0.0.1:1"], "--email"),
     ],
