@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mosu.cli import main as cli
 from mosu.compute.placement.fleet import Machine, Shape
-from mosu.compute.placement.podqueue import PodWaits, queue_pods, scaled
+from mosu.compute.placement.podqueue import PodWaits, paced, queue_pods, scaled
 from mosu.compute.placement.traces import Pod, machines_in, pods_in
 from mosu.kernel.refusals import Invalid
 
@@ -109,11 +109,16 @@ def test_the_command_tells_who_waits(tmp_path: Path, capsys: pytest.CaptureFixtu
         "p1,1000,10,2,1000,,0,100\np2,1000,10,1,500,,40,50\n"
     )
     call = ["simulate", "placement", "--nodes", str(nodes), "--pods", str(pods), "--queue"]
-    assert cli.run([*call, "--scale", "0.5", "--policy", "mosu", "--add", "2xA", "--json", str(out)]) == 0
+    assert (
+        cli.run(
+            [*call, "--scale", "0.5", "--pace", "2", "--policy", "mosu", "--add", "2xA", "--json", str(out)]
+        )
+        == 0
+    )
     shown = capsys.readouterr().out
-    assert "1 / 2" in shown and "30 s" in shown and "0 / 2" in shown
+    assert "1 / 2" in shown and "40 s" in shown and "0 / 2" in shown
     facts = json.loads(out.read_text())
-    assert facts["policies"]["mosu"]["wait"]["longest_s"] == 60
+    assert facts["policies"]["mosu"]["wait"]["longest_s"] == 80
     assert facts["policies"]["mosu"]["by_cards"]["<1"]["waited"] == 1
     assert facts["with_added"]["policies"]["mosu"]["wait"]["longest_s"] == 0
     pods.write_text("name,cpu_milli,memory_mib,num_gpu,gpu_milli\np1,1000,10,2,1000\n")
@@ -125,6 +130,7 @@ def test_openb_with_a_queue() -> None:
     if not OPENB.exists():
         pytest.skip("shared data absent")
     machines = scaled(machines_in(OPENB / "openb_node_list_gpu_node.csv"), 0.01)
-    pods = pods_in(OPENB / "openb_pod_list_default.csv")
-    found = queue_pods(machines, pods, policy="mosu")
-    assert found.all.count + found.too_large == len(pods)
+    pods = paced(pods_in(OPENB / "openb_pod_list_default.csv"), 3000)
+    found = queue_pods(machines, pods, policy="best-fit")
+    assert (found.all.count, found.too_large) == (len(pods), 0)
+    assert found.by_size["5+"].mean_s > found.by_size["1"].mean_s > 0

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from mosu.compute.placement.charts import console, print_bars, print_table, told
 from mosu.compute.placement.fleet import Machine
-from mosu.compute.placement.podqueue import PodWaits, queue_pods, scaled
+from mosu.compute.placement.podqueue import PodWaits, paced, queue_pods, scaled
 from mosu.compute.placement.policies import DEFAULT, POLICIES
 from mosu.compute.placement.queueing import DISCIPLINES
 from mosu.compute.placement.replay import Replayed, replay
@@ -53,6 +53,9 @@ def placement(  # noqa: PLR0917 - the options of a command
         float,
         typer.Option(min=0.001, max=1, help="Only so many times the nodes of each kind, rounded up."),
     ] = 1.0,
+    pace: Annotated[
+        float, typer.Option(min=0.001, max=1_000_000, help="With --queue: pods come so many times as fast.")
+    ] = 1.0,
     add: Add = None,
     file: Json = None,
 ) -> None:
@@ -64,9 +67,8 @@ def placement(  # noqa: PLR0917 - the options of a command
     machines, asked, more = scaled(machines_in(nodes), scale), pods_in(pods), added(add or ())
     fleets = {"": machines} | ({" ".join(add): with_added(machines, more)} if add else {})
     if queued:
-        _queue_pods(
-            fleets, asked, names, facts={"nodes": str(nodes), "pods": str(pods), "scale": scale}, file=file
-        )
+        told_of = {"nodes": str(nodes), "pods": str(pods), "scale": scale, "pace": pace}
+        _queue_pods(fleets, paced(asked, pace), names, facts=told_of, file=file)
         return
     answers = {}
     with _progress(len(names) * seeds * len(fleets) * len(asked)) as tell:

@@ -8,7 +8,7 @@ import heapq
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from mosu.compute.placement.board import Board
@@ -92,6 +92,11 @@ def queue_pods(
         waited={size: sum(wait > 0 for wait in some) for size, some in waits.items()},
         too_large=len(pods) - len(line),
     )
+
+
+def paced(pods: Sequence[Pod], pace: float) -> list[Pod]:
+    """Coming so many times as fast as they came, staying as long."""
+    return [replace(pod, created_s=pod.created_s / pace) for pod in pods]
 
 
 def scaled(machines: Sequence[Machine], scale: float) -> list[Machine]:

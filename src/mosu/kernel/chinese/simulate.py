@@ -8,6 +8,7 @@ SENTENCES: Final[dict[str, str]] = {
     "How many of the cards each policy has allocated when as many have been asked for.": "申请的卡数达到总卡数时，各策略分配出了多少。",
     "Pods arrive in random orders and stay; one that fits nowhere is dropped. With --queue: who waits, and how long.": "任务按随机顺序到达且不离开；放不下的即丢弃。加 --queue 则看谁要等、等多久。",
     "Pods come and go when they did, and wait instead of being dropped.": "任务按真实时间到达和离开；放不下的排队等待，不丢弃。",
+    "With --queue: pods come so many times as fast.": "与 --queue 合用：任务到达的速度乘以此数。",
     "Only so many times the nodes of each kind, rounded up.": "每种节点只取此倍数，向上取整。",
     "It is not known how long pod {name} stayed.": "不知道任务 {name} 停留了多久。",
     "--queue needs creation_time and deletion_time of every pod.": "--queue 需要每个任务的 creation_time 与 deletion_time。",
