@@ -133,6 +133,7 @@ def test_a_submission_in_doubt_is_found_again(bench: SlurmBench, monkeypatch: py
     bench.engine = bench.restarted()
     ended = end_of(bench, bench.engine.submit(spec))
     assert ended.ok and ended.log == "once\n"
+    until(lambda: accounts(bench, spec.attempt_id))  # slurmdbd may have a job's end before its name
     assert len(accounts(bench, spec.attempt_id)) == 1
 
 
