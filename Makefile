@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: demo test test-slurm test-ray lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm test-ray test-engines lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -26,6 +26,11 @@ lint: .venv/.dev ## style, types, architecture, locks
 test-ray: .venv/.dev ## the Ray engine on a real Ray, which is installed beside
 	@tools/install-ray.sh
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
+
+test-engines: .venv/.dev ## one task file on this machine, a real Slurm and a real Ray (as root)
+	@tools/install-slurm.sh
+	@tools/install-ray.sh
+	@$(BIN)/pytest -m "slurm and ray" -n0 tests/engines $(ARGS)
 
 e2e: .venv/.e2e ## journeys in a real Chromium
 	@tools/install-chromium.sh

@@ -16,6 +16,8 @@ from uuid import UUID
 from benchmarks.bars import Figure
 from benchmarks.hubs import Buyer
 from mosu.compute.placement.fleet import Machine, Shape
+from mosu.compute.placement.podqueue import paced, queue_pods, scaled
+from mosu.compute.placement.policies import POLICIES
 from mosu.compute.placement.replay import Replayed, replay
 from mosu.compute.placement.traces import Cluster, Job, Pod, clusters_in, jobs_in, machines_in, pods_in
 from mosu.compute.placement.waits import jobs_between, waits_of
@@ -33,6 +35,9 @@ PUBLISHED: Final = {
 BOUND: Final = 96.9
 """Of the default list, by a linear programme that relaxes each node's processor and memory."""
 FIRST_SEED: Final = 42
+QUEUE_SCALE: Final = 0.1
+QUEUE_PACE: Final = 200.0
+"""At their own pace openb's pods never wait: at most 66 of its 6,212 cards are in use at once."""
 WALL: Final = timedelta(hours=1)
 
 
@@ -74,6 +79,32 @@ def _placed_generated(*, seeds: int) -> list[Figure]:
             Figure(f"{policy} decisions in memory", _speed(found), "/s", note=note),
         )
     ]
+
+
+def lined_up() -> list[Figure]:
+    """Openb's default list with a queue instead of drop-on-fail, on a tenth of its nodes, 200 times as fast."""
+    if (DATA / "openb").exists():
+        machines = scaled(machines_in(DATA / "openb" / "openb_node_list_gpu_node.csv"), QUEUE_SCALE)
+        pods = paced(pods_in(DATA / "openb" / "openb_pod_list_default.csv"), QUEUE_PACE)
+        note = ""
+    else:
+        dice = random.Random(FIRST_SEED)  # noqa: S311 - a trace, not a secret
+        machines = [Machine(f"n{number}", 64_000, 10**6, 8, "A") for number in range(4)]
+        pods = [
+            Pod(str(number), Shape(4000, 1, dice.choice((1, 2, 8))), 10.0 * number, dice.expovariate(1 / 100))
+            for number in range(300)
+        ]
+        note = "generated trace; "
+    figures = []
+    for policy in POLICIES:
+        found = queue_pods(machines, pods, policy=policy)
+        sizes = ", ".join(f"{size} {one.mean_s:,.0f}" for size, one in found.by_size.items() if one.count)
+        waited = f"{sum(found.waited.values())} of {found.all.count} waited"
+        by_cards = f"{note}{waited}; p99 {found.all.p99_s:,.0f}; by cards {sizes}"
+        figures.append(
+            Figure(f"openb with a queue: mean wait, {policy}", found.all.mean_s, "s", note=by_cards)
+        )
+    return figures
 
 
 def _replayed(machines: Sequence[Machine], pods: Sequence[Pod], *, policy: str, seeds: int) -> list[Replayed]:

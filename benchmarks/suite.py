@@ -156,7 +156,7 @@ def _placement(folder: Path, size: Size) -> list[Figure]:
         return placing.kept(buyers[0], decisions=size.decisions)
 
     kept = _on_a_hub(folder / "placement", measure, buyers=1)
-    return [*placing.placed(seeds=size.seeds, lists=size.lists), *kept]
+    return [*placing.placed(seeds=size.seeds, lists=size.lists), *placing.lined_up(), *kept]
 
 
 def _philly(folder: Path, size: Size) -> list[Figure]:

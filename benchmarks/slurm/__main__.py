@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = stack.enter_context(folder_on_disk("slurm-chaos"))
-        cluster = stack.enter_context(running_slurm(cpus=8))
+        cluster = stack.enter_context(running_slurm())
         found = _chaos(folder, cluster, runs=asked.runs, seed=asked.seed)
         _print(found)
         if asked.json:
@@ -160,7 +160,9 @@ class _Orders:
     def wait_for_pool(self) -> None:
         with Client(self._url, self._token) as client:
             until = time.monotonic() + QUIET_S_MAX
-            while not self._quotes(client, 1, 1.0) and time.monotonic() < until:
+            while not self._quotes(client, 1, 1.0):
+                if time.monotonic() > until:
+                    raise RuntimeError("the pool never came on the shelf")
                 time.sleep(0.5)
 
     def place(self, went_round: threading.Event) -> None:

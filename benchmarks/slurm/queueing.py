@@ -1,6 +1,5 @@
 """What mosu costs over bare `sbatch`: the same jobs, on the same Slurm, one way and the other."""
 
-import os
 import random
 import statistics
 import threading
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from tests.slurm.cluster import SlurmCluster, running_slurm
+from tests.slurm.cluster import CORES, SlurmCluster, running_slurm
 
 from benchmarks.bars import Figure
 from benchmarks.hubs import hub_in, join, make_buyers
@@ -20,8 +19,6 @@ from mosu.kernel.ids import typeid, uuid_of
 
 _NODES = 2
 """Of the cluster; each has one health test, a job too."""
-CPUS = len(os.sched_getaffinity(0))
-"""Of each node: what its health test finds; the jobs sleep, so both may say so."""
 _TASK = """
 resources: {{cpus: 1, memory: 1+, disk_size: 1}}
 run: sleep {seconds}
@@ -36,7 +33,7 @@ def through_mosu_and_bare(folder: Path, *, jobs: int, alone: int) -> list[Figure
     """Makespans of `jobs` jobs of 2 to 20 s, and how soon one of `alone` lone orders is with Slurm."""
     choice = random.Random(1)  # noqa: S311 - a fixed mix
     durations = [round(choice.uniform(2, 20), 1) for _ in range(jobs)]
-    with running_slurm(cpus=CPUS) as cluster:
+    with running_slurm() as cluster:
         bare_s = _bare(cluster, durations)
         with hub_in(folder) as hub:
             config = join(hub)
@@ -46,7 +43,7 @@ def through_mosu_and_bare(folder: Path, *, jobs: int, alone: int) -> list[Figure
                 soon = [_to_slurm_s(client, config.owner_dsn(), site.folder) for _ in range(alone)]
                 _through(hub.url, buyer.token, durations)
                 ours_s = _makespan_s(cluster, named="attempt_", skipped=_NODES + alone, jobs=jobs)
-    note = f"{jobs} jobs of 2 to 20 s on {_NODES * CPUS} slots"
+    note = f"{jobs} jobs of 2 to 20 s on {_NODES * CORES} slots"
     return [
         Figure("Slurm, makespan by bare sbatch", bare_s, "s", note=note),
         Figure("Slurm, makespan through mosu", ours_s, "s", note=f"{note}, first Submit to last End"),

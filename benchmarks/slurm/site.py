@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.hub import Hub
 from tests.slurm.cluster import SlurmCluster
@@ -20,6 +20,15 @@ SUPPLIER: Final = "Hall Two"
 _GIB: Final = 1 << 30
 
 
+@dataclass(frozen=True)
+class Pool:
+    """A pool at a hub: its agent's token, and its supplier's."""
+
+    id: str
+    token: str
+    supplier_token: str
+
+
 @dataclass
 class Site:
     """The supplier's machine: its agent may be killed and started again."""
@@ -27,8 +36,10 @@ class Site:
     folder: Path
     cluster: SlurmCluster
     env: Mapping[str, str]
-    token: str
+    pool: "Pool"
     hub_url: str
+    table: str = ""
+    """More of the settings: `[slurm]`."""
     agent: subprocess.Popen[bytes] | None = None
     claims: dict[str, int] = field(default_factory=dict)
     """Which Slurm job had each attempt, as `note_claims` saw it: the agent forgets what the hub has settled."""
@@ -67,23 +78,30 @@ class Site:
     def write_settings(self) -> None:
         environment = build_python_environment(self.folder / "environments", packages=[])
         token_file = self.folder / "pool.token"
-        token_file.write_text(self.token)
+        token_file.write_text(self.pool.token)
         token_file.chmod(0o600)
         (self.folder / "agent.toml").write_text(
             f'hub_url = "{self.hub_url}"\ntoken_file = "{token_file}"\nengine = "slurm"\n'
             f'state_dir = "{self.folder}/state"\nenvironments = ["{environment.root}"]\n'
-            f"disk_bytes = {200 * _GIB}\n"
+            f"disk_bytes = {200 * _GIB}\n{self.table}"
         )
 
 
 @contextmanager
 def site_in(
-    folder: Path, hub: Hub, cluster: SlurmCluster, *, env: Mapping[str, str] | None = None, hub_url: str = ""
+    folder: Path,
+    hub: Hub,
+    cluster: SlurmCluster,
+    *,
+    env: Mapping[str, str] | None = None,
+    hub_url: str = "",
+    table: str = "",
+    unit_price: str = "3.60",
 ) -> Iterator[Site]:
     """A pool that sells the cluster's cores, its agent running and registered."""
     folder.mkdir(mode=0o755)
-    token = put_on_the_shelf(hub)
-    site = Site(folder, cluster, env or {}, token, hub_url or hub.url)
+    pool = put_on_the_shelf(hub, unit_price=unit_price)
+    site = Site(folder, cluster, env or {}, pool, hub_url or hub.url, table)
     site.start()
     try:
         yield site
@@ -91,12 +109,11 @@ def site_in(
         site.stop()
 
 
-def put_on_the_shelf(hub: Hub) -> str:
-    """Make a supplier, a pool and an offer of its cores; the pool's token."""
-    token = hub.bootstrap(email="ops@hall.example", organisation=SUPPLIER, capabilities=("supplier",))[
-        "token"
-    ]
-    pool = _post(hub, token, "/pools", "name=hall-2", "region=shanghai")
+def put_on_the_shelf(hub: Hub, *, supplier: str = SUPPLIER, unit_price: str = "3.60") -> Pool:
+    """Make a supplier, a pool and an offer of its cores."""
+    email = f"ops@{supplier.lower().replace(' ', '-')}.example"
+    token = hub.bootstrap(email=email, organisation=supplier, capabilities=("supplier",))["token"]
+    pool = _post(hub, token, "/pools", "name=hall", "region=shanghai")
     _post(
         hub,
         token,
@@ -108,14 +125,14 @@ def put_on_the_shelf(hub: Hub) -> str:
             "max_units:=64",
             "wall_s_max:=86400",
         ),
-        'title:={"zh": "二号厅 CPU", "en": "Hall 2 CPU"}',
-        'prices:=[{"meter": "core_second", "unit": "core_hour", "unit_price": "3.60"}]',
+        f'title:={{"zh": "{supplier} CPU", "en": "{supplier} CPU"}}',
+        f'prices:=[{{"meter": "core_second", "unit": "core_hour", "unit_price": "{unit_price}"}}]',
     )
-    return str(pool["token"])
+    return Pool(pool["pool"]["id"], pool["token"], token)
 
 
-def _post(hub: Hub, token: str, path: str, *fields: str) -> dict[str, str]:
+def _post(hub: Hub, token: str, path: str, *fields: str) -> dict[str, Any]:
     done = hub.mosu("api", "post", path, *fields, token=token)
     assert done.returncode == 0, done.stderr + done.stdout  # noqa: S101 - a benchmark's own world
-    found: dict[str, str] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -8,7 +8,7 @@ from django.db import connection, transaction
 from django.db.utils import DatabaseError
 
 from mosu.compute import services
-from mosu.compute.health import CHECK_EVERY
+from mosu.compute.health import CHECK_EVERY, CHECK_UNFIT_EVERY
 from mosu.compute.models import Attempt, HealthCheck, Node, Pool
 from mosu.compute.placement import GIB
 from mosu.compute.services import AgentTaken, NotRegistered
@@ -275,6 +275,17 @@ def test_health_is_tested_daily_and_on_demand_while_nothing_runs_there(world: Wo
     assert said(world, now=at(3)).checks == ()
     report(world, attempt, now=at(4))
     assert said(world, now=at(5)).checks == ("n1",)
+
+
+def test_a_node_that_failed_is_tested_again_soon_and_comes_back_unasked(world: World) -> None:
+    checked(world, node_of(), now=at(1), cores=6)
+    assert said(world, now=at(1) + CHECK_UNFIT_EVERY - timedelta(seconds=1)).checks == ()
+    assert not quote(world, task_of(), now=at(2)).quotes
+    later = at(1) + CHECK_UNFIT_EVERY
+    assert said(world, now=later).checks == ("n1",)
+    assert checked(world, node_of(), now=later).fit
+    assert said(world, now=later + CHECK_UNFIT_EVERY).checks == ()
+    assert quote(world, task_of(), now=later).quotes
 
 
 def test_health_tests_are_history(world: World) -> None:

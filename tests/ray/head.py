@@ -25,8 +25,8 @@ _UP_S_MAX: Final = 120.0
 class RayHead:
     """Killed and started again it is another cluster at the same address: Ray keeps nothing of the first."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, cores: int = CORES) -> None:
+        self._folder, self._cores = folder, cores
         self._port = free_port()
         self.address = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +53,7 @@ class RayHead:
                     *(RAY, "start", "--head", "--block", "--disable-usage-stats"),
                     *(f"--node-ip-address={NODE}", f"--temp-dir={temp}"),
                     *("--dashboard-host=127.0.0.1", f"--dashboard-port={self._port}"),
-                    *(f"--num-cpus={CORES}", f"--num-gpus={CARDS}", "--memory=4000000000"),
+                    *(f"--num-cpus={self._cores}", f"--num-gpus={CARDS}", "--memory=4000000000"),
                     "--object-store-memory=80000000",
                     *(f"--{name}={number}" for name, number in ports.items()),
                 ],
@@ -134,11 +134,11 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def running_ray() -> Iterator[RayHead]:
+def running_ray(*, cores: int = CORES) -> Iterator[RayHead]:
     """A head that takes jobs, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="mosu-ray-", dir="/tmp"))
     folder.chmod(0o755)
-    head = RayHead(folder)
+    head = RayHead(folder, cores=cores)
     try:
         head.start()
         yield head

@@ -140,6 +140,17 @@ def test_secrets_are_nowhere_in_ray(bench: RayBench) -> None:
     assert end_of(bench, ref).ok
 
 
+def test_a_task_cannot_speak_with_ray(bench: RayBench) -> None:
+    """Whoever reaches the dashboard starts jobs as Ray's user: no task does."""
+    host, port = bench.head.address.removeprefix("http://").split(":")
+    tries = "\n".join(
+        f"python3 -c \"import socket; socket.create_connection(('{address}', {port}), 3)\" 2> /dev/null && echo SEEN"
+        for address in (host, NODE, "localhost")
+    )
+    ended = end_of(bench, submitted(bench, bench.spec(f"{tries}\nenv | grep RAY_ && echo SEEN\necho tried")))
+    assert ended.ok and ended.log == "tried\n", ended.log
+
+
 def test_a_head_that_dies_takes_its_jobs_along_and_the_truth_is_told(bench: RayBench) -> None:
     ref = started(bench, bench.spec("echo begun; sleep 300"), says="begun")
     unborn = bench.spec("echo born")

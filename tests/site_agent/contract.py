@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from tests.site_agent.lab import WAITS, Ended, until
+from tests.site_agent.lab import WAITS, Ended, processes_that_name, until
 
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
@@ -238,13 +238,23 @@ class EngineContract:
         ref = started(bench, first, says="begun")
         paths = bench.private_paths(ref)
         assert paths
-        tries = "\n".join(f"ls {path} && echo SEEN; cat {path} && echo SEEN" for path in paths)
+        tries = "\n".join(
+            [
+                f"ls {path} && echo SEEN; cat {path} && echo SEEN; echo x >> {path} && echo SEEN"
+                for path in paths
+            ]
+            + [
+                f"kill -0 {pid} && echo SEEN; ls /proc/{pid}/root/work && echo SEEN"
+                for pid in processes_that_name(first.attempt_id)
+            ]
+        )
         other = bench.spec(
             f"{tries}\ncat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep '[a]{first.attempt_id[1:]}' && echo SEEN\n"
             f"cat /proc/[0-9]*/environ | grep -a '[s]3cret' && echo SEEN\ntrue"
         )
         ended = end_of(bench, submitted(bench, other))
         assert ended.ok and "SEEN" not in ended.log.splitlines(), ended.log
+        assert (bench.engine.workdir(ref) / "file").read_text() == "mine\n"
         let_go(bench, ref)
         assert end_of(bench, ref).ok
 

@@ -90,6 +90,16 @@ def any_process_tells(words: bytes) -> bool:
     return any(words in text for text in _of_processes("cmdline") + _of_processes("environ"))
 
 
+def processes_that_name(words: str) -> list[int]:
+    """The machine's processes that have the words among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if words.encode() in path.read_bytes():
+                found.append(int(path.parent.name))
+    return found
+
+
 def _of_processes(name: str) -> list[bytes]:
     """This file of every process, without `ps`, which a small machine may lack."""
     found = []

@@ -23,6 +23,9 @@ from tests.hub import free_port
 
 PROGRAMS: Final = ("sbatch", "slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd")
 CARDS: Final = 4
+CORES: Final = os.cpu_count() or 1
+"""Of each node: no more than its health test finds on this machine."""
+MEMORY_MIB: Final = min(8192, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20)
 _DATABASE: Final = """
 create database if not exists slurm_acct_db;
 create user if not exists 'slurm'@'127.0.0.1' identified by 'slurm';
@@ -77,7 +80,7 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe
 """
 _NODE: Final = (
     "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory={memory_mib} "
-    "Gres=gpu:ascend910b:4 State=UNKNOWN"
+    "Gres=gpu:ascend910b:{cards} State=UNKNOWN"
 )
 
 
@@ -86,8 +89,6 @@ class SlurmCluster:
     """Two nodes, `n1` and `n2`. Daemons can be killed and started one by one."""
 
     folder: Path
-    cpus: int = 4
-    memory_mib: int = 8192
     names: tuple[str, ...] = ("n1", "n2")
     ports: dict[str, int] = field(default_factory=dict)
     database: subprocess.Popen[bytes] | None = None
@@ -113,7 +114,7 @@ class SlurmCluster:
         for name in ("state", "spool", "db", "dev"):
             (self.folder / name).mkdir(exist_ok=True)
         self.ports = {name: free_port() for name in ("sql", "dbd", "ctld", *self.names)}
-        self._write_settings()
+        self._write_settings({})
         _start_munge()
         self._start_database()
         self.start("slurmdbd")
@@ -121,11 +122,7 @@ class SlurmCluster:
         self.start("slurmctld")
         for name in self.names:
             self.start(name)
-        _until(
-            lambda: (
-                self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).split() == [*self.names]
-            )
-        )
+        self._wait_until_idle()
 
     def down(self) -> None:
         for job in self.ask("squeue", "-h", "-o", "%i", check=False).split():
@@ -172,17 +169,46 @@ class SlurmCluster:
         finally:
             self.start(name)
 
-    def _write_settings(self) -> None:
+    @contextmanager
+    def fewer_cards(self, name: str, count: int) -> Iterator[None]:
+        """The cluster while a node has so many cards, as after some fell off its bus and an administrator said so."""
+        self._configure({name: count})
+        try:
+            yield
+        finally:
+            self._configure({})
+
+    def _configure(self, cards: Mapping[str, int]) -> None:
+        self._write_settings(cards)
+        for daemon in ("slurmctld", *self.names):
+            self.stop(daemon)
+            self.start(daemon)
+        self._wait_until_idle()
+
+    def _wait_until_idle(self) -> None:
+        _until(
+            lambda: (
+                self.ask("sinfo", "-h", "-N", "-t", "idle", "-o", "%N", check=False).split() == [*self.names]
+            )
+        )
+
+    def _write_settings(self, cards: Mapping[str, int]) -> None:
         host = socket.gethostname()
         dev = self.folder / "dev"
         for number in range(CARDS):
             if not (dev / f"npu{number}").exists():
                 os.mknod(dev / f"npu{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+        counts = dict.fromkeys(self.names, CARDS) | dict(cards)
         nodes = "\n".join(
             _NODE.format(
-                name=name, host=host, port=self.ports[name], cpus=self.cpus, memory_mib=self.memory_mib
+                name=name,
+                host=host,
+                port=self.ports[name],
+                cpus=CORES,
+                memory_mib=MEMORY_MIB,
+                cards=count,
             )
-            for name in self.names
+            for name, count in counts.items()
         )
         facts = {
             "folder": self.folder,
@@ -193,7 +219,11 @@ class SlurmCluster:
         for name, text in {
             "slurmdbd.conf": _SLURMDBD.format(**facts),
             "slurm.conf": _SLURM.format(**facts),
-            "gres.conf": f"AutoDetect=off\nName=gpu Type=ascend910b File={dev}/npu[0-{CARDS - 1}]\n",
+            "gres.conf": "AutoDetect=off\n"
+            + "".join(
+                f"NodeName={name} Name=gpu Type=ascend910b File={dev}/npu[0-{count - 1}]\n"
+                for name, count in counts.items()
+            ),
             "cgroup.conf": "CgroupAutomount=no\nConstrainCores=no\n",
         }.items():
             (self.folder / name).write_text(text)
@@ -232,11 +262,11 @@ class SlurmCluster:
 
 
 @contextmanager
-def running_slurm(*, cpus: int = 4) -> Iterator[SlurmCluster]:
+def running_slurm() -> Iterator[SlurmCluster]:
     """A cluster that takes jobs, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="mosu-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)
-    cluster = SlurmCluster(folder, cpus=cpus)
+    cluster = SlurmCluster(folder)
     try:
         cluster.up()
         yield cluster

@@ -18,6 +18,7 @@ from mosu.site_agent.engines.slurm.engine import SlurmEngine
 from mosu.wire.agent import AttemptPhase
 from tests.site_agent.contract import end_of, let_go, log_of, seconds_of, seen, started, submitted
 from tests.site_agent.lab import WAITS, any_process_tells, until
+from tests.slurm.cluster import CARDS, CORES
 from tests.slurm.fixtures import CARD, SlurmBench
 
 pytestmark = pytest.mark.slurm
@@ -132,6 +133,7 @@ def test_a_submission_in_doubt_is_found_again(bench: SlurmBench, monkeypatch: py
     bench.engine = bench.restarted()
     ended = end_of(bench, bench.engine.submit(spec))
     assert ended.ok and ended.log == "once\n"
+    until(lambda: accounts(bench, spec.attempt_id))  # slurmdbd may have a job's end before its name
     assert len(accounts(bench, spec.attempt_id)) == 1
 
 
@@ -158,7 +160,7 @@ def test_cancelled_while_its_submission_is_in_doubt(
 
 
 def test_cancelled_in_the_queue_it_is_not_metered(bench: SlurmBench) -> None:
-    holder = started(bench, bench.spec(WAITS, cores=4))
+    holder = started(bench, bench.spec(WAITS, cores=CORES))
     waiting = submitted(bench, bench.spec("echo ran > witness"))
     until(lambda: "PENDING" in bench.cluster.ask("squeue", "-h", f"--name={waiting}", "-o", "%T"))
     assert seen(bench, waiting).phase == AttemptPhase.PREPARING
@@ -257,7 +259,10 @@ def test_a_secret_is_in_no_script_argument_or_environment(bench: SlurmBench) -> 
 
 def test_nodes_are_those_that_take_jobs(bench: SlurmBench) -> None:
     nodes = bench.engine.nodes()
-    assert [(node.name, node.cores, len(node.devices)) for node in nodes] == [("n1", 4, 4), ("n2", 4, 4)]
+    assert [(node.name, node.cores, len(node.devices)) for node in nodes] == [
+        ("n1", CORES, CARDS),
+        ("n2", CORES, CARDS),
+    ]
     assert {device.accelerator for device in nodes[0].devices} == {CARD}
     bench.cluster.ask("scontrol", "update", "nodename=n2", "state=drain", "reason=fans")
     try:

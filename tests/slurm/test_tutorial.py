@@ -1,5 +1,7 @@
 """The tutorial for suppliers does what it says, from the first command to the last."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.docs.test_tutorials import ROOT, follow
@@ -7,9 +9,14 @@ from tests.site_agent.lab import open_folder
 from tests.slurm.cluster import SlurmCluster
 
 pytestmark = pytest.mark.slurm
+PAGES = sorted((ROOT / "docs" / "tutorials").glob("your-slurm-cluster*.md"))
 
 
-def test_a_slurm_cluster_on_the_shelf(cluster: SlurmCluster) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_slurm_cluster_on_the_shelf(cluster: SlurmCluster, page: Path) -> None:
     with open_folder() as folder:  # which the sandbox's user can reach
-        conf = {"SLURM_CONF": cluster.env["SLURM_CONF"]}
-        follow(ROOT / "docs" / "tutorials" / "your-slurm-cluster.md", folder, conf)
+        more = {
+            "SLURM_CONF": cluster.env["SLURM_CONF"],
+            "NPU_FILE": f"{cluster.folder}/dev/npu{{index}}",
+        }
+        follow(page, folder, more)

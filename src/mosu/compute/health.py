@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 CHECK_EVERY: Final = timedelta(days=1)
+CHECK_UNFIT_EVERY: Final = timedelta(minutes=5)
+"""A node that failed comes back as soon as it passes, without anybody's asking."""
 WRITE_BYTES_PER_S_MIN: Final = 10_000_000
 """Slower disks cannot take a job's outputs: a fiftieth of an ordinary one, so only what is broken fails."""
 
@@ -72,6 +74,9 @@ def drift_of(
     return said
 
 
-def check_is_due(*, checked_at: datetime | None, asked_at: datetime | None, now: datetime) -> bool:
-    """Whether a node's health is to be tested: asked for, never tested, or tested a day ago."""
-    return asked_at is not None or checked_at is None or now - checked_at >= CHECK_EVERY
+def check_is_due(
+    *, checked_at: datetime | None, asked_at: datetime | None, unfit: bool, now: datetime
+) -> bool:
+    """Whether a node's health is to be tested: asked for, never tested, tested a day ago, or failed lately."""
+    every = CHECK_UNFIT_EVERY if unfit else CHECK_EVERY
+    return asked_at is not None or checked_at is None or now - checked_at >= every

@@ -2,9 +2,10 @@
 
 import json
 import queue
+import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,10 +22,17 @@ JOB: Final = (Path(__file__).with_name("health_job.sh"), Path(__file__).with_nam
 WALL_LIMIT_S: Final = 300
 PATIENCE_S: Final = 900.0
 """With the time that a cluster's scheduler lets it wait."""
+TRIES_MAX: Final = 4
+RETRY_AFTER_S: Final = 15.0
+"""A test that something else broke off (a daemon that died, an engine that was away) says nothing of its node."""
 _SIGN: Final = "mosu-health "
 _MEMORY_BYTES: Final = 2 << 30
 _DISK_BYTES: Final = 256 << 20
 _LOG_BYTES_MAX: Final = 1 << 16
+
+
+class _BrokenOff(Exception):
+    """The test did not come to an end of its own."""
 
 
 class NodeTests:
@@ -39,8 +47,10 @@ class NodeTests:
         environment: str,
         stopping: threading.Event,
         log: BoundLogger,
+        retry_after_s: float = RETRY_AFTER_S,
     ) -> None:
         self._folder, self._engine, self._hub = state_dir / "checks", engine, hub
+        self._retry_after_s = retry_after_s
         self._environment, self._stopping, self._log = environment, stopping, log
         self._folder.mkdir(mode=0o700, exist_ok=True)
         self._asked: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -67,22 +77,19 @@ class NodeTests:
             self._under_way.discard(name)
 
     def _report_of(self, name: str) -> HealthReport:
+        """How the node's test ended; one that was broken off is made again."""
         started = time.monotonic()
         measures: dict[str, float] = {}
         fault = ""
-        try:
-            node = next((one for one in self._engine.nodes() if one.name == name), None)
-            if node is None:
-                fault = "The engine does not list it."
-            else:
-                measures, fault = self._tested(node)
-        except (Stopping, Refusal):
-            raise
-        except (DomainError, OSError) as error:
-            fault = f"Its health test could not start: {error}"
-        except Exception as error:  # noqa: BLE001 (an engine that cannot be asked: the node is not known to be well)
-            self._log.exception("health test failed", node=name)
-            fault = f"Its health test could not start: {type(error).__name__}"
+        for tries in range(1, TRIES_MAX + 1):
+            try:
+                measures, fault = self._tested_by_name(name)
+                break
+            except _BrokenOff as why:
+                fault = str(why)
+                self._log.warning("health test broken off", node=name, fault=fault, tries=tries)
+                if tries < TRIES_MAX and self._stopping.wait(self._retry_after_s):
+                    raise Stopping from None
         self._log.info("health test", node=name, fault=fault, **measures)
         return HealthReport(
             instance=self._hub.instance,
@@ -91,6 +98,20 @@ class NodeTests:
             fault=fault[:300],
             took_s=time.monotonic() - started,
         )
+
+    def _tested_by_name(self, name: str) -> tuple[dict[str, float], str]:
+        try:
+            node = next((one for one in self._engine.nodes() if one.name == name), None)
+            return self._tested(node) if node is not None else ({}, "The engine does not list it.")
+        except (Stopping, Refusal, _BrokenOff):
+            raise
+        except DomainError as refusal:
+            return {}, f"Its health test could not start: {refusal}"
+        except OSError as error:
+            raise _BrokenOff(f"Its health test could not start: {error}") from error
+        except Exception as error:  # each engine has its own ways to be away
+            self._log.exception("health test failed", node=name)
+            raise _BrokenOff(f"Its health test could not start: {type(error).__name__}") from error
 
     def _tested(self, node: NodeInfo) -> tuple[dict[str, float], str]:
         """What was measured, and why the test did not end well: one job for each kind of its cards."""
@@ -124,6 +145,8 @@ class NodeTests:
             return {}, f"Its health test did not end in {PATIENCE_S:.0f} s."
         said = self._engine.read_log(ref, offset=0, bytes_max=_LOG_BYTES_MAX).data.decode(errors="replace")
         self._end(note)
+        if end.phase in {AttemptPhase.LOST, AttemptPhase.CANCELLED}:
+            raise _BrokenOff(f"Its health test failed: {end.reason or end.phase.value}")
         if end.phase is not AttemptPhase.SUCCEEDED:
             return {}, f"Its health test failed: {end.reason or end.phase.value}"
         return _measures_in(said)
@@ -144,6 +167,7 @@ class NodeTests:
             wall_limit_s=WALL_LIMIT_S,
             grace_s=5,
             environment=self._environment,
+            envs={"CARD_FILES": glob_of(self._engine.card_files(accelerator))},
             run=_script(),
         )
 
@@ -156,6 +180,12 @@ class NodeTests:
         self._engine.clean(ref)
         self._engine.forget(ref)
         note.unlink(missing_ok=True)
+
+
+def glob_of(card_files: Sequence[str]) -> str:
+    """What matches one file of each card; empty where it is not known how they are named."""
+    own = next((name for name in card_files if "{" in name), "")
+    return re.sub(r"\{\w+\}", "[0-9]*", own)
 
 
 def _script() -> str:

@@ -13,6 +13,8 @@ from types import MappingProxyType
 from typing import Final
 
 from mosu.wire.document import Problem
+from mosu.wire.srun import ALLOWED as SRUN_ALLOWED
+from mosu.wire.srun import calls_srun, srun_problem, with_srun
 from mosu.wire.task import SCRIPT_CHARS_MAX, WALL_LIMIT_S_MAX, ResourceNeed, TaskFile, TaskRefused
 
 _SHORT: Final = MappingProxyType(
@@ -58,10 +60,11 @@ _KNOWN: Final = (
     "--job-name, --nodes=1, --ntasks, --ntasks-per-node, --cpus-per-task, --mem, --mem-per-cpu, --time, --gres, "
     "--gpus, --gpus-per-node, --export, --output, --error, --no-requeue"
 )
+_NO_MODULES: Final = "there are no modules: a task file names the software with mosu.environment."
 _COMMANDS: Final = MappingProxyType(
     {
-        "srun": "srun is not there: the script runs once, so write the command itself.",
-        "module": "there are no modules: the software is the run's environment.",
+        "module": _NO_MODULES,
+        "ml": _NO_MODULES,
         "sbatch": "a run starts no other runs.",
         "scontrol": "a run does not see the cluster's scheduler.",
     }
@@ -71,6 +74,7 @@ _MIB_OF: Final = {"K": 1 / 1024, "M": 1, "": 1, "G": 1024, "T": 1024 * 1024}
 _GPUS: Final = re.compile(r"(?:gpu:)?([A-Za-z0-9][A-Za-z0-9._-]{0,62}):([1-9][0-9]{0,4})")
 _NAME: Final = re.compile(r"[^\W_][\w .-]{0,62}")
 _TIME: Final = re.compile(r"(?:(\d{1,3})-)?(\d{1,6})(?::(\d{1,3}))?(?::(\d{1,3}))?")
+_COMMAND: Final = re.compile(r"(?:^|[;&|(])\s*([\w./-]+)")
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 
@@ -97,7 +101,7 @@ def parse_sbatch(text: str, *, source: str = "script.sbatch") -> TaskFile:
         reader.refuse(1, "", "the script is too long.", allowed=f"at most {SCRIPT_CHARS_MAX} characters")
     if reader.problems:
         raise TaskRefused(source, reader.problems)
-    return _task_of(reader.asked, text)
+    return _task_of(reader.asked, with_srun(text) if reader.calls_srun else text)
 
 
 @dataclass(slots=True)
@@ -119,6 +123,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.asked = _Asked()
         self.in_commands = False
+        self.calls_srun = False
 
     def refuse(self, line: int, what: str, message: str, *, allowed: str, column: int = 1) -> None:
         self.problems.append(
@@ -187,10 +192,14 @@ def _next(words: list[str]) -> tuple[str, str]:
 
 
 def _read_command(reader: _Reader, number: int, line: str) -> None:
-    word = re.match(r"\s*([\w./-]+)", line)
-    why = _COMMANDS.get(word[1]) if word else None
-    if why:
-        reader.refuse(number, word[1] if word else "", why, allowed="commands of the environment")
+    if calls_srun(line):
+        reader.calls_srun = True
+        refused = srun_problem(line, tasks=reader.asked.tasks)
+        if refused is not None:
+            reader.refuse(number, refused[0], refused[1], allowed=SRUN_ALLOWED)
+    for word in _COMMAND.findall(line):
+        if word in _COMMANDS:
+            reader.refuse(number, word, _COMMANDS[word], allowed="commands of the environment")
 
 
 def _name(asked: _Asked, value: str) -> str:

@@ -12,10 +12,12 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from mosu.compute.placement.charts import console, print_bars, print_table, told
+from mosu.compute.placement.fleet import Machine
+from mosu.compute.placement.podqueue import PodWaits, paced, queue_pods, scaled
 from mosu.compute.placement.policies import DEFAULT, POLICIES
 from mosu.compute.placement.queueing import DISCIPLINES
 from mosu.compute.placement.replay import Replayed, replay
-from mosu.compute.placement.traces import clusters_in, jobs_in, machines_in, pods_in
+from mosu.compute.placement.traces import Pod, clusters_in, jobs_in, machines_in, pods_in
 from mosu.compute.placement.waits import jobs_between, rows_by_size, waits_of
 from mosu.compute.placement.whatif import Added, added, with_added
 from mosu.kernel.refusals import Invalid
@@ -43,16 +45,31 @@ def placement(  # noqa: PLR0917 - the options of a command
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="How many orders of arrival are tried.")] = 10,
     first_seed: Annotated[int, typer.Option(min=0, help="The first order's number.")] = FIRST_SEED,
+    queued: Annotated[
+        bool,
+        typer.Option("--queue", help="Pods come and go when they did, and wait instead of being dropped."),
+    ] = False,
+    scale: Annotated[
+        float,
+        typer.Option(min=0.001, max=1, help="Only so many times the nodes of each kind, rounded up."),
+    ] = 1.0,
+    pace: Annotated[
+        float, typer.Option(min=0.001, max=1_000_000, help="With --queue: pods come so many times as fast.")
+    ] = 1.0,
     add: Add = None,
     file: Json = None,
 ) -> None:
     """How many of the cards each policy has allocated when as many have been asked for.
 
-    Pods arrive in random orders and stay; one that fits nowhere is dropped.
+    Pods arrive in random orders and stay; one that fits nowhere is dropped. With --queue: who waits, and how long.
     """
     names = _named(policy, POLICIES)
-    machines, asked, more = machines_in(nodes), pods_in(pods), added(add or ())
+    machines, asked, more = scaled(machines_in(nodes), scale), pods_in(pods), added(add or ())
     fleets = {"": machines} | ({" ".join(add): with_added(machines, more)} if add else {})
+    if queued:
+        told_of = {"nodes": str(nodes), "pods": str(pods), "scale": scale, "pace": pace}
+        _queue_pods(fleets, paced(asked, pace), names, facts=told_of, file=file)
+        return
     answers = {}
     with _progress(len(names) * seeds * len(fleets) * len(asked)) as tell:
         for label, fleet in fleets.items():
@@ -64,13 +81,13 @@ def placement(  # noqa: PLR0917 - the options of a command
                 for name in names
             }
     for label, of_policy in answers.items():
-        cards = sum(one.cards for one in fleets[label])
-        _print_placement(label, cards, of_policy)
+        _print_placement(_title_of(label, fleets[label]), of_policy)
     if file:
         base = _placement_facts(answers[""])
         facts: dict[str, Any] = {
             "nodes": str(nodes),
             "pods": str(pods),
+            "scale": scale,
             "first_seed": first_seed,
             "policies": base,
         }
@@ -80,6 +97,58 @@ def placement(  # noqa: PLR0917 - the options of a command
                 "policies": _placement_facts(answers[" ".join(add)]),
             }
         file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _queue_pods(
+    fleets: Mapping[str, Sequence[Machine]],
+    pods: Sequence[Pod],
+    names: Sequence[str],
+    *,
+    facts: dict[str, Any],
+    file: Path | None,
+) -> None:
+    with _progress(len(names) * len(fleets) * len(pods)) as tell:
+        found = {
+            label: {name: queue_pods(fleet, pods, policy=name, tell=tell) for name in names}
+            for label, fleet in fleets.items()
+        }
+    for label, of_policy in found.items():
+        print_table(
+            _title_of(label, fleets[label]),
+            ("policy", "pods that waited", "mean wait", "p99", "longest", "too large"),
+            [_waits_row(name, one) for name, one in of_policy.items()],
+        )
+        print_bars([(name, one.all.mean_s) for name, one in of_policy.items()], unit="s")
+        print_table(told("Mean wait by cards"), ("cards", "pods", *names), _rows_by_cards(of_policy))
+    for label, of_policy in found.items():
+        told_of = {name: one.as_json() for name, one in of_policy.items()}
+        facts |= {"with_added": {"added": label, "policies": told_of}} if label else {"policies": told_of}
+    if file:
+        file.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _title_of(label: str, fleet: Sequence[Machine]) -> str:
+    cards = sum(one.cards for one in fleet)
+    return told(f"{cards} cards, with {label} added") if label else told(f"{cards} cards")
+
+
+def _waits_row(name: str, one: PodWaits) -> tuple[str, ...]:
+    seconds = (one.all.mean_s, one.all.p99_s, one.all.longest_s)
+    waited = f"{sum(one.waited.values())} / {one.all.count}"
+    return (
+        name + (" *" if name == DEFAULT else ""),
+        waited,
+        *(f"{value:,.0f} s" for value in seconds),
+        str(one.too_large),
+    )
+
+
+def _rows_by_cards(of_policy: Mapping[str, PodWaits]) -> list[tuple[str, ...]]:
+    sizes = next(iter(of_policy.values())).by_size
+    return [
+        (size, str(one.count), *(f"{found.by_size[size].mean_s:,.0f} s" for found in of_policy.values()))
+        for size, one in sizes.items()
+    ]
 
 
 def _named(asked: Sequence[str] | None, known: Collection[str]) -> list[str]:
@@ -116,8 +185,7 @@ def _speed(found: Sequence[Replayed]) -> float:
     return sum(one.decisions for one in found) / max(1e-9, sum(one.seconds for one in found))
 
 
-def _print_placement(label: str, cards: int, of_policy: Mapping[str, Sequence[Replayed]]) -> None:
-    title = told(f"{cards} cards, with {label} added") if label else told(f"{cards} cards")
+def _print_placement(title: str, of_policy: Mapping[str, Sequence[Replayed]]) -> None:
     rows, bars = [], []
     for name, found in of_policy.items():
         percents = [one.allocated_percent for one in found]

@@ -44,7 +44,7 @@ def replay(
 ) -> Replayed:
     """Play the pods once in the seed's order, and on until all cards have been asked for."""
     began = time.perf_counter()
-    shapes = sorted({one.shape for one in pods}, key=_columns)
+    shapes = shapes_of(pods)
     number = {shape: place for place, shape in enumerate(shapes)}
     fleet = Fleet(machines)
     board = Board(fleet, shapes, policy_for(policy, fleet, [one.shape for one in pods]))
@@ -74,6 +74,11 @@ def replay(
         decisions=decisions,
         seconds=time.perf_counter() - began,
     )
+
+
+def shapes_of(pods: Sequence[Pod]) -> list[Shape]:
+    """All that they ask for, each once."""
+    return sorted({one.shape for one in pods}, key=_columns)
 
 
 def policy_for(name: str, fleet: Fleet, expected: Sequence[Shape]) -> Policy:

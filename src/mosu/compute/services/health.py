@@ -78,16 +78,16 @@ def check_now(*, actor: Actor, node_id: UUID, now: datetime) -> Node:
 
 
 def checks_wanted(pool_id: UUID, *, now: datetime) -> tuple[str, ...]:
-    """The names of the pool's nodes to test now: asked for, or tested a day ago, where nothing runs."""
+    """The names of the pool's nodes to test now: asked for, due, or failed lately, where nothing runs."""
     busy = Allocation.objects.filter(
         attempt__isnull=False, node=OuterRef("pk"), live=True, period__startswith__lte=now
     )
     idle = Node.objects.filter(~Exists(busy), pool_id=pool_id).exclude(state=NodeState.DOWN)
-    due = idle.order_by("name").values_list("name", "checked_at", "check_asked_at")
+    due = idle.order_by("name").values_list("name", "checked_at", "check_asked_at", "fitness")
     return tuple(
         name
-        for name, checked_at, asked_at in due
-        if check_is_due(checked_at=checked_at, asked_at=asked_at, now=now)
+        for name, checked_at, asked_at, fitness in due
+        if check_is_due(checked_at=checked_at, asked_at=asked_at, unfit=fitness == Fitness.UNFIT, now=now)
     )
 
 

@@ -17,6 +17,7 @@ from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part, observed, working_folder
@@ -77,6 +78,9 @@ class LocalEngine:
                 disk_bytes=node.disk_bytes,
             ),
         )
+
+    def card_files(self, accelerator: str) -> Sequence[str]:
+        return card_files_of(accelerator)
 
     def workdir(self, attempt_id: str) -> Path:
         """The attempt's working folder, made if it is not there."""

@@ -53,6 +53,9 @@ class Engine(Protocol):
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
     def nodes(self) -> tuple[NodeInfo, ...]: ...
+    def card_files(self, accelerator: str) -> Sequence[str]:
+        """How the files of one card are named where an attempt finds them, `{index}` and `{render}` for its number."""
+
     def workdir(self, attempt_id: str) -> Path:
         """The folder in which the agent lays the inputs before it submits, and finds the outputs."""
 

@@ -64,6 +64,12 @@ def device_patterns_of(accelerator: str) -> tuple[str, ...]:
     return () if vendor is None else (*vendor.card, *vendor.shared)
 
 
+def card_files_of(accelerator: str) -> tuple[str, ...]:
+    """Device files of one card alone."""
+    vendor = VENDORS.get(accelerator.partition("-")[0])
+    return () if vendor is None else vendor.card
+
+
 def device_files(accelerator: str, indices: Sequence[int]) -> list[str]:
     """The files of the cards at these indices, each once."""
     return list(

@@ -40,6 +40,7 @@ from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
@@ -125,6 +126,9 @@ class KubernetesEngine:
             if _takes_pods(node)
         )
         return self._last_nodes
+
+    def card_files(self, accelerator: str) -> Sequence[str]:
+        return card_files_of(accelerator)
 
     def workdir(self, attempt_id: str) -> Path:
         return working_folder(self._attempts / attempt_id)

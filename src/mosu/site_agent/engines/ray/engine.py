@@ -21,7 +21,7 @@ from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.ray.api import RayApi, RayAway, RayJob, RayNode
 from mosu.site_agent.engines.ray.options import RayOptions
-from mosu.site_agent.engines.vendors import device_files, variables_of
+from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile, blank_state
 from mosu.site_agent.jobs import attempts_folder, job_of, log_part, observed, working_folder
@@ -92,6 +92,9 @@ class RayEngine:
             for node in found
         )
         return self._last_nodes
+
+    def card_files(self, accelerator: str) -> Sequence[str]:
+        return card_files_of(accelerator)
 
     def workdir(self, attempt_id: str) -> Path:
         return working_folder(self._attempts / attempt_id)

@@ -23,7 +23,7 @@ from mosu.site_agent.engines.slurm.endings import end_of, units_of
 from mosu.site_agent.engines.slurm.nodes import nodes_from
 from mosu.site_agent.engines.slurm.options import SlurmOptions
 from mosu.site_agent.engines.slurm.payload import SlurmJobFile
-from mosu.site_agent.engines.vendors import device_patterns_of, variables_of
+from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile
 from mosu.site_agent.jobs import (
@@ -109,6 +109,9 @@ class SlurmEngine:
         found = nodes_from(shown, accelerators=self._options.accelerators, disk_bytes=self._disk_bytes)
         write_durably(self._known_nodes, [node.model_dump(mode="json") for node in found])
         return found
+
+    def card_files(self, accelerator: str) -> Sequence[str]:
+        return self._options.devices.get(accelerator) or card_files_of(accelerator)
 
     def workdir(self, attempt_id: str) -> Path:
         """The attempt's working folder, made if it is not there: the same on all nodes."""

@@ -1,0 +1,243 @@
+"""A hub, a supplier's agent and a real Slurm: what nobody may do there, and what a cluster that shrank still sells."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from benchmarks.slurm.site import SUPPLIER, Site, put_on_the_shelf, site_in
+
+from mosu.client import Client, ProblemError
+from mosu.compute.services.usage import TOLERANCE
+from tests.hub import Hub, running_hub
+from tests.site_agent.lab import any_process_tells, open_folder, processes_that_name, until
+from tests.slurm.cluster import CARDS, SlurmCluster
+from tests.slurm.fixtures import CARD
+
+pytestmark = pytest.mark.slurm
+SECRET = "s3cret-of-a"
+LIE = 100_000
+"""Core-seconds that an agent claims for a run of some."""
+
+
+@dataclass
+class Hall:
+    """The supplier's cluster at a hub, and two organisations with money."""
+
+    hub: Hub
+    site: Site
+    folder: Path
+    first: Client
+    second: Client
+    first_token: str
+
+    def agent_says(self, path: str, body: dict[str, Any], *, token: str = "") -> httpx.Response:
+        """What somebody with a pool's token posts by hand."""
+        headers = {"Authorization": f"Bearer {token or self.site.pool.token}"}
+        return httpx.post(f"{self.hub.url}/agent/v1/{path}", json=body, headers=headers, trust_env=False)
+
+    def quoted(self, text: str) -> list[str]:
+        return [quote.id for quote in self.first.make_quotes(text, vouchers="none").quotes]
+
+    def ordered(self, buyer: Client, text: str) -> tuple[str, str]:
+        """Its order and its run."""
+        order = buyer.accept(buyer.make_quotes(text, vouchers="none").quotes[0].id)
+        assert order.run_id is not None
+        return order.id, order.run_id
+
+    def succeeded(self, buyer: Client, run_id: str) -> None:
+        until(lambda: buyer.run(run_id).is_over, what=f"end of {run_id}")
+        assert buyer.run(run_id).state == "succeeded"
+
+
+def task(run: str, *, resources: str = "cpus: 1, memory: 1+, disk_size: 1", more: str = "") -> str:
+    return (
+        f"resources: {{{resources}}}\n{more}run: {json.dumps(run)}\n"
+        f"mosu: {{wall_limit: 5m, suppliers: [{SUPPLIER}]}}\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def hall(cluster: SlurmCluster) -> Iterator[Hall]:
+    with ExitStack() as stack:
+        folder = stack.enter_context(open_folder())
+        hub = stack.enter_context(running_hub())
+        operator = hub.bootstrap(
+            email="olga@hub.example", organisation="Our hub", capabilities=("operator",)
+        )["token"]
+        staff = hub.mosu("admin", "staff", "--email", "chen@hub.example", "--role", "checker", "--json")
+        checker = json.loads(staff.stdout)["token"]
+        cards = f'accelerators = {{"{CARD}" = "gpu:ascend910b"}}\n'
+        cards += f'devices = {{"{CARD}" = ["{cluster.folder}/dev/npu{{index}}"]}}\n'
+        site = stack.enter_context(
+            site_in(
+                folder / "site",
+                hub,
+                cluster,
+                table=f"[slurm]\nshared_network = true\n{cards}",
+                unit_price="36.00",
+            )
+        )
+        tokens = []
+        for name in ("first", "second"):
+            made = hub.bootstrap(email=f"ada@{name}.example", organisation=name, capabilities=("resident",))
+            paid = ("post", "/deposits", f"organisation_id={made['organisation_id']}", "amount=100.00")
+            deposit = _said(hub, operator, *paid, f"bank_reference=T-{name}")
+            _said(hub, checker, "post", f"/deposits/{deposit['id']}/confirm")
+            tokens.append(made["token"])
+        first, second = (stack.enter_context(Client(hub.url, token)) for token in tokens)
+        hall = Hall(hub, site, folder, first, second, tokens[0])
+        until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=120)
+        yield hall
+
+
+def test_a_second_agent_with_the_pools_token_is_refused_by_name(hall: Hall) -> None:
+    other = hall.folder / "other"
+    other.mkdir(exist_ok=True)
+    settings = other / "agent.toml"
+    settings.write_text(
+        (hall.site.folder / "agent.toml").read_text().replace(f"{hall.site.folder}/state", f"{other}/state")
+    )
+    settings.chmod(0o600)
+    done = subprocess.run(
+        [sys.executable, "-m", "mosu.cli.main", "agent", "run", str(settings)],
+        env={**os.environ, **hall.site.cluster.env, "PYTHONPATH": "src"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 4, done.stderr
+    assert "Another agent serves hall" in done.stderr and os.uname().nodename in done.stderr
+    _, run_id = hall.ordered(hall.first, task("echo still served"))
+    hall.succeeded(hall.first, run_id)
+
+
+def test_another_organisation_reaches_nothing_of_a_run(hall: Hall) -> None:
+    _, first = hall.ordered(
+        hall.first,
+        task(
+            'cat "$MOSU_SECRETS/KEY" > mine; echo begun; while [ ! -e go ]; do sleep 0.1; done; cat mine',
+            more=f"secrets: {{KEY: {SECRET}}}\n",
+        ),
+    )
+    until(lambda: "begun" in hall.first.log(first), what="it runs")
+    attempts = hall.site.folder / "state" / "attempts"
+    (attempt,) = [path for path in attempts.iterdir() if (path / "work" / "mine").exists()]
+    site = hall.site.folder
+    private = [
+        *(attempt / name for name in ("", "work/mine", "log", "job.json", "claim", "secrets.json")),
+        *(attempts, site / "state", site / "state" / "leases", site / "agent.toml", site / "pool.token"),
+        *(site / "state" / "instance", Path("/etc/munge/munge.key")),
+    ]
+    tries = [
+        f"(ls {path} || cat {path} || echo x >> {path}) 2> /dev/null && echo SEEN {path}" for path in private
+    ]
+    pids = processes_that_name(attempt.name)
+    assert pids
+    tries += [f"(kill -0 {pid} || ls /proc/{pid}/root/work) 2> /dev/null && echo SEEN {pid}" for pid in pids]
+    tries += [
+        f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | grep -a '[{SECRET[0]}]{SECRET[1:]}' && echo SEEN"
+    ]
+    _, second = hall.ordered(hall.second, task("\n".join([*tries, "echo tried"])))
+    hall.succeeded(hall.second, second)
+    said = hall.second.log(second)
+    assert said.splitlines()[-1] == "tried" and "SEEN" not in said and SECRET not in said
+    assert not any_process_tells(SECRET.encode())
+    for ask in (hall.second.run, hall.second.cancel_run, hall.second.log):
+        with pytest.raises(ProblemError):
+            ask(first)
+    (attempt / "work" / "go").touch()
+    hall.succeeded(hall.first, first)
+    assert hall.first.log(first).splitlines() == ["begun", SECRET]  # nothing of it was touched
+
+
+def test_an_agent_that_lies_is_not_paid(hall: Hall) -> None:
+    """More than was used, of another's pool, the same again: kept apart, and the bill is what Slurm has."""
+    order_id, run_id = hall.ordered(hall.first, task("echo begun; sleep 2"))
+    hall.succeeded(hall.first, run_id)
+    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
+    name = _attempt(hall, run_id)
+    billed = Decimal(_slurm_s(hall, name)) / 100  # a fen a core-second
+    assert hall.first.order(order_id).total == billed > 0
+    rival = put_on_the_shelf(hall.hub, supplier="Rival").token
+    assert hall.agent_says("usage", _lie(name), token=rival).status_code == 404
+    lie = hall.agent_says("usage", _lie(name)).json()
+    assert (lie["accepted"], lie["quarantined"]) == (0, 1)
+    again = hall.agent_says("usage", _lie(name)).json()
+    assert (again["accepted"], again["repeated"]) == (0, 1)
+    assert hall.first.order(order_id).total == billed
+
+
+def test_a_lie_while_it_runs_is_bounded_by_what_the_hub_saw(hall: Hall) -> None:
+    began = time.monotonic()
+    order_id, run_id = hall.ordered(hall.first, task("echo begun; sleep 3"))
+    until(lambda: "begun" in hall.first.log(run_id), what="it runs")
+    name = _attempt(hall, run_id)
+    assert hall.agent_says("usage", _lie(name)).json()["quarantined"] == 1
+    hall.succeeded(hall.first, run_id)
+    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
+    took_s = time.monotonic() - began
+    billed = hall.first.order(order_id).total
+    assert billed is not None and float(billed) * 100 <= took_s + 2 * TOLERANCE.total_seconds() < LIE
+
+
+def test_a_cluster_that_lost_cards_sells_what_it_has(hall: Hall, cluster: SlurmCluster) -> None:
+    """Two nodes published four cards each; one comes back with two."""
+    both = task("true", resources=f"cpus: 1, memory: 1+, accelerators: {CARD}:{CARDS}", more="num_nodes: 2\n")
+    fewer = both.replace(f"{CARD}:{CARDS}", f"{CARD}:{CARDS - 2}")
+    offer = (
+        "shelf=compute",
+        f"subject_id={hall.site.pool.id}",
+        "region=shanghai",
+        "max_units:=64",
+        "wall_s_max:=86400",
+    )
+    _said(
+        *(hall.hub, hall.site.pool.supplier_token, "post", "/offers", *offer, f"accelerator={CARD}"),
+        'title:={"zh": "NPU", "en": "NPU"}',
+        'prices:=[{"meter": "card_second", "unit": "card_hour", "unit_price": "36.00"}]',
+    )
+    until(lambda: hall.quoted(both), what="eight cards")
+    with cluster.fewer_cards("n2", CARDS - 2):
+        hall.site.stop()
+        hall.site.start()
+        until(lambda: not hall.quoted(both), what="eight are sold no more")
+        until(lambda: hall.quoted(fewer), what="two on each", within_s=120)
+        _, run_id = hall.ordered(hall.first, fewer)
+        hall.succeeded(hall.first, run_id)
+
+
+def _said(hub: Hub, token: str, *words: str) -> Any:
+    done = hub.mosu("api", *words, token=token)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return json.loads(done.stdout)
+
+
+def _attempt(hall: Hall, run_id: str) -> str:
+    [one] = _said(hall.hub, hall.first_token, "get", f"/runs/{run_id}")["attempts"]
+    return str(one["id"])
+
+
+def _lie(attempt: str) -> dict[str, Any]:
+    span = {"start": "2026-03-02T02:00:00Z", "end": "2026-03-02T02:00:01Z"}
+    return {
+        "records": [{"attempt_id": attempt, "meter": "core_second", "sequence": 900, "quantity": LIE, **span}]
+    }
+
+
+def _slurm_s(hall: Hall, attempt: str) -> int:
+    return int(
+        hall.site.cluster.ask(
+            *("sacct", "-X", "-P", "-n", f"--name={attempt}", "--starttime=1970-01-01"),
+            *("--endtime=now+1hour", "--format=ElapsedRaw"),
+        )
+    )
