@@ -356,6 +356,21 @@ class Client:
     def bills(self) -> Bills:
         return self._get(Bills, "/bills")
 
+    def costs(
+        self, month: str, target: Path, *, version: str = "1.2", format: Literal["csv", "parquet"] = "csv"
+    ) -> int:
+        """A month's costs in FOCUS, written to a file as they come; its size in bytes."""
+        params = {"version": version, "format": format}
+        return self._save(f"/bills/{_id(month)}/focus", target, params=params)
+
+    def bill_paper(self, month: str, target: Path) -> int:
+        """The month's frozen bill as PDF, in the client's language; its size in bytes."""
+        return self._save(f"/bills/{_id(month)}/pdf", target)
+
+    def receipt_paper(self, receipt_id: str, target: Path) -> int:
+        """A receipt as PDF, in the client's language; its size in bytes."""
+        return self._save(f"/receipts/{_id(receipt_id)}/pdf", target)
+
     def bill(self, month: str) -> Bill:
         """One month, such as `2026-11`."""
         return self._get(Bill, f"/bills/{_id(month)}")

@@ -40,6 +40,8 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "rejected": (pgettext_lazy("deposit", "Refused"), "refused"),
     "refunding": (pgettext_lazy("deposit", "To be given back, waits for the second person"), ""),
     "refunded": (pgettext_lazy("deposit", "Given back"), "refused"),
+    "bill": (pgettext_lazy("bill", "Frozen"), "ok"),
+    "bill_open": (pgettext_lazy("bill", "Open"), ""),
     "version_draft": (pgettext_lazy("programme", "Draft"), ""),
     "version_released": (pgettext_lazy("programme", "In force"), "ok"),
     "version_before": (pgettext_lazy("programme", "Replaced"), "later"),

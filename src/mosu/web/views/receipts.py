@@ -37,6 +37,7 @@ def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
         "pages/receipt.html",
         {
             "here": "orders",
+            "public_id": row.public_id,
             "receipt": receipt_shown(row),
             "evidence": evidence_of(actor, row),
             "verify_url": verify_url_of(row),
