@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mosu.cli.options import JsonOption, LangOption
-from mosu.cli.output import client, show, show_json
+from mosu.cli.options import JsonOption, LangOption, PdfOption
+from mosu.cli.output import client, say, show, show_json
 from mosu.cli.split import bar_of
+from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import Language, language, table
 
 if TYPE_CHECKING:
@@ -55,12 +56,18 @@ _WORDS: Final = MappingProxyType(
 def bills(
     *,
     month: Annotated[str, typer.Argument(help="A month such as 2026-11; without it they are listed.")] = "",
+    pdf: PdfOption = None,
     lang: LangOption = "",
     json: JsonOption = False,
 ) -> None:
     """The months' sums, newest first, or one month: who paid, by programme and by supplier."""
     chosen = language(lang)
     with client() as hub:
+        if pdf is not None:
+            if not month:
+                raise Stop("Which month's bill?", hint="mosu bills 2026-11 --pdf bill.pdf", code=USAGE)
+            say(f"{pdf}: {hub.bill_paper(month, pdf):,} bytes")
+            return
         if month:
             one = hub.bill(month)
             show_json(one) if json else show(_one_month(one, chosen))

@@ -131,6 +131,7 @@ def sales_tabs(current: str) -> list[Tab]:
         Tab(_("Sales"), reverse("sales"), current == "sales"),
         Tab(_("What is owed"), reverse("owed"), current == "owed"),
         Tab(_("Settlement statements"), reverse("statements"), current == "statements"),
+        Tab(_("Credit notes"), reverse("credit_notes"), False),
     ]
 
 
