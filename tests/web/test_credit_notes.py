@@ -4,8 +4,9 @@ import pytest
 from django.test import Client
 
 from mosu.market.models import CreditNote, Receipt
-from mosu.platform.actors import HubRole, Role
+from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import User
+from mosu.platform.services import record_audit
 from tests.compute import world as compute
 from tests.web.conftest import Hub, page, queries
 from tests.web.test_closing import closed
@@ -18,7 +19,7 @@ BOTH = ("en", "zh-hans")
 def noted(hub: Hub, *, maker: User, why: str = "Metered twice.") -> CreditNote:
     """Proposed around the service: the hub's month still runs, and only a closed month's receipts are corrected."""
     receipt = Receipt.objects.latest("issued_at")
-    return CreditNote.objects.create(
+    note = CreditNote.objects.create(
         receipt=receipt,
         organisation_id=receipt.organisation_id,
         supplier=compute.pool_of(hub.world).organisation,
@@ -29,6 +30,16 @@ def noted(hub: Hub, *, maker: User, why: str = "Metered twice.") -> CreditNote:
         maker=maker,
         proposed_at=hub.now,
     )
+    record_audit(
+        actor=SYSTEM,
+        action="credit_note.proposed",
+        subject_id=note.id,
+        before=None,
+        after="proposed",
+        now=hub.now,
+        organisation_id=note.organisation_id,
+    )
+    return note
 
 
 def test_a_receipt_of_an_open_month_is_refused_with_what_was_typed(hub: Hub) -> None:

@@ -152,7 +152,12 @@ PLACES: Final = (
         sellers,
         ("pool", "new_pool", "pool_*", "node"),
     ),
-    Place(_("My offers"), "my_offers", sellers, ("my_offer", "new_offer", "offer_imports", "offer_import")),
+    Place(
+        _("My offers"),
+        "my_offers",
+        sellers,
+        ("my_offer", "new_offer", "offer_imports", "offer_import", "partners"),
+    ),
     Place(_("Sales"), "sales", sellers, ("owed", "owed_to", "statements", "statement")),
 )
 
