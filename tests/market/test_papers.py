@@ -46,9 +46,7 @@ def embedded(paper: bytes) -> bool:
     for page in PdfReader(BytesIO(paper)).pages:
         fonts: Any = page["/Resources"]["/Font"]  # type: ignore[index]
         found += [font.get_object() for font in fonts.values()]
-    return bool(found) and all(
-        "/FontFile2" in one["/FontDescriptor"] for one in found if "/FontDescriptor" in one
-    )
+    return bool(found) and all("/FontFile2" in one["/FontDescriptor"] for one in found)
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def test_a_partners_label_says_its_price_and_the_list_price(
     address = f"/offers/{offered(hub).public_id}/"
     assert word not in page(buyer.get(address, headers=said))
     partnered(hub, manager)
-    for path in (address, "/shelf/"):
+    for path in (address, "/compute/"):
         seen = page(buyer.get(path, headers=said))
         assert word in seen and "¥0.12" in seen and "<s>¥0.15</s>" in seen
         other = page(stranger.get(path, headers=said))
@@ -84,7 +84,7 @@ def test_only_who_manages_the_offer_sets_its_tiers(hub: Hub, manager: Client) ->
 def test_the_shelf_asks_as_often_with_tiers_as_without(hub: Hub, manager: Client) -> None:
     buyer = hub.client(hub.user(role=Role.OWNER))
     partnered(hub, manager)
-    before = queries(buyer, "/shelf/")
+    before = queries(buyer, "/compute/")
     for number in range(3):
         hub.offer(f"another {number}")
-    assert queries(buyer, "/shelf/") == before
+    assert queries(buyer, "/compute/") == before

@@ -6,11 +6,11 @@ Source: the specification's columns of "Cost and Usage"; the mandatory ones are 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from mosu.kernel.csv import csv_lines
@@ -110,7 +110,11 @@ def csv_of(rows: Iterable[Row], version: Version) -> Iterator[str]:
 def parquet_file(rows: Iterable[Row], version: Version) -> Iterator[bytes]:
     """The rows as Parquet, a row group at a time: costs and quantities as decimals, periods as instants."""
     columns = [Column(name, _kind(name)) for name in columns_of(version)]
-    read = {"decimal": Decimal, "time": datetime.fromisoformat, "text": str}
+    read: Mapping[Kind, Callable[[str], Any]] = {
+        "decimal": Decimal,
+        "time": datetime.fromisoformat,
+        "text": str,
+    }
     typed = (
         {one.name: read[one.kind](value) for one in columns if (value := row.get(one.name)) is not None}
         for row in rows

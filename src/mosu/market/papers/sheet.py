@@ -79,6 +79,7 @@ class Sheet:
             pagesize=size,
             pageCompression=1,
             invariant=1,
+            initialFontName=_FACE,
             lang="zh-CN" if language == "zh" else "en",
         )
         self._canvas.setTitle(clean(title))
@@ -243,7 +244,7 @@ class Sheet:
     def _long(self, text: str, size: float) -> float:
         face = _font().face
         widths, default = face.charWidths, face.defaultWidth
-        return sum(widths.get(ord(letter), default) for letter in text) * size / 1000
+        return float(sum(widths.get(ord(letter), default) for letter in text) * size / 1000)
 
     def _cut(self, text: str, width: float) -> str:
         if self._long(text, SMALL) <= width:
