@@ -60,7 +60,7 @@ def month(world: World, operator: Actor) -> World:
 
 @pytest.mark.parametrize(
     ("language", "total", "vouchers", "paid"),
-    [("zh", "合计", "券抵扣", "自付"), ("en", "Total", "Vouchers", "Paid")],
+    [("zh", "合计", "券抵扣", "实付"), ("en", "Total", "Vouchers", "Paid")],
 )
 def test_a_bill_on_paper_is_the_bill(
     month: World, language: Language, total: str, vouchers: str, paid: str
@@ -91,7 +91,7 @@ def test_a_credit_note_stands_on_the_bill_of_its_own_month(
     text = text_of(paper_of_bill(month.actor, month.buyer.id, month=april, language="zh"))
     assert note.number and note.number in text and note.why in text
     assert after(text, "本月红字更正单退回") == -1
-    assert after(text, "更正后自付") == -1
+    assert after(text, "更正后实付") == -1
 
 
 def test_there_is_no_paper_of_an_open_month_nor_of_anothers(month: World) -> None:
@@ -118,7 +118,7 @@ def test_a_statement_on_paper_is_the_statement_and_names_no_buyer(month: World, 
 def test_a_receipt_on_paper_is_the_receipt(month: World, language: Language) -> None:
     receipt = Receipt.objects.earliest("issued_at")
     text = text_of(paper_of_receipt(receipt, language=language))
-    total, paid = ("合计", "自付") if language == "zh" else ("Total", "Paid")
+    total, paid = ("合计", "实付") if language == "zh" else ("Total", "Paid")
     assert after(text, total) == Decimal(receipt.content["total"])
     assert after(text, paid) == Decimal(receipt.content["paid"])
     for line in receipt.content["lines"]:
