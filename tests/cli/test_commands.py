@@ -291,7 +291,7 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "R-2026-000001" in outcome(capsys, "receipts")[1]
     assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
     assert "project_1  2026-11   100.00  20.00  20     10.00  70.00" in outcome(capsys, "budgets")[1]
-    assert "2026-11         2   0.90      0.45  0.45  CNY" in outcome(capsys, "bills")[1]
+    assert "2026-11         2   0.90      0.45  0.45  CNY  open" in outcome(capsys, "bills")[1]
     assert "Alpha        0.90" in outcome(capsys, "bills", "2026-11")[1]
     assert "算力券" in outcome(capsys, "bills", "2026-11", "--lang", "zh")[1]
     assert "1. Local cores" in outcome(capsys, "quote", "task.yaml")[1]
@@ -545,3 +545,32 @@ def test_an_import_is_undone_for_a_reason(
     hub.offer_import["refusal"] = None
     made = data(capsys, "offers", "undo", "import_1", "--why", "the wrong file")
     assert made["state"] == "undone"
+
+
+def test_costs_and_papers_come_as_files(capsys: pytest.CaptureFixture[str], signed_in: Path) -> None:
+    asked = ["costs", "export", "--month", "2026-11", "--format", "focus-parquet", "--focus", "1.4"]
+    code, out, err = outcome(capsys, *asked, "-o", "costs.parquet")
+    assert (code, out) == (0, "") and "costs.parquet: " in err
+    assert '"format": "parquet"' in (signed_in / "costs.parquet").read_text()
+    assert '"version": "1.4"' in (signed_in / "costs.parquet").read_text()
+    assert outcome(capsys, "bills", "2026-11", "--pdf", "bill.pdf", "--lang", "zh")[0] == 0
+    assert (signed_in / "bill.pdf").read_text().startswith('/bills/2026-11/pdf {"language": "zh')
+    assert outcome(capsys, "receipts", "receipt_1", "--pdf", "receipt.pdf")[0] == 0
+    assert (signed_in / "receipt.pdf").read_text().startswith("/receipts/receipt_1/pdf")
+
+
+def test_a_file_that_cannot_be_had_leaves_what_was_there(
+    capsys: pytest.CaptureFixture[str], signed_in: Path
+) -> None:
+    (signed_in / "costs.csv").write_text("mine")
+    before = sorted(signed_in.iterdir())
+    for wrong in (
+        ["--month", "2026-11", "--format", "xlsx", "-o", "costs.csv"],
+        ["--month", "2026-99", "-o", "costs.csv"],
+        ["--month", "2026-11", "-o", "nowhere/costs.csv"],
+    ):
+        assert outcome(capsys, "costs", "export", *wrong)[0] in {2, 3}
+    for lacking in (["bills", "--pdf", "x.pdf"], ["receipts", "--pdf", "x.pdf"]):
+        assert outcome(capsys, *lacking)[0] == 2
+    assert (signed_in / "costs.csv").read_text() == "mine"
+    assert sorted(signed_in.iterdir()) == before

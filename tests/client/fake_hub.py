@@ -313,6 +313,9 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/runs/run_1/outputs/"):
             name = path.removeprefix("/runs/run_1/outputs/")
             return 200, b"other bytes" if name in hub.lie_about else hub.outputs[name], {}
+        if path in {"/bills/2026-11/focus", "/bills/2026-11/pdf", "/receipts/receipt_1/pdf"}:
+            said = {**query, "language": self.headers.get("Accept-Language", "")}
+            return 200, f"{path} {json.dumps(said, sort_keys=True)}".encode(), {}
         if path == "/runs/run_1/log":
             offset = int(query.get("offset", "0"))
             piece = hub.log[offset : offset + 10]

@@ -164,3 +164,16 @@ def test_each_sees_its_own(desk: Desk) -> None:
     assert [one["id"] for one in page["items"]] == [second]
     following = desk.buyer.get(f"/credit-notes?limit=1&cursor={page['next']}").json()
     assert [one["id"] for one in following["items"]] == [first]
+
+
+def test_a_supplier_sees_what_it_bears_once_issued_and_no_buyer(desk: Desk) -> None:
+    seller = Caller("seller", organisation=desk.world.supplier)
+    note = desk.proposed()
+    assert seller.get("/credit-notes").json()["items"] == []
+    assert seller.get(f"/credit-notes/{note}").status_code == 404
+    desk.checker.post(f"/credit-notes/{note}/issue")
+    (one,) = seller.get("/credit-notes").json()["items"]
+    assert (one["id"], one["organisation_id"]) == (note, None)
+    assert one["supplier_id"] == desk.world.supplier.public_id
+    assert desk.buyer.get(f"/credit-notes/{note}").json()["organisation_id"] == desk.world.buyer.public_id
+    assert desk.stranger.get(f"/credit-notes/{note}").status_code == 404

@@ -2,10 +2,11 @@
 
 import csv
 import io
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from focus_data_toolkit import lint_focus_1_4_structure
 from tests.market.conftest import YUAN, World, make_organisation, person
@@ -15,7 +16,7 @@ from tests.market.test_services import accept, record, settle, used
 from tests.market.vouchers import give_voucher
 
 from mosu.kernel.refusals import Invalid
-from mosu.market.focus import columns_of, costs_of, csv_of, version_of
+from mosu.market.focus import columns_of, costs_of, csv_of, parquet_file, version_of
 from mosu.market.models import Bill, Outcome, SoldBy
 from mosu.platform.actors import Actor, Role
 
@@ -107,6 +108,45 @@ def test_a_credit_note_is_a_correction_in_the_month_of_its_issue(
 
 def bought_first(world: World) -> Any:
     return world.buyer.receipts.order_by("number").first()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("version", ["1.2", "1.4"])
+def test_parquet_holds_what_csv_holds_in_types(month: World, version: Any) -> None:
+    rows = costs_of(month.actor, month.buyer.id, month=MARCH, version=version)
+    table = pq.read_table(io.BytesIO(b"".join(parquet_file(rows, version))))
+    assert table.schema.names == list(columns_of(version))
+    assert {str(table.schema.field(name).type) for name in ("BilledCost", "PricingQuantity")} == {
+        "decimal128(38, 15)"
+    }
+    found, written = table.to_pylist(), exported(month, version)
+    assert len(found) == len(written) > 0
+    for typed, text in zip(found, written, strict=True):
+        for name, value in typed.items():
+            if isinstance(value, Decimal):
+                assert value == Decimal(text[name])
+            elif isinstance(value, datetime):
+                assert value == datetime.fromisoformat(text[name])
+            else:
+                assert (value or "") == text[name]
+
+
+def test_the_linter_takes_what_parquet_holds(month: World) -> None:
+    rows = costs_of(month.actor, month.buyer.id, month=MARCH, version="1.4")
+    table = pq.read_table(io.BytesIO(b"".join(parquet_file(rows, "1.4"))))
+    report = lint_focus_1_4_structure("Cost and Usage", [_as_text(row) for row in table.to_pylist()])
+    assert report.ok, [str(one) for one in report.violations][:5]
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, str]:
+    """As the linter reads rows, whatever file they come from."""
+    return {
+        name: ""
+        if value is None
+        else value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if isinstance(value, datetime)
+        else str(value)
+        for name, value in row.items()
+    }
 
 
 def test_nobody_exports_what_is_anothers(month: World) -> None:

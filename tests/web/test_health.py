@@ -4,16 +4,24 @@ import asyncio
 import re
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 from starlette.applications import Starlette
 
 from mosu.compute.models import Pool
+from mosu.market.models import Receipt
+from mosu.platform.actors import HubRole
 from mosu.web import asgi, health, warming
-from tests.compute.world import buy, make_world
+from mosu.web.figures import FRESH_S, SERIES, Answer
+from tests.compute.world import beat, buy, make_organisation, make_world, report, started, use
+from tests.ledger.test_api import Caller
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it asks for httpx2, which nothing else here needs
@@ -21,9 +29,14 @@ with warnings.catch_warnings():
 
 
 @pytest.fixture
-def client(fresh_db: Any, settings: Any, tmp_path: Path) -> Iterator[TestClient]:
+def client(
+    fresh_db: Any, settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[TestClient]:
     settings.DATA_DIR = tmp_path
-    with TestClient(Starlette(routes=health.routes)) as client:
+    monkeypatch.setattr(health, "_answer", Answer())
+    with TestClient(
+        Starlette(routes=health.routes), base_url="http://127.0.0.1", client=("127.0.0.1", 50_000)
+    ) as client:
         yield client
 
 
@@ -38,6 +51,74 @@ def test_the_hub_is_alive_and_counts(client: TestClient) -> None:
     assert re.search(r'^mosu_orders\{state="placed"\} 1\.0$', answer.text, re.MULTILINE)
     assert re.search(r'^mosu_attempts\{state="waiting"\} 1\.0$', answer.text, re.MULTILINE)
     assert f'mosu_pool_silence_seconds{{pool="{pool.public_id}"}}' in answer.text
+    assert f'mosu_runs{{pool="{pool.public_id}",state="queued"}} 1.0' in answer.text
+    assert f'mosu_queue_length{{pool="{pool.public_id}"}} 1.0' in answer.text
+    assert f'mosu_queue_oldest_seconds{{pool="{pool.public_id}"}}' in answer.text
+    assert re.search(r'^mosu_money\{account="balance",currency="CNY"\} [1-9]', answer.text, re.MULTILINE)
+
+
+def test_use_and_money_are_those_of_the_receipts(client: TestClient) -> None:
+    now = timezone.now()
+    world = make_world(now=now)
+    run, attempt = started(world, now=now, wall="2h")
+    later = now + timedelta(hours=1)
+    beat(world, attempt, "running", now=later)
+    use(world, attempt, 3600, since=now, now=later)
+    report(world, attempt, now=later)
+    content = Receipt.objects.get(order_id=run.order_id).content
+    text = client.get("/metrics").text
+    assert figure(text, 'mosu_charged_use_today{meter="core_second"}') == sum(
+        line["metered"] for line in content["lines"]
+    )
+    paid = figure(text, 'mosu_charged_today{currency="CNY",payer="buyer"}')
+    vouchers = figure(text, 'mosu_charged_today{currency="CNY",payer="voucher"}')
+    assert (paid, vouchers) == (float(content["paid"]), float(content["voucher_share"]))
+    assert paid == figure(text, 'mosu_money{account="payable",currency="CNY"}') == 0.15
+
+
+def figure(text: str, name: str) -> float:
+    (found,) = [line for line in text.splitlines() if line.startswith(name + " ")]
+    return float(found.removeprefix(name))
+
+
+def test_no_series_names_who_buys(client: TestClient) -> None:
+    world = make_world()
+    buy(world)
+    text = client.get("/metrics").text
+    assert (
+        world.buyer.public_id not in text and str(world.buyer.id) not in text and world.buyer.name not in text
+    )
+
+
+def test_figures_are_for_this_machine_and_the_hubs_people(client: TestClient) -> None:
+    """Passed on by a proxy, or from elsewhere, they need a token of the hub's people."""
+    far = TestClient(client.app, base_url="http://127.0.0.1", client=("192.0.2.7", 50_000))
+    named, passed_on = {"Host": "localhost.example"}, {"X-Forwarded-For": "192.0.2.7"}
+    assert client.get("/metrics", headers=named).status_code in {400, 401}
+    assert client.get("/metrics").status_code == 200
+    assert [far.get("/metrics").status_code, client.get("/metrics", headers=passed_on).status_code] == [
+        401,
+        401,
+    ]
+    auditor = Caller("auditor", hub_role=HubRole.AUDITOR)
+    owner = Caller("owner", organisation=make_organisation("Buyer"))
+    assert far.get("/metrics", headers=auditor.headers).status_code == 200
+    for caller in (far, client):
+        refused = caller.get("/metrics", headers=owner.headers)
+        assert refused.status_code == 403 and "mosu_orders" not in refused.text
+
+
+def test_who_asks_often_is_no_load(fresh_db: Any) -> None:
+    now = 0.0
+    answer = Answer(clock=lambda: now)
+    with CaptureQueriesContext(connection) as captured:
+        first = answer.text()
+        assert len(captured) == len(SERIES)
+        assert answer.text() is first
+        assert len(captured) == len(SERIES)
+        now = FRESH_S
+        answer.text()
+        assert len(captured) == 2 * len(SERIES)
 
 
 def test_a_hub_that_cannot_serve_says_why(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,7 @@ COMMANDS: Final = (
         "budgets", "mosu.cli.commands.budgets:budgets", "What a month may cost, and what of it is spent."
     ),
     Command("bills", "mosu.cli.commands.bills:bills", "The months' sums, or one month's bill."),
+    Command("costs", "mosu.cli.commands.costs:costs", "A month's costs in FOCUS: CSV or Parquet."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
     Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),

@@ -384,10 +384,13 @@ class Receipt(Answer):
 
 class BillMonth(Answer):
     month: str
+    number: str | None = None
+    """Of the frozen bill; None while the month is open."""
     receipts: int = 0
     total: Decimal
     voucher_share: Decimal = Decimal(0)
     paid: Decimal = Decimal(0)
+    credits: Decimal = Decimal(0)
     currency: str = ""
 
 

@@ -342,10 +342,23 @@ class Client:
             Path(name).unlink(missing_ok=True)
         return target
 
-    def _download(self, path: str, stream: Any) -> str:
+    def _save(self, path: str, target: Path, params: dict[str, str | int | bool] | None = None) -> int:
+        """What the hub sends, whole, in the file; broken off, the file stays as it was."""
+        handle, name = tempfile.mkstemp(dir=target.absolute().parent, prefix=".mosu-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                self._download(path, stream, params)
+                size = stream.tell()
+            Path(name).chmod(0o644)
+            Path(name).replace(target)
+        finally:
+            Path(name).unlink(missing_ok=True)
+        return size
+
+    def _download(self, path: str, stream: Any, params: dict[str, str | int | bool] | None = None) -> str:
         digest = sha256()
         try:
-            with self._hub.stream("GET", path) as response:
+            with self._hub.stream("GET", path, params=params) as response:
                 if not response.is_success:
                     response.read()
                     checked(response)
@@ -390,6 +403,20 @@ class Client:
 
     def bills(self) -> Bills:
         return self._get(Bills, "/bills")
+
+    def costs(
+        self, month: str, target: Path, *, version: str = "1.2", format: Literal["csv", "parquet"] = "csv"
+    ) -> int:
+        """A month's costs in FOCUS, written to a file as they come; its size in bytes."""
+        return self._save(f"/bills/{_id(month)}/focus", target, {"version": version, "format": format})
+
+    def bill_paper(self, month: str, target: Path) -> int:
+        """The month's frozen bill as PDF, in the client's language; its size in bytes."""
+        return self._save(f"/bills/{_id(month)}/pdf", target)
+
+    def receipt_paper(self, receipt_id: str, target: Path) -> int:
+        """A receipt as PDF, in the client's language; its size in bytes."""
+        return self._save(f"/receipts/{_id(receipt_id)}/pdf", target)
 
     def bill(self, month: str) -> Bill:
         """One month, such as `2026-11`."""

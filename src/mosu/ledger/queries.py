@@ -21,6 +21,7 @@ from mosu.ledger.models import (
     HoldState,
     JournalEntry,
     Payout,
+    PayoutState,
     Posting,
 )
 from mosu.platform.actors import Actor
@@ -169,6 +170,12 @@ def payouts_visible_to(actor: Actor) -> QuerySet[Payout]:
     """Payouts to the actor's organisations, or all for the hub's people; newest first."""
     rows = Payout.objects.select_related("organisation").order_by("-id")
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def paid_out_to(actor: Actor, organisation_id: UUID) -> int:
+    """What confirmed payouts have paid an organisation in all, in micros; nothing if the actor sees none of it."""
+    rows = payouts_visible_to(actor).filter(organisation_id=organisation_id, state=PayoutState.CONFIRMED)
+    return int(rows.aggregate(sum=Sum("amount_micros"))["sum"] or 0)
 
 
 def day_heads() -> QuerySet[DayHead]:

@@ -1,4 +1,4 @@
-"""The month's sum: what an organisation's receipts of one month add up to. Nothing is stored: receipts are frozen."""
+"""The month's sum of an organisation: the bill that its close froze; before, what its receipts add up to so far."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,8 @@ from django.db.models.functions import Cast, TruncMonth
 from mosu.kernel.money import MICROS, micros_of
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period, span_of_month
-from mosu.market.models import Receipt
-from mosu.market.queries import receipts_visible_to
+from mosu.market.models import Bill, Receipt
+from mosu.market.queries import bills_visible_to, receipts_visible_to
 from mosu.platform.actors import Actor
 
 
@@ -47,10 +47,19 @@ class BillSum:
     refund_later_micros: int = 0
     credited_micros: int = 0
     tax_micros: int = 0
+    credits_micros: int = 0
+    """What credit notes issued in this month gave back; known once the month is closed."""
     programmes: dict[str, PaidFor] = field(default_factory=dict)
     """By the programme's public id."""
     suppliers: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """What was bought of each, by name."""
+    frozen: Bill | None = None
+    """The bill itself, once the month is closed."""
+
+    @property
+    def due_micros(self) -> int:
+        """What the organisation itself bears, less what was given back."""
+        return self.paid_micros - self.credits_micros
 
 
 def month_of(text: str) -> date:
@@ -79,10 +88,30 @@ class MonthSum:
     total_micros: int
     vouchers_micros: int
     paid_micros: int
+    number: str | None = None
+    """Of the bill, once the month is closed."""
+    credits_micros: int = 0
+    bill_id: UUID | None = None
 
 
 def months_summed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> list[MonthSum]:
-    """The bills of an organisation by month, newest first; one query."""
+    """The months of an organisation, newest first: each closed one by its bill; two queries."""
+    months = {one.month: one for one in _months_so_far(actor, organisation_id, zone=zone)}
+    for bill in bills_visible_to(actor).filter(organisation_id=organisation_id):
+        months[bill.month] = MonthSum(
+            month=bill.month,
+            receipts=bill.receipts,
+            total_micros=bill.total_micros,
+            vouchers_micros=bill.vouchers_micros,
+            paid_micros=bill.paid_micros,
+            number=bill.number,
+            credits_micros=bill.credits_micros,
+            bill_id=bill.id,
+        )
+    return sorted(months.values(), key=lambda one: one.month, reverse=True)
+
+
+def _months_so_far(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> list[MonthSum]:
     rows = receipts_visible_to(actor).filter(organisation_id=organisation_id).order_by()
     sums = (
         rows.annotate(month=TruncMonth("issued_at", tzinfo=zone))
@@ -93,7 +122,6 @@ def months_summed(actor: Actor, organisation_id: UUID, *, zone: ZoneInfo) -> lis
             vouchers=Sum(_amount("voucher_share")),
             paid=Sum(_amount("paid")),
         )
-        .order_by("-month")
     )
     return [
         MonthSum(
@@ -123,13 +151,47 @@ def receipts_of_month(
 
 
 def bill_of(actor: Actor, organisation_id: UUID, *, month: date, zone: ZoneInfo) -> BillSum:
-    """What the month's receipts add up to; one query, in bounded memory."""
+    """The frozen bill, or what the receipts of an open month add up to so far; in bounded memory."""
+    frozen = frozen_bill_of(actor, organisation_id, month=month)
+    if frozen is not None:
+        return _as_frozen(frozen)
     bill = BillSum(organisation_id=organisation_id, month=month)
     rows = receipts_of_month(actor, organisation_id, month=month, zone=zone)
     contents: Iterator[Any] = rows.order_by().values_list("content", flat=True).iterator(chunk_size=1000)
     for content in contents:
         _add(bill, content)
     return bill
+
+
+def frozen_bill_of(actor: Actor, organisation_id: UUID, *, month: date) -> Bill | None:
+    """The bill that the month's close froze; None while it is open, or where the actor sees none."""
+    return bills_visible_to(actor).filter(organisation_id=organisation_id, month=month).first()
+
+
+def _as_frozen(bill: Bill) -> BillSum:
+    """As it stands in the bill: nothing is summed again."""
+    content = bill.content
+    suppliers: dict[str, int] = defaultdict(int)
+    for one in content["suppliers"]:
+        suppliers[one["name"]] += micros_of(one["amount"])
+    return BillSum(
+        organisation_id=bill.organisation_id,
+        month=bill.month,
+        receipts=bill.receipts,
+        total_micros=bill.total_micros,
+        vouchers_micros=bill.vouchers_micros,
+        paid_micros=bill.paid_micros,
+        billed_by_suppliers_micros=bill.billed_by_suppliers_micros,
+        refund_later_micros=bill.refund_later_micros,
+        credited_micros=bill.credited_micros,
+        tax_micros=bill.tax_micros,
+        credits_micros=bill.credits_micros,
+        programmes={
+            one["id"]: PaidFor(one["title"], micros_of(one["amount"])) for one in content["programmes"]
+        },
+        suppliers=suppliers,
+        frozen=bill,
+    )
 
 
 def _add(bill: BillSum, content: Mapping[str, Any]) -> None:

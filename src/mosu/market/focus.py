@@ -6,16 +6,17 @@ Source: the specification's columns of "Cost and Usage"; the mandatory ones are 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import chain
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 from uuid import UUID
 
 from mosu.kernel.csv import csv_lines
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import MICROS
+from mosu.kernel.parquet import Column, Kind, parquet_of
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period
 from mosu.market.bills import span_of
@@ -44,8 +45,11 @@ _PARTIES: Final[Mapping[Version, tuple[str, str]]] = {
 _UNITS: Final = {"core_hour": "Core-Hours", "card_hour": "Card-Hours"}
 _METERED: Final = {"core_second": "Core-Seconds", "card_second": "Card-Seconds"}
 _CHUNK: Final = 500
+_FIGURES: Final = ("Cost", "Price", "Quantity")
 
 Row = dict[str, str | None]
+Format = Literal["csv", "parquet"]
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 
 def columns_of(version: Version) -> tuple[str, ...]:
@@ -88,15 +92,45 @@ def costs_of(actor: Actor, organisation_id: UUID, *, month: date, version: Versi
         yield parts.of_note(note)
 
 
+def file_of(
+    rows: Iterable[Row], version: Version, kind: Format
+) -> tuple[str, Iterator[str] | Iterator[bytes]]:
+    """The file's media type and its pieces."""
+    if kind == "csv":
+        return "text/csv; charset=utf-8", csv_of(rows, version)
+    return "application/vnd.apache.parquet", parquet_file(rows, version)
+
+
 def csv_of(rows: Iterable[Row], version: Version) -> Iterator[str]:
     """The rows as CSV with a heading, line by line; null is an empty field."""
     columns = columns_of(version)
     return csv_lines(chain([columns], ([_cell(name, row.get(name)) for name in columns] for row in rows)))
 
 
+def parquet_file(rows: Iterable[Row], version: Version) -> Iterator[bytes]:
+    """The rows as Parquet, a row group at a time: costs and quantities as decimals, periods as instants."""
+    columns = [Column(name, _kind(name)) for name in columns_of(version)]
+    read: Mapping[Kind, Callable[[str], Any]] = {
+        "decimal": Decimal,
+        "time": datetime.fromisoformat,
+        "text": str,
+    }
+    typed = (
+        {one.name: read[one.kind](value) for one in columns if (value := row.get(one.name)) is not None}
+        for row in rows
+    )
+    return parquet_of(columns, typed)
+
+
+def _kind(column: str) -> Kind:
+    if column.endswith(_FIGURES):
+        return "decimal"
+    return "time" if column.endswith(("PeriodStart", "PeriodEnd")) else "text"
+
+
 def _cell(column: str, value: str | None) -> Decimal | str | None:
     """A figure as a number: what is negative is no formula."""
-    return Decimal(value) if value and column.endswith(("Cost", "Price", "Quantity")) else value
+    return Decimal(value) if value and column.endswith(_FIGURES) else value
 
 
 class _Parts:

@@ -59,6 +59,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "mail.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "mail.pass_on": Rule(scope=Scope.MANAGE, hub_roles=_OPERATOR),
         "books.read": Rule(scope=Scope.READ, hub_roles=_HUB),
+        "figures.read": Rule(scope=Scope.READ, hub_roles=_HUB),
         "admin.read": Rule(scope=Scope.READ, hub_roles=_OPERATOR),
         "finding.read": Rule(scope=Scope.READ, hub_roles=_HUB),
         "finding.open": Rule(scope=Scope.MANAGE, hub_roles=frozenset({HubRole.AUDITOR})),

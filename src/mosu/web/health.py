@@ -3,43 +3,35 @@
 import os
 from pathlib import Path
 from typing import Final
-from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from mosu.compute.models import Pool
-from mosu.compute.stream_doors import in_thread, stream_door
-from mosu.kernel.ids import typeid
+from mosu.compute.stream_doors import actor_of_token, in_thread, stream_door
+from mosu.platform.actors import ANONYMOUS, SYSTEM, Actor
 from mosu.platform.database.troubles import was_full
+from mosu.web.figures import Answer
 
 ROOM_BYTES: Final = 32 * 1024 * 1024
 """Two of PostgreSQL's log segments: with less it stops at the next busy moment."""
 
-_FIGURES = {
-    "mosu_attempts": (
-        "Attempts by state",
-        "state",
-        "select state, count(*) from compute_attempt group by state",
-    ),
-    "mosu_orders": ("Orders by state", "state", "select state, count(*) from market_order group by state"),
-    "mosu_tasks": (
-        "Background tasks by status",
-        "status",
-        "select status, count(*) from procrastinate_jobs group by status",
-    ),
-    # By id: two suppliers' pools may have one name.
-    "mosu_pool_silence_seconds": (
-        "Seconds since a pool's site agent was last heard",
-        "pool",
-        "select id, extract(epoch from now() - last_seen_at) from compute_pool where last_seen_at is not null",
-    ),
-}
-_gauges = {name: Gauge(name, text, [label]) for name, (text, label, _) in _FIGURES.items()}
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_PASSED_ON: Final = ("forwarded", "x-forwarded-for", "x-real-ip")
+"""What a proxy adds. Then, or where the name asked for is not this machine's own, somebody else wants to know."""
+_answer: Final = Answer()
+
+
+def actor_of_watcher(request: Request) -> Actor:
+    """The actor of the `Authorization` header; without one, mosu itself for who asks on this very machine."""
+    if request.headers.get("authorization"):
+        return actor_of_token(request)
+    near = request.client is not None and request.client.host in _LOOPBACK
+    itself = near and request.url.hostname in _LOOPBACK
+    return SYSTEM if itself and not any(name in request.headers for name in _PASSED_ON) else ANONYMOUS
 
 
 @stream_door("hub.look")
@@ -60,11 +52,10 @@ async def readyz(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
-@stream_door("hub.look")
+@stream_door("figures.read", actor_of=actor_of_watcher)
 async def metrics(request: Request) -> Response:
-    """Figures for Prometheus, counted in the database when asked."""
-    await in_thread(_count)
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    """Figures for Prometheus: on the hub's own machine, or with a token of the hub's people."""
+    return Response(await in_thread(_answer.text), media_type=CONTENT_TYPE_LATEST)
 
 
 def _free_bytes(folder: Path) -> int:
@@ -79,18 +70,6 @@ def _free_bytes(folder: Path) -> int:
 def _ask_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("select 1")
-
-
-def _count() -> None:
-    with connection.cursor() as cursor:
-        for name, (_, _, query) in _FIGURES.items():
-            cursor.execute(query)
-            gauge = _gauges[name]
-            gauge.clear()
-            for label, value in cursor.fetchall():
-                gauge.labels(typeid(Pool.prefix, label) if isinstance(label, UUID) else label).set(
-                    float(value)
-                )
 
 
 routes = [

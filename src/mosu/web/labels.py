@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -18,7 +19,9 @@ from mosu.market.blocks import BlockTerms
 from mosu.market.comparison import Cell, Row, compared
 from mosu.market.models import Offer, SoldBy
 from mosu.market.queries import ShownOffer
+from mosu.market.services import TierPrice, tier_prices_for
 from mosu.market.shelves import Delivery, Stock, shelf_of
+from mosu.platform.actors import Actor
 from mosu.web.components import Fact
 from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, duration
@@ -60,6 +63,10 @@ class OfferShown:
     card: str = ""
     limits: str = ""
     delivered: str = ""
+    tier: str = ""
+    """Which of the supplier's tiers the price is of, where it is not everyone's."""
+    list_price: int | None = None
+    """What everyone pays, where this buyer pays a part of it."""
     is_private: bool = False
     """At a price for one buyer alone."""
 
@@ -77,12 +84,26 @@ class OfferShown:
         return self.sold_by == SoldBy.SUPPLIER
 
 
-def label_of(shown: ShownOffer) -> OfferShown:
+def labels_for(actor: Actor, offers: Sequence[ShownOffer], *, now: datetime) -> list[OfferShown]:
+    """The labels as this buyer sees them: at its own tier's price, where a supplier gives it one."""
+    tiers = (
+        tier_prices_for(actor.organisation_id, [one.offer for one in offers], now=now)
+        if actor.organisation_id and offers
+        else {}
+    )
+    return [label_of(one, tiers.get(one.offer.id)) for one in offers]
+
+
+def label_of(shown: ShownOffer, tier: TierPrice | None = None) -> OfferShown:
     """The shelf label of an offer; its figures name how far they can be trusted."""
     offer = shown.offer
     card = card_of(offer)
     memory = card.memory_gb if card else None
-    prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
+    listed = [price.unit_price_micros for price in shown.prices]
+    prices = [
+        PriceShown(price.unit, tier.of(micros) if tier else micros)
+        for price, micros in zip(shown.prices, listed, strict=True)
+    ]
     compute = card.compared_by if card else None
     return OfferShown(
         id=offer.public_id,
@@ -103,8 +124,19 @@ def label_of(shown: ShownOffer) -> OfferShown:
         card=name_of(card) if card else _("Processor cores"),
         limits=f"{offer.min_units}-{offer.max_units}",
         delivered=delivered_of(shown.delivery),
+        tier=tier_name(tier.tier) if tier else "",
+        list_price=listed[0] if tier and listed else None,
         is_private=offer.buyer_organisation_id is not None,
     )
+
+
+def tier_name(tier: str) -> str:
+    """What a buyer is to a supplier, by the price it pays."""
+    return {
+        "external": pgettext("tier", "everyone's price"),
+        "partner": pgettext("tier", "partner price"),
+        "internal": pgettext("tier", "internal price"),
+    }[tier]
 
 
 def delivered_of(delivery: Delivery | None) -> str:

@@ -107,7 +107,12 @@ DOORS: Final = (
 # What is one's own, by role. The first four that one may enter are the phone's bar.
 PLACES: Final = (
     Place(_("Today"), "today", whoever_may("self.read")),
-    Place(_("Desk"), "desk", staff(HubRole.OPERATOR, HubRole.CHECKER), ("desk_*", "ledger", "ledger_*")),
+    Place(
+        _("Desk"),
+        "desk",
+        staff(HubRole.OPERATOR, HubRole.CHECKER),
+        ("desk_*", "ledger", "ledger_*", "credit_note*"),
+    ),
     Place(
         _("Books"),
         "books",
@@ -126,7 +131,7 @@ PLACES: Final = (
     ),
     Place(_("New run"), "quote", buyers_who_may("quote.ask"), ("checkout", "accept")),
     Place(_("Orders"), "orders", buyers_who_may("order.read"), ("order", "receipt")),
-    Place(_("Bills"), "bills", buyers_who_may("receipt.read"), ("bill",)),
+    Place(_("Bills"), "bills", buyers_who_may("receipt.read"), ("bill", "credit_notes", "credit_note")),
     Place(_("Costs"), "costs", buyers_who_may("receipt.read")),
     Place(_("Money"), "money", buyers_who_may("ledger.read"), ("deposits",)),
     Place(
@@ -147,7 +152,12 @@ PLACES: Final = (
         sellers,
         ("pool", "new_pool", "pool_*", "node"),
     ),
-    Place(_("My offers"), "my_offers", sellers, ("my_offer", "new_offer", "offer_imports", "offer_import")),
+    Place(
+        _("My offers"),
+        "my_offers",
+        sellers,
+        ("my_offer", "new_offer", "offer_imports", "offer_import", "partners"),
+    ),
     Place(_("Sales"), "sales", sellers, ("owed", "owed_to", "statements", "statement")),
 )
 

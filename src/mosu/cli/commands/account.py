@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mosu.cli.options import JsonOption, LangOption, LimitOption
+from mosu.cli.options import JsonOption, LangOption, LimitOption, PdfOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.receipt import render
 from mosu.cli.stop import USAGE, Stop
@@ -91,6 +91,7 @@ def _asked(what: str, *, hidden: bool = False) -> str:
 def receipts(
     *,
     receipt_id: Annotated[str, typer.Argument(help="A receipt's id; without it they are listed.")] = "",
+    pdf: PdfOption = None,
     width: Annotated[int, typer.Option(min=24, max=120, help="Columns of the printed receipt.")] = 40,
     limit: LimitOption = 20,
     lang: LangOption = "",
@@ -98,6 +99,11 @@ def receipts(
 ) -> None:
     """Receipts, newest first, or one of them printed as on a till."""
     with client() as hub:
+        if pdf is not None:
+            if not receipt_id:
+                raise Stop("Which receipt?", hint="mosu receipts lists them.", code=USAGE)
+            say(f"{pdf}: {hub.receipt_paper(receipt_id, pdf):,} bytes")
+            return
         if receipt_id:
             receipt = hub.receipt(receipt_id)
             if json:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from mosu.cli.options import JsonOption, LangOption
-from mosu.cli.output import client, show, show_json
+from mosu.cli.options import JsonOption, LangOption, PdfOption
+from mosu.cli.output import client, say, show, show_json
 from mosu.cli.split import bar_of
+from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import Language, language, table
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ _WORDS: Final = MappingProxyType(
     {
         "zh": {
             "month": "月份",
+            "number": "账单号",
+            "open": "未结账",
+            "credits": "红字更正单退回",
             "receipts": "小票",
             "total": "合计",
             "vouchers": "券抵扣",
@@ -31,6 +35,9 @@ _WORDS: Final = MappingProxyType(
         },
         "en": {
             "month": "MONTH",
+            "number": "BILL",
+            "open": "open",
+            "credits": "given back by credit notes",
             "receipts": "RECEIPTS",
             "total": "TOTAL",
             "vouchers": "VOUCHERS",
@@ -49,12 +56,18 @@ _WORDS: Final = MappingProxyType(
 def bills(
     *,
     month: Annotated[str, typer.Argument(help="A month such as 2026-11; without it they are listed.")] = "",
+    pdf: PdfOption = None,
     lang: LangOption = "",
     json: JsonOption = False,
 ) -> None:
     """The months' sums, newest first, or one month: who paid, by programme and by supplier."""
     chosen = language(lang)
     with client() as hub:
+        if pdf is not None:
+            if not month:
+                raise Stop("Which month's bill?", hint="mosu bills 2026-11 --pdf bill.pdf", code=USAGE)
+            say(f"{pdf}: {hub.bill_paper(month, pdf):,} bytes")
+            return
         if month:
             one = hub.bill(month)
             show_json(one) if json else show(_one_month(one, chosen))
@@ -72,11 +85,12 @@ def bills(
             f"{one.voucher_share:f}",
             f"{one.paid:f}",
             one.currency,
+            one.number or words["open"],
         ]
         for one in found.items
     ]
     headings = [words[key] for key in ("month", "receipts", "total", "vouchers", "paid")]
-    show(table([*headings, ""], rows, right=frozenset({1, 2, 3, 4})))
+    show(table([*headings, "", words["number"]], rows, right=frozenset({1, 2, 3, 4})))
 
 
 def _one_month(bill: "Bill", lang: Language) -> str:
@@ -89,11 +103,16 @@ def _one_month(bill: "Bill", lang: Language) -> str:
         [words["refund"], bill.refund_later],
         [words["credited"], bill.credited],
         [words["tax"], bill.tax],
+        [words["credits"], bill.credits],
     ]
     sums = [[str(name), f"{amount:f}"] for name, amount in rows[:3]]
     sums += [[str(name), f"{amount:f}"] for name, amount in rows[3:] if amount != Decimal(0)]
     bar = bar_of(voucher=bill.voucher_share, own=bill.paid, refund=bill.refund_later)
-    parts = [f"{bill.month} · {bill.receipts} {words['receipts'].lower()}", *([bar] if bar else [])]
+    number = bill.number or words["open"]
+    parts = [
+        f"{bill.month} · {number} · {bill.receipts} {words['receipts'].lower()}",
+        *([bar] if bar else []),
+    ]
     parts.append(table(["", bill.currency], sums, right=frozenset({1})))
     for title, group in (("by_programme", bill.programmes), ("by_supplier", bill.suppliers)):
         named = [[one.title.in_language(lang) or one.name, f"{one.amount:f}"] for one in group]

@@ -18,6 +18,8 @@ SENTENCES: Final[dict[str, str]] = {
     "A payout needs the bank's reference, of at most 100 characters.": "付款须填写银行流水号，不超过 100 个字符。",
     "There is no such payout.": "没有这笔付款。",
     "There is no such statement.": "没有这份结算单。",
+    "There is no bill of {} yet.": "还没有 {} 的账单。",
+    "It is made when the hub closes the month.": "平台月结后生成。",
     "FOCUS {} is not written.": "不提供 FOCUS {} 版。",
     "{} charges of {} are not what their usage comes to.": "有 {} 笔扣费（{}）与计量不符。",
     "The nightly check names them: see the desk's books.": "夜间核对会列出它们：请看账簿。",

@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from mosu.market.api import budgets, credit_notes, imports, offers, orders, receipts, sales, tiers
+from mosu.market.api import (
+    budgets,
+    credit_notes,
+    imports,
+    offers,
+    orders,
+    papers,
+    receipts,
+    sales,
+    statements,
+    tiers,
+)
 
 routers: Final = [
     ("", offers.router),
@@ -13,4 +24,6 @@ routers: Final = [
     ("", budgets.router),
     ("", tiers.router),
     ("", credit_notes.router),
+    ("", statements.router),
+    ("", papers.router),
 ]

@@ -13,10 +13,13 @@ from mosu.kernel.money import decimal_of, micros_of
 from mosu.market import queries, services
 from mosu.market.models import BorneBy, CreditNote, CreditNoteState, Receipt
 from mosu.market.shapes import Key
+from mosu.platform.actors import Actor
 from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
+from mosu.platform.models import Organisation
 from mosu.platform.requests import actor_of
+from mosu.platform.rows import row_of
 from mosu.platform.schemas import In, Out
 
 router = Router(tags=["market"])
@@ -41,7 +44,9 @@ class CreditNoteOut(Out):
     number: str | None
     """None until it is issued."""
     receipt_id: str
-    organisation_id: str
+    organisation_id: str | None
+    """The buyer; null for a supplier, who does not learn to whom the hub sells."""
+    supplier_id: str
     amount: str
     currency: str
     borne_by: BorneBy
@@ -51,12 +56,15 @@ class CreditNoteOut(Out):
     decided_at: datetime | None
 
     @classmethod
-    def of(cls, note: CreditNote) -> "CreditNoteOut":
+    def of(cls, note: CreditNote, *, actor: Actor) -> "CreditNoteOut":
         return cls(
             id=note.public_id,
             number=note.number,
             receipt_id=typeid(Receipt.prefix, note.receipt_id),
-            organisation_id=note.organisation.public_id,
+            organisation_id=typeid(Organisation.prefix, note.organisation_id)
+            if actor.sees(note.organisation_id)
+            else None,
+            supplier_id=typeid(Organisation.prefix, note.supplier_id),
             amount=decimal_of(note.amount_micros, currency=note.currency),
             currency=note.currency,
             borne_by=BorneBy(note.borne_by),
@@ -70,9 +78,17 @@ class CreditNoteOut(Out):
 @router.get("/credit-notes", response=Listed[CreditNoteOut], auth=token_auth, operation_id="listCreditNotes")
 @door("receipt.read")
 def list_credit_notes(request: HttpRequest, paging: Annotated[Paging, Query()]) -> dict[str, object]:
-    """Credit notes to the actor's organisations, or all for the hub's people; newest first."""
-    page, after = page_of(queries.credit_notes_visible_to(actor_of(request)), paging.cursor, paging.limit)
-    return {"items": [CreditNoteOut.of(one) for one in page], "next": after}
+    """Credit notes to the actor's organisations or on their sales, or all for the hub's people; newest first."""
+    actor = actor_of(request)
+    page, after = page_of(queries.credit_notes_visible_to(actor), paging.cursor, paging.limit)
+    return {"items": [CreditNoteOut.of(one, actor=actor) for one in page], "next": after}
+
+
+@router.get("/credit-notes/{note_id}", response=CreditNoteOut, auth=token_auth, operation_id="getCreditNote")
+@door("receipt.read")
+def get_credit_note(request: HttpRequest, note_id: str) -> CreditNoteOut:
+    actor = actor_of(request)
+    return CreditNoteOut.of(row_of(queries.credit_notes_visible_to(actor), note_id), actor=actor)
 
 
 @router.post(
@@ -89,7 +105,7 @@ def propose_credit_note(request: HttpRequest, body: CreditNoteIn) -> Status[Cred
         why=body.why,
         now=timezone.now(),
     )
-    return Status(201, CreditNoteOut.of(note))
+    return Status(201, CreditNoteOut.of(note, actor=actor_of(request)))
 
 
 @router.post(
@@ -104,7 +120,7 @@ def issue_credit_note(request: HttpRequest, note_id: str) -> CreditNoteOut:
     note = services.issue_credit_note(
         actor=actor_of(request), credit_note_id=CreditNote.key_of(note_id), now=timezone.now()
     )
-    return CreditNoteOut.of(note)
+    return CreditNoteOut.of(note, actor=actor_of(request))
 
 
 @router.post(
@@ -119,4 +135,4 @@ def reject_credit_note(request: HttpRequest, note_id: str, body: RejectionIn) ->
     note = services.reject_credit_note(
         actor=actor_of(request), credit_note_id=CreditNote.key_of(note_id), why=body.why, now=timezone.now()
     )
-    return CreditNoteOut.of(note)
+    return CreditNoteOut.of(note, actor=actor_of(request))

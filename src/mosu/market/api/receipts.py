@@ -14,8 +14,7 @@ from mosu.kernel.refusals import Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market import queries, services
 from mosu.market.bills import bill_of, month_of, months_summed
-from mosu.market.focus import costs_of, version_of
-from mosu.market.focus import csv_of as focus_csv
+from mosu.market.focus import Format, costs_of, file_of, version_of
 from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt
 from mosu.market.receipts import code_of
@@ -52,29 +51,34 @@ def get_receipt(request: HttpRequest, receipt_id: str) -> ReceiptOut:
 def list_bills(request: HttpRequest, organisation_id: Word = "") -> BillsOut:
     """The organisation's bills by month, newest first."""
     actor = actor_of(request)
-    months = months_summed(actor, _billed(actor, organisation_id), zone=hub_zone())
+    months = months_summed(actor, billed(actor, organisation_id), zone=hub_zone())
     return BillsOut(items=[BillMonthOut.of(month) for month in months])
 
 
 @router.get("/bills/{month}", response=BillOut, auth=token_auth, operation_id="getBill")
 @door("receipt.read")
 def get_bill(request: HttpRequest, month: str, organisation_id: Word = "") -> BillOut:
-    """One month, such as 2026-11, in the hub's zone: its sum, by programme and by supplier."""
+    """One month, such as 2026-11, in the hub's zone: its bill, frozen at the close; before, the sum so far."""
     actor = actor_of(request)
-    organisation = _billed(actor, organisation_id)
+    organisation = billed(actor, organisation_id)
     return BillOut.of(bill_of(actor, organisation, month=month_of(month), zone=hub_zone()))
 
 
 @router.get("/bills/{month}/focus", auth=token_auth, operation_id="exportCosts")
 @door("receipt.read")
 def export_costs(
-    request: HttpRequest, month: str, organisation_id: Word = "", version: Word = "1.2"
+    request: HttpRequest,
+    month: str,
+    organisation_id: Word = "",
+    version: Word = "1.2",
+    format: Format = "csv",
 ) -> StreamingHttpResponse:
-    """The month's cost rows as CSV in FOCUS 1.2 or 1.4; vouchers and credit notes are negative, of category Credit."""
+    """The month's cost rows in FOCUS 1.2 or 1.4; vouchers and credit notes are negative, of category Credit."""
     actor, first, wanted = actor_of(request), month_of(month), version_of(version)
-    rows = costs_of(actor, _billed(actor, organisation_id), month=first, version=wanted)
-    answer = StreamingHttpResponse(focus_csv(rows, wanted), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="focus-{wanted}-{first:%Y-%m}.csv"'
+    rows = costs_of(actor, billed(actor, organisation_id), month=first, version=wanted)
+    media_type, pieces = file_of(rows, wanted, format)
+    answer = StreamingHttpResponse(pieces, content_type=media_type)
+    answer["Content-Disposition"] = f'attachment; filename="focus-{wanted}-{first:%Y-%m}.{format}"'
     return answer
 
 
@@ -121,7 +125,7 @@ def draw_sample(request: HttpRequest, asked: Annotated[SampleAsked, Query()]) ->
     return AuditSampleOut.of(sample)
 
 
-def _billed(actor: Actor, organisation_id: str) -> UUID:
+def billed(actor: Actor, organisation_id: str) -> UUID:
     """Whose bill: the organisation that is named, else the one for which the actor speaks."""
     key = Organisation.key_of(organisation_id) if organisation_id else actor.organisation_id
     if key is None or not (actor.sees_all or key in actor.organisation_ids):

@@ -2,8 +2,12 @@
 
 from mosu.market.queries.budgets import BudgetStanding, budgets_visible_to, standings_of
 from mosu.market.queries.closing import (
+    bills_visible_to,
     closes_visible_to,
+    credit_notes_beside,
+    credit_notes_numbered,
     credit_notes_visible_to,
+    receipts_sold_in,
     statements_visible_to,
 )
 from mosu.market.queries.costs import costs_in, largest
@@ -64,10 +68,13 @@ __all__ = [
     "OfferPage",
     "ShownOffer",
     "Spend",
+    "bills_visible_to",
     "budgets_visible_to",
     "charges_of",
     "closes_visible_to",
     "costs_in",
+    "credit_notes_beside",
+    "credit_notes_numbered",
     "credit_notes_visible_to",
     "differences",
     "imports_visible_to",
@@ -88,6 +95,7 @@ __all__ = [
     "quote_visible_to",
     "quotes_visible_to",
     "receipt_numbered",
+    "receipts_sold_in",
     "receipts_visible_to",
     "relations_of",
     "sales_visible_to",

@@ -59,7 +59,7 @@ from mosu.market.services.settlement import (
     recompute_charges,
     settle_order,
 )
-from mosu.market.services.tiers import set_relation, set_tier_rate
+from mosu.market.services.tiers import TierPrice, set_relation, set_tier_rate, tier_prices_for
 from mosu.market.services.usage import record_usage
 from mosu.market.services.watching import watch_budgets
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn
@@ -91,6 +91,7 @@ __all__ = [
     "QuoteTaken",
     "Stock",
     "TermsSpec",
+    "TierPrice",
     "UsageDisagrees",
     "UsageIn",
     "accept_quote",
@@ -131,6 +132,7 @@ __all__ = [
     "set_tier_rate",
     "settle_order",
     "stop_order",
+    "tier_prices_for",
     "undo_import",
     "watch_budgets",
 ]

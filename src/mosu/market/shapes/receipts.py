@@ -92,23 +92,31 @@ class VerifiedOut(Out):
 
 
 class BillMonthOut(Out):
-    """A month in the list of bills: total = voucher_share + paid."""
+    """A month in the list of bills: total = voucher_share + paid, due = paid - credits."""
 
     month: str
+    number: str | None
+    """Of the bill that the month's close froze; None while the month is open."""
     receipts: int
     total: str
     voucher_share: str
     paid: str
+    credits: str
+    """What credit notes issued in this month gave back."""
+    due: str
     currency: str
 
     @classmethod
     def of(cls, month: MonthSum) -> "BillMonthOut":
         return cls(
             month=f"{month.month:%Y-%m}",
+            number=month.number,
             receipts=month.receipts,
             total=hub_money(month.total_micros),
             voucher_share=hub_money(month.vouchers_micros),
             paid=hub_money(month.paid_micros),
+            credits=hub_money(month.credits_micros),
+            due=hub_money(month.paid_micros - month.credits_micros),
             currency=settings.HUB_CURRENCY,
         )
 
@@ -129,13 +137,18 @@ class BillSupplierOut(Out):
 
 
 class BillOut(Out):
-    """The sum of a month's receipts: total = voucher_share + paid.
+    """The sum of a month's receipts: total = voucher_share + paid, due = paid - credits.
 
+    Once the month is closed this is the frozen bill, whose `content` has the `sha256`; before, the sum so far.
     `billed_by_suppliers` is the part of `paid` that suppliers invoice themselves; `refund_later` is asked back from
     programmes afterwards and is no part of `voucher_share`.
     """
 
     month: str
+    number: str | None
+    """None while the month is open."""
+    issued_at: datetime | None
+    sha256: str | None
     organisation_id: str
     currency: str
     receipts: int
@@ -146,14 +159,23 @@ class BillOut(Out):
     refund_later: str
     credited: str
     tax: str
+    credits: str
+    due: str
+    credit_notes: list[str]
+    """The numbers of those that `credits` sums."""
     programmes: list[BillProgrammeOut]
     suppliers: list[BillSupplierOut]
+    content: dict[str, Any] | None
 
     @classmethod
     def of(cls, bill: BillSum) -> "BillOut":
+        frozen = bill.frozen
         suppliers = sorted(bill.suppliers.items(), key=lambda pair: (-pair[1], pair[0]))
         return cls(
             month=f"{bill.month:%Y-%m}",
+            number=frozen.number if frozen else None,
+            issued_at=frozen.issued_at if frozen else None,
+            sha256=frozen.sha256 if frozen else None,
             organisation_id=typeid(Organisation.prefix, bill.organisation_id),
             currency=settings.HUB_CURRENCY,
             receipts=bill.receipts,
@@ -164,6 +186,10 @@ class BillOut(Out):
             refund_later=hub_money(bill.refund_later_micros),
             credited=hub_money(bill.credited_micros),
             tax=hub_money(bill.tax_micros),
+            credits=hub_money(bill.credits_micros),
+            due=hub_money(bill.due_micros),
+            credit_notes=frozen.content["credit_notes"] if frozen else [],
+            content=frozen.content if frozen else None,
             programmes=[
                 BillProgrammeOut(id=key, title=Bilingual(**one.title), amount=hub_money(one.amount_micros))
                 for key, one in bill.programmes.items()

@@ -1,4 +1,4 @@
-"""The months' sums: what was bought, who paid it, and the receipts behind."""
+"""Bills: what a month came to, who paid it, the receipts behind, and the credit notes beside."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -13,9 +13,11 @@ from django.views.decorators.http import require_GET
 
 from mosu.kernel.money import micros_of
 from mosu.kernel.refusals import NotFound
-from mosu.market.bills import BillSum, bill_of, month_of, months_summed, receipts_of_month
+from mosu.kernel.time import month_in
+from mosu.market.bills import BillSum, bill_of, month_of, months_summed, receipts_of_month, span_of
 from mosu.market.hub import hub_zone
-from mosu.market.models import Receipt
+from mosu.market.models import CreditNote, Receipt
+from mosu.market.queries import credit_notes_beside
 from mosu.platform.models import Organisation
 from mosu.platform.queries import organisations_visible_to
 from mosu.platform.requests import actor_of
@@ -23,6 +25,8 @@ from mosu.web.pages import page
 from mosu.web.presenters import Bilingual, ShareShown, SplitShown
 from mosu.web.tables import Column, Empty, Plan, csv_of, drawn, list_page
 from mosu.web.words import supplier_named
+
+NOTES_MAX: Final = 100
 
 MONTHS: Final = Plan(
     name="bills",
@@ -38,6 +42,8 @@ MONTHS: Final = Plan(
         Column("vouchers", _lazy("Vouchers"), lambda row: row.vouchers_micros, kind="money"),
         Column("paid", _lazy("Paid"), lambda row: row.paid_micros, kind="money"),
         Column("total", _lazy("Total"), lambda row: row.total_micros, kind="money"),
+        Column("number", _lazy("Number"), lambda row: row.number, kind="mono"),
+        Column("state", _lazy("State"), lambda row: "bill" if row.number else "bill_open", kind="state"),
     ),
     order="-month",
     empty=Empty(
@@ -77,6 +83,30 @@ class ReceiptRow:
             vouchers=micros_of(content["voucher_share"]),
             paid=micros_of(content["paid"]),
             tax=micros_of(content["tax"]["amount"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _NoteRow:
+    """A credit note beside a bill: it counts in the month in which it was issued."""
+
+    public_id: str
+    number: str
+    receipt: Receipt
+    why: str
+    amount: int
+    month: str
+
+    @classmethod
+    def of(cls, note: CreditNote) -> "_NoteRow":
+        at = note.decided_at or note.proposed_at
+        return cls(
+            public_id=note.public_id,
+            number=note.number or "",
+            receipt=note.receipt,
+            why=note.why,
+            amount=note.amount_micros,
+            month=f"{month_in(hub_zone(), at):%Y-%m}",
         )
 
 
@@ -121,8 +151,9 @@ def bills(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page("receipt.read")
 def bill(request: HttpRequest, month: str) -> HttpResponse:
-    """One month: its sum, who paid it, by programme, by supplier, and every receipt."""
+    """One month: the bill that its close froze, else the sum so far; every receipt, and the credit notes beside it."""
     actor, organisation, first = actor_of(request), organisation_asked(request), month_of(month)
+    span = span_of(first, zone=hub_zone())
     summed = bill_of(actor, organisation.id, month=first, zone=hub_zone())
     rows = receipts_of_month(actor, organisation.id, month=first, zone=hub_zone())
     return list_page(
@@ -135,7 +166,12 @@ def bill(request: HttpRequest, month: str) -> HttpResponse:
             "here": "bills",
             "organisation": organisation,
             "month": f"{first:%Y-%m}",
+            "asked": f"?organisation={organisation.public_id}" if actor.sees_all else "",
             "bill": summed,
+            "frozen": summed.frozen,
+            "notes": [
+                _NoteRow.of(one) for one in credit_notes_beside(actor, organisation.id, span)[:NOTES_MAX]
+            ],
             "split": _split_of(summed),
             "suppliers": [
                 (supplier_named(name), amount)

@@ -14,8 +14,7 @@ from django.views.decorators.http import require_GET
 
 from mosu.kernel.time import month_in
 from mosu.market.bills import month_of, span_of
-from mosu.market.focus import VERSIONS, costs_of, version_of
-from mosu.market.focus import csv_of as focus_csv
+from mosu.market.focus import VERSIONS, Format, costs_of, file_of, version_of
 from mosu.market.hub import hub_zone
 from mosu.market.queries import costs_in, largest
 from mosu.platform.requests import actor_of
@@ -82,11 +81,13 @@ def costs(request: HttpRequest) -> HttpResponse:
 @require_GET
 @page("receipt.read")
 def focus(request: HttpRequest, month: str, version: str) -> StreamingHttpResponse:
-    """The month's rows in FOCUS."""
+    """The month's rows in FOCUS: as CSV, or with `?format=parquet`."""
+    kind: Format = "parquet" if request.GET.get("format") == "parquet" else "csv"
     organisation, wanted = organisation_asked(request), version_of(version)
     rows = costs_of(actor_of(request), organisation.id, month=month_of(month), version=wanted)
-    answer = StreamingHttpResponse(focus_csv(rows, wanted), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = f'attachment; filename="focus-{wanted}-{month}.csv"'
+    media_type, pieces = file_of(rows, wanted, kind)
+    answer = StreamingHttpResponse(pieces, content_type=media_type)
+    answer["Content-Disposition"] = f'attachment; filename="focus-{wanted}-{month}.{kind}"'
     return answer
 
 

@@ -35,6 +35,7 @@ from mosu.market.queries import (
     offers_titled,
     prices_of,
     shown,
+    tier_rates_of,
 )
 from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer
 from mosu.platform.actors import Actor
@@ -47,6 +48,7 @@ from mosu.web.components import Curve, Fact, Point
 from mosu.web.labels import accelerator_name, label_of
 from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
+from mosu.web.tiered import TierForm, tiers_in_force
 from mosu.web.words import said_of, state_name_lazy, supplier_named, title_of, told, words_of_liveness
 
 MONTH: Final = timedelta(days=30)
@@ -361,6 +363,11 @@ def new_offer(request: HttpRequest) -> HttpResponse:
 @page("sale.read")
 def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
     """One offer with its prices over time."""
+    return my_offer_shown(request, offer_id)
+
+
+def my_offer_shown(request: HttpRequest, offer_id: str, *, status: int = 200, **more: Any) -> HttpResponse:
+    """The page of one offer; `more` is what came of a form on it."""
     actor, now = actor_of(request), timezone.now()
     row = row_of(own_offers(actor, now=now), offer_id)
     prices = list(prices_of(actor, row.id)[:PRICES_SHOWN_MAX])
@@ -376,8 +383,11 @@ def my_offer(request: HttpRequest, offer_id: str) -> HttpResponse:
         "curves": [_curve(meter, prices, now=now) for meter in latest],
         "may_manage": allows(actor, "offer.manage", row.supplier_id),
         "currency": settings.HUB_CURRENCY,
+        "tiers": tiers_in_force(tier_rates_of(actor, row.id)),
+        "tier_form": TierForm(),
+        **more,
     }
-    return render(request, "pages/my_offer.html", context)
+    return render(request, "pages/my_offer.html", context, status=status)
 
 
 @require_POST

@@ -13,6 +13,7 @@ from mosu.market.models import Receipt
 from mosu.market.queries import receipt_numbered, receipts_visible_to
 from mosu.market.receipts import code_of
 from mosu.market.shapes import verify_url_of
+from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.buying import evidence_of
 from mosu.web.pages import page
@@ -37,6 +38,8 @@ def receipt(request: HttpRequest, receipt_id: str) -> HttpResponse:
         "pages/receipt.html",
         {
             "here": "orders",
+            "public_id": row.public_id,
+            "may_credit": allows(actor, "credit.propose"),
             "receipt": receipt_shown(row),
             "evidence": evidence_of(actor, row),
             "verify_url": verify_url_of(row),

@@ -16,7 +16,14 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET
 
 from mosu.ledger.models import Account, AccountKind
-from mosu.ledger.queries import MonthMoved, accounts_visible_to, balance_in, statement, statement_by_month
+from mosu.ledger.queries import (
+    MonthMoved,
+    accounts_visible_to,
+    balance_in,
+    paid_out_to,
+    statement,
+    statement_by_month,
+)
 from mosu.market.bills import month_of, span_of
 from mosu.market.hub import hub_zone
 from mosu.market.models import OrderState
@@ -131,6 +138,7 @@ def sales_tabs(current: str) -> list[Tab]:
         Tab(_("Sales"), reverse("sales"), current == "sales"),
         Tab(_("What is owed"), reverse("owed"), current == "owed"),
         Tab(_("Settlement statements"), reverse("statements"), current == "statements"),
+        Tab(_("Credit notes"), reverse("credit_notes"), False),
     ]
 
 
@@ -211,6 +219,7 @@ def _owed_page(request: HttpRequest, actor: Actor, supplier: Organisation) -> Ht
         "owed": balance_in(account).balance_micros if account else 0,
         "months": months,
         "invoice": sum(one.invoice.amount_micros for one in months if one.invoice),
+        "paid_out": paid_out_to(actor, supplier.id),
         "speaks": actor.organisation_id == supplier.id,
     }
     if account is None:

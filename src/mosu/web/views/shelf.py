@@ -54,6 +54,7 @@ from mosu.web.labels import (
     delivered_of,
     facts_of_card,
     label_of,
+    labels_for,
     mode_name,
     rows_of,
 )
@@ -120,8 +121,9 @@ def shelf(request: HttpRequest) -> HttpResponse:
     """The compute shelf: labels on a rail, what can be ordered now first, and what else there is to choose."""
     as_file = request.GET.get("format") == "csv"
     search, problem = asked_of(request.GET, limit=CSV_ROWS_MAX if as_file else PAGE)
-    found = search_offers(actor_of(request), search, now=timezone.now(), counted=not as_file)
-    labels = [label_of(one) for one in found.items]
+    actor, now = actor_of(request), timezone.now()
+    found = search_offers(actor, search, now=now, counted=not as_file)
+    labels = labels_for(actor, found.items, now=now)
     if as_file:
         return csv_drawn(request, OFFERS, labels)
     asked = Asked(
@@ -261,7 +263,7 @@ def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
         "pages/offer.html",
         {
             "here": "offer",
-            "offer": label_of(shown),
+            "offer": labels_for(actor, [shown], now=now)[0],
             "terms": _terms(shown),
             "blocks": block_facts(BlockTerms.of_json(shown.offer.block), longest_s=shown.offer.wall_s_max)
             if shown.offer.block

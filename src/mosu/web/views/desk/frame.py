@@ -28,6 +28,7 @@ _TABS: Final = (
     ("desk_claims", _lazy("Claims")),
     ("desk_deposits", _lazy("Deposits")),
     ("desk_closing", _lazy("Month's close")),
+    ("credit_notes", _lazy("Credit notes")),
     ("desk_programmes", _lazy("Programmes")),
     ("desk_vouchers", _lazy("Vouchers")),
     ("desk_pools", _lazy("Pools")),
