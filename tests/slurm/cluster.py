@@ -153,12 +153,24 @@ class SlurmCluster:
 
     def remember(self) -> None:
         """Return once slurmctld has on its disk what it knows; it writes some seconds after a change."""
-        saved, now = self.folder / "state" / "job_state", time.time()
-        job = self.ask(
-            "sbatch", "--parsable", "--hold", "--mem=1", "--output=/dev/null", "--wrap", "true"
-        ).strip()
-        self.ask("scancel", job)
-        _until(lambda: saved.exists() and saved.stat().st_mtime > now)
+        saved, tries = self.folder / "state" / "job_state", 0
+        while True:
+            tries += 1
+            known, now = self._jobs(), time.time()
+            job = self.ask(
+                "sbatch", "--parsable", "--hold", "--mem=1", "--output=/dev/null", "--wrap", "true"
+            ).strip()
+            self.ask("scancel", job)
+            _until(lambda now=now: saved.exists() and saved.stat().st_mtime > now)  # type: ignore[misc]
+            # What began or ended while it wrote may be missing, so that it is asked to write again.
+            if self._jobs() == known or tries == 10:
+                return
+
+    def _jobs(self) -> set[str]:
+        """Those that wait or run, with their states."""
+        return set(
+            self.ask("squeue", "-h", "--states=PENDING,RUNNING,COMPLETING", "-o", "%i %T").splitlines()
+        )
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
