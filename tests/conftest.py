@@ -50,7 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Hypothesis tries the same examples each time, so that no landing depends on luck; `MOSU_FUZZ_EXAMPLES` looks further.
     """
     settings.PASSWORD_HASHERS = ["tests.passwords.QuickScrypt"]
-    hypothesis.settings.register_profile("same", derandomize=True)
+    # A busy machine is no fault of a strategy's.
+    too_slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("same", derandomize=True, suppress_health_check=too_slow)
     if "MOSU_FUZZ_EXAMPLES" not in os.environ:
         hypothesis.settings.load_profile("same")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):

@@ -1,30 +1,60 @@
-"""What is there of pools, what is held of it, and taking a share: never twice."""
+"""What is there of pools, what is held of it, and taking a share: never twice.
+
+Its statements are SQL that each connection plans once: the pool waits behind its lock while they run.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
-from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node
-from mosu.compute.placement import (
-    Card,
-    Need,
-    NodeView,
-    Placement,
-    Taken,
-    Unplaced,
-    place,
-)
+from mosu.compute.models import Allocation, Attempt
+from mosu.compute.placement import Card, Need, NodeView, Placement, Taken, Unplaced, place
 from mosu.compute.states import BlackoutState, Fitness, NodeState
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
+from mosu.platform.database.base import prepared_cursor
 from mosu.platform.rows import insert
 
 NOTICE: Final = timedelta(seconds=120)
 """How long an interruptible attempt has to stop, from the order that takes its place."""
+
+_LOCK: Final = "select from compute_node where pool_id = %s order by id for no key update"
+_NODES: Final = f"""
+select n.pool_id, n.id, n.name, n.cores, n.memory_bytes, n.disk_bytes,
+       array(select d.index from compute_device d where d.node_id = n.id and d.present order by d.index),
+       array(select d.accelerator from compute_device d where d.node_id = n.id and d.present order by d.index)
+  from compute_node n
+ where n.pool_id = any(%s::uuid[]) and n.state = '{NodeState.UP}' and n.fitness = '{Fitness.FIT}' order by n.id
+"""  # noqa: S608 - states of the code
+_TAKEN: Final = f"""
+select a.node_id, a.attempt_id, lower(a.period), upper(a.period), a.yields, a.cores, a.memory_bytes,
+       array(select d.index from compute_deviceallocation c join compute_device d on d.id = c.device_id
+              where c.allocation_id = a.id and c.live)
+  from compute_allocation a where a.live and a.node_id = any(%(nodes)s::uuid[])
+union all
+select n.id, null, lower(b.period), upper(b.period), false, n.cores, n.memory_bytes,
+       array(select d.index from compute_device d where d.node_id = n.id)
+  from compute_blackout b join compute_node n on n.id = b.node_id
+ where b.node_id = any(%(nodes)s::uuid[]) and b.state = '{BlackoutState.SET}' and upper(b.period) > %(now)s::timestamptz
+"""  # noqa: S608 - states of the code
+"""What live allocations hold, and blackouts that are not over, each as taking all of its node."""
+_TAKE_CARDS: Final = """
+insert into compute_deviceallocation (allocation_id, device_id, period, live)
+  select wanted.allocation_id, d.id, %s::tstzrange, true
+    from unnest(%s::uuid[], %s::uuid[], %s::int[]) as wanted(allocation_id, node_id, index)
+    join compute_device d on d.node_id = wanted.node_id and d.index = wanted.index order by d.id
+"""
+_RELEASE: Final = """
+with released as (
+  update compute_allocation set live = false, released_at = %s where attempt_id = %s and live returning id),
+cards as (
+  update compute_deviceallocation c set live = false from released r where c.allocation_id = r.id and c.live)
+select count(*) from released
+"""
 
 
 class SoldOut(DomainError):
@@ -33,28 +63,26 @@ class SoldOut(DomainError):
     code = "sold_out"
 
 
-class Held(NamedTuple):
-    """A live allocation: its attempt and what it takes."""
-
-    attempt_id: UUID
-    taken: Taken
-
-
 def nodes_of(
-    pool_ids: Iterable[UUID], *, now: datetime, reclaims: bool = False
+    pool_ids: Iterable[UUID], *, now: datetime, without: UUID | None = None, reclaims: bool = False
 ) -> Mapping[UUID, Sequence[NodeView]]:
     """Nodes in service and fit, by pool, with all that live allocations and blackouts hold.
 
-    Who `reclaims` sees what interruptible attempts hold as free after their notice.
+    Who `reclaims` sees what interruptible attempts hold as free after their notice. What the attempt `without` holds
+    counts as free.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
-    ids = list(pool_ids)
-    nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP, fitness=Fitness.FIT).order_by("id"))
-    cards = _cards_of([node.id for node in nodes])
-    seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
-    for pool_id, view in _views(nodes, cards, now=now, reclaims=reclaims):
-        seen[pool_id].append(view)
+    seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in pool_ids}
+    with prepared_cursor() as cursor:
+        cursor.execute(_NODES, [list(seen)])
+        nodes = cursor.fetchall()
+    taken = _taken_of([row[1] for row in nodes], now=now, without=without, reclaims=reclaims)
+    for pool_id, node_id, name, cores, memory_bytes, disk_bytes, indices, accelerators in nodes:
+        cards = tuple(map(Card, indices, accelerators))
+        seen[pool_id].append(
+            NodeView(node_id, name, cores, memory_bytes, disk_bytes, cards, tuple(taken[node_id]))
+        )
     return seen
 
 
@@ -75,11 +103,10 @@ def find_place(
 
     Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
     """
-    locked = Node.objects.filter(pool_id=pool_id).order_by("id").select_for_update(no_key=True)
-    nodes = [node for node in locked if node.state == NodeState.UP and node.fitness == Fitness.FIT]
-    # Cards tell nothing where none is asked for and there is no second node to keep them free on.
-    cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
-    views = [view for _, view in _views(nodes, cards, now=now, without=without, reclaims=reclaims)]
+    with prepared_cursor() as cursor:
+        # A statement of its own: what was waited for has changed what the next ones read.
+        cursor.execute(_LOCK, [pool_id])
+    views = nodes_of([pool_id], now=now, without=without, reclaims=reclaims)[pool_id]
     return place(views, need, earliest=earliest, latest=latest, duration=duration)
 
 
@@ -89,8 +116,8 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> None:
     The caller holds the pool's lock and has checked it; cards the database checks too.
     """
     period = range_of(placement.period)
-    for share in placement.shares:
-        allocation = Allocation(
+    allocations = [
+        Allocation(
             attempt=attempt,
             node_id=share.node_id,
             cores=need.cores,
@@ -98,23 +125,24 @@ def allocate(*, attempt: Attempt, need: Need, placement: Placement) -> None:
             period=period,
             yields=attempt.run.request.get("interruptible", False),
         )
-        insert(allocation)
-        if share.card_indices:
-            devices = Device.objects.filter(node_id=share.node_id, index__in=share.card_indices).order_by(
-                "id"
-            )
-            DeviceAllocation.objects.bulk_create(
-                DeviceAllocation(allocation=allocation, device_id=device_id, period=period)
-                for device_id in devices.values_list("id", flat=True)
-            )
+        for share in placement.shares
+    ]
+    insert(*allocations)
+    wanted = [
+        (allocation.id, share.node_id, index)
+        for allocation, share in zip(allocations, placement.shares, strict=True)
+        for index in share.card_indices
+    ]
+    if wanted:
+        with prepared_cursor() as cursor:
+            cursor.execute(_TAKE_CARDS, [period, *map(list, zip(*wanted, strict=True))])
 
 
 def release(attempt_id: UUID, *, now: datetime) -> bool:
     """Give back all that the attempt holds; whether it held anything."""
-    DeviceAllocation.objects.filter(allocation__attempt_id=attempt_id, live=True).update(live=False)
-    return bool(
-        Allocation.objects.filter(attempt_id=attempt_id, live=True).update(live=False, released_at=now)
-    )
+    with prepared_cursor() as cursor:
+        cursor.execute(_RELEASE, [now, attempt_id])
+        return bool(cursor.fetchone()[0])
 
 
 def range_of(period: Period) -> DateTimeTZRange:
@@ -122,76 +150,19 @@ def range_of(period: Period) -> DateTimeTZRange:
     return DateTimeTZRange(period.start, period.end)
 
 
-def _views(
-    nodes: Sequence[Node],
-    cards: Mapping[UUID, Sequence[Card]],
-    *,
-    now: datetime,
-    without: UUID | None = None,
-    reclaims: bool = False,
-) -> Iterator[tuple[UUID, NodeView]]:
-    """Each node with its pool, its cards and what is taken of it."""
-    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now, reclaims=reclaims)
-    kept = _blackouts_of(nodes, cards, now=now)
-    for node in nodes:
-        yield (
-            node.pool_id,
-            NodeView(
-                id=node.id,
-                name=node.name,
-                cores=node.cores,
-                memory_bytes=node.memory_bytes,
-                disk_bytes=node.disk_bytes,
-                cards=tuple(cards.get(node.id, ())),
-                taken=(
-                    *(one.taken for one in held[node.id] if one.attempt_id != without),
-                    *kept[node.id],
-                ),
-            ),
-        )
-
-
-def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
-    cards: dict[UUID, list[Card]] = defaultdict(list)
-    rows = Device.objects.filter(node_id__in=node_ids, present=True).order_by("node_id", "index")
-    for node_id, index, accelerator in rows.values_list("node_id", "index", "accelerator"):
-        cards[node_id].append(Card(index, accelerator))
-    return cards
-
-
-def _blackouts_of(
-    nodes: Sequence[Node], cards: Mapping[UUID, Sequence[Card]], *, now: datetime
-) -> Mapping[UUID, list[Taken]]:
-    """Each blackout that is not over, as taking all of its node."""
-    by_id = {node.id: node for node in nodes}
-    kept: dict[UUID, list[Taken]] = defaultdict(list)
-    rows = Blackout.objects.filter(node_id__in=by_id, state=BlackoutState.SET, period__endswith__gt=now)
-    for one in rows.order_by("id"):
-        node = by_id[one.node_id]
-        all_cards = frozenset(card.index for card in cards.get(node.id, ()))
-        span = one.period
-        kept[node.id].append(Taken(span.lower, span.upper, node.cores, node.memory_bytes, all_cards))
-    return kept
-
-
-def _held_of(
-    node_ids: Sequence[UUID], *, has_cards: bool, now: datetime, reclaims: bool
-) -> Mapping[UUID, list[Held]]:
-    indices: dict[UUID, set[int]] = defaultdict(set)
-    if has_cards:
-        taken_cards = DeviceAllocation.objects.filter(live=True, allocation__node_id__in=node_ids)
-        for allocation_id, index in taken_cards.values_list("allocation_id", "device__index"):
-            indices[allocation_id].add(index)
-    held: dict[UUID, list[Held]] = defaultdict(list)
-    live = Allocation.objects.filter(node_id__in=node_ids, live=True).order_by()
-    for key, node_id, attempt_id, period, cores, memory_bytes, yields in live.values_list(
-        "id", "node_id", "attempt_id", "period", "cores", "memory_bytes", "yields"
-    ):
-        end = period.upper if period.upper > now else None
-        if reclaims and yields and end is not None:
-            if period.lower >= now + NOTICE:
+def _taken_of(
+    node_ids: Sequence[UUID], *, now: datetime, without: UUID | None, reclaims: bool
+) -> Mapping[UUID, Sequence[Taken]]:
+    taken: dict[UUID, list[Taken]] = defaultdict(list)
+    with prepared_cursor() as cursor:
+        cursor.execute(_TAKEN, {"nodes": node_ids, "now": now})
+        for node_id, attempt_id, start, until, yields, cores, memory_bytes, cards in cursor.fetchall():
+            if without is not None and attempt_id == without:
                 continue
-            end = min(end, now + NOTICE)
-        taken = Taken(period.lower, end, cores, memory_bytes, frozenset(indices.get(key, ())))
-        held[node_id].append(Held(attempt_id, taken))
-    return held
+            end = until if until > now else None
+            if reclaims and yields and end is not None:
+                if start >= now + NOTICE:
+                    continue
+                end = min(end, now + NOTICE)
+            taken[node_id].append(Taken(start, end, cores, memory_bytes, frozenset(cards)))
+    return taken
