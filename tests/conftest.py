@@ -9,6 +9,7 @@ The first use migrates a template database as the owner's role; every other data
 """
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -75,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: use the fixture fresh_db instead of django_db(transaction=True): "
                 "append-only tables refuse the TRUNCATE by which it cleans up."
             )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
