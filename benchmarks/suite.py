@@ -30,6 +30,7 @@ from benchmarks.closing import closed
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle, idle_agent
+from benchmarks.listing import listed
 from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
@@ -61,6 +62,8 @@ class Size:
     organisations: int = 1_000
     orders: int = 100_000
     page_times: int = 20
+    runs_listed: int = 50_000
+    run_lists: int = 40
     traffic_s: float = 60.0
     slurm_jobs: int = 200
     seeds: int = 10
@@ -83,6 +86,8 @@ SMOKE: Final = Size(
     organisations=210,
     orders=300,
     page_times=2,
+    runs_listed=300,
+    run_lists=2,
     traffic_s=1.0,
     slurm_jobs=4,
     seeds=1,
@@ -225,6 +230,12 @@ def _close(folder: Path, size: Size) -> list[Figure]:
         return closed(hub, join(hub), organisations=size.organisations, orders=size.orders)
 
 
+def _runs(folder: Path, size: Size) -> list[Figure]:
+    with hub_in(_made(folder / "runs")) as hub:
+        dsn = join(hub).owner_dsn()
+        return listed(hub, owner_dsn=dsn, runs=size.runs_listed, times=size.run_lists)
+
+
 def _pages(folder: Path, size: Size) -> list[Figure]:
     figures = _apart(_seeded, folder, size)
     with hub_in(_kept(folder)) as hub:
@@ -342,6 +353,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "import": _import,
     "usage": _usage,
     "close": _close,
+    "runs": _runs,
     "pages": _pages,
     "traffic": _traffic,
     "firstrun": _firstrun,

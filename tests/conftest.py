@@ -9,6 +9,7 @@ The first use migrates a template database as the owner's role; every other data
 """
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,7 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     Hypothesis tries the same examples each time, so that no landing depends on luck; `MOSU_FUZZ_EXAMPLES` looks further.
     """
     settings.PASSWORD_HASHERS = ["tests.passwords.QuickScrypt"]
-    hypothesis.settings.register_profile("same", derandomize=True)
+    # A busy machine is no fault of a strategy's.
+    too_slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("same", derandomize=True, suppress_health_check=too_slow)
     if "MOSU_FUZZ_EXAMPLES" not in os.environ:
         hypothesis.settings.load_profile("same")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
@@ -73,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: use the fixture fresh_db instead of django_db(transaction=True): "
                 "append-only tables refuse the TRUNCATE by which it cleans up."
             )
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -79,7 +79,6 @@ def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None =
         "LANG": "C.UTF-8",
         "HOME": str(home),
         "PYTHONPATH": source,
-        "PYTHONDONTWRITEBYTECODE": "1",
         "MOSU_DATA_DIR": str(folder / "data"),
         "MOSU_PORT": str(port),
         **(env or {}),

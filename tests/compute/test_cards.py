@@ -1,10 +1,16 @@
 """Whole cards: sold by the card, and never one of them twice, by placement and by the database."""
 
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.db import IntegrityError, transaction
 
 from mosu.compute import services
 from mosu.compute.models import Device, DeviceAllocation
+from mosu.compute.placement import GIB, Need, Placement
+from mosu.compute.services.capacity import allocate, find_place, release
 from mosu.kernel.refusals import Invalid
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM
@@ -101,3 +107,31 @@ def test_a_bad_inventory_changes_nothing(devices: tuple[DeviceInfo, ...]) -> Non
     assert pool_of(world).nodes.get().cores == 32
     assert Device.objects.filter(present=True).count() == 4
     assert services.ensure_local_pool(now=NOW)[1] is None
+
+
+def test_a_decision_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
+    """The pool's lock, its nodes, what is taken of them; then all rows of one kind in one statement, and back."""
+    world = make_cards_world()
+    run = accept(world, quote(world, TASK).quotes[0].id)
+    attempt = attempt_of(run)
+    assert attempt.run.id == run.id  # read beforehand, as whoever places it has done
+    need = Need(cores=4, memory_bytes=GIB, disk_bytes=0, accelerator="nvidia-h100-sxm", cards=3)
+    with django_assert_num_queries(1):
+        assert release(attempt.id, now=at(1))
+    assert not release(attempt.id, now=at(1))
+    assert DeviceAllocation.objects.filter(live=True).count() == 0
+    with django_assert_num_queries(3):
+        found = find_place(
+            pool_id=world.pool_id,
+            need=need,
+            earliest=at(1),
+            latest=at(1),
+            duration=timedelta(hours=1),
+            now=at(1),
+        )
+    assert isinstance(found, Placement)
+    with django_assert_num_queries(2):
+        allocate(attempt=attempt, need=need, placement=found)
+    taken = DeviceAllocation.objects.filter(live=True, allocation__attempt=attempt)
+    assert taken.count() == 3
+    assert {(one.period.lower, one.period.upper) for one in taken} == {(at(1), at(3601))}

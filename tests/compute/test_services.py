@@ -71,7 +71,7 @@ def test_the_lease_names_all_that_the_engine_needs() -> None:
 
 def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
     """The counter's seven where nothing is to be held, and the shelf's own: the pool, its agent's wake-up, its nodes
-    locked, what is taken of them, when they are out of service."""
+    locked, then read, what is taken of them."""
     world = make_world()
     found = quote(world, task_of(cores=1)).quotes[0]
     with django_assert_num_queries(14):

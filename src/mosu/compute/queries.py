@@ -9,7 +9,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from django.db import connection
-from django.db.models import Prefetch, QuerySet, Sum
+from django.db.models import F, Prefetch, QuerySet
 
 from mosu.compute.models import (
     Allocation,
@@ -77,7 +77,7 @@ def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
     open_orders = [run.order_id for run in runs if run.order.total_micros is None]
     used: dict[UUID, int] = defaultdict(int)
     lines = OrderLine.objects.filter(order_id__in=open_orders).select_related("order").order_by()
-    for line in lines.annotate(used=Sum("usage__quantity_accepted")):
+    for line in lines.annotate(used=F("usage_total__quantity_accepted")):
         price = market_rules.Price(
             meter=line.meter,
             unit=line.unit,

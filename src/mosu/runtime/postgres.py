@@ -329,10 +329,13 @@ class Cluster:
             )
 
     def clone_database(self, template: str, name: str) -> None:
-        """`name` as a copy of `template`, to which nobody may be connected."""
+        """`name` as a copy of `template`, to which nobody may be connected.
+
+        Its files are copied, which takes half as long as writing each of their pages to the log.
+        """
         with self._superuser() as connection:
             connection.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY FILE_COPY").format(
                     sql.Identifier(name), sql.Identifier(OWNER), sql.Identifier(template)
                 )
             )

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from mosu.compute.placement.board import Board
 from mosu.compute.placement.fleet import Fleet, Machine, Shape
 from mosu.compute.placement.policies import DEFAULT, POLICIES, Policy, Size
 from mosu.compute.placement.refusals import Unplaced, larger_than_all, taken_now
-from mosu.compute.placement.views import Need, NodeView, Placement, Share, cards_for, free_of
+from mosu.compute.placement.views import Free, Need, NodeView, Placement, Share, cards_for, free_of
 from mosu.kernel.time import Period
 
 HORIZON: Final = timedelta(days=14)
@@ -43,7 +43,7 @@ def place(
         if start > earliest + HORIZON:
             break
         period = Period(start, start + duration)
-        free = [node for node in fitting if free_of(node, period).holds(need)]
+        free = [_Room(node, left) for node in fitting if (left := free_of(node, period)).holds(need)]
         if len(free) < need.nodes:
             continue
         if start > latest:
@@ -52,31 +52,35 @@ def place(
     return taken_now(fitting, need, Period(earliest, earliest + duration), next_at=None)
 
 
+class _Room(NamedTuple):
+    """A node, and what is free of it all through a period."""
+
+    node: NodeView
+    free: Free
+
+
 def _chosen(
-    nodes: Sequence[NodeView], free: Sequence[NodeView], need: Need, period: Period, policy: str
+    nodes: Sequence[NodeView], rooms: Sequence[_Room], need: Need, period: Period, policy: str
 ) -> Placement:
-    """The best of nodes that are all free enough, ranks in the order of the policy's liking."""
-    if len(free) == need.nodes:
-        best = list(free)
+    """The best of rooms that are all large enough, ranks in the order of the policy's liking."""
+    if len(rooms) == need.nodes:
+        best = list(rooms)
     else:
-        by_name = sorted(free, key=lambda node: (node.name, node.id))
-        fleet, shape = _fleet(by_name, need, period), _shape(need)
+        by_name = sorted(rooms, key=lambda room: (room.node.name, room.node.id))
+        fleet, shape = _fleet(by_name, need), _shape(need)
         board = Board(fleet, [shape], _policy(policy, _size(nodes, fleet.kinds)))
         places = board.choose_many(0, need.nodes) or []
         best = [by_name[one.node] for one in places]
     return Placement(
         period,
-        tuple(
-            Share(node.id, tuple(cards_for(need, free_of(node, period).cards)[: need.cards])) for node in best
-        ),
+        tuple(Share(node.id, tuple(cards_for(need, free.cards)[: need.cards])) for node, free in best),
     )
 
 
-def _fleet(nodes: Sequence[NodeView], need: Need, period: Period) -> Fleet:
-    """The nodes as the policies see them, with what is free of them all through the period."""
-    fleet = Fleet([_machine(node, need) for node in nodes])
-    for number, node in enumerate(nodes):
-        free = free_of(node, period)
+def _fleet(rooms: Sequence[_Room], need: Need) -> Fleet:
+    """The nodes as the policies see them, with what is free of them."""
+    fleet = Fleet([_machine(room.node, need) for room in rooms])
+    for number, (node, free) in enumerate(rooms):
         kind = fleet.machines[number].kind
         left = {card.index for card in free.cards}
         cards = [card for card in node.cards if card.accelerator == kind]

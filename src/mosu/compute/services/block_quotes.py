@@ -9,7 +9,7 @@ from django.db import transaction
 
 from mosu.compute.blocks import block_visible_to
 from mosu.compute.goods import CARDS, CORES
-from mosu.compute.models import Block, Node, Pool
+from mosu.compute.models import Block, Pool
 from mosu.compute.placement import Need, NodeView, Unplaced, place
 from mosu.compute.queries import pools_by_id, why_not_live, why_not_served
 from mosu.compute.requests import PERIOD_GRACE_S, BlockRequest
@@ -17,7 +17,7 @@ from mosu.compute.services.capacity import SoldOut, nodes_of, place_within
 from mosu.compute.services.fitting import Asked, Reason, environment_missing, latest_start, need_at
 from mosu.compute.services.run_plans import run_plan, run_request
 from mosu.compute.services.sharing import keep_within, limits_of
-from mosu.compute.states import BLOCK_LIVES, Fitness, NodeState
+from mosu.compute.states import BLOCK_LIVES
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.kernel.time import Period
 from mosu.market.catalogue import catalogue_at
@@ -185,10 +185,8 @@ def quote_inside(asked: Asked, *, actor: Actor, now: datetime) -> Quote | tuple[
         return offer, against
     found = place_within(
         block.id,
-        list(
-            Node.objects.filter(pool_id=block.pool_id, state=NodeState.UP, fitness=Fitness.FIT).order_by("id")
-        ),
-        need,
+        pool_id=block.pool_id,
+        need=need,
         earliest=asked.earliest,
         latest=latest_start(asked) if asked.task.deadline else block.period.upper,
         duration=timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S),

@@ -1,36 +1,75 @@
-"""What is there of pools, what is held of it, and taking a share: never twice."""
+"""What is there of pools, what is held of it, and taking a share: never twice.
+
+Its statements are SQL that each connection plans once: the pool waits behind its lock while they run.
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final
 from uuid import UUID
 
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
-from django.db.models import Q
 
-from mosu.compute.models import Allocation, Attempt, Blackout, Device, DeviceAllocation, Node
-from mosu.compute.placement import (
-    Card,
-    Need,
-    NodeView,
-    Placement,
-    Taken,
-    Unplaced,
-    place,
-)
+from mosu.compute.models import Allocation, Attempt, DeviceAllocation
+from mosu.compute.placement import Card, Need, NodeView, Placement, Taken, Unplaced, place
 from mosu.compute.placement.policies import DEFAULT
 from mosu.compute.states import BlackoutState, Fitness, NodeState, Placing
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
+from mosu.platform.database.base import prepared_cursor
 from mosu.platform.rows import insert
 
 NOTICE: Final = timedelta(seconds=120)
 """How long an interruptible attempt has to stop, from the order that takes its place."""
 
-
 POLICY_OF: Final = MappingProxyType({Placing.PACK: DEFAULT, Placing.SPREAD: "spread"})
+
+_LOCK: Final = """
+select p.placing from compute_node n join compute_pool p on p.id = n.pool_id
+ where n.pool_id = %s order by n.id for no key update of n
+"""
+_NODES: Final = f"""
+select n.pool_id, n.id, n.name, n.cores, n.memory_bytes, n.disk_bytes,
+       array(select d.index from compute_device d where d.node_id = n.id and d.present order by d.index),
+       array(select d.accelerator from compute_device d where d.node_id = n.id and d.present order by d.index)
+  from compute_node n
+ where n.pool_id = any(%s::uuid[]) and n.state = '{NodeState.UP}' and n.fitness = '{Fitness.FIT}' order by n.id
+"""  # noqa: S608 - states of the code
+_TAKEN: Final = f"""
+select a.node_id, a.attempt_id, lower(a.period), upper(a.period), a.yields, a.cores, a.memory_bytes,
+       array(select d.index from compute_deviceallocation c join compute_device d on d.id = c.device_id
+              where c.allocation_id = a.id and c.live)
+  from compute_allocation a
+ where a.live and a.node_id = any(%(nodes)s::uuid[])
+   and case when %(inside)s::uuid is null
+       then a.attempt_id is null or a.block_id is null or upper(a.period) <= %(now)s::timestamptz
+       else a.attempt_id is not null and (a.block_id = %(inside)s::uuid
+            or a.block_id is null and upper(a.period) <= %(now)s::timestamptz) end
+union all
+select n.id, null, lower(b.period), upper(b.period), false, n.cores, n.memory_bytes,
+       array(select d.index from compute_device d where d.node_id = n.id)
+  from compute_blackout b join compute_node n on n.id = b.node_id
+ where b.node_id = any(%(nodes)s::uuid[]) and b.state = '{BlackoutState.SET}' and upper(b.period) > %(now)s::timestamptz
+   and %(inside)s::uuid is null
+"""  # noqa: S608 - states of the code
+"""What live allocations hold, and blackouts that are not over, each as taking all of its node. A block holds its part
+whatever is inside it; `inside` a block: what its runs hold, and what of others overstayed."""
+_TAKE_CARDS: Final = """
+insert into compute_deviceallocation (allocation_id, device_id, period, live, inside)
+  select wanted.allocation_id, d.id, %s::tstzrange, true, %s
+    from unnest(%s::uuid[], %s::uuid[], %s::int[]) as wanted(allocation_id, node_id, index)
+    join compute_device d on d.node_id = wanted.node_id and d.index = wanted.index order by d.id
+"""
+_RELEASE: Final = """
+with released as (
+  update compute_allocation set live = false, released_at = %s where attempt_id = %s and live returning id),
+cards as (
+  update compute_deviceallocation c set live = false from released r where c.allocation_id = r.id and c.live)
+select count(*) from released
+"""
 
 
 class SoldOut(DomainError):
@@ -39,29 +78,17 @@ class SoldOut(DomainError):
     code = "sold_out"
 
 
-class Held(NamedTuple):
-    """A live allocation: its attempt (None: a block's) and what it takes."""
-
-    attempt_id: UUID | None
-    taken: Taken
-
-
 def nodes_of(
-    pool_ids: Iterable[UUID], *, now: datetime, reclaims: bool = False
+    pool_ids: Iterable[UUID], *, now: datetime, without: UUID | None = None, reclaims: bool = False
 ) -> Mapping[UUID, Sequence[NodeView]]:
     """Nodes in service and fit, by pool, with all that live allocations and blackouts hold.
 
-    Who `reclaims` sees what interruptible attempts hold as free after their notice.
+    Who `reclaims` sees what interruptible attempts hold as free after their notice. What the attempt `without` holds
+    counts as free.
 
     A live allocation whose period is over holds what it has until it is released: its end is unknown.
     """
-    ids = list(pool_ids)
-    nodes = list(Node.objects.filter(pool_id__in=ids, state=NodeState.UP, fitness=Fitness.FIT).order_by("id"))
-    cards = _cards_of([node.id for node in nodes])
-    seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in ids}
-    for pool_id, view in _views(nodes, cards, now=now, reclaims=reclaims):
-        seen[pool_id].append(view)
-    return seen
+    return _nodes(pool_ids, now=now, without=without, reclaims=reclaims)
 
 
 def find_place(
@@ -83,32 +110,38 @@ def find_place(
 
     Takes the lock that guards the pool's cores and memory, its nodes by id: what is found can be taken.
     """
-    rows = Node.objects.filter(pool_id=pool_id).select_related("pool").order_by("id")
-    locked = rows.select_for_update(of=("self",), no_key=True)
-    nodes = [node for node in locked if node.state == NodeState.UP and node.fitness == Fitness.FIT]
+    with prepared_cursor() as cursor:
+        # A statement of its own: what was waited for has changed what the next ones read.
+        cursor.execute(_LOCK, [pool_id])
+        placing = cursor.fetchone()
     if within is not None:
         return place_within(
-            within, nodes, need, earliest=earliest, latest=latest, duration=duration, now=now, without=without
+            within,
+            pool_id=pool_id,
+            need=need,
+            earliest=earliest,
+            latest=latest,
+            duration=duration,
+            now=now,
+            without=without,
         )
-    # Cards tell nothing where none is asked for and there is no second node to keep them free on.
-    cards = _cards_of([node.id for node in nodes]) if need.cards or len(nodes) > 1 else {}
-    views = [view for _, view in _views(nodes, cards, now=now, without=without, reclaims=reclaims)]
-    policy = POLICY_OF[Placing(nodes[0].pool.placing)] if nodes else DEFAULT
+    views = nodes_of([pool_id], now=now, without=without, reclaims=reclaims)[pool_id]
+    policy = POLICY_OF[Placing(placing[0])] if placing else DEFAULT
     return place(views, need, earliest=earliest, latest=latest, duration=duration, policy=policy)
 
 
 def place_within(
     block_id: UUID,
-    nodes: Sequence[Node],
-    need: Need,
     *,
+    pool_id: UUID,
+    need: Need,
     earliest: datetime,
     latest: datetime,
     duration: timedelta,
     now: datetime,
     without: UUID | None = None,
 ) -> Placement | Unplaced:
-    """A placement in what the block holds of those nodes, all of it inside the block's time.
+    """A placement in what the block holds of the pool's nodes in service, all of it inside the block's time.
 
     What overstayed there before the block began is in the way until it is gone.
     """
@@ -116,7 +149,6 @@ def place_within(
     if not holds:
         return Unplaced("block_over", "The block is over.", "Ask for quotes without it.", None)
     period = Period(holds[0].period.lower, holds[0].period.upper)
-    views = _views_within(holds, nodes, now=now, without=without)
     first, last = max(earliest, period.start), min(latest, period.end - duration)
     if last < first:
         return Unplaced(
@@ -126,34 +158,26 @@ def place_within(
             "Set a shorter mosu.wall_limit.",
             None,
         )
-    return place(views, need, earliest=first, latest=last, duration=duration)
+    nodes = _nodes([pool_id], now=now, without=without, inside=block_id)[pool_id]
+    return place(_parts(holds, nodes), need, earliest=first, latest=last, duration=duration)
 
 
-def _views_within(
-    holds: Sequence[Allocation], nodes: Sequence[Node], *, now: datetime, without: UUID | None
-) -> list[NodeView]:
-    """The block's part of each node as if it were the node, with what its runs hold of it."""
+def _parts(holds: Sequence[Allocation], nodes: Sequence[NodeView]) -> list[NodeView]:
+    """The block's part of each node as if it were the node."""
     by_id = {node.id: node for node in nodes}
-    cards = _cards_of(list(by_id))
     own: dict[UUID, set[int]] = defaultdict(set)
     rows = DeviceAllocation.objects.filter(live=True, allocation__in=holds)
     for node_id, index in rows.values_list("allocation__node_id", "device__index"):
         own[node_id].add(index)
-    there = [hold for hold in holds if hold.node_id in by_id]
-    taken = _held_of(list(by_id), has_cards=True, now=now, reclaims=False, inside=holds[0].block_id)
     return [
-        NodeView(
-            id=hold.node_id,
-            name=by_id[hold.node_id].name,
+        replace(
+            by_id[hold.node_id],
             cores=hold.cores,
             memory_bytes=hold.memory_bytes,
-            disk_bytes=by_id[hold.node_id].disk_bytes,
-            cards=tuple(card for card in cards.get(hold.node_id, ()) if card.index in own[hold.node_id]),
-            taken=tuple(
-                one.taken for one in taken[hold.node_id] if without is None or one.attempt_id != without
-            ),
+            cards=tuple(card for card in by_id[hold.node_id].cards if card.index in own[hold.node_id]),
         )
-        for hold in there
+        for hold in holds
+        if hold.node_id in by_id
     ]
 
 
@@ -166,8 +190,8 @@ def allocate(
     has checked it; cards the database checks too.
     """
     period = range_of(placement.period)
-    for share in placement.shares:
-        allocation = Allocation(
+    allocations = [
+        Allocation(
             attempt=attempt,
             block_id=block_id,
             node_id=share.node_id,
@@ -176,24 +200,25 @@ def allocate(
             period=period,
             yields=attempt is not None and attempt.run.request.get("interruptible", False),
         )
-        insert(allocation)
-        if share.card_indices:
-            devices = Device.objects.filter(node_id=share.node_id, index__in=share.card_indices).order_by(
-                "id"
-            )
-            inside = attempt is not None and block_id is not None
-            DeviceAllocation.objects.bulk_create(
-                DeviceAllocation(allocation=allocation, device_id=device_id, period=period, inside=inside)
-                for device_id in devices.values_list("id", flat=True)
-            )
+        for share in placement.shares
+    ]
+    insert(*allocations)
+    wanted = [
+        (allocation.id, share.node_id, index)
+        for allocation, share in zip(allocations, placement.shares, strict=True)
+        for index in share.card_indices
+    ]
+    if wanted:
+        inside = attempt is not None and block_id is not None
+        with prepared_cursor() as cursor:
+            cursor.execute(_TAKE_CARDS, [period, inside, *map(list, zip(*wanted, strict=True))])
 
 
 def release(attempt_id: UUID, *, now: datetime) -> bool:
     """Give back all that the attempt holds; whether it held anything."""
-    DeviceAllocation.objects.filter(allocation__attempt_id=attempt_id, live=True).update(live=False)
-    return bool(
-        Allocation.objects.filter(attempt_id=attempt_id, live=True).update(live=False, released_at=now)
-    )
+    with prepared_cursor() as cursor:
+        cursor.execute(_RELEASE, [now, attempt_id])
+        return bool(cursor.fetchone()[0])
 
 
 def release_block(block_id: UUID, *, now: datetime) -> None:
@@ -216,92 +241,41 @@ def range_of(period: Period) -> DateTimeTZRange:
     return DateTimeTZRange(period.start, period.end)
 
 
-def _views(
-    nodes: Sequence[Node],
-    cards: Mapping[UUID, Sequence[Card]],
+def _nodes(
+    pool_ids: Iterable[UUID],
     *,
     now: datetime,
     without: UUID | None = None,
     reclaims: bool = False,
-) -> Iterator[tuple[UUID, NodeView]]:
-    """Each node with its pool, its cards and what is taken of it."""
-    held = _held_of([node.id for node in nodes], has_cards=bool(cards), now=now, reclaims=reclaims)
-    kept = _blackouts_of(nodes, cards, now=now)
-    for node in nodes:
-        yield (
-            node.pool_id,
-            NodeView(
-                id=node.id,
-                name=node.name,
-                cores=node.cores,
-                memory_bytes=node.memory_bytes,
-                disk_bytes=node.disk_bytes,
-                cards=tuple(cards.get(node.id, ())),
-                taken=(
-                    *(one.taken for one in held[node.id] if without is None or one.attempt_id != without),
-                    *kept[node.id],
-                ),
-            ),
-        )
-
-
-def _cards_of(node_ids: Sequence[UUID]) -> Mapping[UUID, list[Card]]:
-    cards: dict[UUID, list[Card]] = defaultdict(list)
-    rows = Device.objects.filter(node_id__in=node_ids, present=True).order_by("node_id", "index")
-    for node_id, index, accelerator in rows.values_list("node_id", "index", "accelerator"):
-        cards[node_id].append(Card(index, accelerator))
-    return cards
-
-
-def _blackouts_of(
-    nodes: Sequence[Node], cards: Mapping[UUID, Sequence[Card]], *, now: datetime
-) -> Mapping[UUID, list[Taken]]:
-    """Each blackout that is not over, as taking all of its node."""
-    by_id = {node.id: node for node in nodes}
-    kept: dict[UUID, list[Taken]] = defaultdict(list)
-    rows = Blackout.objects.filter(node_id__in=by_id, state=BlackoutState.SET, period__endswith__gt=now)
-    for one in rows.order_by("id"):
-        node = by_id[one.node_id]
-        all_cards = frozenset(card.index for card in cards.get(node.id, ()))
-        span = one.period
-        kept[node.id].append(Taken(span.lower, span.upper, node.cores, node.memory_bytes, all_cards))
-    return kept
-
-
-def _held_of(
-    node_ids: Sequence[UUID],
-    *,
-    has_cards: bool,
-    now: datetime,
-    reclaims: bool,
     inside: UUID | None = None,
-) -> Mapping[UUID, list[Held]]:
-    """By node: what is held of it; a block holds its part whatever is inside it.
-
-    `inside` a block: what its runs hold, and what of others overstayed.
-    """
-    live = Allocation.objects.filter(node_id__in=node_ids, live=True).order_by()
-    if inside is None:
-        live = live.filter(Q(attempt=None) | Q(block=None) | Q(period__endswith__lte=now))
-    else:
-        live = live.filter(attempt__isnull=False).filter(
-            Q(block_id=inside) | Q(block=None, period__endswith__lte=now)
+) -> Mapping[UUID, list[NodeView]]:
+    seen: dict[UUID, list[NodeView]] = {pool_id: [] for pool_id in pool_ids}
+    with prepared_cursor() as cursor:
+        cursor.execute(_NODES, [list(seen)])
+        nodes = cursor.fetchall()
+    taken = _taken_of([row[1] for row in nodes], now=now, without=without, reclaims=reclaims, inside=inside)
+    for pool_id, node_id, name, cores, memory_bytes, disk_bytes, indices, accelerators in nodes:
+        cards = tuple(map(Card, indices, accelerators))
+        seen[pool_id].append(
+            NodeView(node_id, name, cores, memory_bytes, disk_bytes, cards, tuple(taken[node_id]))
         )
-    indices: dict[UUID, set[int]] = defaultdict(set)
-    if has_cards:
-        taken_cards = DeviceAllocation.objects.filter(live=True, allocation__node_id__in=node_ids)
-        for allocation_id, index in taken_cards.values_list("allocation_id", "device__index"):
-            indices[allocation_id].add(index)
-    held: dict[UUID, list[Held]] = defaultdict(list)
-    for key, node_id, attempt_id, period, cores, memory_bytes, yields in live.values_list(
-        "id", "node_id", "attempt_id", "period", "cores", "memory_bytes", "yields"
-    ):
-        # A block is over when its time is; what overstayed in it holds its own place.
-        end = period.upper if period.upper > now or attempt_id is None else None
-        if reclaims and yields and end is not None:
-            if period.lower >= now + NOTICE:
+    return seen
+
+
+def _taken_of(
+    node_ids: Sequence[UUID], *, now: datetime, without: UUID | None, reclaims: bool, inside: UUID | None
+) -> Mapping[UUID, Sequence[Taken]]:
+    taken: dict[UUID, list[Taken]] = defaultdict(list)
+    with prepared_cursor() as cursor:
+        cursor.execute(_TAKEN, {"nodes": list(node_ids), "now": now, "inside": inside})
+        for node_id, attempt_id, start, until, yields, cores, memory_bytes, cards in cursor.fetchall():
+            if without is not None and attempt_id == without:
                 continue
-            end = min(end, now + NOTICE)
-        taken = Taken(period.lower, end, cores, memory_bytes, frozenset(indices.get(key, ())))
-        held[node_id].append(Held(attempt_id, taken))
-    return held
+            # A block is over when its time is; what overstayed in it holds its own place.
+            end = until if until > now or attempt_id is None else None
+            if reclaims and yields and end is not None:
+                if start >= now + NOTICE:
+                    continue
+                end = min(end, now + NOTICE)
+            taken[node_id].append(Taken(start, end, cores, memory_bytes, frozenset(cards)))
+    return taken
