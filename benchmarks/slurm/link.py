@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, Self
 
@@ -71,8 +72,9 @@ def _handler_of(link: BadLink) -> type[BaseHTTPRequestHandler]:
                 if name in answer.headers:
                     self.send_header(name, answer.headers[name])
             self.send_header("content-length", str(len(answer.content)))
-            self.end_headers()
-            self.wfile.write(answer.content)
+            with suppress(ConnectionError):  # an agent that was killed meanwhile
+                self.end_headers()
+                self.wfile.write(answer.content)
 
         do_GET = do_POST = do_PUT = _carry  # noqa: N815 - the names that http.server looks for
 
