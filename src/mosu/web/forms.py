@@ -133,7 +133,7 @@ class SignUp(Founding, SignupForm):  # type: ignore[misc]
 
 
 class NewPassword(ChangePasswordForm):  # type: ignore[misc]
-    """A new password. The old one is counted as at the sign-in: a session that was left open is no place to guess it."""
+    """A new password. The old one is counted as at the sign-in: an open session is no place to guess it."""
 
     def clean_oldpassword(self) -> str:
         password = str(self.cleaned_data["oldpassword"])
