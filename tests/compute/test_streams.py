@@ -198,6 +198,27 @@ def test_following_a_log_ends_with_the_run(client: TestClient) -> None:
     assert lines[2] == "event: end"
 
 
+def test_following_a_log_ends_with_what_let_its_reader_in(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on; the member who follows it is removed while they wait for more, and reads no more."""
+    world = make_world(now=timezone.now())
+    person, members, waits = make_token(world), Membership.objects.filter(role="developer"), []
+
+    async def removed(woken: asyncio.Event, seconds: float) -> bool:
+        waits.append(await streams.in_thread(members.delete))
+        if len(waits) > 3:
+            raise RuntimeError("it reads on")
+        return False
+
+    run = buy(world, now=timezone.now())
+    monkeypatch.setattr(streams, "KEEPALIVE_S", 0)
+    monkeypatch.setattr(streams, "_waited", removed)
+    with client.stream("GET", f"/api/v1/runs/{run.public_id}/log?follow=true", headers=person) as response:
+        lines = [line for line in response.iter_lines() if line.startswith("event:")]
+    assert (lines, len(waits)) == (["event: state"], 1)
+
+
 @pytest.mark.parametrize(
     ("method", "path"), [(method, route.path) for route in routes for method in route.methods - {"HEAD"}]
 )

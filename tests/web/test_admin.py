@@ -109,6 +109,15 @@ def test_nobody_else_enters_staff_or_not(busy: Hub, role: HubRole) -> None:
     assert all("/account/login/" in stranger.get(path)["Location"] for path in paths)
 
 
+@pytest.mark.parametrize("model", TABLES, ids=lambda model: str(model._meta.label))
+def test_whatever_is_searched_or_opened_no_table_fails(hub: Hub, model: Any) -> None:
+    operator = hub.client(hub.user(hub=HubRole.OPERATOR))
+    for text in ("nothing", "***(", '"', "\0"):
+        assert operator.get(address(model), {"q": text}).status_code == 200, text
+    for key in ("nothing", "%00", "9" * 50):
+        assert operator.get(f"{address(model)}{key}/change/").status_code in (302, 404), key
+
+
 def test_nothing_can_be_done_there(busy: Hub) -> None:
     operator = busy.client(busy.user(hub=HubRole.OPERATOR))
     row = address(Organisation, busy.world.buyer.id)

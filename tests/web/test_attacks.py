@@ -86,6 +86,22 @@ def test_a_new_password_ends_all_other_sessions(hub: Hub) -> None:
     assert there.get(OPEN).status_code == 302
 
 
+def test_the_old_password_is_not_guessed_where_a_new_one_is_set(hub: Hub) -> None:
+    """Counted as at the sign-in, by all processes together: past the limit the right one does not open it either."""
+    user = hub.user(role=Role.OWNER)
+    client, path = signed_in(user), "/account/password/change/"
+    new = "another long enough password"
+    for number in range(10):
+        cache.clear()  # allauth counts in each process for itself
+        client.post(path, {"oldpassword": f"guess {number}", "password1": new, "password2": new})
+    cache.clear()
+    last = client.post(path, {"oldpassword": PASSWORD, "password1": new, "password2": new})
+    assert last.status_code == 200
+    assert "Too many failed attempts" in last.content.decode()
+    user.refresh_from_db()
+    assert user.check_password(PASSWORD)
+
+
 def test_signing_out_ends_the_session_for_whoever_copied_it(hub: Hub) -> None:
     client = signed_in(hub.user(role=Role.OWNER))
     copied = Client()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -68,7 +68,8 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
     """Let an endpoint be entered only by those whom the policy allows `action` somewhere.
 
     The actor is in `request.state.actor`; it comes from the token, unless `actor_of` says from where else. Every
-    refusal is answered as problem+json. No cache keeps what not everyone may have.
+    refusal is answered as problem+json. No cache keeps what not everyone may have. Who asks is asked anew by
+    `request.state.entered`: what streams for long must not outlive what let its reader in.
     """
     if action not in POLICY:
         raise ValueError(f"{action} is not in the policy")
@@ -79,7 +80,8 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
         async def entered(request: Request) -> Response:
             try:
                 require_host(request.headers.get("host", ""))
-                request.state.actor = await in_thread(_entering, whose=whose, request=request, action=action)
+                request.state.entered = partial(_entering, whose=whose, request=request, action=action)
+                request.state.actor = await in_thread(request.state.entered)
                 response = await endpoint(request)
             except DomainError as refusal:
                 response = problem(request, refusal)

@@ -19,7 +19,7 @@ from mosu.compute.listening import listener
 from mosu.compute.models import Attempt, Run
 from mosu.compute.services import Destination, LeaseAnswer, LogSlice
 from mosu.compute.stream_doors import Endpoint, answer, body_as, in_thread, limited, stream_door
-from mosu.kernel.refusals import Invalid
+from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.actors import Actor
 from mosu.store.services import checked_chunks, open_blob, put_blob_streamed
 from mosu.wire import agent as wire
@@ -166,11 +166,21 @@ async def get_log(request: Request) -> Response:
 
 
 async def _followed(request: Request, run_id: Any, found: LogSlice) -> AsyncIterator[bytes]:
-    """Log, state and end as they happen; a word now and then, so that a dead connection is noticed."""
-    state = ""
+    """Log, state and end as they happen; a word now and then, so that a dead connection is noticed.
+
+    Whoever loses what let them in, a membership, a session, a token, reads on for `KEEPALIVE_S` at most.
+    """
+    state, entered_at = "", time.monotonic()
     async with listener.watching(f"run:{run_id.hex}") as woken:
         while True:
             woken.clear()
+            if time.monotonic() - entered_at >= KEEPALIVE_S:
+                try:
+                    request.state.actor = await in_thread(request.state.entered)
+                    await _call(request, services.read_log, run_id=run_id, offset=found.offset)
+                except DomainError:
+                    return
+                entered_at = time.monotonic()
             found = await _call(request, services.read_log, run_id=run_id, offset=found.offset)
             whole = _whole_characters(found)
             if found.state != state:

@@ -139,13 +139,18 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         texts = (models.CharField, models.TextField)
+        key = self.model._meta.pk
         return [
             field.name for field in _shown(self.model) if isinstance(field, texts) and not field.choices
-        ] or ["pk"]
+        ] or ["pk__pk" if key is not None and key.is_relation else "pk"]
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """No filter out of an address: `?password__startswith=` would tell, letter by letter, what is in no column."""
         return False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """The row of an id; PostgreSQL keeps no NUL, so no row has one in its id."""
+        return None if "\x00" in object_id else super().get_object(request, object_id, from_field)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from allauth.account.adapter import get_adapter
-from allauth.account.forms import SignupForm
+from allauth.account.forms import ChangePasswordForm, SignupForm
 from allauth.core import context
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
@@ -130,6 +130,16 @@ class SignUp(Founding, SignupForm):  # type: ignore[misc]
             self.add_error("organisation", _TAKEN if isinstance(refusal, NameTaken) else refusal.message)
         again = {"form": self, "login_url": reverse("account_login")}
         return None, render(request, "account/signup.html", again)
+
+
+class NewPassword(ChangePasswordForm):  # type: ignore[misc]
+    """A new password. The old one is counted as at the sign-in: an open session is no place to guess it."""
+
+    def clean_oldpassword(self) -> str:
+        password = str(self.cleaned_data["oldpassword"])
+        if get_adapter().authenticate(context.request, email=self.user.email, password=password) != self.user:
+            raise get_adapter().validation_error("enter_current_password")
+        return password
 
 
 class _Counted:

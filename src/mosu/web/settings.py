@@ -144,7 +144,7 @@ ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = "mandatory" if os.environ.get("MOSU_SMTP_HOST") else "optional"
 ACCOUNT_ADAPTER = "mosu.web.passwords.Adapter"
 MFA_ADAPTER = "mosu.web.passwords.SecondFactor"
-ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp"}
+ACCOUNT_FORMS = {"signup": "mosu.web.forms.SignUp", "change_password": "mosu.web.forms.NewPassword"}
 ACCOUNT_EMAIL_NOTIFICATIONS = True  # the old address hears of a new one, of a new password, of second factors
 ACCOUNT_REAUTHENTICATION_REQUIRED = (
     True  # a session alone changes no address to which a new password can be sent
