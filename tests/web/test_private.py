@@ -63,6 +63,18 @@ def test_no_cache_keeps_what_the_data_plane_answers_to_somebody(stream: TestClie
 
 
 @pytest.mark.django_db
+def test_what_programs_read_is_no_page_in_a_browser(stream: TestClient) -> None:
+    for path in ("/api/v1/offers", "/api/v1/orders", "/api/v1/nothing"):
+        assert "frame-ancestors 'none'" in Client().get(path)["Content-Security-Policy"], path
+    assert "default-src 'none'" in Client().get("/api/v1/orders")["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in Client().get("/api/v1/docs")["Content-Security-Policy"]
+    for path in ("/seen", "/read"):
+        headers = stream.get(path).headers
+        assert "default-src 'none'" in headers["Content-Security-Policy"], path
+        assert headers["X-Content-Type-Options"] == "nosniff", path
+
+
+@pytest.mark.django_db
 def test_another_hubs_name_is_refused_by_pages_and_api(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["hub.example"]
     for path in ("/", "/api/v1/offers"):

@@ -19,7 +19,7 @@ from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.doors import ATTRIBUTE
 from mosu.platform.hosts import require_host
 from mosu.platform.policy import POLICY, require
-from mosu.platform.problems import LANGUAGE_TAGS, MEDIA_TYPE, body_of, refusal_of
+from mosu.platform.problems import LANGUAGE_TAGS, MEDIA_TYPE, NO_PAGE, body_of, refusal_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
 from mosu.wire.agent import LogChunk, Report
@@ -91,6 +91,8 @@ def stream_door(action: str, *, actor_of: ActorOf | None = None) -> Callable[[En
                 response = problem(request, refusal_of(error))
             if not POLICY[action].public:
                 response.headers.setdefault("Cache-Control", "no-store")
+            response.headers.setdefault("X-Content-Type-Options", "nosniff")
+            response.headers.setdefault("Content-Security-Policy", NO_PAGE)
             return response
 
         setattr(entered, ATTRIBUTE, action)

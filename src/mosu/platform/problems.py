@@ -19,6 +19,9 @@ from mosu.platform.policy import Unauthenticated
 
 MEDIA_TYPE: Final = "application/problem+json"
 LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-Hans", "en": "en"}
+FRAMED_NOWHERE: Final = "frame-ancestors 'none'"
+NO_PAGE: Final = f"default-src 'none'; {FRAMED_NOWHERE}"
+"""The Content-Security-Policy of what programs read: opened in a browser it loads, runs and frames nothing."""
 _FOUND_CHARACTERS: Final = 80
 _SAID: Final = frozenset({"message", "allowed"})
 _ERRORS_MAX: Final = 50

@@ -18,7 +18,7 @@ from django.template import loader
 from django.utils import translation
 
 from mosu.platform.hosts import WrongHost, require_host
-from mosu.platform.problems import response_of
+from mosu.platform.problems import FRAMED_NOWHERE, NO_PAGE, response_of
 
 
 def is_api(request: HttpRequest) -> bool:
@@ -28,6 +28,7 @@ def is_api(request: HttpRequest) -> bool:
 
 class Private:
     """What somebody gets because of who they are is kept by no cache; `/api` answers to the hub's own names only.
+    What it answers is no page, and no browser makes one of it.
 
     Pages look at the host themselves (Django's CommonMiddleware). What anyone may have stays as it is.
     """
@@ -39,6 +40,9 @@ class Private:
         response = self._answered(request)
         if _is_private(request, response) and "no-store" not in response.get("Cache-Control", ""):
             response["Cache-Control"] = "no-store"
+        if is_api(request):
+            is_page = response.get("Content-Type", "").startswith("text/html")  # the API's description
+            response.setdefault("Content-Security-Policy", FRAMED_NOWHERE if is_page else NO_PAGE)
         return response
 
     def _answered(self, request: HttpRequest) -> HttpResponse:
