@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from mosu.compute import services
 from mosu.compute.blocks import blocks_visible_to, if_cancelled, nodes_of_block
-from mosu.compute.calendar import calendar_of
+from mosu.compute.calendar import calendars_of
 from mosu.compute.models import Allocation, Block, BlockLoss, DeviceAllocation, Node, Run
 from mosu.compute.services import QuotaReached, SoldOut
 from mosu.compute.shapes import BlockOut
@@ -112,7 +112,8 @@ def test_what_a_block_holds_is_nobody_elses(world: World) -> None:
     [found] = quote(world, late).quotes
     assert found.starts_at == START + timedelta(hours=10)
     assert quote(world, TASK).quotes[0].starts_at == NOW
-    hours = calendar_of(world.pool_id, accelerator="nvidia-h100-sxm", days=7, now=NOW, zone=hub_zone())
+    card = "nvidia-h100-sxm"
+    hours = calendars_of(world.pool_id, accelerators=[card], days=7, now=NOW, zone=hub_zone())[card]
     assert {one.at: one.free for one in hours}[START] == 1
     assert stocks_of([world.pool_id], now=NOW)[world.pool_id, "nvidia-h100-sxm"] == (4, 0, 0)
     assert stocks_of([world.pool_id], now=START)[world.pool_id, "nvidia-h100-sxm"] == (4, 0, 3)

@@ -4,10 +4,11 @@ from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from mosu.compute import services
-from mosu.compute.calendar import Hour, calendar_of, kinds_of
-from mosu.compute.models import Allocation, Node
+from mosu.compute.calendar import Hour, calendars_of, kinds_of
+from mosu.compute.models import Allocation, Device, Node
 from mosu.compute.states import NodeState
 from mosu.kernel.time import Period
 from mosu.platform.actors import SYSTEM
@@ -21,7 +22,8 @@ CARD = "nvidia-h100-sxm"
 
 
 def hours(world: World, accelerator: str = "", *, days: int = 2, now: float = 0) -> list[Hour]:
-    return calendar_of(world.pool_id, accelerator=accelerator, days=days, now=at(now), zone=ZONE)
+    found = calendars_of(world.pool_id, accelerators=[accelerator], days=days, now=at(now), zone=ZONE)
+    return found[accelerator]
 
 
 def test_an_empty_pool_is_free_to_the_end_of_the_last_day() -> None:
@@ -79,3 +81,17 @@ def test_drained_nodes_are_not_counted() -> None:
         now=NOW,
     )
     assert {(one.free, one.total) for one in hours(world)} == {(0, 0)}
+
+
+def test_more_kinds_take_no_more_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    world = make_cards_world()
+    for number, kind in enumerate(("ascend-910b2", "nvidia-a100-sxm-80gb"), start=10):
+        Device.objects.create(node=Node.objects.get(), index=number, accelerator=kind)
+    kinds = kinds_of(world.pool_id)
+    assert len(kinds) == 4
+    with django_assert_num_queries(5):
+        found = calendars_of(world.pool_id, accelerators=kinds, days=2, now=at(0), zone=ZONE)
+    assert {kind: found[kind][0].total for kind in kinds[:2]} == {
+        "ascend-910b2": 1,
+        "nvidia-a100-sxm-80gb": 1,
+    }

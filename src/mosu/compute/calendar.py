@@ -1,7 +1,7 @@
 """What of a pool is free in each hour of the days to come, by kind: cores, or cards of one accelerator."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
@@ -34,10 +34,13 @@ def kinds_of(pool_id: UUID) -> list[str]:
     return [*rows.order_by("accelerator").values_list("accelerator", flat=True).distinct(), ""]
 
 
-def calendar_of(pool_id: UUID, *, accelerator: str, days: int, now: datetime, zone: ZoneInfo) -> list[Hour]:
-    """Hour by hour from this one on, `days` whole days of the hub's zone; four queries. Stock is everybody's to see.
+def calendars_of(
+    pool_id: UUID, *, accelerators: Iterable[str], days: int, now: datetime, zone: ZoneInfo
+) -> dict[str, list[Hour]]:
+    """Of each kind ("" is cores), hour by hour from this one on, `days` whole days of the hub's zone.
 
-    What is held without a known end is held to the end of the calendar.
+    Five queries, whatever number of kinds. Stock is everybody's to see. What is held without a known end is held to
+    the end of the calendar.
     """
     start = now.replace(minute=0, second=0, microsecond=0)
     midnight = datetime.combine(day_in(zone, now) + timedelta(days=days), time(), tzinfo=zone)
@@ -45,15 +48,19 @@ def calendar_of(pool_id: UUID, *, accelerator: str, days: int, now: datetime, zo
     nodes = Node.objects.filter(pool_id=pool_id, state=NodeState.UP)
     cores = dict(nodes.order_by("id").values_list("id", "cores"))
     kept = _kept(cores, span)
-    if accelerator:
-        total, taken = _cards_taken(cores, accelerator, kept, span=span, now=now)
-    else:
-        total, taken = sum(cores.values()), _cores_taken(cores, kept, span=span, now=now)
-    hours = int((span.end - span.start) / HOUR)
-    return [
-        Hour(span.start + number * HOUR, max(0, total - taken.get(number, 0)), total)
-        for number in range(hours)
-    ]
+    kinds = list(accelerators)
+    cards = [kind for kind in kinds if kind]
+    found = _cards_taken(cores, cards, kept, span=span, now=now) if cards else {}
+    if "" in kinds:
+        found[""] = sum(cores.values()), _cores_taken(cores, kept, span=span, now=now)
+    hours = range(int((span.end - span.start) / HOUR))
+    return {
+        kind: [
+            Hour(span.start + number * HOUR, max(0, total - taken.get(number, 0)), total) for number in hours
+        ]
+        for kind in kinds
+        for total, taken in [found[kind]]
+    }
 
 
 def _kept(node_ids: Iterable[UUID], span: Period) -> Sequence[tuple[UUID, Period]]:
@@ -66,16 +73,18 @@ def _kept(node_ids: Iterable[UUID], span: Period) -> Sequence[tuple[UUID, Period
 
 def _cards_taken(
     node_ids: Iterable[UUID],
-    accelerator: str,
+    accelerators: Sequence[str],
     kept: Sequence[tuple[UUID, Period]],
     *,
     span: Period,
     now: datetime,
-) -> tuple[int, dict[int, int]]:
-    """How many cards there are, and by hour how many of them somebody holds: each counted once."""
-    devices = Device.objects.filter(node_id__in=node_ids, accelerator=accelerator, present=True)
+) -> dict[str, tuple[int, Mapping[int, int]]]:
+    """By accelerator: how many cards there are, and by hour how many of them somebody holds, each counted once."""
+    devices = Device.objects.filter(node_id__in=node_ids, accelerator__in=accelerators, present=True)
+    kind_of: dict[UUID, str] = {}
     of_node: defaultdict[UUID, list[UUID]] = defaultdict(list)
-    for device_id, node_id in devices.order_by("id").values_list("id", "node_id"):
+    for device_id, node_id, kind in devices.order_by("id").values_list("id", "node_id", "accelerator"):
+        kind_of[device_id] = kind
         of_node[node_id].append(device_id)
     taken: defaultdict[int, set[UUID]] = defaultdict(set)
     held = DeviceAllocation.objects.filter(
@@ -87,7 +96,12 @@ def _cards_taken(
     for node_id, period in kept:
         for hour in _hours(period.start, period.end, span=span, now=None):
             taken[hour].update(of_node[node_id])
-    return sum(map(len, of_node.values())), {hour: len(ids) for hour, ids in taken.items()}
+    totals = Counter(kind_of.values())
+    by_hour = {hour: Counter(kind_of[one] for one in ids) for hour, ids in taken.items()}
+    return {
+        kind: (totals[kind], {hour: counts[kind] for hour, counts in by_hour.items()})
+        for kind in accelerators
+    }
 
 
 def _cores_taken(

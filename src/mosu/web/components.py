@@ -196,15 +196,15 @@ _CELL_WIDTH, _CELL_HEIGHT, _HEAT_LEFT, _HEAT_TOP = 22, 18, 64, 16
 
 @dataclass(frozen=True, slots=True)
 class HeatCell:
-    """What is free in an hour. `level`: 0 where nothing is, `HEAT_LEVELS` where all is."""
+    """What is free in an hour. `level`: 0 where nothing is, `HEAT_LEVELS` where all is.
 
-    x: int
-    free: int
-    level: int
+    All texts: a page has hundreds of cells, and a number is looked at for its language's way of writing it.
+    """
 
-    @property
-    def text_x(self) -> int:
-        return self.x + _CELL_WIDTH // 2
+    x: str
+    text_x: str
+    free: str
+    level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,10 +214,6 @@ class HeatRow:
     day: datetime
     y: int
     cells: Sequence[HeatCell | None]
-
-    @property
-    def text_y(self) -> int:
-        return self.y + 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +232,8 @@ class Heat:
         for at, free, total in hours:
             level = -(-free * HEAT_LEVELS // total) if total else 0
             x = _HEAT_LEFT + at.hour * _CELL_WIDTH
-            days.setdefault(at.date(), {})[at.hour] = HeatCell(x, free, level)
+            cell = HeatCell(str(x), str(x + _CELL_WIDTH // 2), str(free), str(level))
+            days.setdefault(at.date(), {})[at.hour] = cell
             first.setdefault(at.date(), at)
         rows = [
             HeatRow(first[day], _HEAT_TOP + place * _CELL_HEIGHT, [cells.get(hour) for hour in range(24)])

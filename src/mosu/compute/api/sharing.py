@@ -10,7 +10,7 @@ from ninja import Query, Router, Status
 from pydantic import Field
 
 from mosu.compute import queries, services
-from mosu.compute.calendar import DAYS_MAX, calendar_of
+from mosu.compute.calendar import DAYS_MAX, calendars_of
 from mosu.compute.models import Pool, PoolShare, Quota
 from mosu.compute.supply import pool_visible_to
 from mosu.kernel.ids import typeid, uuid_of
@@ -68,8 +68,8 @@ def read_pool_calendar(
 
 
 def _hours(pool_id: UUID, accelerator: str, *, days: int, now: datetime) -> list[HourOut]:
-    hours = calendar_of(pool_id, accelerator=accelerator, days=days, now=now, zone=hub_zone())
-    return [HourOut(at=one.at, free=one.free, total=one.total) for one in hours]
+    found = calendars_of(pool_id, accelerators=[accelerator], days=days, now=now, zone=hub_zone())
+    return [HourOut(at=one.at, free=one.free, total=one.total) for one in found[accelerator]]
 
 
 class PoolShareIn(In):

@@ -147,7 +147,13 @@ def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
         yield Reason("other_supplier", f"is {row.supplier.name}'s", "Widen mosu.suppliers.")
 
 
+def attributes_judged(asked: Asked) -> Sequence[str]:
+    """The names of all that `goods_mismatches` looks at: goods that are alike in these are judged alike."""
+    return ("accelerator", "mode", "domestic", *(name for name, _ in asked.task.resources.labels))
+
+
 def goods_mismatches(asked: Asked, attributes: Mapping[str, Any]) -> Iterable[Reason]:
+    """What speaks against goods with such attributes."""
     task = asked.task
     accelerator = attributes.get("accelerator")
     if asked.accelerators and accelerator not in asked.accelerators:

@@ -12,7 +12,7 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import pools_by_id, pools_with
-from mosu.compute.quotas import earliest_within
+from mosu.compute.quotas import Limit, earliest_within
 from mosu.compute.requests import PERIOD_GRACE_S
 from mosu.compute.services.block_quotes import quote_inside
 from mosu.compute.services.capacity import nodes_of
@@ -20,6 +20,7 @@ from mosu.compute.services.fitting import (
     Asked,
     Reason,
     asked_of,
+    attributes_judged,
     goods_mismatches,
     is_named,
     latest_start,
@@ -138,6 +139,15 @@ class _Tried:
     refused: list[RefusedOffer] = field(default_factory=list)
     full: set[Place] = field(default_factory=set)
     """Where the task finds no room: no other offer of the same cards does there."""
+    limits: dict[str | None, Sequence[Limit]] = field(default_factory=dict)
+    """By accelerator, the quotas that it falls under: read once, whatever number of offers is tried."""
+
+    def limits_on(self, asked: Asked, need: Need) -> Sequence[Limit]:
+        if need.accelerator not in self.limits:
+            self.limits[need.accelerator] = limits_of(
+                organisation_id=asked.organisation_id, project_id=asked.project_id, need=need, now=asked.now
+            )
+        return self.limits[need.accelerator]
 
     def groups(self) -> list[RefusedGroup]:
         by_codes: dict[frozenset[str], list[UUID]] = {}
@@ -158,7 +168,7 @@ def _tried(asked: Asked, narrowed: Narrowed, snapshot: Snapshot, *, organisation
         nodes = nodes_of(pools, now=asked.now, reclaims=not asked.task.resources.use_spot)
         for offer in offers:
             pool_id = offer.offer.subject_id
-            found = _plan(asked, offer, pools.get(pool_id), nodes.get(pool_id, ()))
+            found = _plan(asked, offer, pools.get(pool_id), nodes.get(pool_id, ()), tried)
             if isinstance(found, Plan):
                 tried.plans.append(found)
             else:
@@ -182,8 +192,21 @@ def _request_of(asked: Asked, snapshot: Snapshot, *, organisation_id: UUID) -> R
     task = asked.task
     named = pools_with(task.environment) if task.environment else None
 
+    names = attributes_judged(asked)
+    judged: dict[tuple[Any, ...], tuple[str, ...]] = {}
+    units: dict[str | None, int] = {}
+
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
-        return (reason.code for reason in goods_mismatches(asked, attributes))
+        key = tuple(map(attributes.get, names))
+        if key not in judged:
+            judged[key] = tuple(reason.code for reason in goods_mismatches(asked, attributes))
+        return judged[key]
+
+    def units_of(goods: Goods, attributes: Mapping[str, Any]) -> int:
+        accelerator = attributes.get("accelerator")
+        if accelerator not in units:
+            units[accelerator] = need_at(asked, attributes).units
+        return units[accelerator]
 
     def of_supplier(supplier_id: UUID, name: str) -> Iterable[str]:
         return () if is_named(asked, supplier_id, name) else ("other_supplier",)
@@ -197,7 +220,7 @@ def _request_of(asked: Asked, snapshot: Snapshot, *, organisation_id: UUID) -> R
         shelf=SHELF,
         organisation_id=organisation_id,
         meter=CARDS if asked.accelerators else CORES,
-        units_of=lambda goods, attributes: need_at(asked, attributes).units,
+        units_of=units_of,
         wall_s=asked.wall_limit_s,
         budget_micros=task.budget_micros,
         hourly_micros=task.resources.max_hourly_cost_micros,
@@ -208,24 +231,23 @@ def _request_of(asked: Asked, snapshot: Snapshot, *, organisation_id: UUID) -> R
 
 
 def _plan(
-    asked: Asked, offer: ShownOffer, pool: Pool | None, nodes: Sequence[NodeView]
+    asked: Asked, offer: ShownOffer, pool: Pool | None, nodes: Sequence[NodeView], tried: _Tried
 ) -> Plan | list[Reason]:
     reasons = unfit(asked, offer, pool)
     if reasons or pool is None:
         return reasons
     need = need_at(asked, offer.offer.attributes)
-    placed = _placed(asked, nodes, need)
+    placed = _placed(asked, nodes, need, limits=tried.limits_on(asked, need))
     if isinstance(placed, Reason):
         return [placed]
     return run_plan(asked, offer.offer.id, placed, run_request(asked, pool, need))
 
 
-def _placed(asked: Asked, nodes: Sequence[NodeView], need: Need) -> Placement | Reason:
+def _placed(
+    asked: Asked, nodes: Sequence[NodeView], need: Need, *, limits: Sequence[Limit]
+) -> Placement | Reason:
     """Where there is room from the first start on that quotas allow."""
     duration = timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S)
-    limits = limits_of(
-        organisation_id=asked.organisation_id, project_id=asked.project_id, need=need, now=asked.now
-    )
     units, earliest = need.units, asked.earliest
     while True:
         allowed = earliest_within(limits, units=units, earliest=earliest, duration=duration)

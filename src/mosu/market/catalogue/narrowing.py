@@ -101,7 +101,7 @@ class _Judged:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
-        self._names: list[str] = []
+        self._bits: dict[str, int] = {}
         self.bits: Ints = np.zeros(snapshot.size, dtype=np.int64)
 
     def by_code(self, column: str, judgements: Iterable[Iterable[str]]) -> None:
@@ -125,7 +125,7 @@ class _Judged:
             self._add("over_hourly_cost", where & (hourly > request.hourly_micros))
 
     def names_of(self, bits: int) -> frozenset[str]:
-        return frozenset(name for at, name in enumerate(self._names) if bits >> at & 1)
+        return frozenset(name for name, bit in self._bits.items() if bits & bit)
 
     def _within(self, units: Ints) -> Mask:
         columns = self._snapshot.columns
@@ -138,9 +138,7 @@ class _Judged:
     def _bits_of(self, codes: Iterable[str]) -> int:
         bits = 0
         for name in codes:
-            if name not in self._names:
-                self._names.append(name)
-            bits |= 1 << self._names.index(name)
+            bits |= self._bits.setdefault(name, 1 << len(self._bits))
         return bits
 
 

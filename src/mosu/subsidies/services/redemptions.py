@@ -90,10 +90,11 @@ def best_splits(*, spends: Sequence[Spend], choice: Choice, now: datetime) -> li
         for one in queries.vouchers_with_balances(vouchers)
         for year in years
     }
+    terms = {one.version_id: queries.terms_of(one.version) for one in vouchers}
     found = []
     for spend in spends:
         year = queries.hub_year(spend.accepted_at)
-        fitting = [one for one in vouchers if not _fault(queries.terms_of(one.version), spend)]
+        fitting = [one for one in vouchers if not _fault(terms[one.version_id], spend)]
         found.append(rules.best_split(spend, [candidates[year, one.id] for one in fitting], year=year))
     return found
 

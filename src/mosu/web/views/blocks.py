@@ -22,7 +22,7 @@ from mosu.market.queries import offers_named
 from mosu.platform.requests import actor_of
 from mosu.web.labels import block_facts, label_of
 from mosu.web.pages import page
-from mosu.web.views.calendar import heat_of
+from mosu.web.views.calendar import heats_of
 from mosu.web.views.quotes import buyer_of_request
 from mosu.web.words import said_of
 
@@ -80,7 +80,7 @@ def reserve(request: HttpRequest, offer_id: str) -> HttpResponse:
         "offer": label_of(found[0]),
         "form": form,
         "rules": block_facts(BlockTerms.of_json(offer.block), longest_s=offer.wall_s_max),
-        "heat": heat_of(offer.subject_id, str(offer.attributes.get("accelerator") or "")),
+        "heat": heats_of(offer.subject_id, [str(offer.attributes.get("accelerator") or "")])[0],
         "zone": hub_zone().key,
     }
     return render(request, "pages/reserve.html", context, status=422 if form.errors else 200)

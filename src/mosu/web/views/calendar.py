@@ -1,5 +1,6 @@
 """When there is room: the calendar of an offer, for who buys, and of a pool, for who sells."""
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -9,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
-from mosu.compute.calendar import calendar_of, kinds_of
+from mosu.compute.calendar import Hour, calendars_of, kinds_of
 from mosu.compute.models import Pool
 from mosu.compute.supply import pool_visible_to
 from mosu.kernel.refusals import NotFound
@@ -39,7 +40,7 @@ def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
     key = str(offer.attributes.get("accelerator") or "")
     context = {
         "offer": label_of(found[0]),
-        "heat": heat_of(offer.subject_id, key),
+        "heat": heats_of(offer.subject_id, [key])[0],
         "reservable": offer.block is not None,
     }
     return render(request, "pages/offer_calendar.html", context)
@@ -50,22 +51,21 @@ def offer_calendar(request: HttpRequest, offer_id: str) -> HttpResponse:
 def pool_calendar(request: HttpRequest, pool_id: str) -> HttpResponse:
     """The same of a pool, for each kind that it has."""
     row = pool_visible_to(actor_of(request), Pool.key_of(pool_id))
-    heats = [heat_of(row.id, key) for key in kinds_of(row.id)]
-    context = {"pool": row, "tabs": tabs_of(row, "pool_calendar"), "heats": heats}
+    context = {
+        "pool": row,
+        "tabs": tabs_of(row, "pool_calendar"),
+        "heats": heats_of(row.id, kinds_of(row.id)),
+    }
     return render(request, "pages/pool_calendar.html", context)
 
 
-def heat_of(pool_id: UUID, accelerator: str) -> Heat:
-    """How much of a pool's accelerator, or of its cores, is free in each hour of the next two weeks."""
-    zone = hub_zone()
-    hours = calendar_of(
-        pool_id,
-        accelerator=accelerator,
-        days=DAYS,
-        now=timezone.now(),
-        zone=zone,
-    )
-    name = accelerator_name(accelerator) if accelerator else _("Cores")
-    return Heat.of(
-        _("%s: free by hour") % name, [(one.at.astimezone(zone), one.free, one.total) for one in hours]
-    )
+def heats_of(pool_id: UUID, kinds: Sequence[str]) -> list[Heat]:
+    """Of each kind of a pool's goods, how much is free in each hour of the next two weeks."""
+    found = calendars_of(pool_id, accelerators=kinds, days=DAYS, now=timezone.now(), zone=hub_zone())
+    return [_heat(kind, hours) for kind, hours in found.items()]
+
+
+def _heat(kind: str, hours: Sequence[Hour]) -> Heat:
+    name = accelerator_name(kind) if kind else _("Cores")
+    shown = [(one.at.astimezone(hub_zone()), one.free, one.total) for one in hours]
+    return Heat.of(_("%s: free by hour") % name, shown)
