@@ -12,7 +12,7 @@ from mosu.compute.moves import move_block, notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import why_not_live
 from mosu.compute.requests import BlockRequest
-from mosu.compute.services.block_losses import watch_losses
+from mosu.compute.services.block_losses import tell_of_losses, watch_losses
 from mosu.compute.services.capacity import SoldOut, allocate, find_place, range_of, release_block
 from mosu.compute.services.interruption import give_way
 from mosu.compute.services.sharing import keep_within, limits_of
@@ -153,7 +153,7 @@ def _end(block: Block, *, now: datetime) -> None:
     lost = min(whole, lost_s(block, now=period.end))
     _close(block, to=BlockState.ENDED, actor=SYSTEM, now=now, why="")
     _charge(block, _HAD, whole - lost, period, allowed=whole - lost, now=now)
-    settle_order(
+    receipt = settle_order(
         order_id=block.order_id,
         ended_at=period.end,
         outcome=Outcome.SUCCEEDED,
@@ -162,6 +162,8 @@ def _end(block: Block, *, now: datetime) -> None:
         if lost
         else "",
     )
+    if lost:
+        tell_of_losses(block, receipt, lost_units_s=lost, now=now)
 
 
 def _close(block: Block, *, to: BlockState, actor: Actor, now: datetime, why: str) -> None:
