@@ -276,6 +276,11 @@ class BlockShown:
     cancels: bool
     """Whether the person may give it back now."""
 
+    @property
+    def command(self) -> str:
+        """What runs a task inside it."""
+        return f"mosu run task.yaml --block {self.public_id}"
+
     @classmethod
     def of(cls, block: Block, *, may_cancel: bool, now: datetime) -> "BlockShown":
         early = if_cancelled(block, now=now)

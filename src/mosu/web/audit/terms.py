@@ -126,6 +126,10 @@ def _price_in_force(e: Evidence) -> Check:
         return unknown(
             "quote.price", title, _("converted from a foreign list price at the quote's dated rate")
         )
+    if "paid_by" in e.quote.terms:
+        dear = [line.meter for line in e.lines if line.unit_price_micros]
+        title = _lazy("An earlier order paid for it: its price is nothing")
+        return faultless("quote.price", title, dear, of=len(e.lines))
     faults = []
     for line in e.lines:
         price = e.prices.get(line.meter)
