@@ -151,7 +151,7 @@ def range_of(period: Period) -> DateTimeTZRange:
 
 
 def _taken_of(
-    node_ids: Sequence[UUID], *, now: datetime, without: UUID | None, reclaims: bool
+    node_ids: list[UUID], *, now: datetime, without: UUID | None, reclaims: bool
 ) -> Mapping[UUID, Sequence[Taken]]:
     taken: dict[UUID, list[Taken]] = defaultdict(list)
     with prepared_cursor() as cursor:
