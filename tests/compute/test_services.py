@@ -508,3 +508,10 @@ def test_a_long_reason_is_cut() -> None:
     assert Run.objects.get(id=run.id).reason.startswith("xxx")
     whys = AuditRecord.objects.filter(subject_id__in=[run.id, attempt.id]).values_list("why", flat=True)
     assert max(map(len, whys)) == 2000
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_list_of_open_runs_looks_through_no_others(state: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("set local enable_seqscan = off")
+    assert "run_open" in runs_visible_to(OPERATOR).filter(state=state)[:51].explain()

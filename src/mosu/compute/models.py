@@ -302,6 +302,12 @@ class Run(Row):
         indexes = [
             models.Index(fields=["organisation", "-created_at", "-id"]),
             models.Index(fields=["-created_at", "-id"]),  # the hub's people see all
+            # Few of all runs are open: without it a list of them would look through those that have ended.
+            models.Index(
+                fields=["state", "-created_at", "-id"],
+                condition=Q(state__in=[RunState.QUEUED.value, RunState.RUNNING.value]),
+                name="run_open",
+            ),
         ]
         constraints = [
             _known("run_state_known", RunState),

@@ -263,11 +263,11 @@ def _nodes(
 
 
 def _taken_of(
-    node_ids: Sequence[UUID], *, now: datetime, without: UUID | None, reclaims: bool, inside: UUID | None
+    node_ids: list[UUID], *, now: datetime, without: UUID | None, reclaims: bool, inside: UUID | None
 ) -> Mapping[UUID, Sequence[Taken]]:
     taken: dict[UUID, list[Taken]] = defaultdict(list)
     with prepared_cursor() as cursor:
-        cursor.execute(_TAKEN, {"nodes": list(node_ids), "now": now, "inside": inside})
+        cursor.execute(_TAKEN, {"nodes": node_ids, "now": now, "inside": inside})
         for node_id, attempt_id, start, until, yields, cores, memory_bytes, cards in cursor.fetchall():
             if without is not None and attempt_id == without:
                 continue
