@@ -38,7 +38,8 @@ class Table:
             if field.column in columns or field.get_internal_type() in _NUMBERED:
                 continue
             value = field.get_default()
-            rest.append((field.column, Jsonb(value) if field.get_internal_type() == "JSONField" else value))
+            is_json = value is not None and field.get_internal_type() == "JSONField"
+            rest.append((field.column, Jsonb(value) if is_json else value))
         self._rest = tuple(value for _, value in rest)
         names = [*columns, *(name for name, _ in rest)]
         self._copy = sql.SQL("copy {} ({}) from stdin").format(
