@@ -191,7 +191,7 @@ class Bars:
 
 
 HEAT_LEVELS: Final = 4
-_CELL_WIDTH, _CELL_HEIGHT, _HEAT_LEFT, _HEAT_TOP = 22, 18, 64, 16
+_CELL_WIDTH, _CELL_HEIGHT, _HEAT_LEFT, _HEAT_TOP = 22, 18, 76, 16
 
 
 @dataclass(frozen=True, slots=True)
