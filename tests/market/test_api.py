@@ -185,6 +185,7 @@ def test_anyone_may_look_at_the_shelf(world: World, client: Client) -> None:
         "why_not_live": None,
         "delivered_90_days": None,
         "buyer_organisation_id": None,
+        "block": None,
     }
     assert client.get(f"/api/v1/offers/{offer.public_id}").json() == shown
 

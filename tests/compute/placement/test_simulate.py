@@ -172,7 +172,7 @@ def test_the_command_needs_no_hub(nodes: Path, pods: Path, tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stderr
     assert "mosu *" in ran.stdout
     facts = json.loads(file.read_text())
-    assert set(facts["policies"]) == {"best-fit", "fgd", "mosu"}
+    assert set(facts["policies"]) == {"best-fit", "fgd", "mosu", "spread"}
     for one in facts["policies"].values():
         assert len(one["allocated_percent_at_100"]["per_seed"]) == 2
         assert 0 <= one["allocated_percent_at_100"]["mean"] <= 100

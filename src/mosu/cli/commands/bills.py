@@ -65,7 +65,9 @@ def bills(
     with client() as hub:
         if pdf is not None:
             if not month:
-                raise Stop("Which month's bill?", hint="mosu bills 2026-11 --pdf bill.pdf", code=USAGE)
+                raise Stop(
+                    "Which month's bill?", hint="Such as mosu bills 2026-11 --pdf bill.pdf.", code=USAGE
+                )
             say(f"{pdf}: {hub.bill_paper(month, pdf):,} bytes")
             return
         if month:

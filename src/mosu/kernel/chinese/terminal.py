@@ -44,7 +44,7 @@ SENTENCES: Final[dict[str, str]] = {
     "{output}: {size} bytes": "{output}：{size} 字节",
     "Which month's bill?": "哪个月的账单？",
     "Which receipt?": "哪张小票？",
-    "mosu bills 2026-11 --pdf bill.pdf": "mosu bills 2026-11 --pdf bill.pdf",
+    "Such as mosu bills 2026-11 --pdf bill.pdf.": "例如 mosu bills 2026-11 --pdf bill.pdf。",
     "mosu receipts lists them.": "mosu receipts 可列出小票。",
     "Write it as PDF to this file; its language is --lang.": "以 PDF 写入该文件；语言由 --lang 决定。",
     "A month such as 2026-11; without it they are listed.": "月份，例如 2026-11；不写则列出各月。",

@@ -94,7 +94,7 @@ class PayoutIn(In):
     bank_reference: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
 
-class ReasonIn(In):
+class PayoutReasonIn(In):
     why: Annotated[str, Field(min_length=1, max_length=1000, pattern=r"^[^\x00]*$")]
 
 
@@ -193,7 +193,7 @@ def confirm_payout(request: HttpRequest, payout_id: str) -> PayoutOut:
 
 @router.post("/payouts/{payout_id}/reject", response=PayoutOut, auth=token_auth, operation_id="rejectPayout")
 @door("payout.confirm")
-def reject_payout(request: HttpRequest, payout_id: str, body: ReasonIn) -> PayoutOut:
+def reject_payout(request: HttpRequest, payout_id: str, body: PayoutReasonIn) -> PayoutOut:
     """Refused for good by the second person: no money moves, and the statement can be paid by another transfer."""
     payout = ledger.reject_payout(
         actor=actor_of(request), payout_id=Payout.key_of(payout_id), why=body.why, now=timezone.now()
