@@ -34,7 +34,10 @@ def commands(text: str) -> list[str]:
     typed = []
     for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
         lines = [line for line in block.splitlines() if kind != "console" or line.startswith(("$ ", ">"))]
-        typed += [re.sub(r" --lang \w+| +#.*|released|可用|title\.(?:en|zh)|Hall Two[ \w]*|二号厅[ \w]*", "", line) for line in lines]
+        typed += [
+            re.sub(r" --lang \w+| +#.*|released|可用|title\.(?:en|zh)|Hall Two[ \w]*|二号厅[ \w]*", "", line)
+            for line in lines
+        ]
     return [line for line in typed if line != "$ export MOSU_LANG=zh"]
 
 
