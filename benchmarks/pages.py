@@ -31,6 +31,7 @@ _PREFIXES: Final = {
     "membership": "member",
     "invitation": "invite",
     "allocation": "alloc",
+    "note": "credit",
 }
 _SKIPPED: Final = ("/api/", "/static/", "/account/logout", "/language/", "/light/")
 _TRIES: Final = 4

@@ -90,11 +90,61 @@ def _what_else_there_is(seeded: Any) -> str:
     last_month = (now.replace(day=1) - timedelta(days=1)).date().replace(day=1)
     operator = actor_for_user(User.objects.get(id=seeded.people.operator_id))
     close_month(actor=operator, month=last_month, now=now)
+    _a_credit_note(operator, resident, now=now)
+    _an_offer_by_the_block(seeded.supplier_id, now=now)
     User.objects.update(language="")  # the browser's then
     guarded = User.objects.get(id=seeded.resident.developer_id)
     TOTP.activate(guarded, generate_totp_secret())
     RecoveryCodes.activate(guarded)
     return link.rsplit("/", 1)[1]
+
+
+def _a_credit_note(operator: Any, organisation_id: Any, *, now: datetime) -> None:
+    """One that waits for its second person, on a receipt of the month that was closed."""
+    from mosu.market.models import BorneBy, Receipt
+    from mosu.market.services import MonthOpen, MoreThanPaid, propose_credit_note
+
+    for receipt in Receipt.objects.filter(organisation_id=organisation_id).order_by("id"):
+        try:
+            propose_credit_note(
+                actor=operator,
+                receipt_id=receipt.id,
+                amount_micros=10_000,
+                borne_by=BorneBy.HUB,
+                why="the hall was dark for an hour",
+                now=now,
+            )
+        except (MonthOpen, MoreThanPaid):
+            continue
+        return
+    raise AssertionError("the made-up past has no receipt of last month that was paid here")
+
+
+def _an_offer_by_the_block(supplier_id: Any, *, now: datetime) -> None:
+    """The newest of all, so that pages which name an offer are tried with it."""
+    from mosu.market.blocks import BlockTerms, CancellationRule
+    from mosu.market.models import Offer
+    from mosu.market.services import OfferSpec, PriceSpec, create_offer
+    from mosu.platform.actors import SYSTEM
+
+    like = Offer.objects.filter(supplier_id=supplier_id, shelf="compute").order_by("id")[0]
+    price = like.prices.order_by("-valid_from")[0]
+    create_offer(
+        actor=SYSTEM,
+        spec=OfferSpec(
+            supplier_id=supplier_id,
+            shelf="compute",
+            subject_id=like.subject_id,
+            title_zh="整机预留",
+            title_en="Whole machines by the block",
+            max_units=like.max_units,
+            wall_s_max=30 * 86_400,
+            prices=[PriceSpec(meter=price.meter, unit=price.unit, unit_price_micros=price.unit_price_micros)],
+            attributes={**like.attributes, "mode": "reserved"},
+            block=BlockTerms(24, 60, (CancellationRule(72, 100), CancellationRule(24, 50)), 25),
+        ),
+        now=now,
+    )
 
 
 def _make_by_forms(seeded: Any, clients: dict[str, Any]) -> dict[str, str]:

@@ -33,12 +33,15 @@ LIGHTS = ("light", "dark")
 NOT_OPENED = {
     "/account/2fa/authenticate/": "between password and code alone: test_first_run walks it",
     "/account/2fa/recovery-codes/download/": "a file",
+    "/bills/{month}/pdf/": "a file",
     "/books/samples/{sample_id}/checks.csv": "a file",
     "/costs/{month}/focus/{version}/": "a file",
     "/documents/{document_id}/": "a file",
     "/my-offers/imports/{import_id}/now/": "a part of the file's page, fetched by it",
     "/orders/{order_id}/now/": "a part of the order's page, fetched by it",
+    "/receipts/{receipt_id}/pdf/": "a file",
     "/search/": "leads on to the shelf",
+    "/statements/{statement_id}/pdf/": "a file",
 }
 """Paths that no one of these opens as a whole page, and why."""
 
