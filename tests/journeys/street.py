@@ -111,7 +111,7 @@ def _a_credit_note(operator: Any, organisation_id: Any, *, now: datetime) -> Non
                 receipt_id=receipt.id,
                 amount_micros=10_000,
                 borne_by=BorneBy.HUB,
-                why="the hall was dark for an hour",
+                why="停电",
                 now=now,
             )
         except (MonthOpen, MoreThanPaid):
