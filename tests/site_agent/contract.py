@@ -244,7 +244,7 @@ class EngineContract:
                 for path in paths
             ]
             + [
-                f"kill -0 {pid} && echo SEEN; ls /proc/{pid}/root/work && echo SEEN"
+                f"kill -0 {pid} && echo SEEN; ls /proc/{pid}/cwd/ && echo SEEN"
                 for pid in processes_that_name(first.attempt_id)
             ]
         )

@@ -143,7 +143,7 @@ def test_another_organisation_reaches_nothing_of_a_run(hall: Hall) -> None:
     ]
     pids = processes_that_name(attempt.name)
     assert pids
-    tries += [f"(kill -0 {pid} || ls /proc/{pid}/root/work) 2> /dev/null && echo SEEN {pid}" for pid in pids]
+    tries += [f"(kill -0 {pid} || ls /proc/{pid}/cwd/) 2> /dev/null && echo SEEN {pid}" for pid in pids]
     tries += [
         f"cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | grep -a '[{SECRET[0]}]{SECRET[1:]}' && echo SEEN"
     ]

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mosu.compute.placement.demand import Foresight, Worth, typical
 from mosu.compute.placement.fleet import MILLI, Floats, Ints, Node, Shape, Shapes
@@ -44,7 +45,7 @@ class Policy(Protocol):
 
 
 class BestFit:
-    """Half the score for processor and half for cards that are left, against the largest node."""
+    """Half the score for processor and half for cards that are left, against the largest node: the fullest first."""
 
     set_back = 0.0
 
@@ -56,35 +57,31 @@ class BestFit:
         rows = shapes.fitting(node)
         cpu = (node.cpu_milli - shapes.cpu[rows]) / self._cpu_max
         milli = (sum(node.cards) - shapes.card_milli[rows]) / self._milli_max
-        judged.scores[rows] = np.maximum(0, BEST * (1 - cpu / 2 - milli / 2))
+        judged.scores[rows] = self._score((cpu + milli) / 2)
         shares = rows[shapes.is_share[rows]]
         if shares.size:
             left = np.array(node.cards, np.int64)
-            room = np.where(left >= shapes.milli[shares][:, None], left, MILLI + 1)
-            judged.cards[shares] = room.argmin(axis=1)
+            judged.cards[shares] = self._card(left, left >= shapes.milli[shares][:, None])
         return judged
 
+    def _score(self, left: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.maximum(0, BEST * (1 - left))
 
-class Spread:
-    """Half the score for processor and half for cards that are left, against the largest node: the emptiest first."""
+    def _card(self, left: NDArray[np.int64], holds: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """By share, the card it goes to: the fullest that holds it."""
+        found: NDArray[np.int64] = np.where(holds, left, MILLI + 1).argmin(axis=1)
+        return found
 
-    set_back = 0.0
 
-    def __init__(self, size: "Size") -> None:
-        self._cpu_max, self._milli_max = max(1, size.cpu_milli_max), max(1, size.cards_max * MILLI)
+class Spread(BestFit):
+    """The same the other way round: the emptiest node first, and on it the emptiest card."""
 
-    def judge(self, node: Node, shapes: Shapes) -> Judged:
-        judged = _unfit(shapes)
-        rows = shapes.fitting(node)
-        cpu = (node.cpu_milli - shapes.cpu[rows]) / self._cpu_max
-        milli = (sum(node.cards) - shapes.card_milli[rows]) / self._milli_max
-        judged.scores[rows] = BEST * (cpu + milli) / 2
-        shares = rows[shapes.is_share[rows]]
-        if shares.size:
-            left = np.array(node.cards, np.int64)
-            room = np.where(left >= shapes.milli[shares][:, None], left, UNFIT)
-            judged.cards[shares] = room.argmax(axis=1)
-        return judged
+    def _score(self, left: NDArray[np.float64]) -> NDArray[np.float64]:
+        return BEST * left
+
+    def _card(self, left: NDArray[np.int64], holds: NDArray[np.bool_]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = np.where(holds, left, UNFIT).argmax(axis=1)
+        return found
 
 
 class ByWorth:

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any
 
 from mosu.kernel.languages import Language
 from mosu.kernel.money import decimal_of, micros_of
-from mosu.market.hub import hub_name, hub_zone
+from mosu.market.hub import hub_zone
 from mosu.market.models import Bill, CreditNote, Receipt
+from mosu.market.papers.frozen import LINES_MAX, more, opened
 from mosu.market.papers.sheet import INK, PUBLIC, Column, Sheet
 from mosu.market.papers.words import grouped, minus, say, told
-
-LINES_MAX: Final = 10_000
-"""So many receipts are listed; beyond, the paper says how many more are in its sums. FOCUS has them all."""
 
 
 def bill_paper(
@@ -20,23 +18,7 @@ def bill_paper(
 ) -> bytes:
     """The bill as PDF: `receipts` are its month's, oldest first, `notes` those that its credits sum."""
     content = bill.content
-    sheet = Sheet(
-        title=f"{say('bill', language)} {bill.number} {content['organisation']['name']}",
-        foot=f"{bill.number} · sha256 {bill.sha256}",
-        author=hub_name(),
-        language=language,
-    )
-    sheet.text(hub_name())
-    sheet.text(f"{say('bill', language)} {content['month']}", size=20)
-    sheet.space(6)
-    head(
-        sheet,
-        language,
-        number=bill.number,
-        organisation=content["organisation"]["name"],
-        issued=f"{bill.issued_at.astimezone(hub_zone()):%Y-%m-%d %H:%M %z}",
-        currency=bill.currency,
-    )
+    sheet = opened("bill", bill, of="organisation", language=language)
     _sums(sheet, content, language)
     _parts(
         sheet,
@@ -50,20 +32,6 @@ def bill_paper(
     sheet.heading(say("receipts", language))
     _listed(sheet, receipts, int(content["receipts"]), language)
     return sheet.done()
-
-
-def head(sheet: Sheet, language: Language, **facts: str) -> None:
-    """What paper it is, of whom."""
-    for word, value in facts.items():
-        sheet.leader(say(word, language), value)
-    sheet.rule()
-
-
-def more(sheet: Sheet, listed: int, of: int, language: Language) -> None:
-    """That not all are listed, where it is so."""
-    if of > listed:
-        sheet.space(4)
-        sheet.text(say("more", language).format(f"{of - listed:,}"))
 
 
 def _sums(sheet: Sheet, content: Mapping[str, Any], language: Language) -> None:

@@ -5,33 +5,17 @@ from itertools import islice
 
 from mosu.kernel.languages import Language
 from mosu.kernel.money import micros_of
-from mosu.market.hub import hub_name, hub_zone
+from mosu.market.hub import hub_zone
 from mosu.market.models import Receipt, SoldBy, Statement
-from mosu.market.papers.bill import LINES_MAX, head, more
-from mosu.market.papers.sheet import PUBLIC, Column, Sheet
+from mosu.market.papers.frozen import LINES_MAX, more, opened
+from mosu.market.papers.sheet import PUBLIC, Column
 from mosu.market.papers.words import grouped, minus, say, told
 
 
 def statement_paper(statement: Statement, *, receipts: Iterable[Receipt], language: Language) -> bytes:
     """The statement as PDF: `receipts` are those of its month's sales, oldest first. It does not name the buyers."""
     content = statement.content
-    sheet = Sheet(
-        title=f"{say('statement', language)} {statement.number} {content['supplier']['name']}",
-        foot=f"{statement.number} · sha256 {statement.sha256}",
-        author=hub_name(),
-        language=language,
-    )
-    sheet.text(hub_name())
-    sheet.text(f"{say('statement', language)} {content['month']}", size=20)
-    sheet.space(6)
-    head(
-        sheet,
-        language,
-        number=statement.number,
-        supplier=content["supplier"]["name"],
-        issued=f"{statement.issued_at.astimezone(hub_zone()):%Y-%m-%d %H:%M %z}",
-        currency=statement.currency,
-    )
+    sheet = opened("statement", statement, of="supplier", language=language)
     sheet.leader(say("vouchers", language), grouped(content["vouchers"]), colour=PUBLIC)
     sheet.leader(say("buyers", language), grouped(content["buyers"]))
     sheet.leader(say("gross", language), grouped(content["gross"]))

@@ -20,7 +20,8 @@ from mosu.market.queries import orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
-from mosu.web.buying import BlockShown, curves_of, moments_of
+from mosu.web.buying.block import BlockShown
+from mosu.web.buying.run import curves_of, moments_of
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown

@@ -25,7 +25,7 @@ from mosu.store.services import ManifestEntry, read_manifest
 from mosu.subsidies.queries import usable_vouchers, vouchers_with_balances
 from mosu.subsidies.services import Choice
 from mosu.web.asking import TASK_BYTES_MAX, Asking, changed, keeps_secrets, what_ifs
-from mosu.web.buying import checkout_shown
+from mosu.web.buying.checkout import checkout_shown
 from mosu.web.components import Step, Tab
 from mosu.web.pages import page
 from mosu.web.presenters import QuoteShown, refused_groups

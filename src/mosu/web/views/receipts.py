@@ -15,7 +15,7 @@ from mosu.market.receipts import code_of
 from mosu.market.shapes import verify_url_of
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
-from mosu.web.buying import evidence_of
+from mosu.web.buying.receipt import evidence_of
 from mosu.web.pages import page
 from mosu.web.presenters import receipt_shown
 

@@ -1,0 +1,1 @@
+"""What the pages of buying show, from the checkout to what a receipt rests on."""
