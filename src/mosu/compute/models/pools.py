@@ -1,0 +1,186 @@
+"""Pools, their machines and cards, and when machines are kept."""
+
+from django.contrib.postgres.constraints import ExclusionConstraint
+from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.db import models
+from django.db.models import F, Q
+
+from mosu.compute.models.known import choices, known
+from mosu.compute.states import (
+    BlackoutKind,
+    BlackoutState,
+    Fitness,
+    NodeState,
+    Placing,
+    PoolState,
+)
+from mosu.platform.rows import Row
+
+
+class Pool(Row):
+    """A supplier's cluster, served by one site agent."""
+
+    prefix = "pool"
+
+    organisation = models.ForeignKey("platform.Organisation", on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=100)
+    region = models.CharField(max_length=60)
+    state = models.CharField(max_length=20, choices=choices(PoolState), default=PoolState.OPEN.value)
+    created_at = models.DateTimeField()
+    token_sha256 = models.CharField(max_length=64, unique=True)
+    """Of the agent's token; the text is shown once, when it is made."""
+    token_made_at = models.DateTimeField()
+    engine = models.CharField(max_length=60, blank=True)
+    agent_version = models.CharField(max_length=60, blank=True)
+    agent_instance = models.CharField(max_length=64, blank=True)
+    """Which agent serves it: another is refused as long as this one is heard of."""
+    agent_host = models.CharField(max_length=100, blank=True)
+    sandbox = models.CharField(max_length=500, blank=True)
+    """What the agent said: its kind, or why there is none."""
+    sandbox_ok = models.BooleanField(default=False)
+    environments = models.JSONField(default=list)
+    clock_skew_s = models.FloatField(default=0)
+    registered_at = models.DateTimeField(null=True)
+    last_seen_at = models.DateTimeField(null=True)
+    ordered_s = models.PositiveBigIntegerField(default=0)
+    delivered_s = models.PositiveBigIntegerField(default=0)
+    """Of what was ordered of it in the last 90 days, and what of that was delivered; counted every hour."""
+    delivery_counted_at = models.DateTimeField(null=True)
+    placing = models.CharField(
+        max_length=10, choices=[(one.value, one.value) for one in Placing], default=Placing.PACK.value
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["organisation", "name"], name="pool_name_once"),
+            known("pool_state_known", PoolState),
+            models.CheckConstraint(
+                condition=Q(delivered_s__lte=F("ordered_s")), name="pool_delivers_what_was_ordered"
+            ),
+            models.CheckConstraint(
+                condition=Q(placing__in=[one.value for one in Placing]), name="pool_placing_known"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Node(Row):
+    """One machine of a pool. Its row's lock guards its cores and memory."""
+
+    prefix = "node"
+
+    pool = models.ForeignKey(Pool, on_delete=models.PROTECT, related_name="nodes")
+    name = models.CharField(max_length=63)
+    state = models.CharField(max_length=20, choices=choices(NodeState), default=NodeState.UP.value)
+    cores = models.PositiveIntegerField()
+    memory_bytes = models.PositiveBigIntegerField()
+    disk_bytes = models.PositiveBigIntegerField()
+    cores_published = models.PositiveIntegerField()
+    memory_bytes_published = models.PositiveBigIntegerField()
+    """The most that its agent ever listed, until the supplier publishes what is there: what is less has drifted."""
+    fitness = models.CharField(
+        max_length=10, choices=[(one.value, one.value) for one in Fitness], default=Fitness.UNCHECKED.value
+    )
+    unfit_why = models.CharField(max_length=300, blank=True)
+    checked_at = models.DateTimeField(null=True)
+    check_asked_at = models.DateTimeField(null=True)
+    """Since when a health test is wanted; empty once it was reported."""
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["pool", "name"], name="node_name_once"),
+            known("node_state_known", NodeState),
+            models.CheckConstraint(
+                condition=Q(fitness__in=[one.value for one in Fitness]), name="node_fitness_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(cores__lte=F("cores_published"))
+                & Q(memory_bytes__lte=F("memory_bytes_published")),
+                name="node_sells_no_more_than_published",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Blackout(Row):
+    """A span in which nothing new is placed on a node: maintenance, or capacity sold elsewhere."""
+
+    prefix = "blackout"
+
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="blackouts")
+    period = DateTimeRangeField()
+    kind = models.CharField(
+        max_length=20,
+        choices=[(one.value, one.value) for one in BlackoutKind],
+        default=BlackoutKind.MAINTENANCE.value,
+    )
+    why = models.CharField(max_length=200)
+    state = models.CharField(max_length=10, choices=choices(BlackoutState), default=BlackoutState.SET.value)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["node"], condition=Q(state=BlackoutState.SET.value), name="blackout_set")
+        ]
+        constraints = [
+            known("blackout_state_known", BlackoutState),
+            models.CheckConstraint(
+                condition=Q(kind__in=[one.value for one in BlackoutKind]), name="blackout_kind_known"
+            ),
+            ExclusionConstraint(
+                name="blackout_once_at_a_time",
+                expressions=[("node", RangeOperators.EQUAL), ("period", RangeOperators.OVERLAPS)],
+                condition=Q(state=BlackoutState.SET.value),
+            ),
+            models.CheckConstraint(
+                condition=Q(period__isempty=False, period__lower_inf=False, period__upper_inf=False),
+                name="blackout_period_bounded",
+            ),
+        ]
+
+
+class Device(Row):
+    """One accelerator card of a node."""
+
+    prefix = "device"
+
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="devices")
+    index = models.PositiveIntegerField()
+    accelerator = models.CharField(max_length=60)
+    """Its id in `accelerators.yaml`."""
+    present = models.BooleanField(default=True)
+    """False once the agent no longer lists it; the row stays for what it did."""
+    published = models.BooleanField(default=True)
+    """False once the supplier has published the node without it."""
+    found = models.CharField(max_length=60, blank=True)
+    """Where a card of another accelerator stands in its place: which."""
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["node", "index"], name="device_index_once")]
+
+
+class HealthCheck(models.Model):
+    """What a health test of a node measured, and how the hub judged it; append-only."""
+
+    id = models.BigAutoField(primary_key=True)
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="checks")
+    at = models.DateTimeField()
+    """By the hub's clock."""
+    took_s = models.FloatField()
+    fit = models.BooleanField()
+    why = models.CharField(max_length=300, blank=True)
+    measures = models.JSONField()
+    """By name, each in the unit that its name ends with."""
+
+    class Meta:
+        indexes = [models.Index(fields=["node", "-at"], name="health_check_of_node")]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(fit=True, why="") | (Q(fit=False) & ~Q(why="")), name="health_check_says_why"
+            )
+        ]
