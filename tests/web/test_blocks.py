@@ -170,6 +170,7 @@ def test_a_supplier_offers_blocks_by_the_form(hub: Hub, offer: Offer) -> None:
         ],
         "back_percent_after_start": 0,
     }
+    assert "Cancelled 48 h or more before the start" in page(client.get(f"/my-offers/{made.public_id}/"))
 
 
 def test_a_node_in_a_block_says_so(hub: Hub, offer: Offer) -> None:

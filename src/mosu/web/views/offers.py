@@ -45,7 +45,7 @@ from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.components import Curve, Fact, Point
-from mosu.web.labels import accelerator_name, label_of
+from mosu.web.labels import accelerator_name, block_facts, label_of
 from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.tiered import TierForm, tiers_in_force
@@ -431,6 +431,7 @@ def _facts(row: Offer, seen: MyOffer) -> list[Fact]:
     per = _("included") if row.tax_included else _("on top")
     bills = _("the supplier") if row.sold_by == SoldBy.SUPPLIER else _("the hub")
     fee = f"{row.fee_bp / 100:g}%"
+    terms = block_facts(BlockTerms.of_json(row.block), longest_s=row.wall_s_max) if row.block else []
     return [
         Fact(_("Supplier"), supplier_named(row.supplier.name)),
         Fact(_("Pool"), seen.pool or _("none: it is shown and cannot be bought")),
@@ -442,4 +443,5 @@ def _facts(row: Offer, seen: MyOffer) -> list[Fact]:
         Fact(_("Longest, hours"), f"{row.wall_s_max // 3600:,}"),
         Fact(_("Orders, 30 days"), f"{seen.orders:,}"),
         Fact(_("From file"), row.source or _("entered by hand")),
+        *terms,
     ]
