@@ -1,9 +1,9 @@
 # Everything sets up .venv by itself; nothing is needed but Python 3.11 or newer with venv and pip.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+WORKERS ?= 3
 
-.PHONY: demo test test-slurm test-ray test-engines lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm test-ray test-engines .slurm .ray lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -11,9 +11,8 @@ demo: .venv/.hub ## set up a hub with a small world and show one order, to the r
 test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
 	@$(BIN)/pytest -n $(WORKERS) --ignore tests/journeys $(ARGS)
 
-test-slurm: .venv/.dev ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
-	@tools/install-slurm.sh
-	@$(BIN)/pytest -m slurm -n 0 tests/slurm $(ARGS)
+test-slurm: .venv/.dev .slurm ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
+	@$(BIN)/pytest -m slurm -n 2 --dist loadfile --no-loadscope-reorder tests/slurm $(ARGS)
 
 lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/ruff check src tests tools benchmarks
@@ -23,18 +22,15 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/python tools/check_tree.py
 	@$(BIN)/python tools/messages.py --check
 
-test-ray: .venv/.dev ## the Ray engine on a real Ray, which is installed beside
-	@tools/install-ray.sh
+test-ray: .venv/.dev .ray ## the Ray engine on a real Ray, which is installed beside
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
 
-test-engines: .venv/.dev ## one task file on this machine, a real Slurm and a real Ray (as root)
-	@tools/install-slurm.sh
-	@tools/install-ray.sh
+test-engines: .venv/.dev .slurm .ray ## one task file on this machine, a real Slurm and a real Ray (as root)
 	@$(BIN)/pytest -m "slurm and ray" -n0 tests/engines $(ARGS)
 
-e2e: .venv/.e2e ## journeys in a real Chromium
+e2e: .venv/.e2e ## journeys in a real Chromium: every page beside all other walks, each worker with hubs of its own
 	@tools/install-chromium.sh
-	@$(BIN)/pytest -m e2e tests/journeys $(ARGS)
+	@$(BIN)/pytest -m e2e -n 2 --dist loadfile tests/journeys $(ARGS)
 
 bench: .venv/.dev ## figures against their bars; prints a table and writes JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -47,6 +43,12 @@ docs: .venv/.dev ## check links and execute the tutorials
 
 lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed locks without any address
 	@tools/lock.sh
+
+.slurm:
+	@tools/install-slurm.sh
+
+.ray:
+	@tools/install-ray.sh
 
 # One environment, deeper with each target: hub < dev < e2e. A change of a lock installs again.
 # pip is what venv makes last: an environment that was broken off before is made again.

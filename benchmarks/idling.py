@@ -2,11 +2,16 @@
 
 import time
 from pathlib import Path
+from typing import Final
 
 from tests.hub import Hub
 
 from benchmarks.bars import Figure
 from benchmarks.processes import cpu_s, descendants_of, pss_bytes
+
+_SETTLED: Final = 0.15
+"""Of a core."""
+_SETTLED_S_MAX: Final = 300.0
 
 
 def idle(hub: Hub, *, seconds: float) -> list[Figure]:
@@ -26,6 +31,22 @@ def idle(hub: Hub, *, seconds: float) -> list[Figure]:
         ),
         Figure("idle hub, CPU", share, "% of a core"),
     ]
+
+
+def settled(hub: Hub) -> None:
+    """Wait until the hub has caught up with rows that were written past it: its processes do next to nothing.
+
+    Raises:
+        RuntimeError: it has not after `_SETTLED_S_MAX`.
+    """
+    deadline = time.monotonic() + _SETTLED_S_MAX
+    while time.monotonic() < deadline:
+        pids = descendants_of(hub.process.pid)
+        before = cpu_s(pids)
+        time.sleep(5)
+        if (cpu_s(pids) - before) / 5 < _SETTLED:
+            return
+    raise RuntimeError(f"the hub is still busy with what was written past it after {_SETTLED_S_MAX:.0f} s")
 
 
 def idle_agent(pid: int, *, seconds: float) -> list[Figure]:

@@ -103,11 +103,10 @@ def _migrated_accounts() -> list[UUID]:
 
     os.environ["MOSU_MIGRATE"] = "1"
     django.setup()
-    from django.core.management import call_command
-
     from mosu.ledger.services import open_account
+    from mosu.runtime.migrating import migrate
 
-    call_command("migrate", verbosity=0, interactive=False)
+    migrate()
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
         connection.execute(
             "insert into ledger_entryrule (kind, door, source, destination) values ('bench', 'post', 'bank', 'bank')"

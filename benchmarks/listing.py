@@ -14,6 +14,7 @@ from uuid import UUID
 from tests.hub import Hub
 
 from benchmarks.bars import Figure
+from benchmarks.idling import settled
 from benchmarks.seeded.hub import seed
 
 P95_MS: Final = 50.0
@@ -25,6 +26,7 @@ def listed(hub: Hub, *, owner_dsn: str, runs: int, times: int) -> list[Figure]:
     made = seed(
         owner_dsn, now=datetime.now(UTC), organisations=0, orders=runs, offers=1_000, usage_parts=(1,)
     )
+    settled(hub)
     return [
         *_figures(hub, "auditor", _token_of(made.people.auditor_id), runs=runs, times=times),
         *_figures(

@@ -10,6 +10,7 @@ import math
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -27,9 +28,10 @@ from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
 from benchmarks.closing import closed
+from benchmarks.connecting import connected
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
-from benchmarks.idling import idle, idle_agent
+from benchmarks.idling import idle, idle_agent, settled
 from benchmarks.listing import listed
 from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
@@ -70,6 +72,9 @@ class Size:
     lists: int = 6
     jobs_max: int | None = None
     decisions: int = 600
+    tunnel_requests: int = 5_000
+    tunnel_megabytes: int = 512
+    tunnel_idle: int = 500
 
 
 SMOKE: Final = Size(
@@ -94,6 +99,9 @@ SMOKE: Final = Size(
     lists=1,
     jobs_max=2000,
     decisions=20,
+    tunnel_requests=100,
+    tunnel_megabytes=4,
+    tunnel_idle=5,
 )
 
 
@@ -153,14 +161,14 @@ def _accept(folder: Path, size: Size) -> list[Figure]:
             one_pool_cores=size.one_pool_cores,
         )
 
-    return _on_a_hub(folder / "accept", measure, buyers=16)
+    return _on_a_hub(folder, measure, buyers=16)
 
 
 def _placement(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         return placing.kept(buyers[0], decisions=size.decisions)
 
-    kept = _on_a_hub(folder / "placement", measure, buyers=1)
+    kept = _on_a_hub(folder, measure, buyers=1)
     return [*placing.placed(seeds=size.seeds, lists=size.lists), *placing.lined_up(), *kept]
 
 
@@ -172,7 +180,20 @@ def _lease(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         return lease_and_log(hub.url, buyers[0], owner_dsn=config.owner_dsn(), runs=size.runs)
 
-    return _on_a_hub(folder / "lease", measure, buyers=1)
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _connect(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return connected(
+            hub,
+            buyers[0],
+            requests=size.tunnel_requests,
+            megabytes=size.tunnel_megabytes,
+            idle=size.tunnel_idle,
+        )
+
+    return _on_a_hub(folder, measure, buyers=1)
 
 
 def _json(folder: Path, size: Size) -> list[Figure]:
@@ -184,11 +205,11 @@ def _json(folder: Path, size: Size) -> list[Figure]:
             hub, config, path=path, token=buyers[0].token, web_pid=_web_pid(config), requests=size.requests
         )
 
-    return _on_a_hub(folder / "json", measure, buyers=1)
+    return _on_a_hub(folder, measure, buyers=1)
 
 
 def _shelf(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "shelf")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         config = join(hub)
         return searched(
             hub.url,
@@ -205,7 +226,7 @@ def _quote(folder: Path, size: Size) -> list[Figure]:
             hub.url, buyers[0], owner_dsn=config.owner_dsn(), offers=size.offers, requests=size.searches // 2
         )
 
-    return _on_a_hub(folder / "quote", measure, buyers=1)
+    return _on_a_hub(folder, measure, buyers=1)
 
 
 def _web_pid(config: Config) -> int:
@@ -213,7 +234,7 @@ def _web_pid(config: Config) -> int:
 
 
 def _import(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "import")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         join(hub)
         return importing.figures(hub, folder, offers=size.offers)
 
@@ -222,16 +243,16 @@ def _usage(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         return taken(hub, buyers, owner_dsn=config.owner_dsn(), batches=size.usage_batches)
 
-    return _on_a_hub(folder / "usage", measure, buyers=4)
+    return _on_a_hub(folder, measure, buyers=4)
 
 
 def _close(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "close")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         return closed(hub, join(hub), organisations=size.organisations, orders=size.orders)
 
 
 def _runs(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "runs")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         dsn = join(hub).owner_dsn()
         return listed(hub, owner_dsn=dsn, runs=size.runs_listed, times=size.run_lists)
 
@@ -274,6 +295,7 @@ def _seeded(folder: Path, size: Size) -> list[Figure]:
             offers=size.offers,
         )
         figures = [verified(made)]
+        settled(hub)
     _note(_kept(folder)).write_bytes(pickle.dumps(made))
     return figures
 
@@ -296,7 +318,7 @@ def _apart(benchmark: Callable[[Path, Size], list[Figure]], folder: Path, size: 
 
 
 def _firstrun(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "firstrun")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         join(hub)
         # Django is set up now; what stands on it can be imported.
         from mosu.runtime.demo.world import load_world  # noqa: PLC0415
@@ -306,12 +328,12 @@ def _firstrun(folder: Path, size: Size) -> list[Figure]:
 
 
 def _idle(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "idle")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         return idle(hub, seconds=size.idle_s)
 
 
 def _agent(folder: Path, size: Size) -> list[Figure]:
-    with hub_in(_made(folder / "agent")) as hub:
+    with hub_in(_fresh(folder)) as hub:
         config = join(hub)
         price_local_pool()
         pid = int(json.loads(config.status_file.read_text())["parts"]["agent"]["pid"])
@@ -328,10 +350,22 @@ def _on_a_hub(
     folder: Path, measure: Callable[[Hub, Config, Sequence[Buyer]], list[Figure]], *, buyers: int
 ) -> list[Figure]:
     """What `measure` finds on a new hub with that many buyers, each with a balance and a voucher."""
-    with hub_in(_made(folder)) as hub:
+    with hub_in(_fresh(folder)) as hub:
         config = join(hub)
         price_local_pool()
         return measure(hub, config, make_buyers(vouchers=["1000.00"] * buyers))
+
+
+def _fresh(folder: Path) -> Path:
+    """Where a benchmark's new hub lies: a copy of one that was set up, ever in one place, since a hub knows its own."""
+    untouched, place = folder / "untouched", folder / "new"
+    if not untouched.exists():
+        with hub_in(_made(place)):
+            pass
+        place.rename(untouched)
+    shutil.rmtree(place, ignore_errors=True)
+    subprocess.run(["cp", "-a", untouched, place], check=True)
+    return place
 
 
 def _made(folder: Path) -> Path:
@@ -360,4 +394,5 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "idle": _idle,
     "agent": _agent,
     "slurm": _slurm,
+    "connect": _connect,
 }

@@ -22,11 +22,11 @@ from uuid import uuid4
 import hypothesis
 import pytest
 from django.conf import settings
-from django.core.management import call_command
 from django.db import connection
 
 from mosu.ledger.models import AccountKind
 from mosu.runtime.databases import connected_to
+from mosu.runtime.migrating import migrate
 from mosu.runtime.postgres import Cluster
 from mosu.runtime.testing import testing_cluster as running_cluster
 
@@ -130,7 +130,7 @@ def _migrate_template(cluster: Cluster) -> None:
         cluster.drop_database(building)
         cluster.prepare_database(building)
         with connected_to(cluster.owner_dsn(building)):
-            call_command("migrate", verbosity=0, interactive=False)
+            migrate()
             _let_tests_move_money()
         cluster.clone_database(building, _TEMPLATE)
         cluster.drop_database(building)

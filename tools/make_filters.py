@@ -5,8 +5,8 @@ so that a machine that runs jobs needs no libseccomp.
 
 Everything is allowed but what is refused below. Sources: bubblewrap is no policy of its own, so the list
 follows what container engines refuse by default, less what our namespaces already make harmless, plus
-`io_uring` and the whole network, since no job has one; but for `NAME-network.bpf`, under which a task of several
-nodes speaks IP where the supplier grants it.
+`io_uring` and the whole network, since no batch job has one; but for `NAME-network.bpf`, under which a session speaks
+IP with itself, and a task of several nodes with the others where the supplier grants it.
 """
 
 import errno

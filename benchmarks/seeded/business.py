@@ -521,6 +521,7 @@ class Business:
     ) -> None:  # fmt: skip
         self.t.order.add(
             sale.order_id, sale.number, sale.quote_id, sale.buyer.id, sale.buyer.projects[0], sale.goods.offer_id,
+            sale.goods.supplier_id,
             "compute", state, sale.total_max, total, CURRENCY, sale.own_hold, outcome, sale.placed_at, ended, settled,
         )  # fmt: skip
         if state == "active" and sale.redemption_id and sale.voucher and sale.voucher_hold and sale.cap_hold:
@@ -747,8 +748,8 @@ class _Tables:
         )
         self.order = table(
             market.Order,
-            "id number quote_id organisation_id project_id offer_id shelf state total_max_micros total_micros"
-            " currency balance_hold_id outcome placed_at ended_at settled_at",
+            "id number quote_id organisation_id project_id offer_id supplier_id shelf state total_max_micros"
+            " total_micros currency balance_hold_id outcome placed_at ended_at settled_at",
         )
         self.line = table(
             market.OrderLine,

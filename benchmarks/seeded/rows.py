@@ -35,7 +35,7 @@ class Table:
         self._rows: list[tuple[Any, ...]] = []
         rest = []
         for field in model._meta.concrete_fields:
-            if field.column in columns or field.get_internal_type() in _NUMBERED:
+            if field.column in columns or field.generated or field.get_internal_type() in _NUMBERED:
                 continue
             value = field.get_default()
             is_json = value is not None and field.get_internal_type() == "JSONField"

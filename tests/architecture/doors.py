@@ -84,15 +84,19 @@ def _operations() -> Iterator[Door]:
 
 
 def _streams() -> Iterator[Door]:
-    from starlette.routing import Route
+    from starlette.routing import Route, WebSocketRoute
 
+    from mosu.compute.relay.app import application as relay
     from mosu.web.asgi import application
 
-    for route in application.routes:
+    for route in (*application.routes, *relay.routes):
         if isinstance(route, Route):
             kind = "agent" if route.path.startswith("/agent/") else "stream"
             for method in sorted((route.methods or {"GET"}) - {"HEAD"}):
                 yield Door(kind, route.path, method, getattr(route.endpoint, ATTRIBUTE, ""))
+        elif isinstance(route, WebSocketRoute):
+            kind = "agent" if route.path.startswith("/agent/") else "stream"
+            yield Door(kind, route.path, "WebSocket", getattr(route.endpoint, ATTRIBUTE, ""))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The commands against a hub over real HTTP."""
 
+import csv
 import io
 import json
 import sys
@@ -290,7 +291,9 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "voucher_1  Compute voucher  active" in outcome(capsys, "vouchers")[1]
     assert "R-2026-000001" in outcome(capsys, "receipts")[1]
     assert "PAID .............................. 0.45" in outcome(capsys, "receipts", "receipt_1")[1]
-    assert "project_1  2026-11   100.00  20.00  20     10.00  70.00" in outcome(capsys, "budgets")[1]
+    budgets = outcome(capsys, "budgets")[1]
+    assert "Vision       2026-11   100.00  20.00  20     10.00  70.00" in budgets
+    assert "Startup Ltd  2026-11" in budgets and "org_2" not in budgets
     assert "2026-11         2   0.90      0.45  0.45  CNY  open" in outcome(capsys, "bills")[1]
     assert "Alpha        0.90" in outcome(capsys, "bills", "2026-11")[1]
     assert "算力券" in outcome(capsys, "bills", "2026-11", "--lang", "zh")[1]
@@ -324,7 +327,50 @@ def test_reserve_shows_price_and_rules_before_it_buys(
     assert (code, json.loads(out)["nodes"]) == (0, ["n1", "n2"])
     assert outcome(capsys, *RESERVE[:-1], "soon")[0] == 2
     assert "block_1  held" in outcome(capsys, "blocks")[1]
-    assert "order_1" in outcome(capsys, "cancel", "block_1", "--json")[1]
+
+
+def test_a_block_is_cancelled_once_its_price_is_agreed(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, _, err = outcome(capsys, "cancel", "block_1")
+    assert code == 3 and "Cancelled now, 0.90 CNY is charged and 11.90 CNY comes back." in err
+    assert "--yes cancels the block" in err
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert outcome(capsys, "cancel", "block_1")[0] == 3
+    assert ("POST", "/orders/order_1/cancel") not in hub.calls
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    code, _, err = outcome(capsys, "cancel", "block_1")
+    assert code == 0 and "Charged: 0.90 CNY. Came back: 11.90 CNY." in err
+    code, out, err = outcome(capsys, "cancel", "block_1", "--yes", "--json")
+    assert (code, json.loads(out)["id"]) == (0, "order_1")
+    assert "现在取消，收取 0.90 CNY" in outcome(capsys, "cancel", "block_1", "--yes", "--lang", "zh")[2]
+
+
+def test_a_command_may_name_its_folder_from_the_root(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, signed_in: Path, tmp_path: Path
+) -> None:
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "main.py").write_text("print(2)")
+    assert outcome(capsys, "run", "-y", "--workdir", str(code), "--", "python main.py")[0] == 0
+    assert [file["path"] for file in hub.tasks[0]["workdir"]] == ["main.py"]
+    assert task_in(hub.tasks[0]["task"]).workdir == "."
+    assert outcome(capsys, "run", "-y", "--workdir", "/", "--", "ls")[0] == 2
+    kept = outcome(capsys, "run", "-y", "--workdir", str(code), "--write", "kept.yaml", "--", "ls")
+    assert kept[0] == 3 and "relative" in kept[2] and not (signed_in / "kept.yaml").exists()
+    assert len(hub.tasks) == 1
+
+
+def test_a_run_in_a_block_that_has_not_begun_says_when_it_will(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub
+) -> None:
+    inside = ["run", "task.yaml", "--yes", "--block", "block_" + "0" * 26]
+    code, _, err = outcome(capsys, *inside)
+    assert code == 0 and "starts at 2026-12-01 08:00 +0800; the run is queued until then" in err
+    assert "Ctrl-C leaves it queued" in err and "--detach" in err
+    assert "queued until" not in outcome(capsys, *inside, "--detach")[2]
+    hub.block_state = "open"
+    assert "queued until" not in outcome(capsys, *inside)[2]
 
 
 def test_times_are_the_hubs_with_their_offset(
@@ -559,6 +605,36 @@ def test_costs_and_papers_come_as_files(capsys: pytest.CaptureFixture[str], sign
     assert (signed_in / "receipt.pdf").read_text().startswith("/receipts/receipt_1/pdf")
 
 
+def test_a_supplier_reads_its_statements_and_payouts(
+    capsys: pytest.CaptureFixture[str], signed_in: Path
+) -> None:
+    listed = outcome(capsys, "statements")[1]
+    assert "statement_1  2026-10       3  90.00       4.50       85.50  CNY  S-202610-000001" in listed
+    for which in ("statement_1", "2026-10"):
+        shown = outcome(capsys, "statements", which, "--lang", "en")[1]
+        for line in ("SOLD               90.00", "hub's fee          -4.50", "TO BE PAID         85.50"):
+            assert line in shown
+        assert "Compute voucher  45.00" in shown and "credit notes" not in shown
+    assert "应付" in outcome(capsys, "statements", "2026-10", "--lang", "zh")[1]
+    assert data(capsys, "statements")["items"][0]["net"] == "85.50"
+    assert data(capsys, "statements", "2026-10")["voucher_share"] == "45.00"
+    rows = list(csv.DictReader(io.StringIO(outcome(capsys, "statements", "--csv")[1])))
+    assert [(row["month"], row["net"], row["fee"]) for row in rows] == [
+        ("2026-10", "85.50", "4.50"),
+        ("2026-09", "85.50", "4.50"),
+    ]
+    assert len(outcome(capsys, "statements", "2026-10", "--csv")[1].splitlines()) == 2
+    assert outcome(capsys, "statements", "2026-10", "--pdf", "s.pdf", "--lang", "zh")[0] == 0
+    assert (signed_in / "s.pdf").read_text().startswith('/statements/statement_1/pdf {"language": "zh')
+    code, out, err = outcome(capsys, "statements", "2026-08")
+    assert (code, out) == (2, "") and "There is no statement of 2026-08." in err
+    assert outcome(capsys, "statements", "--pdf", "none.pdf")[0] == 2
+    assert not (signed_in / "none.pdf").exists()
+    paid = outcome(capsys, "payouts")[1]
+    assert "payout_1  statement_1   85.50  CNY  confirmed  ICBC-77" in paid
+    assert data(capsys, "payouts")["items"][0]["amount"] == "85.50"
+
+
 def test_a_file_that_cannot_be_had_leaves_what_was_there(
     capsys: pytest.CaptureFixture[str], signed_in: Path
 ) -> None:
@@ -572,5 +648,8 @@ def test_a_file_that_cannot_be_had_leaves_what_was_there(
         assert outcome(capsys, "costs", "export", *wrong)[0] in {2, 3}
     for lacking in (["bills", "--pdf", "x.pdf"], ["receipts", "--pdf", "x.pdf"]):
         assert outcome(capsys, *lacking)[0] == 2
+    for paper in (["receipts", "receipt_1"], ["bills", "2026-11"], ["statements", "statement_1"]):
+        code, _, err = outcome(capsys, *paper, "--pdf", "/nope/x.pdf")
+        assert (code, err) == (2, "error: There is no folder /nope.\n  Make it first.\n")
     assert (signed_in / "costs.csv").read_text() == "mine"
     assert sorted(signed_in.iterdir()) == before

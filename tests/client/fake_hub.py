@@ -86,6 +86,28 @@ RECEIPT = {
 }
 
 
+CONNECTIONS = [
+    {
+        "id": "connection_2",
+        "port": 8888,
+        "user": "ada@startup.example",
+        "opened_at": "2026-12-01T10:02:00Z",
+        "closed_at": None,
+        "bytes_in": 12,
+        "bytes_out": 3_400_000,
+        "why": "",
+    },
+    {
+        "id": "connection_1",
+        "port": 80,
+        "user": "ada@startup.example",
+        "opened_at": "2026-12-01T10:01:00Z",
+        "closed_at": "2026-12-01T10:01:30Z",
+        "bytes_in": 1500,
+        "bytes_out": 0,
+        "why": "they left",
+    },
+]
 REFUSAL = {
     "code": "changed_since",
     "message": "Offers that it touched changed since (2): the import cannot be undone.",
@@ -114,6 +136,9 @@ class FakeHub:
     outputs: dict[str, bytes] = field(default_factory=lambda: {"out/loss.csv": b"1,2\n"})
     lie_about: set[str] = field(default_factory=set)
     state: str = "succeeded"
+    kind: str = "batch"
+    connect_url: str | None = None
+    block_state: str = "held"
     no_quotes: bool = False
     refused: int = 1
     """How many offers do not fit."""
@@ -141,6 +166,8 @@ class FakeHub:
             "cost_so_far": "0.90",
             "currency": "CNY",
             "created_at": "2026-12-01T10:00:00Z",
+            "kind": self.kind,
+            "connect_url": self.connect_url,
         }
 
     def order(self) -> dict[str, Any]:
@@ -160,6 +187,18 @@ class FakeHub:
         }
 
 
+STATEMENT = {
+    "id": "statement_1", "number": "S-202610-000001", "supplier_id": "org_2", "supplier": "Alpha", "month": "2026-10",
+    "currency": "CNY", "orders": 3, "gross": "90.00", "voucher_share": "45.00", "buyer_share": "45.00", "fee": "4.50",
+    "tax": "5.09", "credits": "0.00", "net": "85.50", "to_invoice": "0.00", "sha256": "0" * 64,
+    "programmes": [{"id": "programme_1", "title": {"zh": "算力券", "en": "Compute voucher"}, "amount": "45.00"}],
+    "credit_notes": [], "issued_at": "2026-11-01T00:10:00Z",
+}  # fmt: skip
+PAYOUT = {
+    "id": "payout_1", "organisation_id": "org_2", "statement_id": "statement_1", "amount": "85.50", "currency": "CNY",
+    "bank_reference": "ICBC-77", "state": "confirmed", "proposed_at": "2026-11-03T02:00:00Z",
+    "decided_at": "2026-11-03T03:00:00Z", "entry_id": "entry_1",
+}  # fmt: skip
 BUDGET = {
     "id": "budget_1",
     "organisation_id": "org_1",
@@ -192,6 +231,7 @@ BLOCK = {
     "total_max": "12.80",
     "currency": "CNY",
     "terms": BLOCK_TERMS,
+    "if_cancelled": {"charged": "0.90", "back": "11.90", "back_percent": 93},
 }
 BILL_MONTH = {
     "month": "2026-11",
@@ -313,7 +353,12 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/runs/run_1/outputs/"):
             name = path.removeprefix("/runs/run_1/outputs/")
             return 200, b"other bytes" if name in hub.lie_about else hub.outputs[name], {}
-        if path in {"/bills/2026-11/focus", "/bills/2026-11/pdf", "/receipts/receipt_1/pdf"}:
+        if path in {
+            "/bills/2026-11/focus",
+            "/bills/2026-11/pdf",
+            "/receipts/receipt_1/pdf",
+            "/statements/statement_1/pdf",
+        }:
             said = {**query, "language": self.headers.get("Accept-Language", "")}
             return 200, f"{path} {json.dumps(said, sort_keys=True)}".encode(), {}
         if path == "/runs/run_1/log":
@@ -389,6 +434,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [hub.run()], "next": "cursor"}
             case "GET", "/runs/run_1":
                 return 200, hub.run()
+            case "GET", "/runs/run_1/connections":
+                return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
             case "POST", "/runs/run_1/cancel":
                 return 200, hub.run() | {"state": "cancelled"}
             case "POST", "/blobs/missing":
@@ -403,12 +450,29 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, {"items": [BLOCK], "next": None}
             case "GET", "/blocks/block_1":
                 return 200, BLOCK
+            case "GET", path if path.startswith("/blocks/block_0"):
+                return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
             case "GET", "/budgets":
-                return 200, {"items": [BUDGET], "next": None}
+                whole = BUDGET | {"project_id": None, "organisation_id": "org_2"}
+                return 200, {"items": [BUDGET, whole], "next": None}
+            case "GET", "/projects":
+                return 200, {"items": [{"id": "project_1", "name": "Vision"}], "next": None}
             case "GET", "/bills":
                 return 200, {"items": [BILL_MONTH]}
             case "GET", "/bills/2026-11":
                 return 200, BILL
+            case "GET", "/statements":
+                found = [STATEMENT] if query.get("month", "2026-10") == "2026-10" else []
+                if query.get("cursor") == "second":
+                    return 200, {
+                        "items": [STATEMENT | {"id": "statement_0", "month": "2026-09"}],
+                        "next": None,
+                    }
+                return 200, {"items": found, "next": "second" if "month" not in query else None}
+            case "GET", "/statements/statement_1":
+                return 200, STATEMENT
+            case "GET", "/payouts":
+                return 200, {"items": [PAYOUT], "next": None}
             case "GET", "/balance":
                 return 200, {"currency": "CNY", "balance": "100.00", "held": "6.40", "available": "93.60"}
             case "GET", "/statement":

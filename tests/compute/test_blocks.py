@@ -49,6 +49,7 @@ from tests.compute.world import (
     make_organisation,
     make_world,
     order_of,
+    pool_of,
     quote,
     register,
     report,
@@ -329,6 +330,8 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     turn(up)
     [loss] = BlockLoss.objects.all()
     assert (loss.since, loss.until, loss.why) == (down, up, "the node is down")
+    services.count_deliveries(now=START + timedelta(hours=6))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (6 * 3600, 3 * 3600)
     end = START + timedelta(hours=10)
     alive(world, end)
     turn(end)
@@ -338,6 +341,23 @@ def test_what_was_not_delivered_is_not_charged(world: World) -> None:
     notice = Notice.objects.get(user=told, kind="order.credited")
     assert "6.00" in notice.body["zh"] and "6.00" in notice.body["en"]
     assert recompute_charge(order.id).agrees
+    for later, ordered, delivered in ((0, 10, 7), (85, 10, 7), (89.5, 10, 7), (90.25, 4, 4), (91, 0, 0)):
+        services.count_deliveries(now=START + timedelta(days=later) if later else end)
+        found = pool_of(world)
+        assert (found.ordered_s, found.delivered_s) == (ordered * 3600, delivered * 3600), later
+
+
+def test_a_run_inside_a_block_counts_as_delivered_once(world: World) -> None:
+    block = buy_block(world, start=START, hours=10)
+    alive(world, START)
+    turn(START)
+    run = accept(world, quote(world, task_in(block), now=START).quotes[0].id, now=START)
+    lease(world, now=START)
+    beat(world, attempt_of(run), "running", now=START)
+    report(world, attempt_of(run), now=START + timedelta(minutes=30))
+    assert order_of(run).state == "settled"
+    services.count_deliveries(now=START + timedelta(hours=1))
+    assert (pool_of(world).ordered_s, pool_of(world).delivered_s) == (3600, 3600)
 
 
 def test_a_card_that_is_gone_is_a_node_that_is_lost(world: World) -> None:

@@ -105,6 +105,31 @@ def test_too_large_a_gang_is_refused_with_numbers_and_holds_nothing() -> None:
     assert not Allocation.objects.exists()
 
 
+def test_a_pool_whose_nodes_share_no_network_sells_one_node_at_a_time() -> None:
+    """As its agent says, which may come to say otherwise."""
+    world = make_cluster(*["nvidia-h100-sxm"] * 3)
+    nodes = tuple(
+        NodeInfo(
+            name=node.name,
+            cores=node.cores,
+            memory_bytes=node.memory_bytes,
+            disk_bytes=node.disk_bytes,
+            devices=tuple(DeviceInfo(index=card, accelerator="nvidia-h100-sxm") for card in range(4)),
+        )
+        for node in pool_of(world).nodes.order_by("name")
+    )
+    register(world, nodes=nodes, spans_nodes=False)
+    apart = quote(world, TASK.format(nodes=2, cards="H100:4"))
+    assert not apart.quotes
+    [reason] = {one.title_en: one.reasons for one in apart.refused}["nvidia-h100-sxm"]
+    assert (reason.code, reason.message) == ("no_network", "has no network between its nodes")
+    assert any(group.codes == frozenset({"no_network"}) for group in apart.refused_groups)
+    assert quote(world, TASK.format(nodes=1, cards="H100:4")).quotes
+    assert not Allocation.objects.exists()
+    register(world, nodes=nodes, spans_nodes=True)
+    assert quote(world, TASK.format(nodes=2, cards="H100:4")).quotes
+
+
 def test_usage_of_a_gang_is_bounded_by_all_its_cores() -> None:
     world = make_world(cores=4)
     node = NodeInfo(name="n1", cores=4, memory_bytes=64 * GIB, disk_bytes=200 * GIB)

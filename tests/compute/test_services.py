@@ -11,7 +11,7 @@ from mosu.compute.models import Attempt, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.services import NotLeased, SoldOut
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.market.models import OfferPrice, UsageRecord
+from mosu.market.models import Charge, OfferPrice, UsageRecord
 from mosu.market.services import accept_quote
 from mosu.platform.models import AuditRecord
 from mosu.platform.policy import Unauthenticated
@@ -70,11 +70,11 @@ def test_the_lease_names_all_that_the_engine_needs() -> None:
 
 
 def test_an_acceptance_asks_exactly_this_much(django_assert_num_queries: Callable[[int], Any]) -> None:
-    """The counter's seven where nothing is to be held, and the shelf's own: the pool, its agent's wake-up, its nodes
+    """The counter's nine where money is held, and the shelf's own: the pool, its agent's wake-up, its nodes
     locked, then read, what is taken of them."""
     world = make_world()
     found = quote(world, task_of(cores=1)).quotes[0]
-    with django_assert_num_queries(14):
+    with django_assert_num_queries(16):
         accept_quote(actor=world.actor, quote_id=found.id, idempotency_key="k", now=NOW)
 
 
@@ -352,6 +352,18 @@ def test_usage_above_what_the_hub_saw_is_quarantined() -> None:
     counted = sum(UsageRecord.objects.values_list("quantity_accepted", flat=True))
     assert counted <= 26
     assert use(world, attempt, 5, since=NOW, now=at(30), sequence=2).quarantined == 1
+
+
+def test_a_bill_follows_the_engines_final_books() -> None:
+    """Its queue had shown eleven seconds, its books end with four; taken back once, however often it is said."""
+    world = make_world()
+    run, attempt = started(world)
+    use(world, attempt, 11, since=NOW, now=at(11), sequence=0)
+    for _ in range(2):
+        use(world, attempt, -7, since=at(4), now=at(11), sequence=1)
+    report(world, attempt, now=at(12))
+    assert list(Charge.objects.values_list("quantity", flat=True)) == [4]
+    assert order_of(run).total_micros == Charge.objects.get().amount_micros
 
 
 def test_usage_of_a_meter_that_was_not_sold_is_not_billed() -> None:

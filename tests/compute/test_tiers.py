@@ -1,5 +1,6 @@
 """Tiered prices: partners and a supplier's own pay their part of the list price, frozen at the quote."""
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -121,6 +122,20 @@ def test_tiers_are_history(world: World) -> None:
             cursor.execute(change)
 
 
+def test_a_budget_is_of_what_the_buyer_would_pay(world: World) -> None:
+    offer = Offer.objects.get()
+    full = price_of(quoted(world, 1))
+    text = task_of(cores=2, wall=f"1h, budget: {full * 2 * 9 // 10 / 1e6}")
+    [refused] = quote(world, text, now=at(2)).refused
+    assert [reason.code for reason in refused.reasons] == ["over_budget"]
+    set_tier_rate(actor=OPERATOR, offer_id=offer.id, tier=Tier.PARTNER, rate_bp=9_000, now=at(3))
+    make_partner(world, offer, Tier.PARTNER, 3)
+    [found] = quote(world, text, now=at(4)).quotes
+    assert price_of(found) == full * 9 // 10
+    make_partner(world, offer, Tier.EXTERNAL, 5)
+    assert quote(world, text, now=at(6)).quotes == []
+
+
 @pytest.mark.urls("tests.compute.urls")
 def test_tiers_over_http(client: Client) -> None:
     world = make_world(now=timezone.now())
@@ -143,5 +158,16 @@ def test_tiers_over_http(client: Client) -> None:
     listed = client.get("/api/v1/relations", headers=seller).json()["items"]
     assert [one["organisation_id"] for one in listed] == [world.buyer.public_id]
     assert client.get("/api/v1/relations", headers=stranger).json()["items"] == []
+    buyer = make_token(world, role="developer", scopes=("read",))
+    for path, pick in (
+        (f"/offers/{offer.public_id}", lambda said: said),
+        ("/offers", lambda said: said["items"][0]),
+    ):
+        mine = pick(client.get(f"/api/v1{path}", headers=buyer).json())
+        theirs = pick(client.get(f"/api/v1{path}", headers=stranger).json())
+        [price], [everyones] = mine["prices"], theirs["prices"]
+        assert (mine["tier"], theirs["tier"], everyones["list_price"]) == ("partner", None, None)
+        assert price["list_price"] == everyones["unit_price"]
+        assert Decimal(price["unit_price"]) == Decimal(everyones["unit_price"]) * 8 / 10
     assert client.get(f"/api/v1{tiers}", headers=stranger).json() == []
     assert [one["rate_bp"] for one in client.get(f"/api/v1{tiers}", headers=seller).json()] == [8000]

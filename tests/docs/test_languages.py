@@ -10,12 +10,15 @@ PUBLIC = (
     "README.md",
     "docs/README.md",
     "docs/tutorials/your-first-run.md",
+    "docs/tutorials/your-first-session.md",
     "docs/tutorials/your-slurm-cluster.md",
     "docs/howto/join.md",
     "docs/howto/buy-and-run.md",
+    "docs/howto/connect-to-a-run.md",
     "docs/howto/use-vouchers.md",
     "docs/howto/reserve-a-block.md",
     "docs/howto/put-a-cluster-on-the-shelf.md",
+    "docs/howto/sell-shares-of-cards.md",
 )
 
 

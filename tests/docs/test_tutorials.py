@@ -10,7 +10,7 @@ from tests.docs.console import Shell, matches, steps_of
 from tests.hub import running_hub
 
 ROOT = Path(__file__).parents[2]
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("your-first-run*.md"))
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("your-first-*.md"))
 """The others need a cluster (tests/slurm)."""
 SHOWN_URL = "http://127.0.0.1:8000"
 

@@ -108,6 +108,7 @@ class _Desk:
         until(
             lambda: re.match(rf"1\. .*{supplier}", self._mosu("quote", "--lang", "en", "task.yaml").stdout),
             within_s=_PATIENCE_S,
+            every_s=1.0,
             what=f"{supplier}'s is the best plan",
         )
         done = self._mosu(*COMMAND)

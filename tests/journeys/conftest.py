@@ -26,6 +26,8 @@ world = load_world(say=lambda text: print(text, file=sys.stderr))
 print(json.dumps({email: password for email, password, _ in world.sign_ins}))
 """
 
+EXPECT_MS_MAX = 60_000
+"""The limit is for what never comes, not for what is slow."""
 FLAGS = [
     "--no-sandbox",  # as root, as in CI; the pages are our own
     "--disable-dev-shm-usage",
@@ -66,8 +68,9 @@ def town() -> Iterator[Town]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 -- not installed where it is not run
+    from playwright.sync_api import expect, sync_playwright  # noqa: PLC0415 -- not installed where it is not run
 
+    expect.set_options(timeout=EXPECT_MS_MAX)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         yield browser

@@ -20,6 +20,11 @@ def test_uuid7_has_its_version_variant_and_time() -> None:
     assert len({uuid7() for _ in range(1000)}) == 1000
 
 
+def test_uuid7_sorts_as_it_was_made_within_a_millisecond_too() -> None:
+    made = [uuid7() for _ in range(1000)]
+    assert made == sorted(made)
+
+
 def test_the_specifications_example() -> None:
     value = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
     assert typeid("prefix", value) == "prefix_01h455vb4pex5vsknk084sn02q"

@@ -20,9 +20,16 @@ from mosu.site_agent.engines.kubernetes.manifests import (
 )
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions, options_of
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
+from mosu.site_agent.engines.kubernetes.reading import units_of
 from mosu.wire.agent import AttemptSpec
 
 VERSIONS = ("1.32", "1.34", "1.37")
+MIG = "nvidia-a100-80gb-sxm/7"
+SLICED = "nvidia-h20/4-shared"
+SHARES = {
+    "accelerators": {MIG: "nvidia.com/mig-1g.10gb", SLICED: "nvidia.com/gpu"},
+    "alongside": {SLICED: {"nvidia.com/gpumem-percentage": 25}},
+}
 
 
 def options(**changes: Any) -> KubernetesOptions:
@@ -40,7 +47,7 @@ def spec(**changes: Any) -> AttemptSpec:
 
 
 def all_items(wanted: AttemptSpec) -> list[Item]:
-    job = job_item(wanted, options(runtime_class="ascend"))
+    job = job_item(wanted, options(runtime_class="ascend", **SHARES))
     before = namespace_items(job.manifest["metadata"]["namespace"], options(), kueue_version="v1beta2")
     return [*before, *attempt_items(wanted, options()), job]
 
@@ -52,8 +59,9 @@ def all_items(wanted: AttemptSpec) -> list[Item]:
         spec(),
         spec(secrets={"KEY": "s3cret"}, envs={"GIVEN": "模速"}),
         spec(nodes=("n1", "n2"), accelerator=CARD, devices=((0, 1), (0, 1))),
+        spec(accelerator=MIG, devices=((1024,),)),
     ],
-    ids=["plain", "secrets", "two nodes with cards"],
+    ids=["plain", "secrets", "two nodes with cards", "share"],
 )
 def test_each_is_valid_in_three_versions(version: str, wanted: AttemptSpec) -> None:
     for item in all_items(wanted):
@@ -120,6 +128,19 @@ def test_cards_are_asked_for_by_the_vendors_name() -> None:
         assert container["resources"]["limits"][resource] == "3"
     own = options(accelerators={"nvidia-h20": "example.org/h20"})
     assert own.resource_of("nvidia-h20") == "example.org/h20"
+
+
+def test_a_share_is_asked_for_by_the_plugins_name_and_metered_as_one() -> None:
+    for kind, wanted in (
+        (MIG, {"nvidia.com/mig-1g.10gb": "1"}),
+        (SLICED, {"nvidia.com/gpu": "1", "nvidia.com/gpumem-percentage": "25"}),
+    ):
+        job = job_item(spec(accelerator=kind, devices=((1024,),)), options(**SHARES)).manifest
+        amounts = job["spec"]["template"]["spec"]["containers"][0]["resources"]
+        assert {key: one for key, one in amounts["limits"].items() if "/" in key} == wanted
+        assert amounts["requests"] == amounts["limits"]
+        assert units_of(job)["card_second"] == 1
+    assert options().resource_of(MIG) == "", "a whole card's resource is never asked for a share"
 
 
 def test_a_variable_is_taken_as_it_is() -> None:

@@ -16,12 +16,14 @@ from tests.market.conftest import YUAN, DeskShelf
 
 from mosu.kernel.refusals import Invalid
 from mosu.market import shelves
-from mosu.market.catalogue.asked import OfferSearch, params_of, search_of
+from mosu.market.catalogue.asked import OfferSearch, Sort, params_of, search_of
 from mosu.market.catalogue.loading import columns_of
 from mosu.market.catalogue.searching import PRICE, SUPPLIER, Viewer, search
 from mosu.market.catalogue.snapshot import ID, Snapshot
 from mosu.market.catalogue.vocabularies import Vocabularies
+from mosu.market.models import Tier
 from mosu.market.shelves import Standing, Stock, register_shelf
+from mosu.market.tiers import TierPrice
 
 FACETS = ("view", "floor", "region", SUPPLIER)
 ORGANISATIONS = [UUID(int=900 + number) for number in range(3)]
@@ -249,6 +251,32 @@ def test_a_private_offer_changes_nothing_that_others_see(models: list[Model], wa
         assert {(one.value, one.count, one.chosen) for one in with_it.facets[facet]} == {
             (one.value, one.count, one.chosen) for one in without.facets[facet]
         }
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    models=models(8),
+    theirs=st.frozensets(st.integers(1, 8)),
+    wanted=searches,
+    sort=st.sampled_from(["price", "-price", "ready", "free", "effective", "-created_at"]),
+)
+def test_a_partner_searches_as_if_its_prices_were_everyones(
+    models: list[Model], theirs: frozenset[int], wanted: OfferSearch, sort: Sort
+) -> None:
+    wanted = replace(wanted, sort=sort)
+    listed = [replace(one, price=one.price and one.price * 2) for one in models]
+    halved = [
+        replace(one, price=one.price and one.price // 2) if one.id.int >> 8 in theirs else one
+        for one in listed
+    ]
+    everyones = snapshot_of(listed)
+    before = search(everyones, wanted, viewer=Viewer(), facets=(*FACETS, PRICE))
+    half = TierPrice(Tier.PARTNER, 5_000)
+    own = everyones.priced_for({UUID(int=number << 8): half for number in theirs})
+    assert search(own, wanted, viewer=Viewer(), facets=(*FACETS, PRICE)) == search(
+        snapshot_of(halved), wanted, viewer=Viewer(), facets=(*FACETS, PRICE)
+    )
+    assert search(everyones, wanted, viewer=Viewer(), facets=(*FACETS, PRICE)) == before
 
 
 @settings(deadline=None)

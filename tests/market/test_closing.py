@@ -19,7 +19,7 @@ from mosu.ledger import services as ledger
 from mosu.ledger.services import InsufficientFunds, PaidBefore, SamePerson
 from mosu.market import services
 from mosu.market.models import Bill, BorneBy, CreditNote, MonthClose, SoldBy, Statement
-from mosu.market.services import MonthNotOver, MonthOpen, MoreThanPaid, UsageDisagrees
+from mosu.market.services import MonthNotOver, MonthNotSealed, MonthOpen, MoreThanPaid, UsageDisagrees
 from mosu.platform.actors import Actor, HubRole
 from mosu.platform.services import record_audit
 
@@ -103,6 +103,12 @@ def test_an_empty_month_closes(world: World, operator: Actor) -> None:
     bought(world, key="k")
     done = close(operator, date(2026, 2, 1), now=APRIL)
     assert (done.bills, done.statements, done.total_micros) == (0, 0, 0)
+
+
+def test_a_hub_of_today_is_told_to_wait(operator: Actor) -> None:
+    with pytest.raises(MonthNotSealed, match="No day of this hub's books has ended"):
+        close(operator, date(2026, 2, 1), now=APRIL)
+    assert counted() == (0, 0, 0)
 
 
 @pytest.mark.parametrize("now", [NOW, datetime.fromisoformat("2026-03-31T23:59:59+08:00")])

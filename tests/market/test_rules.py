@@ -29,6 +29,14 @@ def test_a_line_is_rounded_once_half_even_to_the_minor_unit(quantity: int, yuan:
     assert rules.amount_of(quantity, price(yuan), currency="CNY") == micros
 
 
+@pytest.mark.parametrize(
+    ("quantity", "yuan", "micros"),
+    [(5, "3.6", 10_000), (1, "0.000001", 10_000), (15, "3.6", 20_000), (0, "3.6", 0), (3600, "0", 0)],
+)
+def test_what_is_not_free_holds_at_least_a_minor_unit(quantity: int, yuan: str, micros: int) -> None:
+    assert rules.most_of(quantity, price(yuan), currency="CNY") == micros
+
+
 def test_yen_have_no_minor_unit() -> None:
     assert rules.amount_of(1500, price("3.6"), currency="JPY") == 2_000_000
 
@@ -54,6 +62,7 @@ def test_a_claim_counts_up_to_its_tightest_bound(
 ) -> None:
     result = rules.counted(
         quantity,
+        claimed=used,
         used=used,
         units=4,
         quantity_max=100,

@@ -7,9 +7,10 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from tests.conftest import NOW
 from tests.market.conftest import World
-from tests.market.test_services import accept, record, used
+from tests.market.test_services import HOUR, accept, record, settle, used
 
-from mosu.market.models import OrderLine, UsageRecord, UsageTotal
+from mosu.market.models import Charge, OrderLine, UsageRecord, UsageTotal
+from mosu.market.services import recompute_charge
 
 
 def execute(statement: str, parameters: Any = ()) -> None:
@@ -45,6 +46,57 @@ def test_a_lines_total_has_both_figures(world: World) -> None:
     total = UsageTotal.objects.get(order_line__order=order)
     assert (total.records, total.quarantined) == (2, 1)
     assert (total.quantity, total.quantity_accepted, total.quantity_observed) == (1600, 800, 800)
+
+
+def test_what_was_claimed_too_much_is_taken_back(world: World) -> None:
+    """A supplier's final books have less than its queue had shown: the bill follows the books."""
+    order = accept(world, world.quote())
+    record(used(order, 600))
+    assert record(used(order, -350, sequence=1, end=NOW + HOUR)).accepted == 1
+    total = UsageTotal.objects.get(order_line__order=order)
+    assert (total.quantity, total.quantity_accepted, total.quarantined) == (1000, 1000, 0)
+    settle(order)
+    assert Charge.objects.get(order_line__order=order).quantity == 1000
+    assert recompute_charge(order.id).agrees
+
+
+def test_what_never_counted_is_not_taken_back_from_what_did(world: World) -> None:
+    """Of 2400 claimed the hub saw 1200; the final books have 2000, then 800."""
+    order = accept(world, world.quote())
+    record(used(order, 600, quantity_allowed=1200))
+    counts = []
+    for sequence, quantity in ((1, -400), (2, -1200), (3, -4000)):
+        record(used(order, 0, quantity=quantity, sequence=sequence, end=NOW + HOUR))
+        counts.append(UsageTotal.objects.get(order_line__order=order).quantity_accepted)
+    assert counts == [1200, 800, 0]
+    assert UsageRecord.objects.get(sequence=2).reason == "not all that it takes back had counted"
+
+
+def test_a_charge_stays_whatever_is_taken_back_later(world: World) -> None:
+    order = accept(world, world.quote())
+    record(used(order, 600))
+    settle(order)
+    assert record(used(order, -100, sequence=1, end=NOW + HOUR)).quarantined == 1
+    assert UsageTotal.objects.get(order_line__order=order).quantity_accepted == 2400
+    with pytest.raises(IntegrityError, match="is charged"):
+        execute(copied("sequence=7;quantity=-4;quantity_accepted=-4;state='accepted';reason=''"))
+    assert recompute_charge(order.id).agrees
+
+
+@pytest.mark.parametrize(
+    ("change", "constraint"),
+    [
+        ("quantity=-4;quantity_accepted=4", "usage_accepted_within_claim"),
+        ("quantity=-4;quantity_accepted=-8", "usage_accepted_within_claim"),
+        ("quantity=4;quantity_accepted=-4", "usage_accepted_within_claim"),
+        ("quantity=-2404;quantity_accepted=-2404", "taken back on line"),
+    ],
+)
+def test_the_database_takes_back_no_more_than_counts(world: World, change: str, constraint: str) -> None:
+    record(used(accept(world, world.quote()), 600))
+    with pytest.raises(IntegrityError, match=constraint):
+        execute(copied(f"sequence=7;{change}"))
+    assert UsageTotal.objects.get().quantity_accepted == 2400
 
 
 def test_the_bound_is_the_same_however_records_are_batched(world: World) -> None:

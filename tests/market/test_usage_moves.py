@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from django.core.management import call_command
 from psycopg import sql
 
 from mosu.runtime.databases import connected_to
+from mosu.runtime.migrating import migrate
 from mosu.runtime.postgres import Cluster
 
 EMPTY = {
@@ -34,7 +34,7 @@ def before(cluster: Cluster, django_db_setup: None, django_db_blocker: Any) -> I
     cluster.prepare_database(name)
     try:
         with django_db_blocker.unblock(), connected_to(cluster.owner_dsn(name)):
-            call_command("migrate", "market", "0010", verbosity=0, interactive=False)
+            migrate("market", "0010")
             yield name
     finally:
         cluster.drop_database(name)
@@ -83,7 +83,7 @@ def test_what_was_used_before_the_partitions_is_kept_and_summed(before: str, clu
         kept = "select id, order_line_id, sequence, quantity, quantity_accepted, state, reason from market_usagerecord"
         rows = raw.execute(f"{kept} order by id").fetchall()
 
-    call_command("migrate", "market", "0011", verbosity=0, interactive=False)
+    migrate("market", "0011")
 
     with psycopg.connect(cluster.owner_dsn(before), autocommit=True) as raw:
         assert raw.execute(f"{kept} order by id").fetchall() == rows

@@ -37,6 +37,7 @@ EXPECTED = {
     "order.place": "yyy.. ... ...",
     "order.cancel": "yyy.. y.. ...",
     "run.read": "yyyyy yyy ...",
+    "run.connect": "yyy.. ... ...",
     "agent.serve": "..... ... ..y",
 }
 

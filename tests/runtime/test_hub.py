@@ -182,6 +182,41 @@ def test_a_second_hub_is_refused_a_port_that_another_listens_on(data_dir: Path) 
     await_port(config, within_s=0.3)
 
 
+def test_a_relays_port_that_another_listens_on_is_named(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("MOSU_RELAY_PORT", str(taken.getsockname()[1]))
+        config = load_config(data_dir=data_dir, port=free_port())
+        with pytest.raises(ConfigRefused, match="is in use") as refused:
+            await_port(config, within_s=0.3)
+    assert "MOSU_RELAY_PORT" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("host", "environment", "told"),
+    [
+        ("127.0.0.1", {}, "http://127.0.0.1:8001"),
+        ("::1", {}, "http://[::1]:8001"),
+        ("0.0.0.0", {"MOSU_URL": "http://hub.lan:8000"}, "http://hub.lan:8001"),
+        ("127.0.0.1", {"MOSU_URL": "https://hub.example.org"}, ""),
+        ("127.0.0.1", {"MOSU_URL": "http://hub.example.org"}, ""),
+        ("127.0.0.1", {"MOSU_URL": "https://h.org", "MOSU_RELAY_URL": "https://r.org"}, "https://r.org"),
+    ],
+    ids=["local", "IPv6", "by its own port", "behind TLS", "behind a proxy", "named"],
+)
+def test_where_the_relay_is_reached(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, host: str, environment: dict[str, str], told: str
+) -> None:
+    for name in ("MOSU_URL", "MOSU_RELAY_URL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_config(data_dir=data_dir, host=host, port=8000).relay_url(8001) == told
+
+
 # The first process that starts is ready at once; another is not before a file named `go` stands beside this one.
 SLOW_TO_START = """
 import asyncio, os

@@ -145,9 +145,15 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["lease"]:
             return self._lease(body, float(parse_qs(url.query)["wait_s"][0]))
         if parts == ["heartbeat"]:
-            self.hub.heartbeats.append(wire.Heartbeat.model_validate_json(body))
+            heartbeat = wire.Heartbeat.model_validate_json(body)
+            self.hub.heartbeats.append(heartbeat)
+            known = {attempt.attempt_id for attempt in heartbeat.attempts}
             with self.hub.lock:
-                told, self.hub.commands = self.hub.commands, []
+                told = self.hub.commands
+                # As the real one: what is to be forgotten is said until it is no longer named.
+                self.hub.commands = [
+                    each for each in told if each.action == "forget" and each.attempt_id in known
+                ]
                 tests, self.hub.checks = self.hub.checks, ()
             return 200, {"commands": [command.model_dump(mode="json") for command in told], "checks": tests}
         if parts == ["health"]:

@@ -72,12 +72,17 @@ def let_go(attempt: Path) -> None:
     (attempt / "work" / "go").touch()
 
 
-def until(holds: Callable[[], object], *, within_s: float = 60.0, what: str = "") -> None:
-    """Returns when it holds; the limit is for what never comes, not for what is slow."""
+def until(
+    holds: Callable[[], object], *, within_s: float = 60.0, what: str = "", every_s: float = 0.01
+) -> None:
+    """Returns when it holds; the limit is for what never comes, not for what is slow.
+
+    `every_s`: slower where looking takes the processor from what is waited for.
+    """
     end = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < end, f"not within {within_s} s: {what or holds}"
-        time.sleep(0.01)
+        time.sleep(every_s)
 
 
 def sleeping(seconds: str) -> bool:
@@ -125,6 +130,8 @@ class Lab:
     def __init__(self, folder: Path, environment: Environment, **settings: Any) -> None:
         self.folder = folder
         self.environment = environment
+        self.always: dict[str, Any] = {}
+        """What every attempt has that it starts or runs, if nothing else is said."""
         self.engine = self.restarted(**settings)
 
     def restarted(self, **settings: Any) -> LocalEngine:
@@ -142,7 +149,7 @@ class Lab:
 
     def start(self, run: str, **changes: Any) -> EngineRef:
         """Submit and wait until it runs."""
-        ref = self.engine.submit(make_spec(run, **changes))
+        ref = self.engine.submit(make_spec(run, **{**self.always, **changes}))
         until(lambda: self.seen(ref).phase != AttemptPhase.PREPARING, what="running")
         return ref
 
@@ -151,7 +158,7 @@ class Lab:
         return Ended(self.seen(ref), self.log(ref))
 
     def run(self, run: str, **changes: Any) -> Ended:
-        return self.wait(self.engine.submit(make_spec(run, **changes)))
+        return self.wait(self.engine.submit(make_spec(run, **{**self.always, **changes})))
 
     def python(self, code: str, **changes: Any) -> Ended:
         return self.run(f"python3 - <<'PY'\n{code}\nPY", **changes)

@@ -111,6 +111,7 @@ def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     )
     registration = hub.registrations[0]
     assert registration.sandbox_ok and registration.sandbox.startswith("bubblewrap+seccomp")
+    assert registration.reaches
     assert registration.nodes[0].cores == 2 and registration.environments[0].name == "python"
     until(lambda: hub.heartbeats and hub.heartbeats[-1].attempts[0].phase == AttemptPhase.SUCCEEDED)
     for secret in (TOKEN, "s3cret"):

@@ -37,11 +37,14 @@ class Ears:
 
 
 class Disturbed:
-    """The local engine, of which so many tests are broken off: its daemon away, or the job's own process killed."""
+    """The local engine, of which so many tests are broken off: its daemon away, its node not listed yet, or the job's
+    own process killed."""
 
-    def __init__(self, engine: LocalEngine, folder: Path, *, away: int = 0, killed: int = 0) -> None:
+    def __init__(
+        self, engine: LocalEngine, folder: Path, *, away: int = 0, unlisted: int = 0, killed: int = 0
+    ) -> None:
         self._engine, self._folder = engine, folder
-        self._away, self._killed = away, killed
+        self._away, self._unlisted, self._killed = away, unlisted, killed
         self.submitted: list[str] = []
         self.poll_s = engine.poll_s
 
@@ -49,6 +52,9 @@ class Disturbed:
         if self._away:
             self._away -= 1
             raise OSError("slurmctld does not answer")
+        if self._unlisted:
+            self._unlisted -= 1
+            return ()
         return self._engine.nodes()
 
     def submit(self, spec: AttemptSpec) -> EngineRef:
@@ -94,7 +100,7 @@ def reported(lab: Lab, environment: Environment, engine: Disturbed) -> HealthRep
 
 
 def test_what_is_broken_off_is_made_again(lab: Lab, environment: Environment) -> None:
-    engine = Disturbed(lab.engine, lab.folder, away=1, killed=1)
+    engine = Disturbed(lab.engine, lab.folder, away=1, unlisted=1, killed=1)
     report = reported(lab, environment, engine)
     assert (report.node, report.fault) == ("local", "")
     assert {one.name for one in report.measures} >= {"cores", "memory_bytes", "cards"}

@@ -15,12 +15,16 @@ from typing import Any
 import pytest
 from tests.site_agent.fake_hub import FakeHub
 
+from mosu.cli.commands.agent import _unnamed
 from mosu.compute.accelerators import catalogue
+from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport
 from mosu.site_agent import joining
+from mosu.site_agent.config import load_config
 from mosu.site_agent.detection import cards, engines
 from mosu.site_agent.engines.local import LocalEngine
+from mosu.site_agent.engines.ray.options import options_of as ray_options
 
 TOKEN = "mosu_pool_secret-words"
 
@@ -306,7 +310,7 @@ def test_init_replaces_nothing_unasked(asked: list[object], folder: Path) -> Non
     assert mosu(*asked, MOSU_POOL_TOKEN=TOKEN).returncode == 0
     before = config.read_bytes(), token.read_bytes()
     again = mosu(*asked, "--set", "cores=1", MOSU_POOL_TOKEN=TOKEN + "2")
-    assert again.returncode == 3 and "--force" in again.stderr
+    assert again.returncode == 3 and f"--force --config {config}" in again.stderr
     assert (config.read_bytes(), token.read_bytes()) == before
     assert mosu(*asked, "--set", "cores=1", "--force", MOSU_POOL_TOKEN=TOKEN + "2").returncode == 0
     assert token.read_text() == TOKEN + "2\n" and "cores = 1" in config.read_text()
@@ -317,7 +321,9 @@ def test_init_replaces_nothing_unasked(asked: list[object], folder: Path) -> Non
     [
         ((), "", "no terminal to ask"),
         (("--token-stdin",), "mosu_user_token\n", "not the token of a pool"),
-        (("--token-stdin", "--set", "ores=2"), TOKEN, "unknown key"),
+        (("--token-file", "/nope"), "", "/nope cannot be read: No such file or directory."),
+        (("--token-stdin", "--set", "ores=2"), TOKEN, "--set ores: there is no such setting."),
+        (("--token-stdin", "--hub", "nonsense"), TOKEN, "'nonsense' is no address of a hub"),
         (("--token-stdin", "--set", "slurm.partition=gpu"), TOKEN, "--set"),
     ],
 )
@@ -330,7 +336,7 @@ def test_init_refuses_and_writes_nothing(
 
 
 def test_a_dry_run_writes_no_settings(asked: list[object], folder: Path) -> None:
-    done = mosu(*asked, "--dry-run", MOSU_POOL_TOKEN=TOKEN)
+    done = mosu(*asked, "--dry-run")  # and needs no token
     assert done.returncode == 0 and "Nothing was written" in done.stderr
     assert not (folder / "etc").exists()
 
@@ -374,3 +380,47 @@ def test_options_of_an_engine_are_written_as_its_table(folder: Path) -> None:
     config = draft.config()
     assert (config.engine, config.options) == ("slurm", {"partition": "gpu", "accounts": {"a": 1}})
     assert (config.log_bytes_max, config.environments) == (5, (folder / "环境",))
+
+
+def test_cards_that_nobody_names_are_told_once_with_the_setting_that_names_them(folder: Path) -> None:
+    found = engines.Found(
+        "slurm", "sinfo", unnamed=["n1: ascend910b"] * 8 + ["n2: ascend910b"] * 8 + ["n3: x9"]
+    )
+    draft = joining.Draft(
+        path=folder / "agent.toml",
+        hub_url="https://hub.example.org",
+        token=TOKEN,
+        state_dir=folder / "state",
+        engine="slurm",
+        environments=[],
+        options={},
+    )
+    said = _unnamed(draft, found)
+    assert [one.rpartition(": ")[2] for one in said[:2]] == ["16 x ascend910b.", "1 x x9."]
+    assert said[2].endswith("""--set 'slurm.accelerators={"ID" = "gpu:ascend910b"}'""") and len(said) == 3
+    mapped = replace(draft, options={"slurm.accelerators": {"ascend-910b2": "gpu:ascend910b", "a": "gpu:x9"}})
+    assert _unnamed(mapped, found) == []
+
+
+def test_a_slurm_that_does_not_answer_is_not_called_bare(
+    folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mend = "Set SLURM_CONF, or start slurmctld."
+    report = SandboxReport(False, "", "", "Slurm does not answer: no scontrol", mend, away=True)
+    monkeypatch.setattr(LocalEngine, "isolation", lambda _self: report)
+    (folder / "agent.toml").write_text(
+        f'hub_url = "http://127.0.0.1:9"\ntoken = "t"\nstate_dir = "{folder / "state"}"\n'
+        f'environments = ["{environment.root}"]\n'
+    )
+    with pytest.raises(joining.Away, match="Slurm does not answer") as refused:
+        joining.published_by(load_config(folder / "agent.toml"))
+    assert refused.value.hint == mend
+
+
+def test_what_is_lacking_is_said_with_what_gives_it(folder: Path) -> None:
+    with pytest.raises(Invalid) as refused:
+        ray_options({})
+    assert "--set ray.folder=PATH" in refused.value.hint
+    with pytest.raises(Invalid, match="There are no settings at ") as refused:
+        load_config(folder / "nowhere.toml")
+    assert "mosu agent init" in refused.value.hint

@@ -4,6 +4,7 @@ import hashlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from tests.site_agent.lab import make_spec
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.config import load_config
 from mosu.site_agent.files import read_json, remove_tree, write_durably
+from mosu.site_agent.job_files import JobFile, network_of
 from mosu.site_agent.logs import LogCleaner, whole_characters
 from mosu.site_agent.metering import Metered, UsageBook, next_record
 from mosu.site_agent.outputs import collect, lay_inputs
@@ -94,6 +96,29 @@ def test_usage_sums_to_units_by_whole_time_without_gap(units: int, steps_us: lis
     assert sum(record.quantity for record in records) == int(units * (now - NOW).total_seconds())
     assert [record.sequence for record in records] == list(range(len(records)))
     assert [record.start for record in records] == [NOW, *(record.end for record in records)][: len(records)]
+
+
+@settings(deadline=None)
+@given(st.integers(1, 8), st.lists(st.floats(0, 60), max_size=8), st.floats(0, 200))
+def test_the_last_word_is_what_counts(units: int, shown_s: list[float], books_s: float) -> None:
+    """Whatever a queue showed while a job ran, forward or back: the sum is what the books have."""
+    meter, records = Metered(0, 0, NOW), list[Usage]()
+    for seconds, final in [*((seconds, False) for seconds in shown_s), (books_s, True), (books_s, True)]:
+        record, meter = next_record(
+            make_spec().attempt_id,
+            "core_second",
+            units,
+            meter,
+            started_at=NOW,
+            now=NOW + timedelta(seconds=seconds),
+            final=final,
+        )
+        records += [record] if record else []
+    assert sum(record.quantity for record in records) == int(
+        units * timedelta(seconds=books_s).total_seconds()
+    )
+    assert [record.sequence for record in records] == list(range(len(records)))
+    assert all(record.start <= record.end for record in records)
 
 
 def test_usage_survives_a_restart_unsent_and_undoubled(tmp_path: Path) -> None:
@@ -249,3 +274,11 @@ def test_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.write_text(bad)
         with pytest.raises(Invalid, match=said):
             load_config(file)
+
+
+@pytest.mark.parametrize(
+    ("said", "network"),
+    [("none", "none"), ("loopback", "loopback"), ("machine", "machine"), (False, "none"), (True, "machine")],
+)
+def test_a_job_that_an_older_agent_left_in_the_queue_keeps_its_network(said: object, network: str) -> None:
+    assert network_of(cast(JobFile, {"network": said})) == network

@@ -19,7 +19,7 @@ NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
 
 def account(state: str, *, exit_code: int = 0) -> Account:
-    return Account(state, NOW, 7, {"cpu": 2}, exit_code)
+    return Account(state, NOW, 7, {"cpu": 2}, exit_code, True)
 
 
 def state(phase: str, exit_code: int | None = 0) -> StateFile:
@@ -165,3 +165,25 @@ def test_every_vendor_says_how_its_cards_are_seen() -> None:
 
 def test_every_accelerator_of_the_catalogue_has_a_vendor_here() -> None:
     assert {one.partition("-")[0] for one in catalogue().accelerators} <= set(VENDORS)
+
+
+def test_a_job_that_was_started_twice_is_one_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a slurmctld that forgot its first start; what it never wrote an end of does not count."""
+    rows = (
+        "7|FAILED|100|9|cpu=2|1:0|109\n7|COMPLETED|120|4|cpu=2|0:0|124\n"
+        "8|RUNNING|100|500|cpu=1|0:0|Unknown\n8|COMPLETED|120|4|cpu=1|0:0|124\n"
+    )
+    monkeypatch.setattr(commands, "_ask", lambda *_: rows)
+    found = commands.accounts([7, 8])
+    assert [(one.state, one.elapsed_s) for one in found.values()] == [("COMPLETED", 13), ("COMPLETED", 4)]
+    start = datetime.fromtimestamp(100, UTC)
+    assert (found[7].started_at, found[7].ended_at) == (start, start + timedelta(seconds=13))
+
+
+def test_an_account_without_its_end_is_not_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an absence of slurmdbd, as seen: it says that the job is completed, and counts on."""
+    monkeypatch.setattr(commands, "_ask", lambda *_: "5|COMPLETED|100|11|cpu=1|0:0|Unknown\n")
+    assert not commands.accounts([5])[5].is_final
+    monkeypatch.setattr(commands, "_ask", lambda *_: "5|COMPLETED|100|4|cpu=1|0:0|104\n")
+    account = commands.accounts([5])[5]
+    assert account.is_final and account.elapsed_s == 4

@@ -5,6 +5,7 @@ socket: every program finds its settings by `SLURM_CONF`. Nodes share the machin
 twins of /dev/null, since Slurm hands out devices only where there are device files. No cgroups, no systemd.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -130,8 +131,8 @@ class SlurmCluster:
         for name in (*self.names, "slurmctld", "slurmdbd"):
             self.stop(name)
         if self.database is not None:
-            self.database.terminate()
-            self.database.wait(30)
+            self.database.kill()  # nobody reads it again
+            self.database.wait()
 
     def start(self, name: str) -> None:
         """Start `slurmctld`, `slurmdbd` or a node's slurmd and wait until it listens."""
@@ -288,9 +289,14 @@ def running_slurm() -> Iterator[SlurmCluster]:
 
 
 def _start_munge() -> None:
-    """Munge is the machine's: a running one is used."""
-    if subprocess.run(["munge", "-n"], capture_output=True).returncode == 0:
-        return
+    """Munge is the machine's: a running one is used, and of several clusters that start at once one starts it."""
+    with (Path(tempfile.gettempdir()) / "mosu-munge.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if subprocess.run(["munge", "-n"], capture_output=True).returncode:
+            _start_munged()
+
+
+def _start_munged() -> None:
     key = Path("/etc/munge/munge.key")
     if not key.exists():
         key.write_bytes(os.urandom(1024))

@@ -25,11 +25,18 @@ pytestmark = pytest.mark.slurm
 
 
 def accounts(bench: SlurmBench, name: str) -> list[list[str]]:
-    """All that slurmdbd has of jobs of this name: id, state, start, seconds, TRES."""
+    """All that slurmdbd has of jobs of this name, one or more: id, state, start, seconds, TRES."""
     asked = ("sacct", "-X", "-P", "-n", "--duplicates", "--starttime=1970-01-01", "--endtime=now+1hour")
-    text = bench.cluster.ask(*asked, "--format=JobName,JobIDRaw,State,Start,ElapsedRaw,AllocTRES")
-    rows = [line.split("|") for line in text.splitlines()]
-    return [row[1:] for row in rows if row[0] == name]
+    found: list[list[str]] = []
+
+    def come() -> bool:  # slurmdbd may have a job's end before its name
+        text = bench.cluster.ask(*asked, "--format=JobName,JobIDRaw,State,Start,ElapsedRaw,AllocTRES")
+        rows = [line.split("|") for line in text.splitlines()]
+        found[:] = [row[1:] for row in rows if row[0] == name]
+        return bool(found)
+
+    until(come, what=f"{name} in slurmdbd", every_s=0.2)
+    return found
 
 
 def test_usage_is_what_slurm_has_in_its_books(bench: SlurmBench) -> None:
@@ -133,7 +140,6 @@ def test_a_submission_in_doubt_is_found_again(bench: SlurmBench, monkeypatch: py
     bench.engine = bench.restarted()
     ended = end_of(bench, bench.engine.submit(spec))
     assert ended.ok and ended.log == "once\n"
-    until(lambda: accounts(bench, spec.attempt_id))  # slurmdbd may have a job's end before its name
     assert len(accounts(bench, spec.attempt_id)) == 1
 
 
@@ -181,7 +187,7 @@ def test_cancelled_at_the_cluster_is_the_suppliers_failure(bench: SlurmBench) ->
 def test_slurms_own_limit_ends_what_its_supervisor_does_not(bench: SlurmBench) -> None:
     ref = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
     job = json.loads((bench.attempt(ref) / "claim").read_text())
-    bench.cluster.ask("scontrol", "update", f"jobid={job}", "timelimit=00:00:01")
+    bench.cluster.ask("scontrol", "update", f"jobid={job}", "endtime=now+2")  # a time limit is whole minutes
     ended = end_of(bench, ref)
     assert ended.seen.phase == AttemptPhase.TIMED_OUT, ended
     [[_, _, _, elapsed, _]] = accounts(bench, ref)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from benchmarks.slurm.site import SUPPLIER, Site, put_on_the_shelf, site_in
 from mosu.client import Client, ProblemError
 from mosu.compute.services.usage import TOLERANCE
 from tests.hub import Hub, running_hub
-from tests.site_agent.lab import any_process_tells, open_folder, processes_that_name, until
+from tests.site_agent import lab
+from tests.site_agent.lab import any_process_tells, open_folder, processes_that_name
 from tests.slurm.cluster import CARDS, SlurmCluster
 from tests.slurm.fixtures import CARD
 
 pytestmark = pytest.mark.slurm
 SECRET = "s3cret-of-a"
+until = partial(lab.until, every_s=0.2)
+"""To ask the hub takes the processor from what is waited for."""
 LIE = 100_000
 """Core-seconds that an agent claims for a run of some."""
 
@@ -235,9 +239,6 @@ def _lie(attempt: str) -> dict[str, Any]:
 
 
 def _slurm_s(hall: Hall, attempt: str) -> int:
-    return int(
-        hall.site.cluster.ask(
-            *("sacct", "-X", "-P", "-n", f"--name={attempt}", "--starttime=1970-01-01"),
-            *("--endtime=now+1hour", "--format=ElapsedRaw"),
-        )
-    )
+    ask = ("sacct", "-X", "-P", "-n", f"--name={attempt}", "--starttime=1970-01-01", "--endtime=now+1hour")
+    until(lambda: hall.site.cluster.ask(*ask).strip(), what="slurmdbd has it by its name")
+    return int(hall.site.cluster.ask(*ask, "--format=ElapsedRaw"))

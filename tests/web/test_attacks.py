@@ -1,14 +1,21 @@
 """What others send to a hub, sent here: redirects out, forged forms, old sessions, names that are no names."""
 
+import gzip
 import io
+import re
+import zlib
 from typing import Any
 
 import pytest
 from django.core.cache import cache
 from django.test import Client
 
+from mosu.compute.models import Pool
+from mosu.compute.services import create_pool
 from mosu.kernel.ids import typeid
-from mosu.platform.actors import HubRole, Role
+from mosu.kernel.refusals import Invalid
+from mosu.market.models import Offer
+from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import Admission, HubMembership, IdempotencyRecord, Membership, User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import ask_admission, remove_member, revoke_hub_role
@@ -296,3 +303,76 @@ def test_a_key_of_another_organisations_order_is_ones_own(hub: Hub) -> None:
     )
     assert answer.status_code == 404
     assert mine.public_id not in answer.content.decode()
+
+
+HIDING = ["evil\u202egnp", "zero\u200bwidth", "\u2066turned\u2069", "a\x00b", "bell\x07", "\ue000 private"]
+
+
+@pytest.mark.parametrize("text", HIDING, ids=ascii)
+def test_no_label_has_what_hides_or_turns(hub: Hub, text: str) -> None:
+    """Titles, regions and pools stand on everybody's shelf: none turns the price beside it, or looks like another's."""
+    offers = Offer.objects.count()
+    for title, region in ((text, "here"), ("Cards", text)):
+        with pytest.raises(Invalid):
+            hub.offer(title, region=region)
+    supplier = make_organisation("s", capabilities=["supplier"])
+    for name, region in ((text, "here"), ("pool", text)):
+        with pytest.raises(Invalid):
+            create_pool(actor=SYSTEM, organisation_id=supplier.id, name=name, region=region, now=hub.now)
+    assert Offer.objects.count() == offers
+    assert not Pool.objects.filter(organisation=supplier).exists()
+
+
+def test_what_people_write_in_titles_is_taken(hub: Hub) -> None:
+    hub.offer("昇腾 910B（八卡）· A/B & <b> 3×8 – “夜间”", region="上海 临港")
+    assert Offer.objects.filter(title_zh__contains="<b>").exists()
+    text = hub.client().get("/compute/").content.decode()
+    assert "&lt;b&gt; 3×8" in text
+    assert "<b> 3" not in text
+
+
+def test_the_hubs_letters_name_its_own_address_whatever_host_was_asked(
+    hub: Hub, settings: Any, mailoutbox: list[Any]
+) -> None:
+    """And a link to a new password works once, and not after the password changed by another way."""
+    settings.EMAIL_HOST = "mail.example"
+    settings.ALLOWED_HOSTS = ["*"]
+    user = hub.user(role=Role.OWNER)
+    asked = {"Host": "evil.example", "X-Forwarded-Host": "evil.example"}
+    for _ in range(2):
+        Client().post("/account/password/reset/", {"email": user.email}, headers=asked)
+    letters = [mail.body for mail in mailoutbox]
+    assert len(letters) == 2
+    assert not any("evil" in letter for letter in letters)
+    first, second = (re.search(r"(/account/password/reset/key/\S+)", letter)[1] for letter in letters)  # type: ignore[index]
+    there = Client()
+    form = there.get(first)["Location"]
+    assert "no longer valid" in Client().get(form).content.decode()  # the link's secret stays in that session
+    new = {"password1": "Quartz-lantern-77", "password2": "Quartz-lantern-77"}
+    assert there.post(form, new).status_code == 302
+    other = {"password1": "Other-lantern-78", "password2": "Other-lantern-78"}
+    there.post(form, other)
+    for link in (first, second):
+        assert "no longer valid" in Client().get(link, follow=True).content.decode()
+    user.refresh_from_db()
+    assert user.check_password("Quartz-lantern-77")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/json"])
+def test_a_session_opens_no_operation_of_the_api(hub: Hub, kind: str) -> None:
+    """Whatever another site makes a browser send, its cookie says nothing there."""
+    client = signed_in(hub.user(role=Role.OWNER))
+    for path in ("/api/v1/orders", "/api/v1/quotes", "/api/v1/budgets"):
+        assert client.post(path, data=b"{}", content_type=kind).status_code == 401, path
+    for name in ("X-HTTP-Method-Override", "X-Method-Override"):
+        client.get("/account/logout/?_method=POST", headers={name: "POST"})
+    assert client.get(OPEN).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_a_body_is_what_came_and_nothing_is_unpacked(hub: Hub, encoding: str) -> None:
+    packed = gzip.compress(b'{"email": "' + b"a" * 10_000_000) if encoding == "gzip" else zlib.compress(b"{}")
+    answer = Client().post(
+        "/api/v1/tokens", data=packed, content_type="application/json", headers={"Content-Encoding": encoding}
+    )
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:mosu:malformed")

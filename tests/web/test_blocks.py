@@ -1,5 +1,6 @@
 """Reserved blocks in the browser: the label, the form, the checkout's endings, the order's page, giving it back."""
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -8,9 +9,11 @@ from django.test import Client
 
 from mosu.compute import services
 from mosu.compute.models import Block, Node, Pool
+from mosu.compute.states import NodeState
 from mosu.market.hub import hub_zone
 from mosu.market.models import Offer, Order, Quote
-from mosu.platform.actors import HubRole, Role
+from mosu.market.services import cancel_order
+from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.web.audit.chain import chain_of
 from tests.compute import world as compute
 from tests.compute.blocks import buy_block, offer_blocks
@@ -133,9 +136,51 @@ def test_the_chain_of_a_block_and_of_a_run_inside_it_hold(hub: Hub, offer: Offer
     for order_id, total in ((block.order_id, 80_000_000), (run.order_id, 0)):
         order = order_of(order_id)
         assert order.total_micros == total
-        assert told(chain_of(gathered(order))) == []
+        chain = chain_of(gathered(order))
+        assert told(chain) == []
+        observed = next(link for link in chain.links if link.code == "observed")
+        assert observed.checks and observed.checks[0].holds
         auditor = hub.client(hub.user(hub=HubRole.AUDITOR))
         assert auditor.get(f"/receipts/{order.receipt.public_id}/").status_code == 200
+
+
+def test_the_chain_of_a_block_names_hours_that_its_nodes_did_not_give(hub: Hub, offer: Offer) -> None:
+    start = (hub.now + timedelta(hours=2)).replace(second=0, microsecond=0)
+    block = buy_block(hub.world, start=start, hours=4, per_node=2, now=hub.now)
+    node, cores = Node.objects.get(), Node.objects.get().cores
+    for hours in (0, 1, 2, 4):
+        at = start + timedelta(hours=hours)
+        compute.register(hub.world, cores=cores, now=at)
+        if hours == 1:
+            services.set_node_state(actor=SYSTEM, node_id=node.id, to=NodeState.DOWN, why="fire", now=at)
+        services.turn_blocks(now=at)
+    honest = gathered(order_of(block.order_id))
+    assert told(chain_of(honest)) == []
+    page_of = page(hub.client(hub.user(hub=HubRole.AUDITOR)).get(f"/books/orders/{honest.order.public_id}/"))
+    assert "What the block held" in page_of and "the node is down" in page_of
+    assert honest.block is not None and [one.quantity_accepted for one in honest.usage] == [2 * 3 * 3600]
+    for forged in ("losses", "nodes", "period"):
+        e = copy.deepcopy(honest)
+        assert e.block is not None
+        if forged == "losses":
+            e.block._prefetched_objects_cache["losses"] = []  # type: ignore[attr-defined]
+        elif forged == "nodes":
+            e.block.nodes = 2
+        else:
+            e.block.period = type(e.block.period)(start, start + timedelta(hours=5))
+        assert "observed.block" in {code for code, *_ in told(chain_of(e))}, forged
+
+
+def test_a_cancelled_block_is_checked_by_its_frozen_rules(hub: Hub, offer: Offer) -> None:
+    start = (hub.now + timedelta(hours=48)).replace(second=0, microsecond=0)
+    block = buy_block(hub.world, start=start, hours=2, per_node=2, now=hub.now)
+    cancel_order(actor=hub.world.actor, order_id=block.order_id, now=hub.now, why="no need")
+    honest = gathered(order_of(block.order_id))
+    assert [one.quantity_accepted for one in honest.usage] == [2 * 2 * 3600 // 2]  # half is kept
+    assert told(chain_of(honest)) == []
+    e = copy.deepcopy(honest)
+    e.quote.terms["block"]["cancellation"] = []
+    assert "observed.block" in {code for code, *_ in told(chain_of(e))}
 
 
 def test_pages_ask_as_often_for_two_blocks_as_for_one(hub: Hub, offer: Offer) -> None:

@@ -287,7 +287,11 @@ def test_orders_are_filtered_by_month_and_number(hub: Hub, owner: Client) -> Non
     assert order.number in page(owner.get(f"/orders/?month={month}"))
     earlier = f"{timezone.localtime(hub.now).replace(day=1) - timedelta(days=1):%Y-%m}"
     assert order.number not in page(owner.get(f"/orders/?month={earlier}"))
-    assert order.number not in page(owner.get("/orders/?number=O-1999"))
+    year, digits = order.number.split("-")[1:]
+    for text in (order.number, f"o-{year}", digits, digits[-2:], f"{year}-{digits}"):
+        assert order.number in page(owner.get(f"/orders/?number={text}")), text
+    for text in ("O-1999", "%", "_" * len(order.number), f"{digits}9", "-20"):
+        assert order.number not in page(owner.get("/orders/", {"number": text})), text
     assert order.number in page(owner.get("/orders/?state=placed&format=csv"))
 
 

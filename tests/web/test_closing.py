@@ -19,26 +19,29 @@ __all__ = ["seller"]
 BOTH = ("en", "zh-hans")
 
 
-def closed(hub: Hub) -> Statement:
+def closed(hub: Hub, **sums: int) -> Statement:
     """The statement of one order, as a close would write it: the hub's month still runs, and the books keep to the clock."""
     sold(hub)
+    figures = {
+        "gross_micros": 150_000,
+        "vouchers_micros": 0,
+        "buyers_micros": 150_000,
+        "fee_micros": 0,
+        "tax_micros": 0,
+        "credits_micros": 0,
+        "net_micros": 150_000,
+        "to_invoice_micros": 0,
+    }
     return Statement.objects.create(
         number="S-202610-000001",
         supplier=compute.pool_of(hub.world).organisation,
         month=date(2026, 10, 1),
         currency="CNY",
         orders=1,
-        gross_micros=150_000,
-        vouchers_micros=0,
-        buyers_micros=150_000,
-        fee_micros=0,
-        tax_micros=0,
-        credits_micros=0,
-        net_micros=150_000,
-        to_invoice_micros=0,
         content={"programmes": []},
         sha256="0" * 64,
         issued_at=hub.now,
+        **figures | sums,
     )
 
 

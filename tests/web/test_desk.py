@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.test import Client
@@ -29,6 +30,7 @@ from mosu.platform.queries import actor_for_user
 from mosu.platform.services import post_mail, record_fact
 from mosu.subsidies import services as subsidies
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
+from mosu.web.views.desk import organisations
 from tests.compute import world as compute
 from tests.subsidies.factories import YUAN, make_voucher, programme_text, released
 from tests.web.conftest import Hub, queries
@@ -299,6 +301,52 @@ def test_a_voucher_is_issued_released_and_revoked(desk: Desk) -> None:
     assert posted(desk.operator, f"{path}revoke/", {"why": "moved away"}).status_code == 302
     assert Voucher.objects.get().state == "revoked"
     assert "moved away" in text_of(desk.auditor, path)
+
+
+@pytest.mark.parametrize("path", ["/desk/vouchers/new/", "/desk/vouchers/batch/", "/desk/notices/new/"])
+def test_a_form_that_is_sent_twice_is_taken_once(desk: Desk, path: str) -> None:
+    """A double click on the button; a refused one may be sent again; a form shown anew is another."""
+    version, buyer = released(now=desk.hub.now), desk.buyer
+    desk.hub.user(role=Role.OWNER)
+    told = {"title_zh": "停电", "title_en": "Power", "body_zh": "今晚", "body_en": "Tonight"}
+    given = {
+        "organisation": buyer.public_id,
+        "programme": version.programme.public_id,
+        "amount": "50",
+        "text": f"organisation,amount\n{buyer.name},50\n",
+        **told,
+    }
+
+    def made() -> int:
+        notices = Notice.objects.filter(kind="hub.notice").values("subject_id").distinct()
+        return Voucher.objects.count() + notices.count()
+
+    name = re.search(r'name="once" value="([0-9a-f]+)"', said(desk.operator.get(path)))
+    assert name is not None
+    form = {"once": name[1]}
+    assert posted(desk.operator, path, form).status_code == 422
+    before = made()
+    answers = [posted(desk.operator, path, {**form, **given}) for _ in range(3)]
+    after = made()
+    assert [answer.status_code for answer in answers] == [302] * 3
+    assert len({answer["Location"].partition("?")[0] for answer in answers[1:]}) == 1
+    assert "sent already" in said(desk.operator.get(answers[1]["Location"]))
+    assert posted(desk.operator, path, {**form, **given, "once": "another"}).status_code == 302
+    assert (after - before, made() - after) == (1, 1)
+
+
+def test_a_form_that_broke_may_be_sent_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed by a bug made nothing: saying that it was sent already would be a lie."""
+    path = "/desk/notices/new/"
+    desk.hub.user(role=Role.OWNER)
+    form = {"once": "abc", "organisation": desk.buyer.public_id}
+    form |= {"title_zh": "停电", "title_en": "Power", "body_zh": "今晚", "body_en": "Tonight"}
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="a bug"):
+        broken.setattr(organisations, "acted", Mock(side_effect=RuntimeError("a bug")))
+        desk.operator.post(path, form)
+    assert Notice.objects.filter(kind="hub.notice").count() == 0
+    assert posted(desk.operator, path, form).status_code == 302
+    assert Notice.objects.filter(kind="hub.notice").count() > 0
 
 
 def test_a_list_of_vouchers_is_all_or_none(desk: Desk) -> None:

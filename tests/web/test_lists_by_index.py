@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from django.db import models
+from django.db import connection, models
 
 from mosu.compute.models import Allocation, Attempt
-from mosu.ledger.models import JournalEntry
+from mosu.ledger.models import JournalEntry, Posting
 from mosu.market.models import Offer, Order
+from mosu.market.queries import orders_numbered
 from mosu.platform.models import AuditRecord
 from mosu.web.tables import Plan
 from mosu.web.views.ledger import plan_of_entries
@@ -28,6 +29,7 @@ NARROWED = [
     (Order, "placed_at"),
     (Order, "settled_at"),
     (JournalEntry, "kind"),
+    (Posting, "amount_micros"),
     (JournalEntry, "subject_id"),
     (JournalEntry, "posted_at"),
 ]
@@ -56,6 +58,21 @@ def test_what_such_a_list_is_narrowed_by_begins_an_index(model: Any, column: str
     assert any(index[0] == column for index in _indexes(model))
 
 
+@pytest.mark.django_db
+def test_orders_and_entries_are_found_by_number_and_amount_through_indexes() -> None:
+    """As PostgreSQL would go where reading all rows costs more."""
+    found = {
+        "number": orders_numbered(Order.objects.order_by(), "012345"),
+        "amount": Posting.objects.filter(amount_micros__in=[12_500_000, -12_500_000]).order_by(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute("set local enable_seqscan = off")
+    plans = {name: rows.explain() for name, rows in found.items()}
+    assert "order_by_end_of_number" in plans["number"]
+    assert "_like" in plans["number"]
+    assert "ledger_post_amount" in plans["amount"]
+
+
 def _is_indexed(model: type[models.Model], sort: str, key: str) -> bool:
     """Whether one index has the rows in this order; where no two are alike, the column alone does."""
     found = _indexes(model)
@@ -67,7 +84,7 @@ def _indexes(model: type[models.Model]) -> set[tuple[str, ...]]:
     found = {
         tuple(name.lstrip("-") for name in index.fields)
         for index in model._meta.indexes
-        if not index.condition
+        if index.fields and not index.condition
     }
     return found | {
         (field.name,)

@@ -74,6 +74,43 @@ def test_what_programs_read_is_no_page_in_a_browser(stream: TestClient) -> None:
         assert headers["X-Content-Type-Options"] == "nosniff", path
 
 
+UNKNOWN = ("/api/v1/nothing", "/api/v1/orders/a/b/c", "/api/v2/", "/agent/v1/nothing")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", UNKNOWN)
+@pytest.mark.parametrize("method", ["get", "post", "put", "delete"])
+def test_programs_learn_of_an_unknown_address_as_of_any_refusal(path: str, method: str) -> None:
+    answer = getattr(Client(), method)(path, headers={"Accept-Language": "zh"})
+    assert (answer.status_code, answer["Content-Type"]) == (404, "application/problem+json")
+    assert answer.json()["title"] == "此地址没有内容。"
+    assert not answer.cookies
+    assert "default-src 'none'" in answer["Content-Security-Policy"]
+
+
+@pytest.mark.django_db
+def test_programs_learn_which_methods_an_address_takes() -> None:
+    answer = Client().delete("/api/v1/offers")
+    assert (answer.status_code, answer["Content-Type"]) == (405, "application/problem+json")
+    assert answer["Allow"] == answer.json()["allowed"] == "GET, POST"
+    assert answer.json()["type"] == "urn:mosu:wrong_method"
+    assert not answer.cookies
+    page = Client().get("/account/logout/nothing/")
+    assert (page.status_code, page["Content-Type"]) == (404, "text/html; charset=utf-8")
+
+
+def test_so_they_do_of_the_data_planes_addresses() -> None:
+    from mosu.web import asgi  # noqa: PLC0415 - sets Django up
+
+    client = TestClient(asgi.application)  # entered by nobody: no catalogue is read
+    for method, path in (("POST", "/api/v1/runs/a/log"), ("GET", "/agent/v1/lease"), ("POST", "/healthz")):
+        answer = client.request(method, path)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (405, "application/problem+json"), path
+        assert answer.headers["Allow"] == answer.json()["allowed"] != ""
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
 @pytest.mark.django_db
 def test_another_hubs_name_is_refused_by_pages_and_api(settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["hub.example"]
@@ -112,6 +149,21 @@ def test_a_body_in_chunks_has_the_same_limit(db: None, size_bytes: int, status: 
     assert answer.status_code == status
     if status == 422:  # it was read: the one field that came is named as too long
         assert "email" in json.dumps(answer.json())
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "larger than 4194304 bytes"), ("zh-hans", "超过 4194304 字节")]
+)
+def test_a_form_that_is_too_large_is_told_so(hub: Hub, language: str, said: str) -> None:
+    client = hub.client(hub.user(role=Role.OWNER), language=language, strict=True)
+    token = client.get("/you/tokens/").context["csrf_token"]
+    answer = client.post(
+        "/you/tokens/",
+        data=f"csrfmiddlewaretoken={token}&name=" + "x" * (5 << 20),
+        content_type="application/x-www-form-urlencoded",
+    )
+    assert answer.status_code == 413
+    assert said in answer.content.decode()
 
 
 def test_browsers_and_robots_find_what_they_ask_for_at_the_top(client: Client) -> None:

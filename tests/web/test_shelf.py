@@ -127,6 +127,24 @@ def test_the_table_sorts_and_its_file_has_all_that_fits(stocked: Hub) -> None:
     assert {row[1] for row in rows[1:]} == {"12.80"}
 
 
+def test_anyone_may_have_the_beginning_of_the_file_and_who_signs_in_more(
+    stocked: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosu.web.views.shelf.STRANGERS_ROWS_MAX", 2)
+    monkeypatch.setattr("mosu.web.views.shelf.CSV_BATCH", 1)
+    path, table = f"{SHELF}?sort=price&columns=offer&format=csv", f"{SHELF}?view=table"
+    stranger, somebody = stocked.client(), stocked.client(stocked.user(role=Role.OWNER))
+    few, all_of_it = (
+        [*csv.reader(io.StringIO(who.get(path).content.decode()))][1:] for who in (stranger, somebody)
+    )
+    assert (len(few), len(all_of_it)) == (2, 4)
+    assert few == all_of_it[:2]
+    assert "the first 2; 4 if you sign in" in page(stranger, table)
+    assert "if you sign in" not in page(somebody, table)
+    monkeypatch.setattr("mosu.web.views.shelf.CSV_ROWS_MAX", 3)
+    assert "the first 3 of 4" in page(somebody, table)
+
+
 def test_pages_follow_each_other_without_loss(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mosu.web.views.shelf.PAGE", 2)
     for number in range(4):

@@ -13,6 +13,7 @@ from mosu.market.models import Order, OrderState, Quote
 from mosu.platform.models import User
 from mosu.subsidies.rules.split import Split
 from mosu.web import forms
+from tests.passwords import QuickScrypt
 from tests.subsidies.factories import released
 from tests.web.conftest import Hub
 
@@ -60,6 +61,27 @@ def test_where_mail_confirms_addresses_known_and_new_are_answered_alike(hub: Hub
         (302, "/account/confirm-email/")
     }
     assert User.objects.filter(email__in=["a@example.org", "b@example.org"]).count() == 2
+
+
+def test_where_mail_confirms_known_and_new_take_as_long(
+    hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password's hash is nearly all the time of a sign-up: it was made for new addresses alone."""
+    settings.ACCOUNT_EMAIL_VERIFICATION = "mandatory"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    hashed: list[str] = []
+    encode = QuickScrypt.encode
+
+    def counted(self: QuickScrypt, password: str, *args: Any, **more: Any) -> str:
+        hashed.append(password)
+        return str(encode(self, password, *args, **more))
+
+    monkeypatch.setattr(QuickScrypt, "encode", counted)
+    costs = []
+    for n in range(2):
+        assert _sign_up("a@example.org", f"team {n}").status_code == 302
+        costs.append(len(hashed))
+    assert costs == [1, 2]
 
 
 def test_where_mail_confirms_one_comes_from_the_sign_up_to_an_order_without_anybody(

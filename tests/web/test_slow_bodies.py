@@ -43,6 +43,9 @@ def test_a_body_that_does_not_come_takes_no_thread(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(bodies, "BODY_S_MAX", 0.05)
     asyncio.run(asgi.control_plane(chunked, never, send))
     assert (entered, sent[0]["status"]) == ([], 408)
+    said = dict(sent[0]["headers"])
+    assert (said[b"x-content-type-options"], said[b"cache-control"]) == (b"nosniff", b"no-store")
+    assert b"default-src 'none'" in said[b"content-security-policy"]
     monkeypatch.setattr(bodies, "BODY_S_MAX", 60)
     asyncio.run(asgi.control_plane(chunked, whole, send))
     assert entered == [b"ab"]

@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import translation
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +68,43 @@ def test_the_file_is_what_is_seen(hub: Hub, owner: Client) -> None:
     assert [row[0] for row in rows] == shown
     assert all(re.fullmatch(r"\d+\.\d\d", row[1]) for row in rows)
     assert rows_of(owner, "/orders/?state=settled&format=csv") == [head_of(owner)]
+
+
+def test_a_long_file_is_made_while_it_is_sent(
+    hub: Hub, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, in order, and in the language of the page: the threads that make its later pieces know none."""
+    for _ in range(5):
+        hub.run()
+    path, zh = "/orders/?sort=number&columns=number,state&format=csv", {"Accept-Language": "zh-hans"}
+    whole = owner.get(path, headers=zh)
+    monkeypatch.setattr("mosu.web.tables.CSV_BATCH", 2)
+    sent = owner.get(path, headers=zh)
+    assert (whole.streaming, sent.streaming) == (False, True)
+    parts = []
+    for part in sent.streaming_content:
+        parts.append(part)
+        translation.activate("en")
+    assert len(parts) == 3
+    assert b"".join(parts) == whole.content
+    assert "已下单" in whole.content.decode() or "订单" in whole.content.decode()
+    assert sent["Content-Disposition"] == whole["Content-Disposition"]
+
+
+def test_a_file_costs_as_much_for_the_last_rows_as_for_the_first(
+    hub: Hub, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(6):
+        hub.run()
+    monkeypatch.setattr("mosu.web.tables.CSV_BATCH", 2)
+    costs = []
+    content = iter(owner.get("/orders/?format=csv").streaming_content)
+    next(content)
+    for _piece in range(2):
+        with CaptureQueriesContext(connection) as asked:
+            next(content)
+        costs.append(len(asked))
+    assert costs[0] == costs[1] <= 4
 
 
 def head_of(client: Client) -> list[str]:

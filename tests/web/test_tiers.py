@@ -1,12 +1,15 @@
 """Tiered prices in the browser: the supplier says who is a partner and what they pay; a buyer's label says so."""
 
+import re
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from mosu.market.models import Offer, Relation, TierRate
-from mosu.platform.actors import HubRole, Role
+from mosu.market.models import Offer, OfferPrice, Relation, TierRate
+from mosu.market.services import PriceSpec, set_price
+from mosu.platform.actors import SYSTEM, HubRole, Role
 from tests.compute import world as compute
 from tests.web.conftest import Hub, page, queries
 
@@ -46,6 +49,48 @@ def test_a_partners_label_says_its_price_and_the_list_price(
     assert "80%" in page(manager.get(f"/my-offers/{offered(hub).public_id}/", headers=said))
     assert hub.world.buyer.public_id in page(manager.get("/partners/", headers=said))
     assert hub.world.buyer.name not in page(manager.get("/partners/", headers=said))
+
+
+def test_the_shelf_of_a_partner_is_in_the_order_of_its_own_prices(hub: Hub, manager: Client) -> None:
+    buyer, stranger = hub.client(hub.user(role=Role.OWNER)), hub.client()
+    theirs = offered(hub)
+    hub.offer("A card", accelerator="nvidia-h100-sxm")  # 12.80: between the partner's price and everyone's
+    other = Offer.objects.exclude(id=theirs.id).get()
+    set_price(
+        actor=SYSTEM,
+        offer_id=theirs.id,
+        price=PriceSpec("core_second", "core_hour", 15_000_000),
+        confirmed=True,
+        now=timezone.now(),
+    )
+    change = OfferPrice.objects.filter(offer=other)
+    assert change.get().unit_price_micros == 12_800_000
+    partnered(hub, manager, percent="50")
+
+    def order(client: Client, query: str = "") -> list[str]:
+        text = page(client.get(f"/compute/?sort=price{query}"))
+        return [key for key in re.findall(r'href="/offers/(offer_[0-9a-z]+)/"', text) if key]
+
+    def firsts(client: Client, query: str = "") -> list[str]:
+        return list(dict.fromkeys(order(client, query)))
+
+    cheap, dear = theirs.public_id, other.public_id
+    assert firsts(buyer) == [cheap, dear]
+    assert firsts(stranger) == [dear, cheap]
+    assert firsts(buyer, "&price_max=12.5") == [cheap]
+    assert firsts(stranger, "&price_max=12.5") == []
+    side_by_side = f"/compare/?offers={cheap},{dear}"
+    seen = page(buyer.get(side_by_side))
+    assert "¥7.50" in seen and "partner price" in seen and "everyone&#x27;s price" in seen
+    assert "partner price" not in page(stranger.get(side_by_side))
+
+
+def test_who_has_no_tiers_is_asked_about_once(hub: Hub, manager: Client) -> None:
+    stranger = hub.client(hub.user(role=Role.OWNER, at=compute.make_organisation("other")))
+    before = queries(stranger, "/compute/")
+    partnered(hub, manager)
+    assert queries(stranger, "/compute/") == before
+    assert queries(hub.client(hub.user(role=Role.OWNER)), "/compute/") <= before + 1
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,19 @@ from django.utils import timezone
 
 from mosu.compute.models import Attempt, Pool
 from mosu.compute.services import create_pool, expire_leases
-from mosu.ledger.services import propose_deposit
+from mosu.ledger.services import confirm_payout, propose_deposit
+from mosu.market.models import CreditNote
+from mosu.market.services import pay_statement
 from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import HubMembership, User
 from mosu.platform.queries import actor_for_user
-from mosu.platform.services import open_finding, post_mail, record_fact
+from mosu.platform.services import open_finding, post_mail, record_audit, record_fact
 from mosu.subsidies import services as subsidies
 from tests.compute import world as compute
 from tests.subsidies.factories import YUAN, make_voucher, programme_text, released
 from tests.web.conftest import Hub, queries
 from tests.web.residents import deposit, programme
+from tests.web.test_closing import closed
 
 
 def text_of(client: Client, path: str = "/today/", **headers: str) -> str:
@@ -110,10 +113,14 @@ def test_another_organisation_sees_none_of_it(hub: Hub) -> None:
 
 def test_quotes_and_vouchers_are_shown_before_they_lapse(hub: Hub, owner: Client) -> None:
     compute.quote(hub.world, compute.task_of(), now=hub.now)
-    make_voucher(released(now=hub.now, more="valid_to: 2999-12-31"), hub.world.buyer.id, now=hub.now)
+    programme = released(now=hub.now - timedelta(days=25), more="valid_to: 2999-12-31")
+    make_voucher(programme, hub.world.buyer.id, now=hub.now)
     yours = group(text_of(owner), "yours")
     assert "Quote that expires" in yours
-    assert "Voucher that lapses" in yours
+    assert "Voucher that lapses" not in yours  # of thirty days, the first is none to be alarmed at
+    make_voucher(programme, hub.world.buyer.id, now=hub.now - timedelta(days=25))
+    yours = group(text_of(owner), "yours")
+    assert yours.count("Voucher that lapses") == 1
     assert 'class="soon"' in yours  # the quote, in minutes; the voucher has its thirty days
 
 
@@ -203,6 +210,96 @@ def test_a_supplier_sees_a_silent_pool(hub: Hub) -> None:
     assert "Pool whose agent is silent" not in text_of(supplier)
     Pool.objects.filter(id=pool.id).update(last_seen_at=hub.now - timedelta(hours=2))
     assert "Pool whose agent is silent" in group(text_of(supplier), "yours")
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_a_statement_goes_from_the_operator_to_the_checker_to_its_supplier(hub: Hub, language: str) -> None:
+    _, operator, operators = staff(hub, HubRole.OPERATOR)
+    _, checker, checkers = staff(hub, HubRole.CHECKER)
+    suppliers = hub.client(hub.user(role=Role.OWNER, at=compute.pool_of(hub.world).organisation))
+    strangers = hub.client(hub.user(role=Role.OWNER, at=compute.make_organisation("stranger")))
+    statement = closed(hub)
+    path = f"/statements/{statement.public_id}/"
+    said = {"Accept-Language": language}
+
+    def turns(client: Client) -> list[str]:
+        text = text_of(client, **said)
+        return [turn for turn in ("yours", "others", "done") if path in group(text, turn)]
+
+    assert [turns(one) for one in (operators, checkers, suppliers, strangers)] == [
+        ["yours"],
+        [],
+        ["others"],
+        [],
+    ]
+    payout = pay_statement(actor=operator, statement_id=statement.id, bank_reference="ICBC-out", now=hub.now)
+    assert [turns(one) for one in (operators, checkers, suppliers, strangers)] == [
+        ["others"],
+        ["yours"],
+        ["others"],
+        [],
+    ]
+    assert group(text_of(suppliers, **said), "others").count(path) == 1  # the payout, no longer the statement
+    confirm_payout(actor=checker, payout_id=payout.id, now=hub.now)
+    assert [turns(one) for one in (operators, checkers, suppliers, strangers)] == [[], [], ["done"], []]
+    assert suppliers.get(path).status_code == 200
+
+
+def test_a_supplier_is_reminded_of_what_it_invoices_itself(hub: Hub) -> None:
+    supplier = compute.pool_of(hub.world).organisation
+    suppliers = hub.client(hub.user(role=Role.OWNER, at=supplier))
+    statement = closed(hub, net_micros=0, gross_micros=0, buyers_micros=0, to_invoice_micros=150_000)
+    assert "Statement: what you invoice" in group(text_of(suppliers), "yours")
+    _, _, operators = staff(hub, HubRole.OPERATOR)
+    assert statement.number not in text_of(operators)  # nothing is the hub's to pay
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_a_credit_note_waits_for_its_second_person(hub: Hub, language: str) -> None:
+    _, operator, operators = staff(hub, HubRole.OPERATOR)
+    _, _, checkers = staff(hub, HubRole.CHECKER)
+    buyers = hub.client(hub.user(role=Role.OWNER))
+    suppliers = hub.client(hub.user(role=Role.OWNER, at=compute.pool_of(hub.world).organisation))
+    receipt = hub.settled()
+    note = CreditNote.objects.create(
+        receipt=receipt,
+        organisation_id=receipt.organisation_id,
+        supplier=compute.pool_of(hub.world).organisation,
+        amount_micros=10_000,
+        currency="CNY",
+        borne_by="hub",
+        why="Metered twice.",
+        maker_id=operator.id,
+        proposed_at=hub.now,
+    )
+    record_audit(
+        actor=operator,
+        action="credit_note.proposed",
+        subject_id=note.id,
+        before=None,
+        after="proposed",
+        now=hub.now,
+    )
+    path, said = f"/credit-notes/{note.public_id}/", {"Accept-Language": language}
+    mine, theirs = text_of(checkers, **said), text_of(operators, **said)
+    assert path in group(mine, "yours")
+    assert path in group(theirs, "others") and path not in group(theirs, "yours")
+    assert path in group(text_of(buyers, **said), "others")
+    assert path not in text_of(suppliers, **said)  # who sold it hears of it once it is issued
+
+
+def test_at_the_desk_each_counter_says_how_much_waits(hub: Hub) -> None:
+    _, operator, operators = staff(hub, HubRole.OPERATOR)
+    _, _, checkers = staff(hub, HubRole.CHECKER)
+    statement = closed(hub)
+
+    def waits(client: Client) -> bool:
+        _, _, rest = text_of(client, "/desk/").partition('href="/statements/"')
+        return 'class="state wait"' in rest.partition("</li>")[0]
+
+    assert (waits(operators), waits(checkers)) == (True, False)
+    pay_statement(actor=operator, statement_id=statement.id, bank_reference="ICBC-out", now=hub.now)
+    assert (waits(operators), waits(checkers)) == (False, True)
 
 
 def test_it_asks_at_most_nine_times_however_much_waits(hub: Hub) -> None:

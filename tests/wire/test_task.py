@@ -1,11 +1,12 @@
 """Every refusal of a task file, with its place; and what is accepted, value by value."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
 from mosu.wire import document
-from mosu.wire.task import FileMount, Problem, ResourceNeed, TaskFile, TaskRefused, parse_task
+from mosu.wire.task import FileMount, Problem, ResourceNeed, TaskFile, TaskRefused, dump_task, parse_task
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -93,9 +94,12 @@ def test_secrets_do_not_show_in_the_representation() -> None:
         ("{H100: 8}", ("H100", 8)),
         ("4090:8", ("4090", 8)),  # YAML 1.1 reads this as a number to the base 60
         ("ascend-910b2:2", ("ascend-910b2", 2)),
+        ("A100:0.25", ("A100", Decimal("0.25"))),
+        ("{A100: .5}", ("A100", Decimal("0.5"))),
+        ("{A100: 2.0}", ("A100", 2)),
     ],
 )
-def test_ways_to_write_accelerators(written: str, expected: tuple[str, int]) -> None:
+def test_ways_to_write_accelerators(written: str, expected: tuple[str, int | Decimal]) -> None:
     assert parse_task(f"run: ls\nresources: {{accelerators: {written}}}").resources.accelerators == (
         expected,
     )
@@ -140,6 +144,21 @@ def test_what_is_no_earliest_start_is_refused(written: str) -> None:
 )
 def test_ways_to_choose_vouchers(written: str, read: str | tuple[str, ...]) -> None:
     assert parse_task(f"run: ls\nmosu: {{vouchers: {written}}}").vouchers == read
+
+
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("", "batch"), ("mosu: {kind: batch}", "batch"), ("mosu: {kind: session}", "session")],
+)
+def test_a_task_is_of_a_kind(written: str, kind: str) -> None:
+    task = parse_task(f"run: ls\nnum_nodes: 1\nresources: {{job_recovery: none, use_spot: true}}\n{written}")
+    assert task.kind == kind
+    assert ("session" in dump_task(task)) is (kind == "session")
+
+
+def test_a_batch_task_may_have_what_a_session_may_not() -> None:
+    task = parse_task("run: ls\nnum_nodes: 2\nresources: {job_recovery: failover}\nmosu: {kind: batch}")
+    assert (task.num_nodes, task.resources.job_recovery) == (2, True)
 
 
 def test_keys_without_a_value_count_as_left_out() -> None:
@@ -196,7 +215,10 @@ REFUSED = [
     ("run: ls\nresources: {accelerators: [A, 'A:2']}", 2, 31, "resources.accelerators", "named twice"),
     ("run: ls\nresources: {accelerators: []}", 2, 27, "resources.accelerators", ""),
     ("run: ls\nresources: {accelerators: [{A: 1}]}", 2, 28, "resources.accelerators", ""),
-    ("run: ls\nresources: {accelerators: {A: 0.5}}", 2, 31, "resources.accelerators.A", "whole number"),
+    ("run: ls\nresources: {accelerators: {A: 1.5}}", 2, 31, "resources.accelerators.A", "share of one"),
+    ("run: ls\nresources: {accelerators: {A: .inf}}", 2, 31, "resources.accelerators.A", "share of one"),
+    ('run: ls\nresources: {accelerators: "A:2.5"}', 2, 27, "resources.accelerators", "share of one"),
+    ('run: ls\nresources: {accelerators: "A:0.00"}', 2, 27, "resources.accelerators", "share of one"),
     ("run: ls\nresources: {accelerators: {}}", 2, 27, "resources.accelerators", "an empty map"),
     ('run: ls\nresources: {accelerators: "A:0"}', 2, 27, "resources.accelerators", "does not fit"),
     ("run: ls\nresources: {infra: aws}", 2, 13, "resources.infra", "known to SkyPilot"),
@@ -221,6 +243,16 @@ REFUSED = [
     ("run: ls\nmosu: {vouchers: some}", 2, 18, "mosu.vouchers", '"auto", "none" or a list'),
     ("run: ls\nmosu: {outputs: [a, ../b]}", 2, 21, "mosu.outputs[1]", '".."'),
     ("run: ls\nmosu: {outputs: [/b]}", 2, 18, "mosu.outputs[0]", "not relative"),
+    ("run: ls\nmosu: {kind: service}", 2, 14, "mosu.kind", "a service comes later"),
+    ("run: ls\nmosu: {kind: Session}", 2, 14, "mosu.kind", "batch or session"),
+    ("run: ls\nmosu: {kind: [session]}", 2, 14, "mosu.kind", "batch or session"),
+    ("run: ls\nkind: session", 2, 1, "kind", "write it as mosu.kind"),
+    ("run: ls\nresources: {ports: 80}", 2, 13, "resources.ports", "say mosu.kind: session"),
+    ("num_nodes: 2\nrun: ls\nmosu: {kind: session}", 1, 12, "num_nodes", "a session has one node"),
+    (
+        "resources: {job_recovery: failover}\nrun: ls\nmosu: {kind: session}",
+        *(1, 27, "resources.job_recovery", "not begun again"),
+    ),
     ("run: ls\nmosu: {environment: a b}", 2, 21, "mosu.environment", "does not fit"),
     ("run: ls\nmosu: {block: O-2026-1}", 2, 15, "mosu.block", "does not fit"),
     ("run: 'ls", 1, 9, "", "Not YAML"),

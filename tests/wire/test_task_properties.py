@@ -1,6 +1,8 @@
 """Any text is a task or is refused; what is written is read back."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import yaml
 from hypothesis import given, settings
@@ -80,7 +82,8 @@ TASKS = st.builds(
     name=st.just("") | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,10}", fullmatch=True),
     resources=st.builds(
         ResourceNeed,
-        accelerators=st.just(()) | st.sampled_from([(("H100", 8),), (("4090", 1),), (("1e3", 2),)]),
+        accelerators=st.just(())
+        | st.sampled_from([(("H100", 8),), (("4090", 1),), (("1e3", 2),), (("A100", Decimal("0.25")),)]),
         cpus=CPUS,
         memory_gb=CPUS,
         disk_gb=CPUS,
@@ -113,7 +116,13 @@ TASKS = st.builds(
 )
 
 
-@given(TASKS)
+def _as_session(task: TaskFile) -> TaskFile:
+    """The same as a session, with what one may not have left out."""
+    need = replace(task.resources, job_recovery=False)
+    return replace(task, kind="session", num_nodes=1, resources=need)
+
+
+@given(TASKS | TASKS.map(_as_session))
 @settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back(task: TaskFile) -> None:
     assert parse_task(dump_task(task)) == task

@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
@@ -19,7 +20,13 @@ SETTLE_S_MAX: Final = 60.0
 _POLL_S: Final = 0.25
 
 
-def follow_to_end(hub: "Client", run_id: str, *, into: IO[str] | None = None) -> None:
+def follow_to_end(
+    hub: "Client",
+    run_id: str,
+    *,
+    into: IO[str] | None = None,
+    once_running: Callable[[], None] = lambda: None,
+) -> None:
     """Print the log (to `into`, else standard output) until the run ends; interrupting leaves the run alone.
 
     Raises:
@@ -37,6 +44,8 @@ def follow_to_end(hub: "Client", run_id: str, *, into: IO[str] | None = None) ->
             elif event.state != state:
                 state = event.state
                 say(f"{run_id} is {state}.")
+                if state == "running":
+                    once_running()
     except KeyboardInterrupt:
         raise Stop(
             f"Stopped watching; {run_id} goes on.",

@@ -32,6 +32,10 @@ COMMANDS: Final = (
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
+    Command("port-forward", "mosu.cli.commands.connect:port_forward", "Reach ports of a session that runs."),
+    Command(
+        "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
+    ),
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),
@@ -40,6 +44,12 @@ COMMANDS: Final = (
     ),
     Command("bills", "mosu.cli.commands.bills:bills", "The months' sums, or one month's bill."),
     Command("costs", "mosu.cli.commands.costs:costs", "A month's costs in FOCUS: CSV or Parquet."),
+    Command(
+        "statements",
+        "mosu.cli.commands.statements:statements",
+        "What a supplier's months came to; one of them.",
+    ),
+    Command("payouts", "mosu.cli.commands.statements:payouts", "What the hub paid you as a supplier."),
     Command("balance", "mosu.cli.commands.account:balance", "Your organisation's money on the hub."),
     Command("vouchers", "mosu.cli.commands.account:vouchers", "Your organisation's vouchers."),
     Command("api", "mosu.cli.commands.api:api", "Any call of the hub's API, such as mosu api get /me."),

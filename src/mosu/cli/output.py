@@ -25,6 +25,12 @@ def show_json(value: "BaseModel | Sequence[BaseModel] | dict[str, object]") -> N
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2) + "\n")
 
 
+def show_line(value: dict[str, object]) -> None:
+    """One JSON value on a line of its own, at once: for programs that read as it comes."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
 def plain(value: object) -> object:
     """A value that `json` can write."""
     if hasattr(value, "model_dump"):

@@ -39,6 +39,16 @@ class Stop(Exception):
         return clean(f"{told('error: ')}{told(self.message)}\n{hint}")
 
 
+def check_folder_of(file: Path) -> None:
+    """Before anything is asked for or reckoned: there is a folder to write the file into.
+
+    Raises:
+        Stop: there is none.
+    """
+    if not file.absolute().parent.is_dir():
+        raise Stop(f"There is no folder {file.parent}.", hint="Make it first.", code=USAGE)
+
+
 def stop_of(error: Exception) -> Stop | None:
     """The stop that an error means; None for a bug, which must show its traceback."""
     if isinstance(error, Stop):

@@ -3,6 +3,7 @@
 from mosu.client.errors import (
     BrokenAnswer,
     ClientError,
+    CutOff,
     DamagedOutput,
     NotSignedIn,
     ProblemError,
@@ -15,6 +16,7 @@ __all__ = [
     "BrokenAnswer",
     "Client",
     "ClientError",
+    "CutOff",
     "DamagedOutput",
     "LogText",
     "NotSignedIn",

@@ -27,6 +27,10 @@ class Unreachable(ClientError):
     """No answer came from the hub."""
 
 
+class CutOff(ClientError):
+    """The hub ended a connection to a run before its end; why is what it said."""
+
+
 class BrokenAnswer(ClientError):
     """The hub's answer is not what the protocol says."""
 

@@ -278,6 +278,14 @@ class Order(Answer):
     receipt_id: str | None = None
 
 
+class IfCancelled(Answer):
+    """What cancelling a block now comes to."""
+
+    charged: Decimal
+    back: Decimal
+    back_percent: int = 0
+
+
 class Block(Answer):
     """Nodes that were bought from one time to another; `cards` and `cores` are of each."""
 
@@ -292,6 +300,8 @@ class Block(Answer):
     cores: int = 0
     total_max: Decimal = Decimal(0)
     currency: str = "CNY"
+    if_cancelled: IfCancelled | None = None
+    """None for one that is over."""
 
 
 class Output(Answer):
@@ -329,10 +339,30 @@ class Run(Answer):
     currency: str = "CNY"
     why_waiting: str | None = None
     queue: InLine | None = None
+    kind: str = "batch"
+    connect_url: str | None = None
+    """Where its ports are reached; None where they cannot be now."""
 
     @property
     def is_over(self) -> bool:
         return self.state in {"succeeded", "failed", "cancelled", "timed_out"}
+
+
+class Connection(Answer):
+    """Somebody at a port of a run."""
+
+    id: str
+    port: int
+    user: str = ""
+    """Their e-mail address."""
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    bytes_in: int = 0
+    """To the run."""
+    bytes_out: int = 0
+    """From the run."""
+    why: str = ""
+    """Why it was closed; empty while it is open."""
 
 
 class ReceiptLine(Answer):
@@ -431,6 +461,42 @@ class Bill(BillMonth):
     tax: Decimal = Decimal(0)
     programmes: tuple[BillPart, ...] = ()
     suppliers: tuple[BillPart, ...] = ()
+
+
+class Statement(Answer):
+    """A supplier's closed month: net = gross - fee - credits, gross = voucher_share + buyer_share."""
+
+    id: str
+    number: str
+    supplier: str = ""
+    month: str
+    currency: str
+    orders: int
+    gross: Decimal
+    voucher_share: Decimal
+    buyer_share: Decimal
+    fee: Decimal
+    tax: Decimal = Decimal(0)
+    credits: Decimal = Decimal(0)
+    net: Decimal
+    to_invoice: Decimal = Decimal(0)
+    programmes: tuple[BillPart, ...] = ()
+    credit_notes: tuple[str, ...] = ()
+    sha256: str = ""
+    issued_at: datetime | None = None
+
+
+class Payout(Answer):
+    """The hub's payment for a statement: `proposed`, then `confirmed` or `rejected` by a second person."""
+
+    id: str
+    statement_id: str
+    amount: Decimal
+    currency: str
+    bank_reference: str = ""
+    state: str
+    proposed_at: datetime | None = None
+    decided_at: datetime | None = None
 
 
 class Balance(Answer):

@@ -22,6 +22,7 @@ from mosu.client.models import (
     Bills,
     Block,
     Budget,
+    Connection,
     Difference,
     Imported,
     Me,
@@ -30,10 +31,13 @@ from mosu.client.models import (
     Order,
     Output,
     Page,
+    Party,
+    Payout,
     Quote,
     Quotes,
     Receipt,
     Run,
+    Statement,
     Voucher,
 )
 from mosu.client.transport import Transport, checked
@@ -68,6 +72,11 @@ class Client:
     def url(self) -> str:
         return self._hub.url
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries, the token among it: not to be shown."""
+        return self._hub.headers
+
     def __enter__(self) -> Self:
         return self
 
@@ -81,6 +90,9 @@ class Client:
 
     def me(self) -> Me:
         return self._get(Me, "/me")
+
+    def projects(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Party]:
+        return self._page(Party, "/projects", limit=limit, cursor=cursor)
 
     def login(
         self,
@@ -298,6 +310,12 @@ class Client:
     def run(self, run_id: str) -> Run:
         return self._get(Run, f"/runs/{_id(run_id)}")
 
+    def connections(
+        self, run_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Connection]:
+        """Who was joined to the run's ports, newest first."""
+        return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
     def cancel_run(self, run_id: str) -> Run:
         return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))
 
@@ -417,6 +435,23 @@ class Client:
     def receipt_paper(self, receipt_id: str, target: Path) -> int:
         """A receipt as PDF, in the client's language; its size in bytes."""
         return self._save(f"/receipts/{_id(receipt_id)}/pdf", target)
+
+    def statements(
+        self, *, month: str = "", limit: int | None = None, cursor: str | None = None
+    ) -> Page[Statement]:
+        """What closed months came to for the organisation as a supplier; newest first."""
+        return self._page(Statement, "/statements", limit=limit, cursor=cursor, **_given(month=month or None))
+
+    def settlement_statement(self, statement_id: str) -> Statement:
+        return self._get(Statement, f"/statements/{_id(statement_id)}")
+
+    def statement_paper(self, statement_id: str, target: Path) -> int:
+        """A settlement statement as PDF, in the client's language; its size in bytes."""
+        return self._save(f"/statements/{_id(statement_id)}/pdf", target)
+
+    def payouts(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Payout]:
+        """What the hub paid for statements, or is about to; newest first."""
+        return self._page(Payout, "/payouts", limit=limit, cursor=cursor)
 
     def bill(self, month: str) -> Bill:
         """One month, such as `2026-11`."""

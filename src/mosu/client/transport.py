@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from json import loads
 from typing import Any, Final
 
 import httpx
@@ -47,6 +48,12 @@ class Transport:
             raise ClientError(
                 f"{url!r} cannot be used: {error}.", hint="Check the address and the token."
             ) from error
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request carries, the token among it: not to be shown."""
+        ours = ("User-Agent", "Accept-Language", "Authorization")
+        return {name: self._http.headers[name] for name in ours if name in self._http.headers}
 
     def close(self) -> None:
         self._http.close()
@@ -123,17 +130,22 @@ def checked(response: httpx.Response) -> httpx.Response:
     """
     if response.is_success:
         return response
+    raise problem_of(response.status_code, response.text)
+
+
+def problem_of(status: int, body: str) -> ProblemError:
+    """The refusal that an answer means, whether or not its body is a problem of RFC 9457."""
     try:
-        problem = response.json()
+        problem = loads(body)
     except ValueError:
         problem = None
     if not isinstance(problem, dict):
-        problem = {"detail": " ".join(response.text.split())[:_DETAIL_CHARS_MAX]}
+        problem = {"detail": " ".join(body.split())[:_DETAIL_CHARS_MAX]}
     known = {"type", "title", "status", "detail"}
-    raise ProblemError(
-        status=response.status_code,
-        code=str(problem.get("type", "")).rpartition(":")[2] or f"http_{response.status_code}",
-        title=str(problem.get("title") or f"The hub answered {response.status_code}."),
+    return ProblemError(
+        status=status,
+        code=str(problem.get("type", "")).rpartition(":")[2] or f"http_{status}",
+        title=str(problem.get("title") or f"The hub answered {status}."),
         detail=_text(problem.get("detail")),
         facts={key: value for key, value in problem.items() if key not in known},
     )

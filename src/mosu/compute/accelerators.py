@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from mosu.kernel.refusals import Invalid, NotFound
+from mosu.wire.shares import kind_of
 
 FILE: Final = Path(__file__).with_name("accelerators.yaml")
 
@@ -178,6 +179,44 @@ def accelerators_named(name: str) -> tuple[str, ...]:
             f"There is no accelerator called {name[:60]!r}.", hint=f"Known: {known}.", found=name[:60]
         )
     return found
+
+
+def card_named(kind: str) -> Accelerator | None:
+    """The accelerator of that id, or of which that kind is a share; None where the catalogue lacks it."""
+    return catalogue().accelerators.get(kind_of(kind).accelerator)
+
+
+def kinds_named(name: str) -> tuple[str, ...]:
+    """As `accelerators_named`; of a share such as `A100-80GB/4` the kinds that it can mean.
+
+    Raises:
+        UnknownAccelerator: nothing is called so.
+    """
+    kind = kind_of(name)
+    return tuple(
+        str(replace(kind, accelerator=accelerator)) for accelerator in accelerators_named(kind.accelerator)
+    )
+
+
+def memory_of(kind: str) -> float | None:
+    """The memory of such a card in GB; of a share its equal part. None where it is not known."""
+    card = card_named(kind)
+    return card.memory_gb.value / kind_of(kind).shares if card and card.memory_gb else None
+
+
+def share_told(kind: str, *, memory_gb: float | None = None) -> Mapping[str, str] | None:
+    """In both languages which share of what it is, with how much memory, and if that is shared; None: a whole card."""
+    share, card = kind_of(kind), card_named(kind)
+    if share.shares == 1:
+        return None
+    zh, en = ((card.zh or card.name), card.name) if card else (share.accelerator, share.accelerator)
+    has = memory_gb or memory_of(kind)
+    memory = (f"{has:.3g} GB",) if has else ()
+    bare_zh, bare_en = (("显存不隔离",), ("shared without isolation",)) if share.shared else ((), ())
+    return {
+        "zh": "，".join((f"{zh} 的 1/{share.shares}", *memory, *bare_zh)),
+        "en": ", ".join((f"1/{share.shares} of {en}", *memory, *bare_en)),
+    }
 
 
 def _names(data: _File, by_id: Mapping[str, Accelerator], source: str) -> dict[str, tuple[str, ...]]:

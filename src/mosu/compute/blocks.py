@@ -39,6 +39,12 @@ def block_of_order(actor: Actor, order_id: UUID) -> Block | None:
     return blocks_visible_to(actor).filter(order_id=order_id).first()
 
 
+def block_held(actor: Actor, order_id: UUID) -> Block | None:
+    """The block that the order bought, with the cards of its nodes as well: what the hub itself knows of it."""
+    rows = blocks_visible_to(actor).filter(order_id=order_id)
+    return rows.prefetch_related("allocations__devices", "losses__node").first()
+
+
 def period_of(block: Block) -> Period:
     return Period(block.period.lower, block.period.upper)
 
@@ -63,10 +69,11 @@ class IfCancelled:
     back_percent: int
 
 
-def lost_s(block: Block, *, now: datetime) -> int:
-    """Unit-seconds of the block that were not delivered so far."""
+def lost_s(block: Block, *, now: datetime, since: datetime | None = None) -> int:
+    """Unit-seconds of the block that were not delivered so far, or of these `since` an instant."""
     end, per_node = min(now, block.period.upper), block.cards or block.cores
-    spans = (min(loss.until or end, end) - max(loss.since, block.period.lower) for loss in block.losses.all())
+    start = max(since or block.period.lower, block.period.lower)
+    spans = (min(loss.until or end, end) - max(loss.since, start) for loss in block.losses.all())
     return sum(per_node * max(0, span // timedelta(seconds=1)) for span in spans)
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from mosu.compute.accelerators import Accelerator, catalogue
+from mosu.compute.accelerators import Accelerator, card_named, catalogue, memory_of, share_told
 from mosu.market.shelves import Facet, FacetValue, Goods
+from mosu.wire.shares import Kind, kind_of
 
 CORES: Final = "core_second"
 CARDS: Final = "card_second"
@@ -15,6 +16,7 @@ FACETS: Final = (
     Facet("country", "设计国家", "Designed in"),
     Facet("memory_gb", "单卡显存", "Memory of a card", is_number=True),
     Facet("count", "每节点卡数", "Cards per node", is_number=True),
+    Facet("share", "整卡或切分", "Whole card or share"),
 )
 
 _COUNTRIES: Final = {
@@ -31,30 +33,49 @@ _CORES: Final = FacetValue("cores", "处理器核", "Processor cores")
 
 
 def goods_of(attributes: Mapping[str, Any]) -> Goods:
-    """Attributes: `accelerator` (an id, or none for cores), `memory_gb` of a card, `count` of cards per node.
+    """Attributes: `accelerator` (an id or a share's kind, or none for cores), `memory_gb` of it, `count` per node.
 
-    What the offer does not say of its card the accelerator's own figures do; what neither says is unknown.
+    A share is found where its card is, is worth its part of it, and is stock of its own. What the offer does not say
+    of its card the accelerator's own figures do; what neither says is unknown.
     """
     key = str(attributes.get("accelerator") or "")
     if not key:
         words = ("处理器 核 CPU cores", *_domestic(attributes))
         return Goods(key="", meter=CORES, facets={"accelerator": _CORES}, words=words)
-    card = catalogue().accelerators.get(key)
+    card, kind = card_named(key), kind_of(key)
+    code = kind.accelerator
+    memory = _number(attributes.get("memory_gb"), "GB")
     values = {
-        "accelerator": FacetValue(key, (card.zh or card.name) if card else key, card.name if card else key),
+        "accelerator": FacetValue(
+            code, (card.zh or card.name) if card else code, card.name if card else code
+        ),
         "vendor": FacetValue(card.vendor, card.vendor, card.vendor) if card else None,
         "country": _country(card),
-        "memory_gb": _number(attributes.get("memory_gb") or _memory_of(card), "GB"),
+        "memory_gb": memory or _number(memory_of(key), "GB"),
         "count": _number(attributes.get("count"), ""),
+        "share": _share(kind),
     }
     compute = card.compared_by if card else None
     return Goods(
         key=key,
         meter=CARDS,
         facets={name: value for name, value in values.items() if value is not None},
-        words=(*_words(key, card), *_domestic(attributes)),
-        worth=compute.tflops / 1000 if compute else None,
+        words=(*_words(code, card), *_domestic(attributes)),
+        worth=compute.tflops / 1000 / kind.shares if compute else None,
+        told=share_told(key, memory_gb=memory.number if memory else None),
     )
+
+
+def _share(kind: Kind) -> FacetValue:
+    """Which part of a card; one that others reach into is told apart from one that is its own."""
+    if kind.shares == 1:
+        return FacetValue("1", "整卡", "Whole card", 1.0)
+    part = f"1/{kind.shares}"
+    if kind.shared:
+        return FacetValue(
+            f"{part}-shared", f"{part} 卡（显存不隔离）", f"{part}, without isolation", 1 / kind.shares
+        )
+    return FacetValue(part, f"{part} 卡", part, 1 / kind.shares)
 
 
 def _words(key: str, card: Accelerator | None) -> tuple[str, ...]:
@@ -80,10 +101,6 @@ def country_name(code: str) -> Mapping[str, str]:
     """A country (ISO 3166) in both languages."""
     zh, en = _COUNTRIES.get(code, (code, code))
     return {"zh": zh, "en": en}
-
-
-def _memory_of(card: Accelerator | None) -> float | None:
-    return card.memory_gb.value if card and card.memory_gb else None
 
 
 def _number(value: object, unit: str) -> FacetValue | None:

@@ -52,22 +52,25 @@ def drift_of(
     *,
     cores: tuple[int, int],
     memory_bytes: tuple[int, int],
-    missing: Iterable[int],
+    missing: Iterable[tuple[int, tuple[int, int] | None]],
     others: Mapping[int, tuple[str, str]],
 ) -> list[str]:
     """How a node differs from what was published of it, each difference a sentence.
 
-    `cores` and `memory_bytes`: published, then found; `missing`: indices of cards; `others`: by index the accelerator
-    that was published and the one that stands there.
+    `cores` and `memory_bytes`: published, then found; `missing`: cards, each with which share of how many
+    if that alone is; `others`: by card the accelerator that was published and the one that stands there.
     """
     said = []
     if cores[1] < cores[0]:
         said.append(f"Of {cores[0]} cores, {cores[1]} are there.")
     if memory_bytes[1] < memory_bytes[0]:
         said.append(f"Of {_gib(memory_bytes[0])} GiB memory, {_gib(memory_bytes[1])} are there.")
-    gone = sorted(missing)
+    gone = [
+        f"{card} ({share[0]}/{share[1]})" if share else str(card)
+        for card, share in sorted(set(missing), key=lambda one: (one[0], one[1] or (0, 0)))
+    ]
     if gone:
-        said.append(f"Cards are missing: {', '.join(map(str, gone))}.")
+        said.append(f"Cards are missing: {', '.join(gone)}.")
     said += [
         f"Card {index} was published as {was}, and is {now}." for index, (was, now) in sorted(others.items())
     ]

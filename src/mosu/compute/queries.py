@@ -1,7 +1,7 @@
 """Reads of the compute shelf; every list takes the actor."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
@@ -12,9 +12,12 @@ from django.db import connection
 from django.db.models import F, Prefetch, QuerySet
 
 from mosu.compute.models import (
+    WHOLE,
     Allocation,
     Attempt,
     Blackout,
+    Connection,
+    Device,
     IdleRule,
     MeterSample,
     Node,
@@ -33,6 +36,27 @@ from mosu.platform.actors import Actor
 LIVE: Final = timedelta(seconds=30)
 """A pool is live for so long after the last word of its agent."""
 
+_LISTED: Final = (
+    *(
+        "id",
+        "name",
+        "state",
+        "request",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "exit_code",
+        "reason",
+        "measures",
+    ),
+    *("outputs", "order__total_micros", "order__currency", "order__quote__offer_id", "order__quote__terms"),
+    *("pool__state", "pool__last_seen_at", "pool__sandbox_ok", "pool__sandbox", "pool__reaches"),
+)
+_ATTEMPT_LISTED: Final = (
+    *("run_id", "pool_id", "epoch", "state", "started_at", "ended_at", "reason", "expected_at"),
+)
+_SHARE_LISTED: Final = ("attempt_id", "period", "live", "node__name")
+
 
 def runs_visible_to(actor: Actor) -> QuerySet[Run]:
     """Runs of the actor's organisations, or all for the hub's people; newest first."""
@@ -41,6 +65,14 @@ def runs_visible_to(actor: Actor) -> QuerySet[Run]:
         "attempts", Prefetch("attempts__allocations", Allocation.objects.select_related("node"))
     )
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def runs_listed(actor: Actor) -> QuerySet[Run]:
+    """The same with only what a list of them says: whole rows and their frozen documents cost twice as much."""
+    shares = Allocation.objects.select_related("node").only(*_SHARE_LISTED)
+    attempts = Attempt.objects.only(*_ATTEMPT_LISTED).prefetch_related(Prefetch("allocations", shares))
+    rows = runs_visible_to(actor).prefetch_related(None)
+    return rows.only(*_LISTED).prefetch_related(Prefetch("attempts", attempts))
 
 
 def run_visible_to(actor: Actor, run_id: UUID) -> Run:
@@ -53,6 +85,17 @@ def run_visible_to(actor: Actor, run_id: UUID) -> Run:
     if run is None:
         raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
     return run
+
+
+def connections_of(actor: Actor, run_id: UUID) -> QuerySet[Connection]:
+    """Who was joined to which port of the run, newest first.
+
+    Raises:
+        NotFound: there is no such run, or the actor may not know.
+    """
+    if not runs_visible_to(actor).filter(id=run_id).exists():
+        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
+    return Connection.objects.filter(run_id=run_id).select_related("user").order_by("-opened_at", "-id")
 
 
 def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
@@ -102,6 +145,9 @@ class CurvePoint:
     cores: float
     """CPU seconds per second since the sample before."""
     memory_bytes: int
+    accelerator_util: float | None = None
+    """How busy its cards were, from 0 to 1; None where its engine cannot say."""
+    accelerator_memory_bytes: int | None = None
 
 
 def last_attempt_of(run: Run) -> Attempt | None:
@@ -117,10 +163,12 @@ def curve_of(run: Run) -> list[CurvePoint]:
     points: list[CurvePoint] = []
     before_at, before_cpu_s = attempt.started_at, 0.0
     rows = MeterSample.objects.filter(attempt=attempt).order_by("at")
-    for at, cpu_s, memory_bytes in rows.values_list("at", "cpu_s", "memory_bytes"):
+    taken = ("at", "cpu_s", "memory_bytes", "accelerator_util", "accelerator_memory_bytes")
+    for at, cpu_s, memory_bytes, util, of_cards in rows.values_list(*taken):
         gone_s = (at - before_at).total_seconds()
         cores = max(0.0, cpu_s - before_cpu_s) / gone_s if gone_s > 0 else 0.0
-        points.append(CurvePoint((at - attempt.started_at).total_seconds(), cores, memory_bytes))
+        since_s = (at - attempt.started_at).total_seconds()
+        points.append(CurvePoint(since_s, cores, memory_bytes, util, of_cards))
         before_at, before_cpu_s = at, cpu_s
     return points
 
@@ -192,10 +240,11 @@ def utilisation_of(actor: Actor, pool_id: UUID, *, span: Period, zone: ZoneInfo)
     ]
 
 
-_UTILISATION: Final = """
+_UTILISATION: Final = f"""
 with there as (
   select (select coalesce(sum(n.cores), 0) from compute_node n where n.pool_id = p.id) as cores,
-         (select count(*) from compute_device d join compute_node n on n.id = d.node_id
+         (select coalesce(sum(upper(d.part) - lower(d.part)), 0)::numeric / {WHOLE}
+            from compute_device d join compute_node n on n.id = d.node_id
            where n.pool_id = p.id and d.present) as cards
     from compute_pool p
    where p.id = %(pool)s and (%(seen)s::uuid[] is null or p.organisation_id = any(%(seen)s::uuid[]))),
@@ -206,7 +255,8 @@ days as (
                          %(end)s at time zone %(zone)s, interval '1 day') as day),
 held as (
   select a.cores, lower(a.period) as begins,
-         (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
+         (select coalesce(sum(upper(d.part) - lower(d.part)), 0)::numeric / {WHOLE}
+            from compute_deviceallocation d where d.allocation_id = a.id) as cards,
          case when a.live then greatest(upper(a.period), %(end)s) else a.released_at end as ends
     from compute_allocation a join compute_node n on n.id = a.node_id
    where n.pool_id = %(pool)s and lower(a.period) < %(end)s and (a.block_id is null or a.attempt_id is null)
@@ -217,7 +267,8 @@ select d.day, extract(epoch from d.ends - d.begins) / 3600, t.cores,
        coalesce(sum(h.cards * extract(epoch from least(h.ends, d.ends) - greatest(h.begins, d.begins)) / 3600), 0)
   from there t cross join days d left join held h on h.begins < d.ends and h.ends > d.begins
  where d.ends > d.begins group by d.day, d.ends, d.begins, t.cores, t.cards order by d.day
-"""
+"""  # noqa: S608 - a number of ours
+"""A share of a card counts as the part of it that it is."""
 
 
 def blackouts_visible_to(actor: Actor, *, now: datetime) -> QuerySet[Blackout]:
@@ -252,7 +303,23 @@ def pools_by_id(pool_ids: Iterable[UUID]) -> Mapping[UUID, Pool]:
     return Pool.objects.in_bulk(list(pool_ids))
 
 
+def shares_listed(pool_ids: Collection[UUID]) -> list[str]:
+    """The kinds of shares into which cards of these pools are cut; the caller has shown that they may be seen."""
+    rows = Device.objects.filter(node__pool_id__in=pool_ids, present=True, accelerator__contains="/")
+    return list(rows.order_by("accelerator").values_list("accelerator", flat=True).distinct())
+
+
 def pools_with(environment: str) -> frozenset[UUID]:
     """Pools that have an environment of this name laid out."""
     rows = Pool.objects.filter(environments__contains=[{"name": environment}])
     return frozenset(rows.values_list("id", flat=True))
+
+
+def pools_of_single_nodes() -> frozenset[UUID]:
+    """Pools whose nodes do not reach each other, so that a task has one of them."""
+    return frozenset(Pool.objects.filter(spans_nodes=False).values_list("id", flat=True))
+
+
+def pools_without_sessions() -> frozenset[UUID]:
+    """Pools whose agents join nobody to the ports of what runs there."""
+    return frozenset(Pool.objects.filter(reaches=False).values_list("id", flat=True))

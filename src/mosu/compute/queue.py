@@ -18,6 +18,7 @@ from mosu.compute.turns import turns_in
 from mosu.platform.actors import Actor
 
 ESTIMATES_SINCE: Final = timedelta(days=30)
+ESTIMATES_MAX: Final = 500
 
 _OPEN = tuple(state.value for state in AttemptState if state not in ATTEMPT_ENDS)
 
@@ -101,7 +102,7 @@ def waiting_in(actor: Actor, pool_id: UUID) -> list[Attempt]:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """How far off the expected starts of what had to wait were, over the last `ESTIMATES_SINCE`."""
+    """How far off the expected starts of what had to wait were: the last `ESTIMATES_MAX` since `ESTIMATES_SINCE`."""
 
     count: int = 0
     median_error_s: int | None = None
@@ -165,7 +166,12 @@ def estimates_of(pool_ids: Collection[UUID], *, now: datetime) -> Mapping[UUID, 
     with connection.cursor() as cursor:
         cursor.execute(
             _ERRORS,
-            {"pools": list(pool_ids), "since": now - ESTIMATES_SINCE, "waits_s": WAITS_FROM.total_seconds()},
+            {
+                "pools": list(pool_ids),
+                "since": now - ESTIMATES_SINCE,
+                "waits_s": WAITS_FROM.total_seconds(),
+                "most": ESTIMATES_MAX,
+            },
         )
         return {pool_id: Estimates(count, round(error)) for pool_id, count, error in cursor.fetchall()}
 
@@ -179,10 +185,11 @@ select count(*), percentile_cont(0.5) within group (order by part) from (
    order by t.created_at desc, t.id desc limit 50) as last
 """
 _ERRORS: Final = """
-select pool_id, count(*),
-       percentile_cont(0.5) within group (order by abs(extract(epoch from leased_at - expected_at)))
-  from compute_attempt
- where pool_id = any(%(pools)s) and created_at > %(since)s and leased_at is not null
-   and expected_at > created_at + %(waits_s)s * interval '1 second'
- group by pool_id
+select pool, count(*), percentile_cont(0.5) within group (order by error)
+  from unnest(%(pools)s::uuid[]) as pool cross join lateral (
+    select abs(extract(epoch from leased_at - expected_at)) as error from compute_attempt
+     where pool_id = pool and created_at > %(since)s and leased_at is not null
+       and expected_at > created_at and expected_at > created_at + %(waits_s)s * interval '1 second'
+     order by created_at desc limit %(most)s) as waited
+ group by pool
 """

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from fractions import Fraction
 
 from mosu.kernel.time import Period
 
@@ -13,7 +14,7 @@ class Held:
 
     start: datetime
     end: datetime | None
-    units: int
+    units: int | Fraction
 
     def is_at(self, moment: datetime) -> bool:
         return self.start <= moment and (self.end is None or moment < self.end)
@@ -29,7 +30,7 @@ class Limit:
 
 
 def earliest_within(
-    limits: Sequence[Limit], *, units: int, earliest: datetime, duration: timedelta
+    limits: Sequence[Limit], *, units: int | Fraction, earliest: datetime, duration: timedelta
 ) -> datetime | None:
     """The first start from `earliest` on at which `units` more pass no limit all through; None: never."""
     ends = {one.end for limit in limits for one in limit.held if one.end and one.end > earliest}
@@ -39,7 +40,7 @@ def earliest_within(
     return None
 
 
-def _peak(limit: Limit, period: Period) -> int:
+def _peak(limit: Limit, period: Period) -> int | Fraction:
     """The most that is held at one moment of the period: it peaks where something starts."""
     starts = {one.start for one in limit.held if period.start < one.start < period.end}
     return max(

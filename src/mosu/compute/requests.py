@@ -56,6 +56,12 @@ class RunRequest:
     """When it gave way it is begun again, with the files that it had written, for what is left of its wall limit."""
     block: str = ""
     """The id of the block inside which it is placed; empty: it is placed in the pool."""
+    kind: str = "batch"
+    """`batch`, or `session`: people are joined to its ports while it runs."""
+
+    @property
+    def is_session(self) -> bool:
+        return self.kind == "session"
 
     @property
     def within(self) -> UUID | None:

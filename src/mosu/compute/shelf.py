@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from mosu.compute.accelerators import UnknownAccelerator, accelerators_named, catalogue
+from mosu.compute.accelerators import UnknownAccelerator, kinds_named, memory_of
 from mosu.compute.forecast import WAITS_FROM, expected_start
 from mosu.compute.goods import FACETS, goods_of
 from mosu.compute.models import Attempt, Block, Pool, Run
@@ -27,6 +27,7 @@ from mosu.market.services import NamedGoods
 from mosu.market.shelves import Goods, Place, Standing
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.rows import insert
+from mosu.wire.shares import kind_of
 
 ALL_POOLS_FROM: Final = 20
 """From so many pools on, all are read: naming them takes longer."""
@@ -93,7 +94,7 @@ class ComputeShelf:
             raise SoldOut(
                 f"The capacity went to someone else. {found.message}", hint=f"{when}Ask for quotes again."
             )
-        keep_within(limits, units=request.units, start=found.period.start, duration=request.duration)
+        keep_within(limits, units=request.need.held, start=found.period.start, duration=request.duration)
         expected_at = expected_start(promised=found.period.start, now=now, used_part=part)
         attempt = make_attempt(run=run, epoch=1, now=now, expected_at=expected_at)
         if not request.interruptible and not request.within:
@@ -141,11 +142,11 @@ class ComputeShelf:
 
     def goods_named(self, name: str) -> Sequence[NamedGoods]:
         try:
-            ids = accelerators_named(name)
+            kinds = kinds_named(name)
         except UnknownAccelerator:
             return ()
-        cards = (catalogue().accelerators[one] for one in ids)
-        return [NamedGoods(card.id, card.memory_gb.value if card.memory_gb else None) for card in cards]
+        # A share's memory is what its supplier says: profiles are seldom even parts.
+        return [NamedGoods(kind, None if kind_of(kind).shares > 1 else memory_of(kind)) for kind in kinds]
 
     def subject_of(self, public_id: str) -> UUID:
         return Pool.key_of(public_id)

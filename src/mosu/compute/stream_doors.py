@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, wraps
 from typing import Any, Final, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 from django.utils import timezone
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -32,17 +33,25 @@ MessageT = TypeVar("MessageT", bound=BaseModel)
 JSON_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
-async def in_thread(call: Callable[..., ResultT], **arguments: Any) -> ResultT:
-    """What `call` returns, run in a thread of its own with Django's connections, given back afterwards."""
+async def in_thread(
+    call: Callable[..., ResultT], *, executor: ThreadPoolExecutor | None = None, **arguments: Any
+) -> ResultT:
+    """What `call` returns, run in a thread of its own with Django's connections, given back afterwards.
+
+    It is one of the executor's, which keep no connection, or else of those for which all requests wait.
+    """
 
     def called() -> ResultT:
         close_old_connections()
         try:
             return call(**arguments)
         finally:
-            close_old_connections()
+            if executor is None:
+                close_old_connections()
+            else:
+                connections.close_all()
 
-    return await sync_to_async(called, thread_sensitive=False)()
+    return await sync_to_async(called, thread_sensitive=False, executor=executor)()
 
 
 def actor_of_token(request: Request) -> Actor:

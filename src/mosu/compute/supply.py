@@ -13,7 +13,7 @@ from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, QuerySet, 
 from django.db.models.functions import Coalesce
 
 from mosu.compute.health import drift_of
-from mosu.compute.models import Allocation, Attempt, Blackout, Block, Device, Node, Pool
+from mosu.compute.models import WHOLE, Allocation, Attempt, Blackout, Block, Device, Node, Pool
 from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import AttemptState, BlackoutState, Fitness
 from mosu.kernel.refusals import NotFound
@@ -58,11 +58,16 @@ def _attempts(states: Sequence[AttemptState]) -> Coalesce:
 def drift_of_node(node: Node) -> list[str]:
     """How the node differs from what was published of it; its devices are read with it, or now."""
     published = [device for device in node.devices.all() if device.published]
+    there = {device.card for device in published if device.present or device.found}
     return drift_of(
         cores=(node.cores_published, node.cores),
         memory_bytes=(node.memory_bytes_published, node.memory_bytes),
-        missing=[device.index for device in published if not device.present and not device.found],
-        others={device.index: (device.accelerator, device.found) for device in published if device.found},
+        missing=[
+            (device.card, device.share if device.card in there else None)
+            for device in published
+            if not device.present and not device.found
+        ],
+        others={device.card: (device.accelerator, device.found) for device in published if device.found},
     )
 
 
@@ -92,9 +97,10 @@ def _part(promised: float, capacity: float) -> float | None:
     return min(1.0, float(promised) / float(capacity)) if capacity else None
 
 
-_PROMISED: Final = """
+_PROMISED: Final = f"""
 with held as (
-  select n.pool_id, a.cores, (select count(*) from compute_deviceallocation d where d.allocation_id = a.id) as cards,
+  select n.pool_id, a.cores, (select coalesce(sum(upper(d.part) - lower(d.part)), 0)::numeric / {WHOLE}
+                            from compute_deviceallocation d where d.allocation_id = a.id) as cards,
          extract(epoch from least(case when a.live then %(end)s else a.released_at end, %(end)s)
                             - greatest(lower(a.period), %(start)s)) / 3600 as hours
     from compute_allocation a join compute_node n on n.id = a.node_id
@@ -102,14 +108,16 @@ with held as (
      and (a.live or (a.released_at > %(start)s and a.released_at > lower(a.period)))),
 there as (
   select n.pool_id, sum(n.cores) as cores,
-         sum((select count(*) from compute_device d where d.node_id = n.id and d.present)) as cards
+         sum((select coalesce(sum(upper(d.part) - lower(d.part)), 0)::numeric / {WHOLE}
+                from compute_device d where d.node_id = n.id and d.present)) as cards
     from compute_node n where n.pool_id = any(%(pools)s) group by n.pool_id),
 used as (
   select pool_id, sum(cores * hours) as cores, sum(cards * hours) as cards from held group by pool_id)
 select t.pool_id, coalesce(u.cores, 0), t.cores * s.hours, coalesce(u.cards, 0), t.cards * s.hours
   from there t left join used u using (pool_id),
        (select extract(epoch from %(end)s - %(start)s) / 3600 as hours) s
-"""
+"""  # noqa: S608 - a number of ours
+"""Shares of cards count as the part of a card that they are."""
 
 
 def nodes_unwell(nodes: QuerySet[Node]) -> QuerySet[Node]:

@@ -9,8 +9,14 @@ from mosu.compute import services
 @app.periodic(cron="* * * * * */10")
 @app.task(name="compute.expire_leases", queueing_lock="compute.expire_leases")
 def expire_leases(timestamp: int) -> None:
-    """Take note of attempts that were not heard of, of those whose time is over, and of those without a place."""
+    """Take note of attempts that were not heard of, and of those whose time is over."""
     services.expire_leases(now=timezone.now())
+
+
+@app.periodic(cron="* * * * * */10")
+@app.task(name="compute.place_interrupted", queueing_lock="compute.place_interrupted")
+def place_interrupted(timestamp: int) -> None:
+    """Place what was interrupted and has no place."""
     services.place_interrupted(now=timezone.now())
 
 

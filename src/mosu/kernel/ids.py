@@ -1,6 +1,6 @@
 """UUIDv7 keys inside, TypeID at the edge (`run_01jd4x...`): sortable, typed, safe to paste.
 
-Sources: RFC 9562 section 5.7; TypeID specification 0.3.
+Sources: RFC 9562 sections 5.7 and 6.2 (method 3); TypeID specification 0.3.
 """
 
 import os
@@ -17,11 +17,14 @@ _NAMES: Final = {"org": "organisation", "alloc": "allocation"}
 
 
 def uuid7() -> UUID:
-    """A new time-ordered id: 48 bits of Unix milliseconds, then 74 random bits."""
-    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return UUID(int=value)
+    """A new time-ordered id: 48 bits of Unix milliseconds, 12 of their fraction, 62 random bits.
+
+    With the fraction (244 ns a step), what one process makes one after the other also sorts so.
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = (rest << 12) // 1_000_000
+    noise = int.from_bytes(os.urandom(8), "big") >> 2
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | noise)
 
 
 def typeid(prefix: str, value: UUID) -> str:

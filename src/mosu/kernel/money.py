@@ -40,18 +40,18 @@ def decimal_of(micros: int, *, currency: str = "CNY") -> str:
     return f"{sign}{whole}.{digits}" if digits else f"{sign}{whole}"
 
 
-def _unit(currency: str) -> int:
+def minor_unit(currency: str) -> int:
     """Micros of one minor unit."""
     return int(MICROS // 10 ** MINOR_DIGITS[currency])
 
 
 def rounded(micros: Decimal | int, *, currency: str = "CNY") -> int:
     """Micros rounded half-even to the currency's minor unit. A line is rounded once, before posting."""
-    unit = _unit(currency)
+    unit = minor_unit(currency)
     return int((Decimal(micros) / unit).to_integral_value(rounding=ROUND_HALF_EVEN)) * unit
 
 
 def floored(micros: Decimal | int, *, currency: str = "CNY") -> int:
     """Micros rounded down to the minor unit: for a share that must not exceed its rate. Not for negatives."""
-    unit = _unit(currency)
+    unit = minor_unit(currency)
     return int(micros // unit) * unit

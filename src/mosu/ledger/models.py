@@ -170,6 +170,7 @@ class Posting(models.Model):
     hash = models.CharField(max_length=64)
 
     class Meta:
+        indexes = [models.Index(fields=["amount_micros"])]  # the books are searched by amount
         constraints = [
             models.UniqueConstraint(fields=["entry", "account"], name="posting_once"),
             models.CheckConstraint(condition=~Q(amount_micros=0), name="posting_not_zero"),

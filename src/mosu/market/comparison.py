@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from mosu.kernel.refusals import Invalid
 from mosu.market.queries import ShownOffer
 from mosu.market.shelves import Facet, Goods, shelf_of
+from mosu.market.tiers import LIST_PRICE
 
 OFFERS_MAX: Final = 4
 
@@ -49,6 +50,8 @@ def compared(offers: Sequence[ShownOffer]) -> list[Row]:
     ]
     meters = dict.fromkeys(price.meter for one in offers for price in one.prices)
     rows += [Row(f"price:{meter}", tuple(_price(one, meter) for one in offers)) for meter in meters]
+    if any(one.tier for one in offers):
+        rows.append(Row("tier", tuple((one.tier or LIST_PRICE).tier.value for one in offers)))
     return [row for row in rows if any(cell not in (None, "") for cell in row.cells)]
 
 

@@ -144,5 +144,12 @@ def _memory_fits(row: OfferRow, card: NamedGoods) -> bool:
     return any(_near(row.card_memory / shape, memory) for shape in shapes)
 
 
+def memory_in(row: OfferRow) -> float | None:
+    """The memory of a card, or of a share, as the file says it, in the unit of the catalogue; None where unsure."""
+    if not row.card_memory or not row.card_memory_unit:
+        return None
+    return round(float(row.card_memory / _GIB[row.card_memory_unit]), 2)
+
+
 def _near(found: Decimal, known: Decimal) -> bool:
     return abs(found - known) <= known * _NEAR

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
@@ -106,9 +106,15 @@ def _line(charge: Charge, *, quote: Quote, currency: str) -> dict[str, Any]:
     }
 
 
+_DIGESTED: Final = (
+    *("order_line_id", "sequence", "quantity", "quantity_accepted", "state", "quantity_observed"),
+)
+
+
 def _evidence(order: Order, charges: Sequence[Charge]) -> dict[str, Any]:
     """What the amounts can be followed back to; `usage_sha256` is over all records of usage in order."""
-    usage = list(UsageRecord.objects.filter(order_line__order=order).order_by("order_line_id", "sequence"))
+    rows = UsageRecord.objects.filter(order_line__order=order).order_by("order_line_id", "sequence")
+    usage = list(rows.only(*_DIGESTED))
     return {
         "quote_id": typeid("quote", order.quote_id),
         "charge_ids": [charge.public_id for charge in charges],

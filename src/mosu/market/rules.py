@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from uuid import UUID
 
-from mosu.kernel.money import MICROS_MAX, rounded
+from mosu.kernel.money import MICROS_MAX, minor_unit, rounded
 from mosu.kernel.refusals import Invalid
 from mosu.market.models import OrderState, Outcome, QuoteState
 
@@ -94,6 +94,19 @@ def amount_of(quantity: int, price: Price, *, currency: str) -> int:
     return rounded(exact, currency=currency)
 
 
+def most_of(quantity_max: int, price: Price, *, currency: str) -> int:
+    """What a line may cost at most, in micros: what is not free holds at least one minor unit.
+
+    Else what rounds to nothing could be ordered, and hold capacity, without any money.
+
+    Raises:
+        Invalid: more than any account can hold.
+    """
+    amount = amount_of(quantity_max, price, currency=currency)
+    is_free = quantity_max == 0 or price.unit_price_micros == 0
+    return amount if amount or is_free else minor_unit(currency)
+
+
 def tax_in(amount_micros: int, *, rate_bp: int, currency: str) -> int:
     """The tax inside an amount that includes it, rounded half-even to the minor unit."""
     return rounded(Decimal(amount_micros * rate_bp) / (WHOLE_BP + rate_bp), currency=currency)
@@ -137,6 +150,7 @@ class Counted:
 def counted(
     quantity: int,
     *,
+    claimed: int,
     used: int,
     units: int,
     quantity_max: int,
@@ -145,11 +159,16 @@ def counted(
     start: datetime,
     end: datetime,
 ) -> Counted:
-    """The part of a claim of `quantity` that counts on a line of which `used` counts already.
+    """The part of a claim of `quantity` that counts on a line of which `used` counts already, of `claimed`.
 
     Each bound takes away what exceeds it: the record's own span (for meters of time), what the hub observed,
-    what the order's hold covers.
+    what the order's hold covers. A negative claim takes back: no more counts than is claimed then.
     """
+    if quantity < 0:
+        kept = min(used, max(0, claimed + quantity))
+        return Counted(
+            kept - used, "" if kept - used == quantity else "not all that it takes back had counted"
+        )
     bounds = [(max(0, quantity_max - used), "more than the order's wall limit allows")]
     if quantity_allowed is not None:
         bounds.append((max(0, quantity_allowed - used), "more than allocation x time that the hub observed"))

@@ -75,9 +75,7 @@ def to_invoice_of(actor: Actor, supplier_id: UUID, *, zone: ZoneInfo) -> list[To
     if not actor.sees(supplier_id):
         return []
     rows = (
-        Receipt.objects.filter(
-            order__offer__supplier_id=supplier_id, content__billed_by=SoldBy.SUPPLIER.value
-        )
+        Receipt.objects.filter(order__supplier_id=supplier_id, content__billed_by=SoldBy.SUPPLIER.value)
         .order_by()
         .annotate(month=TruncMonth("issued_at", tzinfo=zone))
         .values_list("month")

@@ -117,6 +117,8 @@ class Goods:
     """Names in every language by which people search."""
     worth: float | None = None
     """How much one unit of the meter gives of what is really wanted (for compute: PFLOPS of a card)."""
+    told: Mapping[str, str] | None = None
+    """What must stand beside the offer's title wherever it is sold, quoted and billed, by language (`zh`, `en`)."""
 
 
 @dataclass(frozen=True, slots=True)

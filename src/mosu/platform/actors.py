@@ -58,6 +58,8 @@ class Actor:
     scopes: frozenset[Scope] = frozenset()
     organisation_id: UUID | None = None
     """The organisation on whose behalf the actor speaks (the token's, or the one chosen in the session)."""
+    token_id: UUID | None = None
+    """The API token with which a person came."""
 
     @property
     def organisation_ids(self) -> frozenset[UUID]:

@@ -101,6 +101,7 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         "credit.issue": Rule(scope=Scope.MANAGE, hub_roles=_CHECKER),
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
+        "run.connect": Rule(scope=Scope.BUY, roles=_MAKERS),
         "run.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
         "blob.put": Rule(scope=Scope.BUY, roles=_MAKERS),
         "pool.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
@@ -149,7 +150,7 @@ def require(actor: Actor, action: str, organisation_id: UUID | None = None) -> N
     if actor.kind is ActorKind.USER and rule.scope not in actor.scopes:
         raise Forbidden(
             f"This token lacks the scope {rule.scope.value!r}.",
-            hint=f"Make a token with the scope {rule.scope.value!r}.",
+            hint=f"Make a token with the scope {rule.scope.value!r}, or sign in with mosu login --manage.",
             action=action,
         )
     who = sorted(role.value for role in (*rule.roles, *rule.hub_roles)) or ["a site agent"]

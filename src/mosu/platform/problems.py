@@ -22,6 +22,13 @@ LANGUAGE_TAGS: Final[Mapping[Language, str]] = {"zh": "zh-Hans", "en": "en"}
 FRAMED_NOWHERE: Final = "frame-ancestors 'none'"
 NO_PAGE: Final = f"default-src 'none'; {FRAMED_NOWHERE}"
 """The Content-Security-Policy of what programs read: opened in a browser it loads, runs and frames nothing."""
+INERT: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": NO_PAGE,
+    "Referrer-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""The headers of what is answered where neither Django nor an endpoint adds its own."""
 _FOUND_CHARACTERS: Final = 80
 _SAID: Final = frozenset({"message", "allowed"})
 _ERRORS_MAX: Final = 50
@@ -42,6 +49,13 @@ class BodyTooLarge(DomainError):
 
     code = "too_large"
     status = 413
+
+
+class WrongMethod(DomainError):
+    """The address is there, and takes other methods."""
+
+    code = "wrong_method"
+    status = 405
 
 
 class Unexpected(DomainError):
@@ -87,6 +101,20 @@ def response_of(request: HttpRequest, refusal: DomainError) -> HttpResponse:
     if "retry_after_s" in refusal.facts:
         response["Retry-After"] = str(refusal.facts["retry_after_s"])
     return response
+
+
+def nothing_here() -> NotFound:
+    """The refusal of an address that no operation has."""
+    return NotFound("There is nothing at this address.", hint="See /api/docs.")
+
+
+def wrong_method(allowed: str) -> WrongMethod:
+    """The refusal of a method that the operations at the address do not have; `allowed` as in the header `Allow`."""
+    return WrongMethod(
+        "This address does not take that method.",
+        hint="The header Allow names those that it takes.",
+        allowed=allowed,
+    )
 
 
 def install(api: NinjaAPI) -> None:
@@ -152,7 +180,7 @@ def _of_http(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _of_404(request: HttpRequest, error: Http404) -> HttpResponse:
-    return response_of(request, NotFound("There is nothing at this address.", hint="See /api/docs."))
+    return response_of(request, nothing_here())
 
 
 def _of_size(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:

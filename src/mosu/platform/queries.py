@@ -147,6 +147,7 @@ def bearer_of(secret_sha256: str, *, now: datetime) -> Bearer | None:
         organisation_id=organisation_id,
         only_organisation=organisation_id is not None,
         scopes=[Scope(scope) for scope in scopes],
+        token_id=token_id,
     )
     return Bearer(actor, token_id, last_used_at)
 
@@ -170,6 +171,7 @@ def _actor(
     organisation_id: UUID | None,
     only_organisation: bool,
     scopes: Iterable[Scope],
+    token_id: UUID | None = None,
 ) -> Actor:
     """A person with the roles of `rows`: (organisation, role) or (anything, hub role)."""
     roles: dict[UUID, Role] = {}
@@ -192,6 +194,7 @@ def _actor(
         hub_roles=frozenset(hub_roles),
         scopes=frozenset(scopes),
         organisation_id=organisation_id,
+        token_id=token_id,
     )
 
 

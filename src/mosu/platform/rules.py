@@ -39,9 +39,7 @@ def name_of(text: str, *, field: str = "name", characters_max: int = 200) -> str
         Invalid: too short, too long, or with characters that cannot be seen or pass for others.
     """
     name = " ".join(unicodedata.normalize("NFC", text).split())
-    # Cc, Cf, Cs, Co, Cn: control, direction and private characters make two names look alike.
-    seen = all(unicodedata.category(character)[0] != "C" for character in name)
-    if seen and not _looks_like_another(name) and 2 <= len(name) <= characters_max:
+    if is_seen(name) and not _looks_like_another(name) and 2 <= len(name) <= characters_max:
         return name
     raise Invalid(
         f"{field}: this is not a name.",
@@ -49,6 +47,14 @@ def name_of(text: str, *, field: str = "name", characters_max: int = 200) -> str
         field=field,
         found=name[:40],
     )
+
+
+def is_seen(text: str) -> bool:
+    """Whether nothing in it hides or turns what stands beside it.
+
+    Cc, Cf, Cs, Co, Cn: control, direction and private characters make two texts look alike.
+    """
+    return all(unicodedata.category(character)[0] != "C" for character in text)
 
 
 def words_of(field: str, text: str, longest: int) -> str:

@@ -79,6 +79,16 @@ def _of_operators(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
             due=F("expires_at"),
         ),
         arm(
+            unverified.filter(recorded_by=actor.id),
+            kind="fact.verify_awaited",
+            turn=Turn.OTHERS,
+            subject=F("organisation_id"),
+            title=F("name"),
+            who=F("organisation__name"),
+            since=F("recorded_at"),
+            due=F("expires_at"),
+        ),
+        arm(
             letters,
             kind="mail.pass_on",
             turn=yours,

@@ -41,16 +41,32 @@ class Config:
     port: int
     database_url: str | None = None
     database_owner_url: str | None = None
+    relay_port: int | None = None
+    """Where the relay listens; None: the first free port after the hub's own."""
 
     @property
     def url(self) -> str:
         """Where people reach the hub."""
         return os.environ.get("MOSU_URL") or f"http://{self._local_host}:{self.port}"
 
+    def relay_url(self, port: int) -> str:
+        """Where people and agents reach the relay that listens at `port`; empty: nowhere.
+
+        Where they reach the hub by its own port they reach the relay by its; behind a proxy only the operator knows.
+        """
+        named, hub = os.environ.get("MOSU_RELAY_URL"), urlsplit(self.url)
+        if named or (hub.scheme, hub.port) != ("http", self.port):
+            return named or ""
+        return f"http://{hub.netloc.rpartition(':')[0]}:{port}"
+
     @property
     def local_url(self) -> str:
         """Where this machine's own processes reach it."""
-        return f"http://{self._local_host}:{self.port}"
+        return self.local_url_at(self.port)
+
+    def local_url_at(self, port: int) -> str:
+        """The same for another of its ports."""
+        return f"http://{self._local_host}:{port}"
 
     @property
     def _local_host(self) -> str:
@@ -158,44 +174,55 @@ def load_config(*, data_dir: Path | None = None, host: str = "127.0.0.1", port: 
     """What the command line, then the environment, then the defaults say.
 
     Raises:
-        ConfigRefused: MOSU_PORT is not a port.
+        ConfigRefused: MOSU_PORT or MOSU_RELAY_PORT is not a port.
     """
-    asked = os.environ.get("MOSU_PORT", "8000")
-    if port is None and not (asked.isascii() and asked.isdigit() and 0 < int(asked) < 65536):
-        raise ConfigRefused(f"MOSU_PORT: {asked!r} is not a port.", hint="Give a number from 1 to 65535.")
     return Config(
         data_dir=(data_dir or default_data_dir()).absolute(),
         host=host,
-        port=port if port is not None else int(asked),
+        port=port if port is not None else (_port_in("MOSU_PORT") or 8000),
+        relay_port=_port_in("MOSU_RELAY_PORT"),
         database_url=os.environ.get("DATABASE_URL"),
         database_owner_url=os.environ.get("DATABASE_OWNER_URL"),
     )
 
 
+def _port_in(name: str) -> int | None:
+    asked = os.environ.get(name)
+    if not asked:
+        return None
+    if not (asked.isascii() and asked.isdigit() and 0 < int(asked) < 65536):
+        raise ConfigRefused(f"{name}: {asked!r} is not a port.", hint="Give a number from 1 to 65535.")
+    return int(asked)
+
+
 def await_port(config: Config, *, within_s: float = 15.0) -> None:
-    """Until nobody listens where the hub shall: the web server of a killed hub may still be ending.
+    """Until nobody listens where the hub and its relay shall: the servers of a killed hub may still be ending.
 
     The web server shares its port with others of the same user, so a second hub would start without a word
     and each would get some of the other's requests.
 
     Raises:
-        ConfigRefused: the port stays in use.
+        ConfigRefused: a port stays in use.
     """
     until = time.monotonic() + within_s
+    hint = f"Choose another: mosu up --port {min(config.port + 1, 65535)}"
+    _await(config.host, config.port, until=until, hint=hint)
+    if config.relay_port is not None:
+        _await(config.host, config.relay_port, until=until, hint="Set another MOSU_RELAY_PORT, or none.")
+
+
+def _await(host: str, port: int, *, until: float, hint: str) -> None:
     while True:
         try:
-            with socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET) as door:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as door:
                 door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                door.bind((config.host, config.port))
+                door.bind((host, port))
                 return
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                return  # the web server says it better
+                return  # the server says it better
             if time.monotonic() > until:
-                raise ConfigRefused(
-                    f"{config.host}:{config.port} is in use.",
-                    hint=f"Choose another: mosu up --port {min(config.port + 1, 65535)}",
-                ) from None
+                raise ConfigRefused(f"{host}:{port} is in use.", hint=hint) from None
         time.sleep(0.2)
 
 

@@ -17,7 +17,7 @@ import psycopg
 
 import mosu
 from mosu.runtime.agent_config import environment_file, token_file, write_agent_config
-from mosu.runtime.config import DATABASE, Config
+from mosu.runtime.config import DATABASE, Config, free_port
 from mosu.runtime.postgres import ENVIRONMENT, Cluster, write_secret
 from mosu.runtime.supervisor import Part
 
@@ -51,8 +51,13 @@ def parts_of(config: Config) -> list[Part]:
     app_dsn, owner_dsn = config.app_dsn(), config.owner_dsn()
     if not is_prepared(config, owner_dsn=owner_dsn):
         parts.append(_prepare(config, cluster, app_dsn=app_dsn, owner_dsn=owner_dsn))
-    environment = config.environment(app_dsn=app_dsn)
-    return [*parts, _web(config, environment), _worker(environment, app_dsn), _agent(config)]
+    relay_port = config.relay_port or free_port(config.port + 1)
+    relay_url = config.relay_url(relay_port)
+    environment = config.environment(app_dsn=app_dsn) | {"MOSU_RELAY_URL": relay_url}
+    parts += [_web(config, environment), _worker(environment, app_dsn)]
+    if relay_url:
+        parts.append(_relay(config, environment, port=relay_port))
+    return [*parts, _agent(config)]
 
 
 def _postgres(cluster: Cluster) -> Part:
@@ -91,6 +96,17 @@ def _web(config: Config, environment: dict[str, str]) -> Part:
         env=environment,
         ready=lambda: answers(config.local_url, "/readyz"),
         note=config.url,
+    )
+
+
+def _relay(config: Config, environment: dict[str, str], *, port: int) -> Part:
+    """One process: a person's connection and the tunnel that it goes through meet in its memory."""
+    return Part(
+        name="relay",
+        argv=[sys.executable, "-m", "mosu.runtime.relay", "--host", config.host, "--port", str(port)],
+        env=environment | {"MOSU_DB_POOL": "0"},
+        ready=lambda: answers(config.local_url_at(port), "/healthz"),
+        note=environment["MOSU_RELAY_URL"],
     )
 
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import django
-from django.core.management import call_command
 
 from mosu.runtime.agent_config import token_file, write_environment, write_token
 from mosu.runtime.databases import connected_to
+from mosu.runtime.migrating import migrate
 from mosu.sandbox.environments import build_python_environment
 
 
@@ -23,7 +23,7 @@ def main() -> None:
         # Copying an interpreter waits for the disk, migrating for the database.
         building = aside.submit(build_python_environment, data_dir / "environments")
         django.setup()
-        call_command("migrate", verbosity=1, interactive=False)
+        migrate(verbosity=1)
         with connected_to(app_dsn):
             _prepare_local_pool(data_dir)
         write_environment(data_dir, building.result().root)

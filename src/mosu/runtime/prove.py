@@ -6,16 +6,16 @@ import sys
 from datetime import UTC, datetime
 
 import django
-from django.core.management import call_command
 
 from mosu.runtime.databases import connected_to
+from mosu.runtime.migrating import migrate
 
 
 def main() -> None:
     """Bring the tables to this code, then recompute the whole ledger from its rows."""
     app_dsn = os.environ["DATABASE_URL"]
     django.setup()
-    call_command("migrate", verbosity=0, interactive=False)
+    migrate()
     with connected_to(app_dsn):
         sys.stdout.write(f"{json.dumps(_proof())}\n")
 

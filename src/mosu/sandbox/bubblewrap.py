@@ -9,20 +9,25 @@ import os
 import platform
 import resource
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Literal
 
 from mosu.sandbox.cgroups import Cgroup
 from mosu.sandbox.starter import RunAs, SandboxUnavailable
 
+Network = Literal["none", "loopback", "machine"]
+"""No sockets of IP at all; a loopback of its own, and nothing beside it; all that the machine reaches."""
 WORK: Final = "/work"
 SECRETS: Final = "/run/secrets"
 _INSIDE_ID: Final = "1000"
 _REAPER: Final = "/run/mosu/reaper.py"
+_DIALLER: Final = "/run/mosu/dialler.py"
+_VARIABLES: Final = "/run/mosu/variables"
 _SETUP: Final = "/run/mosu/setup.sh"
 _SCRIPT: Final = "/run/mosu/job.sh"
 _SETUP_FIRST: Final = (
@@ -33,6 +38,9 @@ _HERE: Final = Path(__file__).parent
 _MIB: Final = 1 << 20
 _PASSWD: Final = b"runner:x:1000:1000::/work:/bin/bash\nnobody:x:65534:65534::/:/usr/sbin/nologin\n"
 _GROUP: Final = b"runner:x:1000:\nnogroup:x:65534:\n"
+_HOSTS: Final = b"127.0.0.1 localhost sandbox\n::1 localhost\n"
+_NAMES_FROM: Final = b"hosts: files\n"
+_LIBRARIES: Final = "/opt/env/lib"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +74,9 @@ class Job:
     """Which cores it is held to; empty: all."""
     devices: Sequence[Path] = ()
     """Device files that it sees beside /dev/null and the like; those that are not there are passed over."""
-    network: bool = False
-    """Whether it shares the machine's network; else it has none, not even its own loopback."""
+    network: Network = "none"
+    dial: socket.socket | None = None
+    """Listens outside; the dialler inside answers on it with connections to ports of the job's own loopback."""
 
 
 @dataclass(slots=True)
@@ -109,9 +118,9 @@ def start(job: Job, *, starter: Path, who: RunAs, cgroup: Cgroup | None = None) 
     """
     pipes = {name: os.pipe() for name in ("log", "status", "info")}
     writers = [pipe[1] for pipe in pipes.values()]
-    given = _Given()
+    given, dial = _Given(), [] if job.dial is None else [job.dial.fileno()]
     try:
-        command = _reaper_command(job, status=pipes["status"][1])
+        command = _reaper_command(job, status=pipes["status"][1], dial=dial)
         options = [*_options(job, given), "--info-fd", str(pipes["info"][1])]
         listed = given.add(_nul_separated(options))
         process = subprocess.Popen(
@@ -119,7 +128,7 @@ def start(job: Job, *, starter: Path, who: RunAs, cgroup: Cgroup | None = None) 
             stdin=subprocess.DEVNULL,
             stdout=pipes["log"][1],
             stderr=pipes["log"][1],
-            pass_fds=[*given.fds, pipes["status"][1], pipes["info"][1]],
+            pass_fds=[*given.fds, pipes["status"][1], pipes["info"][1], *dial],
             env={"PATH": "/usr/bin:/bin", "MOSU_JOB": job.label},
             cwd="/",
             # Joins the cgroup with our rights, then drops them; the supervisor has but one thread.
@@ -210,7 +219,7 @@ def _become(who: RunAs, *, cgroup: Cgroup | None, cpus: Sequence[int]) -> None:
         os.setresuid(who.uid, who.uid, who.uid)
 
 
-def _reaper_command(job: Job, *, status: int) -> list[str]:
+def _reaper_command(job: Job, *, status: int, dial: Sequence[int]) -> list[str]:
     limits = {
         "NPROC": job.limits.processes_max,
         "FSIZE": job.limits.file_bytes,
@@ -221,7 +230,8 @@ def _reaper_command(job: Job, *, status: int) -> list[str]:
     }
     listed = ",".join(f"{name}={value}" for name, value in limits.items())
     command = ["/bin/bash", "-c", _SETUP_FIRST] if job.setup else ["/bin/bash", _SCRIPT]
-    return [job.python, "-I", "-S", "-B", _REAPER, str(status), listed, *command]
+    dialler = ",".join((_DIALLER, *map(str, dial))) if dial else ""
+    return [job.python, "-I", "-S", "-B", _REAPER, str(status), listed, _VARIABLES, dialler, *command]
 
 
 def _options(job: Job, given: _Given) -> list[str]:
@@ -229,7 +239,7 @@ def _options(job: Job, given: _Given) -> list[str]:
     return [
         *(
             "--unshare-all",
-            *(("--share-net",) if job.network else ()),
+            *(("--share-net",) if job.network == "machine" else ()),
             "--unshare-user",
             "--disable-userns",
             "--uid",
@@ -238,8 +248,8 @@ def _options(job: Job, given: _Given) -> list[str]:
             _INSIDE_ID,
         ),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1", "--hostname", "sandbox"),
-        *("--seccomp", str(given.add(filter_path(network=job.network).read_bytes()))),
-        *_system_folders(network=job.network),
+        *("--seccomp", str(given.add(filter_path(network=job.network != "none").read_bytes()))),
+        *_system_folders(network=job.network == "machine"),
         *_small_files(job, given),
         *("--ro-bind", str(job.environment), "/opt/env"),
         *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),  # noqa: S108
@@ -249,7 +259,8 @@ def _options(job: Job, given: _Given) -> list[str]:
         *("--bind", str(job.workdir), WORK, "--chdir", WORK),
         # Last: the root is memory that the payload would own.
         *("--remount-ro", "/", "--clearenv"),
-        *(word for pair in _environment(job).items() for word in ("--setenv", *pair)),
+        # The reaper and the dialler see nothing of the task's: a library to load first, say.
+        *("--setenv", "LD_LIBRARY_PATH", _LIBRARIES),
     ]
 
 
@@ -275,7 +286,12 @@ def _small_files(job: Job, given: _Given) -> list[str]:
         _REAPER: (_HERE / "reaper.py").read_bytes(),
         _SETUP: job.setup.encode(),
         _SCRIPT: job.script.encode(),
+        _VARIABLES: _nul_separated([f"{name}={value}" for name, value in _environment(job).items()]),
     }
+    if job.dial is not None:
+        files[_DIALLER] = (_HERE / "dialler.py").read_bytes()
+    if job.network == "loopback":
+        files |= {"/etc/hosts": _HOSTS, "/etc/nsswitch.conf": _NAMES_FROM}
     return [
         word
         for path, content in files.items()
@@ -304,7 +320,7 @@ def _environment(job: Job) -> dict[str, str]:
         "HOME": WORK,
         "TMPDIR": "/tmp",  # noqa: S108 (the sandbox's own)
         "USER": "runner",
-        "LD_LIBRARY_PATH": "/opt/env/lib",
+        "LD_LIBRARY_PATH": _LIBRARIES,
         "PYTHONPATH": f"/opt/env/lib/{version}/site-packages",
         "MOSU_SECRETS": SECRETS,
     }

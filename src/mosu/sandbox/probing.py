@@ -27,6 +27,8 @@ class SandboxReport:
     """`cgroup` (limited and measured by the kernel) or `sampled` (watched from outside)."""
     why_not: str = ""
     mend: str = ""
+    away: bool = False
+    """Nobody can say: the engine does not answer."""
 
 
 def probe(tools: Path | None = None) -> SandboxReport:

@@ -97,6 +97,9 @@ class Agent:
         self._sandbox = SandboxReport(False, "", "", "not probed yet", "")
         self._heartbeat_s = 10.0
         self._exit_code = EXIT_STOPPED
+        self._tunnel_url = ""
+        self._hub_url = config.hub_url
+        self._token = config.token
 
     def __enter__(self) -> "Agent":
         return self
@@ -149,10 +152,13 @@ class Agent:
                 environments=self._environments,
                 sandbox=report.features if report.ok else f"{report.why_not} Mend it: {report.mend}",
                 sandbox_ok=report.ok,
+                spans_nodes=self._engine.spans_nodes,
+                reaches=self._engine.reaches,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
         self._tests.organisation_id = registered.organisation_id
+        self._dig(registered.tunnel_url)
         self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
         self._registered.set()
         self._log.info("registered", pool=registered.pool_name, sandbox=report.features or report.why_not)
@@ -301,6 +307,28 @@ class Agent:
                 del self._couriers[command.attempt_id]
                 # Deleting a million files takes minutes; heartbeats must go on meanwhile.
                 threading.Thread(target=courier.forget, name="forget", daemon=True).start()
+
+    def _dig(self, url: str) -> None:
+        """Hold a tunnel to `url` and no other, if the hub named one to which the token may be sent."""
+        if not self._engine.reaches or url == self._tunnel_url:
+            return
+        self._tunnel_url = url
+        if not url:
+            return
+        # Only who joins people needs an event loop and all that comes with it.
+        from mosu.site_agent.tunnel import Tunnel, is_as_safe  # noqa: PLC0415
+
+        if not is_as_safe(url, hub_url=self._hub_url):
+            self._log.error("no tunnel", url=url, hint="Tell the hub's operator: MOSU_RELAY_URL.")
+            return
+        tunnel = Tunnel(
+            url,
+            self._token,
+            join=lambda attempt_id, port: self._engine.connect(EngineRef(attempt_id), port),
+            wanted=lambda: not self._stopping.is_set() and self._tunnel_url == url,
+            log=self._log,
+        )
+        threading.Thread(target=tunnel.work, name="tunnel", daemon=True).start()
 
     def _unreported(self) -> int:
         with self._guard:

@@ -15,7 +15,7 @@ disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
 
 # A table of the engine's name holds what that engine alone needs:
-# [slurm], [kubernetes], [ray]
+# [local], [slurm], [kubernetes], [ray]
 ```
 """
 
@@ -45,6 +45,10 @@ _KEYS = {
 }
 
 
+class UnknownKey(Invalid):
+    """There is no setting of this name: `field`."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
     """`environments` are folders that `build_python_environment` made. Zero means: measure this machine."""
@@ -71,6 +75,8 @@ def load_config(path: Path) -> AgentConfig:
     """
     try:
         found = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise Invalid(f"There are no settings at {path}.", hint="mosu agent init writes it.") from error
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise Invalid(f"{path}: {error}", hint="See docs/reference for the agent's settings.") from error
     engine = found.get("engine", "local")
@@ -79,7 +85,7 @@ def load_config(path: Path) -> AgentConfig:
         raise Invalid(f"{path}: {engine} must be a table.", hint=f"Write [{engine}].", field=engine)
     for key, value in found.items():
         if key not in _KEYS:
-            raise Invalid(f"{path}: unknown key {key!r}.", hint=f"Known: {', '.join(_KEYS)}.", field=key)
+            raise UnknownKey(f"{path}: unknown key {key!r}.", hint=f"Known: {', '.join(_KEYS)}.", field=key)
         if not isinstance(value, _KEYS[key]) or isinstance(value, bool):
             wanted = _KEYS[key].__name__
             raise Invalid(

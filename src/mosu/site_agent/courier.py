@@ -120,6 +120,8 @@ class Courier:
     def forget(self) -> None:
         """Delete everything, here and at the engine; only for an attempt that has ended."""
         if self._seen.phase in FINAL_PHASES:
+            if self._thread is not None:
+                self._thread.join()  # it may still be cleaning, and two that delete one tree leave parts of it
             self._engine.forget(self._ref)
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -188,7 +190,7 @@ class Courier:
                 self._engine.submit(self.spec)  # in case the start was lost; twice is once
             sent = self._ship_log()
             ended = seen.phase in FINAL_PHASES
-            self._meter(seen, at_once=ended)
+            self._meter(seen, ended=ended)
             if ended and not sent:
                 return seen
             if not sent and self._stopping.wait(self._engine.poll_s):
@@ -219,14 +221,15 @@ class Courier:
         write_durably(self._folder / "log_offset", self._offset, to_disk=False)
         return True
 
-    def _meter(self, seen: Observation, *, at_once: bool) -> None:
-        if seen.started_at is None or (not at_once and time.monotonic() < self._usage_due):
+    def _meter(self, seen: Observation, *, ended: bool) -> None:
+        if not ended and (seen.started_at is None or time.monotonic() < self._usage_due):
             return
         self._usage_due = time.monotonic() + USAGE_EVERY_S
         now = seen.ended_at or seen.metered_until or datetime.now(UTC)
         if seen.phase != AttemptPhase.LOST:
             # How long a lost attempt ran is unknown, so no more is claimed for it than was until now.
-            self._usage.advance(started_at=seen.started_at, now=now, units=seen.units)
+            # One that ended and had not started used nothing, whatever it looked like meanwhile.
+            self._usage.advance(started_at=seen.started_at or now, now=now, units=seen.units, final=ended)
         while self._usage.unsent and not self._usage_refused:
             records = self._usage.unsent[:_USAGE_RECORDS_MAX]
             try:

@@ -17,6 +17,7 @@ from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef
 from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, Refusal, Stopping
 from mosu.wire.agent import AttemptPhase, AttemptSpec, HealthMeasure, HealthReport, NodeInfo
+from mosu.wire.shares import kind_of
 
 JOB: Final = (Path(__file__).with_name("health_job.sh"), Path(__file__).with_name("health_job.py"))
 WALL_LIMIT_S: Final = 300
@@ -102,7 +103,9 @@ class NodeTests:
     def _tested_by_name(self, name: str) -> tuple[dict[str, float], str]:
         try:
             node = next((one for one in self._engine.nodes() if one.name == name), None)
-            return self._tested(node) if node is not None else ({}, "The engine does not list it.")
+            if node is None:  # as for some seconds after its daemon has come back
+                raise _BrokenOff("The engine does not list it.")
+            return self._tested(node)
         except (Stopping, Refusal, _BrokenOff):
             raise
         except DomainError as refusal:
@@ -167,7 +170,10 @@ class NodeTests:
             wall_limit_s=WALL_LIMIT_S,
             grace_s=5,
             environment=self._environment,
-            envs={"CARD_FILES": glob_of(self._engine.card_files(accelerator))},
+            envs={
+                "CARD_FILES": glob_of(self._engine.card_files(accelerator)),
+                "CARDS_CUT": "1" if kind_of(accelerator).shares > 1 else "",
+            },
             run=_script(),
         )
 
@@ -183,8 +189,8 @@ class NodeTests:
 
 
 def glob_of(card_files: Sequence[str]) -> str:
-    """What matches one file of each card; empty where it is not known how they are named."""
-    own = next((name for name in card_files if "{" in name), "")
+    """What matches one file of each card, by a pattern or each by its name; empty where nothing is known of them."""
+    own = next((name for name in card_files if "{" in name), ":".join(card_files))
     return re.sub(r"\{\w+\}", "[0-9]*", own)
 
 

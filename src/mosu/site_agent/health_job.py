@@ -65,6 +65,8 @@ def _of_cards() -> dict[str, float]:
         found = _of_torch()
     except (ImportError, RuntimeError):
         found = {}
+    if found and os.environ.get("CARDS_CUT"):  # a runtime sees no more than one of a card's shares
+        return {**found, "cards": _cards_listed()}
     return found or {"cards": _cards_listed()}
 
 
@@ -112,8 +114,8 @@ def _cards_listed() -> int:
         with suppress(OSError, subprocess.SubprocessError):
             said = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
             return sum(line.strip().startswith(sign) for line in said.splitlines())
-    pattern = os.environ.get("CARD_FILES", "").lstrip("/")
-    return sum(1 for _ in Path("/").glob(pattern)) if pattern else 0
+    patterns = [pattern.lstrip("/") for pattern in os.environ.get("CARD_FILES", "").split(":")]
+    return len({file for pattern in patterns if pattern for file in Path("/").glob(pattern)})
 
 
 def _best(work: Callable[[], Any]) -> float:

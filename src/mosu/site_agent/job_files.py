@@ -2,6 +2,8 @@
 
 from typing import Literal, TypedDict
 
+from mosu.sandbox.bubblewrap import Network
+
 
 class JobFile(TypedDict):
     attempt_id: str
@@ -22,10 +24,18 @@ class JobFile(TypedDict):
     gid: int
     devices: list[str]
     """Device files that the sandbox shows."""
-    network: bool
-    """Whether the sandbox shares the machine's."""
+    network: Network
+    """With a loopback of its own, the agent is joined to it by `dial.sock`."""
     delegation: tuple[int, list[tuple[str, str]]] | None
     """Version and folders below which a cgroup is made; None: memory is sampled."""
+
+
+def network_of(job: JobFile) -> Network:
+    """The job's network. One that waits since before there were sessions says whether it is the machine's."""
+    said: Network | bool = job["network"]
+    if isinstance(said, bool):
+        return "machine" if said else "none"
+    return said
 
 
 class MeasuresFile(TypedDict):
@@ -39,6 +49,8 @@ class SampleFile(TypedDict):
     at: str
     cpu_s: float
     memory_bytes: int
+    accelerator_util: float | None
+    accelerator_memory_bytes: int | None
 
 
 class StateFile(TypedDict):

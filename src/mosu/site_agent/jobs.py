@@ -20,11 +20,19 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
 
 
-def check_task(spec: AttemptSpec, environments: Collection[str]) -> None:
+def check_task(spec: AttemptSpec, environments: Collection[str], *, reaches: bool) -> None:
     """
     Raises:
-        Invalid: the environment, a variable's name or the script cannot be run here.
+        Invalid: the environment, a variable's name or the script cannot be run here, or it is a session and nobody
+            could be joined to it.
     """
+    if spec.session and not reaches:
+        raise Invalid(
+            "Nobody can be joined to what runs on this engine.",
+            hint="Run sessions on a pool of a single machine.",
+            field="kind",
+            found="session",
+        )
     if spec.environment not in environments:
         raise Invalid(
             f"There is no environment {spec.environment!r} here.",
@@ -57,15 +65,16 @@ def job_of(
     who: RunAs,
     log_bytes_max: int,
     envs: Mapping[str, str],
+    reaches: bool = False,
     cpus: Sequence[int] = (),
     delegation: tuple[int, list[tuple[str, str]]] | None = None,
 ) -> JobFile:
     """What a supervisor needs to know of the attempt. `envs` come beside its own, and win.
 
     Raises:
-        Invalid: the environment, a variable's name or the script cannot be run here.
+        Invalid: as `check_task` says.
     """
-    check_task(spec, environments)
+    check_task(spec, environments, reaches=reaches)
     environment = environments[spec.environment]
     return JobFile(
         attempt_id=spec.attempt_id,
@@ -85,7 +94,7 @@ def job_of(
         uid=who.uid,
         gid=who.gid,
         devices=[],
-        network=False,
+        network="loopback" if spec.session else "none",
         delegation=delegation,
     )
 

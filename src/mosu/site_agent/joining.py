@@ -11,7 +11,7 @@ from typing import Any, Final
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.sandbox.environments import Environment, build_python_environment, load_environment
 from mosu.sandbox.probing import SandboxReport
-from mosu.site_agent.config import AgentConfig, load_config
+from mosu.site_agent.config import AgentConfig, UnknownKey, load_config
 from mosu.site_agent.engines.choice import engine_of
 from mosu.wire.agent import NodeInfo
 
@@ -22,6 +22,12 @@ class Bare(DomainError):
     """On this engine jobs would run under the agent's own user, with nothing between two organisations."""
 
     code = "bare"
+
+
+class Away(DomainError):
+    """The engine does not answer, so nobody can say how its jobs would run."""
+
+    code = "away"
 
 
 class AlreadyThere(DomainError):
@@ -72,7 +78,12 @@ class Draft:
             path = Path(folder) / self.path.name
             path.write_text(self.text().replace(str(self.token_path), str(Path(folder) / "token")))
             (Path(folder) / "token").write_text(self.token)
-            return replace(load_config(path), token=self.token)
+            try:
+                return replace(load_config(path), token=self.token)
+            except UnknownKey as unknown:  # the file is a draft that nobody will ever see
+                raise Invalid(
+                    f"--set {unknown.facts['field']}: there is no such setting.", hint=unknown.hint
+                ) from unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,7 @@ def published_by(config: AgentConfig) -> Published:
     """What an agent with these settings would sell, asked of its engine as the agent itself asks.
 
     Raises:
+        Away: the engine does not answer.
         Bare: one organisation's jobs would not be kept from another's; the hint is the mend.
         Invalid: the settings are wrong.
     """
@@ -95,6 +107,8 @@ def published_by(config: AgentConfig) -> Published:
     environments = tuple(load_environment(folder) for folder in config.environments)
     engine = engine_of(config, config.state_dir.absolute(), environments)
     isolation = engine.isolation()
+    if isolation.away:
+        raise Away(isolation.why_not, hint=isolation.mend)
     if not isolation.ok:
         raise Bare(
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
@@ -128,6 +142,11 @@ def check_token(token: str) -> str:
     return token
 
 
+def replacing(config: Path) -> str:
+    """The hint where settings are there already."""
+    return f"Replace it: mosu agent init --force --config {config}"
+
+
 def write(draft: Draft, *, replaces: bool) -> None:
     """Write settings and token, each for its owner's eyes alone (0600).
 
@@ -136,7 +155,7 @@ def write(draft: Draft, *, replaces: bool) -> None:
     """
     for path in (draft.path, draft.token_path):
         if path.exists() and not replaces:
-            raise AlreadyThere(f"{path} is there already.", hint="Replace it: mosu agent init --force")
+            raise AlreadyThere(f"{path} is there already.", hint=replacing(path.parent / draft.path.name))
     draft.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     _write_secret(draft.token_path, draft.token + "\n")
     _write_secret(draft.path, draft.text())

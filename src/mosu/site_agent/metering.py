@@ -20,22 +20,31 @@ class Metered:
 
 
 def next_record(
-    attempt_id: str, meter: Meter, units: int, before: Metered, *, started_at: datetime, now: datetime
+    attempt_id: str,
+    meter: Meter,
+    units: int,
+    before: Metered,
+    *,
+    started_at: datetime,
+    now: datetime,
+    final: bool = False,
 ) -> tuple[Usage | None, Metered]:
     """The record for the time since `before`, in whole unit-seconds, and how far the meter is then.
 
-    Rounded down over the whole attempt, not per record: the sum is never more than units x time.
+    Rounded down over the whole attempt, not per record: the sum is never more than units x time. What is `final`
+    may be less than was claimed, since engines can have shown a job running for longer than their books have it:
+    then the record takes back the rest.
     """
     total = max(0, int(units * (now - started_at).total_seconds()))
-    if total <= before.quantity or now <= before.until:
+    if total == before.quantity or (not final and (total < before.quantity or now <= before.until)):
         return None, before
     record = Usage(
         attempt_id=attempt_id,
         meter=meter,
         sequence=before.next_sequence,
         quantity=total - before.quantity,
-        start=before.until,
-        end=now,
+        start=min(before.until, now),
+        end=max(before.until, now),
     )
     return record, Metered(before.next_sequence + 1, total, now)
 
@@ -57,16 +66,24 @@ class UsageBook:
         self.unsent = tuple(Usage.model_validate(item) for item in found["unsent"])
 
     def advance(
-        self, *, started_at: datetime, now: datetime, units: Mapping[Meter, int] | None = None
+        self,
+        *,
+        started_at: datetime,
+        now: datetime,
+        units: Mapping[Meter, int] | None = None,
+        final: bool = False,
     ) -> None:
-        """Write down what was used up to `now`: `units` by the engine's own account, else what was asked for."""
+        """Write down what was used up to `now`: `units` by the engine's own account, else what was asked for.
+
+        `final`: it has ended, and this is all of it.
+        """
         if self._is_lost:
             return
         made = []
         for meter, count in (units or self._spec.units).items():
             before = self._meters.get(meter) or Metered(0, 0, started_at)
             record, self._meters[meter] = next_record(
-                self._spec.attempt_id, meter, count, before, started_at=started_at, now=now
+                self._spec.attempt_id, meter, count, before, started_at=started_at, now=now, final=final
             )
             made += [record] if record else []
         if made:

@@ -12,6 +12,7 @@ second), it speaks with the agent by files in FOLDER only:
 | `sample.json` | supervisor | `SampleFile`, what the job took at the last look; not kept over a crash |
 | `buried.json` | agent | the last word on an attempt whose supervisor is gone |
 | `log` | supervisor | what the job printed, cleaned |
+| `dial.sock` | supervisor | where the dialler inside is asked for a port, while a session runs |
 
 Quotas cannot be counted on, so the disk limit is two things: one file cannot pass it (the kernel refuses),
 and a job whose files together pass it is killed at the next look, half a second or more later.
@@ -27,6 +28,7 @@ if __name__ == "__main__":
 
 import json
 import selectors
+import socket
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
@@ -37,9 +39,11 @@ from typing import IO, Any, Final, TypeVar
 from mosu.kernel.refusals import DomainError
 from mosu.sandbox import bubblewrap, watch
 from mosu.sandbox.cgroups import Cgroup, Delegation, make_cgroup
+from mosu.sandbox.dial_socket import listening
 from mosu.sandbox.starter import RunAs
+from mosu.site_agent.card_use import CardWatch
 from mosu.site_agent.files import read_json, sync_folder, write_durably
-from mosu.site_agent.job_files import JobFile, MeasuresFile, SampleFile, StateFile, blank_state
+from mosu.site_agent.job_files import JobFile, MeasuresFile, SampleFile, StateFile, blank_state, network_of
 from mosu.site_agent.logs import LogCleaner
 
 TICK_S: Final = 0.1
@@ -47,6 +51,7 @@ STOP_GRACE_S_MAX: Final = 10.0
 _KILL_PATIENCE_S: Final = 2.0
 FoundT = TypeVar("FoundT")
 SAMPLE_EVERY_S: Final = 2.0
+CARDS_EVERY_S: Final = 5.0
 _WATCH_SHARE: Final = 20
 """Looking may take one part in twenty of the time: a slow look makes the next one later."""
 
@@ -114,13 +119,18 @@ def run_job(
     write_durably(own / "state.json", blank_state("preparing"))
     cgroup = _made_cgroup(folder, job)
     try:
-        with nullcontext(log) if log else (folder / "log").open("ab", buffering=0) as out:
+        with (
+            nullcontext(log) if log else (folder / "log").open("ab", buffering=0) as out,
+            listening(own) if job["network"] == "loopback" else nullcontext() as dial,
+        ):
             sandbox = bubblewrap.start(
-                _job_of(folder, job, secrets),
+                _job_of(folder, job, secrets, dial),
                 starter=Path(job["starter"]),
                 who=RunAs(job["uid"], job["gid"]),
                 cgroup=cgroup,
             )
+            if dial is not None:
+                dial.close()
             state = _Watch(folder, job, sandbox, own=own, cgroup=cgroup, log=out).until_end()
     except (DomainError, OSError) as error:
         state = blank_state("failed")
@@ -153,10 +163,13 @@ def _made_cgroup(folder: Path, job: JobFile) -> Cgroup | None:
 
 
 def _processes_max(job: JobFile) -> int:
-    return 256 + 64 * job["cores"]
+    dialler = 1 if job["network"] == "loopback" else 0
+    return 256 + 64 * job["cores"] + dialler
 
 
-def _job_of(folder: Path, job: JobFile, secrets: dict[str, str]) -> bubblewrap.Job:
+def _job_of(
+    folder: Path, job: JobFile, secrets: dict[str, str], dial: socket.socket | None
+) -> bubblewrap.Job:
     return bubblewrap.Job(
         label=job["attempt_id"],
         setup=job["setup"],
@@ -175,7 +188,8 @@ def _job_of(folder: Path, job: JobFile, secrets: dict[str, str]) -> bubblewrap.J
         secrets=secrets,
         cpus=job["cpus"],
         devices=[Path(path) for path in job["devices"]],
-        network=job["network"],
+        network=network_of(job),
+        dial=dial,
     )
 
 
@@ -202,7 +216,8 @@ class _Watch:
         self._said = b""
         self._began = time.monotonic()
         self._memory_peak = 0
-        self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0}
+        self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0, "cards": 0.0}
+        self._cards = CardWatch(job["devices"])
         self._ended_by: tuple[str, str] | None = None
         self._stop_at = 0.0
         self._stops_made = 0
@@ -223,6 +238,7 @@ class _Watch:
                     if not key.data():
                         selector.unregister(key.fileobj)
         os.close(ended)
+        self._cards.close()
         self._log.write(self._cleaner.feed(b"", last=True))
         self._sandbox.log.close()
         self._sandbox.status.close()
@@ -245,8 +261,12 @@ class _Watch:
 
     def _look(self) -> None:
         now = time.monotonic()
-        if self._state["phase"] == "running" and self._due("sample", now, every_s=SAMPLE_EVERY_S):
-            self._timed("sample", self._sample)
+        if self._state["phase"] == "running":
+            self._cards.hear(now)
+            if not self._cards.is_asking and self._due("cards", now, every_s=CARDS_EVERY_S):
+                self._cards.ask(now)
+            if self._due("sample", now, every_s=SAMPLE_EVERY_S):
+                self._timed("sample", self._sample)
         if self._ended_by is None:
             self._ended_by = self._why_end(now)
         if self._ended_by is not None and now >= self._stop_at and self._stops_made < 3:
@@ -283,10 +303,13 @@ class _Watch:
         return None
 
     def _sample(self) -> None:
+        cards = self._cards.use
         sample = SampleFile(
             at=datetime.now(UTC).isoformat(),
             cpu_s=round(watch.tree_cpu_s(self._sandbox.first_pid), 2),
             memory_bytes=self._memory_bytes(),
+            accelerator_util=None if cards is None else cards.util,
+            accelerator_memory_bytes=None if cards is None else cards.memory_bytes,
         )
         with suppress(OSError):  # a full disk, say: nobody's run ends because it could not be watched
             write_durably(self._own / "sample.json", sample, to_disk=False)

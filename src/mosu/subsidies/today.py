@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.translation import get_language
 
 from mosu.platform.actors import Actor
@@ -20,6 +20,9 @@ from mosu.subsidies.rules import (
 )
 
 VOUCHER_LAPSES_WITHIN: Final = timedelta(days=30)
+SHORT_VOUCHER: Final = timedelta(days=90)
+SHORT_VOUCHER_LAPSES_WITHIN: Final = timedelta(days=7)
+"""A trial voucher of 30 days would else be said to lapse on the day on which it was given."""
 
 
 def waiting_for(actor: Actor, *, now: datetime) -> list[Waiting]:
@@ -90,6 +93,8 @@ def _of_members(actor: Actor, now: datetime) -> list[QuerySet[Any, Any]]:
     if not own:
         return []
     lapsing = Voucher.objects.filter(
+        Q(expires_at__lte=now + SHORT_VOUCHER_LAPSES_WITHIN)
+        | Q(expires_at__gt=F("valid_from") + SHORT_VOUCHER),
         organisation__in=own,
         state=VoucherState.RELEASED,
         expires_at__gt=now,

@@ -21,6 +21,8 @@ _REFUSED: Final = {
 _ERRORS_NAMED_MAX: Final = 1000
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 
+_DESCRIBED: dict[str, OpenAPISchema] = {}
+
 
 class Api(NinjaAPI):
     """Its description says of every operation that it may answer with a problem."""
@@ -37,8 +39,17 @@ class Api(NinjaAPI):
                 )
         return super().validation_error_from_error_contexts(error_contexts)
 
-    def get_openapi_schema(self, **options: Any) -> OpenAPISchema:
-        schema = super().get_openapi_schema(**options)
+    def get_openapi_schema(
+        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+    ) -> OpenAPISchema:
+        """The same for whoever asks, and a second's work: made once below each address."""
+        prefix = path_prefix or self.get_root_path(path_params or {})
+        if prefix not in _DESCRIBED:
+            _DESCRIBED[prefix] = self._described(prefix)
+        return _DESCRIBED[prefix]
+
+    def _described(self, prefix: str) -> OpenAPISchema:
+        schema = super().get_openapi_schema(path_prefix=prefix)
         schema["components"].setdefault("schemas", {})["Problem"] = Problem.json_schema()
         for operations in schema["paths"].values():
             for method in _METHODS & operations.keys():

@@ -10,7 +10,8 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import BinaryIO, Final
 
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from mosu.web.bodies import Gone, Room, TooManyBodies, body_of, has_body, spool
@@ -18,9 +19,10 @@ from mosu.web.bridge import Threads
 
 # Django is set up by importing this; the data plane below uses its models.
 from mosu.web.wsgi import application as django_application  # isort: skip
-from mosu.compute.stream_doors import in_thread
+from mosu.compute.stream_doors import in_thread, problem
 from mosu.compute.streams import listener
 from mosu.compute.streams import routes as compute_routes
+from mosu.platform.problems import INERT, wrong_method
 from mosu.store.services import NotStored, temporary_file
 from mosu.web.health import routes as health_routes
 from mosu.web.sessions import is_signed_in
@@ -39,6 +41,7 @@ _SAID: Final = {
     507: "存储空间不足，没有任何改动，请告知运营方。\nThe disk is full. Nothing was changed: tell the operator.\n",
 }
 """To whom Django never gets: in both languages, since nobody looked at theirs."""
+_INERT: Final = tuple((name.lower().encode(), value.encode()) for name, value in INERT.items())
 THREADS = int(os.environ.get("MOSU_THREADS", "8"))
 
 threads = Threads(django_application, count=THREADS)
@@ -76,7 +79,7 @@ async def control_plane(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def _refuse(send: Send, status: int, *headers: tuple[bytes, bytes]) -> None:
-    headers = (*headers, (b"connection", b"close"), (b"content-type", b"text/plain; charset=utf-8"))
+    headers = (*headers, (b"connection", b"close"), (b"content-type", b"text/plain; charset=utf-8"), *_INERT)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": _SAID[status].encode()})
 
@@ -89,7 +92,18 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
 
 
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    """What an address of the data plane answers to a method that it does not take."""
+    allowed = ", ".join(sorted(getattr(error, "headers", {})["Allow"].split(", ")))
+    response = problem(request, wrong_method(allowed))
+    response.headers.update({**INERT, "Allow": allowed})
+    return response
+
+
 application = Starlette(
-    routes=[*health_routes, *compute_routes, *page_routes, Mount("/", app=control_plane)],
+    routes=[*health_routes, *compute_routes, *page_routes],
+    exception_handlers={405: _wrong_method},
     lifespan=_lifespan,
 )
+application.router.redirect_slashes = False
+application.router.default = control_plane

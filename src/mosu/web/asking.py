@@ -75,13 +75,17 @@ class Asking(forms.Form):
     memory = forms.IntegerField(label=_("Memory, GB"), min_value=1, max_value=65536, initial=1)
     wall_limit = forms.IntegerField(label=_("At most, minutes"), min_value=1, max_value=43200, initial=10)
     accelerators = forms.RegexField(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,50}(:[1-9][0-9]{0,4})?$",
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,50}(:([1-9][0-9]{0,4}|0?\.[0-9]{1,6}))?$",
         label=_("Accelerators"),
         required=False,
         max_length=60,
         widget=forms.TextInput(attrs={"list": "accelerators", "autocapitalize": "off"}),
-        help_text=_("Such as Ascend910B:8; empty for none."),
-        error_messages={"invalid": _("Write a name and how many, such as Ascend910B:8.")},
+        help_text=_("Such as Ascend910B:8, or A100:0.25 for a quarter of one; empty for none."),
+        error_messages={
+            "invalid": _(
+                "Write a name and how many, such as Ascend910B:8, or a share of one, such as A100:0.25."
+            )
+        },
     )
     start = forms.ChoiceField(label=_("Start"), choices=STARTS, required=False)
     start_at = forms.DateTimeField(

@@ -12,6 +12,8 @@ BODY_S_MAX: Final = 30
 UPLOAD_S_MAX: Final = 300
 SMALL_BODY_BYTES: Final = 64 << 10
 """What is smaller always finds room: a form is taken while others send slowly what is large."""
+DROPPED_BYTES_MAX: Final = 64 << 20
+"""Of what is too large: who sends more than this beyond the limit is cut off."""
 _BUFFER_BYTES: Final = 1 << 20
 _ANNOUNCING: Final = frozenset({b"content-length", b"transfer-encoding"})
 """Without one of them, a request of HTTP/1 has no body (RFC 9112, 6.3)."""
@@ -96,14 +98,18 @@ async def spool(receive: Receive, take: Callable[[int], None], file: BinaryIO, *
 
 
 async def _parts(receive: Receive, take: Callable[[int], None], *, size_max: int) -> AsyncIterator[bytes]:
+    """What fits, and the part by which it is too large. The rest is read and dropped, within bounds: a browser shows
+    an answer only once it has sent everything.
+    """
     size, more = 0, True
-    while more and size <= size_max:
+    while more and size <= size_max + DROPPED_BYTES_MAX:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Gone
         part = message.get("body", b"")
+        if size <= size_max:
+            if size + len(part) > SMALL_BODY_BYTES:
+                take(size + len(part))
+            yield part
         size += len(part)
-        if size > SMALL_BODY_BYTES:
-            take(size)
-        yield part
         more = message.get("more_body", False)

@@ -196,15 +196,15 @@ _CELL_WIDTH, _CELL_HEIGHT, _HEAT_LEFT, _HEAT_TOP = 22, 18, 76, 16
 
 @dataclass(frozen=True, slots=True)
 class HeatCell:
-    """What is free in an hour. `level`: 0 where nothing is, `HEAT_LEVELS` where all is.
+    """What is free in an hour. `level`: 0 where nothing is, `HEAT_LEVELS` where all is."""
 
-    All texts: a page has hundreds of cells, and a number is looked at for its language's way of writing it.
-    """
+    x: int
+    free: int
+    level: int
 
-    x: str
-    text_x: str
-    free: str
-    level: str
+    @property
+    def text_x(self) -> int:
+        return self.x + _CELL_WIDTH // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,8 +231,7 @@ class Heat:
         first: dict[date, datetime] = {}
         for at, free, total in hours:
             level = -(-free * HEAT_LEVELS // total) if total else 0
-            x = _HEAT_LEFT + at.hour * _CELL_WIDTH
-            cell = HeatCell(str(x), str(x + _CELL_WIDTH // 2), str(free), str(level))
+            cell = HeatCell(_HEAT_LEFT + at.hour * _CELL_WIDTH, free, level)
             days.setdefault(at.date(), {})[at.hour] = cell
             first.setdefault(at.date(), at)
         rows = [

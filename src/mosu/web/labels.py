@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
@@ -12,20 +11,27 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import pgettext
 
-from mosu.compute.accelerators import Accelerator, Compute, Countries, Figure, Interconnect, catalogue
+from mosu.compute.accelerators import (
+    Accelerator,
+    Compute,
+    Countries,
+    Figure,
+    Interconnect,
+    card_named,
+    catalogue,
+)
 from mosu.compute.goods import country_name
 from mosu.kernel.money import rounded
 from mosu.market.blocks import BlockTerms
 from mosu.market.comparison import Cell, Row, compared
 from mosu.market.models import Offer, SoldBy
 from mosu.market.queries import ShownOffer
-from mosu.market.services import TierPrice, tier_prices_for
 from mosu.market.shelves import Delivery, Stock, shelf_of
-from mosu.platform.actors import Actor
 from mosu.web.components import Fact
 from mosu.web.places import region_named
 from mosu.web.presenters import Bilingual, duration
 from mosu.web.words import supplier_named, title_of, told, words_of_liveness
+from mosu.wire.shares import kind_of
 
 CARD_HOUR: Final = "card_hour"
 
@@ -61,6 +67,8 @@ class OfferShown:
     quote_href: str = ""
     mode: str = ""
     card: str = ""
+    share: str = ""
+    """Which share of what it is, and whether others reach into it; empty for whole cards."""
     limits: str = ""
     delivered: str = ""
     tier: str = ""
@@ -84,26 +92,14 @@ class OfferShown:
         return self.sold_by == SoldBy.SUPPLIER
 
 
-def labels_for(actor: Actor, offers: Sequence[ShownOffer], *, now: datetime) -> list[OfferShown]:
-    """The labels as this buyer sees them: at its own tier's price, where a supplier gives it one."""
-    tiers = (
-        tier_prices_for(actor.organisation_id, [one.offer for one in offers], now=now)
-        if actor.organisation_id and offers
-        else {}
-    )
-    return [label_of(one, tiers.get(one.offer.id)) for one in offers]
-
-
-def label_of(shown: ShownOffer, tier: TierPrice | None = None) -> OfferShown:
+def label_of(shown: ShownOffer) -> OfferShown:
     """The shelf label of an offer; its figures name how far they can be trusted."""
-    offer = shown.offer
+    offer, tier = shown.offer, shown.tier
     card = card_of(offer)
-    memory = card.memory_gb if card else None
-    listed = [price.unit_price_micros for price in shown.prices]
-    prices = [
-        PriceShown(price.unit, tier.of(micros) if tier else micros)
-        for price, micros in zip(shown.prices, listed, strict=True)
-    ]
+    kind = kind_of(str(offer.attributes.get("accelerator") or ""))
+    goods = shelf_of(offer.shelf).goods_of(offer.attributes)
+    memory = goods.facets.get("memory_gb")
+    prices = [PriceShown(price.unit, price.unit_price_micros) for price in shown.prices]
     compute = card.compared_by if card else None
     return OfferShown(
         id=offer.public_id,
@@ -115,17 +111,18 @@ def label_of(shown: ShownOffer, tier: TierPrice | None = None) -> OfferShown:
         stock=shown.stock,
         live=shown.live,
         why_not_live=words_of_liveness(shown.why_not_live),
-        memory=f"{memory.value:g} GB" if memory else "",
-        effective=_per_pflop_hour(prices, compute) if compute else None,
+        memory=told({"zh": memory.zh, "en": memory.en}) if memory else "",
+        effective=_per_pflop_hour(prices, compute, shares=kind.shares) if compute else None,
         effective_note=_effective_note(compute, by_card=bool(offer.attributes.get("accelerator"))),
         href=reverse("offer", args=[offer.public_id]),
         quote_href=quote_address(offer),
         mode=mode_name(str(offer.attributes.get("mode") or "")),
         card=name_of(card) if card else _("Processor cores"),
+        share=told(goods.told) if goods.told else "",
         limits=f"{offer.min_units}-{offer.max_units}",
         delivered=delivered_of(shown.delivery),
         tier=tier_name(tier.tier) if tier else "",
-        list_price=listed[0] if tier and listed else None,
+        list_price=shown.prices[0].everyones_micros if tier and shown.prices else None,
         is_private=offer.buyer_organisation_id is not None,
     )
 
@@ -153,7 +150,7 @@ def delivered_of(delivery: Delivery | None) -> str:
 
 def card_of(offer: Offer) -> Accelerator | None:
     """The accelerator that the offer sells, where the catalogue knows it."""
-    return catalogue().accelerators.get(offer.attributes.get("accelerator") or "")
+    return card_named(str(offer.attributes.get("accelerator") or ""))
 
 
 def name_of(card: Accelerator) -> str:
@@ -161,9 +158,14 @@ def name_of(card: Accelerator) -> str:
 
 
 def accelerator_name(code: str) -> str:
-    """What people call an accelerator; one that the catalogue lacks is called by its id."""
-    card = catalogue().accelerators.get(code)
-    return name_of(card) if card else code
+    """What people call an accelerator, or a share of one; one that the catalogue lacks is called by its id."""
+    card, kind = card_named(code), kind_of(code)
+    name = name_of(card) if card else kind.accelerator
+    if kind.shares == 1:
+        return name
+    if kind.shared:
+        return _("1/%(shares)s of %(card)s, shared without isolation") % {"shares": kind.shares, "card": name}
+    return _("1/%(shares)s of %(card)s") % {"shares": kind.shares, "card": name}
 
 
 def known_name(facet: str, value: str) -> str:
@@ -177,10 +179,11 @@ def quote_address(offer: Offer) -> str:
     """The quote's form, filled in with the least that the offer sells; of a reserved offer the form of its blocks."""
     if offer.block is not None:
         return reverse("reserve", args=[offer.public_id])
-    accelerator = offer.attributes.get("accelerator")
+    kind = kind_of(str(offer.attributes.get("accelerator") or ""))
+    count = offer.min_units if kind.shares == 1 else kind.asked
     wish = (
-        {"accelerators": f"{accelerator}:{offer.min_units}"}
-        if accelerator
+        {"accelerators": f"{kind.accelerator}:{count}"}
+        if kind.accelerator
         else {"cpus": str(offer.min_units)}
     )
     return f"{reverse('quote')}?{urlencode(wish)}"
@@ -222,11 +225,13 @@ def block_facts(terms: BlockTerms, *, longest_s: int) -> list[Fact]:
     ]
 
 
-def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute) -> int | None:
+def _per_pflop_hour(prices: Sequence[PriceShown], compute: Compute, *, shares: int) -> int | None:
     hourly = next((price.unit_price for price in prices if price.unit == CARD_HOUR), None)
     if hourly is None:
         return None
-    return rounded(Decimal(hourly) * 1000 / Decimal(str(compute.tflops)), currency=settings.HUB_CURRENCY)
+    return rounded(
+        Decimal(hourly) * shares * 1000 / Decimal(str(compute.tflops)), currency=settings.HUB_CURRENCY
+    )
 
 
 def _effective_note(compute: Compute | None, *, by_card: bool) -> str:
@@ -372,6 +377,7 @@ def _title_of(row: Row) -> str:
         "tax_included": _("Tax"),
         "free": _("Free now"),
         "why_not_live": _("Availability"),
+        "tier": _("Whose price"),
     }.get(row.code, row.code)
 
 
@@ -389,6 +395,7 @@ def _said(code: str, cell: Cell, money: Callable[[int], str]) -> str:
         "tax_rate_bp": lambda rate: f"{rate / 100:g}%",
         "tax_included": lambda included: _("in the price") if included else _("on top of the price"),
         "why_not_live": words_of_liveness,
+        "tier": tier_name,
     }
     return words.get(code, str)(cell)
 

@@ -18,12 +18,12 @@ from django.template import loader
 from django.utils import translation
 
 from mosu.platform.hosts import WrongHost, require_host
-from mosu.platform.problems import FRAMED_NOWHERE, NO_PAGE, response_of
+from mosu.platform.problems import FRAMED_NOWHERE, NO_PAGE, response_of, wrong_method
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether the request is for the API, whose actor comes from a token and never from a session."""
-    return request.path_info.startswith("/api/")
+    """Whether a program asks: of the API, or as a site agent. Its actor comes from a token, never from a session."""
+    return request.path_info.startswith(("/api/", "/agent/"))
 
 
 class Private:
@@ -51,7 +51,12 @@ class Private:
                 require_host(request.META.get("HTTP_HOST") or request.META["SERVER_NAME"])
             except WrongHost as refusal:
                 return response_of(request, refusal)
-        return self._get_response(request)
+        response = self._get_response(request)
+        if is_api(request) and isinstance(response, HttpResponseNotAllowed):
+            allowed = ", ".join(sorted(response["Allow"].split(", ")))  # the framework's order is chance
+            response = response_of(request, wrong_method(allowed))
+            response["Allow"] = allowed
+        return response
 
 
 def _is_private(request: HttpRequest, response: HttpResponse) -> bool:

@@ -48,6 +48,10 @@ DEBUG = False
 ALLOWED_HOSTS = os.environ.get("MOSU_HOSTS", "localhost,127.0.0.1,[::1]").split(",")
 MOSU_URL = os.environ.get("MOSU_URL", "http://localhost:8000")
 CSRF_TRUSTED_ORIGINS = [MOSU_URL]
+# Where people and agents reach the relay, which joins people to sessions; empty: the hub has none.
+MOSU_RELAY_URL = os.environ.get("MOSU_RELAY_URL", "")
+if MOSU_RELAY_URL and urlsplit(MOSU_RELAY_URL).scheme not in ("http", "https"):
+    raise ValueError(f"MOSU_RELAY_URL: {MOSU_RELAY_URL!r} is no address that begins with http:// or https://")
 DATA_DIR = Path(os.environ.get("MOSU_DATA_DIR", "/nonexistent"))
 
 # The hub's own choices, fixed for its life.
@@ -91,6 +95,7 @@ MIDDLEWARE = [
     "mosu.web.middleware.Squeeze",
     "mosu.web.middleware.Private",
     "mosu.web.middleware.Csp",
+    "mosu.web.middleware.XFrameOptions",
     "mosu.web.middleware.Session",
     "mosu.web.middleware.Locale",
     "mosu.web.middleware.Common",
@@ -98,7 +103,6 @@ MIDDLEWARE = [
     "mosu.web.middleware.Authentication",
     "mosu.web.middleware.OwnLanguage",
     "mosu.web.middleware.Messages",
-    "mosu.web.middleware.XFrameOptions",
     "mosu.web.middleware.SaysWhy",
     "allauth.account.middleware.AccountMiddleware",
 ]

@@ -17,18 +17,20 @@
 `?sort=-placed`, `?columns=number,total`, `?state=active` (a filter's name), `?cursor=`, `?format=csv`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from itertools import chain, islice
+from typing import Any, Final, cast
 from urllib.parse import urlencode
 
 from django.conf import settings
+from django.db import close_old_connections
 from django.db.models import CompositePrimaryKey, QuerySet
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict, StreamingHttpResponse
 from django.shortcuts import render
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext_lazy as _
 
 from mosu.kernel.csv import csv_lines
@@ -39,6 +41,7 @@ from mosu.web.words import state_name, told
 ROWS: Final = 50
 CSV_ROWS_MAX: Final = 10_000
 CSV_BATCH: Final = 200
+_CSV: Final = "text/csv; charset=utf-8"
 _RIGHT: Final = frozenset({"money", "number"})
 
 Words = Any
@@ -171,6 +174,8 @@ class Table:
     """The address of the first page; empty on it."""
     bare: str
     """The address without filters; empty if none is set."""
+    csv_note: Words = ""
+    """How much of the list its file has, if not all."""
 
     @property
     def is_wide(self) -> bool:
@@ -260,11 +265,24 @@ def csv_of(
 ) -> HttpResponse:
     """What is seen, as a file: the same filter, order and columns; up to `CSV_ROWS_MAX` rows."""
     asked = _asked(request, plan)
-    found = list(_sorted(_filtered(rows, plan, asked), plan, asked)[:CSV_ROWS_MAX])
-    batches = (found[start : start + CSV_BATCH] for start in range(0, len(found), CSV_BATCH))
+    batches = _batches(_sorted(_filtered(rows, plan, asked), plan, asked))
     return csv_drawn(
         request, plan, (item for batch in batches for item in (prepare(batch) if prepare else batch))
     )
+
+
+def _batches(rows: QuerySet[Any] | Sequence[Any]) -> Iterator[list[Any]]:
+    """Page after page, so that the last of ten thousand rows costs what the first does, in time and memory."""
+    if isinstance(rows, Sequence):
+        for start in range(0, min(len(rows), CSV_ROWS_MAX), CSV_BATCH):
+            yield list(rows[start : start + CSV_BATCH])
+        return
+    cursor: str | None = None
+    for _number in range(CSV_ROWS_MAX // CSV_BATCH):
+        found, cursor = page_of(rows, cursor, CSV_BATCH)
+        yield found
+        if cursor is None:
+            return
 
 
 def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpResponse:
@@ -276,11 +294,34 @@ def csv_drawn(request: HttpRequest, plan: Plan, items: Iterable[Any]) -> HttpRes
 
 
 def csv_file(name: str, rows: Iterable[Sequence[object]]) -> HttpResponse:
-    """Rows as a file to save: numbers are numbers, and no text is taken for a formula."""
+    """Rows as a file to save: numbers are numbers, and no text is taken for a formula.
+
+    A file of more than `CSV_BATCH` rows is sent while it is made. What is wrong with the first of them is told as ever.
+    """
+    lines = csv_lines(rows)
     # The mark at the start tells spreadsheets that it is UTF-8.
-    response = HttpResponse("\ufeff" + "".join(csv_lines(rows)), content_type="text/csv; charset=utf-8")
+    start, more = "\ufeff" + "".join(islice(lines, CSV_BATCH)), next(lines, None)
+    if more is None:
+        response = HttpResponse(start, content_type=_CSV)
+    else:
+        sent = StreamingHttpResponse(chain([start], _pieces(chain([more], lines))), content_type=_CSV)
+        response = cast(HttpResponse, sent)  # no page looks into its content, and every page says this type
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     return response
+
+
+def _pieces(lines: Iterator[str]) -> Iterator[str]:
+    """The lines, many at a time. Another thread may make each piece: it knows no language and keeps no connection."""
+    language = translation.get_language()
+
+    def made() -> str:
+        try:
+            with translation.override(language):
+                return "".join(islice(lines, CSV_BATCH))
+        finally:
+            close_old_connections()
+
+    return iter(made, "")
 
 
 def _asked(request: HttpRequest, plan: Plan) -> _Asked:

@@ -73,6 +73,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "import.release": Kind(
             _lazy("Offers held back"), "offer_import", "import", _lazy("Let them through")
         ),
+        "statement.pay": Kind(_lazy("Statement to pay"), "statement", "statement", _lazy("Enter the payout")),
         # checkers
         "deposit.confirm": Kind(_lazy("Deposit to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
         "refund.confirm": Kind(_lazy("Refund to confirm"), "desk_deposit", "deposit", _lazy("Confirm")),
@@ -81,6 +82,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "voucher.release": Kind(_lazy("Voucher to release"), "desk_voucher", "voucher", _lazy("Release")),
         "claim.disburse": Kind(_lazy("Refund to pay out"), "desk_claim", "claim", _lazy("Pay out")),
+        "payout.confirm": Kind(_lazy("Payout to confirm"), "statement", "statement", _lazy("Confirm")),
+        "credit.issue": Kind(_lazy("Credit note to issue"), "credit_note", "credit", _lazy("Issue")),
         # auditors
         "finding.close": Kind(_lazy("Finding answered"), "finding", "finding", _lazy("Judge the answer")),
         "finding.awaited": Kind(_lazy("Finding that waits for an answer"), "finding", "finding"),
@@ -94,6 +97,13 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             _lazy("Voucher that waits for its release"), "desk_voucher", "voucher"
         ),
         "claim.disburse_awaited": Kind(_lazy("Refund that waits for its payment"), "desk_claim", "claim"),
+        "payout.awaited": Kind(_lazy("Payout that waits for its second person"), "statement", "statement"),
+        "credit.issue_awaited": Kind(
+            _lazy("Credit note that waits for its second person"), "credit_note", "credit"
+        ),
+        "fact.verify_awaited": Kind(
+            _lazy("Fact that waits for its second person"), "desk_organisation", "org"
+        ),
         # residents
         "run.running": Kind(_lazy("Run"), "order", "order"),
         "run.queued": Kind(_lazy("Run in the queue"), "order", "order"),
@@ -114,6 +124,12 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "node.mend": Kind(_lazy("Node that is down or unfit"), "pool", "pool", _lazy("Look into it")),
         "import.release_awaited": Kind(_lazy("Offers that the hub holds back"), "offer_import", "import"),
         "blackout.ahead": Kind(_lazy("Blackout ahead"), "pool", "pool"),
+        "statement.awaited": Kind(_lazy("Statement that waits for its payout"), "statement", "statement"),
+        "statement.invoice": Kind(
+            _lazy("Statement: what you invoice"), "statement", "statement", _lazy("Read it")
+        ),
+        "payout.paid": Kind(_lazy("Payout"), "statement", "statement"),
+        "credit.read": Kind(_lazy("Credit note"), "credit_note", "credit"),
     }
 )
 _HUB_FILLED: Final = frozenset({"hub.supplier", "hub.programme", "hub.deposit"})
@@ -280,7 +296,7 @@ def _titles() -> dict[Turn, str]:
         Turn.YOURS: _("Yours to do now"),
         Turn.UNDER_WAY: _("Under way"),
         Turn.OTHERS: _("Waits on others"),
-        Turn.DONE: _("Receipts of today"),
+        Turn.DONE: _("Papers of today"),
     }
 
 

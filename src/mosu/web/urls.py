@@ -7,7 +7,7 @@ from django.views.generic import RedirectView
 
 from mosu.web import admin_site, look
 from mosu.web.api import api
-from mosu.web.failing import failed
+from mosu.web.failing import failed, malformed, nothing_there
 from mosu.web.views import (
     account,
     admissions,
@@ -68,7 +68,7 @@ def by_first_word(patterns: Sequence[URLPattern | URLResolver]) -> list[URLPatte
     return [*(path(word, include(group)) for word, group in groups.items()), *alone]
 
 
-handler500 = failed
+handler400, handler404, handler500 = malformed, nothing_there, failed
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", (by_first_word(API_URLS), API_APP, API_NAMESPACE)),

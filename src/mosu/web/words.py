@@ -349,6 +349,14 @@ def _reasons() -> dict[str, tuple[str, str]]:
             _("Sells other accelerators."),
             _("Ask for that one, or choose another offer."),
         ),
+        "sells_whole_cards": (
+            _("Sells whole cards, no shares of one."),
+            _("Ask for whole cards, or for a share that somebody sells."),
+        ),
+        "sells_shares": (
+            _("Sells other shares of that card."),
+            _("Ask for the share that it sells."),
+        ),
         "sells_cards": (_("Sells cards, not cores."), _("Name an accelerator to use it.")),
         "not_domestic": (_("Not known to be domestic."), _("Allow foreign accelerators to use it.")),
         "full": (_("All of it is taken for now."), _("Ask again later, or for less.")),
@@ -356,4 +364,12 @@ def _reasons() -> dict[str, tuple[str, str]]:
         "outside_limits": (_("Sells other sizes."), _("Ask for a number within its limits.")),
         "too_long": (_("Sells shorter times only."), _("Set a shorter time limit.")),
         "no_environment": (_("Lacks the environment asked for."), _("Choose another environment.")),
+        "no_network": (
+            _("Its machines share no network."),
+            _("Ask for one machine, or choose another offer."),
+        ),
+        "no_sessions": (
+            _("Joins nobody to the ports of a session."),
+            _("Choose another offer, or ask for a run that is no session."),
+        ),
     }

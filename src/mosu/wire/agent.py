@@ -20,13 +20,17 @@ observations: a report of an old epoch is still taken as an observation.
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from mosu.wire.shares import INDEX_MAX
+from mosu.wire.times import Moment
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
-Count = Annotated[int, Field(ge=0, le=(1 << 53) - 1)]
+_COUNT_MAX: Final = (1 << 53) - 1
+Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 """As far as every JSON reader counts exactly."""
 Small = Annotated[int, Field(ge=-(1 << 31), le=(1 << 31) - 1)]
 Meter = Literal["core_second", "card_second"]
@@ -45,9 +49,10 @@ class Message(BaseModel):
 
 
 class DeviceInfo(Message):
-    """One accelerator card. `accelerator` is the id in the accelerator data file, such as `ascend-910b2`."""
+    """One accelerator card, or one share of it. `accelerator` is the id in the accelerator data file, such as
+    `ascend-910b2`; with a share's kind and index as `mosu.wire.shares` writes them."""
 
-    index: Annotated[int, Field(ge=0, le=1023)]
+    index: Annotated[int, Field(ge=0, le=INDEX_MAX)]
     accelerator: str
 
 
@@ -74,7 +79,7 @@ class PoolSeen(Message):
 
     pool_id: str
     pool_name: str
-    clock_at: AwareDatetime
+    clock_at: Moment
 
 
 class Registration(Message):
@@ -84,12 +89,16 @@ class Registration(Message):
     instance: Instance = ""
     host: Annotated[str, StringConstraints(max_length=100)] = ""
     engine: str
-    clock_at: AwareDatetime
+    clock_at: Moment
     nodes: Annotated[tuple[NodeInfo, ...], Field(max_length=4096)]
     environments: Annotated[tuple[EnvironmentInfo, ...], Field(max_length=256)] = ()
     sandbox: str
     """`bubblewrap+seccomp+cgroup`, `bubblewrap+seccomp` or why there is none (then no attempt is leased)."""
     sandbox_ok: bool
+    spans_nodes: bool = True
+    """Whether one attempt may have several nodes, which reach each other."""
+    reaches: bool = False
+    """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
 
 
 class Registered(Message):
@@ -99,6 +108,8 @@ class Registered(Message):
     clock_skew_s: float
     organisation_id: str = ""
     """The supplier's own: in its name the agent tests its nodes."""
+    tunnel_url: str = ""
+    """Where the agent opens its tunnel (`ws:` or `wss:`); empty where the hub joins nobody to anything."""
 
 
 class LeaseRequest(Message):
@@ -129,9 +140,9 @@ class AttemptSpec(Message):
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
     cores: Annotated[int, Field(ge=1)]
     accelerator: str = ""
-    """The id of its cards' type in the accelerator data file; empty where it has none."""
+    """The id of its cards' type in the accelerator data file, or the kind of its share; empty where it has none."""
     devices: tuple[tuple[int, ...], ...] = ()
-    """By node, in their order: the indices of its cards, as many on each; empty where it has none."""
+    """By node, in their order: the indices of its cards or shares, as many on each; empty where it has none."""
     memory_bytes: Annotated[int, Field(ge=1)]
     disk_bytes: Annotated[int, Field(ge=1)]
     wall_limit_s: Annotated[int, Field(ge=1)]
@@ -144,6 +155,8 @@ class AttemptSpec(Message):
     workdir: tuple[InputFile, ...] = ()
     outputs: tuple[str, ...] = ()
     """Globs, relative to the working folder, of the files that come back."""
+    session: bool = False
+    """Whether people are joined to ports of its own loopback while it runs; it is on one node then."""
 
     @property
     def cards(self) -> int:
@@ -179,25 +192,27 @@ class AttemptPhase(StrEnum):
 class MeterSample(Message):
     """What an attempt has taken up to an instant: for its curves, never for its bill."""
 
-    at: AwareDatetime
-    cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    at: Moment
+    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
     """CPU seconds since it started."""
     memory_bytes: Count
     accelerator_util: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
     """How busy its cards are, from 0 to 1, the mean over all; None where the engine cannot say."""
+    accelerator_memory_bytes: Count | None = None
+    """Of all its cards together; None where the engine cannot say."""
 
 
 class AttemptStatus(Message):
     attempt_id: AttemptId
     epoch: Small
     phase: AttemptPhase
-    started_at: AwareDatetime | None = None
+    started_at: Moment | None = None
     sample: MeterSample | None = None
 
 
 class Heartbeat(Message):
     instance: Instance = ""
-    clock_at: AwareDatetime
+    clock_at: Moment
     attempts: Annotated[tuple[AttemptStatus, ...], Field(max_length=ATTEMPTS_MAX)] = ()
 
 
@@ -229,15 +244,18 @@ class LogAck(Message):
 
 
 class Usage(Message):
-    """What was used since the last report: a claim, which the hub bounds by what it observed itself."""
+    """What was used since the last report: a claim, which the hub bounds by what it observed itself.
+
+    A negative quantity takes back what was claimed too much: an engine's final books are the last word.
+    """
 
     attempt_id: AttemptId
     meter: Meter
     sequence: Count
-    quantity: Count
+    quantity: Annotated[int, Field(ge=-_COUNT_MAX, le=_COUNT_MAX)]
     """In the meter's unit: allocated cores (or cards) x seconds."""
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Moment
+    end: Moment
 
 
 class UsageBatch(Message):
@@ -253,7 +271,7 @@ class UsageAck(Message):
 class Measures(Message):
     """What the attempt really consumed, measured around the sandbox."""
 
-    cpu_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
     wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     memory_peak_bytes: Count
     memory_source: Literal["cgroup", "sampled"]
@@ -272,8 +290,8 @@ class Report(Message):
     phase: Literal["succeeded", "failed", "cancelled", "timed_out", "lost"]
     exit_code: Small | None
     reason: str = ""
-    started_at: AwareDatetime | None
-    ended_at: AwareDatetime
+    started_at: Moment | None
+    ended_at: Moment
     measures: Measures | None
     log_bytes: Count
     outputs: tuple[OutputFile, ...] = ()

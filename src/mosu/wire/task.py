@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
 from typing import Final, Literal, cast
 
@@ -31,6 +32,8 @@ from mosu.wire.task_reader import Fields, Reader
 __all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "dump_task", "parse_task"]
 
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
+RunKind = Literal["batch", "session"]
+"""Of a run: `batch` works its command off; to a `session` people are joined, on ports of its own loopback."""
 
 SCRIPT_CHARS_MAX: Final = 65_536
 VALUE_CHARS_MAX: Final = 32_768
@@ -41,8 +44,8 @@ WALL_LIMIT_S_MAX: Final = 30 * 86_400
 class ResourceNeed:
     """What each node must have. None and empty: the hub's default."""
 
-    accelerators: tuple[tuple[str, int], ...] = ()
-    """(name as written, cards per node), each name once: any of them will do."""
+    accelerators: tuple[tuple[str, int | Decimal], ...] = ()
+    """(name as written, cards per node, or which share of one), each name once: any of them will do."""
     cpus: int | None = None
     cpus_at_least: bool = False
     memory_gb: int | None = None
@@ -94,6 +97,8 @@ class TaskFile:
     """A reserved block of the organisation's (`block_...`), inside which the run goes; it costs nothing more."""
     environment: str = ""
     """A prebuilt software environment of the supplier; empty: the pool's default."""
+    kind: RunKind = "batch"
+    """A session is on one node, and when it gave way it is not begun again."""
 
 
 class TaskRefused(Invalid):
@@ -128,7 +133,7 @@ RESOURCE_KEYS: Final = (
     "labels",
 )  # fmt: skip
 MOSU_KEYS: Final = (
-    "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
+    "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
     "inputs", "outputs", "environment", "block",
 )  # fmt: skip
 
@@ -147,7 +152,7 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "local_disk": "say disk_size.",
         "network_tier": "leave it out.",
         "ordered": "name all in accelerators: the hub ranks the offers.",
-        "ports": "a run has no network.",
+        "ports": "say mosu.kind: session; all its ports are reached with mosu port-forward.",
         "region": _CHOOSES_PLACE,
         "spot_recovery": "say job_recovery.",
         "volumes": "put files into workdir or file_mounts.",
@@ -181,6 +186,7 @@ _NOTHING: Final = MappingProxyType[str, str]({})
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
+_KINDS_ALLOWED: Final = "batch or session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
@@ -222,6 +228,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
     )
     terms = mosu or Fields("mosu", {})
+    kind: RunKind = terms.read("kind", _kind, reader) or "batch"
     # Of a union mypy would infer `object`.
     not_before = cast(
         "datetime | timedelta | None",
@@ -229,8 +236,8 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
-        resources=fields.read("resources", _resources, reader) or ResourceNeed(),
-        num_nodes=fields.read("num_nodes", reader.integer, minimum=1, maximum=1024) or 1,
+        resources=fields.read("resources", _resources, reader, kind=kind) or ResourceNeed(),
+        num_nodes=fields.read("num_nodes", _num_nodes, reader, kind=kind) or 1,
         workdir=fields.read("workdir", _workdir, reader),
         setup=fields.read("setup", reader.text, chars_max=SCRIPT_CHARS_MAX, empty=True) or "",
         run=fields.read("run", reader.text, chars_max=SCRIPT_CHARS_MAX) or "",
@@ -250,10 +257,33 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         block=terms.read("block", reader.matched, _BLOCK, allowed=_BLOCK_ALLOWED) or "",
         environment=terms.read("environment", reader.matched, _ENVIRONMENT, allowed=_ENVIRONMENT_ALLOWED)
         or "",
+        kind=kind,
     )
 
 
-def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
+def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:
+    text = reader.scalar(node, field, allowed=_KINDS_ALLOWED)
+    if text == "batch":
+        return "batch"
+    if text == "session":
+        return "session"
+    if text == "service":
+        reader.refuse(node, field, "a service comes later.", allowed=_KINDS_ALLOWED)
+    elif text is not None:
+        message = f"{text[:60]!r} does not fit; allowed is {_KINDS_ALLOWED}."
+        reader.refuse(node, field, message, allowed=_KINDS_ALLOWED)
+    return None
+
+
+def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
+    nodes = reader.integer(node, field, minimum=1, maximum=1024)
+    if kind == "session" and nodes is not None and nodes > 1:
+        reader.refuse(node, field, "a session has one node.", allowed="1")
+        return None
+    return nodes
+
+
+def _resources(node: Node, field: str, reader: Reader, *, kind: RunKind) -> ResourceNeed:
     fields = reader.fields(
         node, field, known=RESOURCE_KEYS, unsupported=_RESOURCES_UNSUPPORTED, elsewhere=_RESOURCES_ELSEWHERE
     )
@@ -272,19 +302,23 @@ def _resources(node: Node, field: str, reader: Reader) -> ResourceNeed:
         max_hourly_cost_micros=fields.read("max_hourly_cost", reader.micros),
         priority=fields.read("priority", reader.integer, minimum=-1000, maximum=1000),
         use_spot=fields.read("use_spot", reader.truth) or False,
-        job_recovery=fields.read("job_recovery", _job_recovery, reader) or False,
+        job_recovery=fields.read("job_recovery", _job_recovery, reader, kind=kind) or False,
         labels=fields.read("labels", _labels, reader) or (),
     )
 
 
-def _job_recovery(node: Node, field: str, reader: Reader) -> bool | None:
+def _job_recovery(node: Node, field: str, reader: Reader, *, kind: RunKind) -> bool | None:
     """SkyPilot's strategies differ in where they try again; here that is always the pool that was bought."""
     text = reader.text(node, field, chars_max=40)
     if text is None:
         return None
-    if text.lower() in _RECOVERIES:
-        return text.lower() != "none"
-    reader.refuse(node, field, "is no way to go on.", allowed=", ".join(_RECOVERIES))
+    recovers = text.lower() != "none"
+    if text.lower() not in _RECOVERIES:
+        reader.refuse(node, field, "is no way to go on.", allowed=", ".join(_RECOVERIES))
+    elif recovers and kind == "session":
+        reader.refuse(node, field, "a session that was interrupted is not begun again.", allowed="none")
+    else:
+        return recovers
     return None
 
 

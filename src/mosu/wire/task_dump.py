@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -60,6 +61,7 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
     vouchers = task.vouchers if isinstance(task.vouchers, str) else list(task.vouchers)
     return _given(
         {
+            "kind": task.kind if task.kind != "batch" else None,
             "budget": _amount(task.budget_micros),
             "not_before": _moment(task.not_before),
             "deadline": task.deadline.isoformat() if task.deadline is not None else None,
@@ -112,4 +114,9 @@ def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _represent_number(dumper: yaml.SafeDumper, number: Decimal) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:float", f"{number:f}")
+
+
 _Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(Decimal, _represent_number)

@@ -193,6 +193,13 @@ def test_the_queue_command_tells_who_waits(tmp_path: Path, capsys: pytest.Captur
     assert cli.run([*call, "--policy", "luck"]) == 3
     assert "Known: fifo, backfill, mosu" in capsys.readouterr().err
     assert cli.run([*call, "--since", "2020-01-01"]) == 3
+    capsys.readouterr()
+    assert cli.run([*call, "--json", str(tmp_path / "no" / "out.json")]) == 3
+    nowhere = capsys.readouterr()
+    assert "There is no folder" in nowhere.err and nowhere.out == ""  # before anything is reckoned
+    absent = str(tmp_path / "absent.csv")
+    figures = ["simulate", "placement", "--nodes", absent, "--pods", absent, "--json", "/nope/x.json"]
+    assert cli.run(figures) == 3 and "There is no folder /nope." in capsys.readouterr().err
 
 
 def test_a_scale_is_rounded_up(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import typer
 from mosu.cli.options import JsonOption, LangOption, LimitOption, PdfOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.receipt import render
-from mosu.cli.stop import USAGE, Stop
+from mosu.cli.stop import USAGE, Stop, check_folder_of
 from mosu.cli.text import Language, language, table, told
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def login(
     token_stdin: Annotated[
         bool, typer.Option("--token-stdin", help="Keep the API token read from input.")
     ] = False,
+    manage: Annotated[
+        bool, typer.Option("--manage", help="A token that may also manage: pools, offers, members, the desk.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Sign in to a hub and keep a token, in a file that only you can read."""
@@ -47,7 +50,9 @@ def login(
         email = email or _asked("E-mail")
         password = sys.stdin.readline().rstrip("\n") if password_stdin else _asked("Password", hidden=True)
         with Client(url, "", language=language()) as hub:
-            token = _token(hub, email=email, password=password, otp=otp, organisation=organisation)
+            token = _token(
+                hub, email=email, password=password, otp=otp, organisation=organisation, manage=manage
+            )
     with Client(url, token, language=language()) as hub:
         me = hub.me()
     path = save_profile(Profile(url=url, token=token))
@@ -60,7 +65,7 @@ def login(
         say("warning: MOSU_TOKEN is set and wins over the token that was just saved.")
 
 
-def _token(hub: "Client", *, email: str, password: str, otp: str, organisation: str) -> str:
+def _token(hub: "Client", *, email: str, password: str, otp: str, organisation: str, manage: bool) -> str:
     """A new token; at a terminal the one-time code is asked for, if the account has one."""
     from mosu.client import ProblemError
 
@@ -71,12 +76,13 @@ def _token(hub: "Client", *, email: str, password: str, otp: str, organisation: 
             otp=otp or None,
             name=f"mosu command on {platform.node()}"[:60],
             organisation_id=organisation or None,
+            scopes=["read", "buy", "manage"] if manage else None,
         ).token
     except ProblemError as error:
         if error.code != "code_needed" or otp or not sys.stdin.isatty():
             raise
     otp = _asked("One-time code")
-    return _token(hub, email=email, password=password, otp=otp, organisation=organisation)
+    return _token(hub, email=email, password=password, otp=otp, organisation=organisation, manage=manage)
 
 
 def _asked(what: str, *, hidden: bool = False) -> str:
@@ -98,6 +104,8 @@ def receipts(
     json: JsonOption = False,
 ) -> None:
     """Receipts, newest first, or one of them printed as on a till."""
+    if pdf is not None:
+        check_folder_of(pdf)
     with client() as hub:
         if pdf is not None:
             if not receipt_id:

@@ -3,6 +3,7 @@
 import getpass
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +15,12 @@ from mosu.cli.options import JsonOption, LangOption
 from mosu.cli.output import say, show, show_json
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.text import table, told
+from mosu.wire.shares import card_at, kind_of
 
 if TYPE_CHECKING:
     from mosu.site_agent.detection.engines import Found
     from mosu.site_agent.joining import Draft, Published
+    from mosu.wire.agent import DeviceInfo
 
 agent = typer.Typer(no_args_is_help=True, help="A supplier's site agent, beside the machines that it sells.")
 
@@ -63,15 +66,20 @@ def init(
         check_token,
         environment_below,
         published_by,
+        replacing,
         write,
     )
 
     if config.exists() and not (force or dry_run):
-        raise AlreadyThere(f"{config} is there already.", hint="Replace it: mosu agent init --force")
+        raise AlreadyThere(f"{config} is there already.", hint=replacing(config))
     found = _found(engine)
     chosen = found[0]
     address = hub or os.environ.get("MOSU_URL") or _asked("Address of the hub", option="--hub")
-    token = check_token(_token(token_file, from_input=token_stdin))
+    if not address.startswith(("http://", "https://")):
+        raise Stop(
+            f"{address!r} is no address of a hub.", hint="It begins with https:// (or http://).", code=USAGE
+        )
+    token = "-" if dry_run else check_token(_token(token_file, from_input=token_stdin))
     draft = Draft(
         path=config.absolute(),
         hub_url=address.rstrip("/"),
@@ -168,7 +176,13 @@ def _token(file: Path | None, *, from_input: bool) -> str:
     if from_input:
         return sys.stdin.readline()
     if file is not None:
-        return file.read_text()
+        try:
+            return file.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a text"
+            raise Stop(
+                f"{file} cannot be read: {why}.", hint="Name a file with the pool's token.", code=USAGE
+            ) from error
     return os.environ.get("MOSU_POOL_TOKEN") or _asked(
         "Token of the pool", option="--token-stdin", hidden=True
     )
@@ -235,7 +249,7 @@ def _shown(draft: "Draft", found: "Sequence[Found]", published: "Published") -> 
             node.name,
             str(node.cores),
             f"{node.memory_bytes / (1 << 30):.0f} GiB",
-            _cards([device.accelerator for device in node.devices]),
+            _cards(node.devices),
         ]
         for node in published.nodes
     ]
@@ -245,15 +259,39 @@ def _shown(draft: "Draft", found: "Sequence[Found]", published: "Published") -> 
         for one in published.environments
     ]
     parts.append(f"{told('isolation')}: {published.isolation.features}")
-    parts += [told(f"Not sold, since no accelerator is called so: {name}.") for name in found[0].unnamed]
+    parts += _unnamed(draft, found[0])
     parts += [told(f"Not sold, since it is not well: {name}.") for name in found[0].faults]
-    sold = sum(len(node.devices) for node in published.nodes)
+    sold = sum(len({card_at(device.index) for device in node.devices}) for node in published.nodes)
     seen = sum(len(node.devices) for node in found[0].nodes)
     if draft.engine == "local" and seen > sold:
-        parts.append(told(f"{seen - sold} cards are here and not sold: the local engine sells cores."))
+        parts.append(told(f"{seen - sold} cards are here and not sold: name them in [local]."))
     return "\n\n".join(parts)
 
 
-def _cards(accelerators: Sequence[str]) -> str:
-    kinds = dict.fromkeys(accelerators)
-    return ", ".join(f"{accelerators.count(kind)} x {kind}" for kind in kinds) or "-"
+def _unnamed(draft: "Draft", found: "Found") -> list[str]:
+    """Cards that nothing names, neither the catalogue nor the settings: each name once, and how to name it."""
+    mapped = draft.options.get(f"{draft.engine}.accelerators", {})
+    resources = {str(one).rpartition(":")[2].lower() for one in mapped.values()} if mapped else set()
+    counts = Counter(one.partition(": ")[2] for one in found.unnamed)
+    left = {name: count for name, count in counts.items() if name.lower() not in resources}
+    lines = [
+        told(f"Not sold, since no accelerator is called so: {count} x {name}.")
+        for name, count in left.items()
+    ]
+    if left and draft.engine == "slurm":
+        first = next(iter(left))
+        gres = first if first == "gpu" else f"gpu:{first}"
+        option = f'--set \'slurm.accelerators={{"ID" = "{gres}"}}\''
+        lines.append(told(f"To sell them, say which accelerator of the catalogue they are: {option}"))
+    return lines
+
+
+def _cards(devices: "Sequence[DeviceInfo]") -> str:
+    """So many of each kind; of shares also how many cards they are cut from."""
+    told_of = []
+    for kind in dict.fromkeys(device.accelerator for device in devices):
+        indices = [device.index for device in devices if device.accelerator == kind]
+        cards = len({card_at(index) for index in indices})
+        cut = f" ({told(f'cut cards: {cards}')})" if kind_of(kind).shares > 1 else ""
+        told_of.append(f"{len(indices)} x {kind}{cut}")
+    return ", ".join(told_of) or "-"

@@ -9,7 +9,7 @@ import typer
 from mosu.cli.options import JsonOption, LangOption, PdfOption
 from mosu.cli.output import client, say, show, show_json
 from mosu.cli.split import bar_of
-from mosu.cli.stop import USAGE, Stop
+from mosu.cli.stop import USAGE, Stop, check_folder_of
 from mosu.cli.text import Language, language, table
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def bills(
 ) -> None:
     """The months' sums, newest first, or one month: who paid, by programme and by supplier."""
     chosen = language(lang)
+    if pdf is not None:
+        check_folder_of(pdf)
     with client() as hub:
         if pdf is not None:
             if not month:

@@ -8,7 +8,7 @@ import typer
 
 from mosu.cli.options import JsonOption
 from mosu.cli.output import client, say, show_json
-from mosu.cli.stop import USAGE, Stop
+from mosu.cli.stop import USAGE, Stop, check_folder_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +38,7 @@ def export(
     kind = _FORMATS.get(format)
     if kind is None:
         raise Stop(f"{format!r} is not a format.", hint="focus-csv or focus-parquet.", code=USAGE)
-    if not output.absolute().parent.is_dir():
-        raise Stop(f"There is no folder {output.parent}.", hint="Make it first.", code=USAGE)
+    check_folder_of(output)
     with client() as hub:
         size = hub.costs(month, output, version=focus, format=kind)
     if json:

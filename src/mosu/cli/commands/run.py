@@ -10,7 +10,7 @@ import typer
 
 from mosu.cli.following import bring_back, ended, folder_of, follow_to_end, settled
 from mosu.cli.options import AllOption, JsonOption, LangOption, YesOption
-from mosu.cli.output import client, say, show, show_json, zone_of
+from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.plans import plans_text
 from mosu.cli.receipt import render
 from mosu.cli.stop import REFUSED, USAGE, Stop
@@ -64,12 +64,13 @@ def run(
 
     Exit code: 0 the run succeeded, 1 it did not, 2 the call is wrong, 3 refused, 4 no hub answers.
     """
+    folder = _folder(workdir)
     options = {
         "name": name,
         "resources.cpus": cpus,
         "resources.memory": memory,
         "resources.accelerators": accelerators,
-        "workdir": workdir,
+        "workdir": "." if folder is not None and write is None else workdir,
         "envs": variables_of(env or []),
         "mosu.wall_limit": wall_limit,
         "mosu.budget": budget,
@@ -80,7 +81,7 @@ def run(
     text, task = _task(task_file, cmd, options, workdir=not no_workdir)
     if write is not None:
         _save(write, text)
-    files = _files(task)
+    files = _files(task, folder)
     with client() as hub:
         quotes = _quotes(hub, text, files, vouchers)
         zone = zone_of(hub)
@@ -90,6 +91,8 @@ def run(
         if detach:
             _say_detached(order, json=json)
             return
+        if task.block:
+            _say_start(hub, task.block, zone)
         code = _see_through(hub, order, out=out, lang=language(lang), zone=zone, json=json)
     raise typer.Exit(code)
 
@@ -122,14 +125,24 @@ def _save(path: Path, text: str) -> None:
     say(f"Saved {path}.")
 
 
-def _files(task: TaskFile) -> tuple[LocalFile, ...]:
-    if task.workdir is not None and Path(task.workdir).resolve() in {Path("/"), Path.home().resolve()}:
+def _folder(workdir: str) -> Path | None:
+    """An absolute `--workdir`: where its files are is this machine's matter, so the task says `.` of it.
+
+    A task that is kept (`--write`) cannot name it: there it stays, and is refused.
+    """
+    return Path(workdir) if Path(workdir).is_absolute() else None
+
+
+def _files(task: TaskFile, folder: Path | None) -> tuple[LocalFile, ...]:
+    if folder is None and task.workdir is not None:
+        folder = Path(task.workdir)
+    if folder is not None and folder.resolve() in {Path("/"), Path.home().resolve()}:
         raise Stop(
-            f"The working folder would be all of {Path(task.workdir).resolve()}.",
+            f"The working folder would be all of {folder.resolve()}.",
             hint="Change into the folder of your code, name it with --workdir, or say --no-workdir.",
             code=USAGE,
         )
-    return files_of(Path(task.workdir) if task.workdir is not None else None, mounts=task.file_mounts)
+    return files_of(folder, mounts=task.file_mounts)
 
 
 def _quotes(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers: str) -> "Quotes":
@@ -179,14 +192,25 @@ def _say_detached(order: "Order", *, json: bool) -> None:
     say(f"Order {order.number or order.id} is placed. Watch it: mosu logs -f {order.run_id}")
 
 
+def _say_start(hub: "Client", block_id: str, zone: tzinfo | None) -> None:
+    """A run inside a block that has not begun is silent until it does: say how long, and how to leave."""
+    block = hub.block(block_id)
+    if block.state == "held":
+        say(f"The block starts at {time_of(block.start, zone)}; the run is queued until then.")
+        say("Ctrl-C leaves it queued; with --detach mosu run does not wait.")
+
+
 def _see_through(
     hub: "Client", order: "Order", *, out: Path | None, lang: Language, zone: tzinfo | None, json: bool
 ) -> int:
     if order.run_id is None:
         raise Stop(f"Order {order.id} has no run yet.", hint=f"Look later: mosu orders {order.id}")
-    say(f"Order {order.number or order.id}, run {order.run_id}")
-    follow_to_end(hub, order.run_id, into=sys.stderr if json else None)
-    run = ended(hub, order.run_id)
+    run_id = order.run_id
+    say(f"Order {order.number or order.id}, run {run_id}")
+    follow_to_end(
+        hub, run_id, into=sys.stderr if json else None, once_running=lambda: _say_ports(hub, run_id)
+    )
+    run = ended(hub, run_id)
     order = settled(hub, order.id)
     folder = out or folder_of(run)
     paths = bring_back(hub, run, folder)
@@ -200,6 +224,12 @@ def _see_through(
         say(f"The receipt is not written yet: mosu orders {order.id}")
     _say_end(run, folder, len(paths))
     return 0 if run.state == "succeeded" else 1
+
+
+def _say_ports(hub: "Client", run_id: str) -> None:
+    """Of a session, how to reach it."""
+    if hub.run(run_id).kind == "session":
+        say(f"Reach its port PORT from another terminal: mosu port-forward {run_id} PORT")
 
 
 def _say_end(run: "Run", folder: Path, outputs: int) -> None:

@@ -1,19 +1,22 @@
 """What runs and ran: runs, logs, fetch, cancel."""
 
+import sys
 from datetime import tzinfo
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mosu.cli.following import bring_back, folder_of, follow_to_end
-from mosu.cli.options import JsonOption, LangOption, LimitOption
+from mosu.cli.following import bring_back, folder_of, follow_to_end, settled
+from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
-from mosu.cli.stop import USAGE, Stop
+from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.text import clean, language, table, told
 
 if TYPE_CHECKING:
-    from mosu.client.models import InLine, Run
+    from mosu.client import Client
+    from mosu.client.models import Block, InLine, Order, Run
 
 RunArgument = Annotated[str, typer.Argument(help="A run's id.")]
 
@@ -64,6 +67,8 @@ def _one_run(run: "Run", zone: tzinfo | None) -> str:
         [told("id"), run.id],
         [told("name"), run.name],
         [told("state"), _state(run)],
+        [told("kind"), told(run.kind) if run.kind != "batch" else ""],
+        [told("its ports"), f"mosu port-forward {run.id} PORT" if run.connect_url is not None else ""],
         [told("why"), told(run.reason or run.why_waiting or "")],
         *([] if run.queue is None else _line(run.queue, zone)),
         [told("started"), time_of(run.started_at, zone)],
@@ -131,11 +136,13 @@ def fetch(
 def cancel(
     *,
     id: Annotated[str, typer.Argument(help="Id of a run, an order or a block.")],
+    yes: YesOption = False,
+    lang: LangOption = "",
     json: JsonOption = False,
 ) -> None:
     """Cancel a run, an order or a block. What was used is paid, the rest is given back.
 
-    Of a block, by the cancellation rules of its offer.
+    Of a block, by the cancellation rules of its offer: what that comes to is shown before it asks.
     """
     kind = id.partition("_")[0]
     if kind not in {"run", "order", "block"}:
@@ -145,9 +152,45 @@ def cancel(
             code=USAGE,
         )
     with client() as hub:
-        order_id = hub.block(id).order_id if kind == "block" else id
-        cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(order_id)
+        if kind == "block":
+            cancelled: Run | Order = _cancelled_block(hub, hub.block(id), yes=yes)
+        else:
+            cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(id)
     if json:
         show_json(cancelled)
     else:
         say(f"{id} is {cancelled.state}.")
+
+
+def _cancelled_block(hub: "Client", block: "Block", *, yes: bool) -> "Order":
+    """The order of the block, once it says what was charged."""
+    early = block.if_cancelled
+    if early is not None:
+        say(
+            f"Cancelled now, {early.charged:f} {block.currency} is charged "
+            f"and {early.back:f} {block.currency} comes back."
+        )
+        _agree(yes=yes)
+    order = hub.cancel_order(block.order_id)
+    if order.state != "cancelled":
+        order = settled(hub, order.id)
+    charged = Decimal(0) if order.total is None and order.state == "cancelled" else order.total
+    if charged is None:
+        say(f"The receipt is not written yet: mosu orders {order.id}")
+    else:
+        back = (order.total_max or charged) - charged
+        say(f"Charged: {charged:f} {order.currency}. Came back: {back:f} {order.currency}.")
+    return order
+
+
+def _agree(*, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Stop(
+            "Nothing was cancelled: there is no terminal to ask at.",
+            hint="--yes cancels the block.",
+            code=REFUSED,
+        )
+    if not typer.confirm(told("Cancel this block"), err=True):
+        raise Stop("Nothing was cancelled.", hint="The block stays yours.", code=REFUSED)

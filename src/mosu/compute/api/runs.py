@@ -10,7 +10,7 @@ from ninja import Query, Router, Status
 from mosu.compute import queries, services
 from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Attempt, Run
-from mosu.compute.shapes import AcceleratorOut, FenceIn, QuoteIn, QuotesOut, RunOut, SamplesOut
+from mosu.compute.shapes import AcceleratorOut, ConnectionOut, FenceIn, QuoteIn, QuotesOut, RunOut, SamplesOut
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import NotFound
@@ -56,7 +56,7 @@ def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
 def list_runs(
     request: HttpRequest, paging: Annotated[Paging, Query()], state: RunState | None = None
 ) -> dict[str, object]:
-    rows = queries.runs_visible_to(actor_of(request))
+    rows = queries.runs_listed(actor_of(request))
     page, after = page_of(rows.filter(state=state) if state else rows, paging.cursor, paging.limit)
     return {
         "items": RunOut.all_of(page, language=language_of_request(request), now=timezone.now()),
@@ -75,6 +75,23 @@ def get_run(request: HttpRequest, run_id: str) -> RunOut:
 def list_run_samples(request: HttpRequest, run_id: str) -> SamplesOut:
     """CPU and memory of the run's last attempt over time; no points where its engine takes no samples."""
     return SamplesOut.of(queries.run_visible_to(actor_of(request), Run.key_of(run_id)))
+
+
+@router.get(
+    "/runs/{run_id}/connections",
+    response=Listed[ConnectionOut],
+    auth=token_auth,
+    operation_id="listRunConnections",
+)
+@door("run.read")
+def list_run_connections(
+    request: HttpRequest, run_id: str, paging: Annotated[Paging, Query()]
+) -> dict[str, object]:
+    """Who was joined to which port of the session, newest first."""
+    rows = queries.connections_of(actor_of(request), Run.key_of(run_id))
+    page, after = page_of(rows, paging.cursor, paging.limit)
+    language = language_of_request(request)
+    return {"items": [ConnectionOut.of(row, language=language) for row in page], "next": after}
 
 
 @router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")

@@ -2,16 +2,20 @@
 
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
-from mosu.compute.models.pools import Blackout, Device, HealthCheck, Node, Pool
+from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 
 __all__ = [
+    "PORT_MAX",
+    "WHOLE",
     "Allocation",
     "Attempt",
     "Blackout",
     "Block",
     "BlockLoss",
+    "Connection",
     "Device",
     "DeviceAllocation",
     "HealthCheck",

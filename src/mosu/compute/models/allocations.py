@@ -1,7 +1,9 @@
 """Who holds what of a machine, and when: never twice."""
 
+from typing import Final
+
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import DateTimeRangeField, IntegerRangeField, RangeOperators
 from django.contrib.postgres.indexes import GistIndex
 from django.db import models
 from django.db.models import F, Q
@@ -50,8 +52,16 @@ class Allocation(Row):
         ]
 
 
+_ONE_PART: Final = [
+    (F("node"), RangeOperators.EQUAL),
+    (F("card"), RangeOperators.EQUAL),
+    (F("part"), RangeOperators.OVERLAPS),
+    (F("period"), RangeOperators.OVERLAPS),
+]
+
+
 class DeviceAllocation(models.Model):
-    """A whole card taken by an allocation. No card is ever in two live ones at the same time.
+    """A card, or a share of one, taken by an allocation. No part of a card is ever in two live ones at the same time.
 
     Those inside blocks are apart: each lies within its block's, and no two of them overlap.
     """
@@ -59,6 +69,10 @@ class DeviceAllocation(models.Model):
     id = models.BigAutoField(primary_key=True)
     allocation = models.ForeignKey(Allocation, on_delete=models.PROTECT, related_name="devices")
     device = models.ForeignKey(Device, on_delete=models.PROTECT, related_name="allocations")
+    node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="+", db_index=False)
+    card = models.PositiveIntegerField()
+    part = IntegerRangeField()
+    """As the device had them when it was taken: the database copies them, and a card cut anew changes nothing here."""
     period = DateTimeRangeField()
     live = models.BooleanField(default=True)
     inside = models.BooleanField(default=False)
@@ -68,19 +82,9 @@ class DeviceAllocation(models.Model):
         indexes = [GistIndex(fields=["period"], name="device_allocation_period")]
         constraints = [
             ExclusionConstraint(
-                name="device_never_twice",
-                expressions=[
-                    (F("device"), RangeOperators.EQUAL),
-                    (F("period"), RangeOperators.OVERLAPS),
-                ],
-                condition=Q(live=True, inside=False),
+                name="device_never_twice", expressions=_ONE_PART, condition=Q(live=True, inside=False)
             ),
             ExclusionConstraint(
-                name="device_never_twice_inside",
-                expressions=[
-                    (F("device"), RangeOperators.EQUAL),
-                    (F("period"), RangeOperators.OVERLAPS),
-                ],
-                condition=Q(live=True, inside=True),
+                name="device_never_twice_inside", expressions=_ONE_PART, condition=Q(live=True, inside=True)
             ),
         ]

@@ -1,9 +1,12 @@
 """Pools, their machines and cards, and when machines are kept."""
 
+from typing import Final
+
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateTimeRangeField, RangeOperators
+from django.contrib.postgres.fields import DateTimeRangeField, IntegerRangeField, RangeOperators
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Func, Q
+from django.db.models.functions import Mod
 
 from mosu.compute.models.known import choices, known
 from mosu.compute.states import (
@@ -15,6 +18,10 @@ from mosu.compute.states import (
     PoolState,
 )
 from mosu.platform.rows import Row
+from mosu.wire.shares import CARDS_MAX, kind_of, share_at
+
+WHOLE: Final = 20_160
+"""So many equal parts has a card: a number that most shares divide, so that their sums are exact."""
 
 
 class Pool(Row):
@@ -39,6 +46,10 @@ class Pool(Row):
     """What the agent said: its kind, or why there is none."""
     sandbox_ok = models.BooleanField(default=False)
     environments = models.JSONField(default=list)
+    spans_nodes = models.BooleanField(default=True)
+    """What the agent said: whether the nodes of one task reach each other."""
+    reaches = models.BooleanField(default=False)
+    """What the agent said: whether it joins people to the ports of sessions."""
     clock_skew_s = models.FloatField(default=0)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)
@@ -145,14 +156,24 @@ class Blackout(Row):
 
 
 class Device(Row):
-    """One accelerator card of a node."""
+    """One accelerator card of a node, or one share of a card that is cut: whole or cut, never both."""
 
     prefix = "device"
 
     node = models.ForeignKey(Node, on_delete=models.PROTECT, related_name="devices")
     index = models.PositiveIntegerField()
     accelerator = models.CharField(max_length=60)
-    """Its id in `accelerators.yaml`."""
+    """Its id in `accelerators.yaml`; of a share its kind (`mosu.wire.shares`)."""
+    card = models.GeneratedField(
+        expression=Mod(F("index"), CARDS_MAX), output_field=models.IntegerField(), db_persist=True
+    )
+    """The number of the card that it is, or of which it is a share."""
+    part = models.GeneratedField(
+        expression=Func(F("accelerator"), F("index"), function="compute_part_of"),
+        output_field=IntegerRangeField(),
+        db_persist=True,
+    )
+    """Which part of the card that is: of `WHOLE` the whole card is all."""
     present = models.BooleanField(default=True)
     """False once the agent no longer lists it; the row stays for what it did."""
     published = models.BooleanField(default=True)
@@ -161,7 +182,27 @@ class Device(Row):
     """Where a card of another accelerator stands in its place: which."""
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["node", "index"], name="device_index_once")]
+        indexes = [models.Index(fields=["node", "card"], name="device_of_card")]
+        constraints = [
+            models.UniqueConstraint(fields=["node", "index"], name="device_index_once"),
+            models.CheckConstraint(condition=Q(part__contained_by=(0, WHOLE)), name="device_within_card"),
+            ExclusionConstraint(
+                name="device_whole_or_cut",
+                expressions=[
+                    ("node", RangeOperators.EQUAL),
+                    ("card", RangeOperators.EQUAL),
+                    ("part", RangeOperators.OVERLAPS),
+                ],
+                condition=Q(present=True),
+                deferrable=models.Deferrable.DEFERRED,
+            ),
+        ]
+
+    @property
+    def share(self) -> tuple[int, int] | None:
+        """Which of how many shares of its card it is, from 1; None: it is the whole card."""
+        shares = kind_of(self.accelerator).shares
+        return (share_at(self.index) + 1, shares) if shares > 1 else None
 
 
 class HealthCheck(models.Model):

@@ -1,7 +1,7 @@
 """Runs, their attempts, and what attempts say: samples and logs."""
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 
 from mosu.compute.models.known import choices, known
 from mosu.compute.models.pools import Pool
@@ -105,6 +105,12 @@ class Attempt(Row):
                 condition=Q(state=AttemptState.WAITING.value),
                 name="attempt_waiting",
             ),
+            # What was not to start at once: how good the words about starts were is read from the last.
+            models.Index(
+                fields=["pool", "-created_at"],
+                condition=Q(leased_at__isnull=False, expected_at__gt=F("created_at")),
+                name="attempt_waited",
+            ),
             models.Index(
                 fields=["idle_since"],
                 condition=Q(state="running", idle_since__isnull=False),
@@ -138,6 +144,7 @@ class MeterSample(models.Model):
     memory_bytes = models.PositiveBigIntegerField()
     accelerator_util = models.FloatField(null=True)
     """Of its cards, from 0 to 1; None where the engine cannot say."""
+    accelerator_memory_bytes = models.PositiveBigIntegerField(null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["attempt", "at"], name="meter_sample_once")]

@@ -63,6 +63,7 @@ def placement(  # noqa: PLR0917 - the options of a command
 
     Pods arrive in random orders and stay; one that fits nowhere is dropped. With --queue: who waits, and how long.
     """
+    _check_folder_of(file)
     names = _named(policy, POLICIES)
     machines, asked, more = scaled(machines_in(nodes), scale), pods_in(pods), added(add or ())
     fleets = {"": machines} | ({" ".join(add): with_added(machines, more)} if add else {})
@@ -151,6 +152,12 @@ def _rows_by_cards(of_policy: Mapping[str, PodWaits]) -> list[tuple[str, ...]]:
     ]
 
 
+def _check_folder_of(file: Path | None) -> None:
+    """Before hours are reckoned: there is a folder to write the figures into."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise Invalid(f"There is no folder {file.parent}.", hint="Make it first.", field="json")
+
+
 def _named(asked: Sequence[str] | None, known: Collection[str]) -> list[str]:
     unknown = [name for name in asked or () if name not in known]
     if unknown:
@@ -229,6 +236,7 @@ def queue(  # noqa: PLR0917 - the options of a command
     fifo: nobody passes. backfill: what fits passes. mosu: what fits, first who has waited longest for what jobs like
     it lasted.
     """
+    _check_folder_of(file)
     names = _named(policy, DISCIPLINES)
     clusters = clusters_in(nodes, scale=scale)
     asked = jobs_between(jobs_in(jobs), clusters, since=since, until=until)

@@ -11,11 +11,14 @@ from mosu.compute.placement.policies import DEFAULT, POLICIES, Policy, Size
 from mosu.compute.placement.refusals import Unplaced, larger_than_all, taken_now
 from mosu.compute.placement.views import Free, Need, NodeView, Placement, Share, cards_for, free_of
 from mosu.kernel.time import Period
+from mosu.wire.shares import kind_of
 
 HORIZON: Final = timedelta(days=14)
 """How far ahead a start may be promised."""
 _EXPECTED: Final = ((1, 8), (2, 4), (4, 2), (8, 1))
 """What a pool expects where nobody has said: so many whole cards, so often."""
+_ONE_SHARE: Final = ((1, 1),)
+"""Where cards are cut: a share is a card of its own kind, and nobody takes more than one of it on a node."""
 _POLICIES_KEPT: Final = 256
 
 
@@ -113,9 +116,10 @@ def _size(nodes: Sequence[NodeView], kinds: Sequence[str]) -> Size:
 def _policy(name: str, size: Size) -> Policy:
     """For a pool of that size. It keeps nothing, so it is made once."""
     per_card = size.cpu_milli_max // max(1, size.cards_max)
+    is_of_shares = any(kind_of(kind).shares > 1 for kind in size.kinds)
     expected = [
         Shape(per_card * cards, 0, cards)
-        for cards, often in _EXPECTED
+        for cards, often in (_ONE_SHARE if is_of_shares else _EXPECTED)
         for _ in range(often)
         if cards <= size.cards_max
     ]

@@ -3,17 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
 from mosu.kernel.time import Period
+from mosu.wire.shares import kind_of
 
 GIB: Final = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One accelerator card of a node."""
+    """One accelerator card of a node, or one share of a card: a card of its own kind."""
 
     index: int
     accelerator: str
@@ -66,6 +68,11 @@ class Need:
     def units(self) -> int:
         """What it is sold by: all its cards if it has any (their cores come with them), else all its cores."""
         return (self.cards or self.cores) * self.nodes
+
+    @property
+    def held(self) -> Fraction:
+        """The same as quotas count it: a share of a card is that part of one."""
+        return Fraction(self.units, kind_of(self.accelerator or "").shares if self.cards else 1)
 
 
 @dataclass(frozen=True, slots=True)

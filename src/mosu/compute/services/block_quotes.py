@@ -14,7 +14,7 @@ from mosu.compute.placement import Need, NodeView, Unplaced, place
 from mosu.compute.queries import pools_by_id, why_not_live, why_not_served
 from mosu.compute.requests import PERIOD_GRACE_S, BlockRequest
 from mosu.compute.services.capacity import SoldOut, nodes_of, place_within
-from mosu.compute.services.fitting import Asked, Reason, environment_missing, latest_start, need_at
+from mosu.compute.services.fitting import Asked, Reason, latest_start, need_at, pool_mismatches
 from mosu.compute.services.run_plans import run_plan, run_request
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.states import BLOCK_LIVES
@@ -67,7 +67,7 @@ def quote_block(
     views = nodes_of([pool.id], now=now, reclaims=True)[pool.id]
     need = _need(offer, views, nodes=nodes, per_node=per_node)
     limits = limits_of(organisation_id=organisation_id, project_id=project_id, need=need, now=now)
-    keep_within(limits, units=need.units, start=period.start, duration=period.duration)
+    keep_within(limits, units=need.held, start=period.start, duration=period.duration)
     found = place(views, need, earliest=period.start, latest=period.start, duration=period.duration)
     if isinstance(found, Unplaced):
         raise SoldOut(found.message, hint=found.hint)
@@ -218,4 +218,4 @@ def _against(asked: Asked, block: Block, need: Need, *, now: datetime) -> Reason
     unserved = why_not_served(block.pool, now=now)
     if unserved is not None:
         return Reason("not_live", unserved, "Ask again later.")
-    return next(iter(environment_missing(asked.task, block.pool)), None)
+    return next(iter(pool_mismatches(asked.task, block.pool)), None)

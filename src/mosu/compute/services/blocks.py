@@ -1,6 +1,7 @@
 """Blocks: capacity bought from one time to another. Taken, begun, ended, cancelled; charged by the hub's own clock."""
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from mosu.market.services import (
     stop_order,
 )
 from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.each import on_each
 from mosu.platform.rows import insert
 
 STOPPED_FOR: Final = timedelta(days=1)
@@ -82,7 +84,7 @@ def reserve_block(*, order_id: UUID, quote: Quote, now: datetime) -> None:
     )
     if not isinstance(found, Placement):
         raise SoldOut(f"The capacity went to someone else. {found.message}", hint=found.hint)
-    keep_within(limits, units=need.units, start=period.start, duration=period.duration)
+    keep_within(limits, units=need.held, start=period.start, duration=period.duration)
     give_way(found, need=need, now=now)
     allocate(block_id=block.id, need=need, placement=found)
 
@@ -93,10 +95,14 @@ def turn_blocks(*, now: datetime) -> None:
     Each block in a transaction of its own. Repeating it changes nothing.
     """
     live = Block.objects.filter(state__in=BLOCK_LIVES, period__startswith__lte=now).order_by("id")
-    for block_id in list(live.values_list("id", flat=True)):
-        _turn(block_id, now=now)
-    for order_id in _left_behind(now=now):
-        stop_order(order_id=order_id, why="its block was cancelled", now=now)
+    try:
+        on_each(partial(_turn, now=now), list(live.values_list("id", flat=True)))
+    finally:
+        on_each(partial(_stop_left_behind, now=now), _left_behind(now=now))
+
+
+def _stop_left_behind(order_id: UUID, *, now: datetime) -> None:
+    stop_order(order_id=order_id, why="its block was cancelled", now=now)
 
 
 @transaction.atomic(durable=True)

@@ -40,7 +40,8 @@ select n.pool_id, n.id, n.name, n.cores, n.memory_bytes, n.disk_bytes,
 """  # noqa: S608 - states of the code
 _TAKEN: Final = f"""
 select a.node_id, a.attempt_id, lower(a.period), upper(a.period), a.yields, a.cores, a.memory_bytes,
-       array(select d.index from compute_deviceallocation c join compute_device d on d.id = c.device_id
+       array(select d.index from compute_deviceallocation c
+               join compute_device d on d.node_id = c.node_id and d.card = c.card and d.part && c.part
               where c.allocation_id = a.id and c.live)
   from compute_allocation a
  where a.live and a.node_id = any(%(nodes)s::uuid[])
@@ -56,7 +57,8 @@ select n.id, null, lower(b.period), upper(b.period), false, n.cores, n.memory_by
    and %(inside)s::uuid is null
 """  # noqa: S608 - states of the code
 """What live allocations hold, and blackouts that are not over, each as taking all of its node. A block holds its part
-whatever is inside it; `inside` a block: what its runs hold, and what of others overstayed."""
+whatever is inside it; `inside` a block: what its runs hold, and what of others overstayed. What holds a card holds
+all its shares, however it was cut since."""
 _TAKE_CARDS: Final = """
 insert into compute_deviceallocation (allocation_id, device_id, period, live, inside)
   select wanted.allocation_id, d.id, %s::tstzrange, true, %s

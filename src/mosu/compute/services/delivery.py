@@ -1,12 +1,18 @@
 """What suppliers delivered of what was ordered, and what buyers are told when it was not."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
-from django.db.models import DurationField, ExpressionWrapper, F, Q, Sum
+from django.db.models import DurationField, ExpressionWrapper, F, Q, Sum, TextField, Value
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce
 
-from mosu.compute.models import Pool, Run
+from mosu.compute.blocks import lost_s
+from mosu.compute.models import Block, Pool, Run
+from mosu.compute.states import BlockState
 from mosu.kernel.languages import Language, said
 from mosu.market.models import Outcome, Receipt
 from mosu.platform.actors import Role
@@ -16,23 +22,48 @@ COUNTED_FOR: Final = timedelta(days=90)
 
 
 def count_deliveries(*, now: datetime) -> None:
-    """Count anew what each pool delivered of what was ordered of it in the last 90 days, in seconds of runs.
+    """Count anew what each pool delivered of what was ordered of it in the last 90 days, in seconds of runs and blocks.
 
     A run that its buyer or its program ended counts with the time that it took, delivered whole. One that the
     supplier or the hub lost counts with all that was promised it, its wall limit, and nothing of that was delivered.
+    A block counts with its time so far, less the part of it that was not delivered, and the runs inside not again.
     """
     ended = Run.objects.filter(ended_at__gt=now - COUNTED_FOR, ended_at__lte=now).order_by()
+    ended = ended.alias(block=Coalesce(KT("request__block"), Value("", output_field=TextField()))).filter(
+        block=""
+    )
     lost = Q(order__outcome=Outcome.PLATFORM_FAILURE)
     took = ExpressionWrapper(F("ended_at") - F("started_at"), output_field=DurationField())
     counted = ended.values_list("pool_id").annotate(
         used=Sum(took, filter=~lost), promised_s=Sum("order__quote__wall_limit_s", filter=lost)
     )
-    found = {pool_id: (_seconds(used), promised_s or 0) for pool_id, used, promised_s in counted}
+    delivered, lost_of = Counter[UUID](), Counter[UUID]()
+    for pool_id, used, promised_s in counted:
+        delivered[pool_id] += _seconds(used)
+        lost_of[pool_id] += promised_s or 0
+    _add_blocks(delivered, lost_of, now=now)
     for pool_id in Pool.objects.order_by("id").values_list("id", flat=True):
-        delivered_s, lost_s = found.get(pool_id, (0, 0))
         Pool.objects.filter(id=pool_id).update(
-            delivered_s=delivered_s, ordered_s=delivered_s + lost_s, delivery_counted_at=now
+            delivered_s=delivered[pool_id],
+            ordered_s=delivered[pool_id] + lost_of[pool_id],
+            delivery_counted_at=now,
         )
+
+
+def _add_blocks(delivered: Counter[UUID], lost_of: Counter[UUID], *, now: datetime) -> None:
+    """The time of each block in the last 90 days; what some of its nodes lost counts by their part of it."""
+    begun = Block.objects.exclude(state=BlockState.HELD).filter(
+        period__startswith__lt=now, period__endswith__gt=now - COUNTED_FOR
+    )
+    for block in begun.order_by("id").prefetch_related("losses").iterator(chunk_size=500):
+        start, end = (
+            max(block.period.lower, now - COUNTED_FOR),
+            min(block.ended_at or now, block.period.upper),
+        )
+        whole_s = _seconds(end - start)
+        missing_s = min(whole_s, lost_s(block, since=start, now=end) // block.units)
+        delivered[block.pool_id] += whole_s - missing_s
+        lost_of[block.pool_id] += missing_s
 
 
 def _seconds(span: timedelta | None) -> int:

@@ -120,7 +120,7 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     due = _locked(waiting.filter(place__period__startswith__lte=now))
     if due is not None and _keep_place(due, now=now):
         return LeaseAnswer(lease=_handed(due, actor=actor, now=now))
-    for attempt_id in _turns(pool_id, set(early.values_list("id", flat=True))):
+    for attempt_id in _turns(pool_id, set(early.values_list("id", flat=True)), now=now):
         next_one = _locked(waiting.filter(id=attempt_id))
         if next_one is not None and _keep_place(next_one, now=now):
             return LeaseAnswer(lease=_handed(next_one, actor=actor, now=now))
@@ -129,14 +129,23 @@ def _lease(*, actor: Actor, asked: LeaseRequest, now: datetime) -> LeaseAnswer:
     return LeaseAnswer(next_at=max(first.lower, now + timedelta(seconds=1)) if first else None)
 
 
-def _turns(pool_id: UUID, attempt_ids: set[UUID]) -> Iterator[UUID]:
-    """Those of the attempts that are tried for an early start, in the order of their turns.
+def _turns(pool_id: UUID, attempt_ids: set[UUID], *, now: datetime) -> Iterator[UUID]:
+    """Those of the attempts that are tried for an early start: some in the order of their turns, then the next of each
+    node, which can always go forward in its own place: else a node idles whose room is promised to later ones.
 
     One that finds no room lets the next one try: it delays nobody, since every other's place stays reserved.
     """
-    if attempt_ids:
-        turns = turns_in([pool_id])[pool_id]
-        yield from islice((one for one in turns if one in attempt_ids), BACKFILL_MAX)
+    if not attempt_ids:
+        return
+    first = list(islice((one for one in turns_in([pool_id])[pool_id] if one in attempt_ids), BACKFILL_MAX))
+    yield from first
+    promised = Allocation.objects.filter(
+        live=True, attempt_id__in=attempt_ids - set(first), period__startswith__gt=now
+    )
+    next_of_nodes = (
+        promised.order_by("node_id", "period").distinct("node_id").values_list("period", "attempt_id")
+    )
+    yield from (attempt_id for _, attempt_id in sorted(next_of_nodes)[:BACKFILL_MAX])
 
 
 def _locked(rows: QuerySet[Attempt]) -> Attempt | None:
@@ -196,7 +205,7 @@ def _is_within_quota(attempt: Attempt, request: RunRequest, duration: timedelta,
         without=attempt.id,
         lock=True,
     )
-    return earliest_within(limits, units=request.units, earliest=now, duration=duration) == now
+    return earliest_within(limits, units=request.need.held, earliest=now, duration=duration) == now
 
 
 def _handed(attempt: Attempt, *, actor: Actor, now: datetime) -> Lease:
@@ -234,6 +243,7 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         secrets=opened(request.sealed_secrets),
         workdir=_inputs_of(request.workdir_manifest, run.outputs_manifest if attempt.epoch > 1 else ""),
         outputs=request.outputs,
+        session=request.is_session,
     )
 
 

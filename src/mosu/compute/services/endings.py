@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.market.models import Outcome
 from mosu.market.services import settle_order
 from mosu.platform.actors import SYSTEM, Actor
+from mosu.platform.each import on_each
 from mosu.platform.policy import require
 from mosu.platform.services import emit, record_audit
 from mosu.store.services import ManifestEntry, QuotaExceeded, put_manifest
@@ -159,27 +161,33 @@ def manifest_of(run: Run, outputs: Sequence[OutputFile], *, now: datetime) -> st
 
 
 def expire_leases(*, now: datetime) -> None:
-    """Take note of what was not heard of: each attempt in a transaction of its own."""
-    silent = Attempt.objects.filter(state__in=["leased", "running"], leased_until__lt=now)
-    for attempt_id in list(silent.order_by("id").values_list("id", flat=True)):
-        _mark_unreachable(attempt_id, now=now)
-    over = Allocation.objects.filter(
-        live=True, period__endswith__lt=now, attempt__state__in=["waiting", "unreachable"]
-    )
-    for attempt_id, state in list(
-        over.order_by("attempt_id").values_list("attempt_id", "attempt__state").distinct()
-    ):
-        if state == AttemptState.WAITING:
-            fail_attempt(
-                attempt_id=attempt_id, why="no agent came for it in time", keeps_capacity=False, now=now
-            )
-        else:
-            fail_attempt(
-                attempt_id=attempt_id,
-                why="not heard of until its time limit and grace were over",
-                keeps_capacity=True,
-                now=now,
-            )
+    """Take note of what was not heard of, and end that of which the time is over: each in a transaction of its own.
+
+    Raises:
+        ExceptionGroup: some could not be ended; all others were.
+    """
+    silent = Attempt.objects.filter(state__in=["leased", "running"], leased_until__lt=now).order_by("id")
+    try:
+        on_each(partial(_mark_unreachable, now=now), list(silent.values_list("id", flat=True)))
+    finally:
+        over = Allocation.objects.filter(
+            live=True, period__endswith__lt=now, attempt__state__in=["waiting", "unreachable"]
+        )
+        found = over.order_by("attempt_id").values_list("attempt_id", "attempt__state").distinct()
+        on_each(partial(_expire, now=now), list(found))
+
+
+def _expire(found: tuple[UUID, str], *, now: datetime) -> None:
+    attempt_id, state = found
+    if state == AttemptState.WAITING:
+        fail_attempt(attempt_id=attempt_id, why="no agent came for it in time", keeps_capacity=False, now=now)
+    else:
+        fail_attempt(
+            attempt_id=attempt_id,
+            why="not heard of until its time limit and grace were over",
+            keeps_capacity=True,
+            now=now,
+        )
 
 
 @transaction.atomic(durable=True)

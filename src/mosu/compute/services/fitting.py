@@ -14,12 +14,15 @@ from mosu.compute.placement import HORIZON, Need
 from mosu.compute.queries import why_not_live
 from mosu.compute.requests import WALL_LIMIT_S, need_of
 from mosu.compute.sealing import sealed
+from mosu.compute.services.shares_sold import NoSuchShare, shares_sold, shares_there
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
+from mosu.market.catalogue import catalogue_at
 from mosu.market.queries import ShownOffer
 from mosu.platform.models import Organisation
 from mosu.store.services import ManifestEntry, put_manifest
+from mosu.wire.shares import Kind, kind_of, shares_in
 from mosu.wire.task import TaskFile, dump_task
 
 
@@ -40,7 +43,9 @@ class Asked:
     organisation_id: UUID
     project_id: UUID
     accelerators: Mapping[str, int]
-    """Those that will do, by id, and how many of each on a node; empty where none is asked for."""
+    """Those that will do, by kind, and how many of each on a node; empty where none is asked for."""
+    sold_cut: Mapping[Kind, Sequence[str]]
+    """Where a share is asked for: the shares that there are of such cards, and who sells them."""
     wall_limit_s: int
     manifest: str
     earliest: datetime
@@ -64,6 +69,7 @@ def asked_of(
     Raises:
         Invalid: it asks for what no pool can do, starts too late, or its folder is not whole.
         UnknownAccelerator: nothing is called so.
+        NoSuchShare: a share is asked for that no card is cut into.
     """
     if task.inputs:
         raise Invalid(
@@ -76,6 +82,7 @@ def asked_of(
         organisation_id=organisation_id,
         project_id=project_id,
         accelerators=_cards_by_id(task),
+        sold_cut=_sold_cut(task, organisation_id=organisation_id, now=now),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
         earliest=_earliest(task, now=now),
@@ -86,12 +93,38 @@ def asked_of(
 
 
 def _cards_by_id(task: TaskFile) -> Mapping[str, int]:
-    """Where two names mean the same card, what the first says."""
+    """Where two names mean the same card, what the first says. Of a share its kinds, with isolation or without."""
     cards: dict[str, int] = {}
     for name, count in task.resources.accelerators:
         for accelerator in accelerators_named(name):
-            cards.setdefault(accelerator, count)
+            if isinstance(count, int):
+                cards.setdefault(accelerator, count)
+            elif shares := shares_in(count):
+                cards.setdefault(str(Kind(accelerator, shares)), 1)
+                cards.setdefault(str(Kind(accelerator, shares, shared=True)), 1)
     return cards
+
+
+def _sold_cut(task: TaskFile, *, organisation_id: UUID, now: datetime) -> Mapping[Kind, Sequence[str]]:
+    """Where a share is asked for: the shares there are of those cards, and who sells them.
+
+    Raises:
+        NoSuchShare: no card is cut into shares of that size.
+    """
+    asked = [(name, count) for name, count in task.resources.accelerators if isinstance(count, Decimal)]
+    if not asked:
+        return {}
+    ids = {accelerator for name, _ in asked for accelerator in accelerators_named(name)}
+    sold = shares_sold(catalogue_at(now), ids, organisation_id=organisation_id)
+    for name, count in asked:
+        if shares_in(count) is None:
+            raise NoSuchShare(
+                f"resources.accelerators: {name}:{count:f} is no equal share of a card.",
+                hint=shares_there(sold, accelerators_named(name)),
+                field="resources.accelerators",
+                found=f"{name}:{count:f}",
+            )
+    return sold
 
 
 def _earliest(task: TaskFile, *, now: datetime) -> datetime:
@@ -137,7 +170,7 @@ def unfit(asked: Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
         return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
     if offer.unrated is not None:
         reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
-    return [*reasons, *environment_missing(asked.task, pool)]
+    return [*reasons, *pool_mismatches(asked.task, pool)]
 
 
 def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
@@ -148,7 +181,7 @@ def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
 
 
 def attributes_judged(asked: Asked) -> Sequence[str]:
-    """The names of all that `goods_mismatches` looks at: goods that are alike in these are judged alike."""
+    """The names of all that `goods_mismatches` and `need_at` look at: goods alike in these are judged once."""
     return ("accelerator", "mode", "domestic", *(name for name, _ in asked.task.resources.labels))
 
 
@@ -157,11 +190,7 @@ def goods_mismatches(asked: Asked, attributes: Mapping[str, Any]) -> Iterable[Re
     task = asked.task
     accelerator = attributes.get("accelerator")
     if asked.accelerators and accelerator not in asked.accelerators:
-        yield Reason(
-            "other_accelerator",
-            f"sells {accelerator or 'cores'}, not {' or '.join(name for name, _ in task.resources.accelerators)}",
-            "Ask for that, or choose another offer.",
-        )
+        yield _other_cards(asked, kind_of(accelerator or ""))
     if not asked.accelerators and accelerator:
         yield Reason("sells_cards", f"sells {accelerator} by the card", "Ask for accelerators to use it.")
     is_spot = attributes.get("mode") == "spot"
@@ -180,6 +209,33 @@ def goods_mismatches(asked: Asked, attributes: Mapping[str, Any]) -> Iterable[Re
         yield Reason(
             "deadline", "cannot end before the deadline", "Set a later deadline or a shorter wall limit."
         )
+
+
+def _other_cards(asked: Asked, sold: Kind) -> Reason:
+    """Goods that are none of the cards asked for: others, whole ones instead of shares, or shares of another size."""
+    counts = {
+        accelerator: count
+        for name, count in asked.task.resources.accelerators
+        for accelerator in accelerators_named(name)
+    }
+    if sold.accelerator not in counts:
+        names = " or ".join(name for name, _ in asked.task.resources.accelerators)
+        return Reason(
+            "other_accelerator",
+            f"sells {sold.accelerator or 'cores'}, not {names}",
+            "Ask for that, or choose another offer.",
+        )
+    if sold.shares == 1:
+        return Reason(
+            "sells_whole_cards",
+            f"sells whole {sold.accelerator}, no shares of it",
+            shares_there(asked.sold_cut, [sold.accelerator]),
+        )
+    return Reason(
+        "sells_shares",
+        f"sells 1/{sold.shares} of {sold.accelerator}, not {counts[sold.accelerator]}",
+        f"Ask for {sold.asked} of it.",
+    )
 
 
 def is_named(asked: Asked, supplier_id: UUID, name: str) -> bool:
@@ -232,11 +288,24 @@ def _money(micros: Decimal) -> str:
     return decimal_of(int(micros))
 
 
-def environment_missing(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+    """What speaks against a pool, as its agent described it."""
     names = [environment["name"] for environment in pool.environments]
     if task.environment and task.environment not in names:
         yield Reason(
             "no_environment",
             f"has no environment {task.environment!r}",
             f"It has: {', '.join(names) or 'none'}.",
+        )
+    if task.num_nodes > 1 and not pool.spans_nodes:
+        yield Reason(
+            "no_network",
+            "has no network between its nodes",
+            "Ask for one node, or choose an offer whose nodes reach each other.",
+        )
+    if task.kind == "session" and not pool.reaches:
+        yield Reason(
+            "no_sessions",
+            "has no way to the ports of a session",
+            "Choose another offer, or leave out mosu.kind.",
         )

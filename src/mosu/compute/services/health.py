@@ -36,7 +36,8 @@ def take_health(*, actor: Actor, report: HealthReport, now: datetime) -> HealthA
     if found is None:
         raise Invalid(f"There is no node {report.node!r} here.", hint="Register it first.", field="node")
     measures = {one.name: one.value for one in report.measures}
-    cards = found.devices.filter(present=True).count()
+    # A card that is cut answers once.
+    cards = found.devices.filter(present=True).order_by().values("card").distinct().count()
     published = Published(found.cores, found.memory_bytes, cards)
     why = (report.fault or fault_of(published, measures))[:300]
     HealthCheck.objects.create(

@@ -8,12 +8,13 @@ starts at most once: the next one begins only after this one has ended.
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from mosu.compute.models import Allocation, Attempt
+from mosu.compute.models import Allocation, Attempt, Device
 from mosu.compute.moves import notify_pool, notify_run
 from mosu.compute.placement import HORIZON, Need, Placement, Unplaced
 from mosu.compute.quotas import earliest_within
@@ -26,6 +27,7 @@ from mosu.compute.services.sharing import limits_of
 from mosu.compute.states import HELD, AttemptState
 from mosu.kernel.time import Period
 from mosu.platform.actors import SYSTEM
+from mosu.platform.each import on_each
 from mosu.platform.services import notify, record_audit
 
 
@@ -38,18 +40,27 @@ def give_way(placement: Placement, *, need: Need, now: datetime) -> None:
     held = Allocation.objects.filter(
         node_id__in=nodes, live=True, yields=True, period__overlap=range_of(placement.period)
     )
-    rows = list(held.prefetch_related("devices__device").order_by("-id"))
+    rows = list(held.prefetch_related("devices").order_by("-id"))
     chosen: list[Allocation] = []
     for share in placement.shares if rows else ():
         here = [one for one in rows if one.node_id == share.node_id]
-        cards = set(share.card_indices)
-        leaving = [one for one in here if cards & {card.device.index for card in one.devices.all()}]
+        wanted = list(Device.objects.filter(node_id=share.node_id, index__in=share.card_indices))
+        leaving = [one for one in here if _holds_any(one, wanted)]
         others = [one for one in here if one not in leaving]
         while others and not _fits(share.node_id, need, placement.period, without=leaving):
             leaving.append(others.pop(0))
         chosen += leaving
     for attempt_id in sorted({one.attempt_id for one in chosen if one.attempt_id}):
         _interrupt(attempt_id, from_=placement.period.start, now=now)
+
+
+def _holds_any(allocation: Allocation, wanted: Iterable[Device]) -> bool:
+    """Whether it holds a part of one of the cards, which may have been cut anew since."""
+    return any(
+        held.card == one.card and held.part.lower < one.part.upper and one.part.lower < held.part.upper
+        for held in allocation.devices.all()
+        for one in wanted
+    )
 
 
 def _fits(node_id: UUID, need: Need, period: Period, *, without: Iterable[Allocation]) -> bool:
@@ -144,7 +155,9 @@ def _place_within_quota(attempt: Attempt, request: RunRequest, *, now: datetime)
     )
     earliest = now
     while True:
-        allowed = earliest_within(limits, units=request.units, earliest=earliest, duration=request.duration)
+        allowed = earliest_within(
+            limits, units=request.need.held, earliest=earliest, duration=request.duration
+        )
         found = find_place(
             pool_id=attempt.pool_id,
             need=request.need,
@@ -162,6 +175,9 @@ def place_interrupted(*, now: datetime) -> None:
     """Place all that wait for a place after an interruption; what finds none ends, and nothing is charged."""
     placed = Allocation.objects.filter(attempt=OuterRef("pk"), live=True)
     waiting = Attempt.objects.filter(~Exists(placed), state=AttemptState.WAITING).order_by("id")
-    for attempt_id in list(waiting.values_list("id", flat=True)):
-        if not place_again(attempt_id=attempt_id, now=now):
-            fail_attempt(attempt_id=attempt_id, why="no place was free again", keeps_capacity=False, now=now)
+    on_each(partial(_place_or_end, now=now), list(waiting.values_list("id", flat=True)))
+
+
+def _place_or_end(attempt_id: UUID, *, now: datetime) -> None:
+    if not place_again(attempt_id=attempt_id, now=now):
+        fail_attempt(attempt_id=attempt_id, why="no place was free again", keeps_capacity=False, now=now)

@@ -17,6 +17,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
 from mosu.wire.agent import NodeInfo
+from mosu.wire.shares import kind_of, listed_twice, share_at
 
 
 def take_inventory(pool: Pool, nodes: Sequence[NodeInfo], *, actor: Actor, now: datetime) -> None:
@@ -25,7 +26,8 @@ def take_inventory(pool: Pool, nodes: Sequence[NodeInfo], *, actor: Actor, now: 
     A node that it no longer lists is down. A node that the supplier drains stays draining.
 
     Raises:
-        Invalid: two nodes of one name, two cards of one index, or an accelerator that the catalogue lacks.
+        Invalid: two nodes of one name, a card that is there twice or both whole and cut, or an accelerator that the
+            catalogue lacks.
     """
     _check_inventory(nodes)
     known = {node.name: node for node in pool.nodes.order_by("id").select_for_update(no_key=True)}
@@ -127,16 +129,25 @@ def _check_inventory(nodes: Sequence[NodeInfo]) -> None:
     if len(set(names)) != len(names):
         raise Invalid("Two nodes have the same name.", hint="Give each node its own name.", field="nodes")
     for node in nodes:
-        indices = [device.index for device in node.devices]
-        if len(set(indices)) != len(indices):
+        twice = listed_twice((device.index, device.accelerator) for device in node.devices)
+        if twice is not None:
             raise Invalid(
-                f"Node {node.name}: two cards have the same index.", hint="Number the cards.", field="devices"
+                f"Node {node.name}: card {twice} is listed twice, or cut in more than one way.",
+                hint="A card is sold whole, or cut into equal shares of one kind.",
+                field="devices",
             )
         for device in node.devices:
-            if device.accelerator not in catalogue().accelerators:
+            kind = kind_of(device.accelerator)
+            if kind.accelerator not in catalogue().accelerators:
                 raise Invalid(
                     f"Node {node.name}: {device.accelerator[:60]!r} is not an accelerator of the catalogue.",
                     hint="Use an id of accelerators.yaml.",
                     field="accelerator",
                     found=device.accelerator[:60],
+                )
+            if share_at(device.index) >= kind.shares:
+                raise Invalid(
+                    f"Node {node.name}: a card cut into {kind.shares} has no share {share_at(device.index) + 1}.",
+                    hint="List as many shares as the card has.",
+                    field="devices",
                 )

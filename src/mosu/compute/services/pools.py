@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections.abc import Collection
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -10,6 +11,7 @@ from django.db import IntegrityError, transaction
 
 from mosu.compute.models import Node, Pool
 from mosu.compute.moves import move_node, move_pool, record_made
+from mosu.compute.reach import tunnel_url
 from mosu.compute.services.identity import locked_pool, pool_of, take_over
 from mosu.compute.services.inventory import take_inventory
 from mosu.compute.states import NodeState, Placing, PoolState
@@ -17,6 +19,7 @@ from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, ActorKind
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import Unauthenticated, require
+from mosu.platform.rules import is_seen
 from mosu.platform.services import record_audit
 from mosu.wire.agent import PoolSeen, Registered, Registration
 
@@ -50,10 +53,10 @@ def create_pool(
     """
     require(actor, "pool.manage", organisation_id)
     for field, text, longest in (("name", name, 100), ("region", region, 60)):
-        if not text.strip() or len(text) > longest:
+        if not text.strip() or len(text) > longest or not is_seen(text):
             raise Invalid(
                 f"{field}: {text[:60]!r} cannot be used.",
-                hint=f"Give 1 to {longest} characters.",
+                hint=f"Give 1 to {longest} visible characters.",
                 field=field,
             )
     organisation = Organisation.objects.get(id=organisation_id)
@@ -164,6 +167,17 @@ def actor_of_agent(header: str, *, now: datetime) -> Actor:
     )
 
 
+def digest_of_agent(header: str) -> str:
+    """What is kept of the token in a site agent's `Authorization` header."""
+    return _digest(header.partition(" ")[2])
+
+
+def tokens_that_hold(*, digests: Collection[str]) -> frozenset[str]:
+    """Those of the digests whose token would let an agent in now."""
+    pools = Pool.objects.filter(token_sha256__in=digests).exclude(state=PoolState.CLOSED)
+    return frozenset(pools.values_list("token_sha256", flat=True))
+
+
 def pool_of_agent(*, actor: Actor, now: datetime) -> PoolSeen:
     """Whose token the agent has, and the hub's time: what it asks before it works. Changes nothing."""
     pool = Pool.objects.get(id=pool_of(actor))
@@ -185,6 +199,7 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     pool.engine, pool.agent_version = registration.engine[:60], registration.agent_version[:60]
     pool.sandbox, pool.sandbox_ok = registration.sandbox[:500], registration.sandbox_ok
     pool.environments = [environment.model_dump(mode="json") for environment in registration.environments]
+    pool.spans_nodes, pool.reaches = registration.spans_nodes, registration.reaches
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()
@@ -195,6 +210,7 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
         heartbeat_s=HEARTBEAT_S,
         clock_skew_s=pool.clock_skew_s,
         organisation_id=pool.organisation.public_id,
+        tunnel_url=tunnel_url(),
     )
 
 

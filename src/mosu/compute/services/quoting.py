@@ -11,7 +11,7 @@ from django.db import transaction
 from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
-from mosu.compute.queries import pools_by_id, pools_with
+from mosu.compute.queries import pools_by_id, pools_of_single_nodes, pools_with, pools_without_sessions
 from mosu.compute.quotas import Limit, earliest_within
 from mosu.compute.requests import PERIOD_GRACE_S
 from mosu.compute.services.block_quotes import quote_inside
@@ -29,9 +29,9 @@ from mosu.compute.services.fitting import (
 )
 from mosu.compute.services.run_plans import run_plan, run_request
 from mosu.compute.services.sharing import limits_of, over_quota
-from mosu.market.catalogue import EXAMPLES, Narrowed, RefusedGroup, Request, Snapshot, catalogue_at, narrow
+from mosu.market.catalogue import EXAMPLES, Narrowed, RefusedGroup, Request, Snapshot, narrow
 from mosu.market.models import Quote
-from mosu.market.queries import ShownOffer, offers_for
+from mosu.market.queries import ShownOffer, catalogue_for, offers_for
 from mosu.market.services import Plan, make_quotes
 from mosu.market.shelves import Goods, Place
 from mosu.platform.actors import Actor
@@ -96,9 +96,11 @@ def quote_run(
     asked = asked_of(task, workdir, organisation_id=organisation_id, project_id=project_id, now=now)
     if task.block:
         return _inside(asked, actor=actor)
-    snapshot = catalogue_at(now)
-    narrowed = narrow(snapshot, _request_of(asked, snapshot, organisation_id=organisation_id))
-    tried = _tried(asked, narrowed, snapshot, organisation_id=organisation_id)
+    snapshot = catalogue_for(organisation_id, now=now)
+    narrowed = narrow(snapshot, _request_of(asked, snapshot))
+    examples = [key for group in narrowed.refused for key in group.examples][:REFUSED_MAX]
+    offers = _Offers(organisation_id, snapshot, now, also=examples)
+    tried = _tried(asked, narrowed, offers)
     quotes = make_quotes(
         actor=actor,
         organisation_id=organisation_id,
@@ -108,13 +110,9 @@ def quote_run(
         choice=choice,
         now=now,
     )
-    examples = [key for group in narrowed.refused for key in group.examples][:REFUSED_MAX]
     return QuoteResult(
         quotes=quotes,
-        refused=[
-            *tried.refused[:REFUSED_MAX],
-            *_explained(asked, examples, snapshot, organisation_id=organisation_id),
-        ],
+        refused=[*tried.refused[:REFUSED_MAX], *_explained(asked, examples, offers)],
         refused_groups=[*tried.groups(), *narrowed.refused],
         not_priced=len(narrowed),
     )
@@ -156,19 +154,42 @@ class _Tried:
         return [RefusedGroup(codes, len(ids), ids[:EXAMPLES]) for codes, ids in by_codes.items()]
 
 
-def _tried(asked: Asked, narrowed: Narrowed, snapshot: Snapshot, *, organisation_id: UUID) -> _Tried:
+class _Offers:
+    """Offers with their pools as PostgreSQL has them now, each read once; `also` are read with the first."""
+
+    def __init__(
+        self, organisation_id: UUID, snapshot: Snapshot, now: datetime, *, also: Sequence[UUID]
+    ) -> None:
+        self._organisation_id = organisation_id
+        self._snapshot = snapshot
+        self._now = now
+        self._also = also
+        self._read: dict[UUID, ShownOffer | None] = {}
+        self.pools: dict[UUID, Pool] = {}
+
+    def named(self, ids: Sequence[UUID]) -> list[ShownOffer]:
+        """Those of the offers that the organisation may buy, in this order."""
+        new = [key for key in dict.fromkeys([*ids, *self._also]) if key not in self._read]
+        if new:
+            found = offers_for(self._organisation_id, new, snapshot=self._snapshot, now=self._now)
+            self._read |= dict.fromkeys(new) | {one.offer.id: one for one in found}
+            self.pools |= pools_by_id({one.offer.subject_id for one in found} - self.pools.keys())
+        return [one for key in ids if (one := self._read[key]) is not None]
+
+
+def _tried(asked: Asked, narrowed: Narrowed, offers: _Offers) -> _Tried:
     """Plans for the best offers that have room, as PostgreSQL has them now; `PLANS_MAX` if there are so many."""
     tried = _Tried()
     while len(tried.plans) < PLANS_MAX:
         ids = narrowed.take(PLANS_MAX - len(tried.plans), without=tried.full)
         if not ids:
             break
-        offers = offers_for(organisation_id, ids, snapshot=snapshot, now=asked.now)
-        pools = pools_by_id({offer.offer.subject_id for offer in offers})
+        shown = offers.named(ids)
+        pools = {one.offer.subject_id for one in shown} & offers.pools.keys()
         nodes = nodes_of(pools, now=asked.now, reclaims=not asked.task.resources.use_spot)
-        for offer in offers:
+        for offer in shown:
             pool_id = offer.offer.subject_id
-            found = _plan(asked, offer, pools.get(pool_id), nodes.get(pool_id, ()), tried)
+            found = _plan(asked, offer, offers.pools.get(pool_id), nodes.get(pool_id, ()), tried)
             if isinstance(found, Plan):
                 tried.plans.append(found)
             else:
@@ -177,36 +198,26 @@ def _tried(asked: Asked, narrowed: Narrowed, snapshot: Snapshot, *, organisation
     return tried
 
 
-def _explained(
-    asked: Asked, ids: Sequence[UUID], snapshot: Snapshot, *, organisation_id: UUID
-) -> list[RefusedOffer]:
+def _explained(asked: Asked, ids: Sequence[UUID], offers: _Offers) -> list[RefusedOffer]:
     """Each offer with all that speaks against it, in words; but none that has come to fit meanwhile."""
-    offers = offers_for(organisation_id, ids, snapshot=snapshot, now=asked.now)
-    pools = pools_by_id({offer.offer.subject_id for offer in offers})
-    found = ((offer, unfit(asked, offer, pools.get(offer.offer.subject_id))) for offer in offers)
+    found = (
+        (offer, unfit(asked, offer, offers.pools.get(offer.offer.subject_id))) for offer in offers.named(ids)
+    )
     return [_refused(offer, reasons) for offer, reasons in found if reasons]
 
 
-def _request_of(asked: Asked, snapshot: Snapshot, *, organisation_id: UUID) -> Request:
+def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     """The task as the catalogue can judge offers by it: codes of the same reasons that `unfit` puts into words."""
     task = asked.task
     named = pools_with(task.environment) if task.environment else None
-
-    names = attributes_judged(asked)
-    judged: dict[tuple[Any, ...], tuple[str, ...]] = {}
-    units: dict[str | None, int] = {}
+    single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
+    unreached = pools_without_sessions() if task.kind == "session" else frozenset()
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
-        key = tuple(map(attributes.get, names))
-        if key not in judged:
-            judged[key] = tuple(reason.code for reason in goods_mismatches(asked, attributes))
-        return judged[key]
+        return (reason.code for reason in goods_mismatches(asked, attributes))
 
     def units_of(goods: Goods, attributes: Mapping[str, Any]) -> int:
-        accelerator = attributes.get("accelerator")
-        if accelerator not in units:
-            units[accelerator] = need_at(asked, attributes).units
-        return units[accelerator]
+        return need_at(asked, attributes).units
 
     def of_supplier(supplier_id: UUID, name: str) -> Iterable[str]:
         return () if is_named(asked, supplier_id, name) else ("other_supplier",)
@@ -214,12 +225,18 @@ def _request_of(asked: Asked, snapshot: Snapshot, *, organisation_id: UUID) -> R
     def of_place(place: Place) -> Iterable[str]:
         if snapshot.standing(SHELF, place).why_not_live is not None:
             return ("not_live",)
-        return ("no_environment",) if named is not None and place[0] not in named else ()
+        unnamed = named is not None and place[0] not in named
+        return (
+            *(["no_environment"] if unnamed else []),
+            *(["no_network"] if place[0] in single else []),
+            *(["no_sessions"] if place[0] in unreached else []),
+        )
 
     return Request(
         shelf=SHELF,
-        organisation_id=organisation_id,
+        organisation_id=asked.organisation_id,
         meter=CARDS if asked.accelerators else CORES,
+        looks_at=attributes_judged(asked),
         units_of=units_of,
         wall_s=asked.wall_limit_s,
         budget_micros=task.budget_micros,
@@ -248,7 +265,7 @@ def _placed(
 ) -> Placement | Reason:
     """Where there is room from the first start on that quotas allow."""
     duration = timedelta(seconds=asked.wall_limit_s + PERIOD_GRACE_S)
-    units, earliest = need.units, asked.earliest
+    units, earliest = need.held, asked.earliest
     while True:
         allowed = earliest_within(limits, units=units, earliest=earliest, duration=duration)
         if allowed is None:

@@ -54,6 +54,7 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         not_before_s=int(asked.earliest.timestamp()) if asked.earliest > asked.now else 0,
         task=asked.shown_task,
         block=str(block_id) if block_id else "",
+        kind=task.kind,
     )
 
 

@@ -29,6 +29,7 @@ def keep_samples(pairs: Iterable[tuple[Attempt, AttemptStatus]], *, now: datetim
                 cpu_s=status.sample.cpu_s,
                 memory_bytes=status.sample.memory_bytes,
                 accelerator_util=status.sample.accelerator_util,
+                accelerator_memory_bytes=status.sample.accelerator_memory_bytes,
             )
         )
     if kept:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from fractions import Fraction
 from typing import Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count, F, Q, Sum
 from django.db.models.functions import Coalesce
 
 from mosu.compute.accelerators import accelerators_named
-from mosu.compute.models import Allocation, Pool, PoolShare, Quota
+from mosu.compute.models import WHOLE, Allocation, Pool, PoolShare, Quota
 from mosu.compute.moves import notify_pool
 from mosu.compute.placement import Need
 from mosu.compute.quotas import Held, Limit, earliest_within
@@ -19,6 +20,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation, Project
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
+from mosu.wire.shares import kind_of
 
 WEIGHT_MAX: Final = 1000
 UNITS_MAX: Final = 10**9
@@ -136,9 +138,10 @@ def limits_of(
     """The quotas that a need of the project falls under, with what is held of them; one query where there are none.
 
     With `lock`, nobody else takes of them until the transaction ends: before the nodes. What the attempt `without`
-    holds counts as free.
+    holds counts as free. Shares of cards count as the part of a card that they are.
     """
-    quotas = Quota.objects.filter(organisation_id=organisation_id, accelerator=need.accelerator or "")
+    card = kind_of(need.accelerator or "").accelerator
+    quotas = Quota.objects.filter(organisation_id=organisation_id, accelerator=card)
     quotas = quotas.filter(Q(project=None) | Q(project_id=project_id)).order_by("id")
     found = list(quotas.select_for_update(no_key=True) if lock else quotas)
     if not found:
@@ -150,12 +153,13 @@ def limits_of(
         live=True,
     ).order_by()
     rows = rows.exclude(attempt_id=without) if without else rows
-    cards = Count("devices", filter=Q(devices__device__accelerator=need.accelerator))
+    such = Q(devices__device__accelerator=card) | Q(devices__device__accelerator__startswith=f"{card}/")
+    parts = Sum(F("devices__part__endswith") - F("devices__part__startswith"), filter=such, default=0)
     held: list[tuple[UUID, Held]] = []
-    for of_project, period, cores, all_cards, such_cards in rows.annotate(
-        all_cards=Count("devices"), such_cards=cards
-    ).values_list(_PROJECT, "period", "cores", "all_cards", "such_cards"):
-        units = such_cards if need.cards else (0 if all_cards else cores)
+    for of_project, period, cores, all_cards, such_parts in rows.annotate(
+        all_cards=Count("devices"), such_parts=parts
+    ).values_list(_PROJECT, "period", "cores", "all_cards", "such_parts"):
+        units = Fraction(such_parts, WHOLE) if need.cards else (0 if all_cards else cores)
         end = period.upper if period.upper > now else None
         held.append((of_project, Held(period.lower, end, units)))
     return [
@@ -168,7 +172,7 @@ def limits_of(
     ]
 
 
-def keep_within(limits: Sequence[Limit], *, units: int, start: datetime, duration: timedelta) -> None:
+def keep_within(limits: Sequence[Limit], *, units: Fraction, start: datetime, duration: timedelta) -> None:
     """Pass if `units` may be held from `start` on.
 
     Raises:
@@ -183,7 +187,7 @@ def keep_within(limits: Sequence[Limit], *, units: int, start: datetime, duratio
     raise QuotaReached(message, hint=f"Ask for a start at {first:%Y-%m-%d %H:%M} UTC or later.")
 
 
-def over_quota(limits: Sequence[Limit], *, units: int) -> str:
+def over_quota(limits: Sequence[Limit], *, units: Fraction) -> str:
     """What is to be said of it."""
     least = min(limits, key=lambda limit: limit.units_max)
     if least.of_project:

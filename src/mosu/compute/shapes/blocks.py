@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from mosu.compute.blocks import if_cancelled, lost_s, nodes_of_block, terms_of
 from mosu.compute.models import Block
@@ -14,6 +14,7 @@ from mosu.kernel.time import Period
 from mosu.market.shapes import BlockTermsOut, Key, OfferBrief, Word
 from mosu.platform.models import Organisation, Project
 from mosu.platform.schemas import In, Out
+from mosu.wire.times import Moment
 
 
 class BlockQuoteIn(In):
@@ -25,8 +26,8 @@ class BlockQuoteIn(In):
     offer_id: Key
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     per_node: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Moment
+    end: Moment
     project_id: Word | None = None
     vouchers: Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)] = "auto"
 

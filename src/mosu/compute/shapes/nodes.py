@@ -2,18 +2,21 @@
 
 from datetime import datetime
 
-from pydantic import AwareDatetime
-
 from mosu.compute.models import Blackout, HealthCheck, Node, Pool
 from mosu.compute.shapes.parts import Why
 from mosu.compute.states import BlackoutKind, NodeState
 from mosu.compute.supply import drift_of_node
 from mosu.kernel.ids import typeid
 from mosu.platform.schemas import In, Out
+from mosu.wire.times import Moment
 
 
 class DeviceOut(Out):
+    """A card, or a share of one: `share` is which of how many, such as `2/4`."""
+
     index: int
+    card: int
+    share: str | None
     accelerator: str
     present: bool
 
@@ -62,7 +65,13 @@ class NodeOut(Out):
             memory_bytes=node.memory_bytes,
             disk_bytes=node.disk_bytes,
             devices=[
-                DeviceOut(index=one.index, accelerator=one.accelerator, present=one.present)
+                DeviceOut(
+                    index=one.index,
+                    card=one.card,
+                    share="{}/{}".format(*one.share) if one.share else None,
+                    accelerator=one.accelerator,
+                    present=one.present,
+                )
                 for one in devices
             ],
         )
@@ -78,8 +87,8 @@ class NodeStateIn(In):
 class BlackoutIn(In):
     """From when to when nothing of the node is sold, and why."""
 
-    starts_at: AwareDatetime
-    ends_at: AwareDatetime
+    starts_at: Moment
+    ends_at: Moment
     why: Why
     kind: BlackoutKind = BlackoutKind.MAINTENANCE
 

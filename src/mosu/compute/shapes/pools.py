@@ -28,6 +28,8 @@ class PoolOut(Out):
     agent_version: str
     sandbox: str
     sandbox_ok: bool
+    reaches: bool
+    """Whether sessions are sold there: people are joined to their ports."""
     clock_skew_s: float
     agent_host: str
     ordered_s: int
@@ -51,6 +53,7 @@ class PoolOut(Out):
             agent_version=pool.agent_version,
             sandbox=pool.sandbox,
             sandbox_ok=pool.sandbox_ok,
+            reaches=pool.reaches,
             clock_skew_s=pool.clock_skew_s,
             agent_host=pool.agent_host,
             ordered_s=pool.ordered_s,

@@ -1,6 +1,7 @@
 """Runs: how they stand, their attempts, where they wait, what they used."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import StringConstraints
 from mosu.compute.models import Attempt, Run
 from mosu.compute.queries import costs_of, curve_of, shares_of, why_not_live
 from mosu.compute.queue import InLine, in_line
+from mosu.compute.reach import connect_url
 from mosu.compute.states import AttemptState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.languages import Language, said
@@ -81,6 +83,8 @@ class RunOut(Out):
     id: str
     name: str
     state: str
+    kind: str
+    """`batch`, or `session`: people are joined to its ports."""
     order_id: str
     offer: OfferBrief
     created_at: datetime
@@ -102,6 +106,8 @@ class RunOut(Out):
     currency: str
     why_waiting: str | None
     queue: QueueOut | None
+    connect_url: str | None
+    """Where the relay joins people to a session's ports (`?port=N`, a WebSocket); null where it cannot now."""
 
     @classmethod
     def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
@@ -120,6 +126,7 @@ class RunOut(Out):
             id=run.public_id,
             name=run.name,
             state=run.state,
+            kind=run.request.get("kind", "batch"),
             order_id=typeid("order", run.order_id),
             offer=OfferBrief.of(run.order.quote),
             created_at=run.created_at,
@@ -140,15 +147,21 @@ class RunOut(Out):
             currency=run.order.currency,
             why_waiting=said(waits, language) if waits else None,
             queue=QueueOut.of(line) if line else None,
+            connect_url=connect_url(run, attempts[-1] if attempts else None, now=now),
         )
 
 
 class MeterSampleOut(Out):
-    """`seconds` since the attempt started; `cores` in use since the sample before."""
+    """`seconds` since the attempt started; `cores` in use since the sample before.
+
+    `accelerator_util`, the mean over its cards, is from 0 to 1; null where its engine cannot say, as is their memory.
+    """
 
     seconds: float
     cores: float
     memory_bytes: int
+    accelerator_util: float | None
+    accelerator_memory_bytes: int | None
 
 
 class SamplesOut(Out):
@@ -163,10 +176,7 @@ class SamplesOut(Out):
             run_id=run.public_id,
             cores_max=run.request["cores"],
             memory_bytes_max=run.request["memory_bytes"],
-            points=[
-                MeterSampleOut(seconds=point.seconds, cores=point.cores, memory_bytes=point.memory_bytes)
-                for point in curve_of(run)
-            ],
+            points=[MeterSampleOut(**asdict(point)) for point in curve_of(run)],
         )
 
 

@@ -23,6 +23,8 @@ SENTENCES: Final[dict[str, str]] = {
     "FOCUS {} is not written.": "不提供 FOCUS {} 版。",
     "{} charges of {} are not what their usage comes to.": "有 {} 笔扣费（{}）与计量不符。",
     "The nightly check names them: see the desk's books.": "夜间核对会列出它们：请看账簿。",
+    "No day of this hub's books has ended since then.": "此后本平台的账本还没有一整天结束。",
+    "Close it tomorrow, once today is sealed.": "请明天再结：那时今天已封账。",
     "{} is not over.": "{} 尚未结束。",
     "Close it after {}.": "请在 {} 之后结账。",
     "The net of {} is {}.": "{} 的应付净额为 {}。",

@@ -107,7 +107,9 @@ def compare_offers(request: HttpRequest, named: Annotated[OffersNamed, Query()])
 @router.get("/offers/{offer_id}", response=OfferOut, auth=public_auth, operation_id="getOffer")
 @door("offer.read")
 def get_offer(request: HttpRequest, offer_id: str) -> OfferOut:
-    return _offer_out(actor_of(request), Offer.key_of(offer_id), now=timezone.now())
+    """At the price that you would pay; `list_price` is everyone's, where yours is another."""
+    actor = actor_of(request)
+    return _offer_out(actor, Offer.key_of(offer_id), now=timezone.now(), buyer_id=actor.organisation_id)
 
 
 @router.post("/offers", response={201: OfferOut}, auth=token_auth, operation_id="createOffer")
@@ -209,11 +211,11 @@ def _given(request: HttpRequest) -> dict[str, list[str]]:
     return {name: [str(value) for value in values] for name, values in request.GET.lists()}
 
 
-def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime) -> OfferOut:
+def _offer_out(actor: Actor, offer_id: UUID, *, now: datetime, buyer_id: UUID | None = None) -> OfferOut:
     offer = one_of(queries.offers_visible_to(actor), offer_id)
     if offer is None:
         raise NotFound("There is no such offer.", hint="See GET /offers.")
-    return OfferOut.of(queries.shown([offer], now=now)[0])
+    return OfferOut.of(queries.shown([offer], now=now, buyer_id=buyer_id)[0])
 
 
 def _managed(actor: Actor, offer_id: str) -> Offer:
@@ -265,6 +267,7 @@ def _spec_of(body: OfferIn, supplier_id: UUID) -> services.OfferSpec:
             "mode": body.mode,
             "kind": body.kind,
             "domestic": body.domestic,
+            **({"memory_gb": body.memory_gb} if body.memory_gb else {}),
         },
         prices=[_price_of(price) for price in body.prices],
         tax_rate_bp=body.tax_rate_bp,

@@ -3,7 +3,7 @@
 from mosu.market.catalogue.asked import OfferSearch, params_of
 from mosu.market.catalogue.keeping import CatalogueLoading, catalogue_at
 from mosu.market.catalogue.narrowing import EXAMPLES, Narrowed, RefusedGroup, Request, narrow
-from mosu.market.catalogue.searching import FREE_NOW, Counted, Viewer, search
+from mosu.market.catalogue.searching import FREE_NOW, Counted, Viewer, search, visible
 from mosu.market.catalogue.snapshot import Snapshot
 from mosu.market.catalogue.summary import GoodsSummary, ShelfSummary, summarised
 
@@ -25,4 +25,5 @@ __all__ = [
     "params_of",
     "search",
     "summarised",
+    "visible",
 ]

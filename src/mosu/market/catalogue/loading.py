@@ -11,8 +11,8 @@ import numpy as np
 from django.db import connection
 
 from mosu.kernel.time import day_in
-from mosu.market.catalogue.snapshot import ID, UNKNOWN, Columns, Ids, Ints
-from mosu.market.catalogue.vocabularies import PRICE_EDGES, Vocabularies
+from mosu.market.catalogue.snapshot import ID, UNKNOWN, Columns, Ids, Ints, bands_of
+from mosu.market.catalogue.vocabularies import Vocabularies
 from mosu.market.hub import hub_currency, hub_zone
 
 _ROWS: Final = 2_000
@@ -162,6 +162,5 @@ def _add_prices(
     known = (price < UNKNOWN) & (by_row > 0)
     effective = np.full(count, UNKNOWN, dtype=np.int64)
     effective[known] = np.minimum(np.rint(price[known] / by_row[known]), UNKNOWN - 1).astype(np.int64)
-    bucket = np.searchsorted(np.array(PRICE_EDGES), price, side="right").astype(np.int32)
     columns["price"], columns["effective"] = price, effective
-    columns["facet:price"] = np.where(price < UNKNOWN, bucket, np.int32(-1))
+    columns["facet:price"] = np.where(price < UNKNOWN, bands_of(price), np.int32(-1))

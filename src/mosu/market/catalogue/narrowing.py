@@ -27,6 +27,8 @@ class Request:
     shelf: str
     organisation_id: UUID
     meter: str
+    looks_at: Sequence[str]
+    """The attributes by which goods are judged: those that are alike in all of them are judged once."""
     units_of: Callable[[Goods, Mapping[str, Any]], int]
     """How many of the meter's units it takes at once of such goods."""
     wall_s: int
@@ -81,9 +83,10 @@ def narrow(snapshot: Snapshot, request: Request, *, examples: int = EXAMPLES) ->
     seen &= _may_buy(snapshot, request.organisation_id)
     seen &= columns["shelf"] == (-2 if shelf is None else shelf)
     judged = _Judged(snapshot)
-    judged.by_code("goods", map(request.of_goods, words.goods, words.attributes))
+    alike = _alike(words.attributes, request.looks_at)
+    judged.by_goods(alike, request.of_goods)
     judged.by_code("supplier", (request.of_supplier(*supplier) for supplier in words.suppliers.values))
-    judged.by_number(request, where=judged.bits == 0)
+    judged.by_number(request, alike, where=judged.bits == 0)
     at_shelf = (
         request.of_place(place) if code == request.shelf else () for code, place in words.places.values
     )
@@ -94,6 +97,24 @@ def narrow(snapshot: Snapshot, request: Request, *, examples: int = EXAMPLES) ->
     return Narrowed(
         snapshot, _ranked(snapshot, order[bits == 0]), _groups(snapshot, judged, order[bits != 0], examples)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Alike:
+    """By goods: the number of its kind; and of each kind, the number of some goods."""
+
+    kinds: Ints
+    examples: Sequence[int]
+
+
+def _alike(attributes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> _Alike:
+    examples: dict[tuple[Any, ...], int] = {}
+    numbers: dict[int, int] = {}
+    kinds = []
+    for number, one in enumerate(attributes):
+        example = examples.setdefault(tuple(map(one.get, names)), number)
+        kinds.append(numbers.setdefault(example, len(numbers)))
+    return _Alike(np.array(kinds or [0], dtype=np.int64), list(numbers))
 
 
 class _Judged:
@@ -109,12 +130,16 @@ class _Judged:
         by_value = np.array([self._bits_of(codes) for codes in judgements] or [0], dtype=np.int64)
         self.bits |= by_value[self._snapshot.columns[column]]
 
-    def by_number(self, request: Request, *, where: Mask) -> None:
+    def by_goods(self, alike: _Alike, judge: Callable[[Goods, Mapping[str, Any]], Iterable[str]]) -> None:
+        """Judged once for each kind of goods."""
+        found = self._of_kinds(alike, lambda *goods: self._bits_of(judge(*goods)))
+        self.bits |= found[self._snapshot.columns["goods"]]
+
+    def by_number(self, request: Request, alike: _Alike, *, where: Mask) -> None:
         """Limits and prices; to the micro, they are compared again when the plan is made."""
-        columns, words = self._snapshot.columns, self._snapshot.words
+        columns = self._snapshot.columns
         price = self._snapshot.price(request.meter)
-        each = [request.units_of(*one) for one in zip(words.goods, words.attributes, strict=True)]
-        units = np.array(each or [0], dtype=np.int64)[columns["goods"]]
+        units = self._of_kinds(alike, request.units_of)[columns["goods"]]
         self._add("outside_limits", where & ~self._within(units))
         self._add("too_long", where & (columns["wall_s_max"] < request.wall_s))
         self._add("no_price", where & (price == 0))
@@ -123,6 +148,13 @@ class _Judged:
             self._add("over_budget", where & (hourly * request.wall_s / 3600 > request.budget_micros))
         if request.hourly_micros is not None:
             self._add("over_hourly_cost", where & (hourly > request.hourly_micros))
+
+    def _of_kinds(self, alike: _Alike, said: Callable[[Goods, Mapping[str, Any]], int]) -> Ints:
+        """By goods."""
+        words = self._snapshot.words
+        each = [said(words.goods[one], words.attributes[one]) for one in alike.examples]
+        found: Ints = np.array(each or [0], dtype=np.int64)[alike.kinds]
+        return found
 
     def names_of(self, bits: int) -> frozenset[str]:
         return frozenset(name for name, bit in self._bits.items() if bits & bit)
@@ -169,8 +201,9 @@ def _firsts(values: NDArray[Any]) -> NDArray[np.int64]:
 def _groups(snapshot: Snapshot, judged: _Judged, rows: Codes, examples: int) -> list[RefusedGroup]:
     """Fewest reasons first: what is nearest to fitting; then the smaller group, which says more."""
     bits = judged.bits[rows]
+    counts = np.bincount(bits)  # a few reasons, so a few thousand numbers at most: no sorting
     found = []
-    for one, count in zip(*np.unique(bits, return_counts=True), strict=True):
+    for one, count in zip(np.flatnonzero(counts), counts[counts > 0], strict=True):
         shown = rows[bits == one][: None if len(rows) <= examples * 10 else examples]
         found.append(RefusedGroup(judged.names_of(int(one)), int(count), snapshot.ids(shown)))
     return sorted(found, key=lambda group: (len(group.codes), group.count))

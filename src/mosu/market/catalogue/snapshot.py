@@ -10,9 +10,10 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from mosu.market.catalogue.vocabularies import Vocabularies
+from mosu.market.catalogue.vocabularies import PRICE_EDGES, Vocabularies
 from mosu.market.catalogue.words import Codes, Mask
 from mosu.market.shelves import Place, Standing
+from mosu.market.tiers import LIST_BP, TierPrice
 
 Ints: TypeAlias = NDArray[np.int64]
 Ids: TypeAlias = NDArray[np.bytes_]
@@ -33,7 +34,7 @@ class Snapshot:
     Columns: `id`, `alive`; numbers for `shelf`, `goods`, `place`, `supplier`, `buyer` (-1: everyone's), `title`,
     and for each `facet:CODE` (-1: not known); `created_us`, `min_units`, `max_units`, `wall_s_max`; prices with tax
     for 3,600 of a meter's unit as `price:METER` (0: none), of the goods' own meter as `price`, and by what it gives as
-    `effective` (`UNKNOWN` where either is).
+    `effective` (`UNKNOWN` where either is). Prices are everyone's, but of the offers in `tiers`.
     """
 
     read_at: datetime
@@ -41,6 +42,8 @@ class Snapshot:
     words: Vocabularies
     standings: Mapping[tuple[str, Place], Standing] = field(default_factory=dict)
     stood_at: datetime | None = None
+    tiers: Mapping[UUID, TierPrice] = field(default_factory=dict)
+    """By offer, what of the list price is paid by whom it is priced for."""
     _orders: dict[str, Codes] = field(default_factory=dict)
     _once: dict[str, Any] = field(default_factory=dict)
 
@@ -139,7 +142,7 @@ class Snapshot:
     def with_standings(self, standings: Mapping[tuple[str, Place], Standing], *, now: datetime) -> "Snapshot":
         """The same offers as their places stand now."""
         kept = {sort: order for sort, order in self._orders.items() if sort not in ("free", "ready")}
-        fresh = Snapshot(self.read_at, self.columns, self.words, standings, now, kept)
+        fresh = Snapshot(self.read_at, self.columns, self.words, standings, now, _orders=kept)
         if "by_id" in self.__dict__:
             fresh.__dict__["by_id"] = self.by_id
         return fresh
@@ -147,8 +150,44 @@ class Snapshot:
     def read_again(self, *, now: datetime) -> "Snapshot":
         """The same, as nothing has changed until `now`."""
         fresh = Snapshot(
-            now, self.columns, self.words, self.standings, self.stood_at, self._orders, self._once
+            now,
+            self.columns,
+            self.words,
+            self.standings,
+            self.stood_at,
+            _orders=self._orders,
+            _once=self._once,
         )
+        return self._lent(fresh)
+
+    def priced_for(self, tiers: Mapping[UUID, TierPrice]) -> "Snapshot":
+        """The same at the prices of somebody who pays a part of some offers' list price; for one request.
+
+        Prices are the parts to the micro or less; which are in order and within a range, not what is charged.
+        """
+        if not tiers:
+            return self
+        rows, here = self.rows_of(np.array([key.bytes for key in tiers], dtype=ID))
+        rows, columns = rows[here], dict(self.columns)
+        parts = np.array([one.rate_bp for one in tiers.values()], dtype=np.int64)[here]
+        for name in (name for name in self.columns if _is_price(name)):
+            column = self.columns[name].copy()
+            prices = column[rows]
+            lower = prices // LIST_BP * parts + prices % LIST_BP * parts // LIST_BP  # no step over 64 bits
+            column[rows] = np.where((prices > 0) & (prices < UNKNOWN), np.maximum(1, lower), prices)
+            columns[name] = column
+        bands = columns["facet:price"] = columns["facet:price"].copy()
+        prices = columns["price"][rows]
+        bands[rows] = np.where(prices < UNKNOWN, bands_of(prices), -1)
+        kept = {sort: order for sort, order in self._orders.items() if sort in ("free", "-created_at")}
+        return self._lent(
+            Snapshot(
+                self.read_at, columns, self.words, self.standings, self.stood_at, tiers=tiers, _orders=kept
+            )
+        )
+
+    def _lent(self, fresh: "Snapshot") -> "Snapshot":
+        """With what was reckoned for the same rows and standings."""
         for name in ("by_id", "free", "live"):
             if name in self.__dict__:
                 fresh.__dict__[name] = self.__dict__[name]
@@ -171,6 +210,11 @@ class Snapshot:
         return Snapshot(now, columns, self.words, self.standings, self.stood_at)
 
 
+def bands_of(prices: Ints) -> Codes:
+    """Which step of the price facet each price stands on."""
+    return np.searchsorted(np.array(PRICE_EDGES), prices, side="right").astype(np.int32)
+
+
 def uuid_in(ids: Ids, row: int) -> UUID:
     """NumPy drops the zero bytes at an id's end."""
     return UUID(bytes=bytes(ids[row]).ljust(16, b"\0"))
@@ -185,6 +229,10 @@ def _write(columns: dict[str, Column], found: Columns, target: NDArray[np.int64]
             old = np.concatenate([old, np.full(added, empty, dtype=old.dtype)])
         old[target] = found.get(name, empty)
         columns[name] = old
+
+
+def _is_price(name: str) -> bool:
+    return name in ("price", "effective") or name.startswith("price:")
 
 
 def _free(standing: Standing) -> int:

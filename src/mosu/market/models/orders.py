@@ -1,7 +1,9 @@
 """What is promised, bought, used, charged and receipted."""
 
+from django.contrib.postgres.indexes import OpClass
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Reverse
 
 from mosu.market.models.offers import Offer
 from mosu.platform.models import Organisation, Project
@@ -87,6 +89,8 @@ class Order(Row):
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="orders")
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="orders")
     offer = models.ForeignKey(Offer, on_delete=models.PROTECT, related_name="orders")
+    supplier = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="sales")
+    """The offer's: what a supplier sold is read by an index of its own."""
     shelf = models.SlugField(max_length=40)
     state = models.CharField(max_length=10, choices=OrderState, default=OrderState.PLACED)
     total_max_micros = models.BigIntegerField()
@@ -104,10 +108,13 @@ class Order(Row):
     class Meta:
         indexes = [
             models.Index(fields=["organisation", "-placed_at", "-id"]),
+            models.Index(fields=["supplier", "-placed_at", "-id"], name="order_of_supplier"),
             models.Index(fields=["-placed_at", "-id"]),  # the hub's people see all, sorted as they like
             models.Index(fields=["state", "id"]),
             models.Index(fields=["total_max_micros", "id"]),
             models.Index(fields=["settled_at"]),
+            # By the end of its number; by its beginning there is one of Django's, as for every unique text.
+            models.Index(OpClass(Reverse("number"), name="text_pattern_ops"), name="order_by_end_of_number"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=OrderState.values), name="order_state_known"),
@@ -159,6 +166,8 @@ class OrderLine(Row):
 class UsageRecord(Row):
     """What a supplier says was used: a claim. `quantity_accepted` is what counts; the rest is quarantined.
 
+    A negative quantity takes back what was claimed too much before.
+
     Append-only, in partitions by the month of the order's acceptance, which `market_open_usage_month` makes. The
     database holds the month to be the line's: so (line, meter, sequence) is once in all partitions.
     """
@@ -187,7 +196,8 @@ class UsageRecord(Row):
                 fields=["order_line", "meter", "sequence", "accepted_month"], name="usage_once"
             ),
             models.CheckConstraint(
-                condition=Q(quantity_accepted__gte=0, quantity__gte=F("quantity_accepted")),
+                condition=Q(quantity_accepted__gte=0, quantity__gte=F("quantity_accepted"))
+                | Q(quantity__lt=0, quantity_accepted__lte=0, quantity_accepted__gte=F("quantity")),
                 name="usage_accepted_within_claim",
             ),
             models.CheckConstraint(
@@ -201,7 +211,8 @@ class UsageRecord(Row):
 class UsageTotal(models.Model):
     """What a line's usage adds up to: the supplier's figure and the hub's, side by side.
 
-    Written by the trigger of `UsageRecord` alone, which refuses more than the line's `quantity_max`.
+    Written by the trigger of `UsageRecord` alone, which refuses more than the line's `quantity_max`
+    and less than nothing.
     """
 
     order_line = models.OneToOneField(

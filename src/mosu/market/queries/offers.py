@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -16,11 +17,13 @@ from mosu.market.hub import hub_currency
 from mosu.market.models import Offer, OfferPrice, OfferState, Order
 from mosu.market.rates import Rate, no_rate, rates_of, usable
 from mosu.market.shelves import Delivery, Place, Standing, Stock, has_shelf, shelf_of
+from mosu.market.tiers import TierPrice, tiers_of
 from mosu.platform.actors import Actor
 
 _CLOSED: Final = Standing(stock=None, why_not_live="Its shelf is closed.")
 _DELISTED: Final = "It is off the shelf."
 _TEXTS: Final = ArrayField(TextField())
+_NO_TIERS: Final[Mapping[UUID, TierPrice]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class ShownPrice:
     unit: str
     per: int
     unit_price_micros: int
+    """For whom it is shown: the tier's part of `everyones_micros`."""
+    everyones_micros: int
     list_price_micros: int
     list_currency: str
 
@@ -50,6 +55,8 @@ class ShownOffer:
     delivery: Delivery | None = None
     unrated: str | None = None
     """Why no price of it can be promised now: it is listed in a currency of which no rate is recent."""
+    tier: TierPrice | None = None
+    """Where its prices are not everyone's: what it is shown for is to its supplier."""
 
     @property
     def live(self) -> bool:
@@ -94,15 +101,18 @@ def offers_titled(rows: QuerySet[Offer], text: str) -> QuerySet[Offer]:
     return rows.filter(Q(title_zh__iregex=f"***={text}") | Q(title_en__iregex=f"***={text}"))
 
 
-def shown(offers: Sequence[Offer], *, now: datetime) -> list[ShownOffer]:
-    """Each offer with prices, stock and liveness: one query for prices, one batch per shelf for the rest."""
+def shown(offers: Sequence[Offer], *, now: datetime, buyer_id: UUID | None = None) -> list[ShownOffer]:
+    """Each offer with prices (a buyer's own, or everyone's), stock and liveness: one batch per shelf for the rest."""
     by_shelf: defaultdict[str, set[Place]] = defaultdict(set)
     for offer in offers:
         if has_shelf(offer.shelf):
             by_shelf[offer.shelf].add(_place_of(offer))
     standings = {code: shelf_of(code).standings(places, now=now) for code, places in by_shelf.items()}
     return shown_as(
-        offers, now=now, standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED)
+        offers,
+        now=now,
+        standing=lambda shelf, place: standings.get(shelf, {}).get(place, _CLOSED),
+        tiers=tiers_of(buyer_id, now=now, offers=[one.id for one in offers]) if buyer_id else {},
     )
 
 
@@ -114,7 +124,18 @@ def offers_named(actor: Actor, ids: Sequence[UUID], *, now: datetime) -> list[Sh
     """
     rows = offers_visible_to(actor).in_bulk(list(ids))
     found = [rows[key] for key in dict.fromkeys(ids) if key in rows]
-    return shown_as(found, now=now, standing=catalogue_at(now).standing)
+    tiers = tiers_of(actor.organisation_id, now=now, offers=rows) if actor.organisation_id else {}
+    return shown_as(found, now=now, standing=catalogue_at(now).standing, tiers=tiers)
+
+
+def catalogue_for(organisation_id: UUID | None, *, now: datetime) -> Snapshot:
+    """The catalogue at the prices that the organisation would pay; everyone's where nobody is meant.
+
+    Raises:
+        CatalogueLoading: this process still reads the offers for the first time.
+    """
+    snapshot = catalogue_at(now)
+    return snapshot if organisation_id is None else snapshot.priced_for(tiers_of(organisation_id, now=now))
 
 
 def offers_for(
@@ -122,11 +143,12 @@ def offers_for(
 ) -> list[ShownOffer]:
     """Those of the offers that the organisation may buy now, in the order of `ids`, with their prices.
 
-    Their stock and liveness are as the snapshot has them; the shelf knows better.
+    Their stock, liveness and tiers are as the snapshot has them; the shelf knows better.
     """
     theirs = Q(buyer_organisation=None) | Q(buyer_organisation_id=organisation_id)
     rows = Offer.objects.select_related("supplier").filter(theirs, state=OfferState.LISTED).in_bulk(ids)
-    return shown_as([rows[key] for key in ids if key in rows], now=now, standing=snapshot.standing)
+    found = [rows[key] for key in ids if key in rows]
+    return shown_as(found, now=now, standing=snapshot.standing, tiers=snapshot.tiers)
 
 
 def prices_of(actor: Actor, offer_id: UUID) -> QuerySet[OfferPrice]:
@@ -141,15 +163,20 @@ def prices_at(offer_id: UUID, *, at: datetime) -> dict[str, OfferPrice]:
 
 
 def shown_as(
-    offers: Sequence[Offer], *, now: datetime, standing: Callable[[str, Place], Standing]
+    offers: Sequence[Offer],
+    *,
+    now: datetime,
+    standing: Callable[[str, Place], Standing],
+    tiers: Mapping[UUID, TierPrice] = _NO_TIERS,
 ) -> list[ShownOffer]:
+    """Each offer as its place stands, at the prices of whose `tiers` these are; one query for prices."""
     prices: defaultdict[UUID, list[ShownPrice]] = defaultdict(list)
     rows = list(_prices_at(now, offers))
     foreign = any(row.currency != hub_currency() for row in rows)
     rates = rates_of(now=now) if foreign else {}
     unpriced: dict[UUID, str] = {}
     for row in rows:
-        price = _shown_price(row, rates)
+        price = _shown_price(row, rates, tiers.get(row.offer_id))
         if price is not None:
             prices[row.offer_id].append(price)
         if row.currency != hub_currency() and usable(rates, row.currency, now=now) is None:
@@ -161,7 +188,16 @@ def shown_as(
         why = stands.why_not_live if offer.state == OfferState.LISTED else _DELISTED
         unrated = unpriced.get(offer.id)
         found.append(
-            ShownOffer(offer, prices[offer.id], stands.stock, why or unrated, place, stands.delivery, unrated)
+            ShownOffer(
+                offer=offer,
+                prices=prices[offer.id],
+                stock=stands.stock,
+                why_not_live=why or unrated,
+                place=place,
+                delivery=stands.delivery,
+                unrated=unrated,
+                tier=tiers.get(offer.id),
+            )
         )
     return found
 
@@ -172,7 +208,7 @@ def _prices_at(now: datetime, offers: Sequence[Offer] | Sequence[UUID]) -> Query
     return rows.order_by("offer_id", "meter", "-valid_from").distinct("offer_id", "meter")
 
 
-def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | None:
+def _shown_price(row: OfferPrice, rates: Mapping[str, Rate], tier: TierPrice | None) -> ShownPrice | None:
     """None: of its currency there never was a rate."""
     micros = row.unit_price_micros
     if row.currency != hub_currency():
@@ -184,7 +220,8 @@ def _shown_price(row: OfferPrice, rates: Mapping[str, Rate]) -> ShownPrice | Non
         meter=row.meter,
         unit=row.unit,
         per=row.per,
-        unit_price_micros=micros,
+        unit_price_micros=tier.of(micros) if tier else micros,
+        everyones_micros=micros,
         list_price_micros=row.unit_price_micros,
         list_currency=row.currency,
     )

@@ -8,7 +8,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db.models import BigIntegerField, Count, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
+from django.db.models.functions import Coalesce, Reverse
 
 from mosu.market.models import Charge, Order, OrderLine, OrderState, Quote, Receipt, UsageRecord
 from mosu.market.shelves import has_shelf, shelf_of
@@ -36,6 +36,12 @@ def orders_visible_to(actor: Actor) -> QuerySet[Order]:
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
 
+def orders_numbered(rows: QuerySet[Order], text: str) -> QuerySet[Order]:
+    """Those whose number begins or ends with this, each by its index: `O-2026-0001`, or the digits that people say."""
+    rows = rows.alias(backwards=Reverse("number"))
+    return rows.filter(Q(number__startswith=text) | Q(backwards__startswith=text[::-1]))
+
+
 def sales_visible_to(actor: Actor) -> QuerySet[Order]:
     """Orders at the offers of the actor's organisations, or all for the hub's people; newest first.
 
@@ -44,7 +50,7 @@ def sales_visible_to(actor: Actor) -> QuerySet[Order]:
     rows = Order.objects.select_related("quote", "offer", "organisation", "receipt")
     rows = rows.prefetch_related("lines__usage_total")
     rows = rows.order_by("-placed_at", "-id")
-    return rows if actor.sees_all else rows.filter(offer__supplier_id__in=actor.organisation_ids)
+    return rows if actor.sees_all else rows.filter(supplier_id__in=actor.organisation_ids)
 
 
 @dataclass(frozen=True, slots=True)

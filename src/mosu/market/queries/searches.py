@@ -1,6 +1,6 @@
 """Searches of the shelves: what is found, what else there is to choose, what a person saved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,7 +23,7 @@ from mosu.market.catalogue import (
 from mosu.market.catalogue.asked import LIMIT_DEFAULT
 from mosu.market.catalogue.asked import search_of as asked_in
 from mosu.market.models import OfferState, SavedSearch
-from mosu.market.queries.offers import ShownOffer, offers_visible_to, shown_as
+from mosu.market.queries.offers import ShownOffer, catalogue_for, offers_visible_to, shown_as
 from mosu.market.shelves import Facet, has_shelf, shelf_codes, shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.policy import person_of
@@ -82,7 +82,7 @@ def search_of(
 
 
 def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: bool = True) -> OfferPage:
-    """The offers on the shelves that fit and that the actor may see, in order; found in the catalogue.
+    """The offers on the shelves that fit and that the actor may see, in order, at the prices that it would pay.
 
     Without `counted` there are no facets. What is shown of each is read from PostgreSQL: one that left the shelf a
     moment ago is not on its page.
@@ -92,7 +92,7 @@ def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: 
         CatalogueLoading: this process still reads the offers for the first time.
     """
     facets = facets_of(wanted.shelf) if counted else ()
-    snapshot = catalogue_at(now)
+    snapshot = catalogue_for(actor.organisation_id, now=now)
     found = search(
         snapshot,
         wanted,
@@ -103,12 +103,31 @@ def search_offers(actor: Actor, wanted: OfferSearch, *, now: datetime, counted: 
     rows = offers_visible_to(actor).filter(state=OfferState.LISTED).in_bulk(list(found.ids))
     offers = [rows[key] for key in found.ids if key in rows]
     return OfferPage(
-        items=shown_as(offers, now=now, standing=snapshot.standing),
+        items=shown_as(offers, now=now, standing=snapshot.standing, tiers=snapshot.tiers),
         total=found.total,
         facets=[FacetShown(facet, found.facets[facet.code]) for facet in facets],
         without=found.without,
         next=_cursor_of(wanted, found.last) if found.last else None,
     )
+
+
+def offers_found(
+    actor: Actor, wanted: OfferSearch, *, now: datetime, batch: int
+) -> Iterator[Sequence[ShownOffer]]:
+    """As `search_offers` without its facets, `batch` offers at a time: searched once, each read when it is taken.
+
+    Raises:
+        Invalid, CatalogueLoading: as `search_offers`, before the first.
+    """
+    snapshot = catalogue_for(actor.organisation_id, now=now)
+    viewer = Viewer(actor.organisation_ids, sees_all=actor.sees_all)
+    after = _after_of(wanted) if wanted.after else None
+    ids = search(snapshot, wanted, viewer=viewer, facets=(), after=after).ids
+    for start in range(0, len(ids), batch):
+        named = list(ids[start : start + batch])
+        rows = offers_visible_to(actor).filter(state=OfferState.LISTED).in_bulk(named)
+        offers = [rows[key] for key in named if key in rows]
+        yield shown_as(offers, now=now, standing=snapshot.standing, tiers=snapshot.tiers)
 
 
 def shelf_summary(shelf: str, *, now: datetime) -> ShelfSummary:

@@ -3,7 +3,7 @@
 from mosu.market.blocks import BlockTerms, CancellationRule, EndedEarly, ended_early
 from mosu.market.rates import NoRate
 from mosu.market.services.budgets import OverBudget, lift_budget, set_budget
-from mosu.market.services.closing import MonthNotOver, UsageDisagrees, close_month
+from mosu.market.services.closing import MonthNotOver, MonthNotSealed, UsageDisagrees, close_month
 from mosu.market.services.corrections import (
     MonthOpen,
     MoreThanPaid,
@@ -59,7 +59,7 @@ from mosu.market.services.settlement import (
     recompute_charges,
     settle_order,
 )
-from mosu.market.services.tiers import TierPrice, set_relation, set_tier_rate, tier_prices_for
+from mosu.market.services.tiers import set_relation, set_tier_rate
 from mosu.market.services.usage import record_usage
 from mosu.market.services.watching import watch_budgets
 from mosu.market.shelves import NamedGoods, Plan, PlanLine, Stock, UsageIn
@@ -73,6 +73,7 @@ __all__ = [
     "EndedEarly",
     "ImportStale",
     "MonthNotOver",
+    "MonthNotSealed",
     "MonthOpen",
     "MoreThanPaid",
     "NamedGoods",
@@ -91,7 +92,6 @@ __all__ = [
     "QuoteTaken",
     "Stock",
     "TermsSpec",
-    "TierPrice",
     "UsageDisagrees",
     "UsageIn",
     "accept_quote",
@@ -132,7 +132,6 @@ __all__ = [
     "set_tier_rate",
     "settle_order",
     "stop_order",
-    "tier_prices_for",
     "undo_import",
     "watch_budgets",
 ]

@@ -15,6 +15,7 @@ from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError
 from mosu.kernel.time import Period
 from mosu.ledger import services as ledger
+from mosu.ledger.queries import day_heads
 from mosu.market.bills import span_of
 from mosu.market.closing import bills_of, statements_of, usage_behind
 from mosu.market.hub import hub_currency, hub_zone
@@ -44,6 +45,12 @@ class MonthNotOver(DomainError):
     code = "month_not_over"
 
 
+class MonthNotSealed(DomainError):
+    """No day since the month's end is over in the hub's books: a hub of today closes nothing yet."""
+
+    code = "month_not_sealed"
+
+
 class UsageDisagrees(DomainError):
     """Charges of the month do not come out of the usage that is kept; nothing was closed."""
 
@@ -61,6 +68,7 @@ def close_month(*, actor: Actor, month: date, now: datetime) -> MonthClose:
     Raises:
         Forbidden: not an operator.
         MonthNotOver: `now` lies in the month, or before it.
+        MonthNotSealed: the hub's books have no whole day since the month's end.
         UsageDisagrees: a charge is not what its usage comes to.
     """
     require(actor, "month.close")
@@ -70,6 +78,11 @@ def close_month(*, actor: Actor, month: date, now: datetime) -> MonthClose:
             f"{month:%Y-%m} is not over.", hint=f"Close it after {span.end.astimezone(hub_zone()):%Y-%m-%d}."
         )
     ledger.seal_days(now=now)
+    if not day_heads().filter(ends_at__gte=span.end).exists():
+        raise MonthNotSealed(
+            "No day of this hub's books has ended since then.",
+            hint="Close it tomorrow, once today is sealed.",
+        )
     return _close(actor=actor, month=month, span=span, now=now)
 
 

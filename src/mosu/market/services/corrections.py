@@ -64,6 +64,8 @@ def pay_statement(*, actor: Actor, statement_id: UUID, bank_reference: str, now:
         raise NothingToPay(
             f"The net of {statement.number} is {decimal_of(statement.net_micros)}.", hint="Nothing is due."
         )
+    with connection.cursor() as cursor:  # one at a time: a statement, frozen, is no row that can be locked
+        cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [statement.public_id])
     return ledger.propose_payout(
         actor=actor,
         organisation_id=statement.supplier_id,

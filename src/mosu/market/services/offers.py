@@ -23,6 +23,7 @@ from mosu.market.shelves import shelf_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
 from mosu.platform.policy import require
+from mosu.platform.rules import is_seen
 from mosu.platform.services import record_audit
 
 TITLE_MAX: Final = 200
@@ -344,6 +345,8 @@ def _check(actor: Actor, spec: OfferSpec, *, now: datetime) -> None:
         raise NotYours(
             "These goods are not this supplier's.", hint="Name goods of your own, such as one of your pools."
         )
+    if not is_seen(str(spec.attributes.get("region") or "")):
+        raise Invalid("region: cannot be used.", hint="Write visible characters.", field="region")
     if spec.fee_bp:
         require(actor, "organisation.admit")
     _check_titles(spec)
@@ -370,8 +373,10 @@ def _check_terms(terms: TermsSpec, prices: Mapping[str, OfferPrice]) -> None:
 
 def _check_titles(spec: OfferSpec | TermsSpec) -> None:
     for name, title in (("title_zh", spec.title_zh), ("title_en", spec.title_en)):
-        if not title.strip() or len(title) > TITLE_MAX or "\x00" in title:
-            raise Invalid(f"{name}: cannot be used.", hint=f"Write 1 to {TITLE_MAX} characters.", field=name)
+        if not title.strip() or len(title) > TITLE_MAX or not is_seen(title):
+            raise Invalid(
+                f"{name}: cannot be used.", hint=f"Write 1 to {TITLE_MAX} visible characters.", field=name
+            )
 
 
 def _check_limits(min_units: int, max_units: int, wall_s_max: int) -> None:

@@ -19,6 +19,7 @@ from mosu.market.queries import orders_visible_to, quotes_visible_to
 from mosu.market.services.budgets import Buyer, commit_spend, give_back_spend
 from mosu.market.shelves import shelf_of
 from mosu.platform.actors import SYSTEM, Actor, ActorKind
+from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.queries import one_of
 from mosu.platform.rows import insert, inserts_together
@@ -288,6 +289,7 @@ def _write(
         organisation_id=quote.organisation_id,
         project_id=quote.project_id,
         offer_id=quote.offer_id,
+        supplier_id=uuid_of(Organisation.prefix, quote.terms["supplier"]["id"]),
         shelf=quote.shelf,
         state=OrderState.PLACED,
         total_max_micros=quote.total_max_micros,

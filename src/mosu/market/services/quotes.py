@@ -14,8 +14,8 @@ from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.market import rules
 from mosu.market.models import Offer, OfferPrice, OfferState, OrderLine, Quote, QuoteState
 from mosu.market.rates import Rate, rate_for, rates_of
-from mosu.market.services.tiers import LIST_PRICE, TierPrice, tier_prices_for
-from mosu.market.shelves import Plan, PlanLine
+from mosu.market.shelves import Plan, PlanLine, shelf_of
+from mosu.market.tiers import LIST_PRICE, TierPrice, tiers_of
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Project
 from mosu.platform.policy import require
@@ -32,7 +32,6 @@ class NotForSale(DomainError):
     code = "not_for_sale"
 
 
-@transaction.atomic
 def make_quotes(
     *,
     actor: Actor,
@@ -43,7 +42,8 @@ def make_quotes(
     choice: Choice,
     now: datetime,
 ) -> list[Quote]:
-    """An open quote for each plan, best first (`rules.rank_of`), valid for 15 minutes; for a shelf to call.
+    """An open quote for each plan, best first (`rules.rank_of`), valid for 15 minutes; for a shelf to call,
+    inside its transaction.
 
     Raises:
         Forbidden: the actor may not ask quotes for this organisation.
@@ -59,7 +59,7 @@ def make_quotes(
         raise NotFound("There is no such project.", hint="See GET /me.")
     offers, prices = _offers_for(plans, now=now)
     worth = _Worth(rates=_rates_for(prices.values(), now=now), now=now)
-    tiers = tier_prices_for(organisation_id, offers.values(), now=now)
+    tiers = tiers_of(organisation_id, now=now, offers=offers.keys())
     planned = [
         _priced(
             plan,
@@ -240,7 +240,7 @@ def _line(
         tax_included=offer.tax_included,
         units=line.units,
         quantity_max=line.quantity_max,
-        amount_max_micros=rules.amount_of(line.quantity_max, frozen, currency=settings.HUB_CURRENCY),
+        amount_max_micros=rules.most_of(line.quantity_max, frozen, currency=settings.HUB_CURRENCY),
     )
 
 
@@ -261,9 +261,13 @@ def _spend(organisation_id: UUID, offer: Offer, lines: Sequence[rules.QuotedLine
 
 
 def _terms(offer: Offer, tier: TierPrice) -> dict[str, Any]:
-    """The offer as it is, for `Quote.terms`."""
+    """The offer as it is, for `Quote.terms`; what its shelf says of the goods stands in its title."""
+    told = shelf_of(offer.shelf).goods_of(offer.attributes).told
     return {
-        "title": {"zh": offer.title_zh, "en": offer.title_en},
+        "title": {
+            "zh": f"{offer.title_zh}（{told['zh']}）" if told else offer.title_zh,
+            "en": f"{offer.title_en} ({told['en']})" if told else offer.title_en,
+        },
         "supplier": {"id": offer.supplier.public_id, "name": offer.supplier.name},
         "tax": {"rate_bp": offer.tax_rate_bp, "included": offer.tax_included},
         "sold_by": offer.sold_by,

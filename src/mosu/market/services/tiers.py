@@ -1,38 +1,17 @@
 """Tiered prices: partners and a supplier's own pay a part of the list price, which the quote freezes."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Final
 from uuid import UUID
 
 from django.db import transaction
 
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import Offer, Relation, Tier, TierRate
+from mosu.market.tiers import LIST_BP
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
-
-LIST_BP: Final = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class TierPrice:
-    """What an organisation is to an offer's supplier, and which part of the list price it therefore pays."""
-
-    tier: Tier
-    rate_bp: int
-
-    def of(self, unit_price_micros: int) -> int:
-        """The part of a price, rounded half-even to the micro; never nothing."""
-        exact = Decimal(unit_price_micros * self.rate_bp) / LIST_BP
-        return max(1, int(exact.to_integral_value(rounding=ROUND_HALF_EVEN)))
-
-
-LIST_PRICE: Final = TierPrice(Tier.EXTERNAL, LIST_BP)
 
 
 @transaction.atomic
@@ -97,27 +76,3 @@ def set_tier_rate(*, actor: Actor, offer_id: UUID, tier: Tier, rate_bp: int, now
         facts={"tier": tier.value, "rate_bp": rate_bp},
     )
     return rate
-
-
-def tier_prices_for(
-    organisation_id: UUID, offers: Iterable[Offer], *, now: datetime
-) -> Mapping[UUID, TierPrice]:
-    """By offer, for those at which the organisation pays less than the list price; two queries at most."""
-    by_id = {offer.id: offer.supplier_id for offer in offers}
-    said = Relation.objects.filter(buyer_id=organisation_id, supplier_id__in=by_id.values(), since__lte=now)
-    tiers = dict(
-        said.order_by("supplier_id", "-since", "-id")
-        .distinct("supplier_id")
-        .values_list("supplier_id", "tier")
-    )
-    tiers[organisation_id] = Tier.INTERNAL.value
-    theirs = {key: tiers[supplier] for key, supplier in by_id.items() if supplier in tiers}
-    if not any(tier != Tier.EXTERNAL for tier in theirs.values()):
-        return {}
-    rates = TierRate.objects.filter(offer_id__in=theirs, valid_from__lte=now)
-    rates = rates.order_by("offer_id", "tier", "-valid_from").distinct("offer_id", "tier")
-    return {
-        rate.offer_id: TierPrice(Tier(rate.tier), rate.rate_bp)
-        for rate in rates
-        if rate.tier == theirs[rate.offer_id]
-    }

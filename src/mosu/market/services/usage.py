@@ -36,6 +36,7 @@ class _Line:
     month: date
     units: int
     quantity_max: int
+    claimed: int
     used: int
     last_sequence: int
     """The highest that is kept: what comes after it is new, and need not be looked up."""
@@ -52,7 +53,7 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
     under these locks what is not known yet is new, so that COPY meets no repeat.
 
     Raises:
-        ValueError: an unknown order or meter, a negative quantity or sequence, an end before the start.
+        ValueError: an unknown order or meter, a negative sequence, an end before the start.
     """
     lines = _locked({record.order_id for record in records})
     for record in records:
@@ -72,7 +73,7 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
 
 
 def _check(record: UsageIn, lines: dict[tuple[UUID, str], _Line]) -> None:
-    if record.quantity < 0 or record.sequence < 0 or record.end < record.start:
+    if record.sequence < 0 or record.end < record.start:
         raise ValueError(f"not a usage record: {record}")
     if (record.order_id, record.meter) not in lines:
         raise ValueError(f"order {record.order_id} has no meter {record.meter}")
@@ -90,14 +91,22 @@ def _locked(order_ids: set[UUID]) -> dict[tuple[UUID, str], _Line]:
         "accepted_month",
         "units",
         "quantity_max",
+        "usage_total__quantity",
         "usage_total__quantity_accepted",
         "usage_total__last_sequence",
     )
     return {
         (order_id, meter): _Line(
-            key, month, units, most, used or 0, -1 if last is None else last, states[order_id] in _ENDED
+            key,
+            month,
+            units,
+            most,
+            int(claimed or 0),
+            used or 0,
+            -1 if last is None else last,
+            states[order_id] in _ENDED,
         )
-        for order_id, meter, key, month, units, most, used, last in lines
+        for order_id, meter, key, month, units, most, claimed, used, last in lines
     }
 
 
@@ -123,6 +132,7 @@ def _row(record: UsageIn, line: _Line, *, now: datetime) -> tuple[Any, ...]:
     else:
         counted = rules.counted(
             record.quantity,
+            claimed=line.claimed,
             used=line.used,
             units=line.units,
             quantity_max=line.quantity_max,
@@ -131,6 +141,7 @@ def _row(record: UsageIn, line: _Line, *, now: datetime) -> tuple[Any, ...]:
             start=record.start,
             end=record.end,
         )
+    line.claimed += record.quantity
     line.used += counted.quantity
     return (
         uuid7(),

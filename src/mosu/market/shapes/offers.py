@@ -8,18 +8,33 @@ from pydantic import Field
 
 from mosu.kernel.ids import typeid
 from mosu.market.blocks import BlockTerms
+from mosu.market.models import Offer
 from mosu.market.queries import ShownOffer
 from mosu.market.receipts import percent_of
 from mosu.market.shapes.blocks import BlockTermsIn, BlockTermsOut
-from mosu.market.shapes.parts import BasisPoints, BilingualIn, Count, Key, Named, Slug, Word, hub_money
+from mosu.market.shapes.parts import (
+    BasisPoints,
+    BilingualIn,
+    Count,
+    GoodsKey,
+    Key,
+    Named,
+    Slug,
+    Word,
+    hub_money,
+)
+from mosu.market.shelves import has_shelf, shelf_of
 from mosu.platform.models import Organisation
 from mosu.platform.schemas import Bilingual, In, Out
 
 
 class PriceOut(Out):
+    """What you would pay; `list_price` is everyone's, where yours is a tier's."""
+
     meter: str
     unit_price: str
     unit: str
+    list_price: str | None = None
 
 
 class TaxTerms(Out):
@@ -53,12 +68,16 @@ class OfferOut(Out):
     id: str
     shelf: str
     title: Bilingual
+    told: Bilingual | None
+    """What stands beside the title wherever the goods are sold: which share of a card, and whether it is isolated."""
     supplier: Named
     accelerator: str | None
     region: str | None
     mode: str | None
     currency: str
     prices: list[PriceOut]
+    tier: str | None
+    """What you are to the supplier, where your price is not everyone's."""
     tax: TaxTerms
     sold_by: Literal["hub", "supplier"]
     limits: Limits
@@ -76,15 +95,22 @@ class OfferOut(Out):
             id=offer.public_id,
             shelf=offer.shelf,
             title=Bilingual(zh=offer.title_zh, en=offer.title_en),
+            told=_told(offer),
             supplier=Named(id=offer.supplier.public_id, name=offer.supplier.name),
             accelerator=offer.attributes.get("accelerator"),
             region=offer.attributes.get("region"),
             mode=offer.attributes.get("mode"),
             currency=settings.HUB_CURRENCY,
             prices=[
-                PriceOut(meter=price.meter, unit_price=hub_money(price.unit_price_micros), unit=price.unit)
+                PriceOut(
+                    meter=price.meter,
+                    unit_price=hub_money(price.unit_price_micros),
+                    unit=price.unit,
+                    list_price=hub_money(price.everyones_micros) if shown.tier else None,
+                )
                 for price in shown.prices
             ],
+            tier=shown.tier.tier.value if shown.tier else None,
             tax=TaxTerms(included=offer.tax_included, rate=percent_of(offer.tax_rate_bp)),
             sold_by=offer.sold_by,
             limits=Limits(min_units=offer.min_units, max_units=offer.max_units, wall_s_max=offer.wall_s_max),
@@ -104,6 +130,11 @@ class OfferOut(Out):
         )
 
 
+def _told(offer: Offer) -> Bilingual | None:
+    told = shelf_of(offer.shelf).goods_of(offer.attributes).told if has_shelf(offer.shelf) else None
+    return Bilingual(zh=told["zh"], en=told["en"]) if told else None
+
+
 class PriceIn(In):
     meter: Slug
     unit: Slug
@@ -117,7 +148,9 @@ class OfferIn(In):
     shelf: Slug
     subject_id: Key
     title: BilingualIn
-    accelerator: Slug | None = None
+    accelerator: GoodsKey | None = None
+    memory_gb: Annotated[float, Field(gt=0, lt=100_000)] | None = None
+    """Of a card, or of a share, where it is not what its accelerator's figures say."""
     region: Word = ""
     mode: Slug = "on_demand"
     kind: Word = ""

@@ -11,6 +11,8 @@ from mosu.platform.schemas import In, Out
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 Word = Annotated[str, StringConstraints(max_length=100, pattern=r"^[^\x00]*$")]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,39}$")]
+GoodsKey = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,59}(/[0-9]{1,2}(-shared)?)?$")]
+"""A slug, or a share of what it names."""
 Key = Annotated[str, StringConstraints(max_length=100)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from django.http import HttpRequest
 from django.utils import timezone
 from ninja import Query, Router, Status
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from mosu.kernel.ids import typeid
 from mosu.platform import queries, services
@@ -21,6 +21,7 @@ from mosu.platform.models import (
 )
 from mosu.platform.requests import actor_of
 from mosu.platform.schemas import In, Out
+from mosu.wire.times import Moment
 
 router = Router(auth=token_auth, tags=["platform"])
 
@@ -75,7 +76,7 @@ class FactIn(In):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
     value: FactValue
     source: Short
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class FactOut(Out):

@@ -52,11 +52,12 @@ def environments_of(config: AgentConfig, environments: Sequence[Environment]) ->
 
 def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
     from mosu.site_agent.engines.local import LocalEngine, LocalNode
+    from mosu.site_agent.engines.local_cards import options_of
 
     cores, memory_bytes, disk_bytes = measured(config)
     return LocalEngine(
         state_dir,
-        node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes),
+        node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes, options_of(config.options)),
         environments=environments,
         log_bytes_max=config.log_bytes_max,
     )

@@ -1,23 +1,27 @@
-"""The local engine: this machine's cores, one sandbox and one supervisor process per attempt."""
+"""The local engine: this machine's cores and cards, one sandbox and one supervisor process per attempt."""
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
 from mosu.sandbox.cgroups import Delegation, delegated
+from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent import supervisor
+from mosu.site_agent.engines.dialling import dialled
+from mosu.site_agent.engines.local_cards import LocalOptions
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
-from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part, observed, working_folder
@@ -34,6 +38,7 @@ class LocalNode:
     cores: int
     memory_bytes: int
     disk_bytes: int
+    cards: LocalOptions = field(default_factory=LocalOptions)
 
 
 class LocalEngine:
@@ -45,6 +50,8 @@ class LocalEngine:
 
     name = "local"
     poll_s = 0.05
+    spans_nodes = False
+    reaches = True
 
     def __init__(
         self,
@@ -76,11 +83,12 @@ class LocalEngine:
                 cores=node.cores,
                 memory_bytes=node.memory_bytes,
                 disk_bytes=node.disk_bytes,
+                devices=node.cards.devices,
             ),
         )
 
     def card_files(self, accelerator: str) -> Sequence[str]:
-        return card_files_of(accelerator)
+        return self._node.cards.card_files(accelerator)
 
     def workdir(self, attempt_id: str) -> Path:
         """The attempt's working folder, made if it is not there."""
@@ -117,6 +125,14 @@ class LocalEngine:
         if folder.is_dir():
             (folder / "cancel").touch()
 
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        """A TCP connection to the port on the own loopback of a session.
+
+        Raises:
+            NotReached: there is none; it says why within 5 seconds.
+        """
+        return dialled(self._attempts / ref, port)
+
     def clean(self, ref: EngineRef) -> None:
         remove_tree(self._attempts / ref / "work")
 
@@ -125,16 +141,26 @@ class LocalEngine:
 
     def _job_of(self, spec: AttemptSpec) -> JobFile:
         self._starter = self._starter or find_bwrap(self._tools)
-        return job_of(
+        cards = self._node.cards
+        if {(index, spec.accelerator) for index in (spec.devices or ((),))[0]} - {
+            (device.index, device.accelerator) for device in cards.devices
+        }:
+            raise Invalid(
+                f"This machine has no such {spec.accelerator}.", hint="Order again.", field="accelerators"
+            )
+        job = job_of(
             spec,
             self._environments,
             starter=self._starter,
             who=self._who,
             log_bytes_max=self._log_bytes_max,
-            envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
+            envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards) | cards.variables_of(spec),
+            reaches=self.reaches,
             cpus=self._free_cpus(spec.cores),
             delegation=None if self._delegation is None else _as_json(self._delegation),
         )
+        job["devices"] = cards.files_of(spec)
+        return job
 
     def _free_cpus(self, cores: int) -> list[int]:
         """The cores that the fewest running attempts are held to."""
@@ -222,7 +248,8 @@ def _bury(folder: Path, state: StateFile | None) -> StateFile:
     cgroup = None if job is None else supervisor.cgroup_of(folder, job)
     if cgroup is not None:
         cgroup.remove()
-    (folder / "secrets.json").unlink(missing_ok=True)
+    for name in ("secrets.json", DIAL_SOCKET):
+        (folder / name).unlink(missing_ok=True)
     return state
 
 

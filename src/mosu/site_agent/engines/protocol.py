@@ -1,10 +1,11 @@
 """What the agent asks of an engine."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import NewType, Protocol
+from typing import Final, NewType, Protocol
 
 from mosu.sandbox.probing import SandboxReport
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, Meter, MeterSample, NodeInfo
@@ -42,12 +43,24 @@ class LogPart:
     data: bytes
 
 
+class NotReached(Exception):
+    """Nobody can be joined to that port of that attempt now; its message says why."""
+
+
 class Engine(Protocol):
     """Runs attempts somewhere. Submitting one attempt id twice starts it once."""
 
     name: str
     poll_s: float
     """How long to wait between two looks at an attempt that runs."""
+
+    @property
+    def spans_nodes(self) -> bool:
+        """Whether an attempt may have several nodes, which reach each other."""
+
+    @property
+    def reaches(self) -> bool:
+        """Whether people can be joined to ports of sessions that run here."""
 
     def isolation(self) -> SandboxReport:
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
@@ -63,8 +76,24 @@ class Engine(Protocol):
     def observe(self, refs: Sequence[EngineRef]) -> Mapping[EngineRef, Observation]: ...
     def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart: ...
     def cancel(self, ref: EngineRef) -> None: ...
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        """A TCP connection to the port on the own loopback of a session: it blocks, and no child inherits it.
+
+        Raises:
+            NotReached: there is none; it says why within 5 seconds.
+        """
+
     def clean(self, ref: EngineRef) -> None:
         """Delete the working folder of an ended attempt, once its outputs are safe elsewhere."""
 
     def forget(self, ref: EngineRef) -> None:
         """Delete all that is known of an ended attempt."""
+
+
+class JoinsNobody:
+    """What an engine is that joins nobody to ports of what runs there."""
+
+    reaches: Final = False
+
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        raise NotReached("This pool's engine joins nobody to what runs there.")

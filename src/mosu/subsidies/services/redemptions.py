@@ -5,7 +5,7 @@ the market locks those that `accounts_of_order` names. The lock of a voucher's a
 taken first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -85,8 +85,9 @@ def best_splits(*, spends: Sequence[Spend], choice: Choice, now: datetime) -> li
             named = _named(vouchers, choice, spend=spend)
         vouchers = named
     years = {queries.hub_year(spend.accepted_at) for spend in spends}
+    caps = queries.year_caps_left(organisation_id, years) if vouchers else {}
     candidates = {
-        (year, one.voucher.id): _candidate(one, year=year)
+        (year, one.voucher.id): _candidate(one, caps, year=year)
         for one in queries.vouchers_with_balances(vouchers)
         for year in years
     }
@@ -135,7 +136,9 @@ def _fault(terms: Terms, spend: Spend) -> str:
     return ""
 
 
-def _candidate(balance: queries.VoucherBalance, *, year: int) -> Candidate:
+def _candidate(
+    balance: queries.VoucherBalance, caps: Mapping[tuple[UUID, int], int], *, year: int
+) -> Candidate:
     voucher = balance.voucher
     terms = queries.terms_of(voucher.version)
     return Candidate(
@@ -150,21 +153,18 @@ def _candidate(balance: queries.VoucherBalance, *, year: int) -> Candidate:
         title_zh=terms.title_zh,
         title_en=terms.title_en,
         cap_per_order_micros=terms.cap_per_order_micros,
-        cap_left_micros=_cap_left(voucher, terms, year=year),
+        cap_left_micros=_cap_left(voucher.version.programme_id, terms, caps, year=year),
         group=terms.exclusivity_group,
         stacking=terms.stacking,
     )
 
 
-def _cap_left(voucher: Voucher, terms: Terms, *, year: int) -> dict[int, int]:
+def _cap_left(
+    programme_id: UUID, terms: Terms, caps: Mapping[tuple[UUID, int], int], *, year: int
+) -> dict[int, int]:
     if terms.cap_per_organisation_year_micros is None:
         return {}
-    cap = queries.year_cap_of(
-        organisation_id=voucher.organisation_id, programme_id=voucher.version.programme_id, year=year
-    )
-    if cap is None or cap.entry_id is None:
-        return {year: terms.cap_per_organisation_year_micros}
-    return {year: balance_of(cap.account_id).available_micros}
+    return {year: caps.get((programme_id, year), terms.cap_per_organisation_year_micros)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from mosu.compute.models import Attempt
+from mosu.compute.blocks import block_held
+from mosu.compute.models import Attempt, Block
 from mosu.compute.queries import observed_run
 from mosu.ledger.models import Account, Hold, JournalEntry, Posting
 from mosu.ledger.queries import day_heads, entries_about, holds_about, postings_before
@@ -40,6 +41,8 @@ class Evidence:
     """With allocations and cards; None where the hub observes nothing itself."""
     request: Mapping[str, Any]
     """What the run asked for, frozen."""
+    block: Block | None
+    """What the order bought, if it is one, with what it held and what of it was not delivered."""
     receipt: Receipt | None
     entries: Sequence[JournalEntry]
     """With their postings, those with their accounts."""
@@ -87,6 +90,7 @@ def evidence_of(actor: Actor, order: Order) -> Evidence:
         usage=usage_of(order),
         attempts=sorted(run.attempts.all(), key=lambda one: one.epoch) if run else None,
         request=run.request if run else {},
+        block=block_held(actor, order.id) if order.shelf == RUNS_ON and run is None else None,
         receipt=getattr(order, "receipt", None),
         entries=[entry for entry in entries if entry.subject_id == order.id],
         grants=[entry for entry in entries if entry.kind == GRANTED],

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext, pgettext, pgettext_lazy
 
-from mosu.compute.models import Allocation
+from mosu.compute.models import Allocation, Block
 from mosu.market.rules import quantity_text, unit_name
 from mosu.platform.models import User
 from mosu.subsidies.queries import terms_of
@@ -168,7 +168,21 @@ def _allocated(one: Allocation) -> str:
     return f"{one.node.name}: {', '.join(held)}"
 
 
+def _observed_block(e: Evidence, block: Block) -> list[Rows]:
+    holds = [one for one in block.allocations.all() if one.attempt_id is None]
+    held = [(_allocated(one), when(block.period.lower), when(block.period.upper)) for one in holds]
+    lost = [
+        (loss.node.name, when(loss.since, "m-d H:i:s"), when(loss.until, "m-d H:i:s"), loss.why)
+        for loss in block.losses.all()
+    ]
+    span = (_lazy("Node"), _lazy("From"), _lazy("Until"))
+    tables = [Rows(_lazy("What the block held"), span, held)]
+    return [*tables, Rows(_lazy("Not delivered"), (*span, _lazy("Why")), lost)] if lost else tables
+
+
 def _observed(e: Evidence) -> list[Rows]:
+    if e.block is not None:
+        return _observed_block(e, e.block)
     rows = []
     for attempt in e.attempts or ():
         held = ", ".join(_allocated(one) for one in attempt.allocations.all())

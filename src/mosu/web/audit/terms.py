@@ -40,7 +40,7 @@ def quote_link(e: Evidence) -> Link:
         line.meter
         for line in e.lines
         if line.amount_max_micros
-        != market_rules.amount_of(line.quantity_max, price_of(line), currency=quote.currency)
+        != market_rules.most_of(line.quantity_max, price_of(line), currency=quote.currency)
     ]
     sums = (
         sum(line.amount_max_micros for line in e.lines),
@@ -74,6 +74,7 @@ def quote_link(e: Evidence) -> Link:
                         {(quote.terms["tax"]["rate_bp"], quote.terms["tax"]["included"])},
                     ),
                     "supplier": (e.quote.terms["supplier"]["id"], order.offer.supplier.public_id),
+                    "seller": (order.supplier_id, order.offer.supplier_id),
                     "currency": (order.currency, quote.currency),
                     "shelf": (order.shelf, quote.shelf),
                     "in time": (quote.created_at <= order.placed_at <= quote.valid_until, True),

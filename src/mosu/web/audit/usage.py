@@ -7,12 +7,15 @@ from uuid import UUID
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 
-from mosu.compute.models import Attempt
+from mosu.compute.blocks import lost_s, period_of
+from mosu.compute.models import Attempt, Block
 from mosu.compute.services import attempt_epoch_of, seen_s
+from mosu.compute.states import BlockState
 from mosu.kernel.digests import sha256_of
 from mosu.market import rules as market_rules
+from mosu.market.blocks import BlockTerms, ended_early
 from mosu.market.models import OrderLine, OrderState, Outcome, UsageRecord, UsageState
-from mosu.web.audit.checks import NOT_SETTLED, TITLES, Link, differences, faultless, same, same_sum
+from mosu.web.audit.checks import NOT_SETTLED, TITLES, Link, differences, faultless, same, same_sum, unknown
 from mosu.web.audit.evidence import Evidence
 from mosu.web.audit.terms import price_of
 
@@ -122,7 +125,8 @@ def _of_line(record: UsageRecord, line: OrderLine) -> bool:
 
 
 def _sound(record: UsageRecord) -> bool:
-    if record.end < record.start or not 0 <= record.quantity_accepted <= record.quantity:
+    least, most = sorted((0, record.quantity))  # a negative one takes back
+    if record.end < record.start or not least <= record.quantity_accepted <= most:
         return False
     if record.state == UsageState.QUARANTINED:
         return bool(record.reason)
@@ -138,7 +142,9 @@ def _repeated(e: Evidence) -> list[str]:
 
 
 def observed_link(e: Evidence) -> Link:
-    """The attempts and allocations against what was claimed."""
+    """The attempts and allocations against what was claimed; of a block, its hours against what it held."""
+    if e.block is not None:
+        return _block_link(e, e.block)
     if e.attempts is None:
         return Link(
             "observed",
@@ -181,6 +187,71 @@ def observed_link(e: Evidence) -> Link:
             ),
         ],
     )
+
+
+def _block_link(e: Evidence, block: Block) -> Link:
+    counted = {record.sequence: record.quantity_accepted for record in e.usage if record.quantity_accepted}
+    return Link(
+        "observed",
+        TITLES["observed"],
+        [
+            same(
+                "observed.block",
+                _lazy("What counts is the block's time that was delivered, and what its rules keep"),
+                _in_turn(counted),
+                _in_turn(hours_of(e, block)),
+            ),
+            faultless(
+                "observed.held",
+                _lazy("The block held the nodes and units that were sold"),
+                [] if _block_held_enough(block) else [block.public_id],
+                of=1,
+            ),
+            faultless(
+                "observed.losses",
+                _lazy("What was not delivered lies within the block's time"),
+                (
+                    loss.node.name
+                    for loss in block.losses.all()
+                    if loss.since < block.period.lower or (loss.until or loss.since) > block.period.upper
+                ),
+                of=len(block.losses.all()),
+            )
+            if block.losses.all()
+            else unknown(
+                "observed.losses",
+                _lazy("What was not delivered lies within the block's time"),
+                _("nothing was lost"),
+            ),
+        ],
+    )
+
+
+def hours_of(e: Evidence, block: Block) -> dict[int, int]:
+    """What counts of a block by the hub's own clock, in unit-seconds by record: what was had, what the rules keep."""
+    period = period_of(block)
+    if block.state == BlockState.ENDED:
+        whole = block.units * int(period.duration.total_seconds())
+        found = {0: max(0, whole - lost_s(block, now=period.end))}
+    elif block.state == BlockState.CANCELLED and block.ended_at is not None:
+        terms, at = BlockTerms.of_json(e.quote.terms["block"]), block.ended_at
+        early = ended_early(terms, units=block.units, period=period, at=at, lost=lost_s(block, now=at))
+        found = {0: early.used, 1: early.kept}
+    else:
+        found = {}
+    return {sequence: quantity for sequence, quantity in found.items() if quantity}
+
+
+def _in_turn(by_sequence: dict[int, int]) -> str:
+    return ", ".join(str(by_sequence[sequence]) for sequence in sorted(by_sequence)) or "0"
+
+
+def _block_held_enough(block: Block) -> bool:
+    holds = [one for one in block.allocations.all() if one.attempt_id is None]
+    if len({one.node_id for one in holds}) < block.nodes:
+        return False
+    held = sum(len(one.devices.all()) if block.cards else one.cores for one in holds)
+    return held >= block.units
 
 
 def bound_of(e: Evidence, attempt: Attempt) -> int:

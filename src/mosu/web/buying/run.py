@@ -1,12 +1,14 @@
 """A run on its order's page: what happened when, and its curves."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from django.utils.translation import gettext as _
 
+from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Attempt, Run
-from mosu.compute.queries import curve_of, last_attempt_of, shares_of
+from mosu.compute.queries import CurvePoint, curve_of, last_attempt_of, shares_of
 from mosu.compute.states import is_ended
 from mosu.market.models import Order
 from mosu.web.components import Curve, Moment, Point
@@ -62,7 +64,7 @@ def _exit(run: Run) -> str:
 
 
 def curves_of(run: Run) -> list[Curve]:
-    """CPU and memory of the run's last attempt; empty where its engine takes no samples."""
+    """Cards, CPU and memory of the run's last attempt; empty where its engine takes no samples."""
     points = curve_of(run)
     attempt = last_attempt_of(run)
     if not points or attempt is None or attempt.started_at is None:
@@ -77,6 +79,32 @@ def curves_of(run: Run) -> list[Curve]:
         Point(moment, round(point.memory_bytes / size, 3)) for moment, point in zip(at, kept, strict=True)
     ]
     return [
+        *_curves_of_cards(kept, at, memory=_memory_of_cards(run)),
         Curve(_("CPU cores"), "", cores, limit=float(run.request["cores"])),
         Curve(_("Memory"), unit, memory, limit=run.request["memory_bytes"] / size),
     ]
+
+
+def _memory_of_cards(run: Run) -> float | None:
+    """What the cards of one node have together, in GiB; None where the card's figure is not known."""
+    card = catalogue().accelerators.get(run.request["accelerator"] or "")
+    known = card.memory_gb if card else None
+    return None if known is None else known.value * run.request["cards"] * 1e9 / GIB
+
+
+def _curves_of_cards(
+    points: Sequence[CurvePoint], at: Sequence[datetime], *, memory: float | None
+) -> list[Curve]:
+    """How busy the cards are and how much of their memory is in use; none where the engine cannot say."""
+    utils = [
+        Point(moment, round(point.accelerator_util * 100, 1))
+        for moment, point in zip(at, points, strict=True)
+        if point.accelerator_util is not None
+    ]
+    memories = [
+        Point(moment, round(point.accelerator_memory_bytes / GIB, 2))
+        for moment, point in zip(at, points, strict=True)
+        if point.accelerator_memory_bytes is not None
+    ]
+    found = [Curve(_("Accelerators busy"), "%", utils, limit=100.0)] if utils else []
+    return [*found, *([Curve(_("Accelerators' memory"), "GiB", memories, limit=memory)] if memories else [])]

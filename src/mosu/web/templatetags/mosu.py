@@ -21,6 +21,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
+from mosu.kernel.ids import uuid7
 from mosu.kernel.money import decimal_of
 from mosu.market import rules
 from mosu.market.shapes import money_in
@@ -34,12 +35,14 @@ from mosu.web.components import (
     Facet,
     Fact,
     Heat,
+    HeatRow,
     Moment,
     Step,
     Tab,
     cells_of,
 )
 from mosu.web.labels import OfferShown
+from mosu.web.once import FIELD
 from mosu.web.presenters import SplitShown, duration
 from mosu.web.tables import Button, Cell, Table
 from mosu.web.words import Recorded, account_kind_name, entry_kind_name, mark_of, state_code, state_name, told
@@ -238,6 +241,39 @@ def stock(free: int, reserved: int = 0, taken: int = 0) -> dict[str, Any]:
     """Stock as a row of cells and the words that carry the figures."""
     cells = format_html_join("", '<i class="{}"></i>', ((kind,) for kind in cells_of(free, reserved, taken)))
     return {"cells": cells, "free": free, "reserved": reserved, "total": free + reserved + taken}
+
+
+# Forms
+
+
+@register.simple_tag
+def once() -> SafeString:
+    """The name of a form that is to be taken once (`mosu.web.once`)."""
+    return format_html('<input type="hidden" name="{}" value="{}">', FIELD, uuid7().hex)
+
+
+# Heat maps: hundreds of cells, of numbers alone (`:d`), are not looped over by the template
+
+
+@register.simple_tag
+def heat_cells(row: HeatRow) -> SafeString:
+    """The cells of a day with their figures; hours that are over have none."""
+    return SafeString(
+        "".join(
+            f'<rect class="h{cell.level:d}" x="{cell.x:d}" width="21" height="17"></rect>'
+            f'<text class="c{cell.level:d}" x="{cell.text_x:d}" y="13">{cell.free:d}</text>'
+            for cell in row.cells
+            if cell is not None
+        )
+    )
+
+
+@register.simple_tag
+def heat_figures(row: HeatRow) -> SafeString:
+    """The same for the table behind it."""
+    return SafeString(
+        "".join(f'<td class="r">{"—" if cell is None else format(cell.free, "d")}</td>' for cell in row.cells)
+    )
 
 
 # Lists

@@ -19,6 +19,7 @@ from mosu.market.queries import credit_notes_visible_to, receipts_visible_to
 from mosu.platform.queries import audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
+from mosu.web.once import once
 from mosu.web.pages import acted, page
 from mosu.web.presenters import receipt_shown
 from mosu.web.reasons import WHY_MAX, Why, acted_with_reason
@@ -123,6 +124,7 @@ def _shown(request: HttpRequest, note_id: str, *, status: int = 200, **more: Any
 
 @require_http_methods(["GET", "POST"])
 @page("credit.propose")
+@once(to="credit_notes")
 def propose(request: HttpRequest, receipt_id: str) -> HttpResponse:
     """Propose one on a receipt."""
     actor = actor_of(request)

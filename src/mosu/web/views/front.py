@@ -24,6 +24,7 @@ from mosu.web.finding import SHELF
 from mosu.web.navigation import address_of
 from mosu.web.pages import page
 from mosu.web.words import title_of, told
+from mosu.wire.shares import kind_of
 
 FAMILIES_SHOWN: Final = 10
 OF_A_BILL: Final = 100_000_000
@@ -125,14 +126,21 @@ def _families(summary: ShelfSummary | None) -> list[FamilyShown]:
             offers=sum(one.offers for one in group),
             price=min((one.price_micros for one in group if one.price_micros is not None), default=None),
             free=sum(one.free for one in group),
-            href=f"{reverse('shelf')}?{urlencode({'accelerator': [one.goods.key for one in group]}, doseq=True)}",
+            href=_shelf_of(group),
         )
         for name, group in groups.items()
     ]
     return sorted(found, key=lambda one: (-one.free, -one.offers))[:FAMILIES_SHOWN]
 
 
+def _shelf_of(group: Sequence[GoodsSummary]) -> str:
+    """The shelf with nothing but these cards and their shares."""
+    cards = dict.fromkeys(kind_of(one.goods.key).accelerator for one in group)
+    return f"{reverse('shelf')}?{urlencode({'accelerator': list(cards)}, doseq=True)}"
+
+
 def _family(key: str) -> str:
+    key = kind_of(key).accelerator
     names = catalogue().families.get(key)
     if names:
         chinese = next((name for name in names if not name.isascii()), names[0])

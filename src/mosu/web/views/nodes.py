@@ -185,7 +185,7 @@ def _node_context(actor: Actor, row: Node, form: NewBlackout, *, now: datetime) 
     placed = {one.id: AttemptShown.of(one, sees_all=actor.sees_all) for one in attempts}
     cards = [
         (device, accelerator_name(device.accelerator), placed.get(here.cards.get(device.index, row.id)))
-        for device in sorted(row.devices.all(), key=lambda one: one.index)
+        for device in sorted(row.devices.all(), key=lambda one: (one.card, one.index))
     ]
     return {
         "node": row,

@@ -23,7 +23,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Pool
-from mosu.compute.queries import pools_visible_to
+from mosu.compute.queries import pools_visible_to, shares_listed
 from mosu.compute.states import PoolState
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import DomainError
@@ -252,10 +252,12 @@ class NewOffer(forms.Form):
             (key, f"{pool.name} · {supplier_named(pool.organisation.name)}")
             for key, pool in self.pools.items()
         ]
+        shares = shares_listed([pool.id for pool in pools])
         fields["goods"].choices = [
             (CORES, _("cores, by the core-hour")),
             *sorted(
-                ((code, accelerator_name(code)) for code in catalogue().accelerators), key=lambda one: one[1]
+                ((code, accelerator_name(code)) for code in {*catalogue().accelerators, *shares}),
+                key=lambda one: one[1],
             ),
         ]
 

@@ -16,11 +16,12 @@ from mosu.compute.blocks import block_of_order
 from mosu.compute.queries import run_of_order
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
-from mosu.market.queries import orders_visible_to
+from mosu.market.queries import orders_numbered, orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.buying.block import BlockShown
+from mosu.web.buying.connect import ConnectShown
 from mosu.web.buying.run import curves_of, moments_of
 from mosu.web.days import monthly
 from mosu.web.pages import page
@@ -59,7 +60,7 @@ ORDERS: Final = Plan(
             lambda rows, state: rows.filter(state=state),
             [(state, state_name_lazy(state)) for state in OrderState.values],
         ),
-        Filter("number", _lazy("Number"), lambda rows, text: rows.filter(number__contains=text[:20].upper())),
+        Filter("number", _lazy("Number"), lambda rows, text: orders_numbered(rows, text[:20].upper())),
     ),
     empty=Empty(
         _lazy("No orders yet."),
@@ -115,6 +116,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else None),
         "run": shown,
+        "connect": ConnectShown.of(run, actor=actor, now=now) if run else None,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],
         "may_ask": allows(actor, "quote.ask", row.organisation_id),

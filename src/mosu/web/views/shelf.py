@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -25,13 +26,14 @@ from mosu.market.models import Offer, OfferPrice, SavedSearch
 from mosu.market.queries import (
     OfferPage,
     ShownOffer,
+    offers_found,
     offers_named,
     prices_of,
     saved_searches_of,
     search_offers,
 )
 from mosu.market.services import delete_search, save_search
-from mosu.platform.actors import ANONYMOUS
+from mosu.platform.actors import ANONYMOUS, Actor
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.components import Curve, Fact, Point, Tab
@@ -54,18 +56,19 @@ from mosu.web.labels import (
     delivered_of,
     facts_of_card,
     label_of,
-    labels_for,
     mode_name,
     rows_of,
 )
 from mosu.web.pages import PAGE, page
 from mosu.web.places import region_named
 from mosu.web.presenters import duration
-from mosu.web.tables import CSV_ROWS_MAX, Column, Head, Plan, Table, csv_drawn, drawn
+from mosu.web.tables import CSV_BATCH, CSV_ROWS_MAX, Column, Head, Plan, Table, csv_drawn, drawn
 from mosu.web.templatetags.mosu import SYMBOLS, money, per_unit
 from mosu.web.words import said_of, supplier_named
 
 PRICES_SHOWN: Final = 200
+STRANGERS_ROWS_MAX: Final = 1_000
+"""Of the file: some tenths of a second of the hub's time, for nobody in particular."""
 SWAPS: Final = SafeString(
     'hx-boost="true" hx-target="#results" hx-select="#results" hx-select-oob="#facets,#words"'
     ' hx-swap="outerHTML show:none"'
@@ -119,13 +122,12 @@ OFFERS: Final = Plan(
 @page("offer.read")
 def shelf(request: HttpRequest) -> HttpResponse:
     """The compute shelf: labels on a rail, what can be ordered now first, and what else there is to choose."""
-    as_file = request.GET.get("format") == "csv"
-    search, problem = asked_of(request.GET, limit=CSV_ROWS_MAX if as_file else PAGE)
     actor, now = actor_of(request), timezone.now()
-    found = search_offers(actor, search, now=now, counted=not as_file)
-    labels = labels_for(actor, found.items, now=now)
-    if as_file:
-        return csv_drawn(request, OFFERS, labels)
+    if request.GET.get("format") == "csv":
+        return _file(request, actor, now=now)
+    search, problem = asked_of(request.GET, limit=PAGE)
+    found = search_offers(actor, search, now=now)
+    labels = [label_of(one) for one in found.items]
     asked = Asked(
         replace(search, after=""),
         view=TABLE if request.GET.get("view") == TABLE else "",
@@ -137,6 +139,31 @@ def shelf(request: HttpRequest) -> HttpResponse:
         here = asked.address(**({"cursor": search.after} if search.after else {}))
         response["HX-Push-Url"] = request.path + (here if here != "?" else "")
     return response
+
+
+def _file(request: HttpRequest, actor: Actor, *, now: datetime) -> HttpResponse:
+    """What fits, as a file in the chosen order: anyone may have its beginning, who is signed in ten times as much."""
+    search, _problem = asked_of(request.GET, limit=_file_rows_max(actor))
+    batches = offers_found(actor, search, now=now, batch=CSV_BATCH)
+    labels = (label_of(one) for batch in batches for one in batch)
+    return csv_drawn(request, OFFERS, labels)
+
+
+def _file_rows_max(actor: Actor) -> int:
+    return STRANGERS_ROWS_MAX if actor is ANONYMOUS else CSV_ROWS_MAX
+
+
+def _file_note(actor: Actor, *, total: int) -> str:
+    """How much of what fits the file has, where that is not all."""
+    rows = _file_rows_max(actor)
+    if total <= rows:
+        return ""
+    if actor is ANONYMOUS:
+        return _("the first %(rows)s; %(all)s if you sign in") % {
+            "rows": f"{rows:,}",
+            "all": f"{min(total, CSV_ROWS_MAX):,}",
+        }
+    return _("the first %(rows)s of %(total)s") % {"rows": f"{rows:,}", "total": f"{total:,}"}
 
 
 def _shelf(
@@ -160,7 +187,9 @@ def _shelf(
         "ready": labels if mixed else ready,
         "others": [] if mixed else [one for one in labels if not one.is_ready],
         "mixed": mixed,
-        "table": _table(request, asked, labels, after=after, start=start) if asked.view else None,
+        "table": _table(request, asked, labels, total=found.total, after=after, start=start)
+        if asked.view
+        else None,
         "facets": facets_shown(found.facets),
         "chips": chips,
         "kept": _kept(asked),
@@ -204,7 +233,7 @@ def _plain(micros: float | None) -> str:
 
 
 def _table(
-    request: HttpRequest, asked: Asked, labels: Sequence[OfferShown], *, after: str, start: str
+    request: HttpRequest, asked: Asked, labels: Sequence[OfferShown], *, total: int, after: str, start: str
 ) -> Table:
     """The table with this page's addresses, in which a facet may have several values."""
     plain = drawn(request, OFFERS, labels)
@@ -213,6 +242,7 @@ def _table(
         heads=[_head(one, asked) for one in plain.heads],
         kept=[(k, v) for k, values in asked.params.items() if k != "columns" for v in _each(values)],
         csv=asked.address(format="csv"),
+        csv_note=_file_note(actor_of(request), total=total),
         next=after,
         start=start,
         bare="" if asked.is_bare else reverse("shelf"),
@@ -263,7 +293,7 @@ def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
         "pages/offer.html",
         {
             "here": "offer",
-            "offer": labels_for(actor, [shown], now=now)[0],
+            "offer": label_of(shown),
             "terms": _terms(shown),
             "blocks": block_facts(BlockTerms.of_json(shown.offer.block), longest_s=shown.offer.wall_s_max)
             if shown.offer.block

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 
 from mosu.compute.models import Attempt, Pool
 from mosu.compute.states import HELD, AttemptState
-from mosu.compute.supply import attempts_at, pool_visible_to
+from mosu.compute.supply import attempts_in, pool_visible_to
 from mosu.market.models import SoldBy
 from mosu.platform.requests import actor_of
 from mosu.web.pages import page
@@ -105,7 +105,7 @@ def work(request: HttpRequest, pool_id: str) -> HttpResponse:
         request,
         "pages/pool_list.html",
         WORK,
-        attempts_at(actor, row.id),
+        attempts_in(row.id),
         prepare=lambda found: [AttemptShown.of(one, sees_all=actor.sees_all) for one in found],
         context={"pool": row, "tabs": tabs_of(row, "pool_work")},
     )

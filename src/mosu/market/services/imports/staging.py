@@ -14,7 +14,7 @@ from django.db import connection
 from mosu.kernel.ids import uuid7
 from mosu.kernel.money import MICROS_MAX, MINOR_DIGITS
 from mosu.kernel.refusals import NotFound
-from mosu.market.gates import Doubt, card_of, price_doubt, slug_of
+from mosu.market.gates import Doubt, card_of, memory_in, price_doubt, slug_of
 from mosu.market.hub import hub_currency
 from mosu.market.rates import Rate, no_rate, usable
 from mosu.market.shelves import NamedGoods, Shelf
@@ -213,6 +213,8 @@ def _terms(row: OfferRow, accelerator: str | None, card: NamedGoods | None) -> d
         attributes["host_memory_gib"] = float(row.memory_gib)
     if card is not None and card.memory_gb:
         attributes["memory_gb"] = card.memory_gb
+    elif card is not None and (memory := memory_in(row)):
+        attributes["memory_gb"] = memory
     if accelerator and row.min_units == row.max_units:
         attributes["count"] = row.max_units  # a whole machine
     return {

@@ -23,6 +23,7 @@ from typing import Any, Final, TypedDict
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import RunAs, give_to_sandbox
+from mosu.site_agent.engines.cards import devices_of
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
 from mosu.site_agent.engines.kubernetes.manifests import (
@@ -39,11 +40,12 @@ from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, Ku
 from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
 from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
 _LAST_LOG_S_MAX: Final = 20.0
@@ -57,9 +59,10 @@ class _JobFile(TypedDict):
     """Addresses of what the attempt has beside its Job."""
 
 
-class KubernetesEngine:
+class KubernetesEngine(JoinsNobody):
     name = "kubernetes"
     poll_s = 1.0
+    spans_nodes = True
 
     def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
         self._options, self._log_bytes_max = options, log_bytes_max
@@ -215,7 +218,7 @@ class KubernetesEngine:
         self._pods.close()
 
     def _check(self, spec: AttemptSpec) -> None:
-        check_task(spec, self._options.images)
+        check_task(spec, self._options.images, reaches=self.reaches)
         if spec.cards and not self._options.resource_of(spec.accelerator):
             raise Invalid(
                 f"No resource is known for {spec.accelerator}.",
@@ -346,12 +349,12 @@ class KubernetesEngine:
         amounts, label = node["status"]["allocatable"], node["metadata"]["labels"].get(NODE_LABEL, "")
         kinds = {**RESOURCES, **self._options.accelerators}
         if label:
-            kinds = {label: self._options.resource_of(label)}
-        found: list[DeviceInfo] = []
-        for accelerator, resource in kinds.items():
-            count = int(number_of(amounts.get(resource, "0")))
-            found += [DeviceInfo(index=len(found) + i, accelerator=accelerator) for i in range(count)]
-        return tuple(found)
+            own = self._options.accelerators
+            cut = {kind: own[kind] for kind in own if kind_of(kind).accelerator == label != kind}
+            kinds = {**cut, label: self._options.resource_of(label)}
+        return devices_of(
+            {kind: int(number_of(amounts.get(resource, "0"))) for kind, resource in kinds.items()}
+        )
 
 
 def _takes_pods(node: Object) -> bool:

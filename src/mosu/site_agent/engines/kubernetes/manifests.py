@@ -11,6 +11,8 @@ QUEUE: Final = "mosu"
 """The LocalQueue, service account, claim and network policy of each organisation's namespace."""
 MANAGED: Final = "app.kubernetes.io/managed-by"
 ATTEMPT: Final = "app.kubernetes.io/instance"
+CARD_NOTE: Final = "mosu/card-resource"
+"""Annotation of a Job: which of the resources that it asks for counts its cards."""
 SELECTOR: Final = f"{MANAGED}=mosu"
 STOP_GRACE_S_MAX: Final = 30
 _SHM_SHARE: Final = 2
@@ -104,6 +106,8 @@ def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
     labels = {MANAGED: "mosu", ATTEMPT: spec.attempt_id}
     job = _object("batch/v1", "Job", name_of(spec.attempt_id), namespace)
     job["metadata"]["labels"] |= {ATTEMPT: spec.attempt_id, "kueue.x-k8s.io/queue-name": QUEUE}
+    if spec.cards:
+        job["metadata"]["annotations"] = {CARD_NOTE: options.resource_of(spec.accelerator)}
     job["spec"] = {
         "suspend": True,
         "completionMode": "Indexed",
@@ -235,6 +239,7 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
     }
     if spec.cards:
         amounts[options.resource_of(spec.accelerator)] = str(spec.cards)
+        amounts |= {name: str(one) for name, one in options.alongside.get(spec.accelerator, {}).items()}
     attempt = f"attempts/{spec.attempt_id}"
     mounts = [
         {"name": "shared", "mountPath": "/work", "subPath": f"{attempt}/work"},

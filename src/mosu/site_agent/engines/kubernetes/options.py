@@ -5,9 +5,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from mosu.kernel.refusals import Invalid
+from mosu.site_agent.engines.tables import read_table
+from mosu.wire.shares import kind_of
 
 RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -67,7 +68,10 @@ class KubernetesOptions(BaseModel):
     context: str = ""
     namespace_prefix: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,20}-$")] = "mosu-"
     accelerators: Mapping[str, str] = {}
-    """Of each accelerator's id its resource, where the resource's name does not say it."""
+    """Of each accelerator's id its resource, where the resource's name does not say it. Of a share's kind what a
+    device plugin calls such a share: `nvidia.com/mig-1g.10gb`."""
+    alongside: Mapping[str, Mapping[str, Annotated[int, Field(ge=1)]]] = {}
+    """Of a share's kind what a container asks for besides, such as HAMi's `nvidia.com/gpumem-percentage`."""
     user_id: Annotated[int, Field(ge=1, le=(1 << 31) - 1)] = 10001
     """As whom containers run; never root."""
     runtime_class: str = ""
@@ -75,6 +79,8 @@ class KubernetesOptions(BaseModel):
     def resource_of(self, accelerator: str) -> str:
         """What a container asks for; empty if there is nothing."""
         own = self.accelerators.get(accelerator) or RESOURCES.get(accelerator)
+        if kind_of(accelerator).shares > 1:  # a vendor's resource is a whole card
+            return own or ""
         return own or VENDOR_RESOURCES.get(accelerator.partition("-")[0], "")
 
 
@@ -84,13 +90,4 @@ def options_of(found: Mapping[str, Any]) -> KubernetesOptions:
     Raises:
         Invalid: a key or a value is wrong; the message names it.
     """
-    try:
-        return KubernetesOptions(**found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise Invalid(
-            f"kubernetes.{key}: {first['msg']}.",
-            hint=f"Its keys: {', '.join(KubernetesOptions.model_fields)}.",
-            field=key,
-        ) from error
+    return read_table(KubernetesOptions, "kubernetes", found)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.api import Object
+from mosu.site_agent.engines.kubernetes.manifests import CARD_NOTE
 from mosu.site_agent.engines.protocol import Observation
 from mosu.wire.agent import AttemptPhase, Meter
 
@@ -43,14 +44,15 @@ def stopped(
 
 
 def units_of(job: Object) -> Mapping[Meter, int]:
-    """Cores and cards that Kubernetes holds for the Job's pods together."""
+    """Cores and cards that Kubernetes holds for the Job's pods together; what stands beside a share is no card."""
+    card = job["metadata"].get("annotations", {}).get(CARD_NOTE)
     found: dict[Meter, int] = {"core_second": 0}
     pods = int(job["spec"]["parallelism"])
     for container in job["spec"]["template"]["spec"]["containers"]:
         for name, amount in container["resources"]["requests"].items():
             if name == "cpu":
                 found["core_second"] += pods * int(amount)
-            elif "/" in name:
+            elif name == card or (card is None and "/" in name):
                 found["card_second"] = found.get("card_second", 0) + pods * int(amount)
     return found
 

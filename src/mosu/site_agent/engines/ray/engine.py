@@ -4,6 +4,7 @@ A job's process is mosu's supervisor, which claims the attempt and runs it in th
 ever runs as Ray's user, and the wall limit, the log and the measures are those of every other engine.
 """
 
+import math
 import shlex
 import shutil
 import threading
@@ -18,7 +19,8 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import RunAs
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.engines.cards import devices_of
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
 from mosu.site_agent.engines.ray.api import RayApi, RayAway, RayJob, RayNode
 from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
@@ -29,6 +31,7 @@ from mosu.site_agent.laying import lay_tools
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import claim, finish
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.shares import card_at, kind_of
 
 _PROBE_S_MAX: Final = 60.0
 _SILENT_S: Final = 30.0
@@ -36,11 +39,12 @@ _SILENT_S: Final = 30.0
 _ASK_AFTER_S: Final = 6.0
 
 
-class RayEngine:
+class RayEngine(JoinsNobody):
     """State lies in `FOLDER/attempts/ID`, which agent and nodes share."""
 
     name = "ray"
     poll_s = 0.5
+    spans_nodes = False
 
     def __init__(
         self,
@@ -118,8 +122,9 @@ class RayEngine:
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
-                job["devices"] = device_files(spec.accelerator, spec.devices[0])
-                seen = ",".join(str(number) for number in range(spec.cards))
+                cards = list(dict.fromkeys(map(card_at, spec.devices[0])))
+                job["devices"] = device_files(spec.accelerator, cards)
+                seen = ",".join(str(number) for number in range(len(cards)))
                 job["envs"] |= dict.fromkeys(variables_of(spec.accelerator), seen)
             self.workdir(spec.attempt_id)
             if (folder / "cancel").exists():
@@ -215,21 +220,22 @@ class RayEngine:
                 raise Invalid(
                     f"This pool has no {spec.accelerator}.", hint="Order again.", field="accelerators"
                 )
+            amount = _amount_of(spec)
             if resource == "GPU":
-                wanted["entrypoint_num_gpus"] = spec.cards
+                wanted["entrypoint_num_gpus"] = amount
             else:
-                resources[resource] = spec.cards
+                resources[resource] = amount
         return wanted
 
     def _devices_of(self, node: RayNode) -> tuple[DeviceInfo, ...]:
-        found: list[DeviceInfo] = []
+        counts: dict[str, int] = {}
         for accelerator, resource in self._options.accelerators.items():
             name, _, kind = resource.partition(":")
             if kind and kind not in {node.labels.get("ray.io/accelerator-type"), *_types_of(node)}:
                 continue
-            count = int(node.resources.get(name, 0))
-            found += [DeviceInfo(index=len(found), accelerator=accelerator) for _ in range(count)]
-        return tuple(found)
+            share = kind_of(accelerator)
+            counts[accelerator] = int(node.resources.get(name, 0)) * (share.shares if share.shared else 1)
+        return devices_of(counts)
 
     def _observed(self, ref: EngineRef) -> Observation:
         folder = self._attempts / ref
@@ -319,6 +325,12 @@ def _observation(folder: Path, state: StateFile | None) -> Observation:
 def _only(node: RayNode) -> dict[str, float]:
     """A share of the resource that only this node has."""
     return {f"node:{node.ip}": 0.001}
+
+
+def _amount_of(spec: AttemptSpec) -> int | float:
+    """What Ray is asked for: cards, or the part of one that a share is; rounded down as Ray counts, so that all fit."""
+    kind = kind_of(spec.accelerator)
+    return math.floor(10_000 * spec.cards / kind.shares) / 10_000 if kind.shared else spec.cards
 
 
 def _types_of(node: RayNode) -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from mosu.kernel.refusals import Invalid
+from mosu.site_agent.engines.tables import read_table
+from mosu.wire.shares import kind_of
 
 
 class RayOptions(BaseModel):
@@ -20,7 +21,17 @@ class RayOptions(BaseModel):
     """Python 3.11 or newer, as the nodes find it."""
     token_file: Path | None = None
     accelerators: Mapping[str, str] = {}
-    """Of each accelerator's id its Ray resource, such as `GPU`, or `GPU:A100` where nodes differ."""
+    """Of each accelerator's id its Ray resource, such as `GPU`, or `GPU:A100` where nodes differ. Of a kind `/4-shared`
+    the same: a share is a quarter of one. Of a kind `/4` a resource of the cluster's own that counts the shares."""
+
+    @field_validator("accelerators")
+    @classmethod
+    def _shares_are_told(cls, found: Mapping[str, str]) -> Mapping[str, str]:
+        for name, resource in found.items():
+            kind = kind_of(name)
+            if kind.shares > 1 and not kind.shared and resource.partition(":")[0] == "GPU":
+                raise ValueError(f"{name} says more than Ray keeps: write {name}-shared")
+        return found
 
 
 def options_of(found: Mapping[str, Any]) -> RayOptions:
@@ -29,11 +40,6 @@ def options_of(found: Mapping[str, Any]) -> RayOptions:
     Raises:
         Invalid: a key or a value is wrong; the message names it.
     """
-    try:
-        return RayOptions(**found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise Invalid(
-            f"ray.{key}: {first['msg']}.", hint=f"Its keys: {', '.join(RayOptions.model_fields)}.", field=key
-        ) from error
+    # Of its keys, only the folder has no default.
+    missing = "--set ray.folder=PATH: a folder that the agent and every node see under this path."
+    return read_table(RayOptions, "ray", found, missing=missing)

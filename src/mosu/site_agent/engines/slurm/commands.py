@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -13,7 +13,7 @@ from mosu.sandbox.starter import SandboxUnavailable
 
 PATIENCE_S: Final = 60.0
 _QUEUE_FIELDS: Final = ("JobID", "Name", "State", "StartTime", "TimeUsed")
-_ACCOUNT_FIELDS: Final = ("JobIDRaw", "State", "Start", "ElapsedRaw", "AllocTRES", "ExitCode")
+_ACCOUNT_FIELDS: Final = ("JobIDRaw", "State", "Start", "ElapsedRaw", "AllocTRES", "ExitCode", "End")
 _JOB_NAME: Final = "attempt_"
 _IDS_MAX: Final = 1000
 """So many job ids in one question."""
@@ -64,10 +64,15 @@ class Account:
     tres: Mapping[str, int]
     exit_code: int
     """Of the batch script; 128 and more: by a signal."""
+    is_closed: bool
+    """Whether it has its end; until then its elapsed time goes on with the clock, whatever its state says.
+
+    After an absence slurmdbd hears how a job began, by then with the state in which it ended, and later when it ended.
+    """
 
     @property
     def is_final(self) -> bool:
-        return self.state not in WAITING | RUNNING
+        return self.is_closed and self.state not in WAITING | RUNNING
 
     @property
     def ended_at(self) -> datetime | None:
@@ -111,12 +116,14 @@ def queue() -> list[QueuedJob]:
 
 
 def accounts(job_ids: Sequence[int]) -> dict[int, Account]:
-    """What slurmdbd has of these jobs.
+    """What slurmdbd has of these jobs. Of one that it has more than once the last, with the time of all that ended.
+
+    A slurmctld that forgot that it had started a job starts it again, under its id.
 
     Raises:
         SlurmAway: it does not answer.
     """
-    found = {}
+    found: dict[int, Account] = {}
     for part in (job_ids[begin : begin + _IDS_MAX] for begin in range(0, len(job_ids), _IDS_MAX)):
         answer = _ask(
             *("sacct", "-X", "-P", "-n", "--duplicates", "--starttime=1970-01-01"),
@@ -125,14 +132,28 @@ def accounts(job_ids: Sequence[int]) -> dict[int, Account]:
         )
         for line in answer.splitlines():
             row = line.split("|")
-            found[int(row[0])] = Account(
+            account = Account(
                 state=row[1].partition(" ")[0],
                 started_at=_instant(row[2]),
                 elapsed_s=int(row[3] or 0),
                 tres=_tres(row[4]),
                 exit_code=_exit_code(row[5]),
+                is_closed=_instant(row[6]) is not None,
             )
+            found[int(row[0])] = _with_time_of(found.get(int(row[0])), account)
     return found
+
+
+def _with_time_of(before: Account | None, account: Account) -> Account:
+    if before is None or not before.is_final:
+        return account
+    started = [at for at in (before.started_at, account.started_at) if at is not None]
+    return replace(
+        account,
+        started_at=min(started, default=None),
+        elapsed_s=before.elapsed_s + account.elapsed_s,
+        tres=account.tres or before.tres,
+    )
 
 
 def cancel(name: str, *, only_waiting: bool) -> None:

@@ -15,7 +15,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.books import Books
 from mosu.site_agent.engines.slurm.commands import Account, QueuedJob, SlurmAway
@@ -37,6 +37,7 @@ from mosu.site_agent.jobs import (
 )
 from mosu.site_agent.logs import LOG_BYTES_MAX
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
+from mosu.wire.shares import kind_of
 
 MARGIN_S: Final = 60
 """Slurm's limit comes so long after our own: it is for jobs whose supervisor is gone."""
@@ -45,7 +46,7 @@ FORGOTTEN_AFTER_S: Final = 120.0
 """What slurmctld, while both daemons answer, does not know of for so long, it has lost: after a crash, say."""
 
 
-class SlurmEngine:
+class SlurmEngine(JoinsNobody):
     """State lies in `folder/attempts/ID`, on the file system that all nodes share; Slurm has the rest.
 
     | file | what |
@@ -84,12 +85,17 @@ class SlurmEngine:
         self._cancelled_at: dict[str, float] = {}
         self._guard = threading.Lock()
 
+    @property
+    def spans_nodes(self) -> bool:
+        return self._options.shared_network
+
     def isolation(self) -> SandboxReport:
         """The sandbox's, where also Slurm keeps books: without them nothing could be billed."""
         try:
             books = commands.setting("AccountingStorageType")
         except SlurmAway as away:
-            return SandboxReport(False, "", "", f"Slurm does not answer: {away}", "Start slurmctld.")
+            mend = "Set SLURM_CONF, or start slurmctld."
+            return SandboxReport(False, "", "", f"Slurm does not answer: {away}", mend, away=True)
         if not books.endswith("slurmdbd"):
             return SandboxReport(
                 False,
@@ -188,7 +194,7 @@ class SlurmEngine:
             log_bytes_max=self._log_bytes_max,
             envs={},
         )
-        job["network"] = len(spec.nodes) > 1
+        job["network"] = "machine" if len(spec.nodes) > 1 else "none"
         patterns = self._options.devices.get(spec.accelerator) or device_patterns_of(spec.accelerator)
         return SlurmJobFile(
             **job,
@@ -196,6 +202,7 @@ class SlurmEngine:
             cards=spec.cards,
             units=dict(spec.units),
             gres=self._options.accelerators.get(spec.accelerator, "") if spec.cards else "",
+            own_share=kind_of(spec.accelerator).shares > 1 and not kind_of(spec.accelerator).shared,
             device_variables=list(variables_of(spec.accelerator)),
             device_patterns=list(patterns),
             slurm_python=self._options.python,

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from mosu.site_agent.engines.cards import devices_of
 from mosu.wire.agent import DeviceInfo, NodeInfo
 
 _UP: Final = frozenset({"IDLE", "MIXED", "ALLOCATED", "COMPLETING", "PLANNED"})
@@ -67,10 +68,7 @@ def _takes_jobs(state: str) -> bool:
 def _devices_of(gres: str, accelerators: Mapping[str, str]) -> tuple[DeviceInfo, ...]:
     """Cards in the order of the settings, numbered through: Slurm chooses which of them a job gets."""
     counts = _counts_of(gres)
-    cards = [
-        accelerator for accelerator, wanted in accelerators.items() for _ in range(counts.get(wanted, 0))
-    ]
-    return tuple(DeviceInfo(index=index, accelerator=accelerator) for index, accelerator in enumerate(cards))
+    return devices_of({kind: counts.get(wanted, 0) for kind, wanted in accelerators.items()})
 
 
 def _counts_of(gres: str) -> dict[str, int]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from mosu.kernel.refusals import Invalid
+from mosu.wire.shares import kind_of
 
 _GRES: Final = re.compile(r"[A-Za-z0-9_]+(:[A-Za-z0-9_.-]+)?")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -25,7 +26,8 @@ class SlurmOptions:
     python: str = sys.executable
     """The interpreter that compute nodes start; it and mosu lie where they find them."""
     accelerators: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
-    """Of each accelerator's id its GRES, such as `gpu:ascend910b`; what is not here is not sold."""
+    """Of each accelerator's id its GRES, such as `gpu:ascend910b`; what is not here is not sold. Of a share's kind the
+    GRES that counts shares: `shard`, or the type of a MIG profile."""
     devices: Mapping[str, list[str]] = field(default_factory=lambda: _NOTHING)
     """Of an accelerator's id the device files of a card, `{index}` for its number, instead of its vendor's."""
     shared_network: bool = False
@@ -52,6 +54,12 @@ def options_of(found: Mapping[str, Any]) -> SlurmOptions:
             raise Invalid(
                 f"slurm.accelerators: {accelerator} = {gres!r} is no GRES.",
                 hint='Write it as sinfo -o "%G" shows it, without its count, such as "gpu:ascend910b".',
+                field="accelerators",
+            )
+        if gres.partition(":")[0] == "shard" and not kind_of(accelerator).shared:
+            raise Invalid(
+                f"slurm.accelerators: {accelerator} = {gres!r} says more than Slurm keeps: shards share their card.",
+                hint=f'Name the share "{kind_of(accelerator).accelerator}/4-shared" if a card has 4 shards.',
                 field="accelerators",
             )
     for accelerator, files in found.get("devices", {}).items():

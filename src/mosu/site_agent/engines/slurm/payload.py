@@ -43,6 +43,8 @@ class SlurmJobFile(JobFile):
     units: dict[Literal["core_second", "card_second"], int]
     """As asked, by meter."""
     gres: str
+    own_share: bool
+    """Whether its cards are shares that nobody else reaches into."""
     device_variables: list[str]
     device_patterns: list[str]
     slurm_python: str
@@ -146,7 +148,11 @@ def _with_cards(job: SlurmJobFile) -> SlurmJobFile:
     said = os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS") or ""
     indices = [int(number) for number in said.split(",") if number.isdecimal()]
     seen = ",".join(str(number) for number in range(len(indices) or job["cards"]))
-    job["envs"] |= dict.fromkeys(job["device_variables"], seen)
+    # A share with memory of its own is named by what Slurm says of it, such as a MIG device's UUID.
+    given = {
+        name: os.environ[name] for name in job["device_variables"] if name in os.environ and job["own_share"]
+    }
+    job["envs"] |= dict.fromkeys(job["device_variables"], seen) | given
     job["devices"] = list(
         dict.fromkeys(
             pattern.replace("{index}", str(index)).replace("{render}", str(128 + index))

@@ -51,6 +51,18 @@ _COUNTERS: Final = (
         ("programme.release",),
     ),
     ("desk_vouchers", _("Vouchers"), _("Issue, release, revoke."), ("voucher.release",)),
+    (
+        "statements",
+        _("Settlement statements"),
+        _("Enter what was paid to suppliers; a second person confirms it."),
+        ("statement.pay", "payout.confirm"),
+    ),
+    (
+        "credit_notes",
+        _("Credit notes"),
+        _("What is given back after a month is closed; a second person issues it."),
+        ("credit.issue",),
+    ),
     ("desk_pools", _("Pools"), _("All suppliers' clusters, and whether they answer."), ()),
     ("desk_queue", _("Queue"), _("What runs, what waits and why, what is out of reach."), ("attempt.fence",)),
     ("ledger", _("Ledger"), _("Follow any yuan: by account, subject, kind, amount, date."), ()),

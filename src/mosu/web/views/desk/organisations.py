@@ -40,6 +40,7 @@ from mosu.platform.services import (
     verify_fact,
 )
 from mosu.store.documents import documents_of, documents_visible_to
+from mosu.web.once import once
 from mosu.web.pages import acted, page
 from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
@@ -295,6 +296,7 @@ def verify(request: HttpRequest, org_id: str, fact_id: str) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @page("notice.send")
+@once(to="desk_mails")
 def notice(request: HttpRequest) -> HttpResponse:
     """Tell the members of one organisation, or everybody."""
     form = form_of(NoticeForm, request, initial={"organisation": request.GET.get("organisation", "")})

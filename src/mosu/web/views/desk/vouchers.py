@@ -38,6 +38,7 @@ from mosu.subsidies.services import (
     revoke_voucher,
 )
 from mosu.web.navigation import address_of
+from mosu.web.once import once
 from mosu.web.pages import acted, page
 from mosu.web.reasons import Why, acted_with_reason
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
@@ -192,6 +193,7 @@ def vouchers(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @page("voucher.issue")
+@once(to="desk_vouchers")
 def new(request: HttpRequest) -> HttpResponse:
     """Issue one voucher."""
     form = _form(VoucherForm, request)
@@ -225,6 +227,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "POST"])
 @page("voucher.issue")
+@once(to="desk_vouchers")
 def batch(request: HttpRequest) -> HttpResponse:
     """Issue many vouchers from a list: checked whole, all or none."""
     form = _form(BatchForm, request)

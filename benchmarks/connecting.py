@@ -1,0 +1,292 @@
+"""What a tunnel adds: to a request, to a stream of bytes, to a hub that holds idle connections open.
+
+The app runs in a session's sandbox, and once more on this machine without any of it; the same client asks both, through
+`mosu port-forward` and directly.
+"""
+
+import asyncio
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+from tests.hub import MOSU, Hub, free_port
+from websockets.asyncio.client import connect
+
+from benchmarks.bars import Figure
+from benchmarks.hubs import Buyer
+from benchmarks.processes import cpu_s, pss_bytes
+from mosu.client import Client
+
+IN_FLIGHT: Final = 50
+STREAMS: Final = 20
+THINKS_S: Final = 0.05
+"""What the app takes for an answer, as a small model would."""
+_RUN_S_MAX: Final = 120.0
+_PORT: Final = 8000
+_CHUNK: Final = 1 << 16
+_CONNECTIONS_OF_A_RUN: Final = 250
+
+APP: Final = """
+import asyncio, sys
+
+async def serve(reader, writer):
+    try:
+        while line := await reader.readline():
+            path = line.split()[1].decode()
+            while (await reader.readline()).strip():
+                pass
+            if path == "/idle":
+                await reader.read()
+            elif path.startswith("/bytes/"):
+                left = int(path[7:])
+                writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % left)
+                chunk = bytes(1 << 16)
+                while left > 0:
+                    writer.write(chunk[:left])
+                    left -= len(chunk)
+                    await writer.drain()
+            else:
+                await asyncio.sleep(float(path[1:] or 0))
+                writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok")
+                await writer.drain()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]), backlog=1000)
+    print("ready", flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+def connected(hub: Hub, buyer: Buyer, *, requests: int, megabytes: int, idle: int) -> list[Figure]:
+    """All figures of the tunnel."""
+    with Client(hub.url, buyer.token) as client:
+        run_id = _session(client)
+        with _app() as direct, _forwarded(hub, buyer, run_id) as tunnelled:
+            figures = [
+                *_added(direct, tunnelled, requests=requests),
+                *_carried(direct, tunnelled, megabytes=megabytes),
+            ]
+        runs = [run_id, *(_session(client) for _ in range((idle - 1) // _CONNECTIONS_OF_A_RUN))]
+        figures += _held(hub, buyer, [_connect_url(client, one) for one in runs], count=idle)
+        for one in runs:
+            client.cancel_run(one)
+    return figures
+
+
+def _session(client: Client) -> str:
+    """A session whose app listens."""
+    task = json.dumps(
+        {
+            "run": f"cat > app.py <<'END'\n{APP}END\nexec python3 app.py {_PORT}",
+            "resources": {"cpus": 1, "memory": 1},
+            "mosu": {"kind": "session", "wall_limit": "30m"},
+        }
+    )
+    until = time.monotonic() + _RUN_S_MAX
+    while not (quotes := client.make_quotes(task, vouchers="none").quotes):
+        if time.monotonic() > until:
+            raise RuntimeError("no quote for a session")
+        time.sleep(0.5)
+    order = client.accept(quotes[0].id)
+    assert order.run_id is not None  # noqa: S101 - the compute shelf always makes one
+    while "ready" not in client.log(order.run_id):
+        if time.monotonic() > until:
+            raise RuntimeError(f"the app did not start: {client.run(order.run_id)}")
+        time.sleep(0.2)
+    return order.run_id
+
+
+def _connect_url(client: Client, run_id: str) -> str:
+    url = client.run(run_id).connect_url
+    if url is None:
+        raise RuntimeError(f"{run_id} cannot be connected to")
+    return url
+
+
+@contextmanager
+def _app() -> Iterator[int]:
+    """The same app without a sandbox; its port."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "app.py")
+        file.write_text(APP)
+        process = subprocess.Popen([sys.executable, file, str(port)], stdout=subprocess.PIPE)
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"ready\n"  # noqa: S101 - it starts
+            yield port
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def _forwarded(hub: Hub, buyer: Buyer, run_id: str) -> Iterator[int]:
+    """`mosu port-forward`; the local port."""
+    port = free_port()
+    process = subprocess.Popen(
+        [*MOSU, "port-forward", run_id, f"{port}:{_PORT}", "--json"],
+        env={**hub.env, "MOSU_URL": hub.url, "MOSU_TOKEN": buyer.token},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None or not process.stdout.readline():
+            raise RuntimeError("mosu port-forward ended")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _added(direct: int, tunnelled: int, *, requests: int) -> list[Figure]:
+    """Milliseconds that a request takes longer, one connection each."""
+    figures = []
+    for thinks, bars, what in (
+        (THINKS_S, (5.0, 30.0), f"{THINKS_S * 1000:.0f} ms app"),
+        (0.0, (None, None), "instant app"),
+    ):
+        took = {
+            port: asyncio.run(_asked(port, f"/{thinks}", requests=requests, at_once=IN_FLIGHT))
+            for port in (direct, tunnelled)
+        }
+        for name, share, bar in (("median", 0.5, bars[0]), ("p99", 0.99, bars[1])):
+            plain, through = (_quantile(took[port], share) for port in (direct, tunnelled))
+            note = f"{IN_FLIGHT} in flight, {requests} requests, {what}: {plain:.1f} ms without, {through:.1f} ms with"
+            figures.append(
+                Figure(f"tunnel, added to a request, {what}, {name}", through - plain, "ms", bar, note=note)
+            )
+    return figures
+
+
+def _quantile(took: Sequence[float], share: float) -> float:
+    return sorted(took)[min(len(took) - 1, int(len(took) * share))]
+
+
+async def _asked(port: int, path: str, *, requests: int, at_once: int) -> list[float]:
+    took: list[float] = []
+
+    async def one() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for turn in range(requests // at_once + 3):
+            began = time.perf_counter()
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(2)
+            if not head.startswith(b"HTTP/1.1 200") or body != b"ok":
+                raise RuntimeError(f"answered {head!r}")
+            if turn >= 3:  # the first ones open connections
+                took.append((time.perf_counter() - began) * 1000)
+        writer.close()
+
+    await asyncio.gather(*(one() for _ in range(at_once)))
+    return took
+
+
+def _carried(direct: int, tunnelled: int, *, megabytes: int) -> list[Figure]:
+    """Bytes a second of one stream, and how evenly twenty share."""
+    plain, through = (
+        statistics.median(asyncio.run(_loaded(port, megabytes << 20)) for _ in range(3))
+        for port in (direct, tunnelled)
+    )
+    parts = asyncio.run(_shared(tunnelled, seconds=4.0 if megabytes > 16 else 0.5))
+    slowest = min(parts) / statistics.mean(parts)
+    return [
+        Figure(
+            "tunnel, one stream's share of its rate without", through / plain, "", 0.4, better="more",
+            note=f"{through:.0f} of {plain:.0f} MB/s, {megabytes} MiB, median of 3",
+        ),
+        Figure(
+            f"tunnel, slowest of {STREAMS} streams to their mean", slowest, "", 0.5, better="more",
+            note=f"{sum(parts):.0f} MB/s in all",
+        ),
+    ]  # fmt: skip
+
+
+async def _loaded(port: int, count: int) -> float:
+    """MB/s of a download."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 << 20)
+    began = time.perf_counter()
+    writer.write(f"GET /bytes/{count} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    left = count
+    while left:
+        part = await reader.read(4 << 20)
+        if not part:
+            raise RuntimeError(f"{left} bytes are missing")
+        left -= len(part)
+    took = time.perf_counter() - began
+    writer.close()
+    return count / took / 1e6
+
+
+async def _shared(port: int, *, seconds: float) -> list[float]:
+    """MB/s of each of twenty downloads that go on at once."""
+    got = [0] * STREAMS
+
+    async def one(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4 << 20)
+        writer.write(f"GET /bytes/{1 << 40} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
+        try:
+            while part := await reader.read(1 << 20):
+                got[number] += len(part)
+        finally:
+            writer.close()
+
+    tasks = [asyncio.create_task(one(number)) for number in range(STREAMS)]
+    await asyncio.sleep(1.0)  # all are under way
+    before = list(got)
+    await asyncio.sleep(seconds)
+    after = list(got)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [(late - early) / seconds / 1e6 for early, late in zip(before, after, strict=True)]
+
+
+def _held(hub: Hub, buyer: Buyer, urls: Sequence[str], *, count: int) -> list[Figure]:
+    """What idle connections cost the hub: memory of its relay beside before, processor time of all of it."""
+    pid = _relay_pid(hub)
+    empty = pss_bytes([pid])
+
+    async def held() -> tuple[float, float]:
+        async with AsyncExitStack() as stack:
+            for number in range(count):
+                way = await stack.enter_async_context(
+                    connect(
+                        f"{urls[number % len(urls)]}?port={_PORT}",
+                        additional_headers={"Authorization": f"Bearer {buyer.token}"},
+                        compression=None,
+                        ping_interval=None,
+                        open_timeout=30,
+                    )
+                )
+                await way.send(b"GET /idle HTTP/1.1\r\nHost: app\r\n\r\n")
+            await asyncio.sleep(5)
+            before = cpu_s([pid])
+            seconds = 35.0 if count >= 100 else 2.0  # one renewal at least
+            await asyncio.sleep(seconds)
+            return (cpu_s([pid]) - before) / seconds * 100, pss_bytes([pid])
+
+    share, full = asyncio.run(held())
+    note = f"{count} idle connections to {len(urls)} sessions; the relay held {empty / 1e6:.0f} MB before"
+    return [
+        Figure("relay, memory with idle connections", full / 1e6, "MB", 300, note=note),
+        Figure("relay, CPU with idle connections", share, "% of a core", 5, note=note),
+    ]
+
+
+def _relay_pid(hub: Hub) -> int:
+    pid: int = json.loads((hub.data_dir / "up.json").read_text())["parts"]["relay"]["pid"]
+    return pid

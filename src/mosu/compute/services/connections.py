@@ -1,0 +1,264 @@
+"""Joining people to the ports of sessions: who may, who is, and who no longer may. The relay carries the bytes.
+
+A connection is granted once, then looked after: the relay says every few seconds what passed and hears which
+connections must end, so a right that is taken away works within that time, and no byte asks the database.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models import Count, F, Q, Value
+from django.db.models.functions import Greatest, Least
+
+from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
+from mosu.compute.queries import runs_visible_to
+from mosu.compute.reach import is_away, is_session, runs_now
+from mosu.compute.states import ATTEMPT_ENDS, RunState
+from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.platform.actors import Actor
+from mosu.platform.models import OrganisationState
+from mosu.platform.policy import POLICY, person_of, require
+from mosu.platform.rows import insert
+
+ACTION: Final = "run.connect"
+CONNECTIONS_PER_RUN_MAX: Final = 250
+CONNECTIONS_PER_ORGANISATION_MAX: Final = 500
+
+FORGOTTEN_AFTER: Final = timedelta(minutes=2)
+"""The relay speaks of each that it carries every half a minute."""
+
+RELAY_STOPPED: Final = "the relay stopped"
+RELAY_FORGOT: Final = "the relay carried it no more"
+_ENDED: Final = "the session has ended"
+_REPLACED: Final = "another attempt runs in its place"
+_DISABLED: Final = "this person was disabled"
+_REVOKED: Final = "its token was revoked"
+_EXPIRED: Final = "its token has expired"
+_NO_LONGER: Final = "this person may no longer connect"
+_UNKNOWN: Final = "there is no such connection"
+
+
+class NotASession(DomainError):
+    """The run was not bought as one that people are joined to."""
+
+    code = "not_a_session"
+
+
+class NotRunning(DomainError):
+    """The session has not started, or has ended."""
+
+    code = "not_running"
+
+
+class PoolAway(DomainError):
+    """Nobody is at the pool who could join people to what runs there."""
+
+    code = "pool_away"
+
+
+class TooManyConnections(DomainError):
+    """So many are open at once."""
+
+    code = "too_many_connections"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Where the relay joins the person to: the tunnel of `pool_id`, the attempt `attempt_id` (its public id)."""
+
+    connection_id: UUID
+    pool_id: UUID
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What has passed since the connection was opened: `bytes_in` towards the run, `bytes_out` from it."""
+
+    bytes_in: int
+    bytes_out: int
+
+
+@transaction.atomic(durable=True)
+def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> Granted:
+    """Let the person be joined to a port of the session's own loopback, and write that down.
+
+    Those of one organisation are counted one after the other, so limits hold whatever comes at once.
+
+    Raises:
+        NotFound: there is no such run, or the actor may not know.
+        Forbidden: they may not run things in the run's organisation; the hub's own people may not either.
+        Invalid: it is no port.
+        NotASession: the run is of another kind.
+        NotRunning: it has not started, or has ended.
+        PoolAway: its pool has not been heard of, or joins nobody to anything.
+        TooManyConnections: of the run, or of the organisation.
+    """
+    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
+    if run is None:
+        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
+    require(actor, ACTION, run.organisation_id)
+    user_id = person_of(actor)
+    if not 1 <= port <= PORT_MAX:
+        raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
+    attempt = _reached(run, now=now)
+    _keep_within(run)
+    row = Connection(
+        run=run,
+        attempt=attempt,
+        organisation_id=run.organisation_id,
+        user_id=user_id,
+        token_id=actor.token_id,
+        port=port,
+        opened_at=now,
+        seen_at=now,
+    )
+    insert(row)
+    return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
+
+
+def _reached(run: Run, *, now: datetime) -> Attempt:
+    """The attempt that runs, where people can be joined to it."""
+    if not is_session(run):
+        raise NotASession(
+            "This run is no session: nobody is joined to it.",
+            hint="Set mosu: {kind: session} and run it again.",
+        )
+    attempt = Attempt.objects.filter(run=run).order_by("-epoch").first()
+    if attempt is None or not runs_now(run, attempt):
+        state = attempt.state if attempt is not None and run.state == RunState.RUNNING else run.state
+        raise NotRunning(f"This session is {state}, not running.", hint="See how it stands: mosu runs.")
+    if is_away(run.pool, now=now):
+        raise PoolAway("The pool that this session runs in is not reached.", hint="Try again in a minute.")
+    return attempt
+
+
+def _keep_within(run: Run) -> None:
+    """Count what is open while nobody else of the organisation opens more.
+
+    Raises:
+        TooManyConnections: there are as many as there may be.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"connections:{run.organisation_id}"]
+        )
+    opened = Connection.objects.filter(organisation_id=run.organisation_id, closed_at=None)
+    counts = opened.aggregate(all=Count("id"), of_run=Count("id", filter=Q(run=run)))
+    if counts["of_run"] >= CONNECTIONS_PER_RUN_MAX:
+        raise TooManyConnections(
+            f"{CONNECTIONS_PER_RUN_MAX} connections to this session are open.", hint="Close one first."
+        )
+    if counts["all"] >= CONNECTIONS_PER_ORGANISATION_MAX:
+        raise TooManyConnections(
+            f"{CONNECTIONS_PER_ORGANISATION_MAX} connections of your organisation are open.",
+            hint="Close one first.",
+        )
+
+
+@transaction.atomic(durable=True)
+def renew_connections(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID, str]:
+    """Note what passed in each, and tell which must end, with why; two statements, however many they are.
+
+    They stay open until `close_connection` says that they ended.
+    """
+    if not traffic:
+        return {}
+    ids, told = list(traffic), traffic.values()
+    bytes_in, bytes_out = [one.bytes_in for one in told], [one.bytes_out for one in told]
+    roles = [role.value for role in POLICY[ACTION].roles]
+    with connection.cursor() as cursor:
+        cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now])
+        cursor.execute(_MUST_END, {**_FACTS, "ids": ids, "roles": roles, "now": now})
+        return dict(cursor.fetchall())
+
+
+# Locked in the order of their ids, since another may note others of them at once.
+_RENEW: Final = """
+with told as (
+  select * from unnest(%s::uuid[], %s::bigint[], %s::bigint[]) as told(id, bytes_in, bytes_out)),
+held as (
+  select c.id from compute_connection c where c.id in (select id from told) and c.closed_at is null
+   order by c.id for no key update)
+update compute_connection c
+   set bytes_in = greatest(c.bytes_in, told.bytes_in), bytes_out = greatest(c.bytes_out, told.bytes_out),
+       seen_at = greatest(c.seen_at, %s)
+  from told, held where c.id = told.id and c.id = held.id
+"""
+_FACTS: Final[Mapping[str, str | list[str]]] = {
+    "run_ends": [state.value for state in RunState if state not in (RunState.QUEUED, RunState.RUNNING)],
+    "attempt_ends": [state.value for state in ATTEMPT_ENDS],
+    "active": OrganisationState.ACTIVE.value,
+    "unknown": _UNKNOWN,
+    "ended": _ENDED,
+    "replaced": _REPLACED,
+    "disabled": _DISABLED,
+    "revoked": _REVOKED,
+    "expired": _EXPIRED,
+    "no_longer": _NO_LONGER,
+}
+_MUST_END: Final = """
+select id, why from (
+  select told.id, case
+      when c.id is null then %(unknown)s
+      when c.closed_at is not null then c.why
+      when r.state = any(%(run_ends)s) then %(ended)s
+      when a.state = any(%(attempt_ends)s) or exists (
+        select from compute_attempt later where later.run_id = a.run_id and later.epoch > a.epoch)
+        then %(replaced)s
+      when not u.is_active then %(disabled)s
+      when t.revoked_at is not null then %(revoked)s
+      when t.expires_at <= %(now)s then %(expired)s
+      when not exists (
+        select from platform_membership m join platform_organisation o on o.id = m.organisation_id
+         where m.user_id = c.user_id and m.organisation_id = c.organisation_id
+           and m.role = any(%(roles)s) and o.state = %(active)s)
+        then %(no_longer)s
+    end as why
+    from unnest(%(ids)s::uuid[]) as told(id)
+    left join compute_connection c on c.id = told.id
+    left join compute_run r on r.id = c.run_id
+    left join compute_attempt a on a.id = c.attempt_id
+    left join platform_user u on u.id = c.user_id
+    left join platform_apitoken t on t.id = c.token_id) judged
+ where why is not null
+"""
+
+
+@transaction.atomic(durable=True)
+def close_connection(*, connection_id: UUID, traffic: Traffic, why: str, now: datetime) -> None:
+    """Write down that it ended, and why. What was closed before stays as it was."""
+    opened = Connection.objects.filter(id=connection_id, closed_at=None)
+    opened.update(
+        bytes_in=Greatest(F("bytes_in"), Value(traffic.bytes_in)),
+        bytes_out=Greatest(F("bytes_out"), Value(traffic.bytes_out)),
+        seen_at=Greatest(F("seen_at"), Value(now)),
+        closed_at=Greatest(F("opened_at"), Value(now)),
+        why=why.replace("\0", "").strip()[:500] or "it ended",
+    )
+
+
+@transaction.atomic(durable=True)
+def close_forgotten(*, now: datetime) -> int:
+    """Close those of which the relay speaks no more, as of when it last did; how many there were.
+
+    Their end could not be written down: the database was away. They would count as open for ever.
+    """
+    opened = Connection.objects.filter(closed_at=None, seen_at__lt=now - FORGOTTEN_AFTER)
+    return opened.update(closed_at=F("seen_at"), why=RELAY_FORGOT)
+
+
+@transaction.atomic(durable=True)
+def close_left_open(*, now: datetime) -> int:
+    """Close what a relay that stopped left open, as of when it last spoke of it; how many there were.
+
+    Only for the start of the one relay: it would close what another one carries.
+    """
+    opened = Connection.objects.filter(closed_at=None)
+    return opened.update(
+        closed_at=Least(F("seen_at"), Greatest(F("opened_at"), Value(now))), why=RELAY_STOPPED
+    )

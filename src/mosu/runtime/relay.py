@@ -1,0 +1,59 @@
+"""The hub's relay (`python -m mosu.runtime.relay`): joins people with the ports of their sessions."""
+
+import argparse
+import socket
+from typing import Final
+
+import django
+import uvicorn
+
+from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+
+_PING_S: Final = 20.0
+"""Keeps proxies from closing what is quiet. Nobody is cut for not answering: who waits for a slow reader cannot."""
+_KEPT_ALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""What is accepted inherits it (tcp(7)): who vanished is noticed after a minute where nothing was on its way to them.
+After a ping something is, so there TCP itself gives up, after a quarter of an hour.
+"""
+_STOP_S_MAX: Final = 5
+_MESSAGE_BYTES_MAX: Final = 1 << 20
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("--host", required=True)
+    words.add_argument("--port", type=int, required=True)
+    asked = words.parse_args()
+    django.setup()
+    # Its models exist once Django is set up.
+    from mosu.compute.relay.app import application
+
+    config = uvicorn.Config(
+        application,
+        host=asked.host,
+        port=asked.port,
+        http=BoundedRequest,
+        ws=BoundedWebSocket,
+        ws_max_size=_MESSAGE_BYTES_MAX,
+        ws_ping_interval=_PING_S,
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_STOP_S_MAX,
+    )
+    listener = config.bind_socket()
+    for level, name, value in _KEPT_ALIVE:
+        listener.setsockopt(level, name, value)
+    uvicorn.Server(config).run([listener])
+
+
+if __name__ == "__main__":
+    main()

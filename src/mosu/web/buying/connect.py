@@ -1,0 +1,87 @@
+"""A session on its order's page: how one is joined to its ports, and who is or was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from django.utils.translation import gettext as _
+
+from mosu.compute.models import Connection, Run
+from mosu.compute.queries import connections_of, last_attempt_of
+from mosu.compute.reach import connect_url, has_relay, is_session, runs_now
+from mosu.compute.states import is_ended
+from mosu.platform.actors import Actor
+from mosu.platform.policy import allows
+from mosu.web.words import said_here
+
+SHOWN_MAX: Final = 20
+PORT_EXAMPLE: Final = 8888
+"""Where a notebook server listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionShown:
+    """One line of the list."""
+
+    person: str
+    port: int
+    opened_at: datetime
+    closed_at: datetime | None
+    why: str
+    bytes_in: int
+    bytes_out: int
+
+    @classmethod
+    def of(cls, row: Connection) -> "ConnectionShown":
+        return cls(
+            person=row.user.email,
+            port=row.port,
+            opened_at=row.opened_at,
+            closed_at=row.closed_at,
+            why=said_here(row.why),
+            bytes_in=row.bytes_in,
+            bytes_out=row.bytes_out,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectShown:
+    """What the page says of joining a session."""
+
+    command: str
+    """The line to copy; empty where `why_not` says why there is none."""
+    why_not: str
+    rows: Sequence[ConnectionShown]
+    earlier: int
+    """How many more there were before those shown."""
+
+    @classmethod
+    def of(cls, run: Run, *, actor: Actor, now: datetime) -> "ConnectShown | None":
+        """None for a run that is no session."""
+        if not is_session(run):
+            return None
+        why_not = _why_not(run, actor=actor, now=now)
+        rows = connections_of(actor, run.id)
+        newest = list(rows[: SHOWN_MAX + 1])
+        return cls(
+            command="" if why_not else f"mosu port-forward {run.public_id} {PORT_EXAMPLE}",
+            why_not=why_not,
+            rows=[ConnectionShown.of(row) for row in newest[:SHOWN_MAX]],
+            earlier=rows.count() - SHOWN_MAX if len(newest) > SHOWN_MAX else 0,
+        )
+
+
+def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
+    attempt = last_attempt_of(run)
+    if is_ended(run.state):
+        return _("The session has ended.")
+    if not allows(actor, "run.connect", run.organisation_id):
+        return _("Developers, admins and owners of the organisation connect to it.")
+    if not has_relay():
+        return _("This hub has no relay: its operator sets one up with MOSU_RELAY_URL.")
+    if not runs_now(run, attempt):
+        return _("Its ports are reached once it runs.")
+    if connect_url(run, attempt, now=now) is None:
+        return _("The supplier's agent is not reached now; what it runs goes on.")
+    return ""

@@ -1,0 +1,48 @@
+"""A session that runs, people of its organisation, and the tokens with which they come."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from mosu.compute import services
+from mosu.compute.models import Attempt, Run
+from mosu.compute.services import Granted
+from mosu.platform.actors import Actor, Role, Scope
+from mosu.platform.models import ApiToken
+from mosu.platform.requests import actor_of_authorization
+from mosu.platform.services import make_token
+from tests.compute.world import World, make_world, register, started
+from tests.conftest import NOW
+from tests.platform.factories import make_member
+
+SESSION = "name: lab\nresources: {cpus: 1}\nrun: jupyter lab\nmosu: {kind: session, wall_limit: 2h}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session that the hub sees run, and a developer of its organisation who is signed in."""
+
+    world: World
+    run: Run
+    attempt: Attempt
+    person: Actor
+
+    def join(self, *, actor: Actor | None = None, port: int = 8888, now: datetime = NOW) -> Granted:
+        return services.open_connection(actor=actor or self.person, run_id=self.run.id, port=port, now=now)
+
+
+def make_session(*, now: datetime = NOW, **changes: Any) -> Session:
+    world = make_world(now=now)
+    register(world, now=now, **({"reaches": True} | changes))
+    run, attempt = started(world, now=now, text=SESSION)
+    return Session(world, run, attempt, make_member(world.buyer, Role.DEVELOPER))
+
+
+def with_token(
+    actor: Actor, *, now: datetime = NOW, scopes: tuple[Scope, ...] = tuple(Scope), days: int = 30
+) -> tuple[Actor, ApiToken]:
+    """The same person, who comes with a token."""
+    token, secret = make_token(
+        actor=actor, name="a test's", scopes=scopes, now=now, expires_at=now + timedelta(days=days)
+    )
+    return actor_of_authorization(f"Bearer {secret}", now=now), token

@@ -1,0 +1,165 @@
+"""What a peer of the relay can make it hold, over a transport that only keeps what it is given."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+from websockets.frames import Frame, Opcode
+
+from mosu.runtime import relay_protocols
+from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+
+HEAD = (
+    b"GET /x HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
+class Wire(asyncio.Transport):
+    """The relay's end of a connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = list[bytes]()
+        self.is_over = False
+        self.protocol: asyncio.BaseProtocol
+
+    def write(self, data: Any) -> None:
+        self.written.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.is_over
+
+    def close(self) -> None:
+        self.is_over = True
+
+    abort = close
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        return self.protocol
+
+
+class Peer:
+    """Says what a test wants; `messages` are what the application was given."""
+
+    def __init__(self) -> None:
+        self.messages = list[bytes]()
+        self.wire, state = Wire(), ServerState()
+        config = Config(
+            self._app, interface="asgi3", log_config=None, http=BoundedRequest, ws=BoundedWebSocket,
+            ws_per_message_deflate=False,
+        )  # fmt: skip
+        config.load()
+        self.wire.protocol = self.request = BoundedRequest(config, state, {})
+        self.request.connection_made(self.wire)
+
+    async def _app(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            self.messages.append(message["bytes"])
+
+    def says(self, data: bytes) -> None:
+        protocol = self.wire.protocol
+        assert isinstance(protocol, asyncio.Protocol)
+        protocol.data_received(data)
+
+    async def accepted(self) -> BoundedWebSocket:
+        self.says(HEAD)
+        await asyncio.sleep(0.01)
+        protocol = self.wire.protocol
+        assert isinstance(protocol, BoundedWebSocket)
+        assert self.wire.written[0].startswith(b"HTTP/1.1 101")
+        self.wire.written.clear()
+        return protocol
+
+
+def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
+    return Frame(opcode, data, fin).serialize(mask=True)
+
+
+def test_of_many_pings_the_newest_is_answered_once_the_peer_reads() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        protocol = await peer.accepted()
+        peer.says(frame(Opcode.PING, b"first"))
+        assert peer.wire.written == [Frame(Opcode.PONG, b"first").serialize(mask=False)]
+        protocol.pause_writing()
+        for start in range(0, 100, 10):
+            peer.says(b"".join(frame(Opcode.PING, b"%d" % number) for number in range(start, start + 10)))
+        assert len(peer.wire.written) == 1
+        protocol.resume_writing()
+        assert peer.wire.written[1:] == [Frame(Opcode.PONG, b"99").serialize(mask=False)]
+
+    asyncio.run(tried())
+
+
+def test_a_message_in_crumbs_arrives_whole_and_is_kept_as_one() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        protocol = await peer.accepted()
+        peer.says(frame(Opcode.BINARY, b"a", fin=False))
+        for part in (b"", b"b", b"") * 50:
+            peer.says(frame(Opcode.CONT, part, fin=False))
+            assert len(protocol.frames) == 1
+        peer.says(frame(Opcode.CONT, b"c"))
+        peer.says(frame(Opcode.BINARY, b"next"))
+        await asyncio.sleep(0.01)
+        assert peer.messages == [b"a" + b"b" * 50 + b"c", b"next"]
+
+    asyncio.run(tried())
+
+
+def test_a_request_without_end_ends() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        peer.says(b"GET /x HTTP/1.1\r\nHost: ")
+        for _ in range(7):
+            peer.says(b"x" * 10_000)
+        assert peer.wire.is_over
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize("said", [b"", HEAD[:40]], ids=["nothing", "half"])
+def test_who_asks_for_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    monkeypatch.setattr(relay_protocols, "REQUEST_S_MAX", 0.01)
+
+    async def tried() -> None:
+        peer, other = Peer(), Peer()
+        await other.accepted()
+        peer.says(said)
+        await asyncio.sleep(0.05)
+        assert peer.wire.is_over
+        assert not other.wire.is_over
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        HEAD.replace(b"/x", b"/\xff"),
+        HEAD.replace(b"/x", b"/" + b"x" * 9000),
+        HEAD.replace(b"Host: hub\r\n", b"Host: hub\r\n" + b"x: y\r\n" * 200),
+    ],
+    ids=["not ascii", "long", "many headers"],
+)
+def test_a_request_that_is_none_leaves_nothing_open(head: bytes) -> None:
+    async def tried() -> None:
+        peer = Peer()
+        peer.says(head)
+        await asyncio.sleep(0.01)
+        assert peer.wire.is_over
+
+    asyncio.run(tried())

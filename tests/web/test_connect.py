@@ -1,0 +1,138 @@
+"""A session on its order's page: the line that joins one to it, and who is joined."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from mosu.compute.models import Connection
+from mosu.compute.services import Traffic, close_connection, open_connection
+from mosu.platform.actors import Role
+from mosu.platform.models import User
+from mosu.platform.queries import actor_for_user
+from mosu.web.buying import connect
+from tests.compute import world as compute
+from tests.compute.sessions import SESSION
+from tests.web.conftest import Hub, page, queries
+
+AsSeenBy = Callable[[str], Client]
+
+
+@pytest.fixture(autouse=True)
+def relay(settings: Any) -> None:
+    settings.MOSU_RELAY_URL = "https://relay.example.org"
+
+
+def session_of(hub: Hub) -> tuple[compute.Run, compute.Attempt, str]:
+    """A session that runs, and the address of its order's page."""
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    run, attempt = compute.started(hub.world, now=hub.now, text=SESSION)
+    return run, attempt, f"/orders/{hub.order_of(run).public_id}/"
+
+
+def join(hub: Hub, run: compute.Run, person: User, *, port: int, after_s: int = 0) -> Any:
+    return open_connection(
+        actor=actor_for_user(person), run_id=run.id, port=port, now=hub.now + timedelta(seconds=after_s)
+    ).connection_id
+
+
+def test_a_session_that_runs_shows_the_line_that_joins_one_to_it(hub: Hub, owner: Client) -> None:
+    run, _, path = session_of(hub)
+    text = page(owner.get(path))
+    assert f'value="mosu port-forward {run.public_id} 8888"' in text
+    assert "Session" in text
+    assert "Nobody has connected." in text
+    zh = page(hub.client(hub.user(role=Role.DEVELOPER), language="zh-hans").get(path))
+    assert "会话" in zh
+    assert "还没有人连接" in zh
+    assert "Nobody has connected" not in zh
+
+
+def test_a_batch_has_no_such_panel(hub: Hub, owner: Client) -> None:
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    run, _ = compute.started(hub.world, now=hub.now)
+    text = page(owner.get(f"/orders/{hub.order_of(run).public_id}/"))
+    assert "port-forward" not in text
+    assert "now-connections" not in text
+
+
+def test_who_is_and_was_joined_is_listed_newest_first(hub: Hub, owner: Client) -> None:
+    run, _, path = session_of(hub)
+    person = hub.user(role=Role.DEVELOPER)
+    first, second = join(hub, run, person, port=8888), join(hub, run, person, port=6006, after_s=1)
+    close_connection(
+        connection_id=first, traffic=Traffic(2048, 3 << 20), why="its token was revoked", now=hub.now
+    )
+    text = page(owner.get(f"{path}now/"))
+    assert text.count(person.email) == 2
+    assert text.index("6006") < text.index("8888</td>")
+    assert "its token was revoked" in text
+    assert "2.0\xa0KB" in text and "3.0\xa0MB" in text
+    assert Connection.objects.get(id=second).closed_at is None
+    zh = page(hub.client(hub.user(role=Role.VIEWER), language="zh-hans").get(path))
+    assert "所用令牌已撤销" in zh
+
+
+def test_a_long_list_shows_the_newest_and_asks_as_often(
+    hub: Hub, owner: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connect, "SHOWN_MAX", 3)
+    run, _, path = session_of(hub)
+    person = hub.user(role=Role.DEVELOPER)
+    join(hub, run, person, port=1000)
+    one = queries(owner, path)
+    for index in range(1, 4):
+        join(hub, run, person, port=1000 + index, after_s=index)
+    text = page(owner.get(path))
+    assert "And 1 earlier one." in text
+    assert ">1003</td>" in text
+    assert text.count("<caption") == 1
+    assert ">1000</td>" not in text
+    assert queries(owner, path) == one + 1 <= 14
+
+
+@pytest.mark.parametrize(("who", "sees_it"), [("owner", True), ("viewer", False), ("auditor", False)])
+def test_only_who_may_connect_is_shown_how(hub: Hub, as_seen_by: AsSeenBy, who: str, sees_it: bool) -> None:
+    _, _, path = session_of(hub)
+    text = page(as_seen_by(who).get(path))
+    assert ("port-forward" in text) is sees_it
+    assert ("Developers, admins and owners" in text) is not sees_it
+    assert as_seen_by("stranger").get(path).status_code == 404
+
+
+def test_a_session_is_called_one_before_it_is_ordered_and_asked_for_again_as_one(
+    hub: Hub, owner: Client
+) -> None:
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    for text, is_session in ((SESSION, True), (compute.task_of(), False)):
+        quoted = compute.quote(hub.world, text, now=hub.now).quotes[0]
+        checkout = page(owner.get(f"/quotes/{quoted.public_id}/"))
+        assert ("· Session</p>" in checkout) is is_session
+        again = page(owner.get(f"/quote/?like={quoted.public_id}"))
+        assert ("kind: session" in again) is is_session
+
+
+def test_a_pools_page_says_whether_sessions_are_sold_there(hub: Hub, as_seen_by: AsSeenBy) -> None:
+    path = f"/pools/{compute.pool_of(hub.world).public_id}/"
+    assert "not sold: its engine" in page(as_seen_by("auditor").get(path))
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    assert "not sold: its engine" not in page(as_seen_by("auditor").get(path))
+
+
+def test_the_page_says_why_one_cannot_connect(hub: Hub, owner: Client, settings: Any) -> None:
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    run = compute.buy(hub.world, SESSION, now=hub.now)
+    path = f"/orders/{hub.order_of(run).public_id}/"
+    assert "Its ports are reached once it runs." in page(owner.get(path))
+    assert compute.lease(hub.world, now=hub.now) is not None
+    compute.beat(hub.world, compute.attempt_of(run), "running", now=hub.now)
+    assert "port-forward" in page(owner.get(path))
+    settings.MOSU_RELAY_URL = ""
+    assert "This hub has no relay" in page(owner.get(path))
+    settings.MOSU_RELAY_URL = "https://relay.example.org"
+    compute.register(hub.world, cores=64, now=hub.now)
+    assert "agent is not reached now" in page(owner.get(path)).replace("&#x27;", "'")
+    compute.report(hub.world, compute.attempt_of(run), now=hub.now)
+    assert "The session has ended." in page(owner.get(path))
