@@ -167,11 +167,9 @@ class SlurmCluster:
             if self._jobs() == known or tries == 10:
                 return
 
-    def _jobs(self) -> set[str]:
+    def _jobs(self, states: str = "PENDING,RUNNING,COMPLETING") -> set[str]:
         """Those that wait or run, with their states."""
-        return set(
-            self.ask("squeue", "-h", "--states=PENDING,RUNNING,COMPLETING", "-o", "%i %T").splitlines()
-        )
+        return set(self.ask("squeue", "-h", f"--states={states}", "-o", "%i %T").splitlines())
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
@@ -185,13 +183,18 @@ class SlurmCluster:
     @contextmanager
     def fewer_cards(self, name: str, count: int) -> Iterator[None]:
         """The cluster while a node has so many cards, as after some fell off its bus and an administrator said so."""
-        self._configure({name: count})
         try:
+            self._configure({name: count})
             yield
         finally:
             self._configure({})
 
     def _configure(self, cards: Mapping[str, int]) -> None:
+        """Anew with these cards, while nothing runs: a job that ends between two daemons' deaths is one that its
+        node has no more, and slurmctld keeps its cards until the node registers again, minutes later."""
+        self.ask("scontrol", "update", "PartitionName=main", "State=DOWN")  # until slurmctld starts anew
+        _until(lambda: not self._jobs("RUNNING,COMPLETING"))
+        self.remember()
         self._write_settings(cards)
         for daemon in ("slurmctld", *self.names):
             self.stop(daemon)
@@ -246,17 +249,16 @@ class SlurmCluster:
         data, sock = self.folder / "db", self.folder / "db" / "mysql.sock"
         shutil.chown(data, "mysql")
         if not (data / "mysql").is_dir():
-            subprocess.run(
+            made = subprocess.run(
                 [
-                    "mariadb-install-db",
-                    "--no-defaults",
-                    "--user=mysql",
-                    f"--datadir={data}",
-                    "--skip-test-db",
+                    *("mariadb-install-db", "--no-defaults", "--user=mysql", "--skip-test-db"),
+                    *(f"--datadir={data}", f"--tmpdir={data}"),
                 ],
-                check=True,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
+                text=True,
             )
+            assert made.returncode == 0, f"mariadb-install-db: {made.stdout}{made.stderr}"
         with (self.folder / "mariadbd.log").open("wb") as log:
             self.database = subprocess.Popen(
                 [

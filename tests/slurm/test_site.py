@@ -211,8 +211,8 @@ def test_a_cluster_that_lost_cards_sells_what_it_has(hall: Hall, cluster: SlurmC
         'prices:=[{"meter": "card_second", "unit": "card_hour", "unit_price": "36.00"}]',
     )
     until(lambda: hall.quoted(both), what="eight cards")
+    hall.site.stop()
     with cluster.fewer_cards("n2", CARDS - 2):
-        hall.site.stop()
         hall.site.start()
         until(lambda: not hall.quoted(both), what="eight are sold no more")
         until(lambda: hall.quoted(fewer), what="two on each", within_s=120)
