@@ -11,6 +11,7 @@ from websockets.frames import Frame, Opcode
 
 from mosu.runtime import relay_protocols
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.wire.websocket import Bytes
 
 HEAD = (
     b"GET /x HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -53,7 +54,7 @@ class Peer:
     """Says what a test wants; `messages` are what the application was given."""
 
     def __init__(self) -> None:
-        self.messages = list[bytes]()
+        self.messages, self.texts, self._lost = list[bytes](), 0, asyncio.Event()
         self.wire, state = Wire(), ServerState()
         config = Config(
             self._app, interface="asgi3", log_config=None, http=BoundedRequest, ws=BoundedWebSocket,
@@ -66,8 +67,19 @@ class Peer:
     async def _app(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            self.messages.append(message["bytes"])
+        scope["state"]["way"].begin(self)
+        await self._lost.wait()
+
+    def taken(self, message: Bytes) -> None:
+        self.messages.append(bytes(message))
+
+    def text_came(self) -> None:
+        self.texts += 1
+
+    def has_room(self) -> None: ...
+
+    def lost(self) -> None:
+        self._lost.set()
 
     def says(self, data: bytes) -> None:
         protocol = self.wire.protocol

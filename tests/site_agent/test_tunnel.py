@@ -11,6 +11,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import Target
+from tests.wire.ends import Wire
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -23,21 +24,17 @@ class Pair:
         self._tunnel = Tunnel(
             "ws://hub", "", join=self._dial, wanted=lambda: True, log=structlog.get_logger()
         )
-        self.relay = Streams(self._to_agent)
-        self._agent = Streams(self._to_relay, asked=self._begin)
+        self.relay = Streams(Wire(lambda message: self._agent.take(message)))
+        self._agent = Streams(Wire(lambda message: self.relay.take(message)), asked=self._begin)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        self._agent.close("over")
+        await asyncio.sleep(0)
         for door in self._doors:
             door.close()
 
     def _begin(self, stream: Stream, target: Target) -> None:
         self._tunnel._begin(self._agent, stream, target)
-
-    async def _to_agent(self, message: bytes) -> None:
-        self._agent.take(message)
-
-    async def _to_relay(self, message: bytes) -> None:
-        self.relay.take(message)
 
     def _dial(self, attempt_id: str, port: int) -> socket.socket:
         self.asked.append(attempt_id)
@@ -64,7 +61,7 @@ def test_a_task_that_answers_nobody_keeps_nobody_else_waiting() -> None:
             pair.go.set()
         await asyncio.sleep(0.2)
         assert pair.asked.count(SLOW.attempt_id) == DIALS_MAX
-        pair.close()
+        await pair.close()
 
     asyncio.run(tried())
 

@@ -8,6 +8,7 @@ import django
 import uvicorn
 
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
 _PING_S: Final = 20.0
 """Keeps proxies from closing what is quiet. Nobody is cut for not answering: who waits for a slow reader cannot."""
@@ -21,7 +22,6 @@ _KEPT_ALIVE: Final = (
 After a ping something is, so there TCP itself gives up, after a quarter of an hour.
 """
 _STOP_S_MAX: Final = 5
-_MESSAGE_BYTES_MAX: Final = 1 << 20
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
         port=asked.port,
         http=BoundedRequest,
         ws=BoundedWebSocket,
-        ws_max_size=_MESSAGE_BYTES_MAX,
+        ws_max_size=MESSAGE_BYTES_MAX,
         ws_ping_interval=_PING_S,
         ws_ping_timeout=None,
         ws_per_message_deflate=False,

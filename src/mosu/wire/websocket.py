@@ -1,0 +1,286 @@
+"""A WebSocket after its opening, as a way for messages: callbacks in one event loop, no task, no queue.
+
+Nearly all that comes is binary messages in one frame each. Those are read and written here, since the libraries' own
+reading and their queues take most of the time of a small message, and copy a large one three times more. Every other
+frame goes to the library whole and as it came, and what it does with it is what counts.
+"""
+
+import asyncio
+import secrets
+from typing import ClassVar, Final, Protocol, TypeAlias
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # on an architecture for which there is no wheel
+    from websockets.utils import apply_mask
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+
+MESSAGE_BYTES_MAX: Final = 1024 * 1024
+"""A longer one ends its connection before it came."""
+_WHOLE_BINARY: Final = 0x82
+_FIN: Final = 0x80
+_CONTROL: Final = 0x08
+_MASKED: Final = 0x80
+_KEY_BYTES: Final = 4
+_SMALL_MAX: Final = 125
+_SHORT: Final = 126
+_SHORT_MAX: Final = 0xFFFF
+_AT_ONCE_BYTES: Final = 64 * 1024
+"""What is sent in one turn of the loop is written together, up to so much."""
+_WAITS_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What may be sent to a full way at all (credit, answers) is far less. Who makes us wait with more wants our memory."""
+_BREATH_FRAMES: Final = 64
+"""So many are taken before others have their turn: their sender chooses how small they are."""
+
+
+class Listener(Protocol):
+    """Who has a way."""
+
+    def taken(self, message: Bytes) -> None:
+        """It came, whole; it may be kept."""
+
+    def text_came(self) -> None:
+        """What came is a text; it is not given."""
+
+    def has_room(self) -> None:
+        """The way is no longer full."""
+
+    def lost(self) -> None:
+        """Nothing comes any more, and nothing goes. Called once."""
+
+
+class Way(asyncio.Protocol):
+    """One side's end, for a library's protocol class to inherit before its own base.
+
+    `put` never waits: who has more to send while the way `is_full` waits for `has_room`.
+    """
+
+    masks: ClassVar[bool]
+    """Whether this side masks what it sends, and the other one does not (RFC 6455 section 5.1)."""
+    transport: asyncio.Transport
+    full_since: float | None = None
+    """The loop's time from which on what is sent only waits."""
+    listener: Listener | None = None
+    _loop: asyncio.AbstractEventLoop
+    _is_held = _is_behind = _is_parted = _is_silent = _is_lost = _is_due = False
+    _lacks = 0
+    _leaving_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is sent now would only wait."""
+        return self.full_since is not None
+
+    def begin(self, listener: Listener) -> None:
+        """From now on what comes goes to `listener`."""
+        self._loop = asyncio.get_running_loop()
+        self._begun = bytearray()
+        self._leaving: list[Bytes] = []
+        self.listener = listener
+        if self.is_over():
+            self._loop.call_soon(self.lose)
+
+    def is_over(self) -> bool:
+        """Whether either side has closed it."""
+        raise NotImplementedError
+
+    def put(self, *parts: Bytes) -> None:
+        """All of them as one message."""
+        if self._is_silent:
+            return
+        size = sum(map(len, parts))
+        leaving = self._leaving
+        if self.masks:
+            key = secrets.token_bytes(_KEY_BYTES)
+            leaving.append(_head(size, _MASKED) + key)
+            for part in parts:
+                leaving.append(apply_mask(part, key))
+                turn = len(part) % _KEY_BYTES
+                key = key[turn:] + key[:turn]
+        else:
+            leaving.append(_head(size, 0))
+            leaving.extend(parts)
+        self._leaving_bytes += size
+        if self._leaving_bytes >= _AT_ONCE_BYTES:
+            self.flush()
+        elif not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write now what was sent."""
+        self._is_due = False
+        if self._leaving:
+            data = b"".join(self._leaving)
+            self._leaving.clear()
+            self._leaving_bytes = 0
+            if not self.transport.is_closing():
+                self.transport.write(data)
+                if self.full_since is not None and self.transport.get_write_buffer_size() > _WAITS_BYTES_MAX:
+                    self.transport.abort()
+
+    def silence(self) -> None:
+        """What was sent goes; nothing is sent or taken after it."""
+        if self.listener is not None:
+            self.flush()
+            self._is_silent = True
+            self.go_on()
+
+    def lose(self) -> None:
+        """It is over, whatever waits."""
+        self._is_silent = True
+        if self.listener is not None and not self._is_lost:
+            self._is_lost = True
+            self.listener.lost()
+
+    def hold(self) -> None:
+        """Take nothing for a while."""
+        self._is_held = True
+        self.transport.pause_reading()
+
+    def go_on(self) -> None:
+        """Take what comes again."""
+        if self._is_held:
+            self._is_held = False
+            self._fall_behind()
+
+    def data_received(self, data: bytes) -> None:
+        if self.listener is None:
+            super().data_received(data)
+        else:
+            self._read(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.full_since = asyncio.get_running_loop().time()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.full_since = None
+        if self.listener is not None:
+            self.listener.has_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.lose()
+
+    def _fall_behind(self) -> None:
+        """The rest of what came is taken in the next turn, and before it nothing more is read."""
+        if not self._is_behind:
+            self._is_behind = True
+            self.transport.pause_reading()
+            self._loop.call_soon(self._catch_up)
+
+    def _catch_up(self) -> None:
+        self._is_behind = False
+        if not self._is_held:
+            self._read(b"")
+        if not (self._is_held or self._is_behind):
+            self.transport.resume_reading()
+
+    def _read(self, data: Bytes) -> None:
+        begun, lacks = self._begun, self._lacks
+        if lacks > len(data):
+            begun += data
+            self._lacks -= len(data)
+            return
+        if begun:
+            self._begun, self._lacks = bytearray(), 0
+            if lacks and not self._is_held:
+                view = memoryview(data)
+                begun += view[:lacks]
+                self._frames(begun, 1)
+                data = view[lacks:]
+            else:
+                data = bytes(begun) + data
+        if data:
+            self._frames(data, _BREATH_FRAMES)
+
+    def _frames(self, data: Bytes, frames_max: int) -> None:
+        """Take those that are whole, keep the rest."""
+        view, at, size = memoryview(data), 0, len(data)
+        for _ in range(frames_max):
+            if self._is_held or size - at < 2:
+                break
+            first, length = data[at], data[at + 1] & 0x7F
+            body = at + 2
+            if length > _SMALL_MAX:
+                wide = 2 if length == _SHORT else 8
+                body += wide
+                length = int.from_bytes(data[body - wide : body], "big")
+            is_masked = data[at + 1] & _MASKED
+            if is_masked:
+                body += _KEY_BYTES
+            if body > size:
+                break
+            end = body + length
+            if length > MESSAGE_BYTES_MAX:
+                self._left_to_library(bytes(view[at:]))
+                at = size
+                break
+            if end > size:
+                self._lacks = end - size
+                break
+            if first == _WHOLE_BINARY and bool(is_masked) is not self.masks and not self._is_parted:
+                part = view[body:end]
+                self._heard(apply_mask(part, data[body - _KEY_BYTES : body]) if is_masked else part)
+            else:
+                if not first & _CONTROL:
+                    self._is_parted = not first & _FIN
+                self._left_to_library(bytes(view[at:end]))
+            at = end
+        else:
+            if at < size:
+                self._fall_behind()
+        if at < size:
+            self._begun = bytearray(view[at:])
+
+    def _heard(self, message: Bytes | None) -> None:
+        """A message; None for a text."""
+        if self.listener is None or self._is_silent:
+            return
+        if message is None:
+            self.listener.text_came()
+        else:
+            self.listener.taken(message)
+
+    def _left_to_library(self, frame: bytes) -> None:
+        super().data_received(frame)
+        if self.is_over():
+            self.lose()
+
+
+def _head(size: int, masked: int) -> bytes:
+    if size <= _SMALL_MAX:
+        return bytes((_WHOLE_BINARY, masked | size))
+    if size <= _SHORT_MAX:
+        return bytes((_WHOLE_BINARY, masked | _SHORT)) + size.to_bytes(2, "big")
+    return bytes((_WHOLE_BINARY, masked | 127)) + size.to_bytes(8, "big")
+
+
+class ServedWay(Protocol):
+    """A way as who serves it has it."""
+
+    @property
+    def full_since(self) -> float | None:
+        """The loop's time from which on what is sent only waits."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it does."""
+
+    def begin(self, listener: Listener) -> None:
+        """From now on what comes goes to `listener`."""
+
+    def put(self, *parts: Bytes) -> None:
+        """All of them as one message."""
+
+    def hold(self) -> None:
+        """Take nothing for a while."""
+
+    def go_on(self) -> None:
+        """Take what comes again."""
+
+    def close(self, code: int, why: str) -> None:
+        """Close it behind what was sent; waits for nobody."""
