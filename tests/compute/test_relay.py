@@ -23,13 +23,13 @@ from mosu.compute.relay.joining import Joining
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import connections as noting
 from mosu.compute.stream_doors import in_thread
-from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.ids import uuid7
 from mosu.platform.actors import Role, Scope
 from mosu.platform.models import ApiToken
 from mosu.platform.services import make_token
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
-from mosu.wire.opening import ClientWay, opening
-from mosu.wire.streams import Broken, Stream, Streams
+from mosu.wire.opening import ClientWay, opened
+from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import FrameKind, Target, packed
 from mosu.wire.websocket import Bytes
 from tests.compute.sessions import Session, make_session
@@ -116,8 +116,7 @@ async def is_silent(agent: FakeAgent, stream: Stream, target: Target) -> None:
 @asynccontextmanager
 async def tunnel(relay: Relay, answer: Answer = echoes) -> AsyncIterator[FakeAgent]:
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
-    async with opening(f"{relay.url}/agent/v1/tunnel", additional_headers=headers) as way:
-        assert isinstance(way, ClientWay)
+    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers) as way:
         yield FakeAgent(way, answer)
 
 

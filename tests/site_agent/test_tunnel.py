@@ -6,12 +6,12 @@ import threading
 
 import pytest
 import structlog
+from tests.wire.ends import Wire
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import Target
-from tests.wire.ends import Wire
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -24,8 +24,9 @@ class Pair:
         self._tunnel = Tunnel(
             "ws://hub", "", join=self._dial, wanted=lambda: True, log=structlog.get_logger()
         )
-        self.relay = Streams(Wire(lambda message: self._agent.take(message)))
-        self._agent = Streams(Wire(lambda message: self.relay.take(message)), asked=self._begin)
+        to_agent, to_relay = Wire(), Wire()
+        self.relay, self._agent = Streams(to_agent), Streams(to_relay, asked=self._begin)
+        to_agent.take, to_relay.take = self._agent.take, self.relay.take
 
     async def close(self) -> None:
         self._agent.close("over")

@@ -88,10 +88,11 @@ class Reading:
 
 
 class Wire:
-    """Carries messages to `take` in the loop's next turns, `per_turn` in each: what waits is `messages`."""
+    """Carries each message to `take` in the loop's next turn: what waits is `messages`."""
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
-        self._take = take
+    take: Callable[[bytes], None]
+
+    def __init__(self) -> None:
         self.is_full = False
         self.messages: deque[bytes] = deque()
 
@@ -100,4 +101,4 @@ class Wire:
         asyncio.get_running_loop().call_soon(self._pass)
 
     def _pass(self) -> None:
-        self._take(self.messages.popleft())
+        self.take(self.messages.popleft())

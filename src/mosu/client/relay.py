@@ -11,14 +11,14 @@ import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
 from mosu.client.errors import BrokenAnswer, CutOff, Unreachable
 from mosu.client.transport import problem_of
-from mosu.wire.opening import ClientWay, opening
+from mosu.wire.opening import ClientWay, opened
 from mosu.wire.websocket import Bytes
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Relay:
     async def _opened(self, port: int) -> ClientWay:
         is_here = urlsplit(self.url).hostname in {"127.0.0.1", "::1", "localhost"}
         try:
-            return await opening(
+            return await opened(
                 f"{self.url}?port={port}",
                 additional_headers=self.headers,
                 proxy=None if is_here else True,  # as the environment says, like every other call
@@ -133,7 +133,7 @@ class _Local(asyncio.Protocol):
         self._traffic = traffic
         self._gone: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
-        self._has_ended = False
+        self._has_ended = self._has_come_to_end = False
 
     async def carried(self, way: ClientWay) -> None:
         """Returns once the relay has closed the connection at its end, and not before: what was sent may still be
@@ -170,9 +170,8 @@ class _Local(asyncio.Protocol):
     # What comes from the local side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's is
-        self._transport = transport
-        transport.pause_reading()  # until there is a way
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.pause_reading()  # until there is a way
 
     def data_received(self, data: bytes) -> None:
         assert self._way is not None  # noqa: S101 - before, nothing is read
@@ -201,11 +200,15 @@ class _Local(asyncio.Protocol):
     # What comes from the relay.
 
     def taken(self, message: Bytes) -> None:
-        if message:
+        if self._transport.is_closing():
+            return
+        if not message:
+            self._has_come_to_end = True
+            with suppress(OSError):  # it broke meanwhile, and says so soon
+                self._transport.write_eof()
+        elif not self._has_come_to_end:
             self._traffic.bytes_out += len(message)
             self._transport.write(message)
-        else:
-            self._transport.write_eof()
 
     def text_came(self) -> None:
         self._finish(BrokenAnswer("The relay sent text where bytes belong.", hint="Update mosu."))

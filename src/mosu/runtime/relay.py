@@ -7,6 +7,7 @@ from typing import Final
 import django
 import uvicorn
 
+from mosu.kernel.memory import keep_freed_memory
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
 from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
@@ -31,6 +32,7 @@ def main() -> None:
     words.add_argument("--port", type=int, required=True)
     asked = words.parse_args()
     django.setup()
+    keep_freed_memory()
     # Its models exist once Django is set up.
     from mosu.compute.relay.app import application
 

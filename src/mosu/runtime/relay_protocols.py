@@ -109,4 +109,8 @@ class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         """What was not taken some seconds after the end never will be."""
         await super().run_asgi()
-        self.loop.call_later(self.close_timeout, self.transport.abort)
+        self.loop.call_later(self.close_timeout, self._abort_if_there)
+
+    def _abort_if_there(self) -> None:
+        if not self.disconnected:
+            self.transport.abort()

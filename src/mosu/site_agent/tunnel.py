@@ -9,16 +9,18 @@ import random
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from structlog.stdlib import BoundLogger
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from mosu.kernel.memory import keep_freed_memory
 from mosu.site_agent.engines.protocol import NotReached
-from mosu.wire.opening import ClientWay, opening
+from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import Garbled, Target
 from mosu.wire.websocket import Bytes
@@ -59,6 +61,7 @@ class Tunnel:
 
     def work(self) -> None:
         """Hold the tunnel open."""
+        keep_freed_memory()
         asyncio.run(self._while_wanted())
 
     async def _while_wanted(self) -> None:
@@ -73,7 +76,7 @@ class Tunnel:
         tries = 0
         while True:
             try:
-                async with opening(
+                way = await opened(
                     self._url,
                     additional_headers={"Authorization": f"Bearer {self._token}"},
                     user_agent_header="mosu-site-agent",
@@ -81,10 +84,13 @@ class Tunnel:
                     ping_timeout=_PING_S,
                     open_timeout=_OPEN_S_MAX,
                     logger=_LIBRARY,
-                ) as way:
-                    self._log.info("tunnel open")
-                    tries = 0
+                )
+                self._log.info("tunnel open")
+                tries = 0
+                try:
                     await self._serve(way)
+                finally:
+                    await way.close()
             except (OSError, TimeoutError, WebSocketException) as error:
                 said = f"{error.response.status_code}" if isinstance(error, InvalidStatus) else str(error)
                 self._log.warning("no tunnel", error=said or type(error).__name__)
@@ -100,22 +106,24 @@ class Tunnel:
         way.begin(relay)
         try:
             why = await relay.over
-            if way.is_over():
-                return
-            self._log.error("the relay broke the protocol", why=why)
+            if not way.is_over():
+                self._log.error("the relay broke the protocol", why=why)
+            else:
+                said = way.protocol.close_rcvd
+                self._log.warning("no tunnel", error=f"{said.code} {said.reason}" if said else why)
         finally:
             relay.streams.close("the tunnel is lost")
 
     def _begin(self, streams: Streams, stream: Stream, target: Target) -> None:
+        if len(streams) > STREAMS_MAX:
+            streams.refuse(stream, "the agent carries as many connections as it can")
+            return
         task = asyncio.create_task(self._joined(streams, stream, target))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _joined(self, streams: Streams, stream: Stream, target: Target) -> None:
         """Join the stream; from then on its bytes carry themselves."""
-        if len(streams) > STREAMS_MAX:
-            streams.refuse(stream, "the agent carries as many connections as it can")
-            return
         try:
             door = await self._door(stream, target)
         except NotReached as why:
@@ -173,7 +181,7 @@ class _Door(asyncio.Protocol):
     """A connection to a port of a run: what the one side sends, the other is given."""
 
     _transport: asyncio.Transport
-    is_full = False
+    is_full = _is_lost = False
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -181,8 +189,7 @@ class _Door(asyncio.Protocol):
     # What comes from the run.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a socket's is
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._stream.join(self)
 
     def data_received(self, data: bytes) -> None:
@@ -197,18 +204,22 @@ class _Door(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.is_full = False
-        self._stream.has_room()
+        # Not from here: asyncio loses its count of a connection that breaks as more is written to it.
+        asyncio.get_running_loop().call_soon(self._stream.has_room)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
         self._stream.reset("the run closed the connection")
 
     # What comes from the person.
 
     def give(self, data: Bytes) -> None:
-        self._transport.write(data)
+        if not self._transport.is_closing():
+            self._transport.write(data)
 
     def give_end(self) -> None:
-        self._transport.write_eof()
+        with suppress(OSError):  # it broke meanwhile, and says so soon
+            self._transport.write_eof()
 
     def hold(self) -> None:
         self._transport.pause_reading()
@@ -219,7 +230,11 @@ class _Door(asyncio.Protocol):
     def ended(self) -> None:
         """The run has some time left to read the last of it."""
         self._transport.close()
-        asyncio.get_running_loop().call_later(_LAST_S_MAX, self._transport.abort)
+        asyncio.get_running_loop().call_later(_LAST_S_MAX, self._abort)
 
     def broken(self, why: str) -> None:
-        self._transport.abort()
+        self._abort()
+
+    def _abort(self) -> None:
+        if not self._is_lost:
+            self._transport.abort()

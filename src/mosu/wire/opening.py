@@ -1,6 +1,6 @@
 """The side that opens a WebSocket: the site agent's and the command line's."""
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
@@ -60,13 +60,20 @@ class ClientWay(Way, ClientConnection):
         await super().close(code, reason)
 
 
-class opening(connect):  # noqa: N801 - named like the library's own
+class _Straight(connect):
     """Follows no redirect: a token goes where the hub said, and nowhere else."""
-
-    def __init__(self, url: str, **options: Any) -> None:
-        super().__init__(
-            url, compression=None, max_size=MESSAGE_BYTES_MAX, create_connection=ClientWay, **options
-        )
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+
+async def opened(url: str, **options: Any) -> ClientWay:
+    """The way to `url`, with the library's own options for `connect`.
+
+    Raises:
+        OSError, TimeoutError, WebSocketException: as the library's `connect`.
+    """
+    way = await _Straight(
+        url, compression=None, max_size=MESSAGE_BYTES_MAX, create_connection=ClientWay, **options
+    )
+    return cast(ClientWay, way)

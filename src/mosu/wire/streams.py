@@ -25,7 +25,7 @@ from mosu.wire.tunnel import (
 from mosu.wire.websocket import Bytes
 
 _GIVE_BACK_BYTES: Final = WINDOW_BYTES // 4
-_SMALL_BYTES: Final = CHUNK_BYTES // 2
+_SMALL_BYTES: Final = CHUNK_BYTES // 8
 """Less than this is copied if it is kept: it may be a small part of a large piece of memory."""
 _STREAMS_MAX: Final = (1 << 32) - 1
 
@@ -180,6 +180,8 @@ class Stream:
 
     def has_room(self) -> None:
         """Its end can take more: give it what came, and credit to the other side."""
+        if self._why_broken is not None:
+            return
         end = self._end
         while self._arrived and end is not None and not end.is_full:
             self._give(end, self._arrived.next())

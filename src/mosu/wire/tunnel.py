@@ -25,7 +25,7 @@ from pydantic import Field
 
 from mosu.wire.agent import AttemptId, Message
 
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 WINDOW_BYTES: Final = 1024 * 1024
 WORDS_MAX: Final = 500
 """Characters of a reason."""

@@ -23,10 +23,11 @@ _FIN: Final = 0x80
 _CONTROL: Final = 0x08
 _MASKED: Final = 0x80
 _KEY_BYTES: Final = 4
+_HEAD_BYTES_MIN: Final = 2
 _SMALL_MAX: Final = 125
 _SHORT: Final = 126
 _SHORT_MAX: Final = 0xFFFF
-_AT_ONCE_BYTES: Final = 64 * 1024
+_AT_ONCE_BYTES: Final = 256 * 1024
 """What is sent in one turn of the loop is written together, up to so much."""
 _WAITS_BYTES_MAX: Final = 4 * 1024 * 1024
 """What may be sent to a full way at all (credit, answers) is far less. Who makes us wait with more wants our memory."""
@@ -158,12 +159,16 @@ class Way(asyncio.Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.full_since = None
-        if self.listener is not None:
-            self.listener.has_room()
+        # Not from here: asyncio loses its count of a connection that breaks as more is written to it.
+        asyncio.get_running_loop().call_soon(self._tell_room)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.lose()
+
+    def _tell_room(self) -> None:
+        if self.listener is not None and not (self.is_full or self._is_lost):
+            self.listener.has_room()
 
     def _fall_behind(self) -> None:
         """The rest of what came is taken in the next turn, and before it nothing more is read."""
@@ -201,40 +206,34 @@ class Way(asyncio.Protocol):
         """Take those that are whole, keep the rest."""
         view, at, size = memoryview(data), 0, len(data)
         for _ in range(frames_max):
-            if self._is_held or size - at < 2:
+            if self._is_held or (body := _body_of(view, at)) == 0:
                 break
-            first, length = data[at], data[at + 1] & 0x7F
-            body = at + 2
-            if length > _SMALL_MAX:
-                wide = 2 if length == _SHORT else 8
-                body += wide
-                length = int.from_bytes(data[body - wide : body], "big")
-            is_masked = data[at + 1] & _MASKED
-            if is_masked:
-                body += _KEY_BYTES
-            if body > size:
-                break
-            end = body + length
+            length = _length_of(view, at)
             if length > MESSAGE_BYTES_MAX:
                 self._left_to_library(bytes(view[at:]))
                 at = size
                 break
-            if end > size:
-                self._lacks = end - size
+            if body + length > size:
+                self._lacks = body + length - size
                 break
-            if first == _WHOLE_BINARY and bool(is_masked) is not self.masks and not self._is_parted:
-                part = view[body:end]
-                self._heard(apply_mask(part, data[body - _KEY_BYTES : body]) if is_masked else part)
-            else:
-                if not first & _CONTROL:
-                    self._is_parted = not first & _FIN
-                self._left_to_library(bytes(view[at:end]))
-            at = end
+            self._take(view[at : body + length], body - at)
+            at = body + length
         else:
             if at < size:
                 self._fall_behind()
         if at < size:
             self._begun = bytearray(view[at:])
+
+    def _take(self, frame: memoryview, head_bytes: int) -> None:
+        is_masked = bool(frame[1] & _MASKED)
+        if frame[0] == _WHOLE_BINARY and is_masked is not self.masks and not self._is_parted:
+            body = frame[head_bytes:]
+            key = bytes(frame[head_bytes - _KEY_BYTES : head_bytes])
+            self._heard(apply_mask(body, key) if is_masked else body)
+            return
+        if not frame[0] & _CONTROL:
+            self._is_parted = not frame[0] & _FIN
+        self._left_to_library(bytes(frame))
 
     def _heard(self, message: Bytes | None) -> None:
         """A message; None for a text."""
@@ -249,6 +248,28 @@ class Way(asyncio.Protocol):
         super().data_received(frame)
         if self.is_over():
             self.lose()
+
+
+def _body_of(data: memoryview, at: int) -> int:
+    """Where the body begins of the frame that begins at `at`; 0 if its head is not there yet (RFC 6455 section 5.2)."""
+    left = len(data) - at
+    if left < _HEAD_BYTES_MIN:
+        return 0
+    second = data[at + 1]
+    length = second & ~_MASKED
+    head = _HEAD_BYTES_MIN if length <= _SMALL_MAX else 4 if length == _SHORT else 10
+    if second & _MASKED:
+        head += _KEY_BYTES
+    return at + head if head <= left else 0
+
+
+def _length_of(data: memoryview, at: int) -> int:
+    """Of its body, whose head is there."""
+    length = data[at + 1] & ~_MASKED
+    if length <= _SMALL_MAX:
+        return length
+    end = at + (4 if length == _SHORT else 10)
+    return int.from_bytes(data[at + 2 : end], "big")
 
 
 def _head(size: int, masked: int) -> bytes:
