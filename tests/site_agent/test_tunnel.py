@@ -3,15 +3,18 @@
 import asyncio
 import socket
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import structlog
-from tests.wire.ends import Wire
+from tests.wire.ends import Reading, Wire
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.site_agent import tunnel
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
-from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import Target
+from mosu.wire.streams import Broken, Refused, Stream, Streams
+from mosu.wire.tunnel import WINDOW_BYTES, Target
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -20,29 +23,29 @@ class Pair:
     """A relay whose agent's engine takes its time for `SLOW`, until `go` is set."""
 
     def __init__(self) -> None:
-        self.go, self.asked, self._doors = threading.Event(), list[str](), list[socket.socket]()
+        self.go, self.asked, self.doors = threading.Event(), list[str](), list[socket.socket]()
         self._tunnel = Tunnel(
             "ws://hub", "", join=self._dial, wanted=lambda: True, log=structlog.get_logger()
         )
-        to_agent, to_relay = Wire(), Wire()
-        self.relay, self._agent = Streams(to_agent), Streams(to_relay, asked=self._begin)
-        to_agent.take, to_relay.take = self._agent.take, self.relay.take
+        to_agent, self.to_relay = Wire(), Wire()
+        self.relay, self.agent = Streams(to_agent), Streams(self.to_relay, asked=self._begin)
+        to_agent.take, self.to_relay.take = self.agent.take, self.relay.take
 
     async def close(self) -> None:
-        self._agent.close("over")
+        self.agent.close("over")
         await asyncio.sleep(0)
-        for door in self._doors:
+        for door in self.doors:
             door.close()
 
     def _begin(self, stream: Stream, target: Target) -> None:
-        self._tunnel._begin(self._agent, stream, target)
+        self._tunnel._begin(self.agent, stream, target)
 
     def _dial(self, attempt_id: str, port: int) -> socket.socket:
         self.asked.append(attempt_id)
         if attempt_id == SLOW.attempt_id:
             self.go.wait(5)
         here, there = socket.socketpair()
-        self._doors.append(there)
+        self.doors.append(there)
         return here
 
 
@@ -63,6 +66,145 @@ def test_a_task_that_answers_nobody_keeps_nobody_else_waiting() -> None:
         await asyncio.sleep(0.2)
         assert pair.asked.count(SLOW.attempt_id) == DIALS_MAX
         await pair.close()
+
+    asyncio.run(tried())
+
+
+@asynccontextmanager
+async def joined() -> AsyncIterator[tuple[Pair, Reading, socket.socket]]:
+    """A person's end of a stream, and the run's socket."""
+    pair = Pair()
+    person = Reading(await pair.relay.open(QUICK))
+    while not pair.doors:
+        await asyncio.sleep(0.001)
+    run = pair.doors[0]
+    run.setblocking(False)
+    yield pair, person, run
+    await pair.close()
+
+
+async def everything(run: socket.socket) -> bytes:
+    loop, parts = asyncio.get_running_loop(), list[bytes]()
+    while part := await loop.sock_recv(run, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_bytes_go_both_ways_and_each_way_ends_on_its_own() -> None:
+    sent = bytes(range(256)) * (3 * WINDOW_BYTES // 256)
+
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            writing = asyncio.create_task(person.write(sent))
+            reading = asyncio.create_task(everything(run))
+            await writing
+            person.stream.end()
+            assert await reading == sent
+            back = asyncio.create_task(person.everything())
+            await asyncio.get_running_loop().sock_sendall(run, sent)
+            run.shutdown(socket.SHUT_WR)
+            assert await back == sent
+            while len(pair.relay):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_reads_nothing_holds_who_sends_within_a_window() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            writing = asyncio.create_task(person.write(bytes(8 * WINDOW_BYTES)))
+            before = -1
+            while before != (before := person.stream.bytes_out):
+                await asyncio.sleep(0.05)
+            assert not writing.done()
+            assert person.stream.bytes_out < 3 * WINDOW_BYTES
+            reading = asyncio.create_task(everything(run))
+            await writing
+            person.stream.end()
+            assert len(await reading) == 8 * WINDOW_BYTES
+
+    asyncio.run(tried())
+
+
+def test_who_reads_nothing_holds_a_run_that_sends_within_a_window() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            sending = asyncio.create_task(
+                asyncio.get_running_loop().sock_sendall(run, bytes(8 * WINDOW_BYTES))
+            )
+            before = -1
+            while before != (before := person.stream.bytes_in):
+                await asyncio.sleep(0.05)
+            assert not sending.done()
+            assert person.stream.bytes_in <= WINDOW_BYTES
+            reading = asyncio.create_task(person.everything())
+            await sending
+            run.shutdown(socket.SHUT_WR)
+            assert len(await reading) == 8 * WINDOW_BYTES
+
+    asyncio.run(tried())
+
+
+def test_what_was_held_goes_when_the_way_is_free_again() -> None:
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            pair.to_relay.is_full = True
+            await asyncio.get_running_loop().sock_sendall(run, b"late")
+            run.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.02)
+            assert person.stream.bytes_in == 0
+            pair.to_relay.is_full = False
+            pair.agent.has_room()
+            assert await person.everything() == b"late"
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_breaks_off_says_so_and_is_let_go_when_the_person_leaves() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            run.close()
+            person.stream.send(b"x")
+            with pytest.raises(Broken, match="the run closed the connection"):
+                while True:
+                    await person.write(b"x")
+                    await asyncio.sleep(0.001)
+        async with joined() as (_, person, run):
+            person.stream.reset("left")
+            assert await everything(run) == b""
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_never_reads_the_last_of_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "_LAST_S_MAX", 0.05)
+
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            run.shutdown(socket.SHUT_WR)
+            before = -1
+            writing = asyncio.create_task(person.write(bytes(WINDOW_BYTES // 2)))
+            while before != (before := person.stream.bytes_out):
+                await asyncio.sleep(0.02)
+            await writing
+            person.stream.end()
+            while len(pair.agent):
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.2)
+            assert len(await everything(run)) < WINDOW_BYTES // 2
+
+    asyncio.run(tried())
+
+
+def test_the_agent_refuses_more_than_it_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "STREAMS_MAX", 1)
+
+    async def tried() -> None:
+        async with joined() as (pair, _, _run):
+            with pytest.raises(Refused, match="as many connections as it can"):
+                await pair.relay.open(QUICK)
+            assert len(pair.doors) == 1
 
     asyncio.run(tried())
 

@@ -20,7 +20,7 @@ _KEPT_ALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 """What is accepted inherits it (tcp(7)): who vanished is noticed after a minute where nothing was on its way to them.
-After a ping something is, so there TCP itself gives up, after a quarter of an hour.
+After a ping something is: there `BoundedWebSocket` looks when they last acknowledged anything.
 """
 _STOP_S_MAX: Final = 5
 

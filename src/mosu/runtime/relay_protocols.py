@@ -1,6 +1,8 @@
 """uvicorn's protocols with a bound to what a peer can make the relay hold, and for how long."""
 
 import asyncio
+import socket
+from struct import Struct
 from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -13,6 +15,10 @@ from mosu.wire.websocket import Way
 REQUEST_S_MAX: Final = 10.0
 """So long a connection may be none but HTTP: only `/healthz` is, and it is quick."""
 REQUEST_BYTES_MAX: Final = 64 * 1024
+SILENT_S_MAX: Final = 180.0
+"""A peer whose program reads nothing is asked by the kernel whether it does again, every two minutes at least."""
+_LAST_ACK: Final = Struct("@8x48xI")
+"""`tcpi_last_ack_recv` of Linux's `tcp_info`, in milliseconds: 8 bytes, then the 13th number of 4."""
 
 
 class BoundedRequest(HttpToolsProtocol):
@@ -62,6 +68,20 @@ class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
             super().handle_ping()
         elif pongs := self.conn.data_to_send():
             self._pong = pongs[-1]
+
+    def send_keepalive_ping(self) -> None:
+        """Who has acknowledged nothing for minutes, though each ping asks for it, has vanished."""
+        if self._silent_s() > SILENT_S_MAX:
+            self.transport.abort()
+        else:
+            super().send_keepalive_ping()
+
+    def _silent_s(self) -> float:
+        """Since the peer's kernel last acknowledged anything: it does so, though its program reads nothing."""
+        taken = self.transport.get_extra_info("socket")
+        said: bytes = taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_ACK.size)
+        (last_ack_ms,) = _LAST_ACK.unpack(said)
+        return float(last_ack_ms) / 1000
 
     def resume_writing(self) -> None:
         super().resume_writing()
