@@ -15,6 +15,7 @@ from django.db import connections
 from django.utils import timezone
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from mosu.compute.models import Connection, Pool
 from mosu.compute.relay import app as relay_app
@@ -474,6 +475,44 @@ def test_who_reads_nothing_is_cut_too(relay: Relay) -> None:
             async with asyncio.timeout(5):
                 await noted(why="its token was revoked")
             way.transport.abort()
+
+    asyncio.run(tried())
+
+
+def test_who_reads_slowly_gets_the_last_of_it_before_the_end(relay: Relay) -> None:
+    async def says_much_and_ends(agent: FakeAgent, stream: Stream, target: Target) -> None:
+        agent.streams.accept(stream)
+        end = Reading(stream)
+        await end.write(bytes(24 * MIB))
+        stream.end()
+
+    async def tried() -> None:
+        async with tunnel(relay, says_much_and_ends) as agent, relay.joined() as way:
+            await way.send(b"")
+            way.transport.pause_reading()
+            await asyncio.sleep(0.3)
+            assert await in_thread(Connection.objects.filter(closed_at__isnull=True).count) == 1
+            way.transport.resume_reading()
+            assert len(await everything(way)) == 24 * MIB
+            await way.wait_closed()
+            assert way.close_code == 1000
+            await noted(why="it ended", bytes_out=24 * MIB)
+            assert len(agent.streams) == 0
+
+    asyncio.run(tried())
+
+
+def test_crumbs_of_one_leave_the_others_their_turn(relay: Relay) -> None:
+    async def tried() -> None:
+        async with tunnel(relay), relay.joined() as crumbs, relay.joined() as way:
+            crumb = Frame(Opcode.BINARY, b"x").serialize(mask=True)
+            crumbs.transport.write(crumb * 50_000)
+            async with asyncio.timeout(5):
+                await way.send(b"y")
+                assert await way.recv() == b"y"
+                came = 0
+                while came < 50_000:
+                    came += len(await crumbs.recv())
 
     asyncio.run(tried())
 
