@@ -3,18 +3,22 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import structlog
 from tests.wire.ends import Reading, Wire
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.site_agent import tunnel
+from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import WINDOW_BYTES, Target
+from mosu.wire.tunnel import WINDOW_BYTES, FrameKind, Target, packed
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -207,6 +211,40 @@ def test_the_agent_refuses_more_than_it_can_carry(monkeypatch: pytest.MonkeyPatc
             assert len(pair.doors) == 1
 
     asyncio.run(tried())
+
+
+def test_a_relay_that_takes_nothing_for_long_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "_STALL_S_MAX", 0.05)
+    monkeypatch.setattr(tunnel, "STREAMS_MAX", 0)
+    opened, until = list[ServerConnection](), time.monotonic() + 8
+
+    async def floods(way: ServerConnection) -> None:
+        """Asks for more than it reads answers of."""
+        opened.append(way)
+        way.transport.pause_reading()
+        way.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        target = QUICK.model_dump_json().encode()
+        with suppress(ConnectionClosed):
+            for number in range(1, 1_000_000):
+                await way.send(packed(FrameKind.OPEN, number, target))
+
+    def nowhere(attempt_id: str, port: int) -> socket.socket:
+        raise NotReached("nowhere")
+
+    def wanted() -> bool:
+        return len(opened) < 2 and time.monotonic() < until
+
+    async def tried() -> None:
+        async with serve(floods, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            agent = Tunnel(
+                f"ws://127.0.0.1:{port}", "", join=nowhere, wanted=wanted,
+                log=structlog.get_logger(),
+            )  # fmt: skip
+            await asyncio.to_thread(agent.work)
+
+    asyncio.run(tried())
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize(

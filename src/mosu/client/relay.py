@@ -150,7 +150,6 @@ class _Local(asyncio.Protocol):
         if not self._over.done():
             raise _LocalGone
         self._over.result()
-        await way.wait_closed()
         _check_end(way)
 
     async def flushed(self) -> None:

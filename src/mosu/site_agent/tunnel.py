@@ -36,7 +36,9 @@ _BACKOFF_S: Final = (0.2, 15.0)
 _LOOK_S: Final = 0.2
 _OPEN_S_MAX: Final = 10.0
 _PING_S: Final = 15.0
+_STALL_S_MAX: Final = 30.0
 _LAST_S_MAX: Final = 60.0
+"""So long a run may take to read the last of what a person sent."""
 _LIBRARY: Final = logging.getLogger(__name__)
 _LIBRARY.propagate = False  # at DEBUG it writes down the headers, and so the token
 
@@ -105,7 +107,7 @@ class Tunnel:
         relay = _Relay(way, self._begin)
         way.begin(relay)
         try:
-            why = await relay.over
+            why = await self._over(relay, way)
             if not way.is_over():
                 self._log.error("the relay broke the protocol", why=why)
             else:
@@ -113,6 +115,15 @@ class Tunnel:
                 self._log.warning("no tunnel", error=f"{said.code} {said.reason}" if said else why)
         finally:
             relay.streams.close("the tunnel is lost")
+
+    async def _over(self, relay: "_Relay", way: ClientWay) -> str:
+        """Why it is. A relay that takes nothing for long is gone: it has nothing else to wait for."""
+        clock = asyncio.get_running_loop().time
+        while not relay.over.done():
+            await asyncio.wait({relay.over}, timeout=_STALL_S_MAX / 2)
+            if way.full_since is not None and clock() > way.full_since + _STALL_S_MAX:
+                way.transport.abort()
+        return relay.over.result()
 
     def _begin(self, streams: Streams, stream: Stream, target: Target) -> None:
         if len(streams) > STREAMS_MAX:
@@ -157,6 +168,8 @@ class _Relay:
         self.streams = Streams(way, asked=lambda stream, target: begin(self.streams, stream, target))
 
     def taken(self, message: Bytes) -> None:
+        if self.over.done():
+            return
         try:
             self.streams.take(message)
         except Garbled as garbled:

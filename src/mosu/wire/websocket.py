@@ -110,7 +110,7 @@ class Way(asyncio.Protocol):
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write now what was sent."""
+        """Write now what was sent in this turn of the loop."""
         self._is_due = False
         if self._leaving:
             data = b"".join(self._leaving)
@@ -179,6 +179,8 @@ class Way(asyncio.Protocol):
 
     def _catch_up(self) -> None:
         self._is_behind = False
+        if self._is_lost:
+            return
         if not self._is_held:
             self._read(b"")
         if not (self._is_held or self._is_behind):
@@ -296,6 +298,9 @@ class ServedWay(Protocol):
 
     def put(self, *parts: Bytes) -> None:
         """All of them as one message."""
+
+    def flush(self) -> None:
+        """Write now what was sent in this turn of the loop."""
 
     def hold(self) -> None:
         """Take nothing for a while."""

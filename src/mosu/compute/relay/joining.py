@@ -139,6 +139,7 @@ class Joined:
     def ended(self) -> None:
         """Both have said so; the person may read the last of it as slowly as they like."""
         self._has_ended = True
+        self._way.flush()
         if not self._way.is_full:
             self._finish(ENDED, "")
 

@@ -70,6 +70,8 @@ class Tunnel:
 
     def taken(self, message: Bytes) -> None:
         """A frame of the agent's."""
+        if self._over.done():
+            return
         try:
             self.streams.take(message)
         except Garbled as garbled:
