@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mosu.compute.placement import GIB, Need
 from mosu.kernel.time import Period
-from mosu.wire.task import TaskFile
+from mosu.wire.task import App, TaskFile
 
 if TYPE_CHECKING:
     from mosu.compute.models import Attempt
@@ -58,6 +58,8 @@ class RunRequest:
     """The id of the block inside which it is placed; empty: it is placed in the pool."""
     kind: str = "batch"
     """`batch`, or `session`: people are joined to its ports while it runs."""
+    apps: tuple[App, ...] = ()
+    """What the hub starts in a session."""
 
     @property
     def is_session(self) -> bool:
@@ -95,11 +97,12 @@ class RunRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "outputs": list(self.outputs)}
+        return {**asdict(self), "outputs": list(self.outputs), "apps": list(self.apps)}
 
     @classmethod
     def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
-        return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
+        lists = {key: tuple(frozen.get(key, ())) for key in ("outputs", "apps")}
+        return cls(**{**frozen, **lists})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
@@ -34,6 +34,8 @@ __all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "d
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
 RunKind = Literal["batch", "session"]
 """Of a run: `batch` works its command off; to a `session` people are joined, on ports of its own loopback."""
+App = Literal["jupyter", "ssh"]
+"""What the hub starts in a session, so that its people need not write how."""
 
 SCRIPT_CHARS_MAX: Final = 65_536
 VALUE_CHARS_MAX: Final = 32_768
@@ -99,6 +101,8 @@ class TaskFile:
     """A prebuilt software environment of the supplier; empty: the pool's default."""
     kind: RunKind = "batch"
     """A session is on one node, and when it gave way it is not begun again."""
+    apps: tuple[App, ...] = ()
+    """Of a session, each once. With none in `run`, it lasts until it is ended."""
 
 
 class TaskRefused(Invalid):
@@ -134,7 +138,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block",
+    "inputs", "outputs", "environment", "block", "apps",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -187,6 +191,8 @@ _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters,
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
 _KINDS_ALLOWED: Final = "batch or session"
+_APPS: Final[tuple[App, ...]] = get_args(App)
+_APPS_ALLOWED: Final = f"a list of {' and '.join(_APPS)}, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
@@ -222,13 +228,14 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     fields = reader.fields(
         root, "", known=TASK_KEYS, unsupported=_TASK_UNSUPPORTED, elsewhere=_TASK_ELSEWHERE
     )
-    if isinstance(root, MappingNode) and "run" not in fields:
-        reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
     mosu = fields.read(
         "mosu", reader.fields, known=MOSU_KEYS, unsupported=_NOTHING, elsewhere=_MOSU_ELSEWHERE
     )
     terms = mosu or Fields("mosu", {})
     kind: RunKind = terms.read("kind", _kind, reader) or "batch"
+    apps = terms.read("apps", _apps, reader, kind=kind) or ()
+    if isinstance(root, MappingNode) and "run" not in fields and "apps" not in terms:
+        reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
     # Of a union mypy would infer `object`.
     not_before = cast(
         "datetime | timedelta | None",
@@ -258,7 +265,32 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         environment=terms.read("environment", reader.matched, _ENVIRONMENT, allowed=_ENVIRONMENT_ALLOWED)
         or "",
         kind=kind,
+        apps=apps,
     )
+
+
+def _apps(node: Node, field: str, reader: Reader, *, kind: RunKind) -> tuple[App, ...] | None:
+    named = reader.items(node, field, lambda item, below: _app(item, below, reader), of=" and ".join(_APPS))
+    if named and kind != "session":
+        reader.refuse(node, field, "only a session has apps.", allowed=_APPS_ALLOWED)
+    elif named and len(set(named)) < len(named):
+        reader.refuse(node, field, "names one twice.", allowed=_APPS_ALLOWED)
+    elif named == ():
+        reader.refuse(node, field, "names none.", allowed=_APPS_ALLOWED)
+    else:
+        return named
+    return None
+
+
+def _app(node: Node, field: str, reader: Reader) -> App | None:
+    text = reader.scalar(node, field, allowed=_APPS_ALLOWED)
+    if text == "vscode":
+        message = "VS Code comes to a session with ssh: mosu ssh tells how."
+        reader.refuse(node, field, message, allowed=_APPS_ALLOWED)
+    elif text is not None and text not in _APPS:
+        message = f"{text[:60]!r} does not fit; allowed is {_APPS_ALLOWED}."
+        reader.refuse(node, field, message, allowed=_APPS_ALLOWED)
+    return next((app for app in _APPS if app == text), None)
 
 
 def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import FilteredRelation, Q, QuerySet
 
+from mosu.compute.apps import script_with, secrets_of
 from mosu.compute.models import Allocation, Attempt, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
@@ -238,9 +239,9 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         grace_s=ENGINE_GRACE_S,
         environment=request.environment,
         setup=request.setup,
-        run=request.run,
+        run=script_with(request.apps, request.run),
         envs=request.envs,
-        secrets=opened(request.sealed_secrets),
+        secrets={**opened(request.sealed_secrets), **secrets_of(request.apps, attempt.public_id)},
         workdir=_inputs_of(request.workdir_manifest, run.outputs_manifest if attempt.epoch > 1 else ""),
         outputs=request.outputs,
         session=request.is_session,
