@@ -10,7 +10,6 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import FilteredRelation, Q, QuerySet
 
-from mosu.compute.apps import script_with, secrets_of
 from mosu.compute.models import Allocation, Attempt, Pool
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.placement import Placement
@@ -23,6 +22,7 @@ from mosu.compute.services.health import checks_wanted
 from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
+from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
 from mosu.compute.turns import turns_in
 from mosu.market.models import Order

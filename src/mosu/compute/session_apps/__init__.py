@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from mosu.compute.apps import jupyter, ssh
-from mosu.compute.apps.starting import AppStart
+from mosu.compute.session_apps import jupyter, ssh
+from mosu.compute.session_apps.starting import AppStart
 from mosu.wire.task import App
 
 APPS: Final[Mapping[App, AppStart]] = MappingProxyType({"jupyter": jupyter.START, "ssh": ssh.START})

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.compute.apps.starting import AppStart
+from mosu.compute.session_apps.starting import AppStart
 
 PORT: Final = 2222
 
