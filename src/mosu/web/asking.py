@@ -33,6 +33,7 @@ APPS: Final = (
     ("ssh", _("A shell, by ssh")),
 )
 SESSION_MINUTES: Final = 60
+SESSION_GB: Final = 2
 VOUCHERS: Final = (
     ("auto", _("The best for you")),
     ("none", _("None of them")),
@@ -127,7 +128,7 @@ class Asking(forms.Form):
         for name in (*others, *(() if vouchers else ("voucher",))):
             del self.fields[name]
         if self.way == "session":
-            self.fields["wall_limit"].initial = SESSION_MINUTES
+            self.fields["wall_limit"].initial, self.fields["memory"].initial = SESSION_MINUTES, SESSION_GB
         if vouchers:
             self.fields["voucher"].choices = vouchers  # type: ignore[attr-defined]
         if self.with_file:
