@@ -149,27 +149,53 @@ def _kept_up(started: "Callable[[], int]", kept: str, status: int) -> int:
 
 
 def _until_end(payload: int, kept: str, status: int) -> int:
-    """The payload's exit code; it is killed once it is deaf. A child asks, so that no answer keeps us from reaping."""
+    """The payload's exit code; it is killed once it is deaf."""
     port, slash, path = kept.partition("/")
-    asking, ask_at, deaf, was_well = 0, time.monotonic(), 0, not slash
+    health = _Health(int(port), slash + path, status)
     while True:
         pid, outcome = os.waitpid(-1, os.WNOHANG)
-        now = time.monotonic()
         if pid == payload:
             return os.waitstatus_to_exitcode(outcome)
-        if pid and pid == asking:
-            asking, ask_at = 0, now + (_ASK_EVERY_S if was_well else _LOOK_S)
-            deaf = 0 if outcome == 0 else deaf + 1
-            if outcome == 0 and not was_well:
-                was_well = True
-                os.write(status, b"well\n")
-            elif was_well and deaf == _DEAF_MAX:
-                os.write(2, f"mosu: no answer at /{path}, {deaf} times; it is started again\n".encode())
-                _signal_all(signal.SIGKILL)
-        elif slash and not asking and now >= ask_at:
-            asking = os.fork() or _ask(int(port), slash + path)
+        if slash and health.is_deaf(pid, outcome, time.monotonic()):
+            said = f"mosu: no answer at {slash}{path}, {_DEAF_MAX} times; it is started again\n"
+            os.write(2, said.encode())
+            _signal_all(signal.SIGKILL)
         if not pid:
             time.sleep(_LOOK_S / 4)
+
+
+class _Health:
+    """What is kept up, asked by a child at a time, so that an answer that never comes keeps nobody from reaping."""
+
+    def __init__(self, port: int, path: str, status: int) -> None:
+        self._port, self._path, self._status = port, path, status
+        self._asking, self._ask_at, self._missed, self._was_well = 0, 0.0, 0, False
+
+    def is_deaf(self, reaped: int, outcome: int, now: float) -> bool:
+        """Whether it was well and no longer is, now that this child (0: none) was reaped with this outcome."""
+        if reaped and reaped == self._asking:
+            self._asking = 0
+            return self._heard(outcome == 0, now)
+        if not self._asking and now >= self._ask_at:
+            self._asking = _child_that_asks(self._port, self._path)
+            return not self._asking and self._heard(False, now)
+        return False
+
+    def _heard(self, well: bool, now: float) -> bool:
+        if well and not self._was_well:
+            self._was_well = True
+            os.write(self._status, b"well\n")
+        self._missed = 0 if well else self._missed + 1
+        self._ask_at = now + (_ASK_EVERY_S if self._was_well else _LOOK_S)
+        return self._was_well and self._missed == _DEAF_MAX
+
+
+def _child_that_asks(port: int, path: str) -> int:
+    """Its number; 0 where there is no room for it, since the payload took all that there is."""
+    try:
+        return os.fork() or _ask(port, path)
+    except OSError:
+        return 0
 
 
 def _ask(port: int, path: str) -> int:
@@ -182,13 +208,14 @@ def _ask(port: int, path: str) -> int:
             signal.signal(number, signal.SIG_DFL)
         signal.alarm(_ANSWER_S_MAX)
         with socket.create_connection(("localhost", port), _ANSWER_S_MAX) as there:
-            there.sendall(
-                f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode()
-            )
+            head = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+            there.sendall(head.encode())
             words = there.recv(_ANSWER_BYTES).split(maxsplit=2)
             code = 0 if words[0].startswith(b"HTTP/") and 100 <= int(words[1]) < 400 else 1
+            there.settimeout(_LOOK_S)
             rest = 0
-            while rest < _ANSWER_BYTES and (part := there.recv(_ANSWER_BYTES)):  # a server may complain of less
+            # Some servers complain of who leaves before the end; others leave the connection open.
+            while rest < _ANSWER_BYTES and (part := there.recv(_ANSWER_BYTES)):
                 rest += len(part)
     except (OSError, IndexError, ValueError):
         pass

@@ -170,8 +170,10 @@ def _made_cgroup(folder: Path, job: JobFile) -> Cgroup | None:
 
 
 def _processes_max(job: JobFile) -> int:
-    dialler = 1 if job["network"] == "loopback" else 0
-    return 256 + 64 * job["cores"] + dialler
+    ours = (job["network"] == "loopback") + (
+        job.get("service") is not None
+    )  # the dialler, the child that asks
+    return 256 + 64 * job["cores"] + ours
 
 
 def _job_of(
