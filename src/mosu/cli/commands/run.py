@@ -230,9 +230,8 @@ def _say_ports(hub: "Client", run_id: str) -> None:
     """Of a session or a service, how to reach it."""
     run = hub.run(run_id)
     if run.kind != "batch":
-        say(
-            f"Reach its port {run.port or 'PORT'} from another terminal: mosu port-forward {run_id} {run.port or 'PORT'}"
-        )
+        port = run.port or "PORT"
+        say(f"Reach its port {port} from another terminal: mosu port-forward {run_id} {port}")
 
 
 def _say_end(run: "Run", folder: Path, outputs: int) -> None:
