@@ -201,7 +201,7 @@ _PORT_MAX: Final = 65_535
 _HEALTH: Final = re.compile(r"/[!-~]{0,199}")
 _HEALTH_ALLOWED: Final = "a path such as /health, at most 200 letters, digits and signs"
 _APPS: Final[tuple[App, ...]] = get_args(App)
-_APPS_ALLOWED: Final = f"a list of {' and '.join(_APPS)}, with kind: session"
+_APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")

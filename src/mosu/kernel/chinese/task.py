@@ -58,6 +58,7 @@ SENTENCES: Final[dict[str, str]] = {
     "only a session has apps.": "只有会话才有应用。",
     "names one twice.": "同一项写了两次。",
     "names none.": "一项也没有写。",
+    "a list of jupyter and ssh, with kind: session": "jupyter 和 ssh 的列表，并写 kind: session",
     "VS Code comes to a session with ssh: mosu ssh tells how.": "VS Code 经 ssh 连到会话：见 mosu ssh。",
     "is no way to go on.": "不是可用的恢复方式。",
     "false": "false",
