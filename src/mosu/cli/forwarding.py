@@ -16,6 +16,7 @@ from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import told
 from mosu.client.errors import ClientError, ProblemError
 from mosu.client.relay import Relay, Traffic
+from mosu.kernel.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from mosu.client.models import Run
@@ -137,6 +138,7 @@ class Forwarding:
             ProblemError: the hub no longer lets them in.
         """
         loop = asyncio.get_running_loop()
+        keep_freed_memory()
         self._end: asyncio.Future[Run | None] = loop.create_future()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end_with, None)
