@@ -57,7 +57,8 @@ def _engine(config: AgentConfig) -> Check:
     return Check(
         "engine",
         True,
-        f"{config.engine}: {len(there.nodes)} nodes, {cores} cores, {cards} cards; {there.isolation.features}",
+        f"{config.engine}: {len(there.nodes)} nodes, {cores} cores, {cards} cards; {there.isolation.features}; "
+        + (f"no sessions: {there.unreached}" if there.unreached else "sessions"),
     )
 
 
