@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import Lab, processes_that_name, until
 
 from mosu.kernel.ids import typeid, uuid7
@@ -26,17 +27,6 @@ from mosu.wire.tunnel import FrameKind, Target, packed
 JOB = 7
 PORT = 8000
 NOBODYS = EngineRef(typeid("attempt", uuid7()))
-ECHO = """
-import os, socket, threading
-def serve(joined):
-    while data := joined.recv(65536):
-        joined.sendall(data)
-    joined.sendall(b" end"); joined.close()
-server = socket.create_server(("127.0.0.1", 8000), backlog=200)
-print("up", flush=True)
-while True:
-    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
-"""
 ECHOES = f"python3 - <<'PY'\n{ECHO}\nPY"
 GOOD = 'while [ "${1#--}" != "$1" ]; do shift; done\nexec "$@"'
 
@@ -83,20 +73,6 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     yield Site(tmp_path, lab, monkeypatch)
-
-
-def echoed(joined: socket.socket, data: bytes) -> bytes:
-    """What comes back of it, to its end."""
-    with joined, ThreadPoolExecutor(1) as sending:
-
-        def send() -> None:
-            joined.sendall(data)
-            joined.shutdown(socket.SHUT_WR)
-
-        sent = sending.submit(send)
-        came = b"".join(iter(lambda: joined.recv(1 << 16), b""))
-        sent.result(30)
-        return came
 
 
 def test_bytes_come_and_go_each_way_ended_on_its_own(site: Site) -> None:

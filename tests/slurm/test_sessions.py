@@ -1,15 +1,12 @@
 """Sessions on a real Slurm: reached on their node by a step of their job, which changes nothing else of it."""
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,15 +16,11 @@ from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
 from mosu.site_agent.engines.slurm import legs
 from mosu.wire.agent import AttemptPhase
-from tests.hub import MOSU
 from tests.site_agent.contract import end_of, seconds_of, seen, started
+from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import processes_that_name, until
-from tests.site_agent.test_leg import ECHO, echoed
 from tests.slurm.fixtures import SlurmBench
 from tests.slurm.test_engine import accounts
-from tests.slurm.test_site import Hall, hall, task
-
-__all__ = ["hall"]
 
 pytestmark = pytest.mark.slurm
 ROOT = Path(__file__).parents[2]
@@ -137,6 +130,7 @@ def test_without_slurmctld_who_is_joined_stays_and_who_comes_is_joined_or_told_w
             began = time.monotonic()
             with pytest.raises(NotReached, match=r"no way to its node|not open yet"):
                 other.connect(ref, PORT)
+            monkeypatch.setattr(legs, "OPEN_S_MAX", 3.0)  # a step that Slurm puts off is tried anew
             assert time.monotonic() - began < 10
         joined.sendall(b"y")
         assert joined.recv(1) == b"y"
@@ -220,53 +214,3 @@ def test_a_session_has_one_node(bench: SlurmBench) -> None:
     with pytest.raises(Invalid, match="one node"):
         bench.engine.workdir(spec.attempt_id)
         bench.engine.submit(spec)
-
-
-@contextmanager
-def forwarded(hall: Hall, run_id: str) -> Iterator[int]:
-    """`mosu port-forward`; its local port."""
-    process = subprocess.Popen(
-        [*MOSU, "port-forward", "--json", run_id, f"0:{PORT}"],
-        env={**hall.hub.env, "MOSU_URL": hall.hub.url, "MOSU_TOKEN": hall.first_token},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    try:
-        yield json.loads(process.stdout.readline())["local_port"]
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def test_from_a_buyers_seat_through_hub_agent_and_slurm_into_the_sandbox(hall: Hall) -> None:
-    """Bought at the hub, whose agent found out by itself that sessions work; the agent is killed meanwhile."""
-    text = task(f"python3 - <<'PY'\n{ECHO}\nPY").replace("mosu: {", "mosu: {kind: session, ")
-    until(lambda: hall.quoted(text), what="sessions are sold")
-    order_id, run_id = hall.ordered(hall.first, text)
-    until(lambda: "up" in hall.first.log(run_id), what="it listens")
-    with forwarded(hall, run_id) as port:
-        data = os.urandom(5_000_000)
-        assert echoed(_local(port), data) == data + b" end"
-        with ThreadPoolExecutor(20) as threads:
-            parts = [os.urandom(20_000) for _ in range(20)]
-            assert list(threads.map(lambda part: echoed(_local(port), part), parts)) == [
-                p + b" end" for p in parts
-            ]
-        hall.site.kill()
-        hall.site.start()
-        until(lambda: _comes_back(port), what="the way comes back")
-    hall.first.cancel_run(run_id)
-    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
-    assert hall.first.run(run_id).state == "cancelled"
-
-
-def _local(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=60)
-
-
-def _comes_back(port: int) -> bool:
-    try:
-        return echoed(_local(port), b"back") == b"back end"
-    except OSError:
-        return False
