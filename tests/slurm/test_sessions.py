@@ -206,7 +206,7 @@ def test_whether_people_come_to_sessions_is_found_out_once(
 def test_a_supplier_may_sell_none(bench: SlurmBench) -> None:
     bench.options = replace(bench.options, sessions=False)
     engine = bench.restarted()
-    assert not engine.reaches and "sells no sessions" in engine.unreached
+    assert not engine.reaches and "sessions = false" in engine.unreached
 
 
 def test_a_session_has_one_node(bench: SlurmBench) -> None:

@@ -100,7 +100,7 @@ class JoinsNobody:
     """What an engine is that joins nobody to ports of what runs there."""
 
     reaches: Final = False
-    unreached: Final = "This pool's engine joins nobody to what runs there."
+    unreached: Final = "No sessions are sold: this engine joins nobody to what runs there."
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         raise NotReached(self.unreached)

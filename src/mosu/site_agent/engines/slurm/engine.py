@@ -93,9 +93,8 @@ class SlurmEngine:
         self._legs = Legs(options.python)
         self._legs_tried = folder / "legs.json"
         self._trying = threading.Lock()
-        self._unreached = {True: "", False: "Its supplier sells no sessions: [slurm] sessions = false."}.get(
-            options.sessions
-        )
+        self._unreached: str | None = None
+        """As far as it was found out."""
 
     @property
     def spans_nodes(self) -> bool:
@@ -108,6 +107,8 @@ class SlurmEngine:
     @property
     def unreached(self) -> str:
         """As set; else found out once, by a job that waits for its leg alone: what worked is not tried again."""
+        if self._options.sessions is not None:
+            return "" if self._options.sessions else "No sessions are sold: [slurm] sessions = false."
         with self._trying:
             if self._unreached is None and read_json_if_whole(self._legs_tried):
                 self._unreached = ""

@@ -16,9 +16,7 @@ NODE_S_MAX: Final = 20.0
 """So long it waits for a node: where none is free now, nothing is found out."""
 _LOOK_S: Final = 0.25
 _SCRIPT: Final = "#!/bin/sh\nexec sleep 100\n"
-_WITHOUT_IT: Final = (
-    "Restart the agent to try again, or say whether it does: [slurm] sessions = true or false."
-)
+_WITHOUT_IT: Final = "It is tried again when the agent starts; or set [slurm] sessions = true or false."
 
 
 def why_no_leg(legs: Legs, options: SlurmOptions, attempts: Path) -> str:
@@ -30,14 +28,14 @@ def why_no_leg(legs: Legs, options: SlurmOptions, attempts: Path) -> str:
         job_id = commands.submit(_SCRIPT, _arguments(options))
         try:
             if not _runs(job_id):
-                return f"Slurm had no node free within {NODE_S_MAX:.0f} s to try it on. {_WITHOUT_IT}"
+                return f"No sessions are sold: no node was free within {NODE_S_MAX:.0f} s to try it on. {_WITHOUT_IT}"
             legs.open(attempts, job_id=job_id)
         finally:
             with suppress(SlurmAway):
                 commands.end(job_id)
             legs.end(attempts.name)
     except (DomainError, SlurmAway, NotReached) as why:
-        return f"A step beside a job does not come about: {why} {_WITHOUT_IT}"
+        return f"No sessions are sold, since a step beside a job does not begin: {why} {_WITHOUT_IT}"
     return ""
 
 
