@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from mosu.wire.agent import AttemptPhase
 from tests.site_agent.contract import end_of, seconds_of, seen, started
 from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import processes_that_name, until
-from tests.slurm.fixtures import SlurmBench
+from tests.slurm.fixtures import CARD, SlurmBench
 from tests.slurm.test_engine import accounts
 
 pytestmark = pytest.mark.slurm
@@ -28,9 +29,9 @@ PORT = 8000
 ENDS_WITH_3 = ECHO.replace('joined.sendall(b" end")', "os._exit(3)")
 
 
-def served(bench: SlurmBench, code: str = ECHO) -> EngineRef:
+def served(bench: SlurmBench, code: str = ECHO, **changes: Any) -> EngineRef:
     """A session on the second node that runs, and listens."""
-    spec = bench.spec(f"python3 - <<'PY'\n{code}\nPY", session=True, nodes=("n2",))
+    spec = bench.spec(f"python3 - <<'PY'\n{code}\nPY", session=True, nodes=("n2",), **changes)
     return started(bench, spec, says="up")
 
 
@@ -77,7 +78,7 @@ def test_bytes_reach_a_session_on_its_node_and_come_back(bench: SlurmBench) -> N
 
 def test_a_leg_changes_nothing_of_its_job_and_goes_with_it(bench: SlurmBench) -> None:
     """Neither its exit code, nor its end, nor what is billed."""
-    ref = served(bench, ENDS_WITH_3)
+    ref = served(bench, ENDS_WITH_3, cores=2, accelerator=CARD, devices=((0, 1),))
     claim = (bench.attempt(ref) / "claim").read_text()
     with connected(bench, ref) as stays, connected(bench, ref) as asks:
         stays.sendall(b"x")
@@ -90,7 +91,8 @@ def test_a_leg_changes_nothing_of_its_job_and_goes_with_it(bench: SlurmBench) ->
     assert (ended.seen.phase, ended.seen.exit_code) == (AttemptPhase.FAILED, 3), ended
     [[_, state, _, elapsed, tres]] = accounts(bench, ref)
     assert state == "FAILED" and seconds_of(ended.seen) == int(elapsed) >= 1
-    assert ended.seen.units == {"core_second": 1} and "cpu=1," in f"{tres},"
+    assert ended.seen.units == {"core_second": 2, "card_second": 2}
+    assert "cpu=2," in f"{tres}," and "gres/gpu=2" in tres
     until(lambda: not processes_that_name(ref), what="no process of it")
     until(lambda: f"{claim}.0" not in _steps(bench), what="no step of it")
     assert not (bench.attempt(ref) / "dial.sock").exists()
