@@ -280,3 +280,16 @@ def test_a_leg_that_hears_garbage_ends(lab: Lab, garbage: bytes) -> None:
     alone.process.wait(20)  # by itself
     code, said = alone.ended()
     assert code == 1 and "Garbled" in said.splitlines()[-1]
+
+
+def test_a_leg_that_hears_nothing_ends(lab: Lab) -> None:
+    """As one does whose `srun` was killed, when nobody closes its input."""
+    code = (
+        "import asyncio, sys; from pathlib import Path; from mosu.site_agent import leg\n"
+        "leg.SILENT_S_MAX, leg.BEAT_S = 0.5, 0.1\n"
+        "asyncio.run(leg._serve(Path(sys.argv[1])))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, lab.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as alone:
+        assert alone.wait(20) == 0
