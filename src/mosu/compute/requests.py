@@ -8,7 +8,7 @@ from uuid import UUID
 
 from mosu.compute.placement import GIB, Need
 from mosu.kernel.time import Period
-from mosu.wire.task import TaskFile
+from mosu.wire.task import App, TaskFile
 
 if TYPE_CHECKING:
     from mosu.compute.models import Attempt
@@ -57,11 +57,18 @@ class RunRequest:
     block: str = ""
     """The id of the block inside which it is placed; empty: it is placed in the pool."""
     kind: str = "batch"
-    """`batch`, or `session`: people are joined to its ports while it runs."""
+    """`batch`; or `session` or `service`: people are joined to its ports while it runs."""
+    apps: tuple[App, ...] = ()
+    """What the hub starts in a session."""
+    port: int = 0
+    """On which a service answers; 0: it is none."""
+    health: str = ""
+    """Where a service says that it is well."""
 
     @property
-    def is_session(self) -> bool:
-        return self.kind == "session"
+    def is_reached(self) -> bool:
+        """Whether people are joined to its ports."""
+        return self.kind != "batch"
 
     @property
     def within(self) -> UUID | None:
@@ -95,11 +102,12 @@ class RunRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "outputs": list(self.outputs)}
+        return {**asdict(self), "outputs": list(self.outputs), "apps": list(self.apps)}
 
     @classmethod
     def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
-        return cls(**{**frozen, "outputs": tuple(frozen["outputs"])})
+        lists = {key: tuple(frozen.get(key, ())) for key in ("outputs", "apps")}
+        return cls(**{**frozen, **lists})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

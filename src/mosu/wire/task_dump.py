@@ -73,6 +73,9 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "outputs": list(task.outputs),
             "block": task.block,
             "environment": task.environment,
+            "apps": list(task.apps),
+            "port": task.port,
+            "health": task.health,
         }
     )
 

@@ -22,6 +22,7 @@ from mosu.compute.services.health import checks_wanted
 from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
+from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
 from mosu.compute.turns import turns_in
 from mosu.market.models import Order
@@ -38,6 +39,7 @@ from mosu.wire.agent import (
     InputFile,
     Lease,
     LeaseRequest,
+    ServiceSpec,
 )
 
 BACKFILL_MAX: Final = 10
@@ -238,12 +240,13 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         grace_s=ENGINE_GRACE_S,
         environment=request.environment,
         setup=request.setup,
-        run=request.run,
+        run=script_with(request.apps, request.run),
         envs=request.envs,
-        secrets=opened(request.sealed_secrets),
+        secrets={**opened(request.sealed_secrets), **secrets_of(request.apps, attempt.public_id)},
         workdir=_inputs_of(request.workdir_manifest, run.outputs_manifest if attempt.epoch > 1 else ""),
         outputs=request.outputs,
-        session=request.is_session,
+        session=request.is_reached,
+        service=ServiceSpec(port=request.port, health=request.health) if request.port else None,
     )
 
 

@@ -55,6 +55,9 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         task=asked.shown_task,
         block=str(block_id) if block_id else "",
         kind=task.kind,
+        apps=task.apps,
+        port=task.port or 0,
+        health=task.health,
     )
 
 
