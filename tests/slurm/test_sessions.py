@@ -16,8 +16,8 @@ import pytest
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
 from mosu.site_agent.engines.slurm import legs
-from mosu.wire.agent import AttemptPhase
-from tests.site_agent.contract import end_of, seconds_of, seen, started
+from mosu.wire.agent import AttemptPhase, ServiceSpec
+from tests.site_agent.contract import end_of, log_of, seconds_of, seen, started
 from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import processes_that_name, until
 from tests.slurm.fixtures import CARD, SlurmBench
@@ -216,3 +216,22 @@ def test_a_session_has_one_node(bench: SlurmBench) -> None:
     with pytest.raises(Invalid, match="one node"):
         bench.engine.workdir(spec.attempt_id)
         bench.engine.submit(spec)
+
+
+def test_a_service_is_kept_up_there_too(bench: SlurmBench) -> None:
+    ref = started(
+        bench,
+        bench.spec(
+            f"python3 - <<'PY'\n{ENDS_WITH_3}\nPY",
+            session=True,
+            nodes=("n2",),
+            service=ServiceSpec(port=PORT),
+        ),
+        says="up",
+    )
+    with connected(bench, ref) as joined:
+        joined.shutdown(socket.SHUT_WR)
+        assert joined.recv(10) == b""
+    until(lambda: log_of(bench, ref).count("up\n") == 2, what="it is up again")
+    assert len(legs_of(ref)) == 1
+    over(bench, ref)
