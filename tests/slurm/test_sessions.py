@@ -15,7 +15,7 @@ import pytest
 
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
-from mosu.site_agent.engines.slurm import legs
+from mosu.site_agent.engines.slurm import legs, trying
 from mosu.wire.agent import AttemptPhase, ServiceSpec
 from tests.site_agent.contract import end_of, log_of, seconds_of, seen, started
 from tests.site_agent.echo import ECHO, echoed
@@ -189,7 +189,8 @@ def test_whether_people_come_to_sessions_is_found_out_once(
     bench.options = replace(bench.options, sessions=None)
     assert bench.restarted().reaches
     assert (bench.folder / "state" / "legs.json").exists()
-    until(lambda: "mosu_try" not in bench.cluster.ask("squeue", "-h", "-o", "%j"), what="its job is ended")
+    tries = ("squeue", "-h", "--states=PENDING,RUNNING", "-o", "%k")
+    until(lambda: trying.COMMENT not in bench.cluster.ask(*tries), what="its job is ended")
     (tmp_path / "srun").write_text("#!/bin/sh\necho \"srun: unrecognized option '--overlap'\" >&2; exit 1\n")
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import DomainError
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.engines.slurm import commands
@@ -14,6 +15,7 @@ from mosu.site_agent.engines.slurm.options import SlurmOptions
 
 NODE_S_MAX: Final = 20.0
 """So long it waits for a node: where none is free now, nothing is found out."""
+COMMENT: Final = "mosu try"
 _LOOK_S: Final = 0.25
 _SCRIPT: Final = "#!/bin/sh\nexec sleep 100\n"
 _WITHOUT_IT: Final = "It is tried again when the agent starts; or set [slurm] sessions = true or false."
@@ -50,7 +52,8 @@ def _runs(job_id: int) -> bool:
 
 def _arguments(options: SlurmOptions) -> list[str]:
     wanted = {
-        "job-name": "mosu_try",
+        "job-name": typeid("attempt", uuid7()),  # as all of our jobs are called, a node's test too
+        "comment": COMMENT,
         "time": "2",
         "nodes": "1",
         "ntasks": "1",
