@@ -31,6 +31,9 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
     "site_agent/engines/dialling.py": {"socket"},
     "site_agent/engines/local.py": {"socket"},
     "site_agent/engines/protocol.py": {"socket"},
+    "site_agent/engines/slurm/engine.py": {"socket"},  # by a leg on its node
+    "site_agent/engines/slurm/legs.py": {"socket"},
+    "site_agent/leg.py": {"socket"},
     "site_agent/supervisor.py": {"socket"},
 }
 LOOKS_AT_THIS_MACHINE = {

@@ -52,6 +52,7 @@ class LocalEngine:
     poll_s = 0.05
     spans_nodes = False
     reaches = True
+    unreached = ""
 
     def __init__(
         self,
