@@ -7,7 +7,7 @@ from typing import Final
 import django
 import uvicorn
 
-from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.runtime.relay_protocols import BoundedWebSocket
 
 _PING_S: Final = 20.0
 """Keeps proxies from closing what is quiet. Nobody is cut for not answering: who waits for a slow reader cannot."""
@@ -33,12 +33,13 @@ def main() -> None:
     django.setup()
     # Its models exist once Django is set up.
     from mosu.compute.relay.app import application
+    from mosu.runtime.app_requests import AppRequest
 
     config = uvicorn.Config(
         application,
         host=asked.host,
         port=asked.port,
-        http=BoundedRequest,
+        http=AppRequest,
         ws=BoundedWebSocket,
         ws_max_size=_MESSAGE_BYTES_MAX,
         ws_ping_interval=_PING_S,
