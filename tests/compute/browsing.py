@@ -27,7 +27,7 @@ from mosu.runtime.relay_protocols import BoundedWebSocket
 from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
 from tests.compute.sessions import Session, make_session, with_token
-from tests.compute.test_relay import FakeAgent
+from tests.compute.test_relay import Answer, FakeAgent
 from tests.hub import free_port
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -152,22 +152,34 @@ def browsing(settings: Any, monkeypatch: Any) -> Iterator[Relay]:
 @asynccontextmanager
 async def joined_to(relay: Relay, serve: Serve) -> AsyncIterator[FakeAgent]:
     """An agent that joins every stream to a connection of `serve`, a real server at a real port."""
-    served = set[asyncio.Task[None]]()
+    served, writers = set[asyncio.Task[None]](), list[asyncio.StreamWriter]()
 
     async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         served.add(task)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await serve(reader, writer)
-            writer.close()
-        finally:
-            if not writer.is_closing():
-                writer.transport.abort()
+        writers.append(writer)
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
+    async with server, joined_at(relay, server.sockets[0]) as agent:
+        yield agent
+        for task in served:
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
+    await closed(writers)
+
+
+@asynccontextmanager
+async def joined_at(relay: Relay, listener: Any) -> AsyncIterator[FakeAgent]:
+    """An agent that joins every stream to a connection of who listens there."""
+    writers = list[asyncio.StreamWriter]()
 
     async def joins(agent: FakeAgent, stream: Stream, target: Target) -> None:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
+        writers.append(writer)
         await agent.streams.accept(stream)
 
         async def there() -> None:
@@ -191,22 +203,31 @@ async def joined_to(relay: Relay, serve: Serve) -> AsyncIterator[FakeAgent]:
             await asyncio.gather(*ways, return_exceptions=True)
             writer.transport.abort()
 
+    async with tunnel_of(relay, joins) as agent:
+        yield agent
+    await closed(writers)
+
+
+async def closed(writers: list[asyncio.StreamWriter]) -> None:
+    for writer in writers:
+        writer.transport.abort()
+    for _ in range(3):  # sockets are closed in a later turn of the loop
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def tunnel_of(relay: Relay, answer: Answer) -> AsyncIterator[FakeAgent]:
+    """An agent's tunnel, where every stream is answered so."""
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
-    server = await asyncio.start_server(accepted, "127.0.0.1", 0)
-    async with (
-        server,
-        connect(
-            f"ws://127.0.0.1:{relay.port}/agent/v1/tunnel", additional_headers=headers, compression=None
-        ) as way,
-    ):
-        agent = FakeAgent(way, joins)
+    url = f"ws://127.0.0.1:{relay.port}/agent/v1/tunnel"
+    async with connect(url, additional_headers=headers, compression=None) as way:
+        agent = FakeAgent(way, answer)
         serving = asyncio.create_task(agent.serve())
         yield agent
-        tasks = {serving, *served, *agent._tasks}
+        tasks = {serving, *agent._tasks}
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # their sockets are closed in the loop's next turn
 
 
 async def asgi_at(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

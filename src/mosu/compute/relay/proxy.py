@@ -159,6 +159,8 @@ class _Exchange:
             head = await self._next()
         if not isinstance(head, h11.Response) or head.status_code > _STATUS_MAX:
             raise h11.RemoteProtocolError("no response")
+        if sum(len(name) + len(value) for name, value in head.headers) > HEAD_BYTES_MAX:
+            raise h11.RemoteProtocolError("a head that is too long")
         headers = self._told(head.status_code, list(head.headers))
         await self._say({"type": "http.response.start", "status": head.status_code, "headers": headers})
         while not isinstance(part := await self._next(), h11.EndOfMessage):

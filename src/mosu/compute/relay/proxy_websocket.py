@@ -128,7 +128,7 @@ class _Bridge:
             raise NoAnswer("The app broke off.", hint="See its log.") from error
         if self._answer is not None and self._answer.status_code != 101:
             return self._answer
-        if self._app.state is not State.OPEN:
+        if self._app.handshake_exc is not None:
             raise NoAnswer("What the app answers is no WebSocket.", hint="See its log.")
         return None
 
