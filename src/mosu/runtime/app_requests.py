@@ -39,6 +39,8 @@ class AppRequest(BoundedRequest):
         self._head_bytes += len(data)
         self._own_bytes += len(data)
         HttpToolsProtocol.data_received(self, data)
+        if self.transport.get_protocol() is not self:
+            return  # it is a WebSocket now, which has bounds of its own
         if not self._is_app and self._own_bytes > REQUEST_BYTES_MAX:
             self.transport.abort()
         if self.transport.is_closing() or self._has_head:
@@ -70,6 +72,8 @@ class AppRequest(BoundedRequest):
         self._has_head, self._head_bytes = False, 0
 
     def _check_app(self) -> None:
+        if self.parser.get_http_version() != "1.1":
+            raise NotAsked("an HTTP of before 1999")
         if not self.url.startswith(b"/"):
             raise NotAsked("the target is no path")
         if self.cycle is not None and not self.cycle.response_complete:
