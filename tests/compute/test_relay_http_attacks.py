@@ -16,14 +16,14 @@ from mosu.compute.app_hosts import AppHost, app_at, is_apps_host
 from mosu.compute.models import Connection, Ticket
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants as granting
-from mosu.compute.services import make_ticket
+from mosu.compute.services import connections, make_ticket, tickets
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
 from mosu.platform.actors import Role
 from mosu.platform.models import ApiToken, Membership, User
 from mosu.platform.queries import actor_for_user
 from mosu.runtime import app_requests
-from tests.compute.browsing import Browser, Relay, asgi_at, browsing, joined_to
+from tests.compute.browsing import Browser, Relay, answers, asgi_at, browsing, joined_to
 from tests.compute.sessions import make_session, with_token
 from tests.compute.world import make_organisation, report
 from tests.platform.factories import make_member
@@ -179,8 +179,6 @@ def test_another_organisation_that_knows_the_name_gets_nothing(relay: Relay) -> 
 
 
 def test_a_cookie_ends_with_its_time(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mosu.compute.services import tickets
-
     monkeypatch.setattr(tickets, "COOKIE_AT_MOST", timedelta(seconds=0.6))
     browser = relay.entered()
 
@@ -336,8 +334,6 @@ def test_neither_the_hubs_cookies_nor_its_tokens_reach_an_app(relay: Relay) -> N
 
 
 def test_an_app_speaks_for_its_own_host_alone(relay: Relay) -> None:
-    from tests.compute.browsing import answers
-
     name = relay.app.name
     said = (
         'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nClear-Site-Data: "cookies"\r\nAlt-Svc: h2="evil:443"\r\n'
@@ -550,8 +546,6 @@ def test_grants_and_streams_are_bounded(relay: Relay, monkeypatch: pytest.Monkey
 def test_the_sessions_limit_of_connections_holds_for_browsers_too(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mosu.compute.services import connections
-
     monkeypatch.setattr(connections, "CONNECTIONS_PER_RUN_MAX", 1)
     browser, other = relay.entered(), relay.entered()
 

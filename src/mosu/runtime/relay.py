@@ -46,6 +46,7 @@ def main() -> None:
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
         access_log=False,
+        log_level="warning",  # at "info" it writes down addresses, and apps' carry tokens
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S_MAX,

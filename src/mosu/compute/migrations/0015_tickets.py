@@ -36,7 +36,7 @@ def _reference(to: str, *, null: bool = False) -> "models.ForeignKey[object, obj
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0014_connections"), ("sessions", "0001_initial")]
+    dependencies = [("compute", "0014_connections")]
 
     operations = [
         migrations.CreateModel(
