@@ -65,7 +65,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Open the link.": "请直接打开链接。",
     "its time in the browser is over": "在浏览器中的有效时间已过",
     "the sign-in that opened it has ended": "打开它的登录已结束",
-    "the hub could not say whether you still may": "中心无法确认您是否仍可连接",
     "{count} requests to this app are under way.": "对该程序已有 {count} 个请求在进行。",
     "Close a tab.": "请关闭一个标签页。",
     "The app broke off.": "程序中断了连接。",
@@ -85,5 +84,4 @@ SENTENCES: Final[dict[str, str]] = {
     "A token of the hub does not belong here: the app would read it.": "中心的令牌不应发到这里：程序会读到它。",
     "Send apps their own tokens, and revoke this one if you do not know who asked for it.": "请给程序使用它自己的令牌；如果不清楚是谁要的，请撤销这个令牌。",
     "Another site's page asked for this.": "这个请求来自另一个网站的页面。",
-    "This address does not take that method.": "这个地址不接受这种方法。",
 }
