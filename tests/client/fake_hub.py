@@ -436,6 +436,9 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.run()
             case "GET", "/runs/run_1/connections":
                 return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
+            case "POST", "/runs/run_1/tickets":
+                url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
+                return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}
             case "POST", "/runs/run_1/cancel":
                 return 200, hub.run() | {"state": "cancelled"}
             case "POST", "/blobs/missing":

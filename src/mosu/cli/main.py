@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
     Command("port-forward", "mosu.cli.commands.connect:port_forward", "Reach ports of a session that runs."),
+    Command("open", "mosu.cli.commands.connect:open_port", "Open a port of a session in your browser."),
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),

@@ -366,6 +366,13 @@ class Connection(Answer):
     """Why it was closed; empty while it is open."""
 
 
+class Ticket(Answer):
+    """What lets a browser in to a port of a run: whoever opens `url` first, until then."""
+
+    url: str
+    expires_at: datetime
+
+
 class ReceiptLine(Answer):
     text: Text
     amount: Decimal

@@ -38,6 +38,7 @@ from mosu.client.models import (
     Receipt,
     Run,
     Statement,
+    Ticket,
     Voucher,
 )
 from mosu.client.transport import Transport, checked
@@ -315,6 +316,11 @@ class Client:
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
         return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def ticket(self, run_id: str, *, port: int) -> Ticket:
+        """A link that opens a port of a session in a browser, once and soon."""
+        asked = self._hub.json("POST", f"/runs/{_id(run_id)}/tickets", json={"port": port}, repeat=False)
+        return _read(Ticket, asked)
 
     def cancel_run(self, run_id: str) -> Run:
         return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))

@@ -1,4 +1,4 @@
-"""Being joined to a run that goes on: port-forward, connections."""
+"""Being joined to a run that goes on: port-forward, open, connections."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +55,26 @@ def port_forward(
             door.close()
     if over is not None:
         say(f"{over.id} is {over.state}: there is nothing left to connect to.")
+
+
+def open_port(
+    *,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A session's id: run_...")],
+    port: Annotated[int, typer.Argument(metavar="PORT", help="The run's port.", min=1, max=65_535)],
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """A link that opens a port of a session in your browser, for whoever follows it first, within a minute.
+
+    The page has an address of its own, which lasts for as long as the session, 12 hours at most.
+    """
+    with client() as hub:
+        ticket = hub.ticket(run_id, port=port)
+    if json:
+        show_json(ticket)
+        return
+    say(f"Open this in your browser within a minute; it lets in whoever is first to port {port}:")
+    show(ticket.url)
 
 
 def connections(

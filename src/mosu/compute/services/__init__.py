@@ -45,6 +45,16 @@ from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
+from mosu.compute.services.tickets import (
+    MadeTicket,
+    NoAppsHost,
+    Redeemed,
+    TicketRefused,
+    enter_by_cookie,
+    make_ticket,
+    not_entered,
+    redeem_ticket,
+)
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
     Destination,
@@ -65,7 +75,9 @@ __all__ = [
     "Granted",
     "LeaseAnswer",
     "LogSlice",
+    "MadeTicket",
     "NameTaken",
+    "NoAppsHost",
     "NotASession",
     "NotASupplier",
     "NotLeased",
@@ -75,8 +87,10 @@ __all__ = [
     "QuotaReached",
     "QuoteResult",
     "Reason",
+    "Redeemed",
     "RefusedOffer",
     "SoldOut",
+    "TicketRefused",
     "TooManyConnections",
     "Traffic",
     "actor_of_agent",
@@ -92,13 +106,16 @@ __all__ = [
     "create_pool",
     "digest_of_agent",
     "ensure_local_pool",
+    "enter_by_cookie",
     "expire_leases",
     "fence_attempt",
     "heartbeat",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_ticket",
     "missing_for",
+    "not_entered",
     "open_connection",
     "output_named",
     "output_of",
@@ -108,6 +125,7 @@ __all__ = [
     "quote_block",
     "quote_run",
     "read_log",
+    "redeem_ticket",
     "register_agent",
     "renew_connections",
     "rotate_token",

@@ -15,6 +15,7 @@ from mosu.compute.shapes.pools import (
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.tickets import TicketIn, TicketOut
 
 __all__ = [
     "AcceleratorOut",
@@ -38,4 +39,6 @@ __all__ = [
     "QuotesOut",
     "RunOut",
     "SamplesOut",
+    "TicketIn",
+    "TicketOut",
 ]
