@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
     Command("port-forward", "mosu.cli.commands.connect:port_forward", "Reach ports of a session that runs."),
+    Command("ssh", "mosu.cli.commands.ssh:ssh", "Come into a session by ssh; scp and editors, too."),
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),

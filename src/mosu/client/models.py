@@ -365,6 +365,16 @@ class Connection(Answer):
     """Why it was closed; empty while it is open."""
 
 
+class SshCertificate(Answer):
+    """What lets a key into a session by ssh."""
+
+    certificate: str
+    """The line of a `-cert.pub` file."""
+    host_key: str
+    """The one key that the session's server may show."""
+    valid_until: datetime
+
+
 class ReceiptLine(Answer):
     text: Text
     amount: Decimal

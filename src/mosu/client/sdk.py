@@ -37,6 +37,7 @@ from mosu.client.models import (
     Quotes,
     Receipt,
     Run,
+    SshCertificate,
     Statement,
     Voucher,
 )
@@ -315,6 +316,12 @@ class Client:
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
         return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def certify_key(self, run_id: str, public_key: str) -> SshCertificate:
+        """Let the holder of the key (a line as in a `.pub` file) into the session by ssh."""
+        body = {"public_key": public_key}
+        answer = self._hub.json("POST", f"/runs/{_id(run_id)}/ssh-certificates", repeat=False, json=body)
+        return _read(SshCertificate, answer)
 
     def cancel_run(self, run_id: str) -> Run:
         return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))

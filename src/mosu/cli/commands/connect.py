@@ -109,12 +109,12 @@ def _relay(hub: "Client", run: "Run") -> "Relay":
     from mosu.client.relay import Relay
 
     if run.connect_url is None:
-        raise _why_not(run)
+        raise why_not(run)
     return Relay.of(hub, run)
 
 
-def _why_not(run: "Run") -> Stop:
-    """Why its ports cannot be reached now, and what to do."""
+def why_not(run: "Run") -> Stop:
+    """Why the run's ports cannot be reached now, and what to do."""
     if run.is_over:
         return Stop(
             f"{run.id} is {run.state}: there is nothing left to connect to.", hint="mosu runs lists them."

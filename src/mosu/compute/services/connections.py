@@ -105,7 +105,7 @@ def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> 
     user_id = person_of(actor)
     if not 1 <= port <= PORT_MAX:
         raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
-    attempt = _reached(run, now=now)
+    attempt = attempt_reached(run, now=now)
     _keep_within(run)
     row = Connection(
         run=run,
@@ -121,8 +121,12 @@ def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> 
     return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
 
 
-def _reached(run: Run, *, now: datetime) -> Attempt:
-    """The attempt that runs, where people can be joined to it."""
+def attempt_reached(run: Run, *, now: datetime) -> Attempt:
+    """The attempt that runs, where people can be joined to it.
+
+    Raises:
+        NotASession, NotRunning, PoolAway: they cannot, and why.
+    """
     if not is_session(run):
         raise NotASession(
             "This run is no session: nobody is joined to it.",

@@ -62,6 +62,10 @@ class Engine(Protocol):
     def reaches(self) -> bool:
         """Whether people can be joined to ports of sessions that run here."""
 
+    @property
+    def has_sshd(self) -> bool:
+        """Whether those sessions find OpenSSH's server on their machine."""
+
     def isolation(self) -> SandboxReport:
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
@@ -94,6 +98,7 @@ class JoinsNobody:
     """What an engine is that joins nobody to ports of what runs there."""
 
     reaches: Final = False
+    has_sshd: Final = False
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         raise NotReached("This pool's engine joins nobody to what runs there.")

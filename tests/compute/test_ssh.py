@@ -1,0 +1,349 @@
+"""A real ssh into a real session: hub, relay, agent and sandbox of `mosu up`, OpenSSH's own programs on both ends."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import shutil
+import socket
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+from mosu.compute.services.certificates import certificate_for
+from mosu.wire.ssh import SSHD
+from tests.hub import MOSU, Hub, free_port, running_hub
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("ssh") is None or not os.access(SSHD, os.X_OK),
+    reason="needs: apt-get install openssh-client openssh-server",
+)
+
+TASK = """
+name: Lab 1
+resources: {cpus: 1, memory: 1}
+envs: {GREETING: 'say "hi" \\ $HOME', LD_LIBRARY_PATH: /nowhere, LINES_OF: "two\\nlines"}
+mosu: {kind: session, apps: [ssh], wall_limit: 20m}
+"""
+WAITS_S = 60.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """A person with a session that runs, and what `ssh` needs to come there."""
+
+    hub: Hub
+    env: Mapping[str, str]
+    run_id: str
+    others_token: str
+
+    def ssh(self, *words: str, given: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        return self.called([*MOSU, "ssh", self.run_id, *words], given=given, **env)
+
+    def called(
+        self, words: Sequence[str | Path], *, given: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            words, env={**self.env, **env}, input=given, capture_output=True, text=True, timeout=WAITS_S
+        )
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.env["HOME"], ".config", "mosu", "ssh", self.run_id)
+
+    @property
+    def config(self) -> Path:
+        return self.folder.parent / "config"
+
+
+@pytest.fixture(scope="module")
+def way() -> Iterator[Way]:
+    with running_hub() as hub:
+        tokens = {
+            name: hub.bootstrap(email=f"{name}@example.org", organisation=name, capabilities=capabilities)
+            for name, capabilities in (("operator", ("operator",)), ("ada", ()), ("eve", ()))
+        }
+        checker = json.loads(
+            hub.mosu("admin", "staff", "--email", "c@example.org", "--role", "checker", "--json").stdout
+        )
+        ada = tokens["ada"]["token"]
+        organisation = hub.mosu("api", "get", "/me", "--get", "organisation.id", token=ada).stdout.strip()
+        deposit = hub.mosu(
+            *("api", "post", "/deposits", f"organisation_id={organisation}", "amount=100.00"),
+            *("bank_reference=B-1", "--get", "id"),
+            token=tokens["operator"]["token"],
+        ).stdout.strip()
+        done = hub.mosu("api", "post", f"/deposits/{deposit}/confirm", token=checker["token"])
+        assert done.returncode == 0, done.stderr
+        way = Way(
+            hub,
+            {
+                **hub.env,
+                "MOSU_URL": hub.url,
+                "MOSU_TOKEN": ada,
+                "MOSU_LANG": "en",
+                "TERM": "xterm",
+            },
+            _session(hub, ada, TASK),
+            tokens["eve"]["token"],
+        )
+        block = way.called([*MOSU, "ssh", "--config", way.run_id])
+        assert block.returncode == 0, block.stderr
+        way.config.write_text(block.stdout)
+        yield way
+
+
+def _session(hub: Hub, token: str, task: str) -> str:
+    """Bought as soon as the hub's own pool is on sale."""
+    until = time.monotonic() + WAITS_S
+    file = hub.data_dir.parent / "task.yaml"
+    file.write_text(task)
+    while True:
+        done = hub.mosu("run", "--yes", "--detach", str(file), token=token)
+        if done.returncode == 0:
+            return done.stdout.strip()
+        assert time.monotonic() < until, done.stderr
+
+
+def until(condition: Any, *, what: str) -> None:
+    ends = time.monotonic() + WAITS_S
+    while not condition():
+        assert time.monotonic() < ends, what
+        time.sleep(0.05)
+
+
+def test_a_command_its_exit_code_and_its_streams(way: Way) -> None:
+    done = way.ssh("cat; echo aside >&2; exit 7", given="through and back\n")
+    assert (done.returncode, done.stdout) == (7, "through and back\n"), done.stderr
+    assert done.stderr.splitlines()[-1] == "aside"
+    assert way.ssh("-v", "true").stderr.count("Server host key: ssh-ed25519") == 1
+
+
+def test_a_shell_has_what_the_task_gave(way: Way) -> None:
+    said = way.ssh("env; which python3; id -un; pwd; hostname; stat -c %a $MOSU_SECRETS/*").stdout
+    for line in (
+        'GREETING=say "hi" \\ $HOME',
+        "LD_LIBRARY_PATH=/opt/env/lib",
+        "PATH=/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
+        "/opt/env/bin/python3",
+        "runner",
+        "/work",
+        "sandbox",
+        "600",
+    ):
+        assert f"\n{line}\n" in f"\n{said}", said
+    assert "LINES_OF" not in said, "a line break cannot be handed on"
+    assert "MOSU_TOKEN" not in said
+
+
+class Terminal:
+    """`ssh -t` with a terminal of its own, as a person has it."""
+
+    def __init__(self, way: Way, *words: str) -> None:
+        self.screen = ""
+        pid, self.fd = pty.fork()
+        if pid == 0:
+            os.execve(MOSU[0], [*MOSU, "ssh", way.run_id, *words], dict(way.env))
+        self.pid = pid
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def see(self, text: str) -> None:
+        ends = time.monotonic() + WAITS_S
+        while text not in self.screen:
+            assert select.select([self.fd], [], [], ends - time.monotonic())[0], self.screen
+            self.screen += os.read(self.fd, 65_536).decode()
+        self.screen = self.screen.partition(text)[2]
+
+    def end(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+def test_a_terminal_its_size_and_ctrl_c(way: Way) -> None:
+    terminal = Terminal(way)
+    terminal.resize(40, 100)
+    terminal.type("tty; stty size; echo $TERM; trap 'echo caught' INT; echo rea''dy\n")
+    terminal.see("/dev/pts/")
+    terminal.see("40 100")
+    terminal.see("xterm")
+    terminal.see("ready")
+    terminal.resize(50, 132)
+    terminal.type("until [ \"$(stty size)\" = '50 132' ]; do :; done; echo 'resi''zed'; sleep 300\n")
+    terminal.see("resized")
+    terminal.type("\x03")
+    terminal.see("caught")
+    terminal.type("exit 3\n")
+    assert terminal.end() == 3
+
+
+def test_scp_sftp_and_rsync_by_name(way: Way, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "there").write_bytes(data)
+    config = str(way.config)
+    for flags in ((), ("-O",)):  # over sftp, and as of old
+        for words in ((tmp_path / "there", "mosu-lab-1:kept"), ("mosu-lab-1:kept", tmp_path / "back")):
+            done = way.called(["scp", *flags, "-q", "-F", config, *words])
+            assert done.returncode == 0, done.stderr
+        assert (tmp_path / "back").read_bytes() == data
+        (tmp_path / "back").unlink()
+    done = way.called(
+        ["sftp", "-q", "-F", config, "mosu-lab-1"], given=f"rename kept moved\nget moved {tmp_path}/back\n"
+    )
+    assert done.returncode == 0 and (tmp_path / "back").read_bytes() == data, done.stderr
+    if shutil.which("rsync"):
+        done = way.called(["rsync", "-a", "-e", f"ssh -F {config}", f"{tmp_path}/there", "mosu-lab-1:synced"])
+        assert done.returncode == 0, done.stderr
+        assert way.ssh("cmp moved synced").returncode == 0
+
+
+def test_a_port_is_forwarded_and_nothing_is_forwarded_back(way: Way) -> None:
+    port = free_port()
+    server = way.ssh(
+        "python3 -m http.server 8123 --bind 127.0.0.1 > web.log 2>&1 & echo $! > web.pid; echo page > page"
+    )
+    assert server.returncode == 0, server.stderr
+    forward = subprocess.Popen(
+        [*MOSU, "ssh", way.run_id, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{port}:127.0.0.1:8123"],
+        env=way.env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        until(lambda: _listens(port), what="the forward listens")
+        page = subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/page"], capture_output=True, text=True)
+        assert page.stdout == "page\n"
+    finally:
+        forward.terminate()
+        forward.communicate()
+    back = way.ssh("-o", "ExitOnForwardFailure=yes", "-R", "9999:127.0.0.1:22", "true")
+    assert back.returncode == 255 and "remote port forwarding failed" in back.stderr
+    way.ssh("kill $(cat web.pid)")
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_key_and_certificate_are_for_their_owner_alone(way: Way) -> None:
+    assert way.ssh("true").returncode == 0
+    assert way.folder.stat().st_mode & 0o777 == way.folder.parent.stat().st_mode & 0o777 == 0o700
+    for name in ("key", "key-cert.pub", "known_hosts"):
+        assert (way.folder / name).stat().st_mode & 0o077 == 0
+    assert not list(way.folder.parent.glob(".new-*"))
+
+
+# Who is refused.
+
+
+def bare(way: Way, *options: str) -> subprocess.CompletedProcess[str]:
+    return way.called(
+        ["ssh", "-F", str(way.config), "-o", "BatchMode=yes", *options, "mosu-lab-1", "echo in"]
+    )
+
+
+def certificate(
+    way: Way, file: Path, *, principal: str, since: timedelta, until: timedelta, settings: Any
+) -> Path:
+    """As the hub itself would sign it."""
+    settings.MOSU_ENCRYPTION_KEY = (way.hub.data_dir / "secrets" / "encryption_key").read_text().strip()
+    key = load_ssh_public_key((way.folder / "key.pub").read_bytes())
+    now = datetime.now(UTC)
+    file.write_text(
+        certificate_for(key, principal=principal, key_id="user_1", since=now + since, until=now + until)  # type: ignore[arg-type]
+    )
+    return file
+
+
+def _principal(way: Way) -> str:
+    said = way.called(["ssh-keygen", "-L", "-f", way.folder / "key-cert.pub"]).stdout
+    return said.partition("Principals:")[2].split()[0]
+
+
+def test_what_is_no_certificate_of_this_session_is_refused(way: Way, tmp_path: Path, settings: Any) -> None:
+    assert bare(way).stdout == "in\n"
+    hour, right = timedelta(hours=1), _principal(way)
+    for name, principal, since, until_, comes_in in (
+        ("right", right, -hour, hour, True),
+        ("other", right[:-1] + ("0" if right[-1] != "0" else "1"), -hour, hour, False),
+        ("expired", right, -hour, -hour / 60, False),
+        ("early", right, hour / 60, hour, False),
+    ):
+        file = certificate(
+            way, tmp_path / name, principal=principal, since=since, until=until_, settings=settings
+        )
+        done = bare(way, "-o", "CertificateFile=none", "-o", f"CertificateFile={file}")
+        assert (done.stdout == "in\n") is comes_in, (name, done.stderr)
+        assert comes_in or "Permission denied (publickey)" in done.stderr
+    plain = bare(way, "-o", "CertificateFile=none")
+    assert plain.returncode == 255 and "Permission denied (publickey)" in plain.stderr
+
+
+def test_another_host_key_is_refused_without_a_question(way: Way, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "false"], check=True)
+    known = tmp_path / "known_hosts"
+    known.write_text(f"{way.run_id} {(tmp_path / 'false.pub').read_text()}")
+    done = bare(way, "-o", f"UserKnownHostsFile={known}")
+    assert done.returncode == 255 and "Host key verification failed" in done.stderr
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in done.stderr
+
+
+def test_another_organisation_is_refused_with_our_certificate_too(way: Way) -> None:
+    assert way.ssh("true").returncode == 0  # the certificate lies there, fresh
+    for words in ((), ("--certify",), ("--config",), ("--proxy",)):
+        done = way.called([*MOSU, "ssh", *words, way.run_id], MOSU_TOKEN=way.others_token)
+        assert (done.returncode, done.stdout) == (3, ""), done.stderr
+        assert "There is no such run." in done.stderr
+
+
+def test_what_is_no_session_with_ssh(way: Way, tmp_path: Path) -> None:
+    assert "is not the id of a run" in way.called([*MOSU, "ssh", "run_1"]).stderr
+    done = way.called([*MOSU, "ssh", way.run_id], PATH=str(tmp_path))
+    assert (done.returncode, "There is no ssh on this machine." in done.stderr) == (2, True)
+
+
+def test_the_end_of_the_session_ends_it_all(way: Way) -> None:
+    """The last one here: nothing of it is left afterwards."""
+    held = subprocess.Popen(
+        [*MOSU, "ssh", way.run_id, "echo held; sleep 300"],
+        env=way.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert held.stdout is not None and held.stdout.readline() == "held\n"
+    assert _servers(way)
+    assert way.called([*MOSU, "cancel", way.run_id]).returncode == 0
+    held.communicate(timeout=WAITS_S)
+    assert held.returncode == 255
+    until(lambda: not _servers(way), what="no server is left")
+    done = way.ssh("true")
+    assert (done.returncode, "there is nothing left to connect to" in done.stderr) == (3, True)
+
+
+def _servers(way: Way) -> list[int]:
+    """Processes of sshd below this hub's own."""
+    found, todo = [], [way.hub.process.pid]
+    while todo:
+        pid = todo.pop()
+        try:
+            todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                found.append(pid)
+        except OSError:
+            continue
+    return found
