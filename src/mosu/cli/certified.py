@@ -31,6 +31,7 @@ FRESH_S: Final = 300.0
 KEPT_S: Final = 86_400.0
 """No certificate lives longer."""
 _CERTIFICATE: Final = "key-cert.pub"
+"""`ssh` looks for a key's certificate under this name beside it."""
 _KNOWN_HOSTS: Final = "known_hosts"
 _A_LINE: Final = re.compile(r"[\x20-\x7e]+")
 
@@ -126,7 +127,6 @@ def _settings(run_id: str, folder: Path) -> dict[str, str]:
         "HostKeyAlias": run_id,
         "User": SSH_USER,
         "IdentityFile": _quoted(folder / "key"),
-        "CertificateFile": _quoted(folder / _CERTIFICATE),
         "IdentitiesOnly": "yes",
         "PreferredAuthentications": "publickey",
         "UserKnownHostsFile": _quoted(folder / _KNOWN_HOSTS),

@@ -1,7 +1,8 @@
 """OpenSSH's server, of the machine: `ssh`, `scp`, `sftp`, `rsync` and editors come to it.
 
-It runs as the sandbox's one user, who is not root, so it can serve nobody else. Whoever comes shows a certificate of the
-hub for this attempt; there are no passwords and no other keys. All keys follow from the hub's own: nobody keeps them.
+It runs as the sandbox's one user, who is not root, so it can serve nobody else. Whoever comes shows a certificate of
+the hub for this attempt; there are no passwords and no other keys. All keys follow from the hub's own: nobody keeps
+them.
 """
 
 from typing import Final
@@ -17,9 +18,9 @@ _HOST_KEY: Final = "MOSU_SSH_HOST_KEY"
 _AUTHORITY: Final = "MOSU_SSH_AUTHORITY"
 _PRINCIPALS: Final = "MOSU_SSH_PRINCIPALS"
 
-# sshd hands on none of its own variables: a shell has those that the settings name, in one line. There is no way to write
-# a line break there, and the settings reach the server of each connection in a message of at most 256 KiB.
-# The server itself sees none of them: a task's LD_LIBRARY_PATH, say, brings other libraries than it was built with.
+# sshd hands on none of its own variables: a shell has those that the settings name, in one line. A line break cannot be
+# written there, and the settings reach the server of each connection in a message of at most 256 KiB.
+# The server itself sees none of them: LD_LIBRARY_PATH, say, brings other libraries than it was built with.
 _START: Final = f"""{{
 umask 077
 settings=$(mktemp -d)/settings

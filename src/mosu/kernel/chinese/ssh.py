@@ -5,7 +5,7 @@ from typing import Final
 SENTENCES: Final[dict[str, str]] = {
     "Come into a session by ssh; scp and editors, too.": "用 ssh 进入会话；scp 和编辑器也可以。",
     "Come into a session with `apps: [ssh]` by the ssh of this machine.": "用本机的 ssh 进入写有 `apps: [ssh]` 的会话。",
-    "It waits until the session runs. What follows RUN goes to ssh as it is: mosu ssh RUN -L 8080:localhost:80 nvidia-smi.": "会等到会话运行。RUN 之后的内容原样交给 ssh：mosu ssh RUN -L 8080:localhost:80 nvidia-smi。",
+    "It waits until the session runs. What follows RUN goes to ssh as it is: mosu ssh RUN -L 8080:localhost:80 top.": "会等到会话运行。RUN 之后的内容原样交给 ssh：mosu ssh RUN -L 8080:localhost:80 top。",
     "Key and certificate lie in a folder of your own; the certificate lives as long as the session, for a day at most.": "密钥和证书放在只有您可读的文件夹中；证书的有效期与会话相同，最长一天。",
     "mosu ssh --config RUN prints a block for ~/.ssh/config. With it, ssh, scp, sftp, rsync and editors find the session by name.": "mosu ssh --config RUN 输出写入 ~/.ssh/config 的内容；有了它，ssh、scp、sftp、rsync 和编辑器可按名称找到会话。",
     "ssh's own options, and a command to run there.": "ssh 自己的选项，以及在会话中执行的命令。",
