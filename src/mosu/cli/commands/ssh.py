@@ -41,6 +41,7 @@ def ssh(
     """Come into a session with `apps: [ssh]` by the ssh of this machine.
 
     It waits until the session runs. What follows RUN goes to ssh as it is: mosu ssh RUN -L 8080:localhost:80 top.
+
     Key and certificate lie in a folder of your own; the certificate lives as long as the session, for a day at most.
 
     mosu ssh --config RUN prints a block for ~/.ssh/config. With it, ssh, scp, sftp, rsync and editors find the session

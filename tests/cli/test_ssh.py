@@ -1,0 +1,188 @@
+"""What `mosu ssh` makes ready and how it calls `ssh`; OpenSSH's own programs do the rest (tests/compute/test_ssh.py)."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tests.client.fake_hub import TOKEN, FakeHub
+
+from mosu.cli.certified import FRESH_S, KEPT_S
+
+URL = "ws://127.0.0.1:1/relay"
+
+
+@pytest.fixture
+def env(hub: FakeHub, tmp_path: Path) -> Mapping[str, str]:
+    """A machine whose `ssh` prints what it was called with, and whose `ssh-keygen` writes two files."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, script in (
+        ("ssh", 'printf "%s\\n" "$@"; exit 9'),
+        (
+            "ssh-keygen",
+            'for file; do :; done; umask 077; echo key > "$file"; echo ssh-ed25519 AAAA > "$file.pub"',
+        ),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (programs / name).chmod(0o755)
+    hub.state, hub.kind, hub.connect_url = "running", "session", URL
+    return {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "PYTHONPATH": os.environ["PYTHONPATH"],
+        "MOSU_URL": hub.url,
+        "MOSU_TOKEN": TOKEN,
+        "MOSU_LANG": "en",
+        "XDG_CONFIG_HOME": str(tmp_path / "100% mine"),
+        "HOME": str(tmp_path),
+    }
+
+
+def mosu(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mosu.cli.main", "ssh", *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr, done.stderr
+    return done
+
+
+def folder(env: Mapping[str, str]) -> Path:
+    return Path(env["XDG_CONFIG_HOME"], "mosu", "ssh", "run_1")
+
+
+def test_ssh_is_called_with_what_leads_there_and_its_code_is_ours(
+    env: Mapping[str, str], hub: FakeHub
+) -> None:
+    done = mosu(env, "--lang", "en", "run_1", "-L", "8080:localhost:80", "-v", "--", "nvidia-smi", "--help")
+    assert done.returncode == 9
+    words = done.stdout.splitlines()
+    assert words[-6:] == ["-L", "8080:localhost:80", "-v", "--", "nvidia-smi", "--help"]
+    assert words[-7] == "run_1"
+    options = dict(word.split("=", 1) for word in words[1:-7:2])
+    assert set(words[:-7:2]) == {"-o"}
+    key = str(folder(env) / "key").replace("%", "%%")
+    assert options["IdentityFile"] == f'"{key}"'
+    assert (options["StrictHostKeyChecking"], options["User"], options["IdentitiesOnly"]) == (
+        "yes",
+        "runner",
+        "yes",
+    )
+    assert options["ProxyCommand"].endswith(" -m mosu.cli.main ssh --proxy run_1")
+    assert (folder(env) / "known_hosts").read_text() == "run_1 ssh-ed25519 BBBB\n"
+    assert (folder(env) / "key-cert.pub").read_text() == "ssh-ed25519-cert-v01@openssh.com AAAA\n"
+    assert (
+        stat.S_IMODE(folder(env).stat().st_mode) == stat.S_IMODE(folder(env).parent.stat().st_mode) == 0o700
+    )
+    assert hub.certified == ["ssh-ed25519 AAAA\n"]
+
+
+def test_a_certificate_is_asked_for_once_in_a_while(env: Mapping[str, str], hub: FakeHub) -> None:
+    mosu(env, "run_1")
+    mosu(env, "--certify", "run_1")
+    assert len(hub.certified) == 1
+    _age(folder(env) / "key-cert.pub", FRESH_S + 1)
+    hub.certificate["certificate"] = "ssh-ed25519-cert-v01@openssh.com CCCC"
+    assert mosu(env, "--certify", "run_1").stdout == ""
+    assert len(hub.certified) == 2
+    assert (folder(env) / "key-cert.pub").read_text().endswith(" CCCC\n")
+
+
+def test_what_can_no_longer_be_used_is_removed(env: Mapping[str, str]) -> None:
+    old, used = folder(env).with_name("run_0"), folder(env).with_name("run_2")
+    for one in (old, used):
+        one.mkdir(parents=True)
+        (one / "key-cert.pub").touch()
+    _age(old / "key-cert.pub", KEPT_S + 1)
+    mosu(env, "run_1")
+    assert (old.exists(), used.exists()) == (False, True)
+
+
+def _age(file: Path, seconds: float) -> None:
+    at = file.stat().st_mtime - seconds
+    os.utime(file, (at, at))
+
+
+def test_several_at_once_share_one_key(env: Mapping[str, str], hub: FakeHub) -> None:
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(mosu(env, "run_1").stdout)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1 and len(found) == 4
+    assert [path.name for path in folder(env).parent.iterdir()] == ["run_1"]
+
+
+def test_it_waits_until_the_session_runs(env: Mapping[str, str], hub: FakeHub) -> None:
+    hub.state, hub.connect_url = "queued", None
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mosu.cli.main", "ssh", "run_1"],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith("run_1 is queued: waiting until it runs.")
+    hub.state, hub.connect_url = "running", URL
+    process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert len(hub.certified) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"kind": "batch", "connect_url": None}, 3, "run_1 is no session"),
+        ({"state": "succeeded", "connect_url": None}, 3, "run_1 is succeeded: there is nothing left"),
+        ({"connect_url": None}, 3, "its ports cannot be reached now"),
+        ({"faults": {"POST /runs/run_1/ssh-certificates": [409]}}, 3, "The hub stumbles."),
+        (
+            {"certificate": {"certificate": "a\nb", "host_key": "c", "valid_until": "2026-12-01T12:00:00Z"}},
+            4,
+            "no certificate",
+        ),
+        (
+            {"certificate": {"certificate": "a", "host_key": "c\nd", "valid_until": "2026-12-01T12:00:00Z"}},
+            4,
+            "no certificate",
+        ),
+    ],
+)
+def test_refusals(
+    env: Mapping[str, str], hub: FakeHub, changes: Mapping[str, object], code: int, said: str
+) -> None:
+    for name, value in changes.items():
+        setattr(hub, name, value)
+    done = mosu(env, "run_1")
+    assert (done.returncode, done.stdout) == (code, "") and said in done.stderr, done.stderr
+
+
+def test_a_hub_that_names_another_run_writes_nowhere_else(
+    env: Mapping[str, str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = hub.run() | {"id": "../../run_1"}
+    monkeypatch.setattr(hub, "run", lambda: answer)
+    done = mosu(env, "run_1")
+    assert (done.returncode, "is not the id of a run" in done.stderr) == (2, True)
+
+
+def test_without_ssh(env: Mapping[str, str], tmp_path: Path) -> None:
+    done = mosu({**env, "PATH": str(tmp_path)}, "run_1")
+    assert done.returncode == 2 and "apt-get install openssh-client" in done.stderr
+
+
+def test_options_that_do_not_go_together(env: Mapping[str, str]) -> None:
+    for words in (("--config", "--proxy", "run_1"), ("--config", "run_1", "ls")):
+        assert mosu(env, *words).returncode == 2
+
+
+def test_the_block_for_the_configuration(env: Mapping[str, str], hub: FakeHub) -> None:
+    lines = mosu(env, "--config", "run_1").stdout.splitlines()
+    assert lines[0] == "Host mosu-char-lm"
+    assert lines[-1].startswith("Match originalhost mosu-char-lm exec ") and "--certify run_1" in lines[-1]
+
+
+def test_the_proxy_says_why_nothing_comes(env: Mapping[str, str]) -> None:
+    done = mosu(env, "--proxy", "run_1")
+    assert (done.returncode, done.stdout) == (4, "") and "The relay does not answer" in done.stderr
