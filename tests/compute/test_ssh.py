@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from mosu.compute.services.certificates import certificate_for
 from mosu.kernel.ids import typeid, uuid7
-from mosu.wire.ssh import SSHD
+from mosu.wire.ssh import SSH_PORT, SSHD
 from tests.hub import MOSU, Hub, free_port, running_hub
 
 pytestmark = pytest.mark.skipif(
@@ -249,6 +249,28 @@ def test_key_and_certificate_are_for_their_owner_alone(way: Way) -> None:
     for name in ("key", "key-cert.pub", "known_hosts"):
         assert (way.folder / name).stat().st_mode & 0o077 == 0
     assert not list(way.folder.parent.glob(".new-*"))
+
+
+def test_who_comes_and_says_nothing_keeps_nobody_out(way: Way) -> None:
+    forward = subprocess.Popen(
+        [*MOSU, "port-forward", "--json", way.run_id, f"0:{SSH_PORT}"],
+        env=way.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    silent: list[socket.socket] = []
+    try:
+        assert forward.stdout is not None
+        port = json.loads(forward.stdout.readline())["local_port"]
+        for _ in range(60):
+            silent.append(socket.create_connection(("127.0.0.1", port), timeout=WAITS_S))
+        for one in silent:
+            assert one.recv(4) == b"SSH-"
+        for _ in range(3):
+            assert way.ssh("true").returncode == 0
+    finally:
+        for one in silent:
+            one.close()
+        forward.terminate()
+        forward.communicate()
 
 
 # Who is refused.

@@ -54,6 +54,7 @@ PrintMotd no
 PrintLastLog no
 UseDNS no
 LoginGraceTime 30
+MaxStartups 100
 ClientAliveInterval 60
 Subsystem sftp internal-sftp
 $known
