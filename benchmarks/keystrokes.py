@@ -1,6 +1,6 @@
 """What a keystroke through mosu takes longer: `mosu ssh` into a session, and plain `ssh` to the same server beside it.
 
-Both are ssh in a terminal of its own, with OpenSSH's server behind it and `cat`, which gives back each byte as it comes.
+Both are ssh in a terminal of its own, with OpenSSH's server behind it and `cat`, which gives back what is typed.
 """
 
 import getpass

@@ -70,6 +70,7 @@ def test_ssh_is_called_with_what_leads_there_and_its_code_is_ours(
         "runner",
         "yes",
     )
+    assert (options["ForwardAgent"], options["ForwardX11"]) == ("no", "no")
     assert options["ProxyCommand"].endswith(" -m mosu.cli.main ssh --proxy run_1")
     assert (folder(env) / "known_hosts").read_text() == "run_1 ssh-ed25519 BBBB\n"
     assert (folder(env) / "key-cert.pub").read_text() == "ssh-ed25519-cert-v01@openssh.com AAAA\n"

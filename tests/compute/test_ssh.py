@@ -132,13 +132,14 @@ def test_a_command_its_exit_code_and_its_streams(way: Way) -> None:
 
 
 def test_a_shell_has_what_the_task_gave(way: Way) -> None:
-    said = way.ssh("env; which python3; id -un; pwd; hostname; stat -c %a $MOSU_SECRETS/*").stdout
+    said = way.ssh("env; which python3; id -un; umask; pwd; hostname; stat -c %a $MOSU_SECRETS/*").stdout
     for line in (
         'GREETING=say "hi" \\ $HOME',
         "LD_LIBRARY_PATH=/opt/env/lib",
         "PATH=/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
         "/opt/env/bin/python3",
         "runner",
+        "0022",
         "/work",
         "sandbox",
         "600",

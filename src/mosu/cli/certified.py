@@ -134,6 +134,8 @@ def _settings(run_id: str, folder: Path) -> dict[str, str]:
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
         "CheckHostIP": "no",
+        "ForwardAgent": "no",  # what answers there is the payload's to replace
+        "ForwardX11": "no",
         "ProxyCommand": _ourselves("ssh", "--proxy", run_id),
     }
 

@@ -22,7 +22,6 @@ _PRINCIPALS: Final = "MOSU_SSH_PRINCIPALS"
 # written there, and the settings reach the server of each connection in a message of at most 256 KiB.
 # The server itself sees none of them: LD_LIBRARY_PATH, say, brings other libraries than it was built with.
 _START: Final = f"""{{
-umask 077
 settings=$(mktemp -d)/settings
 known=SetEnv
 while IFS= read -r -d "" one; do
