@@ -103,6 +103,19 @@ def test_it_lives_a_day_at_most() -> None:
     assert certified(session, now=at(20)).valid_until == at(20) + timedelta(hours=24)
 
 
+@pytest.mark.parametrize(
+    ("off_s", "counted_s"), [(-600, -600), (600, 600), (-86_400, -3_600), (86_400, 3_600)]
+)
+def test_it_is_meant_for_the_suppliers_clock(off_s: int, counted_s: int) -> None:
+    session = ssh_session()
+    plain = opened(certified(session, now=at(20)))
+    register(session.world, now=at(20), clock_at=at(20 + off_s), reaches=True, has_sshd=True)
+    made = certified(session, now=at(20))
+    found = opened(made)
+    assert found.valid_after - plain.valid_after == found.valid_before - plain.valid_before == counted_s
+    assert made.valid_until.timestamp() == plain.valid_before
+
+
 def test_openssh_reads_it_as_we_mean_it(tmp_path: Path) -> None:
     session = ssh_session(now=timezone.now())
     file = tmp_path / "key-cert.pub"

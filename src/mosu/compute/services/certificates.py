@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from django.db import transaction
 
-from mosu.compute.models import Attempt
+from mosu.compute.models import Attempt, Pool
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.requests import request_of
 from mosu.compute.services.connections import ACTION, attempt_reached
@@ -38,7 +38,8 @@ from mosu.platform.services import record_audit
 KEY_CHARS_MAX: Final = 8_192
 LIFE_MAX: Final = timedelta(hours=24)
 _BEFORE: Final = timedelta(minutes=1)
-"""A supplier's clock may be so much behind."""
+"""A supplier's clock may be so much behind what was last heard of it."""
+_CLOCK_OFF_S_MAX: Final = 3_600.0
 _RSA_BITS_MIN: Final = 3_072
 _EXTENSIONS: Final = (b"permit-port-forwarding", b"permit-pty")
 
@@ -83,6 +84,7 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
             "This session has no ssh.", hint="Set mosu: {kind: session, apps: [ssh]} and run it again."
         )
     until = min([now + LIFE_MAX, *_ends_of(attempt)])
+    off = _clock_off(run.pool)
     record_audit(
         actor=actor,
         action="run.key_certified",
@@ -98,8 +100,8 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
             key,
             principal=attempt.public_id,
             key_id=typeid(User.prefix, user_id),
-            since=now - _BEFORE,
-            until=until,
+            since=now + off - _BEFORE,
+            until=until + off,
         ),
         host_key=host_key_of(attempt.public_id),
         valid_until=until,
@@ -146,6 +148,11 @@ def _key_of(text: str) -> PersonsKey:
 def _ends_of(attempt: Attempt) -> list[datetime]:
     """Until when each thing that the attempt runs on is its."""
     return [one.period.upper for one in attempt.allocations.filter(live=True).order_by("id")]
+
+
+def _clock_off(pool: Pool) -> timedelta:
+    """By how much the clock that will read the certificate is ahead, as far as that is an honest clock's error."""
+    return timedelta(seconds=max(-_CLOCK_OFF_S_MAX, min(pool.clock_skew_s, _CLOCK_OFF_S_MAX)))
 
 
 def _fingerprint(key: PersonsKey) -> str:
