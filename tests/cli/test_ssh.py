@@ -1,17 +1,22 @@
 """What `mosu ssh` makes ready and how it calls `ssh`; OpenSSH's own programs do the rest (tests/compute/test_ssh.py)."""
 
 import os
+import socket
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.client.fake_hub import TOKEN, FakeHub
+from tests.client.fake_relay import FakeRelay, running_relay
+from tests.site_agent.lab import until
 
 from mosu.cli.certified import FRESH_S, KEPT_S
+from mosu.wire.ssh import SSH_PORT
 
 URL = "ws://127.0.0.1:1/relay"
 
@@ -187,3 +192,91 @@ def test_the_block_for_the_configuration(env: Mapping[str, str], hub: FakeHub) -
 def test_the_proxy_says_why_nothing_comes(env: Mapping[str, str]) -> None:
     done = mosu(env, "--proxy", "run_1")
     assert (done.returncode, done.stdout) == (4, "") and "The relay does not answer" in done.stderr
+
+
+def test_ssh_keygen_may_fail(env: Mapping[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bin" / "ssh-keygen").write_text("#!/bin/sh\necho no room >&2\nexit 1\n")
+    done = mosu(env, "run_1")
+    assert (done.returncode, "ssh-keygen made no key: no room" in done.stderr) == (3, True)
+    assert not list(folder(env).parent.iterdir())
+
+
+# What ssh calls.
+
+
+@pytest.fixture
+def proxy(env: Mapping[str, str], hub: FakeHub) -> Iterator["Proxy"]:
+    with running_relay() as relay, socket.create_server(("127.0.0.1", 0)) as server:
+        hub.connect_url = relay.url
+        relay.ports[SSH_PORT] = server.getsockname()[1]
+        server.settimeout(60)
+        yield Proxy(env, relay, server)
+
+
+class Proxy:
+    """`mosu ssh --proxy` and the server to which it leads."""
+
+    def __init__(self, env: Mapping[str, str], relay: FakeRelay, server: socket.socket) -> None:
+        self.env, self.relay, self.server = env, relay, server
+
+    def started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mosu.cli.main", "ssh", "--proxy", "run_1"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(command, env=self.env, **pipes)
+
+    def accepted(self) -> socket.socket:
+        taken, _ = self.server.accept()
+        taken.settimeout(60)
+        return taken
+
+
+def read_all(taken: socket.socket) -> bytes:
+    return b"".join(iter(lambda: taken.recv(1 << 20), b""))
+
+
+def test_bytes_go_both_ways_to_the_end_of_each(proxy: Proxy) -> None:
+    data = os.urandom(3_000_000)
+    process = proxy.started()
+    with ThreadPoolExecutor(2) as threads, proxy.accepted() as taken:
+        written = threads.submit(process.communicate, data, 60)
+        sent = threads.submit(taken.sendall, b"SSH-2.0-server\r\n" + data)
+        assert read_all(taken) == data
+        sent.result(60)
+        taken.shutdown(socket.SHUT_WR)
+        assert written.result(60) == (b"SSH-2.0-server\r\n" + data, b"")
+    assert process.returncode == 0
+
+
+def test_a_server_that_does_not_listen_yet_is_waited_for_and_nothing_is_lost(proxy: Proxy) -> None:
+    refusal = {"type": "urn:mosu:not_joined", "title": "Nothing listens at port 2222."}
+    proxy.relay.refusals[SSH_PORT] = (502, refusal)
+    process = proxy.started()
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(b"SSH-2.0-client\r\n")
+    process.stdin.flush()
+    until(lambda: len(proxy.relay.asked) >= 2, what="it tries again")
+    del proxy.relay.refusals[SSH_PORT]
+    with proxy.accepted() as taken:
+        taken.sendall(b"SSH-2.0-server\r\n")
+        assert taken.recv(100) == b"SSH-2.0-client\r\n"
+    assert process.communicate(timeout=60) == (b"SSH-2.0-server\r\n", b"")
+
+
+def test_whatever_else_is_refused_is_told_at_once(proxy: Proxy) -> None:
+    proxy.relay.refusals[SSH_PORT] = (
+        403,
+        {"title": "You may not do this.", "detail": "Ask the run's owner."},
+    )
+    done = mosu(proxy.env, "--proxy", "run_1")
+    assert (done.returncode, done.stdout, len(proxy.relay.asked)) == (3, "", 1)
+    assert "You may not do this." in done.stderr
+
+
+def test_who_is_cut_off_is_told_why(proxy: Proxy) -> None:
+    process = proxy.started()
+    with proxy.accepted() as taken:
+        taken.sendall(b"SSH-2.0-server\r\n")
+        assert process.stdout is not None and process.stdout.readline() == b"SSH-2.0-server\r\n"
+        proxy.relay.close_all(4403, "this person may no longer connect")
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 3 and b"this person may no longer connect" in err

@@ -217,26 +217,38 @@ def test_scp_sftp_and_rsync_by_name(way: Way, tmp_path: Path) -> None:
         assert way.ssh("cmp moved synced").returncode == 0
 
 
-def test_a_port_is_forwarded_and_nothing_is_forwarded_back(way: Way) -> None:
-    port = free_port()
+def test_ports_are_forwarded_and_lead_nowhere_but_into_the_session(way: Way) -> None:
+    port, proxy = free_port(), free_port()
     server = way.ssh(
         "python3 -m http.server 8123 --bind 127.0.0.1 > web.log 2>&1 & echo $! > web.pid; echo page > page"
     )
     assert server.returncode == 0, server.stderr
     forward = subprocess.Popen(
-        [*MOSU, "ssh", way.run_id, "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"{port}:127.0.0.1:8123"],
+        [
+            *(*MOSU, "ssh", way.run_id, "-N", "-o", "ExitOnForwardFailure=yes"),
+            *("-L", f"{port}:127.0.0.1:8123", "-D", f"127.0.0.1:{proxy}"),
+        ],
         env=way.env, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
-        until(lambda: _listens(port), what="the forward listens")
-        page = subprocess.run(["curl", "-s", f"http://127.0.0.1:{port}/page"], capture_output=True, text=True)
-        assert page.stdout == "page\n"
+        until(lambda: _listens(port) and _listens(proxy), what="the forwards listen")
+        assert _page(f"http://127.0.0.1:{port}/page") == "page\n"
+        through = ("--socks5-hostname", f"127.0.0.1:{proxy}")
+        assert _page("http://127.0.0.1:8123/page", *through) == "page\n"
+        assert _page(f"{way.hub.url}/healthz") != ""
+        for beside in (f"{way.hub.url}/healthz", "http://169.254.169.254/", "http://192.0.2.1/"):
+            assert _page(beside, *through) == ""
     finally:
         forward.terminate()
         forward.communicate()
     back = way.ssh("-o", "ExitOnForwardFailure=yes", "-R", "9999:127.0.0.1:22", "true")
     assert back.returncode == 255 and "remote port forwarding failed" in back.stderr
-    way.ssh("kill $(cat web.pid)")
+    assert way.ssh("kill $(cat web.pid)").returncode == 0
+
+
+def _page(url: str, *options: str) -> str:
+    words = ["curl", "-s", "--max-time", "20", *options, url]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
 def _listens(port: int) -> bool:
