@@ -221,7 +221,7 @@ def test_for_what_there_is_none() -> None:
 
 def test_each_attempt_has_a_host_key_of_its_own_and_none_of_the_hubs() -> None:
     one, other = (APPS["ssh"].secrets(name) for name in ("attempt_1", "attempt_2"))
-    assert set(one) == {"MOSU_SSH_HOST_KEY", "MOSU_SSH_AUTHORITY", "MOSU_SSH_PRINCIPALS"}
+    assert set(one) == {"MOSU_SSH_HOST_KEY", "MOSU_SSH_AUTHORITY", "MOSU_SSH_PRINCIPALS", "MOSU_SSH_START"}
     assert host_key_of("attempt_1") != host_key_of("attempt_2")
     assert one["MOSU_SSH_AUTHORITY"] == other["MOSU_SSH_AUTHORITY"] == line_of(authority()) + "\n"
     assert one["MOSU_SSH_PRINCIPALS"] == "attempt_1\n"

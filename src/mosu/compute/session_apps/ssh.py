@@ -17,12 +17,12 @@ from mosu.wire.ssh import SSH_PORT, SSH_USER, SSHD
 _HOST_KEY: Final = "MOSU_SSH_HOST_KEY"
 _AUTHORITY: Final = "MOSU_SSH_AUTHORITY"
 _PRINCIPALS: Final = "MOSU_SSH_PRINCIPALS"
+_START: Final = "MOSU_SSH_START"
 
 # sshd hands on none of its own variables: a shell has those that the settings name, in one line. A line break cannot be
 # written there, and the settings reach the server of each connection in a message of at most 256 KiB.
 # The server itself sees none of them: LD_LIBRARY_PATH, say, brings other libraries than it was built with.
-_START: Final = f"""{{
-settings=$(mktemp -d)/settings
+_SCRIPT: Final = f"""settings=$(mktemp -d)/settings
 known=SetEnv
 while IFS= read -r -d "" one; do
   case $one in _=*|SHLVL=*|PWD=*|OLDPWD=*|TERM=*|*$'\\n'*) continue ;; esac
@@ -59,7 +59,7 @@ Subsystem sftp internal-sftp
 $known
 SETTINGS
 exec env -i {SSHD} -D -e -f "$settings"
-}}"""
+"""
 
 
 def authority() -> Ed25519PrivateKey:
@@ -86,7 +86,8 @@ def _secrets(attempt_id: str) -> dict[str, str]:
         _HOST_KEY: host_key.decode(),
         _AUTHORITY: _public_line(authority()) + "\n",
         _PRINCIPALS: attempt_id + "\n",
+        _START: _SCRIPT,
     }
 
 
-START: Final = AppStart(port=SSH_PORT, command=_START, secrets=_secrets)
+START: Final = AppStart(port=SSH_PORT, command=f'bash "$MOSU_SECRETS/{_START}"', secrets=_secrets)
