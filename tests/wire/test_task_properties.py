@@ -122,7 +122,11 @@ def _as_session(task: TaskFile) -> TaskFile:
     return replace(task, kind="session", num_nodes=1, resources=need)
 
 
-@given(TASKS | TASKS.map(_as_session))
+def _as_service(task: TaskFile) -> TaskFile:
+    return replace(_as_session(task), kind="service", port=8000, health="/health")
+
+
+@given(TASKS | TASKS.map(_as_session) | TASKS.map(_as_service))
 @settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back(task: TaskFile) -> None:
     assert parse_task(dump_task(task)) == task

@@ -24,16 +24,16 @@ from cryptography.hazmat.primitives.serialization import (
 from django.db import transaction
 
 from mosu.compute.models import Attempt, Pool
-from mosu.compute.queries import runs_visible_to
-from mosu.compute.requests import request_of
-from mosu.compute.services.connections import ACTION, attempt_reached
+from mosu.compute.requests import RunRequest
+from mosu.compute.services.connections import reached_port
 from mosu.compute.session_apps.ssh import authority, host_key_of
 from mosu.kernel.ids import typeid
-from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.kernel.refusals import DomainError, Invalid
 from mosu.platform.actors import Actor
 from mosu.platform.models import User
-from mosu.platform.policy import person_of, require
+from mosu.platform.policy import person_of
 from mosu.platform.services import record_audit
+from mosu.wire.ssh import SSH_PORT
 
 KEY_CHARS_MAX: Final = 8_192
 LIFE_MAX: Final = timedelta(hours=24)
@@ -72,14 +72,9 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
         NotASession, NotRunning, PoolAway: nobody can be joined to it.
         NoSuchApp: the session has no ssh.
     """
-    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
-    if run is None:
-        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
-    require(actor, ACTION, run.organisation_id)
-    user_id = person_of(actor)
+    run, attempt = reached_port(actor=actor, run_id=run_id, port=SSH_PORT, now=now)
     key = _key_of(public_key)
-    attempt = attempt_reached(run, now=now)
-    if "ssh" not in request_of(attempt).apps:
+    if "ssh" not in RunRequest.of_json(run.request).apps:
         raise NoSuchApp(
             "This session has no ssh.", hint="Set mosu: {kind: session, apps: [ssh]} and run it again."
         )
@@ -99,7 +94,7 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
         certificate=certificate_for(
             key,
             principal=attempt.public_id,
-            key_id=typeid(User.prefix, user_id),
+            key_id=typeid(User.prefix, person_of(actor)),
             since=now + off - _BEFORE,
             until=until + off,
         ),

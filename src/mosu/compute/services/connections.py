@@ -16,7 +16,7 @@ from django.db.models.functions import Greatest, Least
 
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
-from mosu.compute.reach import is_away, is_session, runs_now
+from mosu.compute.reach import is_away, is_reached, runs_now
 from mosu.compute.states import ATTEMPT_ENDS, RunState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.actors import Actor
@@ -90,28 +90,16 @@ def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> 
     Those of one organisation are counted one after the other, so limits hold whatever comes at once.
 
     Raises:
-        NotFound: there is no such run, or the actor may not know.
-        Forbidden: they may not run things in the run's organisation; the hub's own people may not either.
-        Invalid: it is no port.
-        NotASession: the run is of another kind.
-        NotRunning: it has not started, or has ended.
-        PoolAway: its pool has not been heard of, or joins nobody to anything.
         TooManyConnections: of the run, or of the organisation.
+        what `reached_port` raises.
     """
-    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
-    if run is None:
-        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
-    require(actor, ACTION, run.organisation_id)
-    user_id = person_of(actor)
-    if not 1 <= port <= PORT_MAX:
-        raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
-    attempt = attempt_reached(run, now=now)
+    run, attempt = reached_port(actor=actor, run_id=run_id, port=port, now=now)
     _keep_within(run)
     row = Connection(
         run=run,
         attempt=attempt,
         organisation_id=run.organisation_id,
-        user_id=user_id,
+        user_id=person_of(actor),
         token_id=actor.token_id,
         port=port,
         opened_at=now,
@@ -121,15 +109,32 @@ def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> 
     return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
 
 
-def attempt_reached(run: Run, *, now: datetime) -> Attempt:
-    """The attempt that runs, where people can be joined to it.
+def reached_port(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> tuple[Run, Attempt]:
+    """The session and its attempt, to a port of which the actor may be joined now.
 
     Raises:
-        NotASession, NotRunning, PoolAway: they cannot, and why.
+        NotFound: there is no such run, or the actor may not know.
+        Forbidden: they may not run things in the run's organisation; the hub's own people may not either.
+        Invalid: it is no port.
+        NotASession: the run is of another kind.
+        NotRunning: it has not started, or has ended.
+        PoolAway: its pool has not been heard of, or joins nobody to anything.
     """
-    if not is_session(run):
+    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
+    if run is None:
+        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
+    require(actor, ACTION, run.organisation_id)
+    person_of(actor)
+    if not 1 <= port <= PORT_MAX:
+        raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
+    return run, _reached(run, now=now)
+
+
+def _reached(run: Run, *, now: datetime) -> Attempt:
+    """The attempt that runs, where people can be joined to it."""
+    if not is_reached(run):
         raise NotASession(
-            "This run is no session: nobody is joined to it.",
+            "This run is no session or service: nobody is joined to it.",
             hint="Set mosu: {kind: session} and run it again.",
         )
     attempt = Attempt.objects.filter(run=run).order_by("-epoch").first()
