@@ -114,7 +114,7 @@ def _relay(hub: "Client", run: "Run") -> "Relay":
 
 
 def why_not(run: "Run") -> Stop:
-    """Why the run's ports cannot be reached now, and what to do."""
+    """Why its ports cannot be reached now, and what to do."""
     if run.is_over:
         return Stop(
             f"{run.id} is {run.state}: there is nothing left to connect to.", hint="mosu runs lists them."
