@@ -38,6 +38,7 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
 }
 LOOKS_AT_THIS_MACHINE = {
     "cli/forwarding.py": {"socket"},  # local ports that lead to a run's, and what is accepted there
+    "cli/piping.py": {"socket"},  # a pair of sockets, between ssh's pipes and the relay
     "runtime/config.py": {"socket"},  # whether the hub's port is free
     "runtime/doctor.py": {"socket"},  # the same
     "compute/relay/proxy_websocket.py": {

@@ -138,6 +138,14 @@ class FakeHub:
     state: str = "succeeded"
     kind: str = "batch"
     connect_url: str | None = None
+    certified: list[str] = field(default_factory=list)
+    certificate: dict[str, str] = field(
+        default_factory=lambda: {
+            "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA",
+            "host_key": "ssh-ed25519 BBBB",
+            "valid_until": "2026-12-01T12:00:00Z",
+        }
+    )
     block_state: str = "held"
     no_quotes: bool = False
     refused: int = 1
@@ -439,6 +447,9 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", "/runs/run_1/tickets":
                 url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
                 return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}
+            case "POST", "/runs/run_1/ssh-certificates":
+                hub.certified.append(body["public_key"])
+                return 201, hub.certificate
             case "POST", "/runs/run_1/cancel":
                 return 200, hub.run() | {"state": "cancelled"}
             case "POST", "/blobs/missing":

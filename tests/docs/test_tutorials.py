@@ -1,22 +1,28 @@
 """The tutorials do what they say, from the first command to the last, on a real hub."""
 
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from mosu.wire.ssh import SSHD
 from tests.docs.console import Shell, matches, steps_of
 from tests.hub import running_hub
 
 ROOT = Path(__file__).parents[2]
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("your-first-*.md"))
+PAGES = ROOT / "docs" / "tutorials"
+TUTORIALS = sorted([*PAGES.glob("your-first-*.md"), *PAGES.glob("ssh-*.md")])
 """The others need a cluster (tests/slurm)."""
 SHOWN_URL = "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial(page: Path, tmp_path: Path) -> None:
+    if page.name.startswith("ssh-") and not (shutil.which("ssh") and os.access(SSHD, os.X_OK)):
+        pytest.skip("needs: apt-get install openssh-client openssh-server")
     follow(page, tmp_path, {})
 
 

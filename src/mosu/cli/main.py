@@ -34,6 +34,7 @@ COMMANDS: Final = (
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
     Command("port-forward", "mosu.cli.commands.connect:port_forward", "Reach ports of a session that runs."),
     Command("open", "mosu.cli.commands.connect:open_port", "Open a port of a session in your browser."),
+    Command("ssh", "mosu.cli.commands.ssh:ssh", "Come into a session by ssh; scp and editors, too."),
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),

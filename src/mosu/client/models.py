@@ -373,6 +373,16 @@ class Ticket(Answer):
     expires_at: datetime
 
 
+class SshCertificate(Answer):
+    """What lets a key into a session by ssh."""
+
+    certificate: str
+    """The line of a `-cert.pub` file."""
+    host_key: str
+    """The one key that the session's server may show."""
+    valid_until: datetime
+
+
 class ReceiptLine(Answer):
     text: Text
     amount: Decimal

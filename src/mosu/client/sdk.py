@@ -37,6 +37,7 @@ from mosu.client.models import (
     Quotes,
     Receipt,
     Run,
+    SshCertificate,
     Statement,
     Ticket,
     Voucher,
@@ -321,6 +322,12 @@ class Client:
         """A link that opens a port of a session in a browser, once and soon."""
         asked = self._hub.json("POST", f"/runs/{_id(run_id)}/tickets", json={"port": port}, repeat=False)
         return _read(Ticket, asked)
+
+    def certify_key(self, run_id: str, public_key: str) -> SshCertificate:
+        """Let the holder of the key (a line as in a `.pub` file) into the session by ssh."""
+        body = {"public_key": public_key}
+        answer = self._hub.json("POST", f"/runs/{_id(run_id)}/ssh-certificates", repeat=False, json=body)
+        return _read(SshCertificate, answer)
 
     def cancel_run(self, run_id: str) -> Run:
         return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))

@@ -323,3 +323,8 @@ def pools_of_single_nodes() -> frozenset[UUID]:
 def pools_without_sessions() -> frozenset[UUID]:
     """Pools whose agents join nobody to the ports of what runs there."""
     return frozenset(Pool.objects.filter(reaches=False).values_list("id", flat=True))
+
+
+def pools_without_sshd() -> frozenset[UUID]:
+    """Pools whose machines have no OpenSSH server."""
+    return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))

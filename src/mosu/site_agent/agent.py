@@ -154,6 +154,7 @@ class Agent:
                 sandbox_ok=report.ok,
                 spans_nodes=self._engine.spans_nodes,
                 reaches=self._engine.reaches,
+                has_sshd=self._engine.has_sshd,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))

@@ -34,6 +34,8 @@ from mosu.site_agent.engines.dialling import dialled
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
+from mosu.wire.waited import WaitedStream
+from mosu.wire.websocket import Bytes
 
 SIGN: Final = b"\nmosu leg\n"
 STREAMS_MAX: Final = 128
@@ -52,21 +54,40 @@ class Pipes:
     def __init__(self, reader: StreamReader, writer: StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._heard_at = monotonic()
+        self._draining: asyncio.Task[None] | None = None
+        self._streams: Streams | None = None
 
     @property
     def is_silent(self) -> bool:
         """Whether the other side has said nothing for too long, not even that it lives."""
         return monotonic() > self._heard_at + SILENT_S_MAX
 
-    async def send(self, message: bytes) -> None:
-        """Waits while the pipe is full; what it no longer takes is dropped, as `Streams` has it."""
-        self._write(message)
+    def begin(self, streams: Streams) -> None:
+        """They are told when there is room again."""
+        self._streams = streams
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what is sent now would only wait."""
+        return self._draining is not None
+
+    def put(self, *parts: Bytes) -> None:
+        """All of them as one message, which never waits; what the pipe no longer takes is dropped."""
+        length = sum(map(len, parts))
+        self._writer.write(b"".join((length.to_bytes(_LENGTH_BYTES, "big"), *parts, _LINE_END)))
+        if self._draining is None and self._writer.transport.get_write_buffer_size() > CHUNK_BYTES:
+            self._draining = asyncio.create_task(self._drained())
+
+    async def _drained(self) -> None:
         with suppress(ConnectionError):
             await self._writer.drain()
+        self._draining = None
+        if self._streams is not None:
+            self._streams.has_room()
 
     def beat(self) -> None:
-        """Say that we live, without waiting: so few bytes, and not for long, if nobody takes them."""
-        self._write(b"")
+        """Say that we live: so few bytes, and not for long, if nobody takes them."""
+        self.put()
 
     async def messages(self) -> AsyncIterator[bytes]:
         """What comes, until the pipe ends.
@@ -86,12 +107,10 @@ class Pipes:
                 if length:
                     yield message[:-1]
 
-    def _write(self, message: bytes) -> None:
-        self._writer.write(b"".join((len(message).to_bytes(_LENGTH_BYTES, "big"), message, _LINE_END)))
 
-
-async def carried(stream: Stream, door: socket.socket) -> None:
+async def carried(joined: Stream, door: socket.socket) -> None:
     """Bytes both ways between them, each way ended on its own; if either breaks, both do."""
+    stream = WaitedStream(joined)
     ways = {asyncio.create_task(_out(stream, door)), asyncio.create_task(_in(stream, door))}
     try:
         await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
@@ -99,23 +118,23 @@ async def carried(stream: Stream, door: socket.socket) -> None:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        await stream.reset("the connection is broken")
+        stream.reset("the connection is broken")
 
 
-async def _out(stream: Stream, door: socket.socket) -> None:
+async def _out(stream: WaitedStream, door: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     while part := await stream.read():
         await loop.sock_sendall(door, part)
     door.shutdown(socket.SHUT_WR)
 
 
-async def _in(stream: Stream, door: socket.socket) -> None:
+async def _in(stream: WaitedStream, door: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     buffer = bytearray(CHUNK_BYTES)
     view = memoryview(buffer)
     while count := await loop.sock_recv_into(door, buffer):
         await stream.write(view[:count])
-    await stream.end()
+    stream.end()
 
 
 class _Leg:
@@ -123,7 +142,8 @@ class _Leg:
 
     def __init__(self, folder: Path, pipes: Pipes) -> None:
         self._folder, self._pipes = folder, pipes
-        self._streams = Streams(pipes.send, asked=self._begin)
+        self._streams = Streams(pipes, asked=self._begin)
+        pipes.begin(self._streams)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def work(self) -> None:
@@ -151,12 +171,12 @@ class _Leg:
         try:
             door = await self._door(target)
         except NotReached as why:
-            await self._streams.refuse(stream, str(why))
+            self._streams.refuse(stream, str(why))
             return
         with door:
             door.setblocking(False)
             door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await self._streams.accept(stream)
+            self._streams.accept(stream)
             await carried(stream, door)
 
     async def _door(self, target: Target) -> socket.socket:

@@ -372,4 +372,8 @@ def _reasons() -> dict[str, tuple[str, str]]:
             _("Joins nobody to the ports of a session."),
             _("Choose another offer, or ask for a run that is no session."),
         ),
+        "no_sshd": (
+            _("Its machines have no OpenSSH server."),
+            _("Choose another offer, or do without ssh."),
+        ),
     }

@@ -129,11 +129,11 @@ def _relay(hub: "Client", run: "Run") -> "Relay":
     from mosu.client.relay import Relay
 
     if run.connect_url is None:
-        raise _why_not(run)
+        raise why_not(run)
     return Relay.of(hub, run)
 
 
-def _why_not(run: "Run") -> Stop:
+def why_not(run: "Run") -> Stop:
     """Why its ports cannot be reached now, and what to do."""
     if run.is_over:
         return Stop(

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, nodes, pools, runs, sharing, tickets
+from mosu.compute.api import blocks, certificates, nodes, pools, runs, sharing, tickets
 
 routers: Final = [
     ("", runs.router),
@@ -11,4 +11,5 @@ routers: Final = [
     ("", nodes.router),
     ("", sharing.router),
     ("", tickets.router),
+    ("", certificates.router),
 ]

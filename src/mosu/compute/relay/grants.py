@@ -17,6 +17,7 @@ from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
 from mosu.wire.streams import Broken, Refused, Stream
 from mosu.wire.tunnel import Target
+from mosu.wire.waited import WaitedStream
 
 GRANTS_MAX: Final = 2_000
 REQUESTS_MAX: Final = 64
@@ -120,7 +121,7 @@ class Grants:
         return await asyncio.shield(opening)
 
     @asynccontextmanager
-    async def stream(self, grant: Grant) -> AsyncIterator[Stream]:
+    async def stream(self, grant: Grant) -> AsyncIterator[WaitedStream]:
         """A stream to the app, counted as the grant's, and reset at the end if it is not over.
 
         Raises:
@@ -134,9 +135,9 @@ class Grants:
             stream = await self._dialled(grant)
             with grant.counting(stream):
                 try:
-                    yield stream
+                    yield WaitedStream(stream)
                 finally:
-                    await stream.reset("the other side is gone")
+                    stream.reset("the other side is gone")
         finally:
             self._streams -= 1
 

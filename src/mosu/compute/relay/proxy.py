@@ -14,7 +14,8 @@ from mosu.compute.app_hosts import AppHost
 from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
 from mosu.compute.relay.grants import Grant, Grants
 from mosu.kernel.refusals import DomainError
-from mosu.wire.streams import Broken, Stream
+from mosu.wire.streams import Broken
+from mosu.wire.waited import WaitedStream
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 FIRST_BYTE_S_MAX: Final = 60.0
@@ -97,7 +98,7 @@ async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, 
 class _Exchange:
     """One request and its answer, on a stream of its own."""
 
-    def __init__(self, asked: Asked, stream: Stream, receive: Receive, answer: Answer) -> None:
+    def __init__(self, asked: Asked, stream: WaitedStream, receive: Receive, answer: Answer) -> None:
         self._asked, self._stream, self._receive, self._answer = asked, stream, receive, answer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._time: asyncio.Timeout

@@ -17,7 +17,8 @@ from websockets.uri import WebSocketURI
 from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
 from mosu.compute.relay.grants import Grant, Grants
 from mosu.compute.relay.proxy import FIRST_BYTE_S_MAX, Asked, Left, NoAnswer, TooSlow
-from mosu.wire.streams import Broken, Stream
+from mosu.wire.streams import Broken
+from mosu.wire.waited import WaitedStream
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 """Of one message of an app: it is held whole."""
@@ -82,7 +83,7 @@ async def _carried(grant: Grant, bridge: "_Bridge", receive: Receive, send: Send
 class _Bridge:
     """The app's side."""
 
-    def __init__(self, asked: Asked, stream: Stream) -> None:
+    def __init__(self, asked: Asked, stream: WaitedStream) -> None:
         path, _, query = asked.target.decode("ascii").partition("?")
         self._asked, self._stream, self._turn = asked, stream, asyncio.Lock()
         self._app = ClientProtocol(

@@ -4,6 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.block_quotes import quote_block
 from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
+from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key
 from mosu.compute.services.connections import (
     Granted,
     NotASession,
@@ -71,6 +72,7 @@ __all__ = [
     "SUPPLIER_NAME",
     "AgentTaken",
     "AlreadyTaken",
+    "Certified",
     "Destination",
     "Granted",
     "LeaseAnswer",
@@ -78,6 +80,7 @@ __all__ = [
     "MadeTicket",
     "NameTaken",
     "NoAppsHost",
+    "NoSuchApp",
     "NotASession",
     "NotASupplier",
     "NotLeased",
@@ -97,6 +100,7 @@ __all__ = [
     "append_log",
     "attempt_epoch_of",
     "cancel_run",
+    "certify_key",
     "check_input",
     "check_now",
     "close_connection",

@@ -309,3 +309,9 @@ def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
             "has no way to the ports of a session or service",
             "Choose another offer, or leave out mosu.kind.",
         )
+    if "ssh" in task.apps and not pool.has_sshd:
+        yield Reason(
+            "no_sshd",
+            "has no OpenSSH server on its machines",
+            "Choose another offer, or leave ssh out of mosu.apps.",
+        )

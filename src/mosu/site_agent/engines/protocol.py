@@ -66,6 +66,10 @@ class Engine(Protocol):
     def unreached(self) -> str:
         """Why they cannot, for the supplier's eyes; empty where they can."""
 
+    @property
+    def has_sshd(self) -> bool:
+        """Whether those sessions find OpenSSH's server on their machine."""
+
     def isolation(self) -> SandboxReport:
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
@@ -101,6 +105,7 @@ class JoinsNobody:
 
     reaches: Final = False
     unreached: Final = "No sessions are sold: this engine joins nobody to what runs there."
+    has_sshd: Final = False
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         raise NotReached(self.unreached)

@@ -100,6 +100,9 @@ class SlurmEngine:
     def spans_nodes(self) -> bool:
         return self._options.shared_network
 
+    has_sshd = False
+    """Whether the nodes have one is not looked for yet."""
+
     @property
     def reaches(self) -> bool:
         return not self.unreached

@@ -217,7 +217,8 @@ class _Leg:
             await reader.readuntil(SIGN)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return "Slurm opens no way to its node:"
-        self._streams = streams = Streams(pipes.send)
+        self._streams = streams = Streams(pipes)
+        pipes.begin(streams)
         self._moved.set()
         try:
             async for message in pipes.messages():
