@@ -5,6 +5,7 @@ from mosu.compute.services.block_quotes import quote_block
 from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.connections import (
+    AppReached,
     Granted,
     NotASession,
     NotRunning,
@@ -15,6 +16,7 @@ from mosu.compute.services.connections import (
     close_forgotten,
     close_left_open,
     open_connection,
+    reached_apps,
     renew_connections,
 )
 from mosu.compute.services.delivery import count_deliveries
@@ -61,6 +63,7 @@ __all__ = [
     "SUPPLIER_NAME",
     "AgentTaken",
     "AlreadyTaken",
+    "AppReached",
     "Destination",
     "Granted",
     "LeaseAnswer",
@@ -107,6 +110,7 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "reached_apps",
     "read_log",
     "register_agent",
     "renew_connections",

@@ -2,7 +2,7 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -22,6 +22,7 @@ __all__ = [
     "BlackoutOut",
     "BlockOut",
     "BlockQuoteIn",
+    "AppsOut",
     "ConnectionOut",
     "DayUsedOut",
     "FenceIn",
