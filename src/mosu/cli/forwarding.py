@@ -27,6 +27,7 @@ LOCALHOST: Final = "127.0.0.1"
 _LOOK_S: Final = 10.0
 """How often the hub is asked whether the run goes on; at once when a connection broke off."""
 _LOOK_AGAIN_S: Final = 1.0
+_ANSWER_S_MAX: Final = 10.0
 _LEAVE_S: Final = 5.0
 """After the run's end, so long for what still has to be written."""
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -231,3 +232,46 @@ class Forwarding:
                     if run.is_over:
                         loop.call_soon_threadsafe(self._end_with, run)
                 self._left.wait(_LOOK_AGAIN_S)
+
+
+async def answers(relay: Relay, port: int) -> bool:
+    """Whether what listens at the run's port speaks HTTP.
+
+    Raises:
+        ProblemError: the hub does not let them in.
+    """
+    ours, theirs = socket.socketpair()
+    for one in (ours, theirs):
+        one.setblocking(False)
+    joining = asyncio.ensure_future(relay.join(port, theirs, Traffic()))
+    reader, writer = await asyncio.open_connection(sock=ours)
+    try:
+        writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(_ANSWER_S_MAX):
+            if await reader.readexactly(5) == b"HTTP/":
+                await reader.read()
+                return True
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        writer.close()
+        await _parted_from(joining)
+    return False
+
+
+async def _parted_from(joining: asyncio.Task[None]) -> None:
+    """
+    Raises:
+        ProblemError: the hub does not let them in.
+    """
+    await asyncio.wait({joining}, timeout=_LOOK_AGAIN_S)
+    joining.cancel()
+    try:
+        await joining
+    except asyncio.CancelledError:
+        return
+    except ProblemError as refused:
+        if refused.status in _NOT_ALLOWED:
+            raise
+    except ClientError:
+        return
