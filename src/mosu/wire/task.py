@@ -275,7 +275,7 @@ def _apps(node: Node, field: str, reader: Reader, *, kind: RunKind) -> tuple[App
         reader.refuse(node, field, "only a session has apps.", allowed=_APPS_ALLOWED)
     elif named and len(set(named)) < len(named):
         reader.refuse(node, field, "names one twice.", allowed=_APPS_ALLOWED)
-    elif named == ():
+    elif isinstance(node, SequenceNode) and not node.value:
         reader.refuse(node, field, "names none.", allowed=_APPS_ALLOWED)
     else:
         return named

@@ -22,7 +22,6 @@ from mosu.sandbox.environments.laying import (
     STATIC,
     Environment,
     laid,
-    make_open_folder,
     open_to_all,
     packages_below,
     python_inside,
@@ -154,7 +153,6 @@ def _unpack(lock: Path, draft: Path, scratch: Path) -> None:
         )
     shutil.copytree(Path(pip.origin).parent, scratch / "pip" / "pip")
     tools = draft.parent / ".tools"
-    make_open_folder(tools)
     starter = find_bwrap(tools)
     open_to_all(draft)
     open_to_all(scratch)
