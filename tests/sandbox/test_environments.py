@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mosu.kernel.refusals import Invalid
-from mosu.sandbox.environments import laying
-from mosu.sandbox.environments import Environment, build_python_environment, load_environment
+from mosu.sandbox.environments import Environment, build_python_environment, laying, load_environment
 
 
 def test_built_once_and_found_again(shelf: Path, environment: Environment) -> None:

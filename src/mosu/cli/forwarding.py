@@ -15,7 +15,7 @@ from mosu.cli.output import client, say
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import told
 from mosu.client.errors import ClientError, ProblemError
-from mosu.client.relay import Relay, Traffic
+from mosu.client.relay import NOT_ALLOWED, Relay, Traffic
 
 if TYPE_CHECKING:
     from mosu.client.models import Run
@@ -27,11 +27,9 @@ LOCALHOST: Final = "127.0.0.1"
 _LOOK_S: Final = 10.0
 """How often the hub is asked whether the run goes on; at once when a connection broke off."""
 _LOOK_AGAIN_S: Final = 1.0
-_ANSWER_S_MAX: Final = 10.0
 _LEAVE_S: Final = 5.0
 """After the run's end, so long for what still has to be written."""
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOT_ALLOWED: Final = frozenset({401, 403, 404})
 """What a refusal says that holds for every further connection too."""
 
 
@@ -93,6 +91,18 @@ def listening(forwards: Sequence[Forward]) -> list[socket.socket]:
             taken.close()
         raise
     return sockets
+
+
+def listening_at(wanted: int | None, port: int, *, rather: int) -> socket.socket:
+    """A listening socket for the run's `port`: at the local port that is wanted, else at `rather`, else at any.
+
+    Raises:
+        Stop: the one that is wanted cannot be had.
+    """
+    if wanted is None:
+        with suppress(Stop):
+            return _listening(Forward(rather, port))
+    return _listening(Forward(wanted or 0, port))
 
 
 def _listening(forward: Forward) -> socket.socket:
@@ -192,7 +202,7 @@ class Forwarding:
         try:
             await self._relay.join(port, taken, self.traffic)
         except ProblemError as refused:
-            if refused.status in _NOT_ALLOWED:
+            if refused.status in NOT_ALLOWED:
                 self._end_with(refused)
                 return
             self._broke_off(port, refused)
@@ -224,7 +234,7 @@ class Forwarding:
                 try:
                     run = hub.run(self._run_id)
                 except ProblemError as refused:
-                    if refused.status in _NOT_ALLOWED:
+                    if refused.status in NOT_ALLOWED:
                         loop.call_soon_threadsafe(self._end_with, refused)
                 except ClientError:
                     pass  # it may come back
@@ -232,46 +242,3 @@ class Forwarding:
                     if run.is_over:
                         loop.call_soon_threadsafe(self._end_with, run)
                 self._left.wait(_LOOK_AGAIN_S)
-
-
-async def answers(relay: Relay, port: int) -> bool:
-    """Whether what listens at the run's port speaks HTTP.
-
-    Raises:
-        ProblemError: the hub does not let them in.
-    """
-    ours, theirs = socket.socketpair()
-    for one in (ours, theirs):
-        one.setblocking(False)
-    joining = asyncio.ensure_future(relay.join(port, theirs, Traffic()))
-    reader, writer = await asyncio.open_connection(sock=ours)
-    try:
-        writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        async with asyncio.timeout(_ANSWER_S_MAX):
-            if await reader.readexactly(5) == b"HTTP/":
-                await reader.read()
-                return True
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        pass
-    finally:
-        writer.close()
-        await _parted_from(joining)
-    return False
-
-
-async def _parted_from(joining: asyncio.Task[None]) -> None:
-    """
-    Raises:
-        ProblemError: the hub does not let them in.
-    """
-    await asyncio.wait({joining}, timeout=_LOOK_AGAIN_S)
-    joining.cancel()
-    try:
-        await joining
-    except asyncio.CancelledError:
-        return
-    except ProblemError as refused:
-        if refused.status in _NOT_ALLOWED:
-            raise
-    except ClientError:
-        return

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from mosu.client.errors import BrokenAnswer, CutOff, Unreachable
+from mosu.client.errors import BrokenAnswer, CutOff, ProblemError, Unreachable
 from mosu.client.transport import problem_of
 
 if TYPE_CHECKING:
@@ -30,10 +30,13 @@ _MESSAGES_MAX: Final = 8
 """So many wait to be written before the relay is no longer read."""
 _OPEN_S_MAX: Final = 15.0
 _CLOSE_S_MAX: Final = 2.0
+_ANSWER_S_MAX: Final = 10.0
 _ENDED: Final = 1000
 _LEFT: Final = 1001
 _CUT_OFF: Final = range(4400, 4600)
 """4000 and the HTTP status that says the same."""
+NOT_ALLOWED: Final = frozenset({401, 403, 404})
+"""Of refusals, those that asking again does not change."""
 _LOG: Final = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # at DEBUG the library writes down the headers, and so the token
@@ -102,6 +105,35 @@ class Relay:
             return
         finally:
             _reset(writer)
+
+    async def answers(self, port: int) -> bool:
+        """Whether what listens at the port speaks HTTP.
+
+        Raises:
+            ProblemError: the hub does not let them in.
+        """
+        ours, theirs = socket.socketpair()
+        for one in (ours, theirs):
+            one.setblocking(False)
+        joining = asyncio.ensure_future(self.join(port, theirs, Traffic()))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                if await reader.readexactly(5) == b"HTTP/":
+                    await reader.read(_CHUNK_BYTES)
+                    return True
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            await asyncio.wait({joining}, timeout=_CLOSE_S_MAX)
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+        refused = None if joining.cancelled() else joining.exception()
+        if isinstance(refused, ProblemError) and refused.status in NOT_ALLOWED:
+            raise refused
+        return False
 
     async def _opened(self, port: int) -> ClientConnection:
         is_here = urlsplit(self.url).hostname in {"127.0.0.1", "::1", "localhost"}

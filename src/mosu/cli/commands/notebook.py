@@ -1,7 +1,6 @@
 """`mosu notebook`: from no machine to a JupyterLab in the browser."""
 
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -76,7 +75,7 @@ def notebook(
     """
     import asyncio
 
-    from mosu.cli.forwarding import Forwarding, port_of
+    from mosu.cli.forwarding import Forwarding, listening_at, port_of
 
     options = {
         "resources.cpus": cpus,
@@ -89,9 +88,7 @@ def notebook(
         "mosu.outputs": list(output or []),
     }
     if run and (task_file is not None or any(options.values())):
-        raise Stop(
-            "A session that runs is as it was bought.", hint=f"mosu notebook --run {run}", code=USAGE
-        )
+        raise Stop("A session that runs is as it was bought.", hint="Leave --run out to buy another one.", code=USAGE)
     with client() as hub:
         run_id = run or _bought(hub, task_file, options, vouchers=vouchers, yes=yes, each=all)
         try:
@@ -105,7 +102,7 @@ def notebook(
                 hint=f"Come back to it: mosu notebook --run {run_id}\nEnd it: mosu cancel {run_id}",
                 code=130,
             ) from None
-    door = _door(port, app.port)
+    door = listening_at(port, app.port, rather=PORT)
     try:
         local = port_of(door)
         _say_open(run_id, f"http://127.0.0.1:{local}{app.path}", local, app.port, json=json)
@@ -192,7 +189,9 @@ def _running(hub: "Client", run_id: str) -> "Run":
 
 def _over(run: "Run") -> Stop:
     why = f" ({run.reason})" if run.reason else ""
-    return Stop(f"{run.id} is {run.state}{why}: there is no notebook any more.", hint=f"mosu logs {run.id}")
+    return Stop(
+        f"{run.id} is {run.state}{why}: there is no notebook any more.", hint=f"Its log: mosu logs {run.id}"
+    )
 
 
 def _app(hub: "Client", run: "Run") -> "App":
@@ -223,11 +222,9 @@ def _until_answered(hub: "Client", relay: "Relay", run_id: str, port: int) -> No
     """
     import asyncio
 
-    from mosu.cli.forwarding import answers
-
     say("JupyterLab is starting.")
     slow_at = time.monotonic() + _SLOW_S
-    while not asyncio.run(answers(relay, port)):
+    while not asyncio.run(relay.answers(port)):
         run = hub.run(run_id)
         if run.is_over:
             raise _over(run)
@@ -235,20 +232,6 @@ def _until_answered(hub: "Client", relay: "Relay", run_id: str, port: int) -> No
             say(f"It still does not answer; its log may say why: mosu logs {run_id}")
             slow_at = float("inf")
         time.sleep(_ASK_S)
-
-
-def _door(wanted: int | None, port: int) -> socket.socket:
-    """A local port that listens: the one asked for, else `PORT`, else any.
-
-    Raises:
-        Stop: the one asked for is taken.
-    """
-    from mosu.cli.forwarding import Forward, listening
-
-    if wanted is None:
-        with suppress(Stop):
-            return listening([Forward(PORT, port)])[0]
-    return listening([Forward(wanted or 0, port)])[0]
 
 
 def _say_open(run_id: str, url: str, local: int, port: int, *, json: bool) -> None:

@@ -10,7 +10,16 @@ from ninja import Query, Router, Status
 from mosu.compute import queries, services
 from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Attempt, Run
-from mosu.compute.shapes import AcceleratorOut, AppsOut, ConnectionOut, FenceIn, QuoteIn, QuotesOut, RunOut, SamplesOut
+from mosu.compute.shapes import (
+    AcceleratorOut,
+    AppsOut,
+    ConnectionOut,
+    FenceIn,
+    QuoteIn,
+    QuotesOut,
+    RunOut,
+    SamplesOut,
+)
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import NotFound

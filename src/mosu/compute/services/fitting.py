@@ -306,7 +306,9 @@ def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
             f"has no {needed} in its environment {task.environment!r}"
             if task.environment
             else f"has no environment with {needed}",
-            f"Choose its environment {fit[0]!r}." if fit else "Choose another offer, or ask its supplier for it.",
+            f"Choose its environment {fit[0]!r}."
+            if fit
+            else "Choose another offer, or ask its supplier for it.",
         )
     if task.num_nodes > 1 and not pool.spans_nodes:
         yield Reason(

@@ -18,11 +18,11 @@ from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
 
 __all__ = [
     "AcceleratorOut",
+    "AppsOut",
     "BlackoutIn",
     "BlackoutOut",
     "BlockOut",
     "BlockQuoteIn",
-    "AppsOut",
     "ConnectionOut",
     "DayUsedOut",
     "FenceIn",

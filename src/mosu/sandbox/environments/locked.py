@@ -96,7 +96,8 @@ def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environmen
             _unpack(lock, draft, Path(scratch))
             _take_over(lock, Path(scratch, "out"), draft)
         return sorted(
-            f"{item.name.lower()}=={item.version}" for item in distributions(path=[str(packages_below(draft))])
+            f"{item.name.lower()}=={item.version}"
+            for item in distributions(path=[str(packages_below(draft))])
         )
 
     return laid(dest, name=name, of=[hashlib.sha256(content).hexdigest()], fill=fill)
@@ -140,7 +141,9 @@ def _unpack(lock: Path, draft: Path, scratch: Path) -> None:
     pip = find_spec("pip")
     if pip is None or pip.origin is None:
         raise Invalid(
-            f"There is no pip beside {sys.executable}.", hint=f"Run: {sys.executable} -m ensurepip", field="lock"
+            f"There is no pip beside {sys.executable}.",
+            hint=f"Run: {sys.executable} -m ensurepip",
+            field="lock",
         )
     make_sandbox_user()
     who = run_as()
