@@ -106,8 +106,8 @@ class Relay:
         finally:
             _reset(writer)
 
-    async def answers(self, port: int) -> bool:
-        """Whether what listens at the port speaks HTTP.
+    async def answers(self, port: int, path: str) -> bool:
+        """Whether what listens at the port answers HTTP, asked for `path`.
 
         Raises:
             ProblemError: the hub does not let them in.
@@ -118,7 +118,7 @@ class Relay:
         joining = asyncio.ensure_future(self.join(port, theirs, Traffic()))
         reader, writer = await asyncio.open_connection(sock=ours)
         try:
-            writer.write(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
             async with asyncio.timeout(_ANSWER_S_MAX):
                 if await reader.readexactly(5) == b"HTTP/":
                     await reader.read(_CHUNK_BYTES)

@@ -33,8 +33,11 @@ PORT: Final = 8888
 """Of this machine, if it is free: a page that was open before finds the session again."""
 NOTEBOOKS: Final = "**/*.ipynb"
 _LOOK_S: Final = 0.2
-_ASK_S: Final = 0.3
-"""Each asking is a connection that the hub writes down."""
+_ASK_S: Final = 0.25
+_ASK_S_MAX: Final = 1.0
+"""Each asking is a connection that the hub writes down, so it waits longer each time."""
+_HEALTH: Final = "/api"
+"""Where JupyterLab says its version to anybody."""
 _AWAY_S_MAX: Final = 30.0
 _SLOW_S: Final = 60.0
 
@@ -71,7 +74,7 @@ def notebook(
     It costs until it ends: by File, Shut Down; at its wall limit; or when Ctrl-C here says so. Then what it wrote
     comes back. Left running, mosu notebook --run RUN comes back to it.
 
-    With --json one line once JupyterLab answers.
+    With --json one line once JupyterLab answers, and at the end what it came to.
     """
     import asyncio
 
@@ -88,7 +91,9 @@ def notebook(
         "mosu.outputs": list(output or []),
     }
     if run and (task_file is not None or any(options.values())):
-        raise Stop("A session that runs is as it was bought.", hint="Leave --run out to buy another one.", code=USAGE)
+        raise Stop(
+            "A session that runs is as it was bought.", hint="Leave --run out to buy another one.", code=USAGE
+        )
     with client() as hub:
         run_id = run or _bought(hub, task_file, options, vouchers=vouchers, yes=yes, each=all)
         try:
@@ -107,8 +112,10 @@ def notebook(
         local = port_of(door)
         _say_open(run_id, f"http://127.0.0.1:{local}{app.path}", local, app.port, json=json)
         opened = None if no_browser else _opened(f"http://127.0.0.1:{local}{app.path}")
+        over = None
         try:
-            over = asyncio.run(Forwarding(run_id, relay, [(door, app.port)]).until_end())
+            with suppress(KeyboardInterrupt):  # before it listens for one itself
+                over = asyncio.run(Forwarding(run_id, relay, [(door, app.port)]).until_end())
         finally:
             if opened is not None:
                 opened()
@@ -118,7 +125,7 @@ def notebook(
         if over is None and not _ends(hub, run_id):
             return
         order_id = hub.run(run_id).order_id or ""
-        ended = see_end(hub, run_id, order_id, out=out, lang=language(lang), zone=zone_of(hub))
+        ended = see_end(hub, run_id, order_id, out=out, lang=language(lang), zone=zone_of(hub), json=json)
     if ended.state not in {"succeeded", "cancelled"}:
         raise typer.Exit(1)
 
@@ -223,15 +230,16 @@ def _until_answered(hub: "Client", relay: "Relay", run_id: str, port: int) -> No
     import asyncio
 
     say("JupyterLab is starting.")
-    slow_at = time.monotonic() + _SLOW_S
-    while not asyncio.run(relay.answers(port)):
+    slow_at, wait_s = time.monotonic() + _SLOW_S, _ASK_S
+    while not asyncio.run(relay.answers(port, _HEALTH)):
         run = hub.run(run_id)
         if run.is_over:
             raise _over(run)
         if time.monotonic() > slow_at:
             say(f"It still does not answer; its log may say why: mosu logs {run_id}")
             slow_at = float("inf")
-        time.sleep(_ASK_S)
+        time.sleep(wait_s)
+        wait_s = min(_ASK_S_MAX, wait_s * 1.3)
 
 
 def _say_open(run_id: str, url: str, local: int, port: int, *, json: bool) -> None:

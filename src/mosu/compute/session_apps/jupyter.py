@@ -27,7 +27,7 @@ _COMMAND: Final = "; ".join(
         "export JUPYTER_PATH=$at/share/jupyter JUPYTER_CONFIG_PATH=$at/etc/jupyter",
         'export JUPYTERLAB_DIR="$at/share/jupyter/lab"',
         f"exec jupyter-lab --no-browser --ip=127.0.0.1 --port={PORT} --ServerApp.port_retries=0"
-        " --ServerApp.allow_remote_access=True --LabApp.extension_manager=readonly )",
+        " --KernelManager.transport=ipc --ServerApp.allow_remote_access=True --LabApp.extension_manager=readonly )",
     )
 )
 

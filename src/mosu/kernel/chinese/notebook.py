@@ -6,7 +6,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Buy a session with JupyterLab and open it here.": "购买带 JupyterLab 的会话，并在本机打开。",
     "Buy a session with JupyterLab, and open it in your browser.": "购买带 JupyterLab 的会话，并在浏览器中打开。",
     "It costs until it ends: by File, Shut Down; at its wall limit; or when Ctrl-C here says so. Then what it wrote comes back. Left running, mosu notebook --run RUN comes back to it.": "结束前持续计费：在 File 菜单选 Shut Down、到达时限，或在此按 Ctrl-C 并确认，即结束；随后取回其产出。未结束的会话可用 mosu notebook --run RUN 重新打开。",
-    "With --json one line once JupyterLab answers.": "用 --json 时，JupyterLab 就绪后输出一行。",
+    "With --json one line once JupyterLab answers, and at the end what it came to.": "用 --json 时，JupyterLab 就绪后输出一行，结束时输出结果。",
     "A task file; its command is left out.": "任务文件；其中的命令不执行。",
     "A session that runs already: run_...": "已在运行的会话：run_...",
     "Folder that goes up; otherwise none.": "上传的文件夹；不写则不上传。",
