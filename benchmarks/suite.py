@@ -23,7 +23,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger, pages, placing, traffic
+from benchmarks import importing, ledger, notebook, pages, placing, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -72,6 +72,7 @@ class Size:
     lists: int = 6
     jobs_max: int | None = None
     decisions: int = 600
+    notebooks: int = 9
     tunnel_requests: int = 5_000
     tunnel_megabytes: int = 512
     tunnel_idle: int = 500
@@ -99,6 +100,7 @@ SMOKE: Final = Size(
     lists=1,
     jobs_max=2000,
     decisions=20,
+    notebooks=1,
     tunnel_requests=100,
     tunnel_megabytes=4,
     tunnel_idle=5,
@@ -192,6 +194,15 @@ def _connect(folder: Path, size: Size) -> list[Figure]:
             megabytes=size.tunnel_megabytes,
             idle=size.tunnel_idle,
         )
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _notebook(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        if why_not := notebook.build(hub):
+            return [Figure("a notebook", math.nan, "", note=why_not)]
+        return notebook.opened(hub, buyers[0], hub.data_dir, times=size.notebooks)
 
     return _on_a_hub(folder, measure, buyers=1)
 
@@ -395,4 +406,5 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "agent": _agent,
     "slurm": _slurm,
     "connect": _connect,
+    "notebook": _notebook,
 }
