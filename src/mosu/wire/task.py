@@ -270,7 +270,9 @@ def _task(reader: Reader, root: Node) -> TaskFile:
 
 
 def _apps(node: Node, field: str, reader: Reader, *, kind: RunKind) -> tuple[App, ...] | None:
-    named = reader.items(node, field, lambda item, below: _app(item, below, reader), of=" and ".join(_APPS))
+    named: tuple[App, ...] | None = reader.items(
+        node, field, lambda item, below: _app(item, below, reader), of=" and ".join(_APPS)
+    )
     if named and kind != "session":
         reader.refuse(node, field, "only a session has apps.", allowed=_APPS_ALLOWED)
     elif named and len(set(named)) < len(named):
