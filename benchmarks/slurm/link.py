@@ -51,8 +51,8 @@ class BadLink:
             if fault == "sent twice":
                 self._http.request(method, self._upstream + path, headers=headers, content=body)
             answer = self._http.request(method, self._upstream + path, headers=headers, content=body)
-        except httpx.HTTPError:
-            return None  # the hub is down
+        except (httpx.HTTPError, RuntimeError):
+            return None  # the hub is down, or this link is being taken away
         return None if fault == "answer lost" else answer
 
 
