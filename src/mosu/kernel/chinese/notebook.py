@@ -35,6 +35,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Use letters, digits and ._-": "请用字母、数字和 ._-",
     "{file} cannot be read: {why}.": "无法读取 {file}：{why~}。",
     "Name a lock that is there.": "请指定存在的锁文件。",
+    "{lock}:{line}: {found} is no NAME==VERSION with its --hash=sha256:...": "{lock}:{line}：{found} 不是带 --hash=sha256:... 的 NAME==VERSION",
+    "Make the lock with: uv pip compile --generate-hashes --no-emit-index-url": "请用以下命令生成锁文件：uv pip compile --generate-hashes --no-emit-index-url",
     "There is no pip beside {python}.": "{python} 旁没有 pip。",
     "Run: {command}": "请运行：{command}",
     "No environment can be made of {lock}: {why}": "无法用 {lock} 建立环境：{why}",

@@ -37,6 +37,10 @@ from mosu.sandbox.starter import (
 
 _HERE: Final = Path(__file__).parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PIN: Final = re.compile(
+    r"[A-Za-z0-9][\w.-]*(?:\[[\w.,-]*\])?==[\w.!+-]+(?:\s*;[^\\#]*)?(?:\s+--hash=sha256:[0-9a-f]{64})*\s*\\?"
+    r"|--hash=sha256:[0-9a-f]{64}\s*\\?"
+)
 _DOWNLOAD_S_MAX: Final = 3600
 _UNPACK_S_MAX: Final = 1800
 _GIB: Final = 1 << 30
@@ -83,16 +87,16 @@ def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environmen
         raise Invalid(
             f"{name[:60]!r} names no environment.", hint="Use letters, digits and ._-", field="name"
         )
-    try:
-        content = lock.read_bytes()
-    except OSError as error:
-        raise Invalid(
-            f"{lock} cannot be read: {error.strerror}.", hint="Name a lock that is there.", field="lock"
-        ) from error
+    content = _pins_of(lock)
 
     def fill(draft: Path) -> Sequence[str]:
         with tempfile.TemporaryDirectory(prefix=".wheels-", dir=dest) as scratch:
-            _download(lock, Path(scratch, "wheels"))
+            pip = _pip()
+            pinned = Path(scratch, "lock", lock.name)
+            pinned.parent.mkdir()
+            pinned.write_text(content)
+            _download(pinned, Path(scratch, "wheels"))
+            shutil.copytree(pip, Path(scratch, "pip", "pip"))
             _unpack(lock, draft, Path(scratch))
             _take_over(lock, Path(scratch, "out"), draft)
         return sorted(
@@ -100,7 +104,50 @@ def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environmen
             for item in distributions(path=[str(packages_below(draft))])
         )
 
-    return laid(dest, name=name, of=[hashlib.sha256(content).hexdigest()], fill=fill)
+    return laid(dest, name=name, of=[hashlib.sha256(content.encode()).hexdigest()], fill=fill)
+
+
+def _pins_of(lock: Path) -> str:
+    """The text of a lock that pins packages by their hashes and says nothing else.
+
+    pip takes options and addresses from a file as well, and of those builds what is no wheel.
+
+    Raises:
+        Invalid: there is none, or a line says something else.
+    """
+    try:
+        text = lock.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise Invalid(
+            f"{lock} cannot be read: {why}.", hint="Name a lock that is there.", field="lock"
+        ) from error
+    for number, line in enumerate(text.splitlines(), 1):
+        said = re.sub(r"(^|\s)#.*", "", line).strip()
+        if said and not _PIN.fullmatch(said):
+            raise Invalid(
+                f"{lock.name}:{number}: {said[:60]!r} is no NAME==VERSION with its --hash=sha256:...",
+                hint="Make the lock with: uv pip compile --generate-hashes --no-emit-index-url",
+                field="lock",
+                found=said[:60],
+            )
+    return text
+
+
+def _pip() -> Path:
+    """The folder of the pip beside this interpreter.
+
+    Raises:
+        Invalid: there is none.
+    """
+    pip = find_spec("pip")
+    if pip is None or pip.origin is None:
+        raise Invalid(
+            f"There is no pip beside {sys.executable}.",
+            hint=f"Run: {sys.executable} -m ensurepip",
+            field="lock",
+        )
+    return Path(pip.origin).parent
 
 
 def _download(lock: Path, wheels: Path) -> None:
@@ -138,13 +185,6 @@ def _unpack(lock: Path, draft: Path, scratch: Path) -> None:
         Invalid: one is broken.
         SandboxUnavailable: there is no sandbox here.
     """
-    pip = find_spec("pip")
-    if pip is None or pip.origin is None:
-        raise Invalid(
-            f"There is no pip beside {sys.executable}.",
-            hint=f"Run: {sys.executable} -m ensurepip",
-            field="lock",
-        )
     make_sandbox_user()
     who = run_as()
     closed = unreachable_part(draft.parent, who)
@@ -154,7 +194,6 @@ def _unpack(lock: Path, draft: Path, scratch: Path) -> None:
             hint=f"Choose a folder outside it, or: chmod o+x {closed}",
             path=str(draft.parent),
         )
-    shutil.copytree(Path(pip.origin).parent, scratch / "pip" / "pip")
     tools = draft.parent / ".tools"
     starter = find_bwrap(tools)
     open_to_all(draft)
