@@ -1,7 +1,10 @@
 """Apps of a session: sold where they can start, started by the hub, opened by those who may be joined alone."""
 
 import json
+import os
+import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,7 +72,7 @@ def test_a_notebook_runs_in_the_first_environment_that_has_it() -> None:
     found = lease(world, now=NOW)
     assert found is not None
     assert found.spec.environment == "notebooks" and found.spec.session
-    assert "jupyter-lab" in found.spec.run and found.spec.run.endswith("wait -n\n")
+    assert "jupyter-lab" in found.spec.run and found.spec.run.endswith('exit "$code"\n')
     attempt_id = attempt_of(run).public_id
     assert found.spec.secrets == {"MOSU_JUPYTER_TOKEN": token_of(attempt_id)}
     assert token_of(attempt_id) not in found.spec.run + json.dumps(found.spec.envs)
@@ -109,15 +112,18 @@ def test_so_is_an_environment_without_it_and_one_that_is_not_there() -> None:
     assert reason_against(world, named.replace("python", "rust"))[0] == "no_environment"
 
 
-def test_its_command_ends_the_session_and_without_one_the_first_app_that_ends() -> None:
+def test_its_command_ends_the_session_and_without_one_the_first_app_that_ends(tmp_path: Path) -> None:
     """As bash has it: an app that fails or is shut down, while another one runs."""
     lines = script_with(("jupyter", "ssh"), "python board.py").splitlines()
     assert [line.endswith("&") for line in lines] == [True, True, False]
     assert lines[-1] == "python board.py"
     assert script_with((), "ls") == "ls"
-    waits = script_with(("jupyter", "ssh"), "").replace(APPS["jupyter"].command, "exit 3")
-    waits = waits.replace(APPS["ssh"].command, "sleep 300")
-    assert subprocess.run(["bash", "-c", waits], timeout=20).returncode == 3
+    for ends, goes_on in (("jupyter", "ssh"), ("ssh", "jupyter")):
+        waits = script_with(("jupyter", "ssh"), "").replace("/tmp/ended", str(tmp_path / "ended"))
+        waits = waits.replace(APPS[ends].command, "(exit 3)").replace(APPS[goes_on].command, "sleep 300")
+        with subprocess.Popen(["bash", "-c", waits], start_new_session=True) as session:
+            assert session.wait(30) == 3
+            os.killpg(session.pid, signal.SIGKILL)
 
 
 def test_the_line_that_starts_it_is_one_that_bash_can_read() -> None:

@@ -15,12 +15,19 @@ from mosu.wire.task import App
 APPS: Final[Mapping[App, AppStart]] = MappingProxyType({"jupyter": jupyter.START, "ssh": ssh.START})
 
 
+# Bash's own `wait -n` misses what ended before it was called.
+_LISTEN: Final = "mkfifo /tmp/ended && exec 9<>/tmp/ended && rm /tmp/ended"
+_FIRST_END: Final = 'read -r code <&9; exit "$code"'
+
+
 def script_with(apps: Sequence[App], run: str) -> str:
     """The session's script: its apps are started, then its command runs; without one it lasts until an app ends."""
     if not apps:
         return run
-    starts = [f"{APPS[app].command} &" for app in apps]
-    return "\n".join([*starts, run or "wait -n", ""])
+    commands = [APPS[app].command for app in apps]
+    if run:
+        return "\n".join([*(f"{command} &" for command in commands), run, ""])
+    return "\n".join([_LISTEN, *(f"( {command}; echo $? >&9 ) &" for command in commands), _FIRST_END, ""])
 
 
 def packages_of(apps: Sequence[App]) -> list[str]:
