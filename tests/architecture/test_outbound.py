@@ -27,6 +27,7 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
     "sandbox/bubblewrap.py": {"socket"},
     "sandbox/dial_socket.py": {"socket"},
     "sandbox/dialler.py": {"socket"},
+    "sandbox/reaper.py": {"socket"},
     "site_agent/engines/dialling.py": {"socket"},
     "site_agent/engines/local.py": {"socket"},
     "site_agent/engines/protocol.py": {"socket"},

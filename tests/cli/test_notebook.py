@@ -268,7 +268,7 @@ def test_interrupted_while_it_waits_it_says_how_to_come_back(
         ({"apps": []}, 3, "run_1 has no JupyterLab"),
         ({"apps": [APP | {"path": "@evil.example"}]}, 4, "names no path that opens JupyterLab"),
         ({"state": "succeeded", "connect_url": None}, 3, "there is no notebook any more"),
-        ({"kind": "batch", "connect_url": None}, 3, "run_1 is no session"),
+        ({"kind": "batch", "connect_url": None}, 3, "run_1 is no session or service"),
     ],
 )
 def test_what_is_no_notebook_is_refused(

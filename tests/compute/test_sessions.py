@@ -54,7 +54,7 @@ def test_a_session_is_handed_out_as_one_and_a_batch_is_not() -> None:
 def test_what_was_bought_before_there_were_sessions_is_a_batch() -> None:
     run = buy(make_world())
     old = {key: value for key, value in run.request.items() if key != "kind"}
-    assert not RunRequest.of_json(old).is_session
+    assert not RunRequest.of_json(old).is_reached
     Run.objects.filter(id=run.id).update(request=old)
     seen = run_visible_to(make_member(run.organisation, Role.VIEWER), run.id)
     assert RunOut.all_of([seen], language="en", now=NOW)[0].kind == "batch"
@@ -66,7 +66,7 @@ def test_a_pool_that_joins_nobody_to_anything_sells_no_session() -> None:
     refused = quote(world, SESSION)
     assert not refused.quotes
     [reason] = refused.refused[0].reasons
-    assert (reason.code, reason.message) == ("no_sessions", "has no way to the ports of a session")
+    assert (reason.code, reason.message) == ("no_sessions", "has no way to the ports of a session or service")
     assert any(group.codes == frozenset({"no_sessions"}) for group in refused.refused_groups)
     assert quote(world, task_of()).quotes
     register(world, reaches=True)

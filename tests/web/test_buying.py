@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from mosu.compute.models import MeterSample, Run
+from mosu.compute.models import MeterSample, Pool, Run
 from mosu.ledger.queries import postings_about
 from mosu.market.models import Order, Quote, Receipt
 from mosu.platform.actors import Role
@@ -83,6 +83,24 @@ def test_vouchers_are_the_best_none_or_those_ticked(hub: Hub, owner: Client) -> 
     count = Quote.objects.count()
     assert "Tick at least one voucher." in page(owner.post("/quote/", ASK | {"vouchers": "named"}))
     assert Quote.objects.count() == count
+
+
+@pytest.mark.parametrize("app", ["jupyter", "ssh"])
+def test_a_session_is_asked_for_without_a_command(hub: Hub, owner: Client, app: str) -> None:
+    start = page(owner.get("/quote/?by=session"))
+    assert 'name="app" value="jupyter"' in start and 'name="run"' not in start
+    assert re.search(r'name="wall_limit" value="60"', start)
+    Pool.objects.update(reaches=True)
+    asked = {**ASK, "by": "session", "app": app}
+    quote = quote_of(owner.post("/quote/", asked))
+    assert (quote.request["kind"], quote.request["apps"], quote.request["run"]) == ("session", [app], "")
+    assert quote.wall_limit_s == 3600
+
+
+def test_a_session_is_of_an_app_that_there_is(owner: Client) -> None:
+    for wrong in ("", "vscode"):
+        assert "error" in page(owner.post("/quote/", {**ASK, "by": "session", "app": wrong}))
+    assert not Quote.objects.exists()
 
 
 @pytest.mark.parametrize("uploaded", [False, True])

@@ -148,12 +148,24 @@ def test_ways_to_choose_vouchers(written: str, read: str | tuple[str, ...]) -> N
 
 @pytest.mark.parametrize(
     ("written", "kind"),
-    [("", "batch"), ("mosu: {kind: batch}", "batch"), ("mosu: {kind: session}", "session")],
+    [
+        ("", "batch"),
+        ("mosu: {kind: batch}", "batch"),
+        ("mosu: {kind: session}", "session"),
+        ("mosu: {kind: service, port: 8000}", "service"),
+    ],
 )
 def test_a_task_is_of_a_kind(written: str, kind: str) -> None:
     task = parse_task(f"run: ls\nnum_nodes: 1\nresources: {{job_recovery: none, use_spot: true}}\n{written}")
     assert task.kind == kind
-    assert ("session" in dump_task(task)) is (kind == "session")
+    assert (f"kind: {kind}" in dump_task(task)) is (kind != "batch")
+
+
+def test_a_service_has_a_port_and_may_say_where_it_is_asked_how_it_is() -> None:
+    bare = parse_task("run: ls\nmosu: {kind: service, port: 8000}")
+    assert (bare.port, bare.health) == (8000, "")
+    asked = parse_task("run: ls\nmosu: {kind: service, port: 8000, health: /v1/models?ready=1}")
+    assert asked.health == "/v1/models?ready=1"
 
 
 def test_a_batch_task_may_have_what_a_session_may_not() -> None:
@@ -258,9 +270,16 @@ REFUSED = [
     ("run: ls\nmosu: {vouchers: some}", 2, 18, "mosu.vouchers", '"auto", "none" or a list'),
     ("run: ls\nmosu: {outputs: [a, ../b]}", 2, 21, "mosu.outputs[1]", '".."'),
     ("run: ls\nmosu: {outputs: [/b]}", 2, 18, "mosu.outputs[0]", "not relative"),
-    ("run: ls\nmosu: {kind: service}", 2, 14, "mosu.kind", "a service comes later"),
-    ("run: ls\nmosu: {kind: Session}", 2, 14, "mosu.kind", "batch or session"),
-    ("run: ls\nmosu: {kind: [session]}", 2, 14, "mosu.kind", "batch or session"),
+    ("run: ls\nmosu: {kind: service}", 1, 1, "mosu.port", "needs the port"),
+    ("run: ls\nmosu: {kind: service, port: 65536}", 2, 29, "mosu.port", "65535"),
+    ("run: ls\nmosu: {kind: service, port: web}", 2, 29, "mosu.port", "65535"),
+    ("run: ls\nmosu: {port: 80}", 2, 14, "mosu.port", "only a service"),
+    ("run: ls\nmosu: {kind: session, health: /}", 2, 31, "mosu.health", "only a service"),
+    ("run: ls\nmosu: {kind: service, port: 80, health: up}", 2, 41, "mosu.health", "does not fit"),
+    ("run: ls\nmosu: {kind: service, port: 80, health: '/a b'}", 2, 41, "mosu.health", "does not fit"),
+    ("run: ls\nmosu: {kind: Session}", 2, 14, "mosu.kind", "batch, session or service"),
+    ("run: ls\nmosu: {kind: [session]}", 2, 14, "mosu.kind", "batch, session or service"),
+    ("run: ls\nnum_nodes: 2\nmosu: {kind: service, port: 80}", 2, 12, "num_nodes", "a service has one node"),
     ("mosu: {kind: session, apps: [emacs]}", 1, 30, "mosu.apps[0]", "a list of jupyter and ssh"),
     ("mosu: {kind: session, apps: [vscode]}", 1, 30, "mosu.apps[0]", "VS Code comes to a session with ssh"),
     ("mosu: {kind: session, apps: [[ssh]]}", 1, 30, "mosu.apps[0]", "a list of jupyter and ssh"),

@@ -124,10 +124,14 @@ def _as_session(task: TaskFile, apps: tuple[App, ...]) -> TaskFile:
     return replace(task, kind="session", num_nodes=1, resources=need, apps=apps, run=run)
 
 
+def _as_service(task: TaskFile) -> TaskFile:
+    return replace(_as_session(task, ()), kind="service", port=8000, health="/health")
+
+
 APPS = st.lists(st.sampled_from(get_args(App)), unique=True).map(tuple)
 
 
-@given(TASKS | st.builds(_as_session, TASKS, APPS))
+@given(TASKS | st.builds(_as_session, TASKS, APPS) | TASKS.map(_as_service))
 @settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back(task: TaskFile) -> None:
     assert parse_task(dump_task(task)) == task

@@ -340,6 +340,7 @@ class Run(Answer):
     why_waiting: str | None = None
     queue: InLine | None = None
     kind: str = "batch"
+    port: int | None = None
     connect_url: str | None = None
     """Where its ports are reached; None where they cannot be now."""
 

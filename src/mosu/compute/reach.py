@@ -22,13 +22,14 @@ def tunnel_url() -> str:
 def connect_url(run: Run, attempt: Attempt | None, *, now: datetime) -> str | None:
     """Where the relay joins people to the run's ports; None where they cannot be joined now."""
     base = _relay()
-    if not base or not is_session(run) or not runs_now(run, attempt) or is_away(run.pool, now=now):
+    if not base or not is_reached(run) or not runs_now(run, attempt) or is_away(run.pool, now=now):
         return None
     return f"{base}/api/v1/runs/{run.public_id}/connect"
 
 
-def is_session(run: Run) -> bool:
-    return bool(run.request.get("kind") == "session")
+def is_reached(run: Run) -> bool:
+    """Whether it was bought as one whose ports people are joined to: a session or a service."""
+    return run.request.get("kind", "batch") != "batch"
 
 
 def runs_now(run: Run, attempt: Attempt | None) -> bool:

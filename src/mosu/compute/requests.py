@@ -57,13 +57,18 @@ class RunRequest:
     block: str = ""
     """The id of the block inside which it is placed; empty: it is placed in the pool."""
     kind: str = "batch"
-    """`batch`, or `session`: people are joined to its ports while it runs."""
+    """`batch`; or `session` or `service`: people are joined to its ports while it runs."""
     apps: tuple[App, ...] = ()
     """What the hub starts in a session."""
+    port: int = 0
+    """On which a service answers; 0: it is none."""
+    health: str = ""
+    """Where a service says that it is well."""
 
     @property
-    def is_session(self) -> bool:
-        return self.kind == "session"
+    def is_reached(self) -> bool:
+        """Whether people are joined to its ports."""
+        return self.kind != "batch"
 
     @property
     def within(self) -> UUID | None:

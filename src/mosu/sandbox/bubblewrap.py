@@ -56,6 +56,15 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Service:
+    """Kept up on a port of the job's own loopback."""
+
+    port: int
+    health: str = ""
+    """The path that answers while it is well; empty: it is while its script runs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A script for bash, run in `workdir` (inside: /work) with the interpreter of `environment`."""
 
@@ -77,6 +86,8 @@ class Job:
     network: Network = "none"
     dial: socket.socket | None = None
     """Listens outside; the dialler inside answers on it with connections to ports of the job's own loopback."""
+    service: Service | None = None
+    """Where given, the script is started again whenever it ends or is no longer well, until the job is stopped."""
 
 
 @dataclass(slots=True)
@@ -231,7 +242,8 @@ def _reaper_command(job: Job, *, status: int, dial: Sequence[int]) -> list[str]:
     listed = ",".join(f"{name}={value}" for name, value in limits.items())
     command = ["/bin/bash", "-c", _SETUP_FIRST] if job.setup else ["/bin/bash", _SCRIPT]
     dialler = ",".join((_DIALLER, *map(str, dial))) if dial else ""
-    return [job.python, "-I", "-S", "-B", _REAPER, str(status), listed, _VARIABLES, dialler, *command]
+    kept = f"{job.service.port}{job.service.health}" if job.service is not None else ""
+    return [job.python, "-I", "-S", "-B", _REAPER, str(status), listed, _VARIABLES, dialler, kept, *command]
 
 
 def _options(job: Job, given: _Given) -> list[str]:

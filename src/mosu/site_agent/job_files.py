@@ -1,8 +1,13 @@
 """The files through which an agent and a supervisor speak of one attempt. Standard library only."""
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from mosu.sandbox.bubblewrap import Network
+
+
+class ServiceFile(TypedDict):
+    port: int
+    health: str
 
 
 class JobFile(TypedDict):
@@ -26,6 +31,8 @@ class JobFile(TypedDict):
     """Device files that the sandbox shows."""
     network: Network
     """With a loopback of its own, the agent is joined to it by `dial.sock`."""
+    service: NotRequired[ServiceFile | None]
+    """What is kept up on its port; a job that waits since before there were services says nothing of it."""
     delegation: tuple[int, list[tuple[str, str]]] | None
     """Version and folders below which a cgroup is made; None: memory is sampled."""
 
@@ -43,6 +50,9 @@ class MeasuresFile(TypedDict):
     wall_s: float
     memory_peak_bytes: int
     memory_source: Literal["cgroup", "sampled"]
+    uptime_s: NotRequired[float]
+    restarts: NotRequired[int]
+    """These two of a service alone."""
 
 
 class SampleFile(TypedDict):

@@ -11,7 +11,7 @@ from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
 from mosu.site_agent.engines.protocol import LogPart, Observation
 from mosu.site_agent.files import read_json_if_whole
-from mosu.site_agent.job_files import JobFile, StateFile
+from mosu.site_agent.job_files import JobFile, ServiceFile, StateFile
 from mosu.site_agent.logs import whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample
@@ -29,9 +29,9 @@ def check_task(spec: AttemptSpec, environments: Collection[str], *, reaches: boo
     if spec.session and not reaches:
         raise Invalid(
             "Nobody can be joined to what runs on this engine.",
-            hint="Run sessions on a pool of a single machine.",
+            hint="Run sessions and services on a pool of a single machine.",
             field="kind",
-            found="session",
+            found="session" if spec.service is None else "service",
         )
     if spec.environment not in environments:
         raise Invalid(
@@ -95,6 +95,9 @@ def job_of(
         gid=who.gid,
         devices=[],
         network="loopback" if spec.session else "none",
+        service=None
+        if spec.service is None
+        else ServiceFile(port=spec.service.port, health=spec.service.health),
         delegation=delegation,
     )
 

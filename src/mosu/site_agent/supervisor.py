@@ -43,7 +43,14 @@ from mosu.sandbox.dial_socket import listening
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.card_use import CardWatch
 from mosu.site_agent.files import read_json, sync_folder, write_durably
-from mosu.site_agent.job_files import JobFile, MeasuresFile, SampleFile, StateFile, blank_state, network_of
+from mosu.site_agent.job_files import (
+    JobFile,
+    MeasuresFile,
+    SampleFile,
+    StateFile,
+    blank_state,
+    network_of,
+)
 from mosu.site_agent.logs import LogCleaner
 
 TICK_S: Final = 0.1
@@ -163,13 +170,16 @@ def _made_cgroup(folder: Path, job: JobFile) -> Cgroup | None:
 
 
 def _processes_max(job: JobFile) -> int:
-    dialler = 1 if job["network"] == "loopback" else 0
-    return 256 + 64 * job["cores"] + dialler
+    ours = (job["network"] == "loopback") + (
+        job.get("service") is not None
+    )  # the dialler, the child that asks
+    return 256 + 64 * job["cores"] + ours
 
 
 def _job_of(
     folder: Path, job: JobFile, secrets: dict[str, str], dial: socket.socket | None
 ) -> bubblewrap.Job:
+    service = job.get("service")
     return bubblewrap.Job(
         label=job["attempt_id"],
         setup=job["setup"],
@@ -190,6 +200,7 @@ def _job_of(
         devices=[Path(path) for path in job["devices"]],
         network=network_of(job),
         dial=dial,
+        service=None if service is None else bubblewrap.Service(**service),
     )
 
 
@@ -213,7 +224,9 @@ class _Watch:
         self._state["pids"] = [
             (pid, watch.start_ticks(pid) or 0) for pid in (sandbox.first_pid, sandbox.process.pid)
         ]
-        self._said = b""
+        self._said = self._last = b""
+        service = job.get("service")
+        self._upkeep = None if service is None else _Upkeep(b"well" if service["health"] else b"started")
         self._began = time.monotonic()
         self._memory_peak = 0
         self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0, "cards": 0.0}
@@ -251,12 +264,21 @@ class _Watch:
         return bool(raw)
 
     def _take_status(self) -> bool:
+        """The sandbox's first process speaks in lines; the last is kept."""
         said = os.read(self._sandbox.status.fileno(), 4096)
-        self._said += said
-        if self._state["phase"] == "preparing" and self._said.startswith(b"started\n"):
-            self._began = time.monotonic()
-            self._state["phase"], self._state["started_at"] = "running", datetime.now(UTC).isoformat()
-            write_durably(self._own / "state.json", self._state)
+        *lines, self._said = (self._said + said).split(b"\n")
+        for line in lines:
+            if self._upkeep is not None:
+                self._upkeep.hear(line, time.monotonic())
+            if line == b"started" and self._state["phase"] == "preparing":
+                self._began = time.monotonic()
+                self._state["phase"], self._state["started_at"] = "running", datetime.now(UTC).isoformat()
+                write_durably(self._own / "state.json", self._state)
+            elif line.startswith(b"stopped "):
+                told = f"mosu: the service ended with exit code {line[8:].decode()}\n".encode()
+                self._log.write(self._cleaner.feed(told))
+            elif line.startswith(b"ended "):
+                self._last = line
         return bool(said)
 
     def _look(self) -> None:
@@ -345,7 +367,7 @@ class _Watch:
             self._stops_made = 3
 
     def _final_state(self, ended: float) -> StateFile:
-        exit_code, cpu_s = _told(self._said)
+        exit_code, cpu_s = _told(self._last)
         state = self._state
         if self._ended_by is not None:
             state["phase"], state["reason"] = self._ended_by
@@ -372,22 +394,49 @@ class _Watch:
         if self._state["started_at"] is None:
             return None
         measured = None if self._cgroup is None else self._cgroup.memory_peak_bytes()
-        return MeasuresFile(
+        found = MeasuresFile(
             cpu_s=cpu_s,
             wall_s=round(ended - self._began, 3),
             memory_peak_bytes=self._memory_peak if measured is None else measured,
             memory_source="sampled" if measured is None else "cgroup",
         )
+        if self._upkeep is not None:
+            found["uptime_s"], found["restarts"] = self._upkeep.uptime_s(ended), self._upkeep.restarts
+        return found
+
+
+class _Upkeep:
+    """How long a service was well, and how often it was started again."""
+
+    def __init__(self, well: bytes) -> None:
+        self._well = well
+        """The line that says so."""
+        self._starts = 0
+        self._up_s = 0.0
+        self._up_since: float | None = None
+
+    @property
+    def restarts(self) -> int:
+        return max(0, self._starts - 1)
+
+    def uptime_s(self, now: float) -> float:
+        return round(self._up_s + (0.0 if self._up_since is None else now - self._up_since), 3)
+
+    def hear(self, line: bytes, now: float) -> None:
+        """What the sandbox's first process says of it."""
+        self._starts += line == b"started"
+        if line == self._well:
+            self._up_since = now
+        elif line.startswith(b"stopped ") and self._up_since is not None:
+            self._up_s, self._up_since = self._up_s + now - self._up_since, None
 
 
 def _told(said: bytes) -> tuple[int | None, float]:
     """Exit code and CPU seconds as the sandbox's first process wrote them; None and 0 if it was killed."""
-    for line in said.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[0] == b"ended":
-            code = int(words[1])
-            return (code if code >= 0 else 128 - code), int(words[2]) / 1_000_000
-    return None, 0.0
+    if not said:
+        return None, 0.0
+    _, code, cpu_micros = map(bytes.decode, said.split())
+    return (int(code) if int(code) >= 0 else 128 - int(code)), int(cpu_micros) / 1_000_000
 
 
 if __name__ == "__main__":

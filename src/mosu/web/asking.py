@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from django import forms
@@ -27,6 +28,12 @@ STARTS: Final = (
     ("+1d", _("In 1 day at the earliest")),
     ("at", _("At a time of your choice")),
 )
+APPS: Final = (
+    ("jupyter", _("A notebook, in JupyterLab")),
+    ("ssh", _("A shell, by ssh")),
+)
+SESSION_MINUTES: Final = 60
+SESSION_GB: Final = 2
 VOUCHERS: Final = (
     ("auto", _("The best for you")),
     ("none", _("None of them")),
@@ -34,13 +41,19 @@ VOUCHERS: Final = (
 )
 
 
-class Asking(forms.Form):
-    """A run in the fewest fields, or a task file with what is to be other than it says.
+_FIRST: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {"form": ("run", "name"), "session": ("app", "name"), "file": ("task", "file")}
+)
+"""What to run, by each way to say it."""
 
-    `by` is `form` or `file`. `like` names the quote whose working folder goes along.
+
+class Asking(forms.Form):
+    """A run or a session in the fewest fields, or a task file with what is to be other than it says.
+
+    `by` is `form`, `session` or `file`. `like` names the quote whose working folder goes along.
     """
 
-    by = forms.ChoiceField(choices=[("form", ""), ("file", "")], required=False, widget=forms.HiddenInput)
+    by = forms.ChoiceField(choices=[(by, "") for by in _FIRST], required=False, widget=forms.HiddenInput)
     like = forms.CharField(required=False, max_length=60, widget=forms.HiddenInput)
     run = forms.CharField(
         label=_("Command"),
@@ -49,6 +62,15 @@ class Asking(forms.Form):
         help_text=_(
             "A shell command on Linux, with Python, without network. Files that it writes come back. "
             "To try it out, leave what stands here."
+        ),
+    )
+    app = forms.ChoiceField(
+        label=_("What to sit at"),
+        choices=APPS,
+        widget=forms.RadioSelect,
+        initial="jupyter",
+        help_text=_(
+            "It is yours until you end it, or until its time is over. Files in its working folder are kept."
         ),
     )
     name = forms.RegexField(
@@ -100,10 +122,13 @@ class Asking(forms.Form):
 
     def __init__(self, *args: Any, vouchers: Sequence[tuple[str, str]] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.with_file = (self.data.get("by") or self.initial.get("by")) == "file"
-        dropped = ("run", "name") if self.with_file else ("task", "file")
-        for name in (*dropped, *(() if vouchers else ("voucher",))):
+        by = self.data.get("by") or self.initial.get("by") or "form"
+        self.way = by if by in _FIRST else "form"
+        others = {name for names in _FIRST.values() for name in names}.difference(_FIRST[self.way])
+        for name in (*others, *(() if vouchers else ("voucher",))):
             del self.fields[name]
+        if self.way == "session":
+            self.fields["wall_limit"].initial, self.fields["memory"].initial = SESSION_MINUTES, SESSION_GB
         if vouchers:
             self.fields["voucher"].choices = vouchers  # type: ignore[attr-defined]
         if self.with_file:
@@ -115,9 +140,13 @@ class Asking(forms.Form):
         self.problems: Sequence[LineProblem] = ()
 
     @property
+    def with_file(self) -> bool:
+        return self.way == "file"
+
+    @property
     def first_fields(self) -> list[forms.BoundField]:
         """What to run."""
-        return [self[name] for name in ("run", "name", "task", "file") if name in self.fields]
+        return [self[name] for name in _FIRST[self.way]]
 
     @property
     def open_choices(self) -> bool:
@@ -159,8 +188,15 @@ class Asking(forms.Form):
                 raise
         else:
             named = {"name": given["name"]} if given["name"] else {}
-            mapping = {**named, "run": given["run"].replace("\r\n", "\n"), "mosu": {"outputs": ["**"]}}
+            mapping = {**named, **_work(given)}
         return parse_task(dump_task(_with_changes(mapping, given)))
+
+
+def _work(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a form asks for, as keys of a task file. All files that it writes come back."""
+    if "app" in given:
+        return {"mosu": {"kind": "session", "apps": [given["app"]], "outputs": ["**"]}}
+    return {"run": given["run"].replace("\r\n", "\n"), "mosu": {"outputs": ["**"]}}
 
 
 def _with_changes(mapping: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from urllib.parse import quote as quote_path
 
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, last_attempt_of
@@ -380,7 +381,12 @@ def _measures(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not measures:
         return []
     source = {"cgroup": _("counted by the kernel"), "sampled": _("sampled")}[measures["memory_source"]]
-    return [
+    found = [
         (_("CPU time"), f"{measures['cpu_s']:.1f} s"),
         (_("Peak memory"), f"{measures['memory_peak_bytes'] / 2**20:,.0f} MiB ({source})"),
     ]
+    up_s, restarts = measures.get("uptime_s"), measures.get("restarts", 0)
+    if up_s is not None and measures["wall_s"]:
+        again = ngettext("started again %(n)s time", "started again %(n)s times", restarts) % {"n": restarts}
+        found.append((_("Well"), f"{100 * up_s / measures['wall_s']:.2f} % ({again})"))
+    return found

@@ -127,6 +127,13 @@ class InputFile(Message):
     executable: bool = False
 
 
+class ServiceSpec(Message):
+    """What is kept up: started again whenever it ends, or no longer answers at `health` on its own `port`."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    health: str = ""
+
+
 class AttemptSpec(Message):
     """All that an engine needs to start one attempt. Secrets reach the run as 0600 files, never by argv.
 
@@ -157,6 +164,7 @@ class AttemptSpec(Message):
     """Globs, relative to the working folder, of the files that come back."""
     session: bool = False
     """Whether people are joined to ports of its own loopback while it runs; it is on one node then."""
+    service: ServiceSpec | None = None
 
     @property
     def cards(self) -> int:
@@ -275,6 +283,9 @@ class Measures(Message):
     wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     memory_peak_bytes: Count
     memory_source: Literal["cgroup", "sampled"]
+    uptime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Of a service: how long it was well."""
+    restarts: Count = 0
 
 
 class OutputFile(Message):

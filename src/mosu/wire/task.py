@@ -32,8 +32,9 @@ from mosu.wire.task_reader import Fields, Reader
 __all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "dump_task", "parse_task"]
 
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
-RunKind = Literal["batch", "session"]
-"""Of a run: `batch` works its command off; to a `session` people are joined, on ports of its own loopback."""
+RunKind = Literal["batch", "session", "service"]
+"""Of a run: `batch` works its command off; to a `session` people are joined, on ports of its own loopback; so they are
+to a `service`, whose command is started again whenever it ends or no longer answers."""
 App = Literal["jupyter", "ssh"]
 """What the hub starts in a session, so that its people need not write how."""
 
@@ -100,9 +101,13 @@ class TaskFile:
     environment: str = ""
     """A prebuilt software environment of the supplier; empty: the pool's default."""
     kind: RunKind = "batch"
-    """A session is on one node, and when it gave way it is not begun again."""
+    """What people are joined to is on one node, and when it gave way it is not begun again."""
     apps: tuple[App, ...] = ()
     """Of a session, each once. With none in `run`, it lasts until it is ended."""
+    port: int | None = None
+    """On which a service answers; no other kind has one."""
+    health: str = ""
+    """The path at which a service says, by HTTP, that it is well. Empty: it is while its command runs."""
 
 
 class TaskRefused(Invalid):
@@ -138,7 +143,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block", "apps",
+    "inputs", "outputs", "environment", "block", "apps", "port", "health",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -156,7 +161,7 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "local_disk": "say disk_size.",
         "network_tier": "leave it out.",
         "ordered": "name all in accelerators: the hub ranks the offers.",
-        "ports": "say mosu.kind: session; all its ports are reached with mosu port-forward.",
+        "ports": "say mosu.kind: session or service; all their ports are reached with mosu port-forward.",
         "region": _CHOOSES_PLACE,
         "spot_recovery": "say job_recovery.",
         "volumes": "put files into workdir or file_mounts.",
@@ -170,7 +175,7 @@ _TASK_UNSUPPORTED: Final = MappingProxyType(
         "experimental": "leave it out.",
         "event_callback": "follow the run with mosu logs -f.",
         "pool": "name suppliers with mosu.suppliers.",
-        "service": "a task is a job that ends; services are not sold yet.",
+        "service": "say mosu.kind: service, with mosu.port and mosu.health.",
         "storage_mounts": "put files into workdir or file_mounts.",
         "volumes": "put files into workdir or file_mounts.",
     }
@@ -190,9 +195,13 @@ _NOTHING: Final = MappingProxyType[str, str]({})
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
-_KINDS_ALLOWED: Final = "batch or session"
+_KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
+_KINDS_ALLOWED: Final = "batch, session or service"
+_PORT_MAX: Final = 65_535
+_HEALTH: Final = re.compile(r"/[!-~]{0,199}")
+_HEALTH_ALLOWED: Final = "a path such as /health, at most 200 letters, digits and signs"
 _APPS: Final[tuple[App, ...]] = get_args(App)
-_APPS_ALLOWED: Final = f"a list of {' and '.join(_APPS)}, with kind: session"
+_APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
@@ -234,6 +243,10 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     terms = mosu or Fields("mosu", {})
     kind: RunKind = terms.read("kind", _kind, reader) or "batch"
     apps = terms.read("apps", _apps, reader, kind=kind) or ()
+    if kind == "service" and "port" not in terms:
+        reader.refuse(
+            root, "mosu.port", "a service needs the port on which it answers.", allowed="1 to 65535"
+        )
     if isinstance(root, MappingNode) and "run" not in fields and "apps" not in terms:
         reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
     # Of a union mypy would infer `object`.
@@ -266,6 +279,8 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         or "",
         kind=kind,
         apps=apps,
+        port=terms.read("port", _port, reader, kind=kind),
+        health=terms.read("health", _health, reader, kind=kind) or "",
     )
 
 
@@ -297,22 +312,30 @@ def _app(node: Node, field: str, reader: Reader) -> App | None:
 
 def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:
     text = reader.scalar(node, field, allowed=_KINDS_ALLOWED)
-    if text == "batch":
-        return "batch"
-    if text == "session":
-        return "session"
-    if text == "service":
-        reader.refuse(node, field, "a service comes later.", allowed=_KINDS_ALLOWED)
-    elif text is not None:
+    if text is not None and text not in _KINDS:
         message = f"{text[:60]!r} does not fit; allowed is {_KINDS_ALLOWED}."
         reader.refuse(node, field, message, allowed=_KINDS_ALLOWED)
+    return next((kind for kind in _KINDS if kind == text), None)
+
+
+def _port(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
+    if kind == "service":
+        return reader.integer(node, field, minimum=1, maximum=_PORT_MAX)
+    reader.refuse(node, field, "only a service names its port.", allowed="kind: service")
+    return None
+
+
+def _health(node: Node, field: str, reader: Reader, *, kind: RunKind) -> str | None:
+    if kind == "service":
+        return reader.matched(node, field, _HEALTH, allowed=_HEALTH_ALLOWED)
+    reader.refuse(node, field, "only a service is asked how it is.", allowed="kind: service")
     return None
 
 
 def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
     nodes = reader.integer(node, field, minimum=1, maximum=1024)
-    if kind == "session" and nodes is not None and nodes > 1:
-        reader.refuse(node, field, "a session has one node.", allowed="1")
+    if kind != "batch" and nodes is not None and nodes > 1:
+        reader.refuse(node, field, f"a {kind} has one node.", allowed="1")
         return None
     return nodes
 
@@ -349,8 +372,8 @@ def _job_recovery(node: Node, field: str, reader: Reader, *, kind: RunKind) -> b
     recovers = text.lower() != "none"
     if text.lower() not in _RECOVERIES:
         reader.refuse(node, field, "is no way to go on.", allowed=", ".join(_RECOVERIES))
-    elif recovers and kind == "session":
-        reader.refuse(node, field, "a session that was interrupted is not begun again.", allowed="none")
+    elif recovers and kind != "batch":
+        reader.refuse(node, field, f"a {kind} that was interrupted is not begun again.", allowed="none")
     else:
         return recovers
     return None

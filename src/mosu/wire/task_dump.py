@@ -74,6 +74,8 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "block": task.block,
             "environment": task.environment,
             "apps": list(task.apps),
+            "port": task.port,
+            "health": task.health,
         }
     )
 

@@ -123,9 +123,9 @@ def why_not(run: "Run") -> Stop:
         return Stop(
             f"{run.id} is {run.state}: there is nothing left to connect to.", hint="mosu runs lists them."
         )
-    if run.kind != "session":
+    if run.kind == "batch":
         return Stop(
-            f"{run.id} is no session, so nobody can be joined to its ports.",
+            f"{run.id} is no session or service, so nobody can be joined to its ports.",
             hint="Set `mosu: {kind: session}` in its task file and run that.",
         )
     if run.state != "running":

@@ -181,7 +181,7 @@ def _running(hub: "Client", run_id: str) -> "Run":
         run = hub.run(run_id)
         if run.connect_url is not None:
             return run
-        if run.is_over or run.kind != "session":
+        if run.is_over or run.kind == "batch":
             raise _over(run) if run.is_over else why_not(run)
         waits = f"{run.id} is {run.state}" + (f": {run.why_waiting}" if run.why_waiting else "") + "."
         if waits != said:

@@ -152,6 +152,8 @@ def _see_through(
 
 
 def _say_ports(hub: "Client", run_id: str) -> None:
-    """Of a session, how to reach it."""
-    if hub.run(run_id).kind == "session":
-        say(f"Reach its port PORT from another terminal: mosu port-forward {run_id} PORT")
+    """Of a session or a service, how to reach it."""
+    run = hub.run(run_id)
+    if run.kind != "batch":
+        port = run.port or "PORT"
+        say(f"Reach its port {port} from another terminal: mosu port-forward {run_id} {port}")

@@ -16,7 +16,7 @@ from django.db.models.functions import Greatest, Least
 
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
-from mosu.compute.reach import is_away, is_session, runs_now
+from mosu.compute.reach import is_away, is_reached, runs_now
 from mosu.compute.requests import RunRequest
 from mosu.compute.session_apps import APPS
 from mosu.compute.states import ATTEMPT_ENDS, RunState
@@ -155,9 +155,9 @@ def _run_of(actor: Actor, run_id: UUID) -> Run:
 
 def _reached(run: Run, *, now: datetime) -> Attempt:
     """The attempt that runs, where people can be joined to it."""
-    if not is_session(run):
+    if not is_reached(run):
         raise NotASession(
-            "This run is no session: nobody is joined to it.",
+            "This run is no session or service: nobody is joined to it.",
             hint="Set mosu: {kind: session} and run it again.",
         )
     attempt = Attempt.objects.filter(run=run).order_by("-epoch").first()

@@ -39,6 +39,7 @@ from mosu.wire.agent import (
     InputFile,
     Lease,
     LeaseRequest,
+    ServiceSpec,
 )
 
 BACKFILL_MAX: Final = 10
@@ -244,7 +245,8 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         secrets={**opened(request.sealed_secrets), **secrets_of(request.apps, attempt.public_id)},
         workdir=_inputs_of(request.workdir_manifest, run.outputs_manifest if attempt.epoch > 1 else ""),
         outputs=request.outputs,
-        session=request.is_session,
+        session=request.is_reached,
+        service=ServiceSpec(port=request.port, health=request.health) if request.port else None,
     )
 
 

@@ -316,9 +316,9 @@ def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
             "has no network between its nodes",
             "Ask for one node, or choose an offer whose nodes reach each other.",
         )
-    if task.kind == "session" and not pool.reaches:
+    if task.kind != "batch" and not pool.reaches:
         yield Reason(
             "no_sessions",
-            "has no way to the ports of a session",
+            "has no way to the ports of a session or service",
             "Choose another offer, or leave out mosu.kind.",
         )

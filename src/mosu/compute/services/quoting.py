@@ -217,7 +217,7 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     task = asked.task
     named = pools_with(task.environment) if task.environment else None
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
-    unreached = pools_without_sessions() if task.kind == "session" else frozenset()
+    unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
     bare = pools_not_starting(task.apps, task.environment) if task.apps else frozenset()
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:

@@ -58,6 +58,8 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         block=str(block_id) if block_id else "",
         kind=task.kind,
         apps=task.apps,
+        port=task.port or 0,
+        health=task.health,
     )
 
 

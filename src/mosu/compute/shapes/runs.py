@@ -84,6 +84,8 @@ class RunOut(Out):
     name: str
     state: str
     kind: str
+    port: int | None
+    """Of a service."""
     """`batch`, or `session`: people are joined to its ports."""
     order_id: str
     offer: OfferBrief
@@ -127,6 +129,7 @@ class RunOut(Out):
             name=run.name,
             state=run.state,
             kind=run.request.get("kind", "batch"),
+            port=run.request.get("port") or None,
             order_id=typeid("order", run.order_id),
             offer=OfferBrief.of(run.order.quote),
             created_at=run.created_at,

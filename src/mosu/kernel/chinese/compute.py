@@ -76,7 +76,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Mend the record.": "请更正记录。",
     # Sessions: who is joined to their ports.
     "port: {port} is no port.": "port：{port} 不是端口。",
-    "This run is no session: nobody is joined to it.": "此作业不是会话：不能连接。",
+    "This run is no session or service: nobody is joined to it.": "此作业不是会话，也不是常驻服务：不能连接。",
     "Set mosu: {kind: session} and run it again.": "请设 mosu: {kind: session} 后重新运行。",
     "This session is {state}, not running.": "此会话{state~}，并未运行。",
     "See how it stands: mosu runs.": "请看它的状态：mosu runs。",
@@ -168,7 +168,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Choose another offer, or ask its supplier for it.": "请另选商品，或请其供应商添加。",
     "has no network between its nodes": "节点之间没有网络",
     "Ask for one node, or choose an offer whose nodes reach each other.": "请改用单节点，或另选节点互通的商品。",
-    "has no way to the ports of a session": "没有通往会话端口的通道",
+    "has no way to the ports of a session or service": "没有通往会话或常驻服务端口的通道",
     "Choose another offer, or leave out mosu.kind.": "请另选商品，或去掉 mosu.kind。",
     "It has: {names}.": "现有环境：{names~}。",
     "The capacity went to someone else. {why}": "余量已被他人下单。{why~}",

@@ -283,7 +283,7 @@ SENTENCES: Final[dict[str, str]] = {
     "slurm.{key} must be a {kind}, found {found}.": "slurm.{key} 应为 {kind}，现为 {found}。",
     # Sessions, and who is joined to their ports.
     "Nobody can be joined to what runs on this engine.": "该引擎上运行的作业无法从外部连接。",
-    "Run sessions on a pool of a single machine.": "请在单机资源池上运行会话。",
+    "Run sessions and services on a pool of a single machine.": "请在单机资源池上运行会话和常驻服务。",
     "This pool's engine joins nobody to what runs there.": "该资源池的引擎不支持连接到其上运行的作业。",
     "It is not running, or it is no session.": "它没有在运行，或者不是会话。",
     "Too many ask for its ports at once; try again.": "同时请求其端口的连接太多，请重试。",

@@ -65,7 +65,8 @@ class CheckoutShown:
     supplier: str
     region: str
     name: str
-    is_session: bool
+    kind: str
+    """`batch`, `session` or `service`."""
     starts_at: datetime
     waits: bool
     wall_limit: str
@@ -109,7 +110,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         supplier=supplier_named(quote.terms["supplier"]["name"]),
         region=region_named(quote.offer.attributes.get("region") or ""),
         name=str(quote.facts.get("name") or ""),
-        is_session=quote.request.get("kind") == "session",
+        kind=quote.request.get("kind", "batch"),
         starts_at=quote.starts_at,
         waits=quote.starts_at > now,
         wall_limit=duration(quote.wall_limit_s),

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 from mosu.compute.models import Connection, Run
 from mosu.compute.queries import connections_of, last_attempt_of
-from mosu.compute.reach import connect_url, has_relay, is_session, runs_now
+from mosu.compute.reach import connect_url, has_relay, is_reached, runs_now
 from mosu.compute.states import is_ended
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
@@ -59,7 +59,7 @@ class ConnectShown:
     @classmethod
     def of(cls, run: Run, *, actor: Actor, now: datetime) -> "ConnectShown | None":
         """None for a run that is no session."""
-        if not is_session(run):
+        if not is_reached(run):
             return None
         why_not = _why_not(run, actor=actor, now=now)
         rows = connections_of(actor, run.id)

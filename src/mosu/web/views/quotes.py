@@ -178,10 +178,11 @@ def _wished(request: HttpRequest, like: Like | None) -> dict[str, str]:
     """What the form starts with: an earlier task, or a first command and what of the offer was pressed."""
     if like is not None:
         return {"by": "file", "like": like.id, "task": like.task, "vouchers": ""}
+    by = request.GET.get("by", "")
     return {
-        "by": "file" if request.GET.get("by") == "file" else "form",
+        "by": by,
         "run": FIRST_COMMAND,
-        "name": "first-run",
+        "name": "" if by == "session" else "first-run",
         "accelerators": request.GET.get("accelerators", "").replace("\x00", ""),
         **_figures_wished(request),
     }
@@ -197,7 +198,8 @@ def _figures_wished(request: HttpRequest) -> dict[str, str]:
 
 def _tabs(request: HttpRequest, form: Asking) -> list[Tab]:
     return [
-        Tab(_("By form"), request.path, not form.with_file),
+        Tab(_("By form"), request.path, form.way == "form"),
+        Tab(_("Notebook or shell"), f"{request.path}?by=session", form.way == "session"),
         Tab(_("By task file"), f"{request.path}?by=file", form.with_file),
     ]
 

@@ -131,7 +131,9 @@ def _summed(states: list[StateFile | None], *, srun_code: int) -> StateFile:
     begun = [state["started_at"] for state in known if state["started_at"]]
     sum_of["started_at"] = min(begun, default=None)
     measured = [state["measures"] for state in known if state["measures"]]
-    if measured:
+    if len(measured) == 1:
+        sum_of["measures"] = measured[0]
+    elif measured:
         sum_of["measures"] = MeasuresFile(
             cpu_s=sum(one["cpu_s"] for one in measured),
             wall_s=max(one["wall_s"] for one in measured),
