@@ -23,7 +23,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger, pages, placing, traffic
+from benchmarks import importing, ledger, notebook, pages, placing, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -74,6 +74,7 @@ class Size:
     lists: int = 6
     jobs_max: int | None = None
     decisions: int = 600
+    notebooks: int = 9
     tunnel_requests: int = 5_000
     tunnel_megabytes: int = 512
     tunnel_idle: int = 500
@@ -102,6 +103,7 @@ SMOKE: Final = Size(
     lists=1,
     jobs_max=2000,
     decisions=20,
+    notebooks=1,
     tunnel_requests=100,
     tunnel_megabytes=4,
     tunnel_idle=5,
@@ -206,6 +208,15 @@ def _ssh(folder: Path, size: Size) -> list[Figure]:
 
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         return echoed(hub, buyers[0], keystrokes=size.keystrokes)
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _notebook(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        if why_not := notebook.build(hub):
+            return [Figure("a notebook", math.nan, "", note=why_not)]
+        return notebook.opened(hub, buyers[0], hub.data_dir, times=size.notebooks)
 
     return _on_a_hub(folder, measure, buyers=1)
 
@@ -410,4 +421,5 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "slurm": _slurm,
     "connect": _connect,
     "ssh": _ssh,
+    "notebook": _notebook,
 }

@@ -146,6 +146,7 @@ class FakeHub:
             "valid_until": "2026-12-01T12:00:00Z",
         }
     )
+    apps: list[dict[str, Any]] = field(default_factory=list)
     block_state: str = "held"
     no_quotes: bool = False
     refused: int = 1
@@ -420,6 +421,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.offer_import
             case "GET", "/offer-imports/import_1/rows":
                 return 200, {"items": [], "next": None}
+            case "GET", "/runs/run_1/apps":
+                return 200, {"items": hub.apps}
             case "GET", "/offers":
                 return 200, {"items": [OFFER | {"query": query}], "next": None}
             case "GET", "/offers/offer_1":

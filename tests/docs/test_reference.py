@@ -46,7 +46,7 @@ def test_the_environment() -> None:
     sources = "\n".join(path.read_text(encoding="utf-8") for path in files)
     known = set(re.findall(r"[\"'](MOSU_[A-Z_]*[A-Z]|PG_BIN|DATABASE_(?:OWNER_)?URL)[\"']", sources))
     page = section("configuration.md")
-    assert known - {"MOSU_JOB"} - set(re.findall(r"`([A-Z_]+)`", page)) == set()
+    assert known - {"MOSU_JOB", "MOSU_JUPYTER_TOKEN"} - set(re.findall(r"`([A-Z_]+)`", page)) == set()
     named = {name.removesuffix("_FILE") for name in re.findall(r"`(MOSU_[A-Z_]+)`", page)}
     assert named - {name.removesuffix("_FILE") for name in known} == set()
 

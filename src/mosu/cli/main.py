@@ -27,6 +27,9 @@ COMMANDS: Final = (
     ),
     Command("quote", "mosu.cli.commands.shelf:quote", "Plans and prices for a task; buys nothing."),
     Command("run", "mosu.cli.commands.run:run", "Buy a plan for a task, run it, bring back its outputs."),
+    Command(
+        "notebook", "mosu.cli.commands.notebook:notebook", "Buy a session with JupyterLab and open it here."
+    ),
     Command("reserve", "mosu.cli.commands.blocks:reserve", "Buy nodes from one time to another."),
     Command("blocks", "mosu.cli.commands.blocks:blocks", "Your organisation's reserved blocks."),
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 
@@ -347,6 +347,18 @@ class Run(Answer):
     @property
     def is_over(self) -> bool:
         return self.state in {"succeeded", "failed", "cancelled", "timed_out"}
+
+
+class App(Answer):
+    """What the hub started in a session: `path` at `port` lets a browser in, and is a secret."""
+
+    app: str
+    port: int
+    path: str = Field(default="", repr=False)
+
+
+class Apps(Answer):
+    items: tuple[App, ...] = ()
 
 
 class Connection(Answer):

@@ -17,6 +17,8 @@ from mosu.client.errors import BrokenAnswer, DamagedOutput
 from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
     Answer,
+    App,
+    Apps,
     Balance,
     Bill,
     Bills,
@@ -311,6 +313,10 @@ class Client:
 
     def run(self, run_id: str) -> Run:
         return self._get(Run, f"/runs/{_id(run_id)}")
+
+    def apps(self, run_id: str) -> tuple[App, ...]:
+        """What the hub started in a session that runs, each with what lets a browser in."""
+        return self._get(Apps, f"/runs/{_id(run_id)}/apps").items
 
     def connections(
         self, run_id: str, *, limit: int | None = None, cursor: str | None = None

@@ -41,7 +41,7 @@ def port_forward(
     forwards = forwards_of(ports)
     with client() as hub:
         run = hub.run(run_id)
-        relay = _relay(hub, run)
+        relay = relay_of(hub, run)
     doors = [(door, one.port) for door, one in zip(listening(forwards), forwards, strict=True)]
     try:
         _say_listening(run.id, [(port_of(door), port) for door, port in doors], json=json)
@@ -125,7 +125,11 @@ def size_text(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def _relay(hub: "Client", run: "Run") -> "Relay":
+def relay_of(hub: "Client", run: "Run") -> "Relay":
+    """
+    Raises:
+        Stop: its ports cannot be reached now.
+    """
     from mosu.client.relay import Relay
 
     if run.connect_url is None:

@@ -6,6 +6,7 @@ from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key
 from mosu.compute.services.connections import (
+    AppReached,
     Granted,
     NotASession,
     NotRunning,
@@ -16,6 +17,7 @@ from mosu.compute.services.connections import (
     close_forgotten,
     close_left_open,
     open_connection,
+    reached_apps,
     renew_connections,
 )
 from mosu.compute.services.delivery import count_deliveries
@@ -72,6 +74,7 @@ __all__ = [
     "SUPPLIER_NAME",
     "AgentTaken",
     "AlreadyTaken",
+    "AppReached",
     "Certified",
     "Destination",
     "Granted",
@@ -128,6 +131,7 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "reached_apps",
     "read_log",
     "redeem_ticket",
     "register_agent",

@@ -5,7 +5,7 @@ connections must end, so a right that is taken away works within that time, and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,6 +17,8 @@ from django.db.models.functions import Greatest, Least
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.reach import is_away, is_reached, runs_now
+from mosu.compute.requests import RunRequest
+from mosu.compute.session_apps import APPS
 from mosu.compute.states import ATTEMPT_ENDS, RunState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.actors import Actor
@@ -24,6 +26,7 @@ from mosu.platform.models import OrganisationState
 from mosu.platform.policy import POLICY, person_of, require
 from mosu.platform.rows import insert
 from mosu.platform.sign_ins import users_signed_in
+from mosu.wire.task import App
 
 ACTION: Final = "run.connect"
 CONNECTIONS_PER_RUN_MAX: Final = 250
@@ -79,6 +82,15 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class AppReached:
+    """An app of a session, at its port; `path` lets a browser in, and is a secret. Empty: no browser comes in."""
+
+    app: App
+    port: int
+    path: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """What has passed since the connection was opened: `bytes_in` towards the run, `bytes_out` from it."""
 
@@ -126,14 +138,34 @@ def reached_port(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> tup
         NotRunning: it has not started, or has ended.
         PoolAway: its pool has not been heard of, or joins nobody to anything.
     """
-    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
-    if run is None:
-        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
-    require(actor, ACTION, run.organisation_id)
+    run = _run_of(actor, run_id)
     person_of(actor)
     if not 1 <= port <= PORT_MAX:
         raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
     return run, _reached(run, now=now)
+
+
+def reached_apps(*, actor: Actor, run_id: UUID, now: datetime) -> list[AppReached]:
+    """What was started in the session beside its command, for whoever may be joined to it: who knows a path comes in.
+
+    Raises:
+        NotFound, Forbidden, NotASession, NotRunning, PoolAway: as `open_connection` says.
+    """
+    run = _run_of(actor, run_id)
+    attempt = _reached(run, now=now)
+    return [
+        AppReached(app=app, port=APPS[app].port, path=APPS[app].opens(attempt.public_id))
+        for app in RunRequest.of_json(run.request).apps
+    ]
+
+
+def _run_of(actor: Actor, run_id: UUID) -> Run:
+    """The run, for those who may be joined to it."""
+    run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
+    if run is None:
+        raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
+    require(actor, ACTION, run.organisation_id)
+    return run
 
 
 def _reached(run: Run, *, now: datetime) -> Attempt:

@@ -13,6 +13,7 @@ from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import (
     pools_by_id,
+    pools_not_starting,
     pools_of_single_nodes,
     pools_with,
     pools_without_sessions,
@@ -219,6 +220,7 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
     unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
     without_sshd = pools_without_sshd() if "ssh" in task.apps else frozenset()
+    bare = pools_not_starting(task.apps, task.environment) if task.apps else frozenset()
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
         return (reason.code for reason in goods_mismatches(asked, attributes))
@@ -235,6 +237,7 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
         unnamed = named is not None and place[0] not in named
         return (
             *(["no_environment"] if unnamed else []),
+            *(["no_app"] if place[0] in bare and not unnamed else []),
             *(["no_network"] if place[0] in single else []),
             *(["no_sessions"] if place[0] in unreached else []),
             *(["no_sshd"] if place[0] in without_sshd else []),
