@@ -176,17 +176,20 @@ def _quantile(took: Sequence[float], share: float) -> float:
 
 async def _asked(port: int, path: str, *, requests: int, at_once: int) -> list[float]:
     took: list[float] = []
+    opened = asyncio.Barrier(at_once)
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for turn in range(requests // at_once + 3):
+            if turn == 3:
+                await opened.wait()
             began = time.perf_counter()
             writer.write(f"GET {path} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(2)
             if not head.startswith(b"HTTP/1.1 200") or body != b"ok":
                 raise RuntimeError(f"answered {head!r}")
-            if turn >= 3:  # the first ones open connections
+            if turn >= 3:  # the first ones open connections, which is no part of a request
                 took.append((time.perf_counter() - began) * 1000)
         writer.close()
 

@@ -15,6 +15,7 @@ from django.db import connections
 from django.utils import timezone
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from mosu.compute.models import Connection, Pool
 from mosu.compute.relay import app as relay_app
@@ -23,17 +24,20 @@ from mosu.compute.relay.joining import Joining
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import connections as noting
 from mosu.compute.stream_doors import in_thread
-from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.ids import uuid7
 from mosu.platform.actors import Role, Scope
 from mosu.platform.models import ApiToken
 from mosu.platform.services import make_token
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
-from mosu.wire.streams import Broken, Stream, Streams
+from mosu.wire.opening import ClientWay, opened
+from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import FrameKind, Target, packed
+from mosu.wire.websocket import Bytes
 from tests.compute.sessions import Session, make_session
 from tests.compute.world import make_organisation, report
 from tests.hub import free_port
 from tests.platform.factories import make_member
+from tests.wire.ends import Reading
 
 MIB = 1 << 20
 Answer = Callable[["FakeAgent", Stream, Target], Awaitable[None]]
@@ -70,16 +74,22 @@ class Relay:
 class FakeAgent:
     """An agent's end of a tunnel: every stream comes back as it went, unless `answer` does something else."""
 
-    def __init__(self, websocket: ClientConnection, answer: Answer) -> None:
+    def __init__(self, websocket: ClientWay, answer: Answer) -> None:
         self.websocket, self.targets = websocket, list[Target]()
-        self.streams = Streams(websocket.send, asked=self._asked)
+        self.streams = Streams(websocket, asked=self._asked)
         self._answer, self._tasks = answer, set[asyncio.Task[None]]()
+        websocket.begin(self)
 
-    async def serve(self) -> None:
-        with suppress(ConnectionClosed):
-            async for message in self.websocket:
-                assert isinstance(message, bytes)
-                self.streams.take(message)
+    def taken(self, message: Bytes) -> None:
+        self.streams.take(message)
+
+    def text_came(self) -> None:
+        raise AssertionError
+
+    def has_room(self) -> None:
+        self.streams.has_room()
+
+    def lost(self) -> None:
         self.streams.close("gone")
 
     def _asked(self, stream: Stream, target: Target) -> None:
@@ -88,15 +98,16 @@ class FakeAgent:
 
 
 async def echoes(agent: FakeAgent, stream: Stream, target: Target) -> None:
-    await agent.streams.accept(stream)
+    agent.streams.accept(stream)
     with suppress(Exception):
-        while part := await stream.read():
-            await stream.write(part)
-        await stream.end()
+        end = Reading(stream)
+        while part := await end.read():
+            await end.write(part)
+        stream.end()
 
 
 async def refuses(agent: FakeAgent, stream: Stream, target: Target) -> None:
-    await agent.streams.refuse(stream, f"nobody listens on port {target.port}")
+    agent.streams.refuse(stream, f"nobody listens on port {target.port}")
 
 
 async def is_silent(agent: FakeAgent, stream: Stream, target: Target) -> None:
@@ -106,11 +117,8 @@ async def is_silent(agent: FakeAgent, stream: Stream, target: Target) -> None:
 @asynccontextmanager
 async def tunnel(relay: Relay, answer: Answer = echoes) -> AsyncIterator[FakeAgent]:
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
-    async with connect(f"{relay.url}/agent/v1/tunnel", additional_headers=headers, compression=None) as way:
-        agent = FakeAgent(way, answer)
-        serving = asyncio.create_task(agent.serve())
-        yield agent
-        serving.cancel()
+    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers) as way:
+        yield FakeAgent(way, answer)
 
 
 @pytest.fixture
@@ -314,7 +322,7 @@ def test_a_lost_tunnel_ends_its_connections_and_a_new_one_takes_its_place(relay:
 def test_an_agent_that_breaks_the_protocol_loses_its_tunnel(relay: Relay, message: str | bytes) -> None:
     async def tried() -> None:
         async with tunnel(relay) as agent, relay.joined() as way:
-            await agent.websocket.send(message)
+            await ClientConnection.send(agent.websocket, message)
             await agent.websocket.wait_closed()
             with pytest.raises(ConnectionClosed):
                 await way.recv()
@@ -340,9 +348,9 @@ def test_who_leaves_without_a_word_is_noted_and_the_run_hears_it(relay: Relay) -
     over = list[str]()
 
     async def listens(agent: FakeAgent, stream: Stream, target: Target) -> None:
-        await agent.streams.accept(stream)
+        agent.streams.accept(stream)
         try:
-            await stream.read()
+            await Reading(stream).read()
         except Exception as broken:  # noqa: BLE001 - what it says is what is asked for
             over.append(str(broken))
 
@@ -373,12 +381,12 @@ def test_the_limit_of_all_is_the_relays_own(relay: Relay, monkeypatch: pytest.Mo
 
 
 async def accepts(agent: FakeAgent, stream: Stream, target: Target) -> None:
-    await agent.streams.accept(stream)
+    agent.streams.accept(stream)
 
 
 async def ends_at_once(agent: FakeAgent, stream: Stream, target: Target) -> None:
-    await agent.streams.accept(stream)
-    await stream.end()
+    agent.streams.accept(stream)
+    stream.end()
 
 
 @asynccontextmanager
@@ -425,35 +433,6 @@ def test_an_agent_that_takes_nothing_for_long_is_away(relay: Relay, monkeypatch:
     asyncio.run(tried())
 
 
-def test_who_waits_for_room_in_a_tunnel_takes_turns() -> None:
-    class Way:
-        """Takes one message at a time, and slowly."""
-
-        inside = most = taken = 0
-
-        async def send_bytes(self, message: bytes) -> None:
-            self.inside += 1
-            self.most = max(self.most, self.inside)
-            await asyncio.sleep(0.01)
-            self.inside -= 1
-            self.taken += 1
-
-    async def tried() -> None:
-        way: Any = Way()
-        held = tunnels.Tunnel(way, "")
-        opening = [
-            asyncio.create_task(held.streams.open(Target(attempt_id=typeid("attempt", uuid7()), port=1)))
-            for _ in range(5)
-        ]
-        await asyncio.sleep(0.2)
-        assert (way.most, way.taken) == (1, 5)
-        held.end(4000, "over")
-        refused = await asyncio.gather(*opening, return_exceptions=True)
-        assert all(isinstance(one, Broken) for one in refused)
-
-    asyncio.run(tried())
-
-
 def test_a_new_tunnel_does_not_wait_for_one_that_takes_nothing(relay: Relay) -> None:
     async def tried() -> None:
         async with stalled(relay), tunnel(relay), asyncio.timeout(5), relay.joined() as way:
@@ -478,14 +457,13 @@ def test_who_says_nothing_after_the_runs_end_is_cut_too(relay: Relay) -> None:
     asyncio.run(tried())
 
 
-def test_who_reads_nothing_is_cut_too(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnels, "CLOSE_S_MAX", 0.2)
-
+def test_who_reads_nothing_is_cut_too(relay: Relay) -> None:
     async def floods(agent: FakeAgent, stream: Stream, target: Target) -> None:
-        await agent.streams.accept(stream)
+        agent.streams.accept(stream)
         with suppress(Exception):
+            end = Reading(stream)
             while True:
-                await stream.write(bytes(MIB))
+                await end.write(bytes(MIB))
 
     async def tried() -> None:
         async with tunnel(relay, floods), relay.joined() as way:
@@ -497,6 +475,44 @@ def test_who_reads_nothing_is_cut_too(relay: Relay, monkeypatch: pytest.MonkeyPa
             async with asyncio.timeout(5):
                 await noted(why="its token was revoked")
             way.transport.abort()
+
+    asyncio.run(tried())
+
+
+def test_who_reads_slowly_gets_the_last_of_it_before_the_end(relay: Relay) -> None:
+    async def says_much_and_ends(agent: FakeAgent, stream: Stream, target: Target) -> None:
+        agent.streams.accept(stream)
+        end = Reading(stream)
+        await end.write(bytes(24 * MIB))
+        stream.end()
+
+    async def tried() -> None:
+        async with tunnel(relay, says_much_and_ends) as agent, relay.joined() as way:
+            await way.send(b"")
+            way.transport.pause_reading()
+            await asyncio.sleep(0.3)
+            assert await in_thread(Connection.objects.filter(closed_at__isnull=True).count) == 1
+            way.transport.resume_reading()
+            assert len(await everything(way)) == 24 * MIB
+            await way.wait_closed()
+            assert way.close_code == 1000
+            await noted(why="it ended", bytes_out=24 * MIB)
+            assert len(agent.streams) == 0
+
+    asyncio.run(tried())
+
+
+def test_crumbs_of_one_leave_the_others_their_turn(relay: Relay) -> None:
+    async def tried() -> None:
+        async with tunnel(relay), relay.joined() as crumbs, relay.joined() as way:
+            crumb = Frame(Opcode.BINARY, b"x").serialize(mask=True)
+            crumbs.transport.write(crumb * 50_000)
+            async with asyncio.timeout(5):
+                await way.send(b"y")
+                assert await way.recv() == b"y"
+                came = 0
+                while came < 50_000:
+                    came += len(await crumbs.recv())
 
     asyncio.run(tried())
 

@@ -1,6 +1,9 @@
 """What a peer of the relay can make it hold, over a transport that only keeps what it is given."""
 
 import asyncio
+import socket
+import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from mosu.runtime import relay_protocols
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.wire.websocket import Bytes
 
 HEAD = (
     b"GET /x HTTP/1.1\r\nHost: hub\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -26,6 +30,10 @@ class Wire(asyncio.Transport):
         self.written = list[bytes]()
         self.is_over = False
         self.protocol: asyncio.BaseProtocol
+        self.socket: Any = None
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self.socket if name == "socket" else default
 
     def write(self, data: Any) -> None:
         self.written.append(bytes(data))
@@ -53,7 +61,8 @@ class Peer:
     """Says what a test wants; `messages` are what the application was given."""
 
     def __init__(self) -> None:
-        self.messages = list[bytes]()
+        self.messages, self.texts, self.lost_count = list[bytes](), 0, 0
+        self._lost = asyncio.Event()
         self.wire, state = Wire(), ServerState()
         config = Config(
             self._app, interface="asgi3", log_config=None, http=BoundedRequest, ws=BoundedWebSocket,
@@ -66,8 +75,20 @@ class Peer:
     async def _app(self, scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            self.messages.append(message["bytes"])
+        scope["state"]["way"].begin(self)
+        await self._lost.wait()
+
+    def taken(self, message: Bytes) -> None:
+        self.messages.append(bytes(message))
+
+    def text_came(self) -> None:
+        self.texts += 1
+
+    def has_room(self) -> None: ...
+
+    def lost(self) -> None:
+        self.lost_count += 1
+        self._lost.set()
 
     def says(self, data: bytes) -> None:
         protocol = self.wire.protocol
@@ -104,6 +125,42 @@ def test_of_many_pings_the_newest_is_answered_once_the_peer_reads() -> None:
     asyncio.run(tried())
 
 
+def test_who_speaks_before_the_answer_is_not_heard() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        peer.says(HEAD)
+        peer.says(frame(Opcode.BINARY, b"early"))
+        assert peer.wire.is_over
+        await asyncio.sleep(0.01)
+        assert not peer.messages
+
+    asyncio.run(tried())
+
+
+def test_a_text_is_told_and_not_given() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        await peer.accepted()
+        peer.says(frame(Opcode.TEXT, b"text"))
+        assert (peer.texts, peer.messages) == (1, [])
+
+    asyncio.run(tried())
+
+
+def test_who_closes_is_let_go_at_once_whatever_waits_for_them() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        protocol = await peer.accepted()
+        protocol.pause_writing()
+        protocol.put(b"x")
+        peer.says(frame(Opcode.CLOSE, b"\x03\xe8"))
+        assert peer.lost_count == 1
+        protocol.connection_lost(None)
+        assert peer.lost_count == 1
+
+    asyncio.run(tried())
+
+
 def test_a_message_in_crumbs_arrives_whole_and_is_kept_as_one() -> None:
     async def tried() -> None:
         peer = Peer()
@@ -116,6 +173,49 @@ def test_a_message_in_crumbs_arrives_whole_and_is_kept_as_one() -> None:
         peer.says(frame(Opcode.BINARY, b"next"))
         await asyncio.sleep(0.01)
         assert peer.messages == [b"a" + b"b" * 50 + b"c", b"next"]
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize("silent_ms", [0, 179_000, 181_000])
+def test_who_acknowledges_nothing_for_minutes_has_vanished(silent_ms: int) -> None:
+    class Quiet:
+        """A socket whose peer said nothing for so long."""
+
+        def getsockopt(self, level: int, name: int, size: int) -> bytes:
+            assert (level, name) == (socket.IPPROTO_TCP, socket.TCP_INFO)
+            return (bytes(56) + silent_ms.to_bytes(4, sys.byteorder) + bytes(100))[:size]
+
+    async def tried() -> None:
+        peer = Peer()
+        protocol = await peer.accepted()
+        peer.wire.socket = Quiet()
+        protocol.send_keepalive_ping()
+        assert peer.wire.is_over is (silent_ms > 180_000)
+        assert bool(peer.wire.written) is not peer.wire.is_over
+
+    asyncio.run(tried())
+
+
+def test_the_kernel_says_when_a_peer_last_acknowledged_anything() -> None:
+    async def tried() -> None:
+        peer = Peer()
+        protocol = await peer.accepted()
+        with (
+            socket.create_server(("127.0.0.1", 0)) as door,
+            socket.create_connection(door.getsockname()) as here,
+            door.accept()[0] as there,
+        ):
+            peer.wire.socket = here
+            here.send(b"x")
+            there.recv(1)
+            began = time.monotonic()
+            while (silent_s := protocol._silent_s()) < 0.05:
+                assert time.monotonic() < began + 5
+            assert silent_s <= time.monotonic() - began + 0.5
+            here.send(b"x")
+            there.recv(1)
+            assert protocol._silent_s() < 0.05
 
     asyncio.run(tried())
 

@@ -3,14 +3,22 @@
 import asyncio
 import socket
 import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import structlog
+from tests.wire.ends import Reading, Wire
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.site_agent import tunnel
+from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
-from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import Target
+from mosu.wire.streams import Broken, Refused, Stream, Streams
+from mosu.wire.tunnel import WINDOW_BYTES, FrameKind, Target, packed
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -19,32 +27,29 @@ class Pair:
     """A relay whose agent's engine takes its time for `SLOW`, until `go` is set."""
 
     def __init__(self) -> None:
-        self.go, self.asked, self._doors = threading.Event(), list[str](), list[socket.socket]()
+        self.go, self.asked, self.doors = threading.Event(), list[str](), list[socket.socket]()
         self._tunnel = Tunnel(
             "ws://hub", "", join=self._dial, wanted=lambda: True, log=structlog.get_logger()
         )
-        self.relay = Streams(self._to_agent)
-        self._agent = Streams(self._to_relay, asked=self._begin)
+        to_agent, self.to_relay = Wire(), Wire()
+        self.relay, self.agent = Streams(to_agent), Streams(self.to_relay, asked=self._begin)
+        to_agent.take, self.to_relay.take = self.agent.take, self.relay.take
 
-    def close(self) -> None:
-        for door in self._doors:
+    async def close(self) -> None:
+        self.agent.close("over")
+        await asyncio.sleep(0)
+        for door in self.doors:
             door.close()
 
     def _begin(self, stream: Stream, target: Target) -> None:
-        self._tunnel._begin(self._agent, stream, target)
-
-    async def _to_agent(self, message: bytes) -> None:
-        self._agent.take(message)
-
-    async def _to_relay(self, message: bytes) -> None:
-        self.relay.take(message)
+        self._tunnel._begin(self.agent, stream, target)
 
     def _dial(self, attempt_id: str, port: int) -> socket.socket:
         self.asked.append(attempt_id)
         if attempt_id == SLOW.attempt_id:
             self.go.wait(5)
         here, there = socket.socketpair()
-        self._doors.append(there)
+        self.doors.append(there)
         return here
 
 
@@ -64,9 +69,182 @@ def test_a_task_that_answers_nobody_keeps_nobody_else_waiting() -> None:
             pair.go.set()
         await asyncio.sleep(0.2)
         assert pair.asked.count(SLOW.attempt_id) == DIALS_MAX
-        pair.close()
+        await pair.close()
 
     asyncio.run(tried())
+
+
+@asynccontextmanager
+async def joined() -> AsyncIterator[tuple[Pair, Reading, socket.socket]]:
+    """A person's end of a stream, and the run's socket."""
+    pair = Pair()
+    person = Reading(await pair.relay.open(QUICK))
+    while not pair.doors:
+        await asyncio.sleep(0.001)
+    run = pair.doors[0]
+    run.setblocking(False)
+    yield pair, person, run
+    await pair.close()
+
+
+async def everything(run: socket.socket) -> bytes:
+    loop, parts = asyncio.get_running_loop(), list[bytes]()
+    while part := await loop.sock_recv(run, 1 << 20):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def test_bytes_go_both_ways_and_each_way_ends_on_its_own() -> None:
+    sent = bytes(range(256)) * (3 * WINDOW_BYTES // 256)
+
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            writing = asyncio.create_task(person.write(sent))
+            reading = asyncio.create_task(everything(run))
+            await writing
+            person.stream.end()
+            assert await reading == sent
+            back = asyncio.create_task(person.everything())
+            await asyncio.get_running_loop().sock_sendall(run, sent)
+            run.shutdown(socket.SHUT_WR)
+            assert await back == sent
+            while len(pair.relay):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_reads_nothing_holds_who_sends_within_a_window() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            writing = asyncio.create_task(person.write(bytes(8 * WINDOW_BYTES)))
+            before = -1
+            while before != (before := person.stream.bytes_out):
+                await asyncio.sleep(0.05)
+            assert not writing.done()
+            assert person.stream.bytes_out < 3 * WINDOW_BYTES
+            reading = asyncio.create_task(everything(run))
+            await writing
+            person.stream.end()
+            assert len(await reading) == 8 * WINDOW_BYTES
+
+    asyncio.run(tried())
+
+
+def test_who_reads_nothing_holds_a_run_that_sends_within_a_window() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            sending = asyncio.create_task(
+                asyncio.get_running_loop().sock_sendall(run, bytes(8 * WINDOW_BYTES))
+            )
+            before = -1
+            while before != (before := person.stream.bytes_in):
+                await asyncio.sleep(0.05)
+            assert not sending.done()
+            assert person.stream.bytes_in <= WINDOW_BYTES
+            reading = asyncio.create_task(person.everything())
+            await sending
+            run.shutdown(socket.SHUT_WR)
+            assert len(await reading) == 8 * WINDOW_BYTES
+
+    asyncio.run(tried())
+
+
+def test_what_was_held_goes_when_the_way_is_free_again() -> None:
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            pair.to_relay.is_full = True
+            await asyncio.get_running_loop().sock_sendall(run, b"late")
+            run.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.02)
+            assert person.stream.bytes_in == 0
+            pair.to_relay.is_full = False
+            pair.agent.has_room()
+            assert await person.everything() == b"late"
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_breaks_off_says_so_and_is_let_go_when_the_person_leaves() -> None:
+    async def tried() -> None:
+        async with joined() as (_, person, run):
+            run.close()
+            person.stream.send(b"x")
+            with pytest.raises(Broken, match="the run closed the connection"):
+                while True:
+                    await person.write(b"x")
+                    await asyncio.sleep(0.001)
+        async with joined() as (_, person, run):
+            person.stream.reset("left")
+            assert await everything(run) == b""
+
+    asyncio.run(tried())
+
+
+def test_a_run_that_never_reads_the_last_of_it_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "_LAST_S_MAX", 0.05)
+
+    async def tried() -> None:
+        async with joined() as (pair, person, run):
+            run.shutdown(socket.SHUT_WR)
+            before = -1
+            writing = asyncio.create_task(person.write(bytes(WINDOW_BYTES // 2)))
+            while before != (before := person.stream.bytes_out):
+                await asyncio.sleep(0.02)
+            await writing
+            person.stream.end()
+            while len(pair.agent):
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.2)
+            assert len(await everything(run)) < WINDOW_BYTES // 2
+
+    asyncio.run(tried())
+
+
+def test_the_agent_refuses_more_than_it_can_carry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "STREAMS_MAX", 1)
+
+    async def tried() -> None:
+        async with joined() as (pair, _, _run):
+            with pytest.raises(Refused, match="as many connections as it can"):
+                await pair.relay.open(QUICK)
+            assert len(pair.doors) == 1
+
+    asyncio.run(tried())
+
+
+def test_a_relay_that_takes_nothing_for_long_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tunnel, "_STALL_S_MAX", 0.05)
+    monkeypatch.setattr(tunnel, "STREAMS_MAX", 0)
+    opened, until = list[ServerConnection](), time.monotonic() + 8
+
+    async def floods(way: ServerConnection) -> None:
+        """Asks for more than it reads answers of."""
+        opened.append(way)
+        way.transport.pause_reading()
+        way.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        target = QUICK.model_dump_json().encode()
+        with suppress(ConnectionClosed):
+            for number in range(1, 1_000_000):
+                await way.send(packed(FrameKind.OPEN, number, target))
+
+    def nowhere(attempt_id: str, port: int) -> socket.socket:
+        raise NotReached("nowhere")
+
+    def wanted() -> bool:
+        return len(opened) < 2 and time.monotonic() < until
+
+    async def tried() -> None:
+        async with serve(floods, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
+            port = next(iter(server.sockets)).getsockname()[1]
+            agent = Tunnel(
+                f"ws://127.0.0.1:{port}", "", join=nowhere, wanted=wanted,
+                log=structlog.get_logger(),
+            )  # fmt: skip
+            await asyncio.to_thread(agent.work)
+
+    asyncio.run(tried())
+    assert len(opened) == 2
 
 
 @pytest.mark.parametrize(

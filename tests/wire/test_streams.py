@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.wire.ends import Reading, Wire
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.wire.streams import Broken, Refused, Stream, Streams
@@ -19,6 +20,7 @@ from mosu.wire.tunnel import (
     packed,
     packed_credit,
 )
+from mosu.wire.websocket import Bytes
 
 TARGET = Target(attempt_id=typeid("attempt", uuid7()), port=8000)
 
@@ -27,44 +29,30 @@ class Pair:
     """A relay's and an agent's side, and what the relay has opened at the agent."""
 
     def __init__(self, answer: Callable[["Pair", Stream], Awaitable[None]] | None = None) -> None:
-        self.at_agent: list[Stream] = []
+        self.at_agent: list[Reading] = []
         self.targets: list[Target] = []
         self._answer = answer or Pair.accepted
         self._tasks: list[asyncio.Task[None]] = []
-        self.relay = Streams(self._to_agent)
-        self.agent = Streams(self._to_relay, asked=self._asked)
+        self.to_agent, to_relay = Wire(), Wire()
+        self.relay, self.agent = Streams(self.to_agent), Streams(to_relay, asked=self._asked)
+        self.to_agent.take, to_relay.take = self.agent.take, self.relay.take
 
     async def accepted(self, stream: Stream) -> None:
-        self.at_agent.append(stream)
-        await self.agent.accept(stream)
-
-    async def _to_agent(self, message: bytes) -> None:
-        await asyncio.sleep(0)
-        self.agent.take(message)
-
-    async def _to_relay(self, message: bytes) -> None:
-        await asyncio.sleep(0)
-        self.relay.take(message)
+        self.at_agent.append(Reading(stream))
+        self.agent.accept(stream)
 
     def _asked(self, stream: Stream, target: Target) -> None:
         self.targets.append(target)
         self._tasks.append(asyncio.create_task(self._answer(self, stream)))
 
-    async def opened(self) -> tuple[Stream, Stream]:
-        here = await self.relay.open(TARGET)
+    async def opened(self) -> tuple[Reading, Reading]:
+        here = Reading(await self.relay.open(TARGET))
         return here, self.at_agent[-1]
 
 
-async def everything(stream: Stream) -> bytes:
-    parts = []
-    while part := await stream.read():
-        parts.append(bytes(part))
-    return b"".join(parts)
-
-
-async def sent(stream: Stream, data: bytes) -> None:
-    await stream.write(data)
-    await stream.end()
+async def sent(end: Reading, data: bytes) -> None:
+    await end.write(data)
+    end.stream.end()
 
 
 @settings(max_examples=40, deadline=None)
@@ -76,14 +64,15 @@ async def sent(stream: Stream, data: bytes) -> None:
 def test_what_goes_in_comes_out_of_its_own_stream(sizes: list[tuple[int, int]]) -> None:
     async def both_ways(pair: Pair, size_there: int, size_back: int, mark: int) -> None:
         here, there = await pair.opened()
-        assert there.number == here.number
+        one, other = here.stream, there.stream
+        assert one.number == other.number
         way_there, way_back = bytes([mark]) * size_there, bytes([mark + 100]) * size_back
         came_back, came_there, _, _ = await asyncio.gather(
-            everything(here), everything(there), sent(here, way_there), sent(there, way_back)
+            here.everything(), there.everything(), sent(here, way_there), sent(there, way_back)
         )
         assert came_there == way_there
         assert came_back == way_back
-        assert (here.bytes_out, here.bytes_in) == (size_there, size_back) == (there.bytes_in, there.bytes_out)
+        assert (one.bytes_out, one.bytes_in) == (size_there, size_back) == (other.bytes_in, other.bytes_out)
 
     async def all_at_once() -> None:
         pair = Pair()
@@ -102,14 +91,14 @@ def test_a_writer_waits_for_who_does_not_read_and_holds_no_other() -> None:
         writing = asyncio.create_task(sent(slow, b"x" * (WINDOW_BYTES + 5)))
         quick, quick_there = await pair.opened()
         await sent(quick, b"y" * (2 * CHUNK_BYTES))
-        assert await everything(quick_there) == b"y" * (2 * CHUNK_BYTES)
-        while slow_there.bytes_in < WINDOW_BYTES:
+        assert await quick_there.everything() == b"y" * (2 * CHUNK_BYTES)
+        while slow_there.stream.bytes_in < WINDOW_BYTES:
             await asyncio.sleep(0)
         for _ in range(100):
             await asyncio.sleep(0)
         assert not writing.done()
-        assert slow_there.bytes_in == WINDOW_BYTES
-        assert await everything(slow_there) == b"x" * (WINDOW_BYTES + 5)
+        assert slow_there.stream.bytes_in == WINDOW_BYTES
+        assert await slow_there.everything() == b"x" * (WINDOW_BYTES + 5)
         await writing
 
     asyncio.run(tried())
@@ -118,7 +107,7 @@ def test_a_writer_waits_for_who_does_not_read_and_holds_no_other() -> None:
 def test_one_way_ends_and_the_other_goes_on() -> None:
     async def tried() -> None:
         here, there = await Pair().opened()
-        await here.end()
+        here.stream.end()
         assert not await there.read()
         await there.write(b"still")
         assert bytes(await here.read()) == b"still"
@@ -132,21 +121,21 @@ def test_a_reset_is_heard_and_says_why() -> None:
         here, there = await pair.opened()
         reading = asyncio.create_task(there.read())
         await asyncio.sleep(0)
-        await here.reset("its allocation ended")
+        here.stream.reset("its allocation ended")
         with pytest.raises(Broken, match="its allocation ended"):
             await reading
-        for stream in (here, there):
+        for end in (here, there):
             with pytest.raises(Broken, match="its allocation ended"):
-                await stream.write(b"x")
+                await end.write(b"x")
         assert len(pair.relay) == len(pair.agent) == 0
-        pair.relay.take(packed(FrameKind.DATA, here.number, b"on its way"))  # passed over
+        pair.relay.take(packed(FrameKind.DATA, here.stream.number, b"on its way"))  # passed over
 
     asyncio.run(tried())
 
 
 def test_what_is_refused_never_was() -> None:
     async def refused(pair: Pair, stream: Stream) -> None:
-        await pair.agent.refuse(stream, "nobody listens on port 8000\n")
+        pair.agent.refuse(stream, "nobody listens on port 8000\n")
 
     async def tried() -> None:
         pair = Pair(refused)
@@ -224,15 +213,15 @@ def test_more_than_the_window_and_more_after_the_end_break_the_protocol() -> Non
     async def tried() -> None:
         pair = Pair()
         here, _ = await pair.opened()
-        chunk = packed(FrameKind.DATA, here.number, b"x" * CHUNK_BYTES)
+        chunk = packed(FrameKind.DATA, here.stream.number, b"x" * CHUNK_BYTES)
         for _ in range(WINDOW_BYTES // CHUNK_BYTES):
             pair.relay.take(chunk)
         with pytest.raises(Garbled):
-            pair.relay.take(packed(FrameKind.DATA, here.number, b"x"))
+            pair.relay.take(packed(FrameKind.DATA, here.stream.number, b"x"))
         other, _ = await pair.opened()
-        pair.relay.take(packed(FrameKind.END, other.number))
+        pair.relay.take(packed(FrameKind.END, other.stream.number))
         with pytest.raises(Garbled):
-            pair.relay.take(packed(FrameKind.DATA, other.number, b"x"))
+            pair.relay.take(packed(FrameKind.DATA, other.stream.number, b"x"))
 
     asyncio.run(tried())
 
@@ -240,11 +229,65 @@ def test_more_than_the_window_and_more_after_the_end_break_the_protocol() -> Non
 def test_a_window_of_single_bytes_takes_no_more_than_a_window() -> None:
     async def tried() -> None:
         pair = Pair()
-        here, _ = await pair.opened()
+        here = await pair.relay.open(TARGET)
         for _ in range(100_000):
-            here.take(frame_of(packed(FrameKind.DATA, here.number, b"x")))
-        assert len(here._arrived) <= 2
-        assert len(await here.read()) == CHUNK_BYTES
+            here.take(frame_of(packed(FrameKind.DATA, here.number, b"xxx")))
+        assert len(here._arrived._parts) <= 2
+        assert CHUNK_BYTES - 3 < len(await Reading(here).read()) <= CHUNK_BYTES
+
+    asyncio.run(tried())
+
+
+def test_who_waits_for_room_takes_turns_of_a_chunk() -> None:
+    class Narrow:
+        """Has room for one message at a time."""
+
+        def __init__(self) -> None:
+            self.is_full, self.messages = False, list[bytes]()
+
+        def put(self, *parts: Bytes) -> None:
+            self.messages.append(b"".join(parts))
+            self.is_full = True
+
+    async def tried() -> None:
+        way = Narrow()
+        streams = Streams(way)
+        held = []
+        for number in range(1, 5):
+            opening = asyncio.create_task(streams.open(TARGET))
+            await asyncio.sleep(0)
+            streams.take(packed(FrameKind.OPENED, number))
+            held.append(Reading(await opening))
+        writing = [asyncio.create_task(end.write(bytes(3 * CHUNK_BYTES))) for end in held]
+        await asyncio.sleep(0)
+        way.messages.clear()
+        for turns in range(1, 13):
+            way.is_full = False
+            streams.has_room()
+            assert len(way.messages) == turns
+        sent = [frame_of(message) for message in way.messages]
+        assert [frame.stream for frame in sent] == [1, 2, 3, 4] * 3
+        assert all(len(frame.body) == CHUNK_BYTES for frame in sent)
+        await asyncio.gather(*writing)
+        way.is_full = False
+        streams.has_room()
+        assert len(way.messages) == 12
+
+    asyncio.run(tried())
+
+
+def test_crumbs_that_wait_leave_as_one() -> None:
+    async def tried() -> None:
+        pair = Pair()
+        here, there = await pair.opened()
+        pair.to_agent.is_full = True
+        for _ in range(1000):
+            here.stream.send(b"x")
+        assert not pair.to_agent.messages
+        pair.to_agent.is_full = False
+        pair.relay.has_room()
+        assert len(pair.to_agent.messages) == 1
+        assert await there.read() == b"x" * 1000
 
     asyncio.run(tried())
 

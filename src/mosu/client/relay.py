@@ -11,29 +11,30 @@ import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
-from mosu.client.errors import BrokenAnswer, CutOff, Unreachable
+from mosu.client.errors import BrokenAnswer, CutOff, ProblemError, Unreachable
 from mosu.client.transport import problem_of
+from mosu.wire.opening import ClientWay, opened
+from mosu.wire.websocket import Bytes
 
 if TYPE_CHECKING:
     from mosu.client.models import Run
     from mosu.client.sdk import Client
 
-_CHUNK_BYTES: Final = 64 * 1024
-_MESSAGE_BYTES_MAX: Final = 1024 * 1024
-_MESSAGES_MAX: Final = 8
-"""So many wait to be written before the relay is no longer read."""
 _OPEN_S_MAX: Final = 15.0
 _CLOSE_S_MAX: Final = 2.0
+_ANSWER_S_MAX: Final = 10.0
+_ANSWER_BYTES: Final = 64 * 1024
 _ENDED: Final = 1000
 _LEFT: Final = 1001
 _CUT_OFF: Final = range(4400, 4600)
 """4000 and the HTTP status that says the same."""
+NOT_ALLOWED: Final = frozenset({401, 403, 404})
+"""Of refusals, those that asking again does not change."""
 _LOG: Final = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # at DEBUG the library writes down the headers, and so the token
@@ -87,35 +88,61 @@ class Relay:
             Unreachable: no relay answers, or it went away.
             BrokenAnswer: what answers does not speak the protocol.
         """
-        reader, writer = await asyncio.open_connection(sock=taken)
+        local = _Local(traffic)
+        await asyncio.get_running_loop().connect_accepted_socket(lambda: local, taken)
         try:
-            opened = await self._opened(port)
+            way = await self._opened(port)
             code = _LEFT
             try:
-                await _carry(opened, reader, writer, traffic)
+                await local.carried(way)
                 code = _ENDED
             finally:
-                await opened.close(code)
-            writer.close()
-            await writer.wait_closed()
-        except (_LocalGone, OSError):
+                await _close(way, code)
+            await local.flushed()
+        except _LocalGone:
             return
         finally:
-            _reset(writer)
+            local.reset()
 
-    async def _opened(self, port: int) -> ClientConnection:
+    async def answers(self, port: int, path: str) -> bool:
+        """Whether what listens at the port answers HTTP, asked for `path`.
+
+        Raises:
+            ProblemError: the hub does not let them in.
+        """
+        ours, theirs = socket.socketpair()
+        for one in (ours, theirs):
+            one.setblocking(False)
+        joining = asyncio.ensure_future(self.join(port, theirs, Traffic()))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                if await reader.readexactly(5) == b"HTTP/":
+                    await reader.read(_ANSWER_BYTES)
+                    return True
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            await asyncio.wait({joining}, timeout=_CLOSE_S_MAX)
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+        refused = None if joining.cancelled() else joining.exception()
+        if isinstance(refused, ProblemError) and refused.status in NOT_ALLOWED:
+            raise refused
+        return False
+
+    async def _opened(self, port: int) -> ClientWay:
         is_here = urlsplit(self.url).hostname in {"127.0.0.1", "::1", "localhost"}
         try:
-            return await _Straight(
+            return await opened(
                 f"{self.url}?port={port}",
                 additional_headers=self.headers,
-                compression=None,
                 proxy=None if is_here else True,  # as the environment says, like every other call
                 open_timeout=_OPEN_S_MAX,
                 close_timeout=_CLOSE_S_MAX,
                 ping_timeout=None,  # whoever waits for a slow reader answers no ping
-                max_size=_MESSAGE_BYTES_MAX,
-                max_queue=_MESSAGES_MAX,
                 logger=_LOG,
             )
         except InvalidStatus as refused:
@@ -128,84 +155,127 @@ class Relay:
             ) from error
 
 
-class _Straight(connect):
-    """Follows no redirect: the token stays with the relay that the hub named."""
+class _Local(asyncio.Protocol):
+    """The local connection, and who listens to the way: what the one sends, the other is given."""
 
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
+    _transport: asyncio.Transport
+    _way: ClientWay | None = None
 
+    def __init__(self, traffic: Traffic) -> None:
+        loop = asyncio.get_running_loop()
+        self._traffic = traffic
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._over: asyncio.Future[None] = loop.create_future()
+        self._has_ended = self._has_come_to_end = False
 
-async def _carry(
-    opened: ClientConnection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, traffic: Traffic
-) -> None:
-    """Returns once the relay has closed the connection at its end, and not before: what was sent may still be on
-    its way to the run."""
-    sending = asyncio.ensure_future(_send(opened, reader, traffic))
-    receiving = asyncio.ensure_future(_receive(opened, writer, traffic))
-    try:
-        await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
-        if not receiving.done():
-            await sending
-        await receiving
-    finally:
-        for task in (sending, receiving):
-            task.cancel()
-        await asyncio.gather(sending, receiving, return_exceptions=True)
+    async def carried(self, way: ClientWay) -> None:
+        """Returns once the relay has closed the connection at its end, and not before: what was sent may still be
+        on its way to the run.
 
+        Raises:
+            _LocalGone: the local side broke off.
+            CutOff, Unreachable, BrokenAnswer: as `Relay.join`.
+        """
+        self._way = way
+        way.begin(self)
+        self._transport.resume_reading()
+        await asyncio.wait({self._over, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._over.done():
+            raise _LocalGone
+        self._over.result()
+        _check_end(way)
 
-async def _send(opened: ClientConnection, reader: asyncio.StreamReader, traffic: Traffic) -> None:
-    while True:
-        try:
-            data = await reader.read(_CHUNK_BYTES)
-        except OSError as error:
-            raise _LocalGone from error
-        try:
-            await opened.send(data)
-        except ConnectionClosed:
-            return  # the one who receives learns why
-        if not data:
+    async def flushed(self) -> None:
+        """The local side has been sent all of it."""
+        self._transport.close()
+        await asyncio.wait({self._gone})
+
+    def reset(self) -> None:
+        """Break it off, if it is still there: its other side reads an error, not an end."""
+        if not self._gone.done():
+            with suppress(OSError):
+                self._transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
+            self._transport.abort()
+
+    # What comes from the local side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.pause_reading()  # until there is a way
+
+    def data_received(self, data: bytes) -> None:
+        assert self._way is not None  # noqa: S101 - before, nothing is read
+        self._traffic.bytes_in += len(data)
+        self._way.put(data)
+        if self._way.is_full:
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        if self._way is not None and not self._has_ended:
+            self._has_ended = True
+            self._way.put(b"")
+        return True  # the other direction goes on
+
+    def pause_writing(self) -> None:
+        if self._way is not None:
+            self._way.hold()
+
+    def resume_writing(self) -> None:
+        if self._way is not None:
+            self._way.go_on()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gone.set_result(None)
+
+    # What comes from the relay.
+
+    def taken(self, message: Bytes) -> None:
+        if self._transport.is_closing():
             return
-        traffic.bytes_in += len(data)
+        if not message:
+            self._has_come_to_end = True
+            with suppress(OSError):  # it broke meanwhile, and says so soon
+                self._transport.write_eof()
+        elif not self._has_come_to_end:
+            self._traffic.bytes_out += len(message)
+            self._transport.write(message)
 
+    def text_came(self) -> None:
+        self._finish(BrokenAnswer("The relay sent text where bytes belong.", hint="Update mosu."))
 
-async def _receive(opened: ClientConnection, writer: asyncio.StreamWriter, traffic: Traffic) -> None:
-    while True:
-        try:
-            message = await opened.recv()
-        except ConnectionClosed as closed:
-            _check_end(closed)
+    def has_room(self) -> None:
+        self._transport.resume_reading()
+
+    def lost(self) -> None:
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        if self._over.done():
             return
-        if isinstance(message, str):
-            raise BrokenAnswer("The relay sent text where bytes belong.", hint="Update mosu.")
-        try:
-            if message:
-                writer.write(message)
-                await writer.drain()
-            else:
-                writer.write_eof()
-        except OSError as error:
-            raise _LocalGone from error
-        traffic.bytes_out += len(message)
+        if error is None:
+            self._over.set_result(None)
+        else:
+            self._over.set_exception(error)
 
 
-def _check_end(closed: ConnectionClosed) -> None:
+async def _close(way: ClientWay, code: int) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_S_MAX):
+            await way.close(code)
+            return
+    way.transport.abort()
+
+
+def _check_end(way: ClientWay) -> None:
     """
     Raises:
         CutOff, Unreachable: the relay closed the connection before its end.
     """
-    code, why = (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd is not None else (1006, "")
+    said = way.protocol.close_rcvd
+    code, why = (said.code, said.reason) if said is not None else (1006, "")
     if code in _CUT_OFF:
-        raise CutOff(why or f"The relay answered {code - 4000}.") from closed
+        raise CutOff(why or f"The relay answered {code - 4000}.")
     if code != _ENDED:
-        raise Unreachable(
-            f"The relay broke off: {why or code}.", hint="The next connection is tried anew."
-        ) from closed
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Break a local connection off, if it is still there: its other side reads an error, not an end."""
-    with suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
-    writer.transport.abort()
+        raise Unreachable(f"The relay broke off: {why or code}.", hint="The next connection is tried anew.")

@@ -7,7 +7,9 @@ from typing import Final
 import django
 import uvicorn
 
-from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.kernel.memory import keep_freed_memory
+from mosu.runtime.relay_protocols import BoundedWebSocket
+from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
 _PING_S: Final = 20.0
 """Keeps proxies from closing what is quiet. Nobody is cut for not answering: who waits for a slow reader cannot."""
@@ -18,10 +20,9 @@ _KEPT_ALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
 """What is accepted inherits it (tcp(7)): who vanished is noticed after a minute where nothing was on its way to them.
-After a ping something is, so there TCP itself gives up, after a quarter of an hour.
+After a ping something is: there `BoundedWebSocket` looks when they last acknowledged anything.
 """
 _STOP_S_MAX: Final = 5
-_MESSAGE_BYTES_MAX: Final = 1 << 20
 
 
 def main() -> None:
@@ -31,20 +32,23 @@ def main() -> None:
     words.add_argument("--port", type=int, required=True)
     asked = words.parse_args()
     django.setup()
+    keep_freed_memory()
     # Its models exist once Django is set up.
     from mosu.compute.relay.app import application
+    from mosu.runtime.app_requests import AppRequest
 
     config = uvicorn.Config(
         application,
         host=asked.host,
         port=asked.port,
-        http=BoundedRequest,
+        http=AppRequest,
         ws=BoundedWebSocket,
-        ws_max_size=_MESSAGE_BYTES_MAX,
+        ws_max_size=MESSAGE_BYTES_MAX,
         ws_ping_interval=_PING_S,
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
         access_log=False,
+        log_level="warning",  # at "info" it writes down addresses, and apps' carry tokens
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S_MAX,

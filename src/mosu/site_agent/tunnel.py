@@ -11,17 +11,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, cast
 from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from structlog.stdlib import BoundLogger
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 
+from mosu.kernel.memory import keep_freed_memory
 from mosu.site_agent.engines.protocol import NotReached
+from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
+from mosu.wire.tunnel import Garbled, Target
+from mosu.wire.websocket import Bytes
 
 Connect = Callable[[str, int], socket.socket]
 """A connected socket to a port of an attempt; raises `NotReached`."""
@@ -34,17 +36,11 @@ _BACKOFF_S: Final = (0.2, 15.0)
 _LOOK_S: Final = 0.2
 _OPEN_S_MAX: Final = 10.0
 _PING_S: Final = 15.0
-_QUEUE_MESSAGES: Final = 64
-_FRAME_BYTES_MAX: Final = CHUNK_BYTES + 64
+_STALL_S_MAX: Final = 30.0
+_LAST_S_MAX: Final = 60.0
+"""So long a run may take to read the last of what a person sent."""
 _LIBRARY: Final = logging.getLogger(__name__)
 _LIBRARY.propagate = False  # at DEBUG it writes down the headers, and so the token
-
-
-class _Straight(connect):
-    """Follows no redirect: the token goes where the hub said, and nowhere else."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 def is_as_safe(url: str, *, hub_url: str) -> bool:
@@ -67,6 +63,7 @@ class Tunnel:
 
     def work(self) -> None:
         """Hold the tunnel open."""
+        keep_freed_memory()
         asyncio.run(self._while_wanted())
 
     async def _while_wanted(self) -> None:
@@ -81,21 +78,21 @@ class Tunnel:
         tries = 0
         while True:
             try:
-                async with _Straight(
+                way = await opened(
                     self._url,
                     additional_headers={"Authorization": f"Bearer {self._token}"},
                     user_agent_header="mosu-site-agent",
-                    compression=None,
-                    max_size=_FRAME_BYTES_MAX,
-                    max_queue=_QUEUE_MESSAGES,
                     ping_interval=_PING_S,
                     ping_timeout=_PING_S,
                     open_timeout=_OPEN_S_MAX,
                     logger=_LIBRARY,
-                ) as websocket:
-                    self._log.info("tunnel open")
-                    tries = 0
-                    await self._serve(websocket)
+                )
+                self._log.info("tunnel open")
+                tries = 0
+                try:
+                    await self._serve(way)
+                finally:
+                    await way.close()
             except (OSError, TimeoutError, WebSocketException) as error:
                 said = f"{error.response.status_code}" if isinstance(error, InvalidStatus) else str(error)
                 self._log.warning("no tunnel", error=said or type(error).__name__)
@@ -105,51 +102,53 @@ class Tunnel:
             least, most = _BACKOFF_S
             await asyncio.sleep(min(most, least * 2 ** min(tries, 10)) * random.uniform(0.5, 1.0))  # noqa: S311 (jitter)
 
-    async def _serve(self, websocket: ClientConnection) -> None:
+    async def _serve(self, way: ClientWay) -> None:
         """Until the tunnel is lost, or the relay breaks the protocol."""
-
-        async def send(message: bytes) -> None:
-            with suppress(ConnectionClosed):
-                await websocket.send(message)
-
-        streams = Streams(send, asked=lambda stream, target: self._begin(streams, stream, target))
-        why = "the tunnel is lost"
+        relay = _Relay(way, self._begin)
+        way.begin(relay)
         try:
-            async for message in websocket:
-                if not isinstance(message, bytes):
-                    raise Garbled("a text message")
-                streams.take(message)
-        except Garbled as garbled:
-            self._log.exception("the relay broke the protocol")
-            why = str(garbled)
+            why = await self._over(relay, way)
+            if not way.is_over():
+                self._log.error("the relay broke the protocol", why=why)
+            else:
+                said = way.protocol.close_rcvd
+                self._log.warning("no tunnel", error=f"{said.code} {said.reason}" if said else why)
         finally:
-            streams.close(why)
+            relay.streams.close("the tunnel is lost")
+
+    async def _over(self, relay: "_Relay", way: ClientWay) -> str:
+        """Why it is. A relay that takes nothing for long is gone: it has nothing else to wait for."""
+        clock = asyncio.get_running_loop().time
+        while not relay.over.done():
+            await asyncio.wait({relay.over}, timeout=_STALL_S_MAX / 2)
+            if way.full_since is not None and clock() > way.full_since + _STALL_S_MAX:
+                way.transport.abort()
+        return relay.over.result()
 
     def _begin(self, streams: Streams, stream: Stream, target: Target) -> None:
+        if len(streams) > STREAMS_MAX:
+            streams.refuse(stream, "the agent carries as many connections as it can")
+            return
         task = asyncio.create_task(self._joined(streams, stream, target))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _joined(self, streams: Streams, stream: Stream, target: Target) -> None:
-        """Join the stream and carry its bytes until both sides have ended."""
-        if len(streams) > STREAMS_MAX:
-            await streams.refuse(stream, "the agent carries as many connections as it can")
-            return
+        """Join the stream; from then on its bytes carry themselves."""
         try:
             door = await self._door(stream, target)
         except NotReached as why:
-            await streams.refuse(stream, str(why))
+            streams.refuse(stream, str(why))
             return
         except Exception:  # noqa: BLE001 (whatever an engine has: told in our log, not to a stranger)
             self._log.exception("not joined", attempt=target.attempt_id)
-            await streams.refuse(stream, "the agent could not join it")
+            streams.refuse(stream, "the agent could not join it")
             return
         if door is None:
             return
         door.setblocking(False)
-        with door:
-            await streams.accept(stream)
-            await _carried(stream, door)
+        streams.accept(stream)
+        await asyncio.get_running_loop().connect_accepted_socket(partial(_Door, stream), door)
 
     async def _door(self, stream: Stream, target: Target) -> socket.socket | None:
         """A connection to the target; None where nobody waits for it any more."""
@@ -161,31 +160,94 @@ class Tunnel:
             return await asyncio.get_running_loop().run_in_executor(None, dial)
 
 
-async def _carried(stream: Stream, door: socket.socket) -> None:
-    """Both ways, each ended on its own; if either breaks, both do."""
-    ways = {asyncio.create_task(_to_run(stream, door)), asyncio.create_task(_from_run(stream, door))}
-    try:
-        _, pending = await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
-        if pending:
-            await stream.reset("the run closed the connection")
-    finally:
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        await stream.reset("the run closed the connection")
+class _Relay:
+    """The tunnel as its streams and its way have it."""
+
+    def __init__(self, way: ClientWay, begin: Callable[[Streams, Stream, Target], None]) -> None:
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.streams = Streams(way, asked=lambda stream, target: begin(self.streams, stream, target))
+
+    def taken(self, message: Bytes) -> None:
+        if self.over.done():
+            return
+        try:
+            self.streams.take(message)
+        except Garbled as garbled:
+            self._end(str(garbled))
+
+    def text_came(self) -> None:
+        self._end("a text message")
+
+    def has_room(self) -> None:
+        self.streams.has_room()
+
+    def lost(self) -> None:
+        self._end("the tunnel is lost")
+
+    def _end(self, why: str) -> None:
+        if not self.over.done():
+            self.over.set_result(why)
+            self.streams.close(why)
 
 
-async def _to_run(stream: Stream, door: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    while part := await stream.read():
-        await loop.sock_sendall(door, part)
-    door.shutdown(socket.SHUT_WR)
+class _Door(asyncio.Protocol):
+    """A connection to a port of a run: what the one side sends, the other is given."""
 
+    _transport: asyncio.Transport
+    is_full = _is_lost = False
 
-async def _from_run(stream: Stream, door: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    buffer = bytearray(CHUNK_BYTES)
-    view = memoryview(buffer)
-    while count := await loop.sock_recv_into(door, buffer):
-        await stream.write(view[:count])
-    await stream.end()
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    # What comes from the run.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._stream.join(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._stream.send(data)
+
+    def eof_received(self) -> bool:
+        self._stream.end()
+        return True  # the other direction goes on
+
+    def pause_writing(self) -> None:
+        self.is_full = True
+
+    def resume_writing(self) -> None:
+        self.is_full = False
+        # Not from here: asyncio loses its count of a connection that breaks as more is written to it.
+        asyncio.get_running_loop().call_soon(self._stream.has_room)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        self._stream.reset("the run closed the connection")
+
+    # What comes from the person.
+
+    def give(self, data: Bytes) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    def give_end(self) -> None:
+        with suppress(OSError):  # it broke meanwhile, and says so soon
+            self._transport.write_eof()
+
+    def hold(self) -> None:
+        self._transport.pause_reading()
+
+    def go_on(self) -> None:
+        self._transport.resume_reading()
+
+    def ended(self) -> None:
+        """The run has some time left to read the last of it."""
+        self._transport.close()
+        asyncio.get_running_loop().call_later(_LAST_S_MAX, self._abort)
+
+    def broken(self, why: str) -> None:
+        self._abort()
+
+    def _abort(self) -> None:
+        if not self._is_lost:
+            self._transport.abort()

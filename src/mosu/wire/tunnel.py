@@ -18,17 +18,18 @@ Frames of a stream that is over are passed over: they were on their way.
 """
 
 from enum import IntEnum
+from struct import Struct
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 
 from mosu.wire.agent import AttemptId, Message
 
-CHUNK_BYTES: Final = 64 * 1024
+CHUNK_BYTES: Final = 256 * 1024
 WINDOW_BYTES: Final = 1024 * 1024
 WORDS_MAX: Final = 500
 """Characters of a reason."""
-_HEAD: Final = 5
+_HEAD: Final = Struct(">BI")
 
 
 class FrameKind(IntEnum):
@@ -39,6 +40,10 @@ class FrameKind(IntEnum):
     CREDIT = 5
     END = 6
     RESET = 7
+
+
+_KINDS: Final = {int(kind): kind for kind in FrameKind}
+FRAME_BYTES_MAX: Final = _HEAD.size + CHUNK_BYTES
 
 
 class Target(Message):
@@ -74,9 +79,14 @@ class Frame(NamedTuple):
         return int.from_bytes(self.body, "big")
 
 
-def packed(kind: FrameKind, stream: int, body: bytes | memoryview = b"") -> bytes:
+def head_of(kind: FrameKind, stream: int) -> bytes:
+    """What comes before a frame's body."""
+    return _HEAD.pack(kind, stream)
+
+
+def packed(kind: FrameKind, stream: int, body: bytes = b"") -> bytes:
     """One frame as a message."""
-    return b"".join((bytes((kind,)), stream.to_bytes(4, "big"), body))
+    return head_of(kind, stream) + body
 
 
 def packed_credit(stream: int, count: int) -> bytes:
@@ -84,15 +94,15 @@ def packed_credit(stream: int, count: int) -> bytes:
     return packed(FrameKind.CREDIT, stream, count.to_bytes(4, "big"))
 
 
-def frame_of(message: bytes) -> Frame:
+def frame_of(message: bytes | bytearray | memoryview) -> Frame:
     """
     Raises:
         Garbled: it is none, or holds more than a frame may.
     """
-    if not _HEAD <= len(message) <= _HEAD + CHUNK_BYTES:
+    if not _HEAD.size <= len(message) <= FRAME_BYTES_MAX:
         raise Garbled(f"a frame of {len(message)} bytes")
-    try:
-        kind = FrameKind(message[0])
-    except ValueError:
-        raise Garbled(f"a frame of kind {message[0]}") from None
-    return Frame(kind, int.from_bytes(message[1:_HEAD], "big"), memoryview(message)[_HEAD:])
+    number, stream = _HEAD.unpack_from(message)
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise Garbled(f"a frame of kind {number}")
+    return Frame(kind, stream, memoryview(message)[_HEAD.size :])

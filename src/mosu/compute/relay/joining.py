@@ -2,9 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import count
 from typing import Final
 from uuid import UUID
 
@@ -13,12 +11,13 @@ from django.utils import timezone
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mosu.compute import services
-from mosu.compute.relay.tunnels import ASK_S_MAX, BREATH_MESSAGES, Tunnels, closed
+from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
 from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken, Refused, Stream
 from mosu.wire.tunnel import Target
+from mosu.wire.websocket import Bytes, ServedWay
 
 RENEW_S: Final = 30.0
 """So often who is joined is asked for anew."""
@@ -30,6 +29,7 @@ GONE_S_MAX: Final = 10.0
 CONNECTIONS_MAX: Final = 2_000
 """Of one relay: each may hold a window of bytes each way."""
 ENDED: Final = 1000
+LEFT: Final = 1001
 REFUSED_NOW: Final = 4403
 GONE: Final = 4502
 _LEFT: Final = "the person left"
@@ -52,25 +52,104 @@ class NotJoined(DomainError):
     status = 502
 
 
-@dataclass(eq=False)
 class Joined:
-    """A connection with its stream."""
+    """A connection with its stream: what the one sends, the other is given."""
 
-    websocket: WebSocket
-    stream: Stream
-    cut: asyncio.Event = field(default_factory=asyncio.Event)
-    ended_by_us: str = ""
-    checked_at: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    def __init__(self, way: ServedWay, stream: Stream) -> None:
+        self.checked_at = asyncio.get_running_loop().time()
+        self._way, self._stream = way, stream
+        self._over: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+        self._has_left = self._has_ended = False
 
     @property
     def traffic(self) -> Traffic:
         """Bytes to the run and from it."""
-        return Traffic(bytes_in=self.stream.bytes_out, bytes_out=self.stream.bytes_in)
+        return Traffic(bytes_in=self._stream.bytes_out, bytes_out=self._stream.bytes_in)
 
-    def end(self, why: str) -> None:
-        """Now, both ways; waits for nobody."""
-        self.ended_by_us = self.ended_by_us or why
-        self.cut.set()
+    @property
+    def is_full(self) -> bool:
+        """Whether the person must read something first."""
+        return self._way.is_full
+
+    async def carry(self) -> str:
+        """Until both ways have ended, one side is gone, or it is cut, whatever either waits for; how it ended."""
+        self._way.begin(self)
+        self._stream.join(self)
+        code, why = LEFT, _LEFT
+        try:
+            code, why = await self._over
+        finally:
+            self._stream.reset("the other side is gone" if code == LEFT else why)
+            self._way.close(code, why.encode()[:_WORDS_BYTES].decode(errors="ignore"))
+        return why or _ENDED
+
+    def cut(self, why: str) -> None:
+        """Now, both ways."""
+        self._finish(REFUSED_NOW, why)
+
+    # What comes from the person.
+
+    def taken(self, message: Bytes) -> None:
+        """An empty one ends it, and then we only listen."""
+        if message:
+            self._stream.send(message)
+        else:
+            self._stream.end()
+
+    def text_came(self) -> None:
+        """Nothing that we know: it ends it, too."""
+        self._stream.end()
+
+    def has_room(self) -> None:
+        """The person has read what there was."""
+        if self._has_ended:
+            self._finish(ENDED, "")
+        else:
+            self._stream.has_room()
+
+    def lost(self) -> None:
+        """The person left. What they sent last may go on for some seconds."""
+        self._has_left = True
+        if self._stream.is_waiting:
+            asyncio.get_running_loop().call_later(GONE_S_MAX, self._finish, LEFT, _LEFT)
+        else:
+            self._finish(LEFT, _LEFT)
+
+    # What comes from the run.
+
+    def give(self, data: Bytes) -> None:
+        """To the person."""
+        self._way.put(data)
+
+    def give_end(self) -> None:
+        """No more comes from the run."""
+        self._way.put(b"")
+
+    def hold(self) -> None:
+        """What the person sent last has not gone yet."""
+        self._way.hold()
+
+    def go_on(self) -> None:
+        """It has."""
+        if self._has_left:
+            self._finish(LEFT, _LEFT)
+        else:
+            self._way.go_on()
+
+    def ended(self) -> None:
+        """Both have said so; the person may read the last of it as slowly as they like."""
+        self._has_ended = True
+        self._way.flush()
+        if not self._way.is_full:
+            self._finish(ENDED, "")
+
+    def broken(self, why: str) -> None:
+        """The agent or the run is gone."""
+        self._finish(GONE, why)
+
+    def _finish(self, code: int, why: str) -> None:
+        if not self._over.done():
+            self._over.set_result((code, why))
 
 
 class Joining:
@@ -114,21 +193,16 @@ class Joining:
 
     async def join(self, granted: Granted, websocket: WebSocket, stream: Stream) -> None:
         """Carry bytes both ways until both have ended, or one side is gone."""
-        joined = self._joined[granted.connection_id] = Joined(websocket, stream)
+        joined = self._joined[granted.connection_id] = Joined(websocket.state.way, stream)
         why = _LEFT
         try:
             await websocket.accept()
-            why = await _carried(joined)
+            why = await joined.carry()
         except (WebSocketDisconnect, OSError):  # before it was accepted
-            pass
+            stream.reset("the other side is gone")
         finally:
             del self._joined[granted.connection_id]
-            why = joined.ended_by_us or why
-            # Neither waits for the other: the agent may take nothing, the database may say nothing.
-            await asyncio.gather(
-                stream.reset(joined.ended_by_us or "the other side is gone"),
-                self._noted(granted.connection_id, joined.traffic, why),
-            )
+            await self._noted(granted.connection_id, joined.traffic, why)
 
     async def renew_for_ever(self) -> None:
         """Ask every 30 s who may go on; who may not, and after a while all if nobody answers, is cut."""
@@ -166,7 +240,7 @@ class Joining:
             for joined in asked.values():
                 joined.checked_at = asked_at
         for key, why in over.items():
-            asked[key].end(why)
+            asked[key].cut(why)
 
     async def _noted(self, connection_id: UUID, traffic: Traffic, why: str) -> None:
         """Written down even while this task is being cancelled; if it cannot be, `close_forgotten` does it later."""
@@ -184,78 +258,6 @@ def _renewed(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID,
     over = services.renew_connections(traffic=traffic, now=now)
     services.close_forgotten(now=now)
     return over
-
-
-async def _carried(joined: Joined) -> str:
-    """Both ways, until both have ended, or it is cut, whatever either side waits for; how it ended."""
-    websocket, stream, ended = joined.websocket, joined.stream, asyncio.Event()
-    there = asyncio.create_task(_to_run(websocket, stream, ended))
-    back = asyncio.create_task(_to_person(websocket, stream, ended))
-    lost = asyncio.create_task(stream.broken())
-    cut = asyncio.create_task(joined.cut.wait())
-    gone = asyncio.create_task(_gone(websocket))
-    tasks = (there, back, lost, cut, gone)
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if cut not in done:
-            for task in done:
-                task.result()
-    except Broken as broken:
-        why, code = str(broken), GONE
-    except (WebSocketDisconnect, OSError):
-        return _LEFT
-    else:
-        why, code = (joined.ended_by_us, REFUSED_NOW) if cut in done else ("", ENDED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await closed(websocket, code, why.encode()[:_WORDS_BYTES].decode(errors="ignore"))
-    return why or _ENDED
-
-
-async def _to_run(websocket: WebSocket, stream: Stream, ended: asyncio.Event) -> None:
-    """What the person sends, until the person has left; an empty message ends it, and then we only listen.
-
-    Raises:
-        WebSocketDisconnect: the person left.
-        Broken: the stream is over.
-    """
-    for number in count(1):
-        message = await websocket.receive()
-        if number % BREATH_MESSAGES == 0:
-            await asyncio.sleep(0)
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", ENDED))
-        data = message.get("bytes")
-        if data and not ended.is_set():
-            await stream.write(data)
-        elif not ended.is_set():  # text is nothing that we know: it ends it, too
-            ended.set()
-            await stream.end()
-
-
-async def _to_person(websocket: WebSocket, stream: Stream, ended: asyncio.Event) -> None:
-    """What the run sends; done when both have ended.
-
-    Raises:
-        Broken: the stream is over.
-    """
-    while part := await stream.read():
-        await websocket.send_bytes(bytes(part))
-    await websocket.send_bytes(b"")
-    await ended.wait()
-
-
-async def _gone(websocket: WebSocket) -> None:
-    """Who went while the run reads nothing: what they sent last waits for it, and behind that their leaving.
-
-    Raises:
-        WebSocketDisconnect: they left some seconds ago.
-    """
-    await getattr(websocket.state, "gone", asyncio.Event()).wait()
-    await asyncio.sleep(GONE_S_MAX)
-    raise WebSocketDisconnect(ENDED)
 
 
 def _refusal_of(error: BaseException, port: int) -> DomainError | None:

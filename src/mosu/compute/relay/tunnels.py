@@ -2,17 +2,17 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import structlog
-from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocket
 
 from mosu.compute import services
 from mosu.compute.stream_doors import in_thread
 from mosu.wire.streams import Streams
 from mosu.wire.tunnel import Garbled
+from mosu.wire.websocket import Bytes, ServedWay
 
 REPLACED: Final = 4000
 GARBLED: Final = 4002
@@ -23,20 +23,27 @@ STALL_S_MAX: Final = 30.0
 """An agent reads whatever its runs do: one that takes nothing for so long is gone, or wants us to wait for it."""
 ASK_S_MAX: Final = 7.0
 """A database that says nothing for so long is away; it may happen once within `UNSURE_S`."""
-CLOSE_S_MAX: Final = 5.0
 _THREADS_MAX: Final = 4
-BREATH_MESSAGES: Final = 32
-"""So many of one connection are taken before the others have their turn: what has come already is no wait."""
 
 
 class Tunnel:
-    """One agent's. Sending to it neither fails nor waits for long: what becomes of a stream is learned there."""
+    """One agent's. Sending to it neither fails nor waits: what becomes of a stream is learned there."""
 
-    def __init__(self, websocket: WebSocket, token_sha256: str) -> None:
+    def __init__(self, way: ServedWay, token_sha256: str) -> None:
         self.token_sha256 = token_sha256
-        self.streams = Streams(self._send)
-        self._websocket, self._turn = websocket, asyncio.Lock()
+        self.streams = Streams(self)
+        self._way = way
         self._over: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the agent must take something before it is sent more."""
+        return self._way.is_full
+
+    def put(self, *parts: Bytes) -> None:
+        """One message; dropped once it is over."""
+        if not self._over.done():
+            self._way.put(*parts)
 
     def end(self, code: int, why: str) -> None:
         """Its streams break off now; `serve` closes it."""
@@ -46,43 +53,41 @@ class Tunnel:
 
     async def serve(self) -> None:
         """Take what comes until it is over, and close it."""
-        taking = asyncio.create_task(self._take())
-        either: set[asyncio.Future[Any]] = {taking, self._over}
+        self._way.begin(self)
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if taking.done():
-                taking.result()
+            while not self._over.done():
+                await asyncio.wait({self._over}, timeout=self._patience_s())
+                if self._patience_s() <= 0:
+                    self.end(STALLED, "you take nothing")
         finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
             self.end(GARBLED, "gone")
-            await closed(self._websocket, *self._over.result())
+            self._way.close(*self._over.result())
 
-    async def _take(self) -> None:
+    def _patience_s(self) -> float:
+        """How long it may go on taking nothing."""
+        since, now = self._way.full_since, asyncio.get_running_loop().time()
+        return STALL_S_MAX if since is None else since + STALL_S_MAX - now
+
+    def taken(self, message: Bytes) -> None:
+        """A frame of the agent's."""
+        if self._over.done():
+            return
         try:
-            for number in count(1):
-                self.streams.take(await self._websocket.receive_bytes())
-                if number % BREATH_MESSAGES == 0:
-                    await asyncio.sleep(0)
+            self.streams.take(message)
         except Garbled as garbled:
             self.end(GARBLED, str(garbled))
-        except (WebSocketDisconnect, KeyError, RuntimeError):  # KeyError: a text message is no frame
-            self.end(GARBLED, "gone")
 
-    async def _send(self, message: bytes) -> None:
-        # One at a time: all who wait for room would else fill it at once, a chunk of each, however little there is.
-        async with self._turn:
-            if not self._over.done():
-                await self._sent(message)
+    def text_came(self) -> None:
+        """No frame is a text."""
+        self.end(GARBLED, "a text message")
 
-    async def _sent(self, message: bytes) -> None:
-        try:
-            async with asyncio.timeout(STALL_S_MAX):
-                await self._websocket.send_bytes(message)
-        except TimeoutError:
-            self.end(STALLED, "you take nothing")
-        except (WebSocketDisconnect, OSError, RuntimeError):
-            self.end(GARBLED, "gone")
+    def has_room(self) -> None:
+        """The agent took what there was."""
+        self.streams.has_room()
+
+    def lost(self) -> None:
+        """The agent is gone."""
+        self.end(GARBLED, "gone")
 
 
 class Tunnels:
@@ -105,7 +110,7 @@ class Tunnels:
     async def serve(self, pool_id: UUID, websocket: WebSocket, *, token_sha256: str) -> None:
         """Until the agent goes, breaks the protocol, opens another, or its token holds no more."""
         await websocket.accept()
-        tunnel, earlier = Tunnel(websocket, token_sha256), self._of_pool.get(pool_id)
+        tunnel, earlier = Tunnel(websocket.state.way, token_sha256), self._of_pool.get(pool_id)
         self._of_pool[pool_id] = tunnel
         if earlier is not None:
             earlier.end(REPLACED, "another tunnel of this pool was opened")
@@ -130,15 +135,3 @@ class Tunnels:
         for tunnel in asked:
             if tunnel.token_sha256 not in holding:
                 tunnel.end(NO_LONGER, "this token of the pool holds no more")
-
-
-async def closed(websocket: WebSocket, code: int, why: str) -> None:
-    """Closed by us, if it stands; not for long, where the other side reads nothing."""
-    both = (websocket.application_state, websocket.client_state)
-    if not all(state is WebSocketState.CONNECTED for state in both):
-        return
-    try:
-        async with asyncio.timeout(CLOSE_S_MAX):
-            await websocket.close(code, why)
-    except (TimeoutError, OSError, RuntimeError, WebSocketDisconnect):
-        return  # it goes with its task

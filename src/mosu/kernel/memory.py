@@ -1,0 +1,22 @@
+"""How the C library keeps memory."""
+
+import ctypes
+from contextlib import suppress
+from typing import Final
+
+_TRIM_THRESHOLD: Final = -1
+_MMAP_THRESHOLD: Final = -3
+_KEPT_BYTES: Final = 4 * 1024 * 1024
+_MAPPED_BYTES: Final = 1024 * 1024
+
+
+def keep_freed_memory() -> None:
+    """Keep some MB of what is freed for what is taken next, in this process (mallopt(3)).
+
+    Who passes bytes on in pieces of a quarter of a MiB gives back and takes the same memory all the time, and else has
+    the kernel map and clear it each time.
+    """
+    with suppress(OSError, AttributeError):  # another C library has other habits
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_MMAP_THRESHOLD, _MAPPED_BYTES)

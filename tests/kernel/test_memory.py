@@ -1,0 +1,32 @@
+"""What is freed and taken again, over and over, costs no fault of a page."""
+
+import subprocess
+import sys
+
+_CODE = """
+import resource
+from mosu.kernel.memory import keep_freed_memory
+if {keeps}:
+    keep_freed_memory()
+piece = b"x" * 300_000
+def turn():
+    parts = [b"".join((piece, piece[:n])) for n in range(4)]
+    del parts
+for _ in range(5):
+    turn()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    turn()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def _faults(*, keeps: bool) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE.format(keeps=keeps)], capture_output=True, text=True, check=True
+    )
+    return int(done.stdout)
+
+
+def test_what_is_freed_is_kept_for_what_is_taken_next() -> None:
+    assert _faults(keeps=True) < 100 < _faults(keeps=False)
