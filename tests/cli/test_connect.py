@@ -298,6 +298,22 @@ class CountingRelay:
         self.counts["left"] += 1
 
 
+def test_small_messages_of_the_local_side_go_at_once() -> None:
+    """asyncio sees to it where it knows that a socket is TCP."""
+
+    async def tried() -> None:
+        (door,) = forwarding.listening(forwarding.forwards_of(["0:7"]))
+        with door, socket.create_connection(door.getsockname()):
+            loop = asyncio.get_running_loop()
+            taken, _ = await loop.sock_accept(door)
+            transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, taken)
+            assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            transport.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(tried())
+
+
 def test_no_more_at_a_time_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forwarding, "CONNECTIONS_MAX", 2)
     monkeypatch.setattr(forwarding.Forwarding, "_look", lambda self, loop: None)

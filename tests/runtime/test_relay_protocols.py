@@ -13,6 +13,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from mosu.runtime import relay_protocols
+from mosu.runtime.relay import bound
 from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
 from mosu.wire.websocket import Bytes
 
@@ -195,6 +196,18 @@ def test_who_acknowledges_nothing_for_minutes_has_vanished(silent_ms: int) -> No
         assert bool(peer.wire.written) is not peer.wire.is_over
 
     asyncio.run(tried())
+
+
+def test_small_messages_go_at_once_and_who_is_quiet_is_looked_after() -> None:
+    config = Config(lambda: None, host="127.0.0.1", port=0, log_config=None)
+    with bound(config) as door:
+        door.listen()
+        with socket.create_connection(door.getsockname()), door.accept()[0] as accepted:
+            for level, name in (
+                (socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+            ):
+                assert accepted.getsockopt(level, name) == 1
 
 
 def test_the_kernel_says_when_a_peer_last_acknowledged_anything() -> None:

@@ -107,7 +107,8 @@ def listening_at(wanted: int | None, port: int, *, rather: int) -> socket.socket
 
 
 def _listening(forward: Forward) -> socket.socket:
-    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # With its protocol: asyncio sends small messages at once only where it sees that a socket is TCP.
+    door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     door.setblocking(False)
     try:

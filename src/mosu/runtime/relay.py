@@ -13,14 +13,17 @@ from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
 _PING_S: Final = 20.0
 """Keeps proxies from closing what is quiet. Nobody is cut for not answering: who waits for a slow reader cannot."""
-_KEPT_ALIVE: Final = (
+_OF_EACH: Final = (
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""What is accepted inherits it (tcp(7)): who vanished is noticed after a minute where nothing was on its way to them.
-After a ping something is: there `BoundedWebSocket` looks when they last acknowledged anything.
+"""What is accepted inherits it (tcp(7)). Small messages go at once: asyncio does not see that what uvicorn binds is
+TCP, and else the kernel keeps one back until the last is acknowledged, up to 40 ms. Who vanished is noticed after a
+minute where nothing was on its way to them. After a ping something is: there `BoundedWebSocket` looks when they last
+acknowledged anything.
 """
 _STOP_S_MAX: Final = 5
 
@@ -53,10 +56,15 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S_MAX,
     )
+    uvicorn.Server(config).run([bound(config)])
+
+
+def bound(config: uvicorn.Config) -> socket.socket:
+    """The socket at which the relay listens."""
     listener = config.bind_socket()
-    for level, name, value in _KEPT_ALIVE:
+    for level, name, value in _OF_EACH:
         listener.setsockopt(level, name, value)
-    uvicorn.Server(config).run([listener])
+    return listener
 
 
 if __name__ == "__main__":
