@@ -19,8 +19,7 @@ from mosu.kernel.ids import typeid, uuid_of
 
 _NODES = 2
 _BEFORE = _NODES + 1
-"""Jobs before the first that was bought: whether sessions work, and each node's test."""
-"""Of the cluster; each has one health test, a job too."""
+"""Jobs before the first that was bought: whether sessions work is tried, and each node's health."""
 _TASK = """
 resources: {{cpus: 1, memory: 1+, disk_size: 1}}
 run: sleep {seconds}
