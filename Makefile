@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: demo test test-slurm test-ray test-engines .slurm .ray lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm test-ray test-jupyter test-engines .slurm .ray lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -24,6 +24,9 @@ lint: .venv/.dev ## style, types, architecture, locks
 
 test-ray: .venv/.dev .ray ## the Ray engine on a real Ray, which is installed beside
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
+
+test-jupyter: .venv/.dev ## notebooks: a real JupyterLab in the sandbox, reached through a real hub
+	@$(BIN)/pytest -m jupyter -n0 tests/jupyter $(ARGS)
 
 test-engines: .venv/.dev .slurm .ray ## one task file on this machine, a real Slurm and a real Ray (as root)
 	@$(BIN)/pytest -m "slurm and ray" -n0 tests/engines $(ARGS)

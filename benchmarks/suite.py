@@ -23,7 +23,7 @@ from typing import Final
 
 from tests.hub import Hub
 
-from benchmarks import importing, ledger, pages, placing, traffic
+from benchmarks import importing, ledger, notebook, pages, placing, traffic
 from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
@@ -32,6 +32,7 @@ from benchmarks.connecting import connected
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle, idle_agent, settled
+from benchmarks.keystrokes import echoed
 from benchmarks.listing import listed
 from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
@@ -42,6 +43,7 @@ from benchmarks.starting import help_shown, up
 from benchmarks.using import taken
 from mosu.client import Client
 from mosu.runtime.config import Config
+from mosu.wire.ssh import SSHD
 
 _SEEDED: Final = "MOSU_BENCH_SEEDED"
 """Tells the benchmarks' own processes of `--seeded`."""
@@ -72,9 +74,11 @@ class Size:
     lists: int = 6
     jobs_max: int | None = None
     decisions: int = 600
+    notebooks: int = 9
     tunnel_requests: int = 5_000
     tunnel_megabytes: int = 512
     tunnel_idle: int = 500
+    keystrokes: int = 500
 
 
 SMOKE: Final = Size(
@@ -99,9 +103,11 @@ SMOKE: Final = Size(
     lists=1,
     jobs_max=2000,
     decisions=20,
+    notebooks=1,
     tunnel_requests=100,
     tunnel_megabytes=4,
     tunnel_idle=5,
+    keystrokes=10,
 )
 
 
@@ -192,6 +198,25 @@ def _connect(folder: Path, size: Size) -> list[Figure]:
             megabytes=size.tunnel_megabytes,
             idle=size.tunnel_idle,
         )
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _ssh(folder: Path, size: Size) -> list[Figure]:
+    if shutil.which("ssh") is None or not os.access(SSHD, os.X_OK):
+        return [Figure("ssh", math.nan, "", note="needs apt-get install openssh-client openssh-server")]
+
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return echoed(hub, buyers[0], keystrokes=size.keystrokes)
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _notebook(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        if why_not := notebook.build(hub):
+            return [Figure("a notebook", math.nan, "", note=why_not)]
+        return notebook.opened(hub, buyers[0], hub.data_dir, times=size.notebooks)
 
     return _on_a_hub(folder, measure, buyers=1)
 
@@ -395,4 +420,6 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "agent": _agent,
     "slurm": _slurm,
     "connect": _connect,
+    "ssh": _ssh,
+    "notebook": _notebook,
 }

@@ -27,7 +27,7 @@ LIBRARY_DOORS = (
 
 @dataclass(frozen=True, order=True)
 class Door:
-    """One way in. `kind` is page, api, stream or agent; `action` is empty when the door names none."""
+    """One way in. `kind` is page, api, stream, agent or app; `action` is empty when the door names none."""
 
     kind: str
     path: str
@@ -87,8 +87,14 @@ def _streams() -> Iterator[Door]:
     from starlette.routing import Route, WebSocketRoute
 
     from mosu.compute.relay.app import application as relay
+    from mosu.compute.relay.app import apps
     from mosu.web.asgi import application
 
+    for route in apps.routes:
+        if isinstance(route, Route | WebSocketRoute):
+            method = "WebSocket" if isinstance(route, WebSocketRoute) else "*"
+            path = f"//PORT-RUN.MOSU_APPS_HOST{route.path}"
+            yield Door("app", path, method, getattr(route.app, ATTRIBUTE, ""))
     for route in (*application.routes, *relay.routes):
         if isinstance(route, Route):
             kind = "agent" if route.path.startswith("/agent/") else "stream"

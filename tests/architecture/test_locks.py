@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+LOCKS = [*sorted((ROOT / "requirements").glob("*.lock")), *sorted((ROOT / "src").rglob("*.lock"))]
 ONE = "a==1 \\\n    --hash=sha256:" + "0" * 64
 
 
@@ -22,7 +22,14 @@ def check_tree() -> ModuleType:
 
 
 def test_there_is_one_for_each_environment() -> None:
-    assert [path.name for path in LOCKS] == ["base.lock", "dev.lock", "e2e.lock", "hub.lock", "ray.lock"]
+    assert [path.name for path in LOCKS] == [
+        "base.lock",
+        "dev.lock",
+        "e2e.lock",
+        "hub.lock",
+        "ray.lock",
+        "jupyter.lock",
+    ]
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.name)

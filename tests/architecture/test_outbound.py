@@ -33,12 +33,19 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
     "site_agent/engines/dialling.py": {"socket"},
     "site_agent/engines/local.py": {"socket"},
     "site_agent/engines/protocol.py": {"socket"},
+    "site_agent/engines/slurm/engine.py": {"socket"},  # by a leg on its node
+    "site_agent/engines/slurm/legs.py": {"socket"},
+    "site_agent/leg.py": {"socket"},
     "site_agent/supervisor.py": {"socket"},
 }
 LOOKS_AT_THIS_MACHINE = {
     "cli/forwarding.py": {"socket"},  # local ports that lead to a run's, and what is accepted there
+    "cli/piping.py": {"socket"},  # a pair of sockets, between ssh's pipes and the relay
     "runtime/config.py": {"socket"},  # whether the hub's port is free
     "runtime/doctor.py": {"socket"},  # the same
+    "compute/relay/proxy_websocket.py": {
+        "websockets"
+    },  # what is said in a stream of a tunnel: it opens nothing
     "runtime/relay.py": {"socket"},  # where it listens
     "runtime/relay_protocols.py": {
         "socket",
@@ -57,8 +64,8 @@ OPENING = frozenset(
 )
 
 
-NAMED_ALIKE = frozenset({"services.open_connection", "self._engine.connect"})
-"""Ours: a row, and an engine's way into a sandbox."""
+NAMED_ALIKE = frozenset({"services.open_connection", "self._engine.connect", "self._app.connect"})
+"""Ours: a row, and an engine's way into a sandbox; and a request of a WebSocket's, which is only made."""
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

@@ -499,6 +499,18 @@ def test_why_a_run_cannot_be_reached(
     assert part in err
 
 
+def test_a_link_to_a_port_is_printed(
+    environment: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = outcome(capsys, "open", "run_1", "6006")
+    url = "http://6006-1.apps.localhost:8001/.mosu/open?ticket=once"
+    assert (code, out) == (0, f"{url}\n")
+    assert "within a minute" in err
+    assert json.loads(outcome(capsys, "open", "--json", "run_1", "6006")[1])["url"] == url
+    assert outcome(capsys, "open", "run_1", "65536")[0] == 2
+    assert outcome(capsys, "open", "run_none", "80")[0] == 3
+
+
 def test_a_run_that_is_not_there(environment: Mapping[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = outcome(capsys, "port-forward", "run_none", "8888")
     assert (code, out) == (3, "")

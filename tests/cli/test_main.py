@@ -69,8 +69,8 @@ def test_help_lists_every_command() -> None:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
-WITHOUT_JSON: Final = {"agent agent run", "agent agent unit"}
-"""The one says nothing but its log, which is JSON; the other prints a file."""
+WITHOUT_JSON: Final = {"agent agent run", "agent agent unit", "ssh ssh"}
+"""The first says nothing but its log, which is JSON; the second prints a file; the third becomes ssh."""
 
 
 def test_every_command_has_json_and_its_help() -> None:

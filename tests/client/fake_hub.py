@@ -138,6 +138,15 @@ class FakeHub:
     state: str = "succeeded"
     kind: str = "batch"
     connect_url: str | None = None
+    certified: list[str] = field(default_factory=list)
+    certificate: dict[str, str] = field(
+        default_factory=lambda: {
+            "certificate": "ssh-ed25519-cert-v01@openssh.com AAAA",
+            "host_key": "ssh-ed25519 BBBB",
+            "valid_until": "2026-12-01T12:00:00Z",
+        }
+    )
+    apps: list[dict[str, Any]] = field(default_factory=list)
     block_state: str = "held"
     no_quotes: bool = False
     refused: int = 1
@@ -412,6 +421,8 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.offer_import
             case "GET", "/offer-imports/import_1/rows":
                 return 200, {"items": [], "next": None}
+            case "GET", "/runs/run_1/apps":
+                return 200, {"items": hub.apps}
             case "GET", "/offers":
                 return 200, {"items": [OFFER | {"query": query}], "next": None}
             case "GET", "/offers/offer_1":
@@ -436,6 +447,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.run()
             case "GET", "/runs/run_1/connections":
                 return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
+            case "POST", "/runs/run_1/tickets":
+                url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
+                return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}
+            case "POST", "/runs/run_1/ssh-certificates":
+                hub.certified.append(body["public_key"])
+                return 201, hub.certificate
             case "POST", "/runs/run_1/cancel":
                 return 200, hub.run() | {"state": "cancelled"}
             case "POST", "/blobs/missing":

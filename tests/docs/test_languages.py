@@ -11,6 +11,8 @@ PUBLIC = (
     "docs/README.md",
     "docs/tutorials/your-first-run.md",
     "docs/tutorials/your-first-session.md",
+    "docs/tutorials/ssh-into-a-session.md",
+    "docs/tutorials/your-first-notebook.md",
     "docs/tutorials/your-slurm-cluster.md",
     "docs/howto/join.md",
     "docs/howto/buy-and-run.md",

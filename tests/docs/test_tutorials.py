@@ -1,27 +1,38 @@
 """The tutorials do what they say, from the first command to the last, on a real hub."""
 
+import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from mosu.wire.ssh import SSHD
 from tests.docs.console import Shell, matches, steps_of
 from tests.hub import running_hub
 
 ROOT = Path(__file__).parents[2]
-TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("your-first-*.md"))
-"""The others need a cluster (tests/slurm)."""
+PAGES = ROOT / "docs" / "tutorials"
+TUTORIALS = [
+    page
+    for page in sorted([*PAGES.glob("your-first-*.md"), *PAGES.glob("ssh-*.md")])
+    if "notebook" not in page.stem
+]
+"""The others need a cluster (tests/slurm), or JupyterLab (tests/jupyter)."""
 SHOWN_URL = "http://127.0.0.1:8000"
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorial(page: Path, tmp_path: Path) -> None:
+    if page.name.startswith("ssh-") and not (shutil.which("ssh") and os.access(SSHD, os.X_OK)):
+        pytest.skip("needs: apt-get install openssh-client openssh-server")
     follow(page, tmp_path, {})
 
 
-def follow(page: Path, tmp_path: Path, more: Mapping[str, str]) -> None:
-    """Type all that the page says, on a hub of its own, with `more` in the environment."""
+def follow(page: Path, tmp_path: Path, more: Mapping[str, str], *, data_dir: Path | None = None) -> None:
+    """Type all that the page says, on a hub of its own (`data_dir`: as of `running_hub`), with `more` in the
+    environment."""
     programs = tmp_path / "bin"
     programs.mkdir()
     command = programs / "mosu"
@@ -29,7 +40,7 @@ def follow(page: Path, tmp_path: Path, more: Mapping[str, str]) -> None:
     command.chmod(0o755)
     folder = tmp_path / "work"
     folder.mkdir()
-    with running_hub() as hub:
+    with running_hub(data_dir=data_dir) as hub:
         env = {**hub.env, "PATH": f"{programs}:{Path(sys.executable).parent}:{hub.env['PATH']}", **more}
         with Shell(folder, env) as shell:
             for step in steps_of(page.read_text(encoding="utf-8")):

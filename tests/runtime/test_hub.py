@@ -217,6 +217,53 @@ def test_where_the_relay_is_reached(
     assert load_config(data_dir=data_dir, host=host, port=8000).relay_url(8001) == told
 
 
+@pytest.mark.parametrize(
+    ("relay", "named", "told"),
+    [
+        ("http://127.0.0.1:8001", None, "apps.localhost"),
+        ("http://[::1]:8001", None, "apps.localhost"),
+        ("http://hub.lan:8001", None, ""),
+        ("https://127.0.0.1", None, ""),
+        ("", None, ""),
+        ("https://hub.example", "apps.hub.example", "apps.hub.example"),
+        ("http://127.0.0.1:8001", "", ""),
+    ],
+)
+def test_where_apps_have_their_hosts(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch, relay: str, named: str | None, told: str
+) -> None:
+    monkeypatch.delenv("MOSU_APPS_HOST", raising=False)
+    if named is not None:
+        monkeypatch.setenv("MOSU_APPS_HOST", named)
+    assert load_config(data_dir=data_dir, host="127.0.0.1", port=8000).apps_host(relay) == told
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("hub.example", "the hub itself"),
+        ("example", "no name of a host"),
+        ("x.example", "the hub itself"),
+        ("apps_.example", "no name"),
+        ("a.b:80", "no name"),
+    ],
+)
+def test_an_apps_host_that_is_none_is_refused_at_the_start(host: str, said: str) -> None:
+    environment = {**os.environ, "MOSU_APPS_HOST": host, "MOSU_HOSTS": "hub.example,a.x.example"}
+    command = [sys.executable, "-c", "import mosu.web.settings"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0 and "MOSU_APPS_HOST" in refused.stderr and said in refused.stderr
+
+
+def test_over_tls_no_app_can_set_the_hubs_cookies() -> None:
+    environment = {**os.environ, "MOSU_URL": "https://hub.example"}
+    show = "import mosu.web.settings as s; print(s.SESSION_COOKIE_NAME, s.CSRF_COOKIE_NAME)"
+    shown = subprocess.run(
+        [sys.executable, "-c", show], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.split() == ["__Host-sessionid", "__Host-csrftoken"]
+
+
 # The first process that starts is ready at once; another is not before a file named `go` stands beside this one.
 SLOW_TO_START = """
 import asyncio, os

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from mosu.kernel.refusals import Invalid
-from mosu.sandbox import environments
-from mosu.sandbox.environments import Environment, build_python_environment, load_environment
+from mosu.sandbox.environments import Environment, build_python_environment, laying, load_environment
 
 
 def test_built_once_and_found_again(shelf: Path, environment: Environment) -> None:
@@ -35,7 +34,7 @@ def test_leaves_out_what_no_job_needs(environment: Environment) -> None:
 
 
 def test_two_builders_at_once_end_with_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments, "_system_interpreter", lambda: True)
+    monkeypatch.setattr(laying, "_system_interpreter", lambda: True)
     found = list[Environment]()
     threads = [
         threading.Thread(
@@ -62,7 +61,7 @@ def test_a_missing_package_is_refused_and_nothing_is_left(folder: Path) -> None:
 def test_a_system_interpreter_answers_to_its_short_names_too(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environments, "_system_interpreter", lambda: True)
+    monkeypatch.setattr(laying, "_system_interpreter", lambda: True)
     built = build_python_environment(folder / "e", packages=["click"])
     assert {name: str((built.root / "bin" / name).readlink()) for name in ("python", "python3")} == {
         "python": built.python,

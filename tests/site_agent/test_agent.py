@@ -17,6 +17,7 @@ from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
 from mosu.sandbox.environments import Environment
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report
+from mosu.wire.ssh import SSHD
 
 
 class AgentProcess:
@@ -111,7 +112,7 @@ def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     )
     registration = hub.registrations[0]
     assert registration.sandbox_ok and registration.sandbox.startswith("bubblewrap+seccomp")
-    assert registration.reaches
+    assert registration.reaches and registration.has_sshd is os.access(SSHD, os.X_OK)
     assert registration.nodes[0].cores == 2 and registration.environments[0].name == "python"
     until(lambda: hub.heartbeats and hub.heartbeats[-1].attempts[0].phase == AttemptPhase.SUCCEEDED)
     for secret in (TOKEN, "s3cret"):

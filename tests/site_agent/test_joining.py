@@ -275,6 +275,7 @@ def test_init_unattended_then_check_then_unit(asked: list[object], folder: Path,
     assert (facts["engine"], facts["wrote"], facts["publishes"]["nodes"][0]["cores"]) == ("local", True, 2)
     assert facts["publishes"]["environments"][0]["name"] == "python"
     assert facts["publishes"]["isolation"].startswith("bubblewrap+seccomp")
+    assert facts["publishes"]["sessions"] is True
     assert [path.stat().st_mode & 0o777 for path in (config, token)] == [0o600, 0o600]
     assert TOKEN not in config.read_text() + done.stdout + done.stderr
 
@@ -282,6 +283,7 @@ def test_init_unattended_then_check_then_unit(asked: list[object], folder: Path,
     assert seen["ok"] and [one["name"] for one in seen["checks"]] == [
         "settings",
         "engine",
+        "sessions",
         "hub",
         "token",
         "clock",

@@ -4,7 +4,7 @@ from tests.slurm.fixtures import bench, cluster
 
 __all__ = ["bench", "cluster"]
 
-_LONG = ("test_faults", "test_tutorial", "test_site")
+_LONG = ("test_faults", "test_tutorial", "test_site", "test_sessions")
 """Files whose tests take a hub of their own."""
 
 

@@ -28,6 +28,7 @@ class SlurmBench:
                 "accelerators": {CARD: "gpu:ascend910b"},
                 "devices": {CARD: [f"{cluster.folder}/dev/npu{{index}}"]},
                 "shared_network": True,
+                "sessions": True,
             }
         )
         self.engine: Engine = self.restarted()

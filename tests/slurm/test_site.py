@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -19,8 +21,9 @@ from benchmarks.slurm.site import SUPPLIER, Site, put_on_the_shelf, site_in
 
 from mosu.client import Client, ProblemError
 from mosu.compute.services.usage import TOLERANCE
-from tests.hub import Hub, running_hub
+from tests.hub import MOSU, Hub, running_hub
 from tests.site_agent import lab
+from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import any_process_tells, open_folder, processes_that_name
 from tests.slurm.cluster import CARDS, SlurmCluster
 from tests.slurm.fixtures import CARD
@@ -194,6 +197,29 @@ def test_a_lie_while_it_runs_is_bounded_by_what_the_hub_saw(hall: Hall) -> None:
     assert billed is not None and float(billed) * 100 <= took_s + 2 * TOLERANCE.total_seconds() < LIE
 
 
+def test_from_a_buyers_seat_through_hub_agent_and_slurm_into_the_sandbox(hall: Hall) -> None:
+    """Bought at the hub, whose agent found out by itself that sessions work; the agent is killed meanwhile."""
+    text = task(f"python3 - <<'PY'\n{ECHO}\nPY").replace("mosu: {", "mosu: {kind: session, ")
+    until(lambda: hall.quoted(text), what="sessions are sold")
+    order_id, run_id = hall.ordered(hall.first, text)
+    until(lambda: "up" in hall.first.log(run_id), what="it listens")
+    with _forwarded(hall, run_id) as port:
+        data = os.urandom(5_000_000)
+        assert echoed(_local(port), data) == data + b" end"
+        with ThreadPoolExecutor(20) as threads:
+            parts = [os.urandom(20_000) for _ in range(20)]
+            assert list(threads.map(lambda part: echoed(_local(port), part), parts)) == [
+                p + b" end" for p in parts
+            ]
+        hall.site.kill()
+        hall.site.start()
+        until(lambda: _comes_back(port), what="the way comes back")
+    hall.first.cancel_run(run_id)
+    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
+    assert hall.first.run(run_id).state == "cancelled"
+    assert hall.first.order(order_id).total == Decimal(_slurm_s(hall, _attempt(hall, run_id))) / 100 > 0
+
+
 def test_a_cluster_that_lost_cards_sells_what_it_has(hall: Hall, cluster: SlurmCluster) -> None:
     """Two nodes published four cards each; one comes back with two."""
     both = task("true", resources=f"cpus: 1, memory: 1+, accelerators: {CARD}:{CARDS}", more="num_nodes: 2\n")
@@ -242,3 +268,30 @@ def _slurm_s(hall: Hall, attempt: str) -> int:
     ask = ("sacct", "-X", "-P", "-n", f"--name={attempt}", "--starttime=1970-01-01", "--endtime=now+1hour")
     until(lambda: hall.site.cluster.ask(*ask).strip(), what="slurmdbd has it by its name")
     return int(hall.site.cluster.ask(*ask, "--format=ElapsedRaw"))
+
+
+@contextmanager
+def _forwarded(hall: Hall, run_id: str) -> Iterator[int]:
+    """`mosu port-forward`; its local port."""
+    with subprocess.Popen(
+        [*MOSU, "port-forward", "--json", run_id, "0:8000"],
+        env={**hall.hub.env, "MOSU_URL": hall.hub.url, "MOSU_TOKEN": hall.first_token},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield json.loads(process.stdout.readline())["local_port"]
+        finally:
+            process.terminate()
+
+
+def _local(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def _comes_back(port: int) -> bool:
+    try:
+        return echoed(_local(port), b"back") == b"back end"
+    except OSError:
+        return False

@@ -1,5 +1,6 @@
 """A session on its order's page: the line that joins one to it, and who is joined."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from mosu.compute.models import Connection
+from mosu.compute.models import Connection, Ticket
 from mosu.compute.services import Traffic, close_connection, open_connection
 from mosu.platform.actors import Role
 from mosu.platform.models import User
@@ -136,3 +137,58 @@ def test_the_page_says_why_one_cannot_connect(hub: Hub, owner: Client, settings:
     assert "agent is not reached now" in page(owner.get(path)).replace("&#x27;", "'")
     compute.report(hub.world, compute.attempt_of(run), now=hub.now)
     assert "The session has ended." in page(owner.get(path))
+
+
+@pytest.fixture
+def apps(settings: Any) -> None:
+    settings.MOSU_APPS_HOST = "apps.example.org"
+
+
+@pytest.mark.usefixtures("apps")
+def test_a_port_is_opened_by_a_link_to_its_own_host(hub: Hub, owner: Client) -> None:
+    run, _, path = session_of(hub)
+    text = page(owner.get(path))
+    assert f'action="{path}open/"' in text and 'target="_blank"' in text
+    assert "Open port" in text and "Open notebook" not in text
+    answer = owner.post(f"{path}open/", {"port": "6006"})
+    name = run.public_id.removeprefix("run_")
+    found = re.findall(
+        rf"https://6006-{name}\.apps\.example\.org/\.mosu/open\?ticket=[\w-]{{43}}", page(answer)
+    )
+    assert len(found) == 2 and found[0] == found[1]
+    assert answer["Referrer-Policy"] == "no-referrer" and "no-store" in answer["Cache-Control"]
+    ticket = Ticket.objects.get()
+    assert (ticket.port, ticket.run_id, ticket.sign_in) == (6006, run.id, owner.session.session_key)
+
+
+@pytest.mark.usefixtures("apps")
+@pytest.mark.parametrize("port", ["", "0", "65536", "x", "٨٠", "-1", "123456"])
+def test_what_is_no_port_is_refused(hub: Hub, owner: Client, port: str) -> None:
+    _, _, path = session_of(hub)
+    assert "is no port" in page(owner.post(f"{path}open/", {"port": port}))
+    assert Ticket.objects.count() == 0
+
+
+@pytest.mark.usefixtures("apps")
+@pytest.mark.parametrize(("who", "status"), [("viewer", 403), ("auditor", 403), ("stranger", 404)])
+def test_who_may_not_connect_opens_nothing(hub: Hub, as_seen_by: AsSeenBy, who: str, status: int) -> None:
+    _, _, path = session_of(hub)
+    assert as_seen_by(who).post(f"{path}open/", {"port": "80"}).status_code == status
+    assert Ticket.objects.count() == 0
+
+
+def test_a_hub_without_apps_hosts_says_what_to_set(hub: Hub, owner: Client) -> None:
+    _, _, path = session_of(hub)
+    text = page(owner.get(path))
+    assert "MOSU_APPS_HOST" in text and "Open port" not in text
+    assert "MOSU_APPS_HOST" in page(owner.post(f"{path}open/", {"port": "80"}))
+
+
+@pytest.mark.usefixtures("apps")
+def test_a_notebook_has_a_button_of_its_own(hub: Hub, owner: Client) -> None:
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    text = SESSION.replace("kind: session", "kind: session, apps: [jupyter]")
+    run, _ = compute.started(hub.world, now=hub.now, text=text)
+    path = f"/orders/{hub.order_of(run).public_id}/"
+    assert 'name="app" value="8888"' in page(owner.get(path))
+    assert "//8888-" in page(owner.post(f"{path}open/", {"app": "8888", "port": ""}))

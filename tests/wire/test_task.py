@@ -173,6 +173,21 @@ def test_a_batch_task_may_have_what_a_session_may_not() -> None:
     assert (task.num_nodes, task.resources.job_recovery) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("written", "apps", "run"),
+    [
+        ("mosu: {kind: session, apps: [jupyter]}", ("jupyter",), ""),
+        ("mosu: {kind: session, apps: [ssh, jupyter]}", ("ssh", "jupyter"), ""),
+        ("run: tensorboard\nmosu: {kind: session, apps: [jupyter]}", ("jupyter",), "tensorboard"),
+        ("run: ls\nmosu:\n  apps:\n", (), "ls"),
+    ],
+)
+def test_a_session_with_apps_needs_no_command(written: str, apps: tuple[str, ...], run: str) -> None:
+    task = parse_task(written)
+    assert (task.apps, task.run) == (apps, run)
+    assert parse_task(dump_task(task)) == task
+
+
 def test_keys_without_a_value_count_as_left_out() -> None:
     assert parse_task("run: ls\nsetup:\nenvs:\nmosu:\nresources:\n") == TaskFile(run="ls")
 
@@ -265,6 +280,16 @@ REFUSED = [
     ("run: ls\nmosu: {kind: Session}", 2, 14, "mosu.kind", "batch, session or service"),
     ("run: ls\nmosu: {kind: [session]}", 2, 14, "mosu.kind", "batch, session or service"),
     ("run: ls\nnum_nodes: 2\nmosu: {kind: service, port: 80}", 2, 12, "num_nodes", "a service has one node"),
+    ("mosu: {kind: session, apps: [emacs]}", 1, 30, "mosu.apps[0]", "a list of jupyter and ssh"),
+    ("mosu: {kind: session, apps: [vscode]}", 1, 30, "mosu.apps[0]", "VS Code comes to a session with ssh"),
+    ("mosu: {kind: session, apps: [[ssh]]}", 1, 30, "mosu.apps[0]", "a list of jupyter and ssh"),
+    ("mosu: {kind: session, apps: jupyter}", 1, 29, "mosu.apps", "jupyter and ssh"),
+    ("mosu: {kind: session, apps: []}", 1, 29, "mosu.apps", "names none"),
+    ("mosu: {kind: session, apps: [ssh, ssh]}", 1, 29, "mosu.apps", "names one twice"),
+    ("mosu: {apps: [jupyter]}", 1, 14, "mosu.apps", "only a session has apps"),
+    ("run: ls\nmosu: {kind: batch, apps: [jupyter]}", 2, 27, "mosu.apps", "only a session has apps"),
+    ("mosu: {kind: session}", 1, 1, "run", "a task needs a command"),
+    ("run: ls\napps: [jupyter]", 2, 1, "apps", "write it as mosu.apps"),
     ("run: ls\nkind: session", 2, 1, "kind", "write it as mosu.kind"),
     ("run: ls\nresources: {ports: 80}", 2, 13, "resources.ports", "say mosu.kind: session"),
     ("num_nodes: 2\nrun: ls\nmosu: {kind: session}", 1, 12, "num_nodes", "a session has one node"),

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import get_args
 
 import yaml
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from mosu.wire.task import (
     MOSU_KEYS,
     RESOURCE_KEYS,
     TASK_KEYS,
+    App,
     FileMount,
     ResourceNeed,
     TaskFile,
@@ -116,17 +118,20 @@ TASKS = st.builds(
 )
 
 
-def _as_session(task: TaskFile) -> TaskFile:
-    """The same as a session, with what one may not have left out."""
-    need = replace(task.resources, job_recovery=False)
-    return replace(task, kind="session", num_nodes=1, resources=need)
+def _as_session(task: TaskFile, apps: tuple[App, ...]) -> TaskFile:
+    """The same as a session, with what one may not have left out; one with apps needs no command."""
+    need, run = replace(task.resources, job_recovery=False), "" if apps and task.setup else task.run
+    return replace(task, kind="session", num_nodes=1, resources=need, apps=apps, run=run)
 
 
 def _as_service(task: TaskFile) -> TaskFile:
-    return replace(_as_session(task), kind="service", port=8000, health="/health")
+    return replace(_as_session(task, ()), kind="service", port=8000, health="/health")
 
 
-@given(TASKS | TASKS.map(_as_session) | TASKS.map(_as_service))
+APPS = st.lists(st.sampled_from(get_args(App)), unique=True).map(tuple)
+
+
+@given(TASKS | st.builds(_as_session, TASKS, APPS) | TASKS.map(_as_service))
 @settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back(task: TaskFile) -> None:
     assert parse_task(dump_task(task)) == task

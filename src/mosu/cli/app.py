@@ -5,6 +5,7 @@ import re
 import shlex
 import sys
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any, Final
 
 import typer
@@ -109,7 +110,12 @@ def _server_missing(command: Command, error: Exception) -> Stop | None:
 
 
 def _with_command_line(arguments: list[str]) -> list[str]:
-    """`run ... -- CMD ARG` as `run ... --cmd "CMD ARG"`; a single word after `--` is a whole shell line."""
+    """`run ... -- CMD ARG` as `run ... --cmd "CMD ARG"`; a single word after `--` is a whole shell line.
+
+    `ssh ... RUN WORD...` as `ssh ... RUN -- WORD...`: what follows the run is for ssh itself, its options too.
+    """
+    if arguments[0] == "ssh":
+        return _with_words_for_ssh(arguments)
     if arguments[0] != "run" or "--" not in arguments:
         return arguments
     cut = arguments.index("--")
@@ -118,3 +124,10 @@ def _with_command_line(arguments: list[str]) -> list[str]:
         raise Stop("Nothing stands after --.", hint="mosu run -- python train.py", code=USAGE)
     line = words[0] if len(words) == 1 else shlex.join(words)
     return [*arguments[:cut], "--cmd", line]
+
+
+def _with_words_for_ssh(arguments: list[str]) -> list[str]:
+    for number, (before, word) in enumerate(pairwise(arguments), 2):
+        if not word.startswith("-") and before != "--lang":
+            return [*arguments[:number], "--", *arguments[number:]]
+    return arguments

@@ -4,12 +4,14 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from datetime import tzinfo
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from mosu.cli.output import say
+from mosu.cli.output import say, show, show_json
+from mosu.cli.receipt import render
 from mosu.cli.stop import Stop
-from mosu.cli.text import clean
+from mosu.cli.text import Language, clean
 
 if TYPE_CHECKING:
     from mosu.client import Client
@@ -68,6 +70,41 @@ def ended(hub: "Client", run_id: str) -> "Run":
             )
         time.sleep(_POLL_S)
     return run
+
+
+def see_end(
+    hub: "Client",
+    run_id: str,
+    order_id: str,
+    *,
+    out: Path | None,
+    lang: Language,
+    zone: tzinfo | None,
+    json: bool = False,
+) -> "Run":
+    """The run once it is over, its outputs brought back, its receipt shown."""
+    run = ended(hub, run_id)
+    order = settled(hub, order_id)
+    folder = out or folder_of(run)
+    paths = bring_back(hub, run, folder)
+    receipt = hub.receipt(order.receipt_id) if order.receipt_id is not None else None
+    if json:
+        outputs = [str(path) for path in paths]
+        show_json({"order": order, "run": run, "receipt": receipt, "folder": str(folder), "outputs": outputs})
+    elif receipt is not None:
+        show(render(receipt, lang=lang, zone=zone))
+    else:
+        say(f"The receipt is not written yet: mosu orders {order.id}")
+    _say_end(run, folder, len(paths))
+    return run
+
+
+def _say_end(run: "Run", folder: Path, outputs: int) -> None:
+    code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
+    why = f": {run.reason}" if run.reason else ""
+    say(f"{run.id} {run.state}{code}{why}.")
+    if outputs:
+        say(f"{outputs} outputs in {folder}")
 
 
 def settled(hub: "Client", order_id: str) -> "Order":

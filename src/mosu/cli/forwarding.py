@@ -15,7 +15,7 @@ from mosu.cli.output import client, say
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import told
 from mosu.client.errors import ClientError, ProblemError
-from mosu.client.relay import Relay, Traffic
+from mosu.client.relay import NOT_ALLOWED, Relay, Traffic
 from mosu.kernel.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ _LOOK_AGAIN_S: Final = 1.0
 _LEAVE_S: Final = 5.0
 """After the run's end, so long for what still has to be written."""
 _FULL: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NOT_ALLOWED: Final = frozenset({401, 403, 404})
 """What a refusal says that holds for every further connection too."""
 
 
@@ -93,6 +92,18 @@ def listening(forwards: Sequence[Forward]) -> list[socket.socket]:
             taken.close()
         raise
     return sockets
+
+
+def listening_at(wanted: int | None, port: int, *, rather: int) -> socket.socket:
+    """A listening socket for the run's `port`: at the local port that is wanted, else at `rather`, else at any.
+
+    Raises:
+        Stop: the one that is wanted cannot be had.
+    """
+    if wanted is None:
+        with suppress(Stop):
+            return _listening(Forward(rather, port))
+    return _listening(Forward(wanted or 0, port))
 
 
 def _listening(forward: Forward) -> socket.socket:
@@ -194,7 +205,7 @@ class Forwarding:
         try:
             await self._relay.join(port, taken, self.traffic)
         except ProblemError as refused:
-            if refused.status in _NOT_ALLOWED:
+            if refused.status in NOT_ALLOWED:
                 self._end_with(refused)
                 return
             self._broke_off(port, refused)
@@ -226,7 +237,7 @@ class Forwarding:
                 try:
                     run = hub.run(self._run_id)
                 except ProblemError as refused:
-                    if refused.status in _NOT_ALLOWED:
+                    if refused.status in NOT_ALLOWED:
                         loop.call_soon_threadsafe(self._end_with, refused)
                 except ClientError:
                     pass  # it may come back

@@ -27,12 +27,17 @@ COMMANDS: Final = (
     ),
     Command("quote", "mosu.cli.commands.shelf:quote", "Plans and prices for a task; buys nothing."),
     Command("run", "mosu.cli.commands.run:run", "Buy a plan for a task, run it, bring back its outputs."),
+    Command(
+        "notebook", "mosu.cli.commands.notebook:notebook", "Buy a session with JupyterLab and open it here."
+    ),
     Command("reserve", "mosu.cli.commands.blocks:reserve", "Buy nodes from one time to another."),
     Command("blocks", "mosu.cli.commands.blocks:blocks", "Your organisation's reserved blocks."),
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
     Command("port-forward", "mosu.cli.commands.connect:port_forward", "Reach ports of a session that runs."),
+    Command("open", "mosu.cli.commands.connect:open_port", "Open a port of a session in your browser."),
+    Command("ssh", "mosu.cli.commands.ssh:ssh", "Come into a session by ssh; scp and editors, too."),
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),

@@ -7,7 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 T = TypeVar("T")
 
@@ -349,6 +349,18 @@ class Run(Answer):
         return self.state in {"succeeded", "failed", "cancelled", "timed_out"}
 
 
+class App(Answer):
+    """What the hub started in a session: `path` at `port` lets a browser in, and is a secret."""
+
+    app: str
+    port: int
+    path: str = Field(default="", repr=False)
+
+
+class Apps(Answer):
+    items: tuple[App, ...] = ()
+
+
 class Connection(Answer):
     """Somebody at a port of a run."""
 
@@ -364,6 +376,23 @@ class Connection(Answer):
     """From the run."""
     why: str = ""
     """Why it was closed; empty while it is open."""
+
+
+class Ticket(Answer):
+    """What lets a browser in to a port of a run: whoever opens `url` first, until then."""
+
+    url: str
+    expires_at: datetime
+
+
+class SshCertificate(Answer):
+    """What lets a key into a session by ssh."""
+
+    certificate: str
+    """The line of a `-cert.pub` file."""
+    host_key: str
+    """The one key that the session's server may show."""
+    valid_until: datetime
 
 
 class ReceiptLine(Answer):

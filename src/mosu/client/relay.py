@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from mosu.client.errors import BrokenAnswer, CutOff, Unreachable
+from mosu.client.errors import BrokenAnswer, CutOff, ProblemError, Unreachable
 from mosu.client.transport import problem_of
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.websocket import Bytes
@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 
 _OPEN_S_MAX: Final = 15.0
 _CLOSE_S_MAX: Final = 2.0
+_ANSWER_S_MAX: Final = 10.0
+_ANSWER_BYTES: Final = 64 * 1024
 _ENDED: Final = 1000
 _LEFT: Final = 1001
 _CUT_OFF: Final = range(4400, 4600)
 """4000 and the HTTP status that says the same."""
+NOT_ALLOWED: Final = frozenset({401, 403, 404})
+"""Of refusals, those that asking again does not change."""
 _LOG: Final = logging.getLogger(__name__)
 _LOG.addHandler(logging.NullHandler())
 _LOG.propagate = False  # at DEBUG the library writes down the headers, and so the token
@@ -99,6 +103,35 @@ class Relay:
             return
         finally:
             local.reset()
+
+    async def answers(self, port: int, path: str) -> bool:
+        """Whether what listens at the port answers HTTP, asked for `path`.
+
+        Raises:
+            ProblemError: the hub does not let them in.
+        """
+        ours, theirs = socket.socketpair()
+        for one in (ours, theirs):
+            one.setblocking(False)
+        joining = asyncio.ensure_future(self.join(port, theirs, Traffic()))
+        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+            async with asyncio.timeout(_ANSWER_S_MAX):
+                if await reader.readexactly(5) == b"HTTP/":
+                    await reader.read(_ANSWER_BYTES)
+                    return True
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            await asyncio.wait({joining}, timeout=_CLOSE_S_MAX)
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+        refused = None if joining.cancelled() else joining.exception()
+        if isinstance(refused, ProblemError) and refused.status in NOT_ALLOWED:
+            raise refused
+        return False
 
     async def _opened(self, port: int) -> ClientWay:
         is_here = urlsplit(self.url).hostname in {"127.0.0.1", "::1", "localhost"}

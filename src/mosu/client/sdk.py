@@ -17,6 +17,8 @@ from mosu.client.errors import BrokenAnswer, DamagedOutput
 from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
     Answer,
+    App,
+    Apps,
     Balance,
     Bill,
     Bills,
@@ -37,7 +39,9 @@ from mosu.client.models import (
     Quotes,
     Receipt,
     Run,
+    SshCertificate,
     Statement,
+    Ticket,
     Voucher,
 )
 from mosu.client.transport import Transport, checked
@@ -310,11 +314,26 @@ class Client:
     def run(self, run_id: str) -> Run:
         return self._get(Run, f"/runs/{_id(run_id)}")
 
+    def apps(self, run_id: str) -> tuple[App, ...]:
+        """What the hub started in a session that runs, each with what lets a browser in."""
+        return self._get(Apps, f"/runs/{_id(run_id)}/apps").items
+
     def connections(
         self, run_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
         return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def ticket(self, run_id: str, *, port: int) -> Ticket:
+        """A link that opens a port of a session in a browser, once and soon."""
+        asked = self._hub.json("POST", f"/runs/{_id(run_id)}/tickets", json={"port": port}, repeat=False)
+        return _read(Ticket, asked)
+
+    def certify_key(self, run_id: str, public_key: str) -> SshCertificate:
+        """Let the holder of the key (a line as in a `.pub` file) into the session by ssh."""
+        body = {"public_key": public_key}
+        answer = self._hub.json("POST", f"/runs/{_id(run_id)}/ssh-certificates", repeat=False, json=body)
+        return _read(SshCertificate, answer)
 
     def cancel_run(self, run_id: str) -> Run:
         return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))

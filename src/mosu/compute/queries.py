@@ -26,12 +26,14 @@ from mosu.compute.models import (
     Quota,
     Run,
 )
+from mosu.compute.session_apps import start_in
 from mosu.compute.states import BlackoutState, PoolState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
 from mosu.market.models import OrderLine
 from mosu.platform.actors import Actor
+from mosu.wire.task import App
 
 LIVE: Final = timedelta(seconds=30)
 """A pool is live for so long after the last word of its agent."""
@@ -323,3 +325,14 @@ def pools_of_single_nodes() -> frozenset[UUID]:
 def pools_without_sessions() -> frozenset[UUID]:
     """Pools whose agents join nobody to the ports of what runs there."""
     return frozenset(Pool.objects.filter(reaches=False).values_list("id", flat=True))
+
+
+def pools_without_sshd() -> frozenset[UUID]:
+    """Pools whose machines have no OpenSSH server."""
+    return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))
+
+
+def pools_not_starting(apps: Sequence[App], environment: str) -> frozenset[UUID]:
+    """Pools with no environment in which these apps of a session start; with a name, whose one of that name is none."""
+    rows = Pool.objects.values_list("id", "environments")
+    return frozenset(key for key, has in rows if not start_in(apps, environment, has))

@@ -29,7 +29,7 @@ def connect_url(run: Run, attempt: Attempt | None, *, now: datetime) -> str | No
 
 def is_reached(run: Run) -> bool:
     """Whether it was bought as one whose ports people are joined to: a session or a service."""
-    return run.request.get("kind", "batch") != "batch"
+    return bool(run.request.get("kind", "batch") != "batch")
 
 
 def runs_now(run: Run, attempt: Attempt | None) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 from mosu.runtime.config import Config
 from mosu.runtime.folders import make_folder
 from mosu.runtime.postgres import write_secret
+from mosu.sandbox.environments import Environment
 
 
 def token_file(data_dir: Path) -> Path:
@@ -26,6 +27,25 @@ def write_environment(data_dir: Path, folder: Path) -> None:
     write_secret(environment_file(data_dir), str(folder))
 
 
+def note_environment(data_dir: Path, environment: Environment) -> None:
+    """Have the local pool offer it from the agent's next start on, in place of an earlier one of its name."""
+    more = {**_added(data_dir), environment.name: str(environment.root)}
+    write_secret(_added_file(data_dir), json.dumps(more))
+
+
+def _added_file(data_dir: Path) -> Path:
+    return data_dir / "environments" / "added.json"
+
+
+def _added(data_dir: Path) -> dict[str, str]:
+    """By name, the folders of those that were added and still lie there."""
+    try:
+        noted: dict[str, str] = json.loads(_added_file(data_dir).read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: folder for name, folder in noted.items() if Path(folder).is_dir()}
+
+
 def write_agent_config(config: Config) -> None:
     """The agent's configuration for this hub. The token stays in its own file."""
     # Its user's jobs lie below, each in a folder of its own that they have to pass through.
@@ -34,7 +54,10 @@ def write_agent_config(config: Config) -> None:
         "hub_url": config.local_url,
         "token_file": str(token_file(config.data_dir)),
         "state_dir": str(config.agent_config.parent),
-        "environments": [environment_file(config.data_dir).read_text()],
+        "environments": [
+            environment_file(config.data_dir).read_text(),
+            *_added(config.data_dir).values(),
+        ],
     }
     # JSON's strings and lists of strings are TOML's too.
     text = "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in facts.items())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
+from mosu.runtime.agent_config import note_environment
 from mosu.runtime.backup import make_backup, restore_backup
 from mosu.runtime.config import Config, await_port, load_config
 from mosu.runtime.hub import forget_old_clusters, parts_of
@@ -25,6 +27,7 @@ from mosu.runtime.status import JsonLines, Lines, Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
 from mosu.runtime.words import padded, told
+from mosu.sandbox.environments import build_locked_environment, lock_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -255,6 +258,32 @@ def close_month(
         return
     for name, value in facts.items():
         typer.echo(f"{name:14} {value}")
+
+
+environments = typer.Typer(no_args_is_help=True, help="Prebuilt environments of this machine's own pool.")
+admin.add_typer(environments, name="environments")
+
+
+@environments.command("add")
+@refusing
+def add_environment(
+    name: Annotated[str, typer.Argument(help="What tasks call it; jupyter needs no lock.")],
+    lock: Annotated[Path | None, typer.Option(help="A file of pinned, hashed requirements.")] = None,
+    as_json: Json = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Build an environment by a lock and offer it in this machine's own pool; what runs there goes on."""
+    config = load_config(data_dir=data_dir)
+    made = build_locked_environment(
+        config.data_dir / "environments", name=name, lock=lock.absolute() if lock else lock_of(name)
+    )
+    note_environment(config.data_dir, made)
+    if (hub := running_hub(config)) is not None and (pid := hub.parts["agent"]["pid"]) is not None:
+        os.kill(pid, signal.SIGTERM)  # the hub starts it again, with what was noted
+    if as_json:
+        typer.echo(json.dumps({**asdict(made), "root": str(made.root)}))
+    else:
+        typer.echo(told(f"{name}: {len(made.packages)} packages in {made.root}"))
 
 
 def _show_once(facts: dict[str, str | None], *, as_json: bool, email: str) -> None:

@@ -22,6 +22,8 @@ DATABASE: Final = "mosu"
 # What only a process with the database's owner may see, and what the shell of the operator may have set.
 _NOT_FOR_CHILDREN: Final = ("DATABASE_URL", "DATABASE_OWNER_URL", "MOSU_MIGRATE")
 
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
 # Of a hub's life; changing one later would change what its records mean.
 _CHOICES: Final = {"MOSU_ZONE": "Asia/Shanghai", "MOSU_CURRENCY": "CNY"}
 
@@ -58,6 +60,17 @@ class Config:
         if named or (hub.scheme, hub.port) != ("http", self.port):
             return named or ""
         return f"http://{hub.netloc.rpartition(':')[0]}:{port}"
+
+    def apps_host(self, relay_url: str) -> str:
+        """Below which apps have their hosts; empty: nowhere.
+
+        Every name below `localhost` is this machine to its browsers (RFC 6761 section 6.3); elsewhere it takes names
+        and certificates that only the operator can make.
+        """
+        named, relay = os.environ.get("MOSU_APPS_HOST"), urlsplit(relay_url)
+        if named is not None or relay.scheme != "http" or relay.hostname not in _LOOPBACK:
+            return named or ""
+        return "apps.localhost"
 
     @property
     def local_url(self) -> str:

@@ -53,7 +53,10 @@ def parts_of(config: Config) -> list[Part]:
         parts.append(_prepare(config, cluster, app_dsn=app_dsn, owner_dsn=owner_dsn))
     relay_port = config.relay_port or free_port(config.port + 1)
     relay_url = config.relay_url(relay_port)
-    environment = config.environment(app_dsn=app_dsn) | {"MOSU_RELAY_URL": relay_url}
+    environment = config.environment(app_dsn=app_dsn) | {
+        "MOSU_RELAY_URL": relay_url,
+        "MOSU_APPS_HOST": config.apps_host(relay_url),
+    }
     parts += [_web(config, environment), _worker(environment, app_dsn)]
     if relay_url:
         parts.append(_relay(config, environment, port=relay_port))

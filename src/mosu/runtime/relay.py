@@ -8,7 +8,7 @@ import django
 import uvicorn
 
 from mosu.kernel.memory import keep_freed_memory
-from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
+from mosu.runtime.relay_protocols import BoundedWebSocket
 from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
 _PING_S: Final = 20.0
@@ -38,18 +38,20 @@ def main() -> None:
     keep_freed_memory()
     # Its models exist once Django is set up.
     from mosu.compute.relay.app import application
+    from mosu.runtime.app_requests import AppRequest
 
     config = uvicorn.Config(
         application,
         host=asked.host,
         port=asked.port,
-        http=BoundedRequest,
+        http=AppRequest,
         ws=BoundedWebSocket,
         ws_max_size=MESSAGE_BYTES_MAX,
         ws_ping_interval=_PING_S,
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
         access_log=False,
+        log_level="warning",  # at "info" it writes down addresses, and apps' carry tokens
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S_MAX,

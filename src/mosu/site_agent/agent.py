@@ -154,6 +154,7 @@ class Agent:
                 sandbox_ok=report.ok,
                 spans_nodes=self._engine.spans_nodes,
                 reaches=self._engine.reaches,
+                has_sshd=self._engine.has_sshd,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
@@ -161,7 +162,12 @@ class Agent:
         self._dig(registered.tunnel_url)
         self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
         self._registered.set()
-        self._log.info("registered", pool=registered.pool_name, sandbox=report.features or report.why_not)
+        self._log.info(
+            "registered",
+            pool=registered.pool_name,
+            sandbox=report.features or report.why_not,
+            sessions=self._engine.unreached or "yes",
+        )
 
     def _adopt(self) -> None:
         for folder in sorted(self._leases.iterdir()):

@@ -29,14 +29,14 @@ class Check:
 
 
 def checks_of(path: Path) -> Iterator[Check]:
-    """Settings, their modes, engine and isolation, hub, token, clock, in this order; the first broken file ends it."""
+    """Settings, their modes, engine, isolation, sessions, hub, token, clock, in this order; a broken file ends it."""
     try:
         config = load_config(path)
     except DomainError as refusal:
         yield Check("settings", False, refusal.message, refusal.hint)
         return
     yield _secrecy(path)
-    yield _engine(config)
+    yield from _engine(config)
     yield from _hub(config)
 
 
@@ -47,18 +47,20 @@ def _secrecy(path: Path) -> Check:
     return Check("settings", True, str(path))
 
 
-def _engine(config: AgentConfig) -> Check:
+def _engine(config: AgentConfig) -> Iterator[Check]:
     try:
         there = published_by(config)
     except DomainError as refusal:
-        return Check("engine", False, refusal.message, refusal.hint)
+        yield Check("engine", False, refusal.message, refusal.hint)
+        return
     cards = sum(len(node.devices) for node in there.nodes)
     cores = sum(node.cores for node in there.nodes)
-    return Check(
+    yield Check(
         "engine",
         True,
         f"{config.engine}: {len(there.nodes)} nodes, {cores} cores, {cards} cards; {there.isolation.features}",
     )
+    yield Check("sessions", True, there.unreached or "Sessions are sold.")
 
 
 def _hub(config: AgentConfig) -> Iterator[Check]:

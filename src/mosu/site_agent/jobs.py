@@ -29,7 +29,7 @@ def check_task(spec: AttemptSpec, environments: Collection[str], *, reaches: boo
     if spec.session and not reaches:
         raise Invalid(
             "Nobody can be joined to what runs on this engine.",
-            hint="Run sessions and services on a pool of a single machine.",
+            hint="Run sessions and services on another pool.",
             field="kind",
             found="session" if spec.service is None else "service",
         )

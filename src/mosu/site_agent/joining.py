@@ -93,6 +93,8 @@ class Published:
     nodes: tuple[NodeInfo, ...]
     environments: tuple[Environment, ...]
     isolation: SandboxReport
+    unreached: str
+    """Why nobody is joined to sessions; empty where people are."""
 
 
 def published_by(config: AgentConfig) -> Published:
@@ -114,7 +116,7 @@ def published_by(config: AgentConfig) -> Published:
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
             hint=isolation.mend,
         )
-    return Published(engine.nodes(), environments, isolation)
+    return Published(engine.nodes(), environments, isolation, engine.unreached)
 
 
 def environment_below(folder: Path) -> Path:

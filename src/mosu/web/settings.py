@@ -1,6 +1,7 @@
 """Django's settings. Everything that differs between machines comes from the environment (see runtime/config.py)."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -52,6 +53,14 @@ CSRF_TRUSTED_ORIGINS = [MOSU_URL]
 MOSU_RELAY_URL = os.environ.get("MOSU_RELAY_URL", "")
 if MOSU_RELAY_URL and urlsplit(MOSU_RELAY_URL).scheme not in ("http", "https"):
     raise ValueError(f"MOSU_RELAY_URL: {MOSU_RELAY_URL!r} is no address that begins with http:// or https://")
+# Below which each port of each session has a host of its own, for browsers (PORT-RUN.MOSU_APPS_HOST); empty: none has.
+MOSU_APPS_HOST = os.environ.get("MOSU_APPS_HOST", "").lower()
+if MOSU_APPS_HOST and not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)+", MOSU_APPS_HOST):
+    raise ValueError(f"MOSU_APPS_HOST: {MOSU_APPS_HOST!r} is no name of a host, such as apps.hub.example")
+if any(f".{name}".endswith(f".{MOSU_APPS_HOST}") for name in ALLOWED_HOSTS if MOSU_APPS_HOST):
+    raise ValueError(
+        f"MOSU_APPS_HOST: the hub itself is at {MOSU_APPS_HOST}, or below; apps need a name of their own"
+    )
 DATA_DIR = Path(os.environ.get("MOSU_DATA_DIR", "/nonexistent"))
 
 # The hub's own choices, fixed for its life.
@@ -193,6 +202,9 @@ SECURE_REFERRER_POLICY = "same-origin"
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = MOSU_URL.startswith("https://")
+if SESSION_COOKIE_SECURE:
+    # An app at a host below the hub's own can set cookies for both, but none with this prefix (RFC 6265bis, 4.1.3).
+    SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = "__Host-sessionid", "__Host-csrftoken"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {

@@ -364,6 +364,10 @@ def _reasons() -> dict[str, tuple[str, str]]:
         "outside_limits": (_("Sells other sizes."), _("Ask for a number within its limits.")),
         "too_long": (_("Sells shorter times only."), _("Set a shorter time limit.")),
         "no_environment": (_("Lacks the environment asked for."), _("Choose another environment.")),
+        "no_app": (
+            _("Has no environment with what its apps need."),
+            _("Choose another offer, or ask its supplier for it."),
+        ),
         "no_network": (
             _("Its machines share no network."),
             _("Ask for one machine, or choose another offer."),
@@ -371,5 +375,9 @@ def _reasons() -> dict[str, tuple[str, str]]:
         "no_sessions": (
             _("Joins nobody to the ports of a session."),
             _("Choose another offer, or ask for a run that is no session."),
+        ),
+        "no_sshd": (
+            _("Its machines have no OpenSSH server."),
+            _("Choose another offer, or do without ssh."),
         ),
     }

@@ -99,6 +99,8 @@ class Registration(Message):
     """Whether one attempt may have several nodes, which reach each other."""
     reaches: bool = False
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
+    has_sshd: bool = False
+    """Whether those sessions find OpenSSH's server on their machine."""
 
 
 class Registered(Message):

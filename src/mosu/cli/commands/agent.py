@@ -234,6 +234,8 @@ def _facts(
                 for one in published.environments
             ],
             "isolation": published.isolation.features,
+            "sessions": not published.unreached,
+            "no_sessions_because": published.unreached,
         },
         "config": str(draft.path),
         "wrote": wrote,
@@ -259,6 +261,7 @@ def _shown(draft: "Draft", found: "Sequence[Found]", published: "Published") -> 
         for one in published.environments
     ]
     parts.append(f"{told('isolation')}: {published.isolation.features}")
+    parts.append(told(published.unreached or "Sessions are sold."))
     parts += _unnamed(draft, found[0])
     parts += [told(f"Not sold, since it is not well: {name}.") for name in found[0].faults]
     sold = sum(len({card_at(device.index) for device in node.devices}) for node in published.nodes)

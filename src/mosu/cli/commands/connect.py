@@ -1,4 +1,4 @@
-"""Being joined to a run that goes on: port-forward, connections."""
+"""Being joined to a run that goes on: port-forward, open, connections."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,7 +41,7 @@ def port_forward(
     forwards = forwards_of(ports)
     with client() as hub:
         run = hub.run(run_id)
-        relay = _relay(hub, run)
+        relay = relay_of(hub, run)
     doors = [(door, one.port) for door, one in zip(listening(forwards), forwards, strict=True)]
     try:
         _say_listening(run.id, [(port_of(door), port) for door, port in doors], json=json)
@@ -55,6 +55,26 @@ def port_forward(
             door.close()
     if over is not None:
         say(f"{over.id} is {over.state}: there is nothing left to connect to.")
+
+
+def open_port(
+    *,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A session's id: run_...")],
+    port: Annotated[int, typer.Argument(metavar="PORT", help="The run's port.", min=1, max=65_535)],
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """A link that opens a port of a session in your browser, for whoever follows it first, within a minute.
+
+    The page has an address of its own, which lasts for as long as the session, 12 hours at most.
+    """
+    with client() as hub:
+        ticket = hub.ticket(run_id, port=port)
+    if json:
+        show_json(ticket)
+        return
+    say(f"Open this in your browser within a minute; it lets in whoever is first to port {port}:")
+    show(ticket.url)
 
 
 def connections(
@@ -105,15 +125,19 @@ def size_text(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def _relay(hub: "Client", run: "Run") -> "Relay":
+def relay_of(hub: "Client", run: "Run") -> "Relay":
+    """
+    Raises:
+        Stop: its ports cannot be reached now.
+    """
     from mosu.client.relay import Relay
 
     if run.connect_url is None:
-        raise _why_not(run)
+        raise why_not(run)
     return Relay.of(hub, run)
 
 
-def _why_not(run: "Run") -> Stop:
+def why_not(run: "Run") -> Stop:
     """Why its ports cannot be reached now, and what to do."""
     if run.is_over:
         return Stop(

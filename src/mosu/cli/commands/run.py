@@ -1,29 +1,25 @@
 """`mosu run`: from a task to a receipt."""
 
 import sys
-import time
 from datetime import tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mosu.cli.following import bring_back, ended, folder_of, follow_to_end, settled
+from mosu.cli.buying import chosen, files_sent, folder_sent, quotes_for, with_run
+from mosu.cli.following import follow_to_end, see_end
 from mosu.cli.options import AllOption, JsonOption, LangOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.plans import plans_text
-from mosu.cli.receipt import render
-from mosu.cli.stop import REFUSED, USAGE, Stop
-from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of, vouchers_of
-from mosu.cli.text import Language, language, told
-from mosu.wire.manifest import LocalFile, files_of
+from mosu.cli.stop import USAGE, Stop
+from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of
+from mosu.cli.text import Language, language
 from mosu.wire.task import TaskFile
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.models import Order, Quote, Quotes, Run
-
-_RUN_ID_S_MAX = 10.0
+    from mosu.client.models import Order
 
 
 def run(
@@ -64,7 +60,7 @@ def run(
 
     Exit code: 0 the run succeeded, 1 it did not, 2 the call is wrong, 3 refused, 4 no hub answers.
     """
-    folder = _folder(workdir)
+    folder = folder_sent(workdir)
     options = {
         "name": name,
         "resources.cpus": cpus,
@@ -81,13 +77,13 @@ def run(
     text, task = _task(task_file, cmd, options, workdir=not no_workdir)
     if write is not None:
         _save(write, text)
-    files = _files(task, folder)
+    files = files_sent(task, folder)
     with client() as hub:
-        quotes = _quotes(hub, text, files, vouchers)
+        quotes = quotes_for(hub, text, files, vouchers)
         zone = zone_of(hub)
         say(plans_text(quotes, language(lang), zone=zone, each=all))
-        quote = _chosen(quotes, yes=yes)
-        order = _with_run(hub, hub.accept(quote.id))
+        quote = chosen(quotes, yes=yes)
+        order = with_run(hub, hub.accept(quote.id))
         if detach:
             _say_detached(order, json=json)
             return
@@ -125,65 +121,6 @@ def _save(path: Path, text: str) -> None:
     say(f"Saved {path}.")
 
 
-def _folder(workdir: str) -> Path | None:
-    """An absolute `--workdir`: where its files are is this machine's matter, so the task says `.` of it.
-
-    A task that is kept (`--write`) cannot name it: there it stays, and is refused.
-    """
-    return Path(workdir) if Path(workdir).is_absolute() else None
-
-
-def _files(task: TaskFile, folder: Path | None) -> tuple[LocalFile, ...]:
-    if folder is None and task.workdir is not None:
-        folder = Path(task.workdir)
-    if folder is not None and folder.resolve() in {Path("/"), Path.home().resolve()}:
-        raise Stop(
-            f"The working folder would be all of {folder.resolve()}.",
-            hint="Change into the folder of your code, name it with --workdir, or say --no-workdir.",
-            code=USAGE,
-        )
-    return files_of(folder, mounts=task.file_mounts)
-
-
-def _quotes(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers: str) -> "Quotes":
-    if files:
-        sent = hub.upload_workdir(files)
-        total_bytes = sum(file.entry.size_bytes for file in files)
-        say(f"Working folder: {len(files)} files, {total_bytes / 1e6:.1f} MB; {sent} sent.")
-    return hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
-
-
-def _chosen(quotes: "Quotes", *, yes: bool) -> "Quote":
-    if not quotes.quotes:
-        raise Stop(
-            "No offer fits this task; nothing was bought.", hint="The reasons are above.", code=REFUSED
-        )
-    if yes:
-        return quotes.quotes[0]
-    if not sys.stdin.isatty():
-        raise Stop(
-            "Nothing was bought: there is no terminal to ask at.",
-            hint="--yes buys the first plan.",
-            code=REFUSED,
-        )
-    count = len(quotes.quotes)
-    answer = typer.prompt(told(f"Buy which plan (1-{count}, or n for none)"), default="1", err=True).strip()
-    if not answer.isascii() or not answer.isdigit() or not 1 <= int(answer) <= count:
-        raise Stop(
-            "Nothing was bought.", hint="The quotes stay open for a while: mosu run again.", code=REFUSED
-        )
-    return quotes.quotes[int(answer) - 1]
-
-
-def _with_run(hub: "Client", order: "Order") -> "Order":
-    """The order once its run is there (a hub may write it a moment after the order)."""
-    deadline = time.monotonic() + _RUN_ID_S_MAX
-    while order.run_id is None and time.monotonic() < deadline:
-        time.sleep(0.2)
-        order = hub.order(order.id)
-    return order
-
-
 def _say_detached(order: "Order", *, json: bool) -> None:
     if json:
         show_json(order)
@@ -210,19 +147,7 @@ def _see_through(
     follow_to_end(
         hub, run_id, into=sys.stderr if json else None, once_running=lambda: _say_ports(hub, run_id)
     )
-    run = ended(hub, run_id)
-    order = settled(hub, order.id)
-    folder = out or folder_of(run)
-    paths = bring_back(hub, run, folder)
-    receipt = hub.receipt(order.receipt_id) if order.receipt_id is not None else None
-    if json:
-        outputs = [str(path) for path in paths]
-        show_json({"order": order, "run": run, "receipt": receipt, "folder": str(folder), "outputs": outputs})
-    elif receipt is not None:
-        show(render(receipt, lang=lang, zone=zone))
-    else:
-        say(f"The receipt is not written yet: mosu orders {order.id}")
-    _say_end(run, folder, len(paths))
+    run = see_end(hub, run_id, order.id, out=out, lang=lang, zone=zone, json=json)
     return 0 if run.state == "succeeded" else 1
 
 
@@ -232,11 +157,3 @@ def _say_ports(hub: "Client", run_id: str) -> None:
     if run.kind != "batch":
         port = run.port or "PORT"
         say(f"Reach its port {port} from another terminal: mosu port-forward {run_id} {port}")
-
-
-def _say_end(run: "Run", folder: Path, outputs: int) -> None:
-    code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
-    why = f": {run.reason}" if run.reason else ""
-    say(f"{run.id} {run.state}{code}{why}.")
-    if outputs:
-        say(f"{outputs} outputs in {folder}")

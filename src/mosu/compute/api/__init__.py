@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, nodes, pools, runs, sharing
+from mosu.compute.api import blocks, certificates, nodes, pools, runs, sharing, tickets
 
 routers: Final = [
     ("", runs.router),
@@ -10,4 +10,6 @@ routers: Final = [
     ("", pools.router),
     ("", nodes.router),
     ("", sharing.router),
+    ("", tickets.router),
+    ("", certificates.router),
 ]

@@ -10,7 +10,16 @@ from ninja import Query, Router, Status
 from mosu.compute import queries, services
 from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Attempt, Run
-from mosu.compute.shapes import AcceleratorOut, ConnectionOut, FenceIn, QuoteIn, QuotesOut, RunOut, SamplesOut
+from mosu.compute.shapes import (
+    AcceleratorOut,
+    AppsOut,
+    ConnectionOut,
+    FenceIn,
+    QuoteIn,
+    QuotesOut,
+    RunOut,
+    SamplesOut,
+)
 from mosu.compute.states import RunState
 from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import NotFound
@@ -92,6 +101,14 @@ def list_run_connections(
     page, after = page_of(rows, paging.cursor, paging.limit)
     language = language_of_request(request)
     return {"items": [ConnectionOut.of(row, language=language) for row in page], "next": after}
+
+
+@router.get("/runs/{run_id}/apps", response=AppsOut, auth=token_auth, operation_id="listRunApps")
+@door("run.connect")
+def list_run_apps(request: HttpRequest, run_id: str) -> AppsOut:
+    """What the hub started in a session that runs, and what lets a browser in: a secret of those who may connect."""
+    apps = services.reached_apps(actor=actor_of(request), run_id=Run.key_of(run_id), now=timezone.now())
+    return AppsOut.of(apps)
 
 
 @router.post("/runs/{run_id}/cancel", response=RunOut, auth=token_auth, operation_id="cancelRun")

@@ -6,6 +6,7 @@ from mosu.compute.models.connections import PORT_MAX, Connection
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
+from mosu.compute.models.tickets import Ticket
 
 __all__ = [
     "PORT_MAX",
@@ -27,4 +28,5 @@ __all__ = [
     "PoolShare",
     "Quota",
     "Run",
+    "Ticket",
 ]

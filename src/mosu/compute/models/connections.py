@@ -26,6 +26,10 @@ class Connection(Row):
         "platform.ApiToken", on_delete=models.PROTECT, related_name="+", null=True, db_index=False
     )
     """With which they came; the connection ends with it. None: they were signed in on a page."""
+    ticket = models.ForeignKey(
+        "Ticket", on_delete=models.PROTECT, related_name="+", null=True, db_index=False
+    )
+    """By which a browser came; the connection ends with its cookie and with the sign-in that made it."""
     port = models.PositiveIntegerField()
     opened_at = models.DateTimeField()
     seen_at = models.DateTimeField()

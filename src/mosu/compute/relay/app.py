@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.utils import timezone
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
@@ -16,6 +17,8 @@ from starlette.websockets import WebSocket
 
 from mosu.compute import services
 from mosu.compute.models import Run
+from mosu.compute.relay.app_doors import ByHost, doors_of
+from mosu.compute.relay.grants import Grants
 from mosu.compute.relay.joining import Joining
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, actor_of_agent
@@ -29,6 +32,8 @@ from mosu.platform.requests import actor_of_authorization
 
 tunnels = Tunnels()
 joining = Joining(tunnels)
+grants = Grants(tunnels)
+apps = doors_of(grants)
 WebSocketEndpoint = Callable[[WebSocket], Awaitable[None]]
 _PORT_DIGITS: Final = 5
 
@@ -112,11 +117,12 @@ async def _denied(websocket: WebSocket, refusal: DomainError) -> None:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     """What an earlier relay left open is over; then who is joined is asked for anew, again and again."""
     await in_thread(services.close_left_open, now=timezone.now())
-    renewing = asyncio.create_task(joining.renew_for_ever())
+    renewing = [asyncio.create_task(each.renew_for_ever()) for each in (joining, grants)]
     try:
         yield
     finally:
-        renewing.cancel()
+        for task in renewing:
+            task.cancel()
 
 
 application = Starlette(
@@ -125,5 +131,6 @@ application = Starlette(
         WebSocketRoute("/agent/v1/tunnel", tunnel),
         WebSocketRoute("/api/v1/runs/{run_id}/connect", connect),
     ],
+    middleware=[Middleware(ByHost, apps=apps)],
     lifespan=_lifespan,
 )

@@ -4,7 +4,9 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.block_quotes import quote_block
 from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
+from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key
 from mosu.compute.services.connections import (
+    AppReached,
     Granted,
     NotASession,
     NotRunning,
@@ -15,6 +17,7 @@ from mosu.compute.services.connections import (
     close_forgotten,
     close_left_open,
     open_connection,
+    reached_apps,
     renew_connections,
 )
 from mosu.compute.services.delivery import count_deliveries
@@ -45,6 +48,16 @@ from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
+from mosu.compute.services.tickets import (
+    MadeTicket,
+    NoAppsHost,
+    Redeemed,
+    TicketRefused,
+    enter_by_cookie,
+    make_ticket,
+    not_entered,
+    redeem_ticket,
+)
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
     Destination,
@@ -61,11 +74,16 @@ __all__ = [
     "SUPPLIER_NAME",
     "AgentTaken",
     "AlreadyTaken",
+    "AppReached",
+    "Certified",
     "Destination",
     "Granted",
     "LeaseAnswer",
     "LogSlice",
+    "MadeTicket",
     "NameTaken",
+    "NoAppsHost",
+    "NoSuchApp",
     "NotASession",
     "NotASupplier",
     "NotLeased",
@@ -75,14 +93,17 @@ __all__ = [
     "QuotaReached",
     "QuoteResult",
     "Reason",
+    "Redeemed",
     "RefusedOffer",
     "SoldOut",
+    "TicketRefused",
     "TooManyConnections",
     "Traffic",
     "actor_of_agent",
     "append_log",
     "attempt_epoch_of",
     "cancel_run",
+    "certify_key",
     "check_input",
     "check_now",
     "close_connection",
@@ -92,13 +113,16 @@ __all__ = [
     "create_pool",
     "digest_of_agent",
     "ensure_local_pool",
+    "enter_by_cookie",
     "expire_leases",
     "fence_attempt",
     "heartbeat",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_ticket",
     "missing_for",
+    "not_entered",
     "open_connection",
     "output_named",
     "output_of",
@@ -107,7 +131,9 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "reached_apps",
     "read_log",
+    "redeem_ticket",
     "register_agent",
     "renew_connections",
     "rotate_token",

@@ -5,7 +5,7 @@ connections must end, so a right that is taken away works within that time, and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -17,12 +17,16 @@ from django.db.models.functions import Greatest, Least
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.reach import is_away, is_reached, runs_now
+from mosu.compute.requests import RunRequest
+from mosu.compute.session_apps import APPS
 from mosu.compute.states import ATTEMPT_ENDS, RunState
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.models import OrganisationState
 from mosu.platform.policy import POLICY, person_of, require
 from mosu.platform.rows import insert
+from mosu.platform.sign_ins import users_signed_in
+from mosu.wire.task import App
 
 ACTION: Final = "run.connect"
 CONNECTIONS_PER_RUN_MAX: Final = 250
@@ -40,6 +44,8 @@ _REVOKED: Final = "its token was revoked"
 _EXPIRED: Final = "its token has expired"
 _NO_LONGER: Final = "this person may no longer connect"
 _UNKNOWN: Final = "there is no such connection"
+_COOKIE_EXPIRED: Final = "its time in the browser is over"
+_SIGNED_OUT: Final = "the sign-in that opened it has ended"
 
 
 class NotASession(DomainError):
@@ -76,6 +82,15 @@ class Granted:
 
 
 @dataclass(frozen=True, slots=True)
+class AppReached:
+    """An app of a session, at its port; `path` lets a browser in, and is a secret. Empty: no browser comes in."""
+
+    app: App
+    port: int
+    path: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """What has passed since the connection was opened: `bytes_in` towards the run, `bytes_out` from it."""
 
@@ -84,10 +99,36 @@ class Traffic:
 
 
 @transaction.atomic(durable=True)
-def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> Granted:
+def open_connection(
+    *, actor: Actor, run_id: UUID, port: int, now: datetime, ticket_id: UUID | None = None
+) -> Granted:
     """Let the person be joined to a port of the session's own loopback, and write that down.
 
     Those of one organisation are counted one after the other, so limits hold whatever comes at once.
+
+    Raises:
+        TooManyConnections: of the run, or of the organisation.
+        what `reached_port` raises.
+    """
+    run, attempt = reached_port(actor=actor, run_id=run_id, port=port, now=now)
+    _keep_within(run)
+    row = Connection(
+        run=run,
+        attempt=attempt,
+        organisation_id=run.organisation_id,
+        user_id=person_of(actor),
+        token_id=actor.token_id,
+        ticket_id=ticket_id,
+        port=port,
+        opened_at=now,
+        seen_at=now,
+    )
+    insert(row)
+    return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
+
+
+def reached_port(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> tuple[Run, Attempt]:
+    """The session and its attempt, to a port of which the actor may be joined now.
 
     Raises:
         NotFound: there is no such run, or the actor may not know.
@@ -96,29 +137,35 @@ def open_connection(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> 
         NotASession: the run is of another kind.
         NotRunning: it has not started, or has ended.
         PoolAway: its pool has not been heard of, or joins nobody to anything.
-        TooManyConnections: of the run, or of the organisation.
     """
+    run = _run_of(actor, run_id)
+    person_of(actor)
+    if not 1 <= port <= PORT_MAX:
+        raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
+    return run, _reached(run, now=now)
+
+
+def reached_apps(*, actor: Actor, run_id: UUID, now: datetime) -> list[AppReached]:
+    """What was started in the session beside its command, for whoever may be joined to it: who knows a path comes in.
+
+    Raises:
+        NotFound, Forbidden, NotASession, NotRunning, PoolAway: as `open_connection` says.
+    """
+    run = _run_of(actor, run_id)
+    attempt = _reached(run, now=now)
+    return [
+        AppReached(app=app, port=APPS[app].port, path=APPS[app].opens(attempt.public_id))
+        for app in RunRequest.of_json(run.request).apps
+    ]
+
+
+def _run_of(actor: Actor, run_id: UUID) -> Run:
+    """The run, for those who may be joined to it."""
     run = runs_visible_to(actor).prefetch_related(None).filter(id=run_id).first()
     if run is None:
         raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
     require(actor, ACTION, run.organisation_id)
-    user_id = person_of(actor)
-    if not 1 <= port <= PORT_MAX:
-        raise Invalid(f"port: {port} is no port.", hint=f"Choose 1 to {PORT_MAX}.", field="port")
-    attempt = _reached(run, now=now)
-    _keep_within(run)
-    row = Connection(
-        run=run,
-        attempt=attempt,
-        organisation_id=run.organisation_id,
-        user_id=user_id,
-        token_id=actor.token_id,
-        port=port,
-        opened_at=now,
-        seen_at=now,
-    )
-    insert(row)
-    return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
+    return run
 
 
 def _reached(run: Run, *, now: datetime) -> Attempt:
@@ -162,7 +209,8 @@ def _keep_within(run: Run) -> None:
 
 @transaction.atomic(durable=True)
 def renew_connections(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID, str]:
-    """Note what passed in each, and tell which must end, with why; two statements, however many they are.
+    """Note what passed in each, and tell which must end, with why; two statements, however many they are, and two
+    more where browsers came in by sign-ins.
 
     They stay open until `close_connection` says that they ended.
     """
@@ -174,7 +222,17 @@ def renew_connections(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapp
     with connection.cursor() as cursor:
         cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now])
         cursor.execute(_MUST_END, {**_FACTS, "ids": ids, "roles": roles, "now": now})
-        return dict(cursor.fetchall())
+        judged = cursor.fetchall()
+    over = {key: why for key, why, _, _ in judged if why}
+    sign_ins = {key: (sign_in, user_id) for key, why, sign_in, user_id in judged if not why}
+    if sign_ins:
+        holding = users_signed_in({sign_in for sign_in, _ in sign_ins.values()}, now=now)
+        over |= {
+            key: _SIGNED_OUT
+            for key, (sign_in, user_id) in sign_ins.items()
+            if sign_in not in holding or holding[sign_in].id != user_id
+        }
+    return over
 
 
 # Locked in the order of their ids, since another may note others of them at once.
@@ -200,10 +258,11 @@ _FACTS: Final[Mapping[str, str | list[str]]] = {
     "revoked": _REVOKED,
     "expired": _EXPIRED,
     "no_longer": _NO_LONGER,
+    "cookie_expired": _COOKIE_EXPIRED,
 }
 _MUST_END: Final = """
-select id, why from (
-  select told.id, case
+select id, why, sign_in, user_id from (
+  select told.id, k.sign_in, c.user_id, case
       when c.id is null then %(unknown)s
       when c.closed_at is not null then c.why
       when r.state = any(%(run_ends)s) then %(ended)s
@@ -213,6 +272,7 @@ select id, why from (
       when not u.is_active then %(disabled)s
       when t.revoked_at is not null then %(revoked)s
       when t.expires_at <= %(now)s then %(expired)s
+      when k.cookie_expires_at <= %(now)s then %(cookie_expired)s
       when not exists (
         select from platform_membership m join platform_organisation o on o.id = m.organisation_id
          where m.user_id = c.user_id and m.organisation_id = c.organisation_id
@@ -224,8 +284,9 @@ select id, why from (
     left join compute_run r on r.id = c.run_id
     left join compute_attempt a on a.id = c.attempt_id
     left join platform_user u on u.id = c.user_id
-    left join platform_apitoken t on t.id = c.token_id) judged
- where why is not null
+    left join platform_apitoken t on t.id = c.token_id
+    left join compute_ticket k on k.id = c.ticket_id) judged
+ where why is not null or sign_in <> ''
 """
 
 

@@ -15,6 +15,7 @@ from mosu.compute.queries import why_not_live
 from mosu.compute.requests import WALL_LIMIT_S, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.shares_sold import NoSuchShare, shares_sold, shares_there
+from mosu.compute.session_apps import environments_for, packages_of, start_in
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
@@ -297,6 +298,18 @@ def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
             f"has no environment {task.environment!r}",
             f"It has: {', '.join(names) or 'none'}.",
         )
+    elif not start_in(task.apps, task.environment, pool.environments):
+        needed = " and ".join(packages_of(task.apps))
+        fit = environments_for(task.apps, pool.environments)
+        yield Reason(
+            "no_app",
+            f"has no {needed} in its environment {task.environment!r}"
+            if task.environment
+            else f"has no environment with {needed}",
+            f"Choose its environment {fit[0]!r}."
+            if fit
+            else "Choose another offer, or ask its supplier for it.",
+        )
     if task.num_nodes > 1 and not pool.spans_nodes:
         yield Reason(
             "no_network",
@@ -308,4 +321,10 @@ def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
             "no_sessions",
             "has no way to the ports of a session or service",
             "Choose another offer, or leave out mosu.kind.",
+        )
+    if "ssh" in task.apps and not pool.has_sshd:
+        yield Reason(
+            "no_sshd",
+            "has no OpenSSH server on its machines",
+            "Choose another offer, or leave ssh out of mosu.apps.",
         )

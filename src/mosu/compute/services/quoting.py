@@ -11,7 +11,14 @@ from django.db import transaction
 from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
-from mosu.compute.queries import pools_by_id, pools_of_single_nodes, pools_with, pools_without_sessions
+from mosu.compute.queries import (
+    pools_by_id,
+    pools_not_starting,
+    pools_of_single_nodes,
+    pools_with,
+    pools_without_sessions,
+    pools_without_sshd,
+)
 from mosu.compute.quotas import Limit, earliest_within
 from mosu.compute.requests import PERIOD_GRACE_S
 from mosu.compute.services.block_quotes import quote_inside
@@ -212,6 +219,8 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     named = pools_with(task.environment) if task.environment else None
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
     unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
+    without_sshd = pools_without_sshd() if "ssh" in task.apps else frozenset()
+    bare = pools_not_starting(task.apps, task.environment) if task.apps else frozenset()
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
         return (reason.code for reason in goods_mismatches(asked, attributes))
@@ -228,8 +237,10 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
         unnamed = named is not None and place[0] not in named
         return (
             *(["no_environment"] if unnamed else []),
+            *(["no_app"] if place[0] in bare and not unnamed else []),
             *(["no_network"] if place[0] in single else []),
             *(["no_sessions"] if place[0] in unreached else []),
+            *(["no_sshd"] if place[0] in without_sshd else []),
         )
 
     return Request(

@@ -6,7 +6,9 @@ from mosu.compute.models import Pool
 from mosu.compute.placement import Need, Placement
 from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
 from mosu.compute.services.fitting import Asked
+from mosu.compute.session_apps import environments_for
 from mosu.market.services import Plan, PlanLine
+from mosu.wire.task import TaskFile
 
 
 def run_plan(asked: Asked, offer_id: UUID, placed: Placement, request: RunRequest) -> Plan:
@@ -39,7 +41,7 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         envs=dict(task.envs),
         sealed_secrets=asked.sealed_secrets,
         outputs=task.outputs,
-        environment=task.environment or _default_environment(pool),
+        environment=task.environment or _default_environment(task, pool),
         workdir_manifest=asked.manifest,
         cores=need.cores,
         memory_bytes=need.memory_bytes,
@@ -61,5 +63,6 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
     )
 
 
-def _default_environment(pool: Pool) -> str:
-    return pool.environments[0]["name"] if pool.environments else ""
+def _default_environment(task: TaskFile, pool: Pool) -> str:
+    """The pool's first in which the task's apps start; the engine says no where there is none."""
+    return next(iter(environments_for(task.apps, pool.environments)), "")

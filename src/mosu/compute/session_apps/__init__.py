@@ -6,7 +6,7 @@ must know beside that reaches it as secrets, which follow from the hub's key and
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from mosu.compute.session_apps import jupyter, ssh
 from mosu.compute.session_apps.starting import AppStart
@@ -15,12 +15,42 @@ from mosu.wire.task import App
 APPS: Final[Mapping[App, AppStart]] = MappingProxyType({"jupyter": jupyter.START, "ssh": ssh.START})
 
 
+# Bash's own `wait -n` misses what ended before it was called.
+_LISTEN: Final = "mkfifo /tmp/ended && exec 9<>/tmp/ended && rm /tmp/ended"
+_FIRST_END: Final = 'read -r code <&9; exit "$code"'
+
+
 def script_with(apps: Sequence[App], run: str) -> str:
     """The session's script: its apps are started, then its command runs; without one it lasts until an app ends."""
     if not apps:
         return run
-    starts = [f"{APPS[app].command} &" for app in apps]
-    return "\n".join([*starts, run or "wait -n", ""])
+    commands = [APPS[app].command for app in apps]
+    if run:
+        return "\n".join([*(f"{command} &" for command in commands), run, ""])
+    return "\n".join([_LISTEN, *(f"( {command}; echo $? >&9 ) &" for command in commands), _FIRST_END, ""])
+
+
+def packages_of(apps: Sequence[App]) -> list[str]:
+    """What an environment must have for these apps to start in it."""
+    return [needs for needs in dict.fromkeys(APPS[app].needs for app in apps) if needs]
+
+
+def environments_for(apps: Sequence[App], environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of those of a pool's environments in which these apps start, in the pool's order."""
+    needed = set(packages_of(apps))
+    return [
+        environment["name"]
+        for environment in environments
+        if needed <= {package.partition("==")[0].lower() for package in environment["packages"]}
+    ]
+
+
+def start_in(apps: Sequence[App], named: str, environments: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether these apps start in the pool: in its environment of this name, or without one in any."""
+    if not packages_of(apps):
+        return True
+    fit = environments_for(apps, environments)
+    return named in fit if named else bool(fit)
 
 
 def secrets_of(apps: Sequence[App], attempt_id: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -15,9 +15,11 @@ from mosu.compute.shapes.pools import (
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.tickets import TicketIn, TicketOut
 
 __all__ = [
     "AcceleratorOut",
+    "AppsOut",
     "BlackoutIn",
     "BlackoutOut",
     "BlockOut",
@@ -38,4 +40,6 @@ __all__ = [
     "QuotesOut",
     "RunOut",
     "SamplesOut",
+    "TicketIn",
+    "TicketOut",
 ]

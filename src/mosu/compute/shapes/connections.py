@@ -1,10 +1,34 @@
 """Connections: who was joined to which port of a session."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from mosu.compute.models import Connection
+from mosu.compute.services.connections import AppReached
 from mosu.kernel.languages import Language, said
 from mosu.platform.schemas import Out
+
+
+class AppOut(Out):
+    """An app of a session: `path` at `port` lets a browser in. It is a secret; empty where no browser comes in."""
+
+    app: str
+    port: int
+    path: str
+
+    @classmethod
+    def of(cls, app: AppReached) -> "AppOut":
+        return cls(app=app.app, port=app.port, path=app.path)
+
+
+class AppsOut(Out):
+    """In the order in which the task names them."""
+
+    items: list[AppOut]
+
+    @classmethod
+    def of(cls, apps: Sequence[AppReached]) -> "AppsOut":
+        return cls(items=[AppOut.of(app) for app in apps])
 
 
 class ConnectionOut(Out):

@@ -30,6 +30,8 @@ class PoolOut(Out):
     sandbox_ok: bool
     reaches: bool
     """Whether sessions are sold there: people are joined to their ports."""
+    has_sshd: bool
+    """Whether people come into them by ssh."""
     clock_skew_s: float
     agent_host: str
     ordered_s: int
@@ -54,6 +56,7 @@ class PoolOut(Out):
             sandbox=pool.sandbox,
             sandbox_ok=pool.sandbox_ok,
             reaches=pool.reaches,
+            has_sshd=pool.has_sshd,
             clock_skew_s=pool.clock_skew_s,
             agent_host=pool.agent_host,
             ordered_s=pool.ordered_s,

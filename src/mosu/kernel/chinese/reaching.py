@@ -1,4 +1,4 @@
-"""Being joined to the ports of a session: port-forward, connections."""
+"""Being joined to the ports of a session: port-forward, connections, in the browser."""
 
 from typing import Final
 
@@ -48,4 +48,40 @@ SENTENCES: Final[dict[str, str]] = {
     "The next connection is tried anew.": "下一个连接会重新尝试。",
     "The hub names no usable address of {run}: {url}.": "中心给出的 {run} 的地址不可用：{url}。",
     "Tell the hub's operator: MOSU_RELAY_URL.": "请告知中心运营人员：MOSU_RELAY_URL。",
+    # In the browser.
+    "Open a port of a session in your browser.": "在浏览器中打开会话的端口。",
+    "A link that opens a port of a session in your browser, for whoever follows it first, within a minute.": "在浏览器中打开会话端口的链接，一分钟内有效，谁先打开谁进入。",
+    "The page has an address of its own, which lasts for as long as the session, 12 hours at most.": "页面有自己的地址，会话结束前有效，最长 12 小时。",
+    "The run's port.": "会话的端口。",
+    "Open this in your browser within a minute; it lets in whoever is first to port {port}:": "请在一分钟内用浏览器打开；谁先打开，谁就进入端口 {port}：",
+    "This hub opens no app in the browser.": "本中心不能在浏览器中打开会话的端口。",
+    "Its operator sets MOSU_APPS_HOST; until then: mosu port-forward.": "由运营人员设置 MOSU_APPS_HOST；在此之前请用：mosu port-forward。",
+    "This link was used already, or its time is over.": "这个链接已经用过，或已过期。",
+    "Open it anew from the page of the run.": "请从作业的页面重新打开。",
+    "You are not joined to this session, or no longer.": "您没有进入这个会话，或已不能继续。",
+    "Open it from the page of its run.": "请从它的作业页面打开。",
+    "Open the app from the page of its run.": "请从作业的页面打开。",
+    "Open the app itself, from the page of its run.": "请从作业的页面打开该程序本身。",
+    "Open the link.": "请直接打开链接。",
+    "its time in the browser is over": "在浏览器中的有效时间已过",
+    "the sign-in that opened it has ended": "打开它的登录已结束",
+    "{count} requests to this app are under way.": "对该程序已有 {count} 个请求在进行。",
+    "Close a tab.": "请关闭一个标签页。",
+    "The app broke off.": "程序中断了连接。",
+    "The app did not answer in time.": "程序没有按时应答。",
+    "What the app answers is no HTTP.": "程序的应答不是 HTTP。",
+    "What the app answers is no WebSocket.": "程序的应答不是 WebSocket。",
+    "See its log.": "请看它的日志。",
+    "There is no app at this address.": "这个地址没有程序。",
+    "The request names no host, or two.": "请求没有写主机名，或写了两个。",
+    "Name one.": "请只写一个。",
+    "The message has more than one length.": "报文有不止一个长度。",
+    "The message has a length that is no number.": "报文的长度不是数字。",
+    "The address is no path.": "地址不是路径。",
+    "This is no request that a browser would send.": "浏览器不会发出这样的请求。",
+    "This transfer coding is not known here.": "这里不支持这种传输编码。",
+    "Send it in chunks.": "请分块发送。",
+    "A token of the hub does not belong here: the app would read it.": "中心的令牌不应发到这里：程序会读到它。",
+    "Send apps their own tokens, and revoke this one if you do not know who asked for it.": "请给程序使用它自己的令牌；如果不清楚是谁要的，请撤销这个令牌。",
+    "Another site's page asked for this.": "这个请求来自另一个网站的页面。",
 }

@@ -28,6 +28,7 @@ from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part,
 from mosu.site_agent.logs import LOG_BYTES_MAX
 from mosu.site_agent.ranks import rank_variables
 from mosu.wire.agent import AttemptPhase, AttemptSpec, NodeInfo
+from mosu.wire.ssh import SSHD
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,12 @@ class LocalEngine:
     poll_s = 0.05
     spans_nodes = False
     reaches = True
+    unreached = ""
+
+    @property
+    def has_sshd(self) -> bool:
+        """Looked at each time: it may be installed while the agent runs."""
+        return os.access(SSHD, os.X_OK)
 
     def __init__(
         self,

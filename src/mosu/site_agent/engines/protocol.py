@@ -62,6 +62,14 @@ class Engine(Protocol):
     def reaches(self) -> bool:
         """Whether people can be joined to ports of sessions that run here."""
 
+    @property
+    def unreached(self) -> str:
+        """Why they cannot, for the supplier's eyes; empty where they can."""
+
+    @property
+    def has_sshd(self) -> bool:
+        """Whether those sessions find OpenSSH's server on their machine."""
+
     def isolation(self) -> SandboxReport:
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
@@ -77,10 +85,12 @@ class Engine(Protocol):
     def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart: ...
     def cancel(self, ref: EngineRef) -> None: ...
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
-        """A TCP connection to the port on the own loopback of a session: it blocks, and no child inherits it.
+        """A connection to the port on the own loopback of a session: it blocks, and no child inherits it.
+
+        It is the TCP socket itself, or a socket whose other end is carried to one on another machine.
 
         Raises:
-            NotReached: there is none; it says why within 5 seconds.
+            NotReached: there is none; it says why within 9 seconds (the relay waits for 10).
         """
 
     def clean(self, ref: EngineRef) -> None:
@@ -94,6 +104,8 @@ class JoinsNobody:
     """What an engine is that joins nobody to ports of what runs there."""
 
     reaches: Final = False
+    unreached: Final = "No sessions are sold: this engine joins nobody to what runs there."
+    has_sshd: Final = False
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
-        raise NotReached("This pool's engine joins nobody to what runs there.")
+        raise NotReached(self.unreached)

@@ -7,9 +7,11 @@ from typing import Final
 
 from django.utils.translation import gettext as _
 
+from mosu.compute.app_hosts import has_apps_host
 from mosu.compute.models import Connection, Run
 from mosu.compute.queries import connections_of, last_attempt_of
 from mosu.compute.reach import connect_url, has_relay, is_reached, runs_now
+from mosu.compute.session_apps import APPS
 from mosu.compute.states import is_ended
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
@@ -52,6 +54,10 @@ class ConnectShown:
     command: str
     """The line to copy; empty where `why_not` says why there is none."""
     why_not: str
+    opens: bool
+    """Whether ports can be opened in the browser."""
+    notebook: int | None
+    """The port of its notebook, where it has one."""
     rows: Sequence[ConnectionShown]
     earlier: int
     """How many more there were before those shown."""
@@ -67,6 +73,8 @@ class ConnectShown:
         return cls(
             command="" if why_not else f"mosu port-forward {run.public_id} {PORT_EXAMPLE}",
             why_not=why_not,
+            opens=has_apps_host(),
+            notebook=APPS["jupyter"].port if "jupyter" in run.request.get("apps", ()) else None,
             rows=[ConnectionShown.of(row) for row in newest[:SHOWN_MAX]],
             earlier=rows.count() - SHOWN_MAX if len(newest) > SHOWN_MAX else 0,
         )

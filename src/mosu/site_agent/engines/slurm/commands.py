@@ -88,6 +88,11 @@ RUNNING: Final = frozenset(
 )
 
 
+def arguments_of(wanted: Mapping[str, str]) -> list[str]:
+    """Those for `submit`: what is wanted, without what is empty, of a job that is begun once."""
+    return ["--no-requeue", *(f"--{name}={value}" for name, value in wanted.items() if value)]
+
+
 def submit(script: str, arguments: Sequence[str]) -> int:
     """The id of the new job. The script is given by standard input, nothing by the environment.
 
@@ -164,6 +169,28 @@ def cancel(name: str, *, only_waiting: bool) -> None:
     """
     state = ["--state=PENDING"] if only_waiting else []
     _ask("scancel", f"--name={name}", f"--user={os.geteuid()}", *state)
+
+
+def state_of(job_id: int) -> str:
+    """Slurm's word for how the job is; empty if slurmctld has it no more.
+
+    Raises:
+        SlurmAway: it does not answer.
+    """
+    for line in _ask("squeue", "--noheader", f"--user={os.geteuid()}", "-O", "JobID:|,State:|").splitlines():
+        row = line.split("|")
+        if row[0] == str(job_id):
+            return row[1]
+    return ""
+
+
+def end(job_id: int) -> None:
+    """End one job; no word about whether there was any.
+
+    Raises:
+        SlurmAway: slurmctld does not answer.
+    """
+    _ask("scancel", str(job_id))
 
 
 def shown_nodes(*, partition: str) -> list[dict[str, str]]:

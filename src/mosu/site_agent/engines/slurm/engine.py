@@ -3,6 +3,7 @@
 import fcntl
 import math
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +13,20 @@ from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import Invalid
+from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.books import Books
 from mosu.site_agent.engines.slurm.commands import Account, QueuedJob, SlurmAway
 from mosu.site_agent.engines.slurm.endings import end_of, units_of
+from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.nodes import nodes_from
 from mosu.site_agent.engines.slurm.options import SlurmOptions
 from mosu.site_agent.engines.slurm.payload import SlurmJobFile
+from mosu.site_agent.engines.slurm.trying import why_no_leg
 from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile
@@ -46,7 +50,7 @@ FORGOTTEN_AFTER_S: Final = 120.0
 """What slurmctld, while both daemons answer, does not know of for so long, it has lost: after a crash, say."""
 
 
-class SlurmEngine(JoinsNobody):
+class SlurmEngine:
     """State lies in `folder/attempts/ID`, on the file system that all nodes share; Slurm has the rest.
 
     | file | what |
@@ -54,6 +58,8 @@ class SlurmEngine(JoinsNobody):
     | `asked` | `sbatch` was called, whatever became of it |
     | `job_id` | what it answered |
     | `ended.json` | the final observation: nothing asks Slurm again |
+
+    Beside them `legs.json` says that people came to a node of this cluster: that is tried once.
 
     Raises (on creation):
         SandboxUnavailable: the sandbox's user cannot reach `folder` or an environment.
@@ -84,10 +90,36 @@ class SlurmEngine(JoinsNobody):
         self._unknown_since: dict[str, float] = {}
         self._cancelled_at: dict[str, float] = {}
         self._guard = threading.Lock()
+        self._legs = Legs(options.python)
+        self._legs_tried = folder / "legs.json"
+        self._trying = threading.Lock()
+        self._unreached: str | None = None
+        """As far as it was found out."""
 
     @property
     def spans_nodes(self) -> bool:
         return self._options.shared_network
+
+    has_sshd = False
+    """Whether the nodes have one is not looked for yet."""
+
+    @property
+    def reaches(self) -> bool:
+        return not self.unreached
+
+    @property
+    def unreached(self) -> str:
+        """As set; else found out once, by a job that waits for its leg alone: what worked is not tried again."""
+        if self._options.sessions is not None:
+            return "" if self._options.sessions else "No sessions are sold: [slurm] sessions = false."
+        with self._trying:
+            if self._unreached is None and read_json_if_whole(self._legs_tried):
+                self._unreached = ""
+            if self._unreached is None:
+                self._unreached = why_no_leg(self._legs, self._options, self._attempts)
+                if not self._unreached:
+                    write_durably(self._legs_tried, True)
+            return self._unreached
 
     def isolation(self) -> SandboxReport:
         """The sandbox's, where also Slurm keeps books: without them nothing could be billed."""
@@ -161,16 +193,35 @@ class SlurmEngine(JoinsNobody):
             (folder / "cancel").touch()
             self._press_cancel(ref, only_waiting=True)
 
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        """A connection to the port on the own loopback of a session, by a leg on its node.
+
+        Raises:
+            NotReached: there is none; it says why within 9 seconds.
+        """
+        if self.unreached:
+            raise NotReached(self.unreached)
+        folder = self._attempts / ref
+        claimed = _claimed(folder)
+        if claimed is None or not _is_open_session(folder):
+            raise NotReached("It is not running, or it is no session.")
+        return self._legs.connect(folder, job_id=claimed, port=port)
+
     def clean(self, ref: EngineRef) -> None:
         remove_tree(self._attempts / ref / "work")
 
     def forget(self, ref: EngineRef) -> None:
+        self._legs.end(ref)
         remove_tree(self._attempts / ref)
         self._books.forget(ref)
         self._unknown_since.pop(ref, None)
         self._cancelled_at.pop(ref, None)
 
     def _job_of(self, spec: AttemptSpec) -> SlurmJobFile:
+        if len(spec.nodes) > 1 and spec.session:
+            raise Invalid(
+                "A session has one node.", hint="Ask for one.", field="num_nodes", found=len(spec.nodes)
+            )
         if len(spec.nodes) > 1 and not self._options.shared_network:
             raise Invalid(
                 "This cluster has no network for a task of several nodes.",
@@ -193,8 +244,11 @@ class SlurmEngine(JoinsNobody):
             who=self._who,
             log_bytes_max=self._log_bytes_max,
             envs={},
+            # Not asked for what is no session: it may have to be found out.
+            reaches=spec.session and self.reaches,
         )
-        job["network"] = "machine" if len(spec.nodes) > 1 else "none"
+        if len(spec.nodes) > 1:
+            job["network"] = "machine"
         patterns = self._options.devices.get(spec.accelerator) or device_patterns_of(spec.accelerator)
         return SlurmJobFile(
             **job,
@@ -235,12 +289,9 @@ class SlurmEngine(JoinsNobody):
             "output": str(folder / "slurm.out"),
             "chdir": "/",
             "open-mode": "append",
-            "partition": options.partition,
-            "account": options.account,
-            "qos": options.qos,
-            "reservation": options.reservation,
+            **options.of_every_job,
         }
-        return ["--no-requeue", *(f"--{name}={value}" for name, value in wanted.items() if value)]
+        return commands.arguments_of(wanted)
 
     def _observed(self, folder: Path) -> Observation:
         ended = _read_end(folder)
@@ -305,8 +356,10 @@ class SlurmEngine(JoinsNobody):
             log_bytes=size_of(folder / "log"),
             units=None if account is None else units_of(account.tres, asked=job["units"], gres=job["gres"]),
         )
-        (folder / "secrets.json").unlink(missing_ok=True)
+        for name in ("secrets.json", DIAL_SOCKET):  # of a supervisor that was killed
+            (folder / name).unlink(missing_ok=True)
         _write_end(folder, ended)
+        self._legs.end(folder.name)
         return ended
 
     def _cancel_again(self, folder: Path, job: QueuedJob) -> None:
@@ -338,6 +391,14 @@ def _running(folder: Path, *, started_at: datetime, metered_until: datetime) -> 
         log_bytes=size_of(folder / "log"),
         sample=None if sample is None else MeterSample(**sample),
     )
+
+
+def _is_open_session(folder: Path) -> bool:
+    """Whether it serves ports of its own and has not ended, by its own word."""
+    job: SlurmJobFile | None = read_json_if_whole(folder / "job.json")
+    state: StateFile | None = read_json_if_whole(folder / "state.json")
+    is_over = state is not None and state["phase"] in FINAL_PHASES
+    return job is not None and job["network"] == "loopback" and not is_over
 
 
 def _claimed(folder: Path) -> int | None:

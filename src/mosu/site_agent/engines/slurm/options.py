@@ -11,6 +11,9 @@ from mosu.kernel.refusals import Invalid
 from mosu.wire.shares import kind_of
 
 _GRES: Final = re.compile(r"[A-Za-z0-9_]+(:[A-Za-z0-9_.-]+)?")
+_TYPES: Final[Mapping[str, type]] = MappingProxyType(
+    {"accelerators": dict, "devices": dict, "shared_network": bool, "sessions": bool}
+)
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -32,6 +35,18 @@ class SlurmOptions:
     """Of an accelerator's id the device files of a card, `{index}` for its number, instead of its vendor's."""
     shared_network: bool = False
     """Whether attempts of several nodes may use the nodes' network, without which they cannot speak."""
+    sessions: bool | None = None
+    """Whether people are joined to sessions, by steps beside their jobs; None: if a try finds that they come about."""
+
+    @property
+    def of_every_job(self) -> dict[str, str]:
+        """What `sbatch` is told for each; empty: nothing."""
+        return {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "reservation": self.reservation,
+        }
 
 
 def options_of(found: Mapping[str, Any]) -> SlurmOptions:
@@ -44,7 +59,7 @@ def options_of(found: Mapping[str, Any]) -> SlurmOptions:
     for key, value in found.items():
         if key not in known:
             raise Invalid(f"slurm: unknown key {key!r}.", hint=f"Known: {', '.join(known)}.", field=key)
-        wanted = dict if key in {"accelerators", "devices"} else bool if key == "shared_network" else str
+        wanted = _TYPES.get(key, str)
         if not isinstance(value, wanted):
             raise Invalid(
                 f"slurm.{key} must be a {wanted.__name__}, found {value!r}.", hint="Correct it.", field=key

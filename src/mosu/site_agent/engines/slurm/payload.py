@@ -10,6 +10,7 @@ ends at once: of two submissions one works. On several nodes it starts `payload.
 | `claim` | payload | the Slurm job that has the attempt |
 | `state.json`, `sample.json`, `log` | payload | as for a supervisor |
 | `rank/N/` | payload | state and sample of each node, where there are several |
+| `dial.sock` | payload | where a session's dialler is asked, by a leg on the same node |
 """
 
 import sys

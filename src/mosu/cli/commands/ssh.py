@@ -1,0 +1,95 @@
+"""ssh into a session: the system's own `ssh`, led through the hub's relay, with a key that the hub certified."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from mosu.cli.commands.connect import why_not
+from mosu.cli.options import LangOption
+from mosu.cli.output import client, say, show
+from mosu.cli.stop import USAGE, Stop
+from mosu.cli.text import told
+
+if TYPE_CHECKING:
+    from mosu.client import Client
+    from mosu.client.models import Run
+
+_LOOK_S: Final = 1.0
+
+
+def ssh(
+    *,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A session's id: run_...")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORD]...", help="ssh's own options, and a command to run there."),
+    ] = None,
+    config: Annotated[
+        bool, typer.Option("--config", help="Print what ~/.ssh/config needs, for scp, rsync and editors.")
+    ] = False,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="What that block calls: only see to the key and its certificate."),
+    ] = False,
+    proxy: Annotated[
+        bool,
+        typer.Option("--proxy", help="What ssh calls: carry its bytes between its pipes and the session."),
+    ] = False,
+    lang: LangOption = "",
+) -> None:
+    """Come into a session with `apps: [ssh]` by the ssh of this machine.
+
+    It waits until the session runs. What follows RUN goes to ssh as it is: mosu ssh RUN -L 8080:localhost:80 top.
+
+    Key and certificate lie in a folder of your own; the certificate lives as long as the session, for a day at most.
+
+    mosu ssh --config RUN prints a block for ~/.ssh/config. With it, ssh, scp, sftp, rsync and editors find the session
+    by name.
+    """
+    if sum((config, certify, proxy)) > 1 or (words and (config or certify or proxy)):
+        raise Stop("These do not go together.", hint="mosu ssh --help says what does.", code=USAGE)
+    if proxy:
+        _carry(run_id)
+        return
+    from mosu.cli import certified
+
+    programs = certified.programs()
+    with client() as hub:
+        run = _running(hub, run_id)
+        folder = certified.folder_for(hub, run.id, programs)
+    if config:
+        show(certified.config_block(run, folder))
+    elif not certify:
+        certified.become_ssh(run, folder, programs, words or [])
+
+
+def _running(hub: "Client", run_id: str) -> "Run":
+    """The run once it can be reached.
+
+    Raises:
+        Stop: it never will be, or not now though it runs.
+    """
+    said = False
+    while True:
+        run = hub.run(run_id)
+        if run.connect_url is not None:
+            return run
+        if run.is_over or run.kind != "session" or run.state == "running":
+            raise why_not(run)
+        if not said:
+            say(told(f"{run.id} is {run.state}: waiting until it runs. Ctrl-C leaves it in the queue."))
+            said = True
+        time.sleep(_LOOK_S)
+
+
+def _carry(run_id: str) -> None:
+    from mosu.cli.piping import piped
+    from mosu.client.relay import Relay
+
+    with client() as hub:
+        run = hub.run(run_id)
+        if run.connect_url is None:
+            raise why_not(run)
+        relay = Relay.of(hub, run)
+    piped(relay)

@@ -1,0 +1,227 @@
+"""The doors of apps' hosts: where a ticket is redeemed, and everything else, which is the app's."""
+
+import asyncio
+from html import escape
+from typing import Final
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from django.utils import timezone
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mosu.compute import services
+from mosu.compute.app_hosts import AppHost, app_at, is_apps_host, scheme
+from mosu.compute.relay.app_headers import (
+    Headers,
+    check_framing,
+    check_origin,
+    check_target,
+    check_token,
+    cookie_name,
+    cookie_of,
+    values_of,
+)
+from mosu.compute.relay.grants import Grants
+from mosu.compute.relay.proxy import Answer, Asked, proxied
+from mosu.compute.relay.proxy_websocket import joined
+from mosu.compute.services.tickets import OPEN_PATH, sha256_of
+from mosu.compute.stream_doors import in_thread, problem
+from mosu.kernel.languages import language_asked, said
+from mosu.kernel.refusals import DomainError, NotFound
+from mosu.platform.doors import ATTRIBUTE
+from mosu.platform.problems import INERT, LANGUAGE_TAGS, Malformed, WrongMethod, refusal_of
+
+ABORT: Final = "mosu.abort"
+"""An extension of the server's: breaks the connection off, where an answer cannot come to its end."""
+_OURS: Final = b"/.mosu/"
+_SECRET_CHARS_MAX: Final = 100
+
+
+class Misdirected(DomainError):
+    """There is no app at this host."""
+
+    code = "no_such_app"
+    status = 421
+
+
+class ByHost:
+    """Apps' hosts apart from the relay's own: neither's doors are at the other's."""
+
+    def __init__(self, app: ASGIApp, *, apps: ASGIApp) -> None:
+        self._app, self._apps = app, apps
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hosts = values_of(scope.get("headers", ()), b"host")
+        ours = any(is_apps_host(host.decode("latin-1")) for host in hosts)
+        await (self._apps if ours else self._app)(scope, receive, send)
+
+
+class AppDoor:
+    """Whatever a browser asks of an app. It enters with its cookie alone."""
+
+    def __init__(self, grants: Grants) -> None:
+        self._grants = grants
+        setattr(self, ATTRIBUTE, "run.connect")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(send)
+        try:
+            if scope["type"] == "websocket":
+                await self._websocket(scope, receive, send)
+            else:
+                await self._http(scope, receive, answer)
+        except DomainError as refusal:
+            await _refused(scope, receive, answer, refusal)
+        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
+            await _refused(scope, receive, answer, refusal_of(error))
+        if scope["type"] == "http" and not answer.complete:
+            await _abort(scope)
+
+    async def _http(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        asked = asked_of(scope)
+        check_origin(asked.headers, method=asked.method, app=asked.app)
+        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), asked.app)
+        await proxied(self._grants, grant, asked, receive, answer)
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = asked_of(scope)
+        check_origin(asked.headers, method="GET", app=asked.app, websocket=True)
+        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), asked.app)
+        await joined(self._grants, grant, asked, receive=receive, send=send)
+
+
+class OpenDoor:
+    """Where a ticket is redeemed for a cookie of this host."""
+
+    def __init__(self) -> None:
+        setattr(self, ATTRIBUTE, "run.connect")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(send)
+        try:
+            response = await self._opened(scope)
+        except DomainError as refusal:
+            await _refused(scope, receive, answer, refusal)
+        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
+            await _refused(scope, receive, answer, refusal_of(error))
+        else:
+            await response(scope, receive, send)
+
+    async def _opened(self, scope: Scope) -> Response:
+        app = _app_of(_headers_of(scope))
+        if scope["method"] != "GET":
+            raise WrongMethod("This address does not take that method.", hint="Open the link.")
+        found = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10).get("ticket", [""])
+        now = timezone.now()
+        redeemed = await in_thread(
+            services.redeem_ticket,
+            secret=found[0][:_SECRET_CHARS_MAX],
+            run_id=app.run_id,
+            port=app.port,
+            now=now,
+        )
+        response = Response(
+            status_code=303, headers={"Location": redeemed.path, **INERT, "Referrer-Policy": "no-referrer"}
+        )
+        response.set_cookie(
+            cookie_name(),
+            redeemed.cookie,
+            max_age=int((redeemed.expires_at - now).total_seconds()),
+            path="/",
+            secure=scheme() == "https",
+            httponly=True,
+            samesite="lax",
+        )
+        return response
+
+
+def asked_of(scope: Scope) -> Asked:
+    """The request, its head judged but for who asks.
+
+    Raises:
+        Misdirected: its host is no app's.
+        NotFound: the address is ours, and nothing is there.
+        Malformed, Unsupported: what only a program sends that means no good.
+    """
+    headers = _headers_of(scope)
+    app = _app_of(headers)
+    check_framing(headers)
+    check_token(headers)
+    target = check_target(scope["raw_path"], scope["query_string"])
+    if target.startswith(_OURS):
+        raise NotFound("There is nothing at this address.", hint="Open the app from the page of its run.")
+    return Asked(app=app, method=scope.get("method", "GET"), target=target, headers=headers)
+
+
+def _headers_of(scope: Scope) -> Headers:
+    return [(name.lower(), value) for name, value in scope["headers"]]
+
+
+def _app_of(headers: Headers) -> AppHost:
+    hosts = values_of(headers, b"host")
+    if len(hosts) != 1:
+        raise Malformed("The request names no host, or two.", hint="Name one.")
+    app = app_at(hosts[0].decode("latin-1"))
+    if app is None:
+        raise Misdirected("There is no app at this address.", hint="Open it from the page of its run.")
+    return app
+
+
+def _cookie(headers: Headers) -> str:
+    cookie = cookie_of(headers)
+    if not cookie:
+        raise services.not_entered()
+    return cookie
+
+
+async def _refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
+    """Why not, as a page for who reads pages, else as problem+json; the connection ends, whatever more it brings."""
+    if answer.started:
+        return
+    request = Request({**scope, "type": "http", "method": scope.get("method", "GET")})
+    is_page = scope["type"] == "http" and "text/html" in request.headers.get("accept", "")
+    response = _page(request, refusal) if is_page else problem(request, refusal)
+    response.headers.update({**INERT, "Connection": "close"})
+    answer.started = answer.complete = True
+    if scope["type"] == "websocket":
+        await response({**scope, "type": "websocket"}, receive, answer.send)
+    else:
+        await response(scope, receive, answer.send)
+
+
+def _page(request: Request, refusal: DomainError) -> HTMLResponse:
+    language = language_asked(request.headers.get("accept-language", ""))
+    title, hint = escape(said(refusal.message, language)), escape(said(refusal.hint, language))
+    way = {"en": "To the hub", "zh": "前往中心"}[language]
+    return HTMLResponse(
+        f'<!doctype html><html lang="{LANGUAGE_TAGS[language]}"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><main><h1>{title}</h1><p>{hint}</p>"
+        f'<p><a href="{escape(settings.MOSU_URL)}/orders/">{way}</a></p></main></html>',
+        status_code=refusal.status,
+        headers={"Content-Language": LANGUAGE_TAGS[language], "Vary": "Accept-Language"},
+    )
+
+
+async def _abort(scope: Scope) -> None:
+    """What was said so far must not look whole."""
+    abort = scope.get("extensions", {}).get(ABORT)
+    if abort is not None:
+        abort["now"]()
+        await asyncio.sleep(0)  # the server hears of it before it looks whether we are done
+
+
+def doors_of(grants: Grants) -> Starlette:
+    """All doors of apps' hosts."""
+    door = AppDoor(grants)
+    return Starlette(
+        routes=[
+            Route(OPEN_PATH, OpenDoor()),
+            Route("/{path:path}", door),
+            WebSocketRoute("/{path:path}", door),
+        ]
+    )

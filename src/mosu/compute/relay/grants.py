@@ -1,0 +1,237 @@
+"""Which browsers are at which apps: one grant for each cookie that is in use, however many requests come with it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Final
+
+import structlog
+from django.utils import timezone
+
+from mosu.compute import services
+from mosu.compute.app_hosts import AppHost
+from mosu.compute.relay.joining import OPEN_S_MAX, RENEW_S, UNSURE_S, Full, NotJoined
+from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
+from mosu.compute.services import Granted, Traffic
+from mosu.compute.stream_doors import in_thread
+from mosu.wire.streams import Broken, Refused, Stream
+from mosu.wire.tunnel import Target
+from mosu.wire.waited import WaitedStream
+
+GRANTS_MAX: Final = 2_000
+REQUESTS_MAX: Final = 64
+"""Of one grant at once: a page asks for a few dozen things, and holds some WebSockets open."""
+STREAMS_MAX: Final = 2_000
+"""Of all grants at once: each may hold a window of bytes each way."""
+IDLE_S_MAX: Final = 300.0
+"""A browser that asks for nothing so long has left; with its cookie it may come back."""
+_LEAVE_S_MAX: Final = 2.0
+_LEFT: Final = "the person left"
+_UNSURE: Final = "the hub could not say whether you still may"
+
+
+class Grant:
+    """One browser at one app, while its cookie is in use: a `Connection` row."""
+
+    def __init__(self, granted: Granted, app: AppHost) -> None:
+        self.granted, self.app = granted, app
+        self.cut = asyncio.Event()
+        """Set when it ends: whatever it carries ends too."""
+        self.why = ""
+        self.unused = asyncio.Event()
+        self.unused.set()
+        self.used_at = self.checked_at = asyncio.get_running_loop().time()
+        self._streams: set[Stream] = set()
+        self._bytes_in = self._bytes_out = 0
+        self._requests = 0
+
+    @property
+    def traffic(self) -> Traffic:
+        """Bytes to the run and from it, of all its requests."""
+        return Traffic(
+            bytes_in=self._bytes_in + sum(stream.bytes_out for stream in self._streams),
+            bytes_out=self._bytes_out + sum(stream.bytes_in for stream in self._streams),
+        )
+
+    def end(self, why: str) -> None:
+        """Now; waits for nobody."""
+        self.why = self.why or why
+        self.cut.set()
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While a request of it is answered, or a WebSocket is open.
+
+        Raises:
+            Full: as many as may be are under way.
+        """
+        if self._requests >= REQUESTS_MAX:
+            raise Full(f"{REQUESTS_MAX} requests to this app are under way.", hint="Close a tab.")
+        self._requests += 1
+        self.unused.clear()
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self.used_at = asyncio.get_running_loop().time()
+            if not self._requests:
+                self.unused.set()
+
+    @contextmanager
+    def counting(self, stream: Stream) -> Iterator[None]:
+        """What passes in the stream is this grant's."""
+        self._streams.add(stream)
+        try:
+            yield
+        finally:
+            self._streams.discard(stream)
+            self._bytes_in += stream.bytes_out
+            self._bytes_out += stream.bytes_in
+
+
+class Grants:
+    """All of this relay."""
+
+    def __init__(self, tunnels: Tunnels) -> None:
+        self._tunnels = tunnels
+        self._held: dict[tuple[str, AppHost], Grant] = {}
+        self._opening: dict[tuple[str, AppHost], asyncio.Task[Grant]] = {}
+        self._streams = 0
+        self._log = structlog.get_logger("relay")
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    async def of(self, cookie_sha256: str, app: AppHost) -> Grant:
+        """The grant of this cookie at this app; all who come with it at once wait for one.
+
+        Raises:
+            Full: as many as may be are open.
+            what `services.enter_by_cookie` raises.
+        """
+        key = cookie_sha256, app
+        if (held := self._held.get(key)) is not None:
+            return held
+        if (opening := self._opening.get(key)) is None:
+            if len(self._held) + len(self._opening) >= GRANTS_MAX:
+                raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
+            opening = self._opening[key] = asyncio.create_task(self._opened(cookie_sha256, app))
+            opening.add_done_callback(partial(self._forget_opening, key))
+        return await asyncio.shield(opening)
+
+    @asynccontextmanager
+    async def stream(self, grant: Grant) -> AsyncIterator[WaitedStream]:
+        """A stream to the app, counted as the grant's, and reset at the end if it is not over.
+
+        Raises:
+            Full: as many as may be are open.
+            NotJoined: the agent is away, or nothing listens there.
+        """
+        if self._streams >= STREAMS_MAX:
+            raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
+        self._streams += 1
+        try:
+            stream = await self._dialled(grant)
+            with grant.counting(stream):
+                try:
+                    yield WaitedStream(stream)
+                finally:
+                    stream.reset("the other side is gone")
+        finally:
+            self._streams -= 1
+
+    async def _dialled(self, grant: Grant) -> Stream:
+        tunnel, port = self._tunnels.of(grant.granted.pool_id), grant.app.port
+        try:
+            if tunnel is None:
+                raise Broken("no tunnel")
+            target = Target(attempt_id=grant.granted.attempt_id, port=port)
+            return await asyncio.wait_for(tunnel.open(target), OPEN_S_MAX)
+        except Refused as why:
+            raise NotJoined(
+                f"Port {port} of the run was not reached: {why}", hint="See what the run listens on."
+            ) from why
+        except Broken as error:
+            raise NotJoined("The supplier's agent is away.", hint="Try again in a minute.") from error
+        except TimeoutError as error:
+            raise NotJoined("The supplier's agent did not answer.", hint="Try again in a minute.") from error
+
+    async def renew_for_ever(self) -> None:
+        """Ask every 30 s who may go on, as of connections."""
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await self.renew()
+            except Exception:  # noqa: BLE001 - whatever fails once is tried again: without it nobody is ever cut
+                self._log.exception("who is at apps could not be renewed")
+
+    async def renew(self) -> None:
+        """Once: end whose right is over, of whom the database says nothing for too long, and who have left."""
+        asked, clock = dict(self._held), asyncio.get_running_loop().time
+        if not asked:
+            return
+        asked_at = clock()
+        rows = {grant.granted.connection_id: grant.traffic for grant in asked.values()}
+        try:
+            async with asyncio.timeout(ASK_S_MAX):
+                told = await in_thread(
+                    services.renew_connections,
+                    executor=self._tunnels.asking,
+                    traffic=rows,
+                    now=timezone.now(),
+                )
+        except Exception:  # noqa: BLE001 - the database is away: those who are sure until the next answer go on
+            self._log.exception("who is at apps could not be asked for")
+            sure_until = clock() + RENEW_S + ASK_S_MAX
+            over = {key: _UNSURE for key, one in asked.items() if sure_until > one.checked_at + UNSURE_S}
+        else:
+            over = {
+                key: told[grant.granted.connection_id]
+                for key, grant in asked.items()
+                if grant.granted.connection_id in told
+            }
+            for grant in asked.values():
+                grant.checked_at = asked_at
+        for key, grant in asked.items():
+            if grant.unused.is_set() and clock() - grant.used_at > IDLE_S_MAX:
+                over.setdefault(key, _LEFT)
+        for key, why in over.items():
+            del self._held[key]
+            asked[key].end(why)
+        await asyncio.gather(*(self._noted(asked[key]) for key in over))
+
+    def _forget_opening(self, key: tuple[str, AppHost], done: asyncio.Task[Grant]) -> None:
+        del self._opening[key]
+        if not done.cancelled():
+            done.exception()  # heard here too: all who waited for it may have left
+
+    async def _opened(self, cookie_sha256: str, app: AppHost) -> Grant:
+        granted = await in_thread(
+            services.enter_by_cookie,
+            cookie_sha256=cookie_sha256,
+            run_id=app.run_id,
+            port=app.port,
+            now=timezone.now(),
+        )
+        grant = self._held[cookie_sha256, app] = Grant(granted, app)
+        return grant
+
+    async def _noted(self, grant: Grant) -> None:
+        """How it ended, once what it carried is over; where that cannot be written `close_forgotten` does it later."""
+        try:
+            async with asyncio.timeout(_LEAVE_S_MAX):
+                await grant.unused.wait()
+        except TimeoutError:
+            self._log.warning("an ended grant is still in use", connection=str(grant.granted.connection_id))
+        try:
+            await in_thread(
+                services.close_connection,
+                executor=self._tunnels.asking,
+                connection_id=grant.granted.connection_id,
+                traffic=grant.traffic,
+                why=grant.why,
+                now=timezone.now(),
+            )
+        except Exception:  # noqa: BLE001 - the database is away, and the person need not hear of it
+            self._log.exception("the end of a connection could not be noted")

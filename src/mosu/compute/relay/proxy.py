@@ -1,0 +1,200 @@
+"""One request of a browser to an app: read here, written anew for the run, and the answer the same way back.
+
+No byte of a head passes as it came, so neither side can make the other one see a message that was not there.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+import h11
+from starlette.types import Receive, Send
+
+from mosu.compute.app_hosts import AppHost
+from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
+from mosu.compute.relay.grants import Grant, Grants
+from mosu.kernel.refusals import DomainError
+from mosu.wire.streams import Broken
+from mosu.wire.waited import WaitedStream
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+FIRST_BYTE_S_MAX: Final = 60.0
+"""From the last byte of the request to the head of the answer."""
+IDLE_S_MAX: Final = 600.0
+"""In a body, without a byte either way."""
+_BODILESS: Final = frozenset({204, 304})
+_STATUS_MAX: Final = 599
+
+
+class NoAnswer(DomainError):
+    """The app broke off, or what it answers is no HTTP."""
+
+    code = "no_answer"
+    status = 502
+
+
+class TooSlow(DomainError):
+    """The app took too long."""
+
+    code = "too_slow"
+    status = 504
+
+
+class Left(Exception):
+    """The browser went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request whose head was judged."""
+
+    app: AppHost
+    method: str
+    target: bytes
+    headers: Headers
+
+    @property
+    def framing(self) -> list[tuple[bytes, bytes]]:
+        """Of its body, as it came: a length, or chunks."""
+        if values_of(self.headers, b"transfer-encoding"):
+            return [(b"transfer-encoding", b"chunked")]
+        return [(b"content-length", length) for length in values_of(self.headers, b"content-length")]
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the browser has been told."""
+
+    send: Send
+    started: bool = False
+    complete: bool = False
+
+
+async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, answer: Answer) -> None:
+    """Ask the app and pass its answer on; returns early, the answer incomplete, if the grant ends or the browser left.
+
+    Raises:
+        Full, NotJoined: there is no way to the app now.
+        NoAnswer: what comes is no answer, or it breaks off; part of it may have gone on.
+        TooSlow: nothing comes for too long.
+    """
+    with grant.in_use():
+        async with grants.stream(grant) as stream:
+            exchange = _Exchange(asked, stream, receive, answer)
+            work = asyncio.create_task(exchange.run())
+            cut = asyncio.create_task(grant.cut.wait())
+            try:
+                await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+            except Left:
+                return
+            finally:
+                work.cancel()
+                cut.cancel()
+                await asyncio.gather(work, cut, return_exceptions=True)
+
+
+class _Exchange:
+    """One request and its answer, on a stream of its own."""
+
+    def __init__(self, asked: Asked, stream: WaitedStream, receive: Receive, answer: Answer) -> None:
+        self._asked, self._stream, self._receive, self._answer = asked, stream, receive, answer
+        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._time: asyncio.Timeout
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.timeout(FIRST_BYTE_S_MAX) as self._time:
+                await self._both_ways()
+        except TimeoutError as error:
+            raise TooSlow("The app did not answer in time.", hint="See its log.") from error
+        except Broken as error:
+            raise NoAnswer("The app broke off.", hint="See its log.") from error
+        except (h11.RemoteProtocolError, h11.LocalProtocolError) as error:
+            raise NoAnswer("What the app answers is no HTTP.", hint="See its log.") from error
+
+    async def _both_ways(self) -> None:
+        headers = [
+            *to_app(self._asked.headers, self._asked.app),
+            *self._asked.framing,
+            (b"connection", b"close"),
+        ]
+        request = h11.Request(method=self._asked.method, target=self._asked.target, headers=headers)
+        await self._stream.write(self._http.send(request))
+        there = asyncio.create_task(self._pass_body())
+        back = asyncio.create_task(self._pass_answer())
+        try:
+            done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            there.cancel()
+            back.cancel()
+            await asyncio.gather(there, back, return_exceptions=True)
+
+    async def _pass_body(self) -> None:
+        """
+        Raises:
+            Left: the browser did, then or while the answer is awaited.
+        """
+        more = True
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Left
+            if not more:
+                continue
+            more = message.get("more_body", False)
+            if body := message.get("body", b""):
+                await self._stream.write(self._http.send(h11.Data(data=body)) or b"")
+            if not more:
+                await self._stream.write(self._http.send(h11.EndOfMessage()) or b"")
+            self._moved()
+
+    async def _pass_answer(self) -> None:
+        head = await self._next()
+        while isinstance(head, h11.InformationalResponse):
+            if head.status_code == 101:  # nobody asked for it
+                raise h11.RemoteProtocolError("switched protocols")
+            head = await self._next()
+        if not isinstance(head, h11.Response) or head.status_code > _STATUS_MAX:
+            raise h11.RemoteProtocolError("no response")
+        if sum(len(name) + len(value) for name, value in head.headers) > HEAD_BYTES_MAX:
+            raise h11.RemoteProtocolError("a head that is too long")
+        headers = self._told(head.status_code, list(head.headers))
+        await self._say({"type": "http.response.start", "status": head.status_code, "headers": headers})
+        while not isinstance(part := await self._next(), h11.EndOfMessage):
+            if not isinstance(part, h11.Data):
+                raise h11.RemoteProtocolError("no body")
+            await self._say({"type": "http.response.body", "body": bytes(part.data), "more_body": True})
+        await self._say({"type": "http.response.body", "body": b""})
+        self._answer.complete = True
+
+    def _told(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
+        told = to_browser(headers, self._asked.app)
+        lengths = values_of(headers, b"content-length")
+        if values_of(headers, b"transfer-encoding"):
+            if lengths:
+                raise h11.RemoteProtocolError("two lengths")
+        elif lengths and status not in _BODILESS:
+            told.append((b"content-length", lengths[0]))
+        if values_of(self._asked.headers, b"upgrade"):
+            told.append((b"connection", b"close"))  # it asked for another protocol, and goes on in none
+        return told
+
+    async def _next(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            self._http.receive_data(bytes(await self._stream.read()))
+            if self._answer.started:
+                self._moved()
+        return event
+
+    async def _say(self, message: dict[str, object]) -> None:
+        self._answer.started = True
+        await self._answer.send(message)
+        self._moved()
+
+    def _moved(self) -> None:
+        limit = IDLE_S_MAX if self._answer.started else FIRST_BYTE_S_MAX
+        self._time.reschedule(asyncio.get_running_loop().time() + limit)

@@ -1,0 +1,65 @@
+"""Whether people come to sessions on this cluster: found out with a job that waits for its leg alone."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.refusals import DomainError
+from mosu.site_agent.engines.protocol import NotReached
+from mosu.site_agent.engines.slurm import commands
+from mosu.site_agent.engines.slurm.commands import RUNNING, SlurmAway
+from mosu.site_agent.engines.slurm.legs import Legs
+from mosu.site_agent.engines.slurm.options import SlurmOptions
+
+NODE_S_MAX: Final = 20.0
+"""So long it waits for a node: where none is free now, nothing is found out."""
+COMMENT: Final = "mosu try"
+_LOOK_S: Final = 0.25
+_SCRIPT: Final = "#!/bin/sh\nexec sleep 100\n"
+_WITHOUT_IT: Final = "It is tried again when the agent starts; or set [slurm] sessions = true or false."
+
+
+def why_no_leg(legs: Legs, options: SlurmOptions, attempts: Path) -> str:
+    """Why no leg comes to a node of this cluster, and what mends that; empty if one did.
+
+    The job has one core for as long as that takes, two minutes at most, in the agent's own name.
+    """
+    try:
+        job_id = commands.submit(_SCRIPT, _arguments(options))
+        try:
+            if not _runs(job_id):
+                return f"No sessions are sold: no node was free within {NODE_S_MAX:.0f} s to try it on. {_WITHOUT_IT}"
+            legs.open(attempts, job_id=job_id)
+        finally:
+            with suppress(SlurmAway):
+                commands.end(job_id)
+            legs.end(attempts.name)
+    except (DomainError, SlurmAway, NotReached) as why:
+        return f"No sessions are sold, since a step beside a job does not begin: {why} {_WITHOUT_IT}"
+    return ""
+
+
+def _runs(job_id: int) -> bool:
+    patience = time.monotonic() + NODE_S_MAX
+    while time.monotonic() < patience:
+        if commands.state_of(job_id) in RUNNING:
+            return True
+        time.sleep(_LOOK_S)
+    return False
+
+
+def _arguments(options: SlurmOptions) -> list[str]:
+    wanted = {
+        "job-name": typeid("attempt", uuid7()),  # as all of our jobs are called, a node's test too
+        "comment": COMMENT,
+        "time": "2",
+        "nodes": "1",
+        "ntasks": "1",
+        "mem": "256M",
+        "output": "/dev/null",
+        "chdir": "/",
+        **options.of_every_job,
+    }
+    return commands.arguments_of(wanted)
