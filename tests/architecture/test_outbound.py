@@ -18,6 +18,8 @@ CALLS_OUT = {"platform/outbound.py": {"httpcore", "httpx", "socket", "ssl"}}
 SPEAKS_TO_THE_HUB = {
     "client/logs.py": {"httpx"},
     "client/relay.py": {"socket", "websockets"},
+    "wire/opening.py": {"websockets"},  # opens what the two beside it ask for
+    "wire/websocket.py": {"websockets"},  # masks
     "client/sdk.py": {"httpx"},
     "client/transport.py": {"httpx"},
     "site_agent/hub.py": {"httpx"},
@@ -45,7 +47,10 @@ LOOKS_AT_THIS_MACHINE = {
         "websockets"
     },  # what is said in a stream of a tunnel: it opens nothing
     "runtime/relay.py": {"socket"},  # where it listens
-    "runtime/relay_protocols.py": {"websockets"},  # names for the parts of what came in
+    "runtime/relay_protocols.py": {
+        "socket",
+        "websockets",
+    },  # names for what came in, and for what TCP says of it
     "runtime/hub.py": {"http.client"},  # whether the hub that it started answers
     "site_agent/engines/slurm/payload.py": {"socket"},  # the addresses of the nodes that Slurm gave a job
     "runtime/supervisor.py": {"socket"},  # a pair of sockets, to be woken by signals

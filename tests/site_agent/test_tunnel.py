@@ -3,22 +3,21 @@
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import structlog
 from tests.wire.ends import Reading, Wire
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.site_agent import tunnel
-from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import WINDOW_BYTES, FrameKind, Target, packed
+from mosu.wire.tunnel import WINDOW_BYTES, Target
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -28,7 +27,7 @@ class Pair:
 
     def __init__(self) -> None:
         self.go, self.asked, self.doors = threading.Event(), list[str](), list[socket.socket]()
-        self._tunnel = Tunnel(
+        self.agent_tunnel = Tunnel(
             "ws://hub", "", join=self._dial, wanted=lambda: True, log=structlog.get_logger()
         )
         to_agent, self.to_relay = Wire(), Wire()
@@ -42,7 +41,7 @@ class Pair:
             door.close()
 
     def _begin(self, stream: Stream, target: Target) -> None:
-        self._tunnel._begin(self.agent, stream, target)
+        self.agent_tunnel._begin(self.agent, stream, target)
 
     def _dial(self, attempt_id: str, port: int) -> socket.socket:
         self.asked.append(attempt_id)
@@ -213,38 +212,23 @@ def test_the_agent_refuses_more_than_it_can_carry(monkeypatch: pytest.MonkeyPatc
     asyncio.run(tried())
 
 
-def test_a_relay_that_takes_nothing_for_long_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tunnel, "_STALL_S_MAX", 0.05)
-    monkeypatch.setattr(tunnel, "STREAMS_MAX", 0)
-    opened, until = list[ServerConnection](), time.monotonic() + 8
-
-    async def floods(way: ServerConnection) -> None:
-        """Asks for more than it reads answers of."""
-        opened.append(way)
-        way.transport.pause_reading()
-        way.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        target = QUICK.model_dump_json().encode()
-        with suppress(ConnectionClosed):
-            for number in range(1, 1_000_000):
-                await way.send(packed(FrameKind.OPEN, number, target))
-
-    def nowhere(attempt_id: str, port: int) -> socket.socket:
-        raise NotReached("nowhere")
-
-    def wanted() -> bool:
-        return len(opened) < 2 and time.monotonic() < until
-
+@pytest.mark.parametrize(("full_for_s", "is_cut"), [(None, False), (0.0, False), (31.0, True)])
+def test_a_relay_that_takes_nothing_for_long_is_gone(
+    monkeypatch: pytest.MonkeyPatch, full_for_s: float | None, is_cut: bool
+) -> None:
     async def tried() -> None:
-        async with serve(floods, "127.0.0.1", 0, compression=None, close_timeout=0.1) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            agent = Tunnel(
-                f"ws://127.0.0.1:{port}", "", join=nowhere, wanted=wanted,
-                log=structlog.get_logger(),
-            )  # fmt: skip
-            await asyncio.to_thread(agent.work)
+        loop = asyncio.get_running_loop()
+        over: asyncio.Future[str] = loop.create_future()
+        since = None if full_for_s is None else loop.time() - full_for_s
+        way: Any = SimpleNamespace(
+            full_since=since, transport=SimpleNamespace(abort=partial(over.set_result, "cut"))
+        )
+        relay: Any = SimpleNamespace(over=over)
+        monkeypatch.setattr(tunnel, "_LOOKS_S", 0.01)
+        loop.call_later(0.1, lambda: over.done() or over.set_result("lost"))
+        assert await Pair().agent_tunnel._over(relay, way) == ("cut" if is_cut else "lost")
 
     asyncio.run(tried())
-    assert len(opened) == 2
 
 
 @pytest.mark.parametrize(

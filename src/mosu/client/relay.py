@@ -232,7 +232,7 @@ class _Local(asyncio.Protocol):
     # What comes from the relay.
 
     def taken(self, message: Bytes) -> None:
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._over.done():
             return
         if not message:
             self._has_come_to_end = True

@@ -37,6 +37,7 @@ _LOOK_S: Final = 0.2
 _OPEN_S_MAX: Final = 10.0
 _PING_S: Final = 15.0
 _STALL_S_MAX: Final = 30.0
+_LOOKS_S: Final = 15.0
 _LAST_S_MAX: Final = 60.0
 """So long a run may take to read the last of what a person sent."""
 _LIBRARY: Final = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class Tunnel:
         """Why it is. A relay that takes nothing for long is gone: it has nothing else to wait for."""
         clock = asyncio.get_running_loop().time
         while not relay.over.done():
-            await asyncio.wait({relay.over}, timeout=_STALL_S_MAX / 2)
+            await asyncio.wait({relay.over}, timeout=_LOOKS_S)
             if way.full_since is not None and clock() > way.full_since + _STALL_S_MAX:
                 way.transport.abort()
         return relay.over.result()
