@@ -24,8 +24,10 @@ from mosu.compute.relay.app_headers import cookie_name
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.runtime.app_requests import AppRequest
 from mosu.runtime.relay_protocols import BoundedWebSocket
+from mosu.wire.opening import opened
 from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
+from mosu.wire.waited import WaitedStream
 from tests.compute.sessions import Session, make_session, with_token
 from tests.compute.test_relay import Answer, FakeAgent
 from tests.hub import free_port
@@ -180,23 +182,24 @@ async def joined_at(relay: Relay, listener: Any) -> AsyncIterator[FakeAgent]:
     async def joins(agent: FakeAgent, stream: Stream, target: Target) -> None:
         reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
         writers.append(writer)
-        await agent.streams.accept(stream)
+        agent.streams.accept(stream)
+        end = WaitedStream(stream)
 
         async def there() -> None:
-            while part := await stream.read():
+            while part := await end.read():
                 writer.write(part)
                 await writer.drain()
             writer.write_eof()
 
         async def back() -> None:
             while part := await reader.read(65_536):
-                await stream.write(part)
-            await stream.end()
+                await end.write(part)
+            end.end()
 
         ways = [asyncio.create_task(there()), asyncio.create_task(back())]
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
-            await stream.reset("over")
+            end.reset("over")
         finally:
             for way in ways:
                 way.cancel()
@@ -220,14 +223,12 @@ async def tunnel_of(relay: Relay, answer: Answer) -> AsyncIterator[FakeAgent]:
     """An agent's tunnel, where every stream is answered so."""
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
     url = f"ws://127.0.0.1:{relay.port}/agent/v1/tunnel"
-    async with connect(url, additional_headers=headers, compression=None) as way:
+    async with await opened(url, additional_headers=headers) as way:
         agent = FakeAgent(way, answer)
-        serving = asyncio.create_task(agent.serve())
         yield agent
-        tasks = {serving, *agent._tasks}
-        for task in tasks:
+        for task in agent._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*agent._tasks, return_exceptions=True)
 
 
 async def asgi_at(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

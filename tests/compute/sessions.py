@@ -11,10 +11,12 @@ from mosu.platform.actors import Actor, Role, Scope
 from mosu.platform.models import ApiToken
 from mosu.platform.requests import actor_of_authorization
 from mosu.platform.services import make_token
+from mosu.wire.agent import EnvironmentInfo
 from tests.compute.world import World, make_world, register, started
 from tests.conftest import NOW
 from tests.platform.factories import make_member
 
+JUPYTER = EnvironmentInfo(name="notebooks", python="3.11", packages=("jupyterlab==4.6.6", "numpy==2.4.0"))
 SESSION = "name: lab\nresources: {cpus: 1}\nrun: jupyter lab\nmosu: {kind: session, wall_limit: 2h}\n"
 
 

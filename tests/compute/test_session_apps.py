@@ -20,6 +20,7 @@ from mosu.kernel.refusals import Forbidden, NotFound
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import AuditRecord
 from mosu.wire.agent import EnvironmentInfo
+from tests.compute.sessions import JUPYTER
 from tests.compute.world import (
     World,
     at,
@@ -47,7 +48,6 @@ def key(settings: Any) -> None:
 
 NOTEBOOK = "resources: {cpus: 1}\nmosu: {kind: session, apps: [jupyter], wall_limit: 1h}\n"
 PYTHON = EnvironmentInfo(name="python", python="3.11", packages=("numpy==2.4.0",))
-JUPYTER = EnvironmentInfo(name="notebooks", python="3.11", packages=("jupyterlab==4.6.6", "numpy==2.4.0"))
 LATER = EnvironmentInfo(name="later", python="3.12", packages=("JupyterLab==4.6.6",))
 
 

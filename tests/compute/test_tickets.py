@@ -13,7 +13,7 @@ from mosu.compute.models import Ticket
 from mosu.compute.services import make_ticket, redeem_ticket
 from mosu.compute.session_apps import jupyter
 from mosu.platform.actors import Role, Scope
-from tests.compute.sessions import Session, make_session, with_token
+from tests.compute.sessions import JUPYTER, Session, make_session, with_token
 from tests.compute.test_sessions import bearer
 from tests.compute.world import make_organisation, report, started
 from tests.platform.factories import make_member
@@ -90,7 +90,7 @@ def test_a_cookie_lasts_no_longer_than_the_sessions_place() -> None:
 
 def test_a_notebook_opens_with_its_own_token() -> None:
     now = timezone.now()
-    session = make_session(now=now)
+    session = make_session(now=now, environments=(JUPYTER,))
     text = "name: lab\nresources: {cpus: 1}\nmosu: {kind: session, apps: [jupyter], wall_limit: 1h}\n"
     run, attempt = started(session.world, now=now, text=text)
     person, _ = with_token(session.person, now=now)

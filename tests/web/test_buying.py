@@ -11,11 +11,12 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from mosu.compute.models import MeterSample, Pool, Run
+from mosu.compute.models import MeterSample, Run
 from mosu.ledger.queries import postings_about
 from mosu.market.models import Order, Quote, Receipt
 from mosu.platform.actors import Role
 from tests.compute import world as compute
+from tests.compute.sessions import JUPYTER
 from tests.subsidies.factories import make_voucher, released
 from tests.web.conftest import Hub, page, queries
 
@@ -90,7 +91,7 @@ def test_a_session_is_asked_for_without_a_command(hub: Hub, owner: Client, app: 
     start = page(owner.get("/quote/?by=session"))
     assert 'name="app" value="jupyter"' in start and 'name="run"' not in start
     assert re.search(r'name="wall_limit" value="60"', start)
-    Pool.objects.update(reaches=True)
+    compute.register(hub.world, now=hub.now, reaches=True, has_sshd=True, environments=(JUPYTER,))
     asked = {**ASK, "by": "session", "app": app}
     quote = quote_of(owner.post("/quote/", asked))
     assert (quote.request["kind"], quote.request["apps"], quote.request["run"]) == ("session", [app], "")

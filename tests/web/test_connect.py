@@ -15,7 +15,7 @@ from mosu.platform.models import User
 from mosu.platform.queries import actor_for_user
 from mosu.web.buying import connect
 from tests.compute import world as compute
-from tests.compute.sessions import SESSION
+from tests.compute.sessions import JUPYTER, SESSION
 from tests.web.conftest import Hub, page, queries
 
 AsSeenBy = Callable[[str], Client]
@@ -186,9 +186,13 @@ def test_a_hub_without_apps_hosts_says_what_to_set(hub: Hub, owner: Client) -> N
 
 @pytest.mark.usefixtures("apps")
 def test_a_notebook_has_a_button_of_its_own(hub: Hub, owner: Client) -> None:
-    compute.register(hub.world, cores=64, now=hub.now, reaches=True)
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True, environments=(JUPYTER,))
     text = SESSION.replace("kind: session", "kind: session, apps: [jupyter]")
     run, _ = compute.started(hub.world, now=hub.now, text=text)
     path = f"/orders/{hub.order_of(run).public_id}/"
-    assert 'name="app" value="8888"' in page(owner.get(path))
+    shown = page(owner.get(path))
+    assert 'name="app" value="8888"' in shown
+    for line in (f"mosu notebook --run {run.public_id}", f"mosu port-forward {run.public_id} 8888"):
+        assert f'value="{line}"' in shown
+    assert "mosu ssh" not in shown
     assert "//8888-" in page(owner.post(f"{path}open/", {"app": "8888", "port": ""}))

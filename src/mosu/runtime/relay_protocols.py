@@ -45,7 +45,8 @@ class BoundedRequest(HttpToolsProtocol):
 class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
     """A peer that reads nothing, says nothing, or speaks in crumbs costs no more than another one.
 
-    The application finds it as `way` in the connection's state; once it has begun, uvicorn's queue is not used.
+    The application finds it as `way` in the connection's state; once it has begun, uvicorn's queue is not used. Who
+    begins nothing (an app's WebSocket) has messages by that queue.
     """
 
     masks = False
@@ -54,7 +55,7 @@ class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
     _rest: bytearray | None = None
 
     def data_received(self, data: bytes) -> None:
-        if self.handshake_initiated and self.listener is None:
+        if self.handshake_initiated and not self.handshake_complete:
             self.transport.abort()  # nobody speaks before the answer (RFC 6455 section 4.1)
             return
         super().data_received(data)
@@ -100,6 +101,9 @@ class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
 
     def send_receive_event_to_app(self) -> None:
         """A message in parts comes to the listener as any other."""
+        if self.listener is None:
+            super().send_receive_event_to_app()
+            return
         message, self.frames = b"".join(self.frames), []
         self._heard(None if self.curr_msg_data_type == "text" else message)
 

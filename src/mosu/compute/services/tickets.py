@@ -15,8 +15,9 @@ from django.db import transaction
 
 from mosu.compute.app_hosts import AppHost, has_apps_host
 from mosu.compute.models import Attempt, Run, Ticket
+from mosu.compute.requests import RunRequest
 from mosu.compute.services.connections import Granted, open_connection, reached_port
-from mosu.compute.session_apps import jupyter
+from mosu.compute.session_apps import APPS
 from mosu.kernel.refusals import DomainError
 from mosu.platform.actors import Actor
 from mosu.platform.policy import Unauthenticated, person_of
@@ -159,7 +160,6 @@ def _ends_at(attempt: Attempt, *, now: datetime) -> datetime:
 
 
 def _path(run: Run, attempt: Attempt, port: int) -> str:
-    """A notebook asks for its token once: the person, who may be here, need not look for it."""
-    if "jupyter" in run.request.get("apps", ()) and port == jupyter.PORT:
-        return f"/lab?{urlencode({'token': jupyter.token_of(attempt.public_id)})}"
-    return "/"
+    """An app may ask for a token once: the person, who may be here, need not look for it."""
+    found = [APPS[app] for app in RunRequest.of_json(run.request).apps if APPS[app].port == port]
+    return (found[0].opens(attempt.public_id) if found else "") or "/"

@@ -48,11 +48,21 @@ class ConnectionShown:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectShown:
-    """What the page says of joining a session."""
+class Line:
+    """A line to copy, and what it is for."""
 
+    title: str
     command: str
-    """The line to copy; empty where `why_not` says why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectShown:
+    """What the page says of joining a session or a service."""
+
+    kind: str
+    """`session` or `service`."""
+    lines: Sequence[Line]
+    """None where `why_not` says why."""
     why_not: str
     opens: bool
     """Whether ports can be opened in the browser."""
@@ -64,20 +74,35 @@ class ConnectShown:
 
     @classmethod
     def of(cls, run: Run, *, actor: Actor, now: datetime) -> "ConnectShown | None":
-        """None for a run that is no session."""
+        """None for a run to which nobody is joined."""
         if not is_reached(run):
             return None
         why_not = _why_not(run, actor=actor, now=now)
         rows = connections_of(actor, run.id)
         newest = list(rows[: SHOWN_MAX + 1])
         return cls(
-            command="" if why_not else f"mosu port-forward {run.public_id} {PORT_EXAMPLE}",
+            kind=run.request["kind"],
+            lines=[] if why_not else _lines(run),
             why_not=why_not,
             opens=has_apps_host(),
             notebook=APPS["jupyter"].port if "jupyter" in run.request.get("apps", ()) else None,
             rows=[ConnectionShown.of(row) for row in newest[:SHOWN_MAX]],
             earlier=rows.count() - SHOWN_MAX if len(newest) > SHOWN_MAX else 0,
         )
+
+
+def _lines(run: Run) -> list[Line]:
+    apps, key = run.request.get("apps", ()), run.public_id
+    port = run.request.get("port") or PORT_EXAMPLE
+    return [
+        *(
+            [Line(_("The notebook, in your browser"), f"mosu notebook --run {key}")]
+            if "jupyter" in apps
+            else []
+        ),
+        *([Line(_("A shell on it"), f"mosu ssh {key}")] if "ssh" in apps else []),
+        Line(_("One of its ports, at the same port of your own machine"), f"mosu port-forward {key} {port}"),
+    ]
 
 
 def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
