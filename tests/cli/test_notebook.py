@@ -72,7 +72,12 @@ def environment(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def opened(environment: Mapping[str, str], *options: str, **how: Any) -> subprocess.Popen[str]:
     words = [sys.executable, "-m", "mosu.cli.main", "notebook", *options]
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    return subprocess.Popen(words, env=environment, text=True, **(pipes | how))
+    # Who runs these tests in the background may ignore what a terminal's Ctrl-C sends, and a child inherits that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(words, env=environment, text=True, **(pipes | how))
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def line_of(process: subprocess.Popen[str]) -> dict[str, Any]:
