@@ -18,6 +18,7 @@ from mosu.wire.task import parse_task
 JOB = Path(__file__).with_name("job")
 WEIGHTS, CURVE = "model.npz", "loss.csv"
 WAIT_S_MAX = 600.0
+FREE_S_MAX = 60.0
 
 Say = Callable[[str], None]
 
@@ -57,6 +58,7 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     text = (JOB / "task.yaml").read_text(encoding="utf-8")
     parse_task(text)
     language = language_of_environment()
+    _until_free(client)
     offers = client.offers(shelf="compute", sort="price")
     live = [offer for offer in offers.items if offer.live]
     say(f"{len(offers.items)} offers on the shelf, {len(live)} of them live")
@@ -101,6 +103,19 @@ def travel(client: Client, *, outputs: Path, say: Say) -> Journey:
     paths = tuple(client.download_output(run.id, output, outputs) for output in run.outputs)
     say(f"{len(paths)} files came back to {outputs}")
     return Journey(quote=quote, order=order, run=run, receipt=receipt, files=paths)
+
+
+def _until_free(client: Client) -> None:
+    """A node takes jobs once it has passed its health test, seconds after its agent came.
+
+    Raises:
+        JourneyFailed: none does.
+    """
+    until = time.monotonic() + FREE_S_MAX
+    while not client.offers(shelf="compute", free_now=True).items:
+        if time.monotonic() > until:
+            raise JourneyFailed("No node of this machine's pool takes jobs.", hint="mosu doctor says why.")
+        time.sleep(0.2)
 
 
 def check_held(journey: Journey, *, balanced: bool) -> None:
