@@ -16,6 +16,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import (
     Environment,
     build_locked_environment,
+    laying,
     load_environment,
     lock_of,
     locked,
@@ -235,6 +236,39 @@ def test_what_is_unpacked_is_not_believed(index: Path, folder: Path, monkeypatch
     monkeypatch.setattr(locked, "_UNPACK", "mkdir /work/out && ln -s /etc/passwd /work/out/tiny.py")
     lock = make_lock(index, make_wheel(index))
     assert "tiny.py is neither a file nor a folder" in refused(folder, lock)
+
+
+def test_what_is_unpacked_is_no_link_itself(
+    index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "other").mkdir()
+    monkeypatch.setattr(locked, "_UNPACK", f"ln -s {folder}/other /work/out")
+    assert "what was unpacked is no folder" in refused(folder, make_lock(index, make_wheel(index)))
+
+
+@pytest.mark.parametrize("name", ["python", "python3"])
+def test_no_package_brings_an_interpreter(
+    name: str, index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment's may be a link to this machine's, which would be written over."""
+    ours = folder / "ours"
+    ours.write_text("ours")
+    monkeypatch.setattr(laying, "python_inside", lambda: str(ours))
+    monkeypatch.setattr(locked, "_UNPACK", f"mkdir -p /work/out/bin && echo theirs > /work/out/bin/{name}")
+    assert f"bin/{name} is in every environment" in refused(folder, make_lock(index, make_wheel(index)))
+    assert ours.read_text() == "ours"
+
+
+@pytest.mark.parametrize(
+    ("laid", "brought"), [("bin/tool", "bin/tool/x"), ("share/x", "share"), ("etc", "etc/x")]
+)
+def test_what_is_laid_stays(laid: str, brought: str, tmp_path: Path) -> None:
+    out, draft = tmp_path / "out", tmp_path / "draft"
+    for path in (draft / laid, out / brought):
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+    with pytest.raises(Invalid, match="is in every environment"):
+        locked._take_over(tmp_path / "some.lock", out, draft)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", ".hidden", "x" * 64])

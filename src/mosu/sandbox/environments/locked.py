@@ -244,21 +244,38 @@ def _ended(sandbox: bubblewrap.Sandbox) -> tuple[str, int]:
 def _take_over(lock: Path, out: Path, draft: Path) -> None:
     """Copies of what was unpacked, each file ours. Wheels hold no links: whatever else lies there is not believed.
 
+    Nothing takes the place of what is laid already: `bin/python3` may be a link to this machine's interpreter.
+
     Raises:
-        Invalid: something is neither a file nor a folder.
+        Invalid: something is neither a file nor a folder, or is laid already.
     """
+    if out.is_symlink() or not out.is_dir():
+        raise _unusable(lock.name, "what was unpacked is no folder")
     for folder, folders, files in os.walk(out):
         for name in (*folders, *files):
-            mode = Path(folder, name).lstat().st_mode
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise _unusable(lock.name, f"{name} is neither a file nor a folder")
+            item = path.relative_to(out)
+            target = _place_of(item, draft)
+            joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
+            if os.path.lexists(target) and not joins:
+                raise _unusable(
+                    lock.name, f"{item} is in every environment, and a package brings another one"
+                )
     left_out = shutil.ignore_patterns(*(f"*{ending}" for ending in STATIC))
     for item in sorted(out.iterdir()):
-        target = (draft if item.name in _OF_PREFIX else packages_below(draft)) / item.name
+        target = _place_of(item.relative_to(out), draft)
         if item.is_dir():
             shutil.copytree(item, target, dirs_exist_ok=True, ignore=left_out)
         else:
             shutil.copy2(item, target)
+
+
+def _place_of(item: Path, draft: Path) -> Path:
+    """Where what packages bring lies in an environment."""
+    return (draft if item.parts[0] in _OF_PREFIX else packages_below(draft)) / item
 
 
 def _why(said: str) -> str:
