@@ -1,5 +1,6 @@
 """Services: started again whenever they end or fall silent, by the real sandbox on this machine."""
 
+import json
 import os
 import signal
 import time
@@ -16,12 +17,22 @@ from mosu.wire.agent import AttemptPhase, ServiceSpec
 
 SERVER = """
 cat > {name}.py <<'END'
-import http.server, os, time
+import fcntl, http.server, os, time
+
+def fill_the_log():
+    fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_NONBLOCK)
+    try:
+        while True:
+            os.write(2, b"x")
+    except BlockingIOError:
+        os.rename("fill", "ill")
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             open("asked", "a").write(".")
+            if os.path.exists("fill"):
+                fill_the_log()
             if os.path.exists("deaf"):
                 time.sleep(60)
         self.send_response(503 if os.path.exists("ill") else 200)
@@ -118,6 +129,19 @@ def test_what_is_no_longer_well_is_started_again(served: Served, how: str) -> No
     (served.folder / how).unlink()
     until(served.answers, what="it is well again")
     assert "no answer at /health, 3 times" in served.ended().log
+
+
+def test_a_log_that_takes_no_more_ends_no_service(served: Served) -> None:
+    first = served.process()
+    supervisor, *_ = json.loads((served.lab.attempt(served.ref) / "claim").read_text())
+    os.kill(supervisor, signal.SIGSTOP)  # it reads the log
+    try:
+        (served.folder / "fill").touch()
+        until(lambda: served.process() not in (0, first), what="another one")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    (served.folder / "ill").unlink()
+    until(served.answers, what="it is well again")
 
 
 def test_what_was_never_well_is_let_be(lab: Lab) -> None:

@@ -116,7 +116,7 @@ def _become(command: list[str], *, limits: str, variables: str, status: int) -> 
         os.closerange(3, 4096)
         os.execve(command[0], command, given)  # noqa: S606
     except OSError as error:
-        os.write(2, f"mosu: cannot start {command[0]}: {error.strerror}\n".encode())
+        _say(f"cannot start {command[0]}: {error.strerror}")
     finally:
         os._exit(127)
 
@@ -157,8 +157,7 @@ def _until_end(payload: int, kept: str, status: int) -> int:
         if pid == payload:
             return os.waitstatus_to_exitcode(outcome)
         if slash and health.is_deaf(pid, outcome, time.monotonic()):
-            said = f"mosu: no answer at {slash}{path}, {_DEAF_MAX} times; it is started again\n"
-            os.write(2, said.encode())
+            _say(f"no answer at {slash}{path}, {_DEAF_MAX} times; it is started again")
             _signal_all(signal.SIGKILL)
         if not pid:
             time.sleep(_LOOK_S / 4)
@@ -221,6 +220,14 @@ def _ask(port: int, path: str) -> int:
         pass
     finally:
         os._exit(code)
+
+
+def _say(words: str) -> None:
+    """Into the log, or nowhere: the payload shares that pipe, and can fill it so that a write to it fails."""
+    try:
+        os.write(2, f"mosu: {words}\n".encode())
+    except OSError:
+        return
 
 
 def _end_rest() -> None:
