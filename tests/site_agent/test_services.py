@@ -17,7 +17,7 @@ from mosu.wire.agent import AttemptPhase, ServiceSpec
 
 SERVER = """
 cat > {name}.py <<'END'
-import fcntl, http.server, os, time
+import fcntl, http.server, os, pathlib, signal, time
 
 def fill_the_log():
     fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_NONBLOCK)
@@ -27,12 +27,21 @@ def fill_the_log():
     except BlockingIOError:
         os.rename("fill", "ill")
 
+def stop_who_asks():
+    first = pathlib.Path("/proc/1/cmdline").read_bytes()
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        if path.parent.name != "1" and path.read_bytes() == first:
+            os.kill(int(path.parent.name), signal.SIGSTOP)
+            os.rename("stop", "ill")
+
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             open("asked", "a").write(".")
             if os.path.exists("fill"):
                 fill_the_log()
+            if os.path.exists("stop"):
+                stop_who_asks()
             if os.path.exists("deaf"):
                 time.sleep(60)
         self.send_response(503 if os.path.exists("ill") else 200)
@@ -127,6 +136,16 @@ def test_what_is_no_longer_well_is_started_again(served: Served, how: str) -> No
     (served.folder / how).touch()
     until(lambda: served.process() not in (0, first), what="another one")
     (served.folder / how).unlink()
+    until(served.answers, what="it is well again")
+    assert "no answer at /health, 3 times" in served.ended().log
+
+
+def test_who_asks_cannot_be_stopped_for_ever(served: Served) -> None:
+    first = served.process()
+    (served.folder / "stop").touch()
+    until((served.folder / "ill").exists, what="the one that asks is stopped")
+    until(lambda: served.process() not in (0, first), within_s=30, what="another one")
+    (served.folder / "ill").unlink()
     until(served.answers, what="it is well again")
     assert "no answer at /health, 3 times" in served.ended().log
 

@@ -168,15 +168,18 @@ class _Health:
 
     def __init__(self, port: int, path: str, status: int) -> None:
         self._port, self._path, self._status = port, path, status
-        self._asking, self._ask_at, self._missed, self._was_well = 0, 0.0, 0, False
+        self._asking, self._ask_at, self._kill_at, self._missed, self._was_well = 0, 0.0, 0.0, 0, False
 
     def is_deaf(self, reaped: int, outcome: int, now: float) -> bool:
         """Whether it was well and no longer is, now that this child (0: none) was reaped with this outcome."""
         if reaped and reaped == self._asking:
             self._asking = 0
             return self._heard(outcome == 0, now)
+        if self._asking and now >= self._kill_at:
+            os.kill(self._asking, signal.SIGKILL)  # the payload has stopped it, and with it its alarm
         if not self._asking and now >= self._ask_at:
             self._asking = _child_that_asks(self._port, self._path)
+            self._kill_at = now + _ANSWER_S_MAX + 1
             return not self._asking and self._heard(False, now)
         return False
 
