@@ -14,7 +14,7 @@ from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants, proxy
 from mosu.compute.stream_doors import in_thread
 from tests.compute.browsing import Relay, answers, asgi_at, browsing, joined_to, tunnel_of
-from tests.compute.test_relay import refuses
+from tests.compute.test_relay import noted, refuses
 
 MIB = 1 << 20
 
@@ -273,8 +273,7 @@ def test_a_browser_that_asks_for_nothing_has_left_and_may_come_back(
         async with joined_to(relay, asgi_at):
             await browser.ask()
             await relay.renews()
-            (row,) = await in_thread(lambda: list(Connection.objects.all()))
-            assert row.why == "the person left"
+            await noted(why="the person left")
             assert (await browser.ask()).status_code == 200
             assert await in_thread(Connection.objects.count) == 2
 

@@ -3,19 +3,23 @@
 import asyncio
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 from django.test import Client
 from django.utils import timezone
 
+from mosu.compute import services
 from mosu.compute.app_hosts import AppHost, app_at, is_apps_host
 from mosu.compute.models import Connection, Ticket
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants as granting
+from mosu.compute.relay import proxy
 from mosu.compute.services import connections, make_ticket, tickets
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
@@ -536,11 +540,78 @@ def test_grants_and_streams_are_bounded(relay: Relay, monkeypatch: pytest.Monkey
             monkeypatch.setattr(granting, "GRANTS_MAX", 1)
             assert (await browser.ask()).status_code == 200
             assert (await other.ask()).status_code == 503
-            monkeypatch.setattr(granting, "STREAMS_MAX", 0)
-            refused = await browser.ask()
-            assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+            for name in ("STREAMS_MAX", "STREAMS_PER_RUN_MAX", "STREAMS_PER_ORGANISATION_MAX"):
+                with monkeypatch.context() as limited:
+                    limited.setattr(granting, name, 0)
+                    refused = await browser.ask()
+                    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10"), name
+            assert (await browser.ask()).status_code == 200
 
     asyncio.run(tried())
+
+
+def test_a_database_that_hangs_keeps_nobody_from_being_cut(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hung = threading.Event()
+    monkeypatch.setattr(granting, "IDLE_S_MAX", 0.0)
+    browser = relay.entered()
+
+    async def tried() -> None:
+        async with joined_to(relay, asgi_at):
+            assert (await browser.ask()).status_code == 200
+            with monkeypatch.context() as broken:
+                broken.setattr(services, "close_connection", lambda **_: hung.wait(20))
+                async with asyncio.timeout(5):
+                    await relay.renews()
+                    await relay.renews()
+            hung.set()
+
+    asyncio.run(tried())
+
+
+class _AtOnce:
+    """A stream that has all of it there: reading never waits."""
+
+    def __init__(self, data: bytes) -> None:
+        self._parts = [data, b""]
+
+    async def read(self) -> bytes:
+        return self._parts.pop(0) if self._parts else b""
+
+    async def write(self, data: bytes) -> None: ...
+
+
+def test_crumbs_of_an_app_leave_others_their_turns(settings: Any) -> None:
+    settings.MOSU_RELAY_URL, settings.MOSU_APPS_HOST = "http://127.0.0.1:8001", "apps.localhost"
+    chunks = 40_000
+    said = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * chunks + b"0\r\n\r\n"
+    parts, turns = list[bytes](), 0
+
+    async def send(message: Any) -> None:
+        parts.append(message.get("body", b""))
+
+    async def receive() -> Any:
+        return (
+            {"type": "http.request", "body": b"", "more_body": False} if not turns else await asyncio.Future()
+        )
+
+    async def counts() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def tried() -> None:
+        others = asyncio.create_task(counts())
+        app = AppHost(uuid4(), 8000)
+        asked = proxy.Asked(app, "GET", b"/", [(b"host", b"x")])
+        await proxy._Exchange(asked, _AtOnce(said), receive, proxy.Answer(send)).run()  # type: ignore[arg-type]
+        others.cancel()
+
+    asyncio.run(tried())
+    assert b"".join(parts) == b"x" * chunks and len(parts) < chunks / 100
+    assert turns > len(said) // proxy.PIECE_BYTES
 
 
 def test_the_sessions_limit_of_connections_holds_for_browsers_too(

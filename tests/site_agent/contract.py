@@ -294,7 +294,7 @@ class EngineContract:
         assert {found.phase for found in bench.engine.observe(refs).values()} == {AttemptPhase.SUCCEEDED}
 
     def test_a_session_is_reached_or_refused(self, bench: Bench) -> None:
-        code = "import socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); s.accept()[0].send(b'hello')"
+        code = "import socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); c = s.accept()[0]; c.send(b'hello'); c.recv(1)"
         spec = bench.spec(f'python3 -c "{code}"', session=True)
         if bench.engine.reaches:
             ref = started(bench, spec, says="up")

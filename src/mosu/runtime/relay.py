@@ -7,6 +7,7 @@ from typing import Final
 import django
 import uvicorn
 
+from mosu.kernel.descriptors import open_as_many_as_may_be
 from mosu.kernel.memory import keep_freed_memory
 from mosu.runtime.relay_protocols import BoundedWebSocket
 from mosu.wire.websocket import MESSAGE_BYTES_MAX
@@ -36,6 +37,7 @@ def main() -> None:
     asked = words.parse_args()
     django.setup()
     keep_freed_memory()
+    open_as_many_as_may_be()
     # Its models exist once Django is set up.
     from mosu.compute.relay.app import application
     from mosu.runtime.app_requests import AppRequest

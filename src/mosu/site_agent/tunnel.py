@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from structlog.stdlib import BoundLogger
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from mosu.kernel.descriptors import open_as_many_as_may_be
 from mosu.kernel.memory import keep_freed_memory
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.opening import ClientWay, opened
@@ -65,6 +66,7 @@ class Tunnel:
     def work(self) -> None:
         """Hold the tunnel open."""
         keep_freed_memory()
+        open_as_many_as_may_be()
         asyncio.run(self._while_wanted())
 
     async def _while_wanted(self) -> None:

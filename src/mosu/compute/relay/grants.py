@@ -1,8 +1,10 @@
 """Which browsers are at which apps: one grant for each cookie that is in use, however many requests come with it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -24,6 +26,10 @@ REQUESTS_MAX: Final = 64
 """Of one grant at once: a page asks for a few dozen things, and holds some WebSockets open."""
 STREAMS_MAX: Final = 2_000
 """Of all grants at once: each may hold a window of bytes each way."""
+STREAMS_PER_RUN_MAX: Final = 128
+STREAMS_PER_ORGANISATION_MAX: Final = 256
+UNFINISHED_BYTES_MAX: Final = 256 << 20
+"""Of all messages of WebSockets that apps have begun and not ended."""
 IDLE_S_MAX: Final = 300.0
 """A browser that asks for nothing so long has left; with its cookie it may come back."""
 _LEAVE_S_MAX: Final = 2.0
@@ -90,6 +96,13 @@ class Grant:
             self._bytes_out += stream.bytes_in
 
 
+@dataclass(slots=True)
+class Unfinished:
+    """What of apps' messages waits for its end."""
+
+    bytes: int = 0
+
+
 class Grants:
     """All of this relay."""
 
@@ -97,7 +110,11 @@ class Grants:
         self._tunnels = tunnels
         self._held: dict[tuple[str, AppHost], Grant] = {}
         self._opening: dict[tuple[str, AppHost], asyncio.Task[Grant]] = {}
+        self.unfinished = Unfinished()
         self._streams = 0
+        self._streams_of: Counter[object] = Counter()
+        """By attempt and by organisation."""
+        self._noting: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("relay")
 
     def __len__(self) -> int:
@@ -128,9 +145,13 @@ class Grants:
             Full: as many as may be are open.
             NotJoined: the agent is away, or nothing listens there.
         """
-        if self._streams >= STREAMS_MAX:
+        whose = (grant.granted.attempt_id, grant.granted.organisation_id)
+        used = (self._streams, *(self._streams_of[one] for one in whose))
+        most = (STREAMS_MAX, STREAMS_PER_RUN_MAX, STREAMS_PER_ORGANISATION_MAX)
+        if any(so_many >= limit for so_many, limit in zip(used, most, strict=True)):
             raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
         self._streams += 1
+        self._streams_of.update(whose)
         try:
             stream = await self._dialled(grant)
             with grant.counting(stream):
@@ -140,6 +161,10 @@ class Grants:
                     stream.reset("the other side is gone")
         finally:
             self._streams -= 1
+            self._streams_of.subtract(whose)
+            for one in whose:
+                if not self._streams_of[one]:
+                    del self._streams_of[one]
 
     async def _dialled(self, grant: Grant) -> Stream:
         tunnel, port = self._tunnels.of(grant.granted.pool_id), grant.app.port
@@ -199,7 +224,10 @@ class Grants:
         for key, why in over.items():
             del self._held[key]
             asked[key].end(why)
-        await asyncio.gather(*(self._noted(asked[key]) for key in over))
+        for key in over:  # nobody waits for a database that hangs: the next round must come
+            noting = asyncio.create_task(self._noted(asked[key]))
+            self._noting.add(noting)
+            noting.add_done_callback(self._noting.discard)
 
     def _forget_opening(self, key: tuple[str, AppHost], done: asyncio.Task[Grant]) -> None:
         del self._opening[key]
@@ -225,13 +253,14 @@ class Grants:
         except TimeoutError:
             self._log.warning("an ended grant is still in use", connection=str(grant.granted.connection_id))
         try:
-            await in_thread(
-                services.close_connection,
-                executor=self._tunnels.asking,
-                connection_id=grant.granted.connection_id,
-                traffic=grant.traffic,
-                why=grant.why,
-                now=timezone.now(),
-            )
+            async with asyncio.timeout(ASK_S_MAX):
+                await in_thread(
+                    services.close_connection,
+                    executor=self._tunnels.asking,
+                    connection_id=grant.granted.connection_id,
+                    traffic=grant.traffic,
+                    why=grant.why,
+                    now=timezone.now(),
+                )
         except Exception:  # noqa: BLE001 - the database is away, and the person need not hear of it
             self._log.exception("the end of a connection could not be noted")

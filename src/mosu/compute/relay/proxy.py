@@ -4,6 +4,7 @@ No byte of a head passes as it came, so neither side can make the other one see 
 """
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +23,8 @@ FIRST_BYTE_S_MAX: Final = 60.0
 """From the last byte of the request to the head of the answer."""
 IDLE_S_MAX: Final = 600.0
 """In a body, without a byte either way."""
+PIECE_BYTES: Final = 4096
+"""So much of what an app sends is read, then others have their turn: it chooses how much work its bytes are."""
 _BODILESS: Final = frozenset({204, 304})
 _STATUS_MAX: Final = 599
 
@@ -80,6 +83,8 @@ async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, 
     """
     with grant.in_use():
         async with grants.stream(grant) as stream:
+            if grant.cut.is_set():  # while it was dialled
+                return
             exchange = _Exchange(asked, stream, receive, answer)
             work = asyncio.create_task(exchange.run())
             cut = asyncio.create_task(grant.cut.wait())
@@ -101,6 +106,7 @@ class _Exchange:
     def __init__(self, asked: Asked, stream: WaitedStream, receive: Receive, answer: Answer) -> None:
         self._asked, self._stream, self._receive, self._answer = asked, stream, receive, answer
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
+        self._unread = memoryview(b"")
         self._time: asyncio.Timeout
 
     async def run(self) -> None:
@@ -164,12 +170,26 @@ class _Exchange:
             raise h11.RemoteProtocolError("a head that is too long")
         headers = self._told(head.status_code, list(head.headers))
         await self._say({"type": "http.response.start", "status": head.status_code, "headers": headers})
-        while not isinstance(part := await self._next(), h11.EndOfMessage):
-            if not isinstance(part, h11.Data):
-                raise h11.RemoteProtocolError("no body")
-            await self._say({"type": "http.response.body", "body": bytes(part.data), "more_body": True})
+        async for part in self._body():
+            await self._say({"type": "http.response.body", "body": part, "more_body": True})
         await self._say({"type": "http.response.body", "body": b""})
         self._answer.complete = True
+
+    async def _body(self) -> AsyncIterator[bytes]:
+        """What is there of it, put together: a chunk may be a single byte."""
+        parts = bytearray()
+        while not isinstance(part := self._http.next_event(), h11.EndOfMessage):
+            if isinstance(part, h11.Data):
+                parts += part.data
+            elif part is not h11.NEED_DATA:
+                raise h11.RemoteProtocolError("no body")
+            else:
+                if parts:
+                    yield bytes(parts)
+                    parts.clear()
+                await self._feed()
+        if parts:
+            yield bytes(parts)
 
     def _told(self, status: int, headers: Headers) -> list[tuple[bytes, bytes]]:
         told = to_browser(headers, self._asked.app)
@@ -185,10 +205,17 @@ class _Exchange:
 
     async def _next(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(bytes(await self._stream.read()))
-            if self._answer.started:
-                self._moved()
+            await self._feed()
         return event
+
+    async def _feed(self) -> None:
+        if not self._unread:
+            self._unread = memoryview(await self._stream.read())
+        piece, self._unread = self._unread[:PIECE_BYTES], self._unread[PIECE_BYTES:]
+        await asyncio.sleep(0)
+        self._http.receive_data(bytes(piece))
+        if self._answer.started:
+            self._moved()
 
     async def _say(self, message: dict[str, object]) -> None:
         self._answer.started = True

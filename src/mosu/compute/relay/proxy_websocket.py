@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from contextlib import suppress
+from itertools import count
 from typing import Final
 
 from starlette.types import Message, Receive, Send
@@ -15,13 +16,16 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
-from mosu.compute.relay.grants import Grant, Grants
-from mosu.compute.relay.proxy import FIRST_BYTE_S_MAX, Asked, Left, NoAnswer, TooSlow
+from mosu.compute.relay.grants import UNFINISHED_BYTES_MAX, Grant, Grants, Unfinished
+from mosu.compute.relay.proxy import FIRST_BYTE_S_MAX, PIECE_BYTES, Asked, Left, NoAnswer, TooSlow
 from mosu.wire.streams import Broken
 from mosu.wire.waited import WaitedStream
 
 MESSAGE_BYTES_MAX: Final = 4 << 20
 """Of one message of an app: it is held whole."""
+_BREATH_MESSAGES: Final = 64
+"""So many go on before others have their turn."""
+_TOO_MUCH: Final = 1009
 _ENDED: Final = 1000
 _AWAY: Final = 1001
 _NO_TEXT: Final = 1007
@@ -48,12 +52,21 @@ async def joined(grants: Grants, grant: Grant, asked: Asked, *, receive: Receive
         async with grants.stream(grant) as stream:
             if (await receive())["type"] != "websocket.connect":
                 return
-            bridge = _Bridge(asked, stream)
-            if (refused := await bridge.opened()) is not None:
-                await _deny(send, refused, asked)
-                return
-            await bridge.accept(send)
-            await _carried(grant, bridge, receive, send)
+            bridge = _Bridge(asked, stream, grants.unfinished)
+            try:
+                await _bridged(grant, bridge, asked, receive, send)
+            finally:
+                bridge.forget()
+
+
+async def _bridged(grant: Grant, bridge: "_Bridge", asked: Asked, receive: Receive, send: Send) -> None:
+    if grant.cut.is_set():  # while it was dialled
+        return
+    if (refused := await bridge.opened()) is not None:
+        await _deny(send, refused, asked)
+        return
+    await bridge.accept(send)
+    await _carried(grant, bridge, receive, send)
 
 
 async def _carried(grant: Grant, bridge: "_Bridge", receive: Receive, send: Send) -> None:
@@ -83,7 +96,7 @@ async def _carried(grant: Grant, bridge: "_Bridge", receive: Receive, send: Send
 class _Bridge:
     """The app's side."""
 
-    def __init__(self, asked: Asked, stream: WaitedStream) -> None:
+    def __init__(self, asked: Asked, stream: WaitedStream, unfinished: Unfinished) -> None:
         path, _, query = asked.target.decode("ascii").partition("?")
         self._asked, self._stream, self._turn = asked, stream, asyncio.Lock()
         self._app = ClientProtocol(
@@ -97,6 +110,8 @@ class _Bridge:
         self._parts = bytearray()
         self._is_text = False
         self._owed = 0
+        self._unread = memoryview(b"")
+        self._unfinished, self._held_bytes = unfinished, 0
 
     @property
     def end(self) -> tuple[int, str]:
@@ -148,8 +163,10 @@ class _Bridge:
             Left: the browser closed, or went.
             Broken: the app's side is over.
         """
-        while True:
+        for number in count(1):
             message = await receive()
+            if number % _BREATH_MESSAGES == 0:
+                await asyncio.sleep(0)
             async with self._turn:
                 if message["type"] == "websocket.disconnect":
                     if self._app.state is State.OPEN:
@@ -171,8 +188,10 @@ class _Bridge:
             Broken: its side is over without that.
         """
         while True:
-            for message in self._messages():
+            for number, message in enumerate(self._messages(), 1):
                 await send(message)
+                if number % _BREATH_MESSAGES == 0:
+                    await asyncio.sleep(0)
             if self._app.state is not State.OPEN:
                 return
             await self._take()
@@ -190,6 +209,7 @@ class _Bridge:
             if not frame.fin:
                 continue
             data, self._parts = bytes(self._parts), bytearray()
+            self.forget()
             if not self._is_text:
                 found.append({"type": "websocket.send", "bytes": data})
                 continue
@@ -205,9 +225,13 @@ class _Bridge:
         Raises:
             Broken: the stream is over, or there is more to be answered than the app takes.
         """
-        part = await self._stream.read()
-        if part:
-            self._app.receive_data(bytes(part))
+        if not self._unread:
+            self._unread = memoryview(await self._stream.read())
+        piece, self._unread = self._unread[:PIECE_BYTES], self._unread[PIECE_BYTES:]
+        await asyncio.sleep(0)
+        if piece:
+            self._app.receive_data(bytes(piece))
+            self._hold(len(piece))
         else:
             self._app.receive_eof()
         for event in self._app.events_received():
@@ -221,6 +245,19 @@ class _Bridge:
                 await self._flush()
         elif self._owed > _OWED_MAX:  # who writes waits for the app, so nobody may wait for who writes
             raise Broken("the app takes nothing")
+
+    def _hold(self, came: int) -> None:
+        """What of a message came, in a frame or several, waits for its end, which may never come."""
+        came = min(came, MESSAGE_BYTES_MAX - self._held_bytes)
+        self._held_bytes += came
+        self._unfinished.bytes += came
+        if self._unfinished.bytes > UNFINISHED_BYTES_MAX:
+            self._app.fail(_TOO_MUCH, "apps have too many messages under way")
+
+    def forget(self) -> None:
+        """Nothing of a message waits any more."""
+        self._unfinished.bytes -= self._held_bytes
+        self._held_bytes = 0
 
     async def _flush(self) -> None:
         """Whole frames, one after the other, and what is to be answered meanwhile; by whoever has the turn."""

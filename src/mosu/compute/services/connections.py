@@ -77,6 +77,7 @@ class Granted:
     """Where the relay joins the person to: the tunnel of `pool_id`, the attempt `attempt_id` (its public id)."""
 
     connection_id: UUID
+    organisation_id: UUID
     pool_id: UUID
     attempt_id: str
 
@@ -124,7 +125,12 @@ def open_connection(
         seen_at=now,
     )
     insert(row)
-    return Granted(connection_id=row.id, pool_id=attempt.pool_id, attempt_id=attempt.public_id)
+    return Granted(
+        connection_id=row.id,
+        organisation_id=run.organisation_id,
+        pool_id=attempt.pool_id,
+        attempt_id=attempt.public_id,
+    )
 
 
 def reached_port(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> tuple[Run, Attempt]:
