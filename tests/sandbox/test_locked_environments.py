@@ -16,6 +16,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import (
     Environment,
     build_locked_environment,
+    laying,
     load_environment,
     lock_of,
     locked,
@@ -90,14 +91,15 @@ def test_everyone_may_read_and_nobody_else_write(index: Path, folder: Path) -> N
 
 
 def test_it_is_built_once_for_each_lock(index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    line = make_wheel(index)
+    line, more = make_wheel(index), make_wheel(index, "other")
     built = build_locked_environment(folder / "e", name="lab", lock=make_lock(index, line))
-    other = build_locked_environment(folder / "e", name="lab", lock=make_lock(index, line, "# another\n"))
+    other = build_locked_environment(folder / "e", name="lab", lock=make_lock(index, line, more))
     assert other.root != built.root
     for wheel in index.glob("*.whl"):
         wheel.unlink()
     monkeypatch.setattr(locked, "_download", None)
-    assert build_locked_environment(folder / "e", name="lab", lock=make_lock(index, line)) == built
+    same = make_lock(index, "# made by another tool\n", line)
+    assert build_locked_environment(folder / "e", name="lab", lock=same) == built
 
 
 def test_two_builders_at_once_end_with_one(index: Path, folder: Path) -> None:
@@ -147,17 +149,54 @@ def test_a_lock_that_is_for_others(index: Path, folder: Path) -> None:
     assert "it names no package for this machine" in refused(folder, make_lock(index, line))
 
 
-def test_a_source_package_is_not_built(index: Path, folder: Path) -> None:
-    """Its build would run code of its own, here."""
-    seen = folder / "seen"
-    path = index / "tiny-1.0.tar.gz"
+def make_source(path: Path, seen: Path) -> Path:
+    """A source package at `path`. Its build would run code of its own, here: it makes `seen`."""
     with tarfile.open(path, "w:gz") as archive:
         code = f"open({str(seen)!r}, 'w')".encode()
         member = tarfile.TarInfo("tiny-1.0/setup.py")
         member.size = len(code)
         archive.addfile(member, BytesIO(code))
+    return path
+
+
+def test_a_source_package_is_not_built(index: Path, folder: Path) -> None:
+    seen = folder / "seen"
+    path = make_source(index / "tiny-1.0.tar.gz", seen)
     assert "tiny" in refused(folder, make_lock(index, line_of(path, "tiny")))
     assert not seen.exists()
+
+
+def test_no_comment_says_how_a_lock_is_read(index: Path, folder: Path) -> None:
+    """In UTF-7 `+AAo-` ends a line, and its comment."""
+    seen = folder / "seen"
+    path = make_source(folder / "tiny-1.0.tar.gz", seen)
+    pin = line_of(path, "tiny").replace("tiny==1.0", f"+AAo-tiny @ {path.as_uri()}").replace("\n", "+AAo-")
+    lock = make_lock(index, "# coding: utf-7\n", make_wheel(index, "other"), f"# via {pin}\n")
+    built = build_locked_environment(folder / "e", name="lab", lock=lock)
+    assert built.packages == ("other==1.0",) and not seen.exists()
+
+
+def test_a_version_names_no_file(index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip takes what ends as an archive does for one of the current folder."""
+    seen = folder / "seen"
+    path = make_source(folder / "tiny==1.0+x.tar.gz", seen)
+    monkeypatch.chdir(folder)
+    lock = make_lock(index, line_of(path, "tiny").replace("==1.0", "==1.0+x.tar.gz"))
+    assert refused(folder, lock).startswith("some.lock:1: ")
+    assert not seen.exists()
+
+
+def test_a_lock_is_ascii(index: Path, folder: Path) -> None:
+    assert "it is not ASCII" in refused(folder, make_lock(index, "# caf\u00e9\n", make_wheel(index)))
+
+
+def test_what_pip_is_given_is_the_pins_alone(tmp_path: Path) -> None:
+    one, two = (f"--hash=sha256:{digit * 64}" for digit in "12")
+    marked = "Tiny.x[a,b]==1!1.0.post2+cu118 ; python_version >= '3.12' and os_name != 'nt'"
+    lock = make_lock(
+        tmp_path, f"# -r x\n{marked} \\\n  {one} \\\n\t{two}\n  # via --pre\nother==2.0rc1 {one} # x\n"
+    )
+    assert locked._pins_of(lock) == f"{marked} {one} {two}\nother==2.0rc1 {one}\n"
 
 
 @pytest.mark.parametrize(
@@ -170,6 +209,8 @@ def test_a_source_package_is_not_built(index: Path, folder: Path) -> None:
         "https://packages.example/tiny-1.0.tar.gz --hash=sha256:" + "0" * 64,
         "tiny>=1.0 --hash=sha256:" + "0" * 64,
         "tiny==1.0 --global-option=x --hash=sha256:" + "0" * 64,
+        "tiny==1.0 ; os_name == 'posix' --config-settings=x --hash=sha256:" + "0" * 64,
+        "tiny==1.0 ; os_name == '${HOME}' --hash=sha256:" + "0" * 64,
         "tiny==1.0 --hash=md5:" + "0" * 32,
     ],
 )
@@ -195,6 +236,39 @@ def test_what_is_unpacked_is_not_believed(index: Path, folder: Path, monkeypatch
     monkeypatch.setattr(locked, "_UNPACK", "mkdir /work/out && ln -s /etc/passwd /work/out/tiny.py")
     lock = make_lock(index, make_wheel(index))
     assert "tiny.py is neither a file nor a folder" in refused(folder, lock)
+
+
+def test_what_is_unpacked_is_no_link_itself(
+    index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "other").mkdir()
+    monkeypatch.setattr(locked, "_UNPACK", f"ln -s {folder}/other /work/out")
+    assert "what was unpacked is no folder" in refused(folder, make_lock(index, make_wheel(index)))
+
+
+@pytest.mark.parametrize("name", ["python", "python3"])
+def test_no_package_brings_an_interpreter(
+    name: str, index: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment's may be a link to this machine's, which would be written over."""
+    ours = folder / "ours"
+    ours.write_text("ours")
+    monkeypatch.setattr(laying, "python_inside", lambda: str(ours))
+    monkeypatch.setattr(locked, "_UNPACK", f"mkdir -p /work/out/bin && echo theirs > /work/out/bin/{name}")
+    assert f"bin/{name} is in every environment" in refused(folder, make_lock(index, make_wheel(index)))
+    assert ours.read_text() == "ours"
+
+
+@pytest.mark.parametrize(
+    ("laid", "brought"), [("bin/tool", "bin/tool/x"), ("share/x", "share"), ("etc", "etc/x")]
+)
+def test_what_is_laid_stays(laid: str, brought: str, tmp_path: Path) -> None:
+    out, draft = tmp_path / "out", tmp_path / "draft"
+    for path in (draft / laid, out / brought):
+        path.parent.mkdir(parents=True)
+        path.write_text("x")
+    with pytest.raises(Invalid, match="is in every environment"):
+        locked._take_over(tmp_path / "some.lock", out, draft)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", ".hidden", "x" * 64])

@@ -1,5 +1,6 @@
 """Services: started again whenever they end or fall silent, by the real sandbox on this machine."""
 
+import json
 import os
 import signal
 import time
@@ -16,12 +17,31 @@ from mosu.wire.agent import AttemptPhase, ServiceSpec
 
 SERVER = """
 cat > {name}.py <<'END'
-import http.server, os, time
+import fcntl, http.server, os, pathlib, signal, time
+
+def fill_the_log():
+    fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_NONBLOCK)
+    try:
+        while True:
+            os.write(2, b"x")
+    except BlockingIOError:
+        os.rename("fill", "ill")
+
+def stop_who_asks():
+    first = pathlib.Path("/proc/1/cmdline").read_bytes()
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        if path.parent.name != "1" and path.read_bytes() == first:
+            os.kill(int(path.parent.name), signal.SIGSTOP)
+            os.rename("stop", "ill")
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/health":
             open("asked", "a").write(".")
+            if os.path.exists("fill"):
+                fill_the_log()
+            if os.path.exists("stop"):
+                stop_who_asks()
             if os.path.exists("deaf"):
                 time.sleep(60)
         self.send_response(503 if os.path.exists("ill") else 200)
@@ -118,6 +138,29 @@ def test_what_is_no_longer_well_is_started_again(served: Served, how: str) -> No
     (served.folder / how).unlink()
     until(served.answers, what="it is well again")
     assert "no answer at /health, 3 times" in served.ended().log
+
+
+def test_who_asks_cannot_be_stopped_for_ever(served: Served) -> None:
+    first = served.process()
+    (served.folder / "stop").touch()
+    until((served.folder / "ill").exists, what="the one that asks is stopped")
+    until(lambda: served.process() not in (0, first), within_s=30, what="another one")
+    (served.folder / "ill").unlink()
+    until(served.answers, what="it is well again")
+    assert "no answer at /health, 3 times" in served.ended().log
+
+
+def test_a_log_that_takes_no_more_ends_no_service(served: Served) -> None:
+    first = served.process()
+    supervisor, *_ = json.loads((served.lab.attempt(served.ref) / "claim").read_text())
+    os.kill(supervisor, signal.SIGSTOP)  # it reads the log
+    try:
+        (served.folder / "fill").touch()
+        until(lambda: served.process() not in (0, first), what="another one")
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    (served.folder / "ill").unlink()
+    until(served.answers, what="it is well again")
 
 
 def test_what_was_never_well_is_let_be(lab: Lab) -> None:

@@ -116,7 +116,7 @@ def _become(command: list[str], *, limits: str, variables: str, status: int) -> 
         os.closerange(3, 4096)
         os.execve(command[0], command, given)  # noqa: S606
     except OSError as error:
-        os.write(2, f"mosu: cannot start {command[0]}: {error.strerror}\n".encode())
+        _say(f"cannot start {command[0]}: {error.strerror}")
     finally:
         os._exit(127)
 
@@ -157,8 +157,7 @@ def _until_end(payload: int, kept: str, status: int) -> int:
         if pid == payload:
             return os.waitstatus_to_exitcode(outcome)
         if slash and health.is_deaf(pid, outcome, time.monotonic()):
-            said = f"mosu: no answer at {slash}{path}, {_DEAF_MAX} times; it is started again\n"
-            os.write(2, said.encode())
+            _say(f"no answer at {slash}{path}, {_DEAF_MAX} times; it is started again")
             _signal_all(signal.SIGKILL)
         if not pid:
             time.sleep(_LOOK_S / 4)
@@ -169,15 +168,18 @@ class _Health:
 
     def __init__(self, port: int, path: str, status: int) -> None:
         self._port, self._path, self._status = port, path, status
-        self._asking, self._ask_at, self._missed, self._was_well = 0, 0.0, 0, False
+        self._asking, self._ask_at, self._kill_at, self._missed, self._was_well = 0, 0.0, 0.0, 0, False
 
     def is_deaf(self, reaped: int, outcome: int, now: float) -> bool:
         """Whether it was well and no longer is, now that this child (0: none) was reaped with this outcome."""
         if reaped and reaped == self._asking:
             self._asking = 0
             return self._heard(outcome == 0, now)
+        if self._asking and now >= self._kill_at:
+            os.kill(self._asking, signal.SIGKILL)  # the payload has stopped it, and with it its alarm
         if not self._asking and now >= self._ask_at:
             self._asking = _child_that_asks(self._port, self._path)
+            self._kill_at = now + _ANSWER_S_MAX + 1
             return not self._asking and self._heard(False, now)
         return False
 
@@ -221,6 +223,14 @@ def _ask(port: int, path: str) -> int:
         pass
     finally:
         os._exit(code)
+
+
+def _say(words: str) -> None:
+    """Into the log, or nowhere: the payload shares that pipe, and can fill it so that a write to it fails."""
+    try:
+        os.write(2, f"mosu: {words}\n".encode())
+    except OSError:
+        return
 
 
 def _end_rest() -> None:

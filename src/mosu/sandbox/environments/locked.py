@@ -37,10 +37,12 @@ from mosu.sandbox.starter import (
 
 _HERE: Final = Path(__file__).parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_VERSION: Final = r"(?:\d+!)?\d+(?:\.\d+)*(?:\.?(?:a|b|rc|post|dev)\d+)*(?:\+[a-z0-9]+)?"
+"""As the tools that make locks write it. A longer end (`1.0+x.zip`) could name a file, which pip would build."""
 _PIN: Final = re.compile(
-    r"[A-Za-z0-9][\w.-]*(?:\[[\w.,-]*\])?==[\w.!+-]+(?:\s*;[^\\#]*)?(?:\s+--hash=sha256:[0-9a-f]{64})*\s*\\?"
-    r"|--hash=sha256:[0-9a-f]{64}\s*\\?"
+    rf"[A-Za-z0-9][\w.-]*(?:\[[\w.,-]+\])?=={_VERSION}(?: ?;[\w .,'\"()<>=!~*+-]+)?", re.ASCII
 )
+_HASH: Final = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 _DOWNLOAD_S_MAX: Final = 3600
 _UNPACK_S_MAX: Final = 1800
 _GIB: Final = 1 << 30
@@ -87,15 +89,14 @@ def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environmen
         raise Invalid(
             f"{name[:60]!r} names no environment.", hint="Use letters, digits and ._-", field="name"
         )
-    content = _pins_of(lock)
+    pins = _pins_of(lock)
 
     def fill(draft: Path) -> Sequence[str]:
         with tempfile.TemporaryDirectory(prefix=".wheels-", dir=dest) as scratch:
             pip = _pip()
-            pinned = Path(scratch, "lock", lock.name)
-            pinned.parent.mkdir()
-            pinned.write_text(content)
-            _download(pinned, Path(scratch, "wheels"))
+            pinned = Path(scratch, "pins.txt")
+            pinned.write_text(pins, encoding="ascii")
+            _download(lock, pinned, Path(scratch, "wheels"))
             shutil.copytree(pip, Path(scratch, "pip", "pip"))
             _unpack(lock, draft, Path(scratch))
             _take_over(lock, Path(scratch, "out"), draft)
@@ -104,34 +105,43 @@ def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environmen
             for item in distributions(path=[str(packages_below(draft))])
         )
 
-    return laid(dest, name=name, of=[hashlib.sha256(content.encode()).hexdigest()], fill=fill)
+    return laid(dest, name=name, of=[hashlib.sha256(pins.encode()).hexdigest()], fill=fill)
 
 
 def _pins_of(lock: Path) -> str:
-    """The text of a lock that pins packages by their hashes and says nothing else.
+    """The packages that a lock pins and their hashes, written anew, a line for each.
 
-    pip takes options and addresses from a file as well, and of those builds what is no wheel.
+    pip takes options and addresses from a file as well, and of those builds what is no wheel; and a comment can say
+    in which encoding it is to read the rest. So pip is given nothing of a lock but what was understood here.
 
     Raises:
         Invalid: there is none, or a line says something else.
     """
     try:
-        text = lock.read_text()
+        text = lock.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        why = error.strerror if isinstance(error, OSError) else "it is not ASCII"
         raise Invalid(
             f"{lock} cannot be read: {why}.", hint="Name a lock that is there.", field="lock"
         ) from error
+    pins = list[str]()
     for number, line in enumerate(text.splitlines(), 1):
         said = re.sub(r"(^|\s)#.*", "", line).strip()
-        if said and not _PIN.fullmatch(said):
+        words = said.removesuffix("\\").split()
+        hashes = [word for word in words if _HASH.fullmatch(word)]
+        rest = [word for word in words if not _HASH.fullmatch(word)]
+        if rest and _PIN.fullmatch(" ".join(rest)) and not any(word.startswith("-") for word in rest):
+            pins.append(" ".join([*rest, *hashes]))
+        elif hashes and not rest and pins:
+            pins[-1] = " ".join([pins[-1], *hashes])
+        elif said:
             raise Invalid(
                 f"{lock.name}:{number}: {said[:60]!r} is no NAME==VERSION with its --hash=sha256:...",
                 hint="Make the lock with: uv pip compile --generate-hashes --no-emit-index-url",
                 field="lock",
                 found=said[:60],
             )
-    return text
+    return "".join(f"{pin}\n" for pin in pins)
 
 
 def _pip() -> Path:
@@ -150,7 +160,7 @@ def _pip() -> Path:
     return Path(pip.origin).parent
 
 
-def _download(lock: Path, wheels: Path) -> None:
+def _download(lock: Path, pinned: Path, wheels: Path) -> None:
     """
     Raises:
         Invalid: pip says why.
@@ -161,7 +171,7 @@ def _download(lock: Path, wheels: Path) -> None:
             [
                 *(sys.executable, "-m", "pip", "download", "--quiet", "--no-input"),
                 *("--disable-pip-version-check", "--require-hashes", "--only-binary", ":all:", "--no-deps"),
-                *("--dest", str(wheels), "--requirement", str(lock)),
+                *("--dest", str(wheels), "--requirement", str(pinned)),
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -234,21 +244,38 @@ def _ended(sandbox: bubblewrap.Sandbox) -> tuple[str, int]:
 def _take_over(lock: Path, out: Path, draft: Path) -> None:
     """Copies of what was unpacked, each file ours. Wheels hold no links: whatever else lies there is not believed.
 
+    Nothing takes the place of what is laid already: `bin/python3` may be a link to this machine's interpreter.
+
     Raises:
-        Invalid: something is neither a file nor a folder.
+        Invalid: something is neither a file nor a folder, or is laid already.
     """
+    if out.is_symlink() or not out.is_dir():
+        raise _unusable(lock.name, "what was unpacked is no folder")
     for folder, folders, files in os.walk(out):
         for name in (*folders, *files):
-            mode = Path(folder, name).lstat().st_mode
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise _unusable(lock.name, f"{name} is neither a file nor a folder")
+            item = path.relative_to(out)
+            target = _place_of(item, draft)
+            joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
+            if os.path.lexists(target) and not joins:
+                raise _unusable(
+                    lock.name, f"{item} is in every environment, and a package brings another one"
+                )
     left_out = shutil.ignore_patterns(*(f"*{ending}" for ending in STATIC))
     for item in sorted(out.iterdir()):
-        target = (draft if item.name in _OF_PREFIX else packages_below(draft)) / item.name
+        target = _place_of(item.relative_to(out), draft)
         if item.is_dir():
             shutil.copytree(item, target, dirs_exist_ok=True, ignore=left_out)
         else:
             shutil.copy2(item, target)
+
+
+def _place_of(item: Path, draft: Path) -> Path:
+    """Where what packages bring lies in an environment."""
+    return (draft if item.parts[0] in _OF_PREFIX else packages_below(draft)) / item
 
 
 def _why(said: str) -> str:
