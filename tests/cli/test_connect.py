@@ -220,7 +220,7 @@ def test_a_refused_connection_is_told_and_the_next_one_tried(
     with server(echo) as port, Forwarded(environment) as forwarded:
         relay.ports[PORT] = port
         for _ in range(3):
-            with forwarded.connect() as mine, pytest.raises(ConnectionResetError):
+            with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
                 mine.recv(1)
         del relay.refusals[PORT]
         with forwarded.connect() as mine:
@@ -361,7 +361,7 @@ def test_a_relay_that_went_away_may_come_back(hub: FakeHub, environment: Mapping
     with running_relay() as gone:
         hub.connect_url = gone.url
     with server(echo) as port, Forwarded(environment) as forwarded:
-        with forwarded.connect() as mine, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
             mine.recv(1)
         with running_relay(gone.port) as relay:
             relay.ports[PORT] = port
@@ -410,7 +410,7 @@ def test_a_local_program_that_breaks_off_is_no_failure(
 def test_no_redirect_gets_the_token(relay: FakeRelay, environment: Mapping[str, str]) -> None:
     with running_relay() as other, Forwarded(environment) as forwarded:
         relay.redirect = other.url
-        with forwarded.connect() as mine, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
             mine.recv(1)
         code, err = forwarded.ended(signal.SIGINT)
         assert (code, other.asked, len(relay.asked)) == (0, [], 1)
@@ -421,7 +421,7 @@ def test_a_relay_that_speaks_text(relay: FakeRelay, environment: Mapping[str, st
     relay.text = True
     with server(lambda taken: None) as port, Forwarded(environment) as forwarded:
         relay.ports[PORT] = port
-        with forwarded.connect() as mine, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
             mine.recv(1)
         assert "sent text where bytes belong" in forwarded.ended(signal.SIGINT)[1]
 

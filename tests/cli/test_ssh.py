@@ -38,7 +38,7 @@ def env(hub: FakeHub, tmp_path: Path) -> Mapping[str, str]:
     hub.state, hub.kind, hub.connect_url = "running", "session", URL
     return {
         "PATH": f"{programs}:/usr/bin:/bin",
-        "PYTHONPATH": os.environ["PYTHONPATH"],
+        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         "MOSU_URL": hub.url,
         "MOSU_TOKEN": TOKEN,
         "MOSU_LANG": "en",

@@ -252,6 +252,8 @@ SENTENCES: Final[dict[str, str]] = {
     "  {voucher} by voucher now, {own} from the balance, {later} back later": "  券支付 {voucher}，余额支付 {own}，日后兑付 {later}",
     "cheapest plan: {title}, at most {total} {currency}:": "最低价方案：{title}，最多 {total} {currency}：",
     "No plan fits the demo's job.": "没有适合演示作业的方案。",
+    "No node of this machine's pool takes jobs.": "本机资源池没有节点接收作业。",
+    "mosu doctor says why.": "运行 mosu doctor 查看原因。",
     "See the refusals above.": "原因见上。",
     "... and {count} more, each with its reason": "……另有 {count} 个，各有原因",
     "refused: {title}: {why}": "不符合：{title}：{why~}",
