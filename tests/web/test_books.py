@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from mosu.platform.models import AuditRecord, Finding
 from mosu.platform.services import record_audit
 from mosu.subsidies.models import Redemption
 from mosu.subsidies.queries import public_money
+from mosu.web.deeds import deed_name
 from mosu.web.templatetags.mosu import moved
 from mosu.web.views import samples
 from tests.web.conftest import Hub, page, queries
@@ -185,7 +187,7 @@ def test_the_audit_trail_is_searched_by_who_what_of_what_and_when(hub: Hub, audi
         ("application.rejected", "submitted", "rejected", ("审批中", "未通过")),
         ("claim.approved", "submitted", "approved", ("审核中", "已审核，待复核拨付")),
         ("order.settled", "active", "settled", ("进行中", "已结算")),
-        ("organisation.admit", "data", "supplier", ("data", "supplier")),
+        ("organisation.admit", "data_provider", "supplier", ("数据提供方", "算力供应商")),
     ],
 )
 def test_the_audit_trail_names_states_in_the_words_of_their_subject(
@@ -196,8 +198,10 @@ def test_the_audit_trail_names_states_in_the_words_of_their_subject(
     )
     asked = {"subject": str(hub.world.buyer.id), "action": action}
     shown = page(auditor.get("/books/audit/", asked, headers={"accept-language": "zh-hans"}))
-    assert [cell.split("<")[0] for cell in shown.split('class="state  ">')[1:]] == list(said)
+    [row] = re.findall(r"<tr>.*?</tr>", shown.partition("<tbody")[2], re.S)
+    assert all(f">{one}<" in row for one in (*said, action))
     with translation.override("zh-hans"):
+        assert deed_name(action) in row
         assert moved(AuditRecord(action=action, before=before, after=after)) == " → ".join(said)
         assert moved(AuditRecord(action=action, after=after)) == f"– → {said[1]}"
 

@@ -47,6 +47,8 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "bill_open": (pgettext_lazy("bill", "Open"), ""),
     "version_draft": (pgettext_lazy("programme", "Draft"), ""),
     "version_released": (pgettext_lazy("programme", "In force"), "ok"),
+    "programmeversion_draft": (pgettext_lazy("programme", "Draft"), ""),
+    "programmeversion_released": (pgettext_lazy("programme", "In force"), "ok"),
     "version_before": (pgettext_lazy("programme", "Replaced"), "later"),
     "submitted": (pgettext_lazy("application", "Waits for a decision"), ""),
     "withdrawn": (pgettext_lazy("application", "Withdrawn"), "later"),
@@ -113,6 +115,27 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "fact_recorded": (pgettext_lazy("fact", "Recorded, not yet checked"), ""),
     "fact_checked": (pgettext_lazy("fact", "Checked"), "ok"),
     "fact_expired": (pgettext_lazy("fact", "No longer holds"), "refused"),
+    "fact_verified": (pgettext_lazy("fact", "Checked"), "ok"),
+    "kept": (pgettext_lazy("record", "Kept"), "ok"),
+    "live": (pgettext_lazy("token", "In use"), "live"),
+    "sent": (pgettext_lazy("record", "Sent"), "ok"),
+    "shown": (pgettext_lazy("record", "Shown"), "ok"),
+    "drawn": (pgettext_lazy("record", "Drawn"), "ok"),
+    "sound": (pgettext_lazy("record", "Sound"), "ok"),
+    "broken": (pgettext_lazy("record", "Broken"), "refused"),
+    "set": (pgettext_lazy("record", "Set"), "ok"),
+    "lifted": (pgettext_lazy("record", "Lifted"), "later"),
+    "none": (pgettext_lazy("record", "None"), ""),
+    "never": (pgettext_lazy("record", "Never"), ""),
+    "accepted": (pgettext_lazy("invitation", "Accepted"), "ok"),
+    "membership_owner": (pgettext_lazy("role", "owner"), ""),
+    "membership_admin": (pgettext_lazy("role", "administrator"), ""),
+    "membership_developer": (pgettext_lazy("role", "developer"), ""),
+    "membership_finance": (pgettext_lazy("role", "finance"), ""),
+    "membership_viewer": (pgettext_lazy("role", "viewer"), ""),
+    "hub_operator": (pgettext_lazy("hub role", "operator"), ""),
+    "hub_checker": (pgettext_lazy("hub role", "checker"), ""),
+    "hub_auditor": (pgettext_lazy("hub role", "auditor"), ""),
     "clause_passed": (pgettext_lazy("clause", "Met"), "ok"),
     "clause_failed": (pgettext_lazy("clause", "Not met"), "refused"),
     "clause_needs": (pgettext_lazy("clause", "Not known"), ""),
@@ -176,6 +199,11 @@ def state_name(state: str) -> str:
     return str(_STATES[state][0]) if state in _STATES else state
 
 
+def is_state(code: str) -> bool:
+    """Whether a state has a word."""
+    return code in _STATES
+
+
 def mark_of(state: str) -> str:
     """The class of the sign beside a state's word."""
     return _STATES[state][1] if state in _STATES else ""
@@ -185,6 +213,13 @@ def state_code(record: Recorded, state: str | None) -> str:
     """The code by which a state of an audit record is named: with the record's subject in front, where that differs."""
     own = f"{record.action.partition('.')[0]}_{state}"
     return own if own in _STATES else state or ""
+
+
+def change_of(record: Recorded, state: str | None) -> str:
+    """What an audit record has before or after: a state, or what an organisation is admitted as."""
+    if record.action == "organisation.admit":
+        return ", ".join(capability_name(one) for one in (state or "").split(",") if one)
+    return state_name(state_code(record, state))
 
 
 state_name_lazy = lazy(state_name, str)

@@ -18,8 +18,9 @@ from mosu.subsidies.rules import results_of
 from mosu.web.audit.checks import Chain, Link
 from mosu.web.audit.evidence import Evidence
 from mosu.web.audit.usage import bound_of, used_on
+from mosu.web.deeds import deed_name
 from mosu.web.templatetags.mosu import grouped, meter_name, money, state, when
-from mosu.web.words import account_kind_name, entry_kind_name, state_code, title_of, told
+from mosu.web.words import account_kind_name, change_of, entry_kind_name, title_of, told
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,9 +367,9 @@ def _moves(e: Evidence) -> list[Rows]:
         (
             when(record.at, "Y-m-d H:i:s"),
             record.actor_label,
-            record.action,
-            state(state_code(record, record.before)) if record.before else "—",
-            state(state_code(record, record.after)) if record.after else "—",
+            deed_name(record.action),
+            change_of(record, record.before) or "—",
+            change_of(record, record.after) or "—",
         )
         for record in e.moves
     ]

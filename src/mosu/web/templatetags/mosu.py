@@ -41,11 +41,12 @@ from mosu.web.components import (
     Tab,
     cells_of,
 )
+from mosu.web.deeds import deed_name
 from mosu.web.labels import OfferShown
 from mosu.web.once import FIELD
 from mosu.web.presenters import SplitShown, duration
 from mosu.web.tables import Button, Cell, Table
-from mosu.web.words import Recorded, account_kind_name, entry_kind_name, mark_of, state_code, state_name, told
+from mosu.web.words import Recorded, account_kind_name, change_of, entry_kind_name, mark_of, state_name, told
 
 register = template.Library()
 
@@ -375,10 +376,16 @@ def state(code: str, mark: str = "") -> SafeString:
     return format_html('<span class="state {}">{}</span>', mark or mark_of(code), state_name(code))
 
 
+@register.filter
+def deed(action: str) -> str:
+    """What an audit record's action is called."""
+    return deed_name(action)
+
+
 @register.simple_tag
 def moved(record: Recorded) -> str:
     """From which state to which, in words; a dash for none."""
-    return " → ".join(state_name(state_code(record, one)) or "–" for one in (record.before, record.after))
+    return " → ".join(change_of(record, one) or "–" for one in (record.before, record.after))
 
 
 @register.simple_tag

@@ -18,10 +18,11 @@ from mosu.platform.models import AuditRecord, Organisation
 from mosu.platform.queries import actions_recorded, actors_recorded, audit_visible_to
 from mosu.platform.requests import actor_of
 from mosu.web.days import dated
+from mosu.web.deeds import deed_name
 from mosu.web.pages import page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
 from mosu.web.views.books import tabs_of
-from mosu.web.words import state_code
+from mosu.web.words import change_of
 
 ORGANISATIONS_MAX: Final = 50
 
@@ -71,7 +72,8 @@ AUDIT: Final = Plan(
     columns=(
         Column("at", _lazy("When"), lambda record: record.at, kind="time", sort="at"),
         Column("who", _lazy("Who"), lambda record: record.actor_label),
-        Column("action", _lazy("Action"), lambda record: record.action, kind="mono"),
+        Column("action", _lazy("Action"), lambda record: deed_name(record.action)),
+        Column("code", _lazy("Code"), lambda record: record.action, kind="mono"),
         Column(
             "subject",
             _lazy("Subject"),
@@ -79,20 +81,8 @@ AUDIT: Final = Plan(
             kind="mono",
             href=lambda record: f"{reverse('books_audit')}?subject={record.subject_id}",
         ),
-        Column(
-            "before",
-            _lazy("Before"),
-            lambda record: state_code(record, record.before),
-            kind="state",
-            mark=lambda record: " ",
-        ),
-        Column(
-            "after",
-            _lazy("After"),
-            lambda record: state_code(record, record.after),
-            kind="state",
-            mark=lambda record: " ",
-        ),
+        Column("before", _lazy("Before"), lambda record: change_of(record, record.before)),
+        Column("after", _lazy("After"), lambda record: change_of(record, record.after)),
         Column("why", _lazy("Why"), lambda record: record.why),
         Column(
             "facts",
