@@ -23,7 +23,7 @@ _SUBJECTS: Final = MappingProxyType[str, Any](
         "fact": pgettext_lazy("subject", "Fact"),
         "finding": pgettext_lazy("subject", "Finding"),
         "hub": pgettext_lazy("subject", "Hub"),
-        "idle_rule": pgettext_lazy("subject", "Rule for idle runs"),
+        "idle_rule": pgettext_lazy("subject", "Idle rule"),
         "import": pgettext_lazy("subject", "Import"),
         "invitation": pgettext_lazy("subject", "Invitation"),
         "ledger": pgettext_lazy("subject", "Ledger"),
