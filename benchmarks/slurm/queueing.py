@@ -18,8 +18,6 @@ from mosu.client import Client, ProblemError
 from mosu.kernel.ids import typeid, uuid_of
 
 _NODES = 2
-_BEFORE = _NODES + 1
-"""Jobs before the first that was bought: whether sessions work is tried, and each node's health."""
 _TASK = """
 resources: {{cpus: 1, memory: 1+, disk_size: 1}}
 run: sleep {seconds}
@@ -42,8 +40,9 @@ def through_mosu_and_bare(folder: Path, *, jobs: int, alone: int) -> list[Figure
             with site_in(folder / "site", hub, cluster) as site, Client(hub.url, buyer.token) as client:
                 _wait_for_pool(client)
                 soon = [_to_slurm_s(client, config.owner_dsn(), site.folder) for _ in range(alone)]
-                _through(hub.url, buyer.token, durations)
-                ours_s = _makespan_s(cluster, named="attempt_", skipped=_BEFORE + alone, jobs=jobs)
+                bought = _through(hub.url, buyer.token, durations)
+                attempts = _attempts_of(config.owner_dsn(), bought)
+                ours_s = _makespan_s(cluster, attempts, count=jobs)
     note = f"{jobs} jobs of 2 to 20 s on {_NODES * CORES} slots"
     return [
         Figure("Slurm, makespan by bare sbatch", bare_s, "s", note=note),
@@ -72,13 +71,14 @@ def _bare(cluster: SlurmCluster, durations: Sequence[float]) -> float:
                 f"sleep {seconds}",
             )
         )
-    return _makespan_s(cluster, named="wrap", skipped=0, jobs=len(durations))
+    return _makespan_s(cluster, {"wrap"}, count=len(durations))
 
 
-def _through(url: str, token: str, durations: Sequence[float]) -> None:
-    """Order all, each as soon as it has a quote."""
+def _through(url: str, token: str, durations: Sequence[float]) -> list[str]:
+    """Order all, each as soon as it has a quote; their runs."""
     left = list(reversed(durations))
     guard = threading.Lock()
+    runs: list[str] = []
 
     def shop() -> None:
         with Client(url, token) as client:
@@ -87,13 +87,22 @@ def _through(url: str, token: str, durations: Sequence[float]) -> None:
                     if not left:
                         return
                     seconds = left.pop()
-                _ordered(client, seconds)
+                runs.append(_ordered(client, seconds))
 
     shoppers = [threading.Thread(target=shop) for _ in range(_SHOPPERS)]
     for one in shoppers:
         one.start()
     for one in shoppers:
         one.join()
+    return runs
+
+
+def _attempts_of(owner_dsn: str, runs: Sequence[str]) -> set[str]:
+    """What these runs' jobs are called: mosu has other jobs too, such as a node's health test and its repetition."""
+    query = "select id from compute_attempt where run_id = any(%s)"
+    with psycopg.connect(owner_dsn) as rows:
+        found = rows.execute(query, [[uuid_of("run", run) for run in runs]]).fetchall()
+    return {typeid("attempt", attempt) for (attempt,) in found}
 
 
 def _ordered(client: Client, seconds: float) -> str:
@@ -137,24 +146,23 @@ def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
     return submitted_at - row[1].timestamp()
 
 
-def _makespan_s(cluster: SlurmCluster, *, named: str, skipped: int, jobs: int) -> float:
-    """From the first Submit to the last End of the jobs so named, but the first few, once all have ended."""
-    until = time.monotonic() + _PATIENCE_S * jobs
+def _makespan_s(cluster: SlurmCluster, names: set[str], *, count: int) -> float:
+    """From the first Submit to the last End of the jobs so named, once all have ended."""
+    until = time.monotonic() + _PATIENCE_S * count
     while time.monotonic() < until:
-        rows = _jobs(cluster, named)[skipped:]
-        if len(rows) == jobs and all(row["state"] == "COMPLETED" for row in rows):
+        rows = [row for row in _jobs(cluster) if row["name"] in names]
+        if len(rows) == count and all(row["state"] == "COMPLETED" for row in rows):
             return float(max(row["end"] for row in rows) - min(row["submit"] for row in rows))
         time.sleep(1)
-    raise RuntimeError(f"not all of {jobs} jobs ended")
+    raise RuntimeError(f"not all of {count} jobs ended well: {rows}")
 
 
-def _jobs(cluster: SlurmCluster, named: str) -> list[dict[str, Any]]:
+def _jobs(cluster: SlurmCluster) -> list[dict[str, Any]]:
     text = cluster.ask(
         *("sacct", "-X", "-P", "-n", "--starttime=1970-01-01", "--endtime=now+1hour"),
         "--format=JobName,State,Submit,End",
     )
     return [
-        {"state": state, "submit": int(submit), "end": int(end) if end.isdecimal() else 0}
+        {"name": name, "state": state, "submit": int(submit), "end": int(end) if end.isdecimal() else 0}
         for name, state, submit, end in (line.split("|") for line in text.splitlines())
-        if name.startswith(named)
     ]
