@@ -20,10 +20,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-
-from mosu.client import Client
 from tests.hub import MOSU, Hub, running_hub
 from tests.site_agent.lab import processes_that_name, until
+
+from mosu.client import Client
 
 STREAMS = 8
 BLOCK = os.urandom(1 << 16)
