@@ -236,7 +236,7 @@ def test_without_such_a_port_nothing_leads_there(hub: Hub, owner: Client, settin
     assert owner.get(f"{path}ssh/").status_code == 404
 
 
-@pytest.mark.parametrize(("who", "status"), [("auditor", 403), ("outsider", 404)])
+@pytest.mark.parametrize(("who", "status"), [("auditor", 403), ("stranger", 404)])
 def test_who_may_not_connect_has_no_key_certified(
     hub: Hub, as_seen_by: AsSeenBy, settings: Any, who: str, status: int
 ) -> None:
