@@ -30,16 +30,16 @@ COMMANDS = {
 AS_ROOT_ALONE = frozenset({"ssh-on-slurm"})
 """A Slurm of one's own needs root."""
 KINDS = ("root", "an ordinary user")
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHOWN_MAX = 160
 """Lines of one transcript; of a longer one the middle is left out, and said to be."""
 
 HEAD = """\
 # Transcripts
 
-Both commands of the [README](../../README.md), and a session on a real Slurm entered by `ssh` and `scp`, each in a clean
-clone with an empty home and environment, as they printed. Written by `python tools/transcripts.py`, as root; names of folders are shortened, secrets left out, and of
-long outputs the middle.
+Both commands of the [README](../../README.md), and a session on a real Slurm that is entered by `ssh` and `scp`, each in
+a clean clone with an empty home and environment, as they printed. Written by `python tools/transcripts.py`, as root;
+names of folders are shortened, secrets left out, and of long outputs the middle.
 """
 
 
@@ -97,7 +97,7 @@ def _transcript(command: Sequence[str], newcomer: Newcomer) -> tuple[str, int]:
             cwd=clone,
             env={
                 "HOME": str(home),
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "PATH": SYSTEM_PATH,
                 "LANG": "C.UTF-8",
                 "TERM": "dumb",
             },

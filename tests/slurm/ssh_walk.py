@@ -14,6 +14,7 @@ from typing import Final
 
 from benchmarks.hubs import join, make_buyers
 from benchmarks.slurm.site import SUPPLIER, site_in
+
 from tests.hub import MOSU, running_hub
 from tests.site_agent.lab import open_folder, until
 from tests.slurm.cluster import running_slurm

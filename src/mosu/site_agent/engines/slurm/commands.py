@@ -231,7 +231,7 @@ def holds_in(job_id: int, *test: str) -> bool:
 
 
 def step_of(job_id: int) -> Sequence[str]:
-    """What `srun` is told for a step beside the job's own processes, with what they have of memory and none of its cards."""
+    """What `srun` is told for a step beside the job's own processes: it has their memory, and none of its cards."""
     return (
         *(f"--jobid={job_id}", "--overlap", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--mem=0"),
         *("--gres=none", "--mpi=none", "--chdir=/"),
