@@ -37,8 +37,8 @@ SHOWN_MAX = 160
 HEAD = """\
 # Transcripts
 
-Both commands of the [README](../../README.md), and a session on a real Slurm that is entered by `ssh` and `scp`, each in
-a clean clone with an empty home and environment, as they printed. Written by `python tools/transcripts.py`, as root;
+Both commands of the [README](../../README.md), and a session on a real Slurm entered by `ssh` and `scp`, each in a
+clean clone with an empty home and environment, as they printed. Written by `python tools/transcripts.py`, as root;
 names of folders are shortened, secrets left out, and of long outputs the middle.
 """
 

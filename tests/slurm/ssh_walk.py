@@ -37,7 +37,9 @@ STEPS: Final = (
     "scp -F config mosu-lab-1:part . && cmp -n 1000000 data part && wc -c part",
     "squeue --steps --format='%i %j %N'",
     "mosu connections $RUN",
-    'mosu cancel $RUN && ssh -F config mosu-lab-1 true; echo "it ended with $?"',
+    "mosu cancel $RUN",
+    'mosu logs -f $RUN; echo "it ended with $?"',
+    'ssh -F config mosu-lab-1 true; echo "it ended with $?"',
 )
 
 
@@ -65,7 +67,7 @@ def main() -> int:
         until(lambda: not _said("mosu quote lab.yaml", desk, env)[0], within_s=120, what="it is sold")
         # One shell has it all, so that what one line sets is there for the next.
         lines = "\n".join(
-            f"printf '%s\\n' {shlex.quote(f'# {step}')}\n{step}\ncode=$?; [ $code = 0 ] || exit $code"
+            f"printf '%s\\n' {shlex.quote(f'$ {step}')}\n{step}\ncode=$?; [ $code = 0 ] || exit $code"
             for step in STEPS
         )
         code, said = _said(lines, desk, env)

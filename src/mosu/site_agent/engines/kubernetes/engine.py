@@ -32,10 +32,10 @@ from mosu.site_agent.engines.kubernetes.manifests import (
     SELECTOR,
     attempt_items,
     job_item,
+    may_forward,
     name_of,
     namespace_items,
     namespace_manifest,
-    may_forward,
     privileged_pod,
 )
 from mosu.site_agent.engines.kubernetes.mirror import Mirror

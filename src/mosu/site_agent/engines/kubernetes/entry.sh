@@ -34,7 +34,7 @@ begin() {
 trap 'stopping=1; kill -TERM -1' TERM
 ended() { # waits for the task: its code is $code
   while :; do
-    wait $task
+    wait $task 2> /dev/null
     code=$?
     kill -0 $task 2>/dev/null || return
   done
@@ -47,9 +47,11 @@ fi
 # A service is kept up: as mosu/sandbox/reaper.py does it where there is a sandbox of ours.
 answers() { # whether a GET of $health is answered below 400
   timeout 3 /bin/bash -c '
-    exec 3<>"/dev/tcp/localhost/$1" || exit 1
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || exec 3<>"/dev/tcp/::1/$1" || exit 1
     printf "GET %s HTTP/1.1\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n" "$2" "$1" >&3
-    read -r -n 200 _ status _ <&3 && [[ $status =~ ^[123][0-9][0-9]$ ]]' mosu "$port" "$health" 2>/dev/null
+    read -r -n 200 _ status _ <&3
+    timeout 0.2 head -c 65536 <&3 > /dev/null # some servers complain of who leaves before the end
+    [[ $status =~ ^[123][0-9][0-9]$ ]]' mosu "$port" "$health" 2>/dev/null
 }
 pauses=(0.2 0.4 0.8 1.6 3.2 6.4 10) fast=0
 while [ -z "$stopping" ]; do

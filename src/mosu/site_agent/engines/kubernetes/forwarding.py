@@ -1,8 +1,8 @@
 """Ports of pods: each connection is a WebSocket to the API server's `portforward`, as Kubernetes itself carries it.
 
-The server asks the node, the node's container runtime connects inside the pod to `localhost:PORT`, and to nothing else.
-Of the subprotocol `v4.channel.k8s.io` each message begins with its channel: 0 is the connection, 1 says what went wrong.
-Each channel's first message is the port, two bytes. Neither side can end its own direction alone.
+The server asks the node, whose container runtime connects inside the pod to `localhost:PORT`, and to nothing else. Of
+the subprotocol `v4.channel.k8s.io` each message begins with its channel: 0 is the connection, 1 says what went wrong;
+each channel's first message is the port, two bytes. Neither side can end its own direction alone.
 """
 
 import asyncio
