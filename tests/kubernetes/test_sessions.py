@@ -107,11 +107,12 @@ def test_what_a_pod_says_last_comes_whole(bench: KubernetesBench) -> None:
 def test_who_leaves_is_gone_at_once(bench: KubernetesBench) -> None:
     code = (
         'import socket; s = socket.create_server(("127.0.0.1", 8000)); print("up", flush=True); '
-        'c = s.accept()[0]; assert c.recv(10) == b""; print("left", flush=True)'
+        'c = s.accept()[0]; c.sendall(b"hello"); print(len(c.recv(10)), flush=True)'
     )
     ref = served(bench, code)
-    connected(bench, ref).close()
-    assert end_of(bench, ref).log == "up\nleft\n"
+    with connected(bench, ref) as joined:
+        assert exactly(joined, 5) == b"hello"
+    assert end_of(bench, ref).log == "up\n0\n"
 
 
 def test_only_sessions_are_reached(bench: KubernetesBench) -> None:
