@@ -1,4 +1,4 @@
-"""Whether people come to sessions on Ray's nodes: found out by a job on each that waits for the agent, and is met or not.
+"""Whether people come to sessions on Ray's nodes: found out by a job on each that waits for the agent.
 
 Ray starts nothing beside a job that runs. So the only way to a session is the socket in its folder, which joins
 processes of one machine, whatever file system the folder lies on.

@@ -1,7 +1,7 @@
 """What a Ray job runs on the node that it came to: one attempt, or a look whether it can be contained there.
 
-Started as `python -I -S payload.py FOLDER`, with `--probe FILE` or with `--meet FOLDER SSHD`, from the copy of mosu's code that the
-agent laid beside the attempts: a node needs Python and the shared folder, and nothing of mosu.
+Started as `python -I -S payload.py FOLDER`, with `--probe FILE` or with `--meet FOLDER SSHD`, from the copy of mosu's
+code that the agent laid beside the attempts: a node needs Python and the shared folder, and nothing of mosu.
 """
 
 import sys
