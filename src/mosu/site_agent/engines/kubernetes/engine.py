@@ -48,6 +48,7 @@ from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
@@ -277,7 +278,15 @@ class KubernetesEngine:
             reaches = spec.session and not self._why_unreached()
         except KubernetesAway as away:
             raise OSError(f"Kubernetes does not answer: {away}") from away
-        check_task(spec, self._options.images, reaches=reaches)
+        named = image_of(spec.environment)
+        if named and not self._options.image_of(spec.environment):
+            raise Invalid(
+                "Images from there are not run here.",
+                hint="Its supplier may allow it: [kubernetes] allowed_images.",
+                field="image_id",
+                found=spec.environment,
+            )
+        check_task(spec, [spec.environment] if named else self._options.images, reaches=reaches)
         if spec.session and len(spec.nodes) > 1:
             raise Invalid(
                 "A session has one node.", hint="Ask for one.", field="num_nodes", found=len(spec.nodes)

@@ -263,7 +263,7 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
         mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
     return {
         "name": "task",
-        "image": options.images[spec.environment].image,
+        "image": options.image_of(spec.environment),
         "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/bash", "/run/mosu/job/entry.sh"],
         "workingDir": "/work",
