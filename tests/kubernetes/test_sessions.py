@@ -115,6 +115,17 @@ def test_who_leaves_is_gone_at_once(bench: KubernetesBench) -> None:
     assert end_of(bench, ref).log == "up\n0\n"
 
 
+def test_what_a_person_sends_last_comes_whole(bench: KubernetesBench) -> None:
+    code = (
+        'import socket; s = socket.create_server(("127.0.0.1", 8000)); print("up", flush=True); c = s.accept()[0]; '
+        'print(sum(map(len, iter(lambda: c.recv(1 << 16), b""))), flush=True)'
+    )
+    ref = served(bench, code)
+    with connected(bench, ref) as joined:
+        joined.sendall(b"x" * 3_000_000)
+    assert end_of(bench, ref).log == "up\n3000000\n"
+
+
 def test_only_sessions_are_reached(bench: KubernetesBench) -> None:
     ref = started(bench, bench.spec(f"echo up; {WAITS}"), says="up")
     for name in (ref, EngineRef(bench.spec().attempt_id)):

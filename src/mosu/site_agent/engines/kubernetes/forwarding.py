@@ -125,6 +125,9 @@ class Forwarding:
                     opened.set_result(None)
                     await _joined(way, door)
             finally:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_END_S_MAX):
+                        await way.close()  # behind the last of what was sent
                 way.transport.abort()  # a server that stalls keeps nobody
 
     async def _opened(self, pod_path: str, port: int) -> ClientConnection:
