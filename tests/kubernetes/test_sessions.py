@@ -236,9 +236,14 @@ def test_a_service_is_kept_up(bench: KubernetesBench) -> None:
 
 
 def test_what_ends_at_once_is_started_less_and_less_often(bench: KubernetesBench) -> None:
-    spec = bench.spec("echo begun; exit 3", session=True, service=ServiceSpec(port=PORT))
+    spec = bench.spec(
+        "echo begun with $port$task; exit 3",
+        session=True,
+        service=ServiceSpec(port=PORT),
+        envs={"port": "9", "task": "4", "stopping": "1", "code": "5"},  # as our own script might call its own
+    )
     ref = submitted(bench, spec)
-    until(lambda: log_of(bench, ref).count("begun") >= 3, what="it began again")
+    until(lambda: log_of(bench, ref).count("begun with 94\n") >= 3, what="it began again")
     assert "mosu: the service ended with exit code 3" in log_of(bench, ref)
     assert seen(bench, ref).phase == AttemptPhase.RUNNING
     over(bench, ref)
