@@ -24,6 +24,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from mosu.wire.images import PREFIX
 from mosu.wire.shares import INDEX_MAX
 from mosu.wire.times import Moment
 
@@ -101,6 +102,10 @@ class Registration(Message):
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
     """Whether those sessions find OpenSSH's server on their machine."""
+    images: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
+    ] = ()
+    """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
 
 
 class Registered(Message):
