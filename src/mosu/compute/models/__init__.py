@@ -7,6 +7,7 @@ from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
+from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
 
 __all__ = [
     "PORT_MAX",
@@ -29,4 +30,7 @@ __all__ = [
     "Quota",
     "Run",
     "Ticket",
+    "Volume",
+    "VolumeTerm",
+    "VolumeUse",
 ]
