@@ -24,7 +24,9 @@ def named() -> str:
     return typeid("volume", uuid7())
 
 
-def mount(volume_id: str, *, path: str = "/data", size_bytes: int = 8 * MIB, writes: bool = True) -> VolumeSpec:
+def mount(
+    volume_id: str, *, path: str = "/data", size_bytes: int = 8 * MIB, writes: bool = True
+) -> VolumeSpec:
     return VolumeSpec(volume_id=volume_id, path=path, size_bytes=size_bytes, writes=writes)
 
 
@@ -210,7 +212,9 @@ def test_no_name_leads_out_of_the_folder(name: str) -> None:
         mount(name)
 
 
-@pytest.mark.parametrize("path", ["/", "/etc", "/data/../etc", "/usr/x", "data", "/data/", "/data//x", "/datax"])
+@pytest.mark.parametrize(
+    "path", ["/", "/etc", "/data/../etc", "/usr/x", "data", "/data/", "/data//x", "/datax"]
+)
 def test_no_path_leads_into_the_sandboxs_own(path: str) -> None:
     with pytest.raises(ValueError, match="path"):
         mount(named(), path=path)

@@ -80,7 +80,7 @@ def move_volume(volume: Volume, *, to: VolumeState, actor: Actor, now: datetime,
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
-    """Move a run; whoever follows it is told. Back to the queue goes one that is interrupted; an end frees its volumes."""
+    """Move a run; whoever follows it is told. Who is interrupted goes back to the queue, an end frees its volumes."""
     check_move(RUN_MOVES, what=f"Run {run.public_id}", now=RunState(run.state), to=to)
     if to is RunState.RUNNING:
         run.started_at = run.started_at or now

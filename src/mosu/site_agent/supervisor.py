@@ -371,7 +371,10 @@ class _Watch:
                 continue
             used = watch.folder_bytes(data)
             if used is None:
-                return "failed", f"volume: {volume['path']} has parts that are too deep or too closed to be measured."
+                return (
+                    "failed",
+                    f"volume: {volume['path']} has parts that are too deep or too closed to be measured.",
+                )
             if (device := data.stat().st_dev) != own:
                 used += watch.unlinked_bytes(self._sandbox.first_pid, device=device)
             limit = self._volume_limits.setdefault(volume["name"], max(size, min(used, 2 * size)))

@@ -1,7 +1,7 @@
 """Volumes of buyers: folders that outlive what runs, on this machine or on the file system that a cluster shares.
 
-`FOLDER/VOLUME_ID` is the agent's own, and holds `data`, which alone is seen in sandboxes, and `lock`, which whoever uses
-it holds. A sandbox's user passes through to `data`, and can list, rename and replace nothing on the way.
+`FOLDER/VOLUME_ID` is the agent's own, and holds `data`, which alone is seen in sandboxes, and `lock`, which whoever
+uses it holds. A sandbox's user passes through to `data`, and can list, rename and replace nothing on the way.
 """
 
 import os

@@ -29,7 +29,16 @@ from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
 from mosu.wire.task_reader import Fields, Reader
 
-__all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "VolumeMount", "dump_task", "parse_task"]
+__all__ = [
+    "FileMount",
+    "Problem",
+    "ResourceNeed",
+    "TaskFile",
+    "TaskRefused",
+    "VolumeMount",
+    "dump_task",
+    "parse_task",
+]
 
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
 RunKind = Literal["batch", "session", "service"]

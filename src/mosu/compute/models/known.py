@@ -10,9 +10,10 @@ from mosu.compute.states import (
     NodeState,
     PoolState,
     RunState,
+    VolumeState,
 )
 
-_States = type[PoolState | NodeState | BlackoutState | BlockState | RunState | AttemptState]
+_States = type[PoolState | NodeState | BlackoutState | BlockState | VolumeState | RunState | AttemptState]
 
 
 def choices(states: _States) -> list[tuple[str, str]]:

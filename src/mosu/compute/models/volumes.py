@@ -36,7 +36,9 @@ class Volume(Row):
         indexes = [
             models.Index(fields=["organisation", "-created_at", "-id"], name="volume_of_organisation"),
             models.Index(fields=["pool"], condition=~Q(state="deleted"), name="volume_in_pool"),
-            models.Index(fields=["kept_until"], condition=Q(state__in=["kept", "expired"]), name="volume_live"),
+            models.Index(
+                fields=["kept_until"], condition=Q(state__in=["kept", "expired"]), name="volume_live"
+            ),
         ]
         constraints = [
             known("volume_state_known", VolumeState),

@@ -241,6 +241,7 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
             *(["no_network"] if place[0] in single else []),
             *(["no_sessions"] if place[0] in unreached else []),
             *(["no_sshd"] if place[0] in without_sshd else []),
+            *(["volume_elsewhere"] if asked.pool_id not in (None, place[0]) else []),
         )
 
     return Request(

@@ -24,7 +24,9 @@ def volumes_of(config: AgentConfig) -> Volumes | None:
         return None
     if config.engine not in _WITH_VOLUMES:
         raise Invalid(
-            f"The engine {config.engine} keeps no volumes.", hint="Leave out volumes_dir.", field="volumes_dir"
+            f"The engine {config.engine} keeps no volumes.",
+            hint="Leave out volumes_dir.",
+            field="volumes_dir",
         )
     return Volumes(config.volumes_dir.absolute(), room_gb=config.volumes_gb)
 

@@ -14,6 +14,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from mosu.compute.blocks import block_of_order
 from mosu.compute.queries import run_of_order
+from mosu.compute.volumes import SHELF as STORAGE
+from mosu.compute.volumes import volumes_visible_to
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
 from mosu.market.queries import orders_numbered, orders_visible_to
@@ -113,6 +115,9 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     block = block_of_order(actor, row.id) if "block" in row.quote.terms else None
     return {
         "here": "orders",
+        "volume": volumes_visible_to(actor).filter(terms__order_id=row.id).first()
+        if row.shelf == STORAGE
+        else None,
         "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else None),
         "run": shown,
