@@ -10,6 +10,8 @@ from django.db.models import Prefetch, QuerySet, Sum
 from mosu.compute.models import Pool, Volume, VolumeTerm, VolumeUse
 from mosu.compute.states import VolumeState
 from mosu.kernel.refusals import NotFound
+from mosu.market import rules
+from mosu.market.models import Order
 from mosu.platform.actors import Actor
 
 SHELF: Final = "storage"
@@ -57,6 +59,15 @@ def taken_gb(pool_ids: list[UUID]) -> Mapping[UUID, int]:
 def free_gb(pool: Pool) -> int:
     """How much room the pool has for more; under the pool's lock this holds until the commit."""
     return max(0, pool.volumes_gb - taken_gb([pool.id]).get(pool.id, 0))
+
+
+def cost_so_far(volume: Volume, order: Order, *, now: datetime) -> int:
+    """What the order of the volume, not settled yet, would be charged if the volume were deleted now; in micros."""
+    [term] = [one for one in volume.terms.all() if one.order_id == order.id]
+    kept = min(now, term.period.upper) - term.period.lower
+    [line] = rules.lines_of_json(order.quote.lines)
+    quantity = volume.size_gb * max(0, kept // timedelta(seconds=1))
+    return rules.amount_of(quantity, line.price, currency=order.currency)
 
 
 def deleted_at(volume: Volume) -> datetime:

@@ -85,8 +85,8 @@ class CheckoutShown:
     """The number of the order that paid for it already; empty for most."""
     reserves: str
     """The offer's public id where the quote is of a block; empty: of a run."""
-    keeps: bool
-    """It is of a volume."""
+    days: int
+    """For how long it keeps a volume; 0: it keeps none."""
 
     @property
     def short(self) -> int:
@@ -129,7 +129,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         task=str(quote.request.get("task", "")),
         paid_by=str(quote.terms.get("paid_by", {}).get("number", "")),
         reserves=quote.offer.public_id if "block" in quote.terms else "",
-        keeps=quote.shelf == STORAGE,
+        days=quote.facts["days"] if quote.shelf == STORAGE else 0,
     )
 
 
