@@ -174,8 +174,6 @@ def _confirm_deletion(volume: "Volume", *, yes: bool) -> None:
             "Nothing was deleted: there is no terminal to ask at.", hint="--yes deletes it.", code=REFUSED
         )
     say(f"All files in {volume.name} ({volume.gb} GB) will be gone for good.")
-    if (
-        typer.prompt(told("Type its name to delete it"), default="", show_default=False, err=True)
-        != volume.name
-    ):
+    say(f"Type its name to delete it: {volume.name}")
+    if sys.stdin.readline().strip() != volume.name:
         raise Stop("Nothing was deleted.", hint="The volume stays yours.", code=REFUSED)

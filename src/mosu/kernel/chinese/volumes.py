@@ -88,7 +88,7 @@ SENTENCES: Final[dict[str, str]] = {
     "--yes buys it.": "加 --yes 即购买。",
     "Nothing was deleted.": "未删除。",
     "The volume stays yours.": "存储卷仍归您使用。",
-    "Type its name to delete it": "输入名称以删除",
+    "Type its name to delete it: {name}": "输入名称以删除：{name}",
     "All files in {name} ({gb} GB) will be gone for good.": "{name}（{gb} GB）中的全部文件将永久删除。",
     "Nothing was deleted: there is no terminal to ask at.": "未删除：没有可供确认的终端。",
     "--yes deletes it.": "加 --yes 即删除。",
