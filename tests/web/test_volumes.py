@@ -8,9 +8,11 @@ from django.utils import timezone
 from mosu.compute.models import Volume
 from mosu.market.models import Offer, Order, Quote
 from mosu.platform.actors import Role
-from tests.compute.volumes import buy_volume, keep_volumes, offer_volumes
-from tests.compute.world import deposit
+from mosu.web.audit.chain import chain_of
+from tests.compute.volumes import buy_volume, delete, keep_volumes, offer_volumes
+from tests.compute.world import deposit, pool_of
 from tests.web.conftest import Hub, page
+from tests.web.test_chain import gathered
 
 
 @pytest.fixture
@@ -93,3 +95,16 @@ def test_others_do_not_see_it_and_who_looks_changes_nothing(hub: Hub, offer: Off
     assert "Delete it for good" not in shown and "Renew it by itself" not in shown
     assert viewer.post(f"{own}delete/", {"typed": "data"}).status_code == 403
     assert viewer.post(f"{own}time/", {"days": "7"}).status_code == 403
+
+
+def test_the_suppliers_and_the_auditors_pages_show_it(hub: Hub, offer: Offer) -> None:
+    volume = buy_volume(hub.world, now=hub.now)
+    delete(hub.world, volume, now=hub.now + timedelta(days=3))
+    order = Order.objects.get()
+    seller = hub.client(hub.user(role=Role.OWNER, at=pool_of(hub.world).organisation))
+    for path in ("/my-offers/", f"/my-offers/{offer.public_id}/", f"/offers/{offer.public_id}/"):
+        shown = page(seller.get(path))
+        assert "Volumes" in shown and "0.30" in shown
+    assert order.number in page(seller.get("/sales/"))
+    assert [check for check in chain_of(gathered(order)).checks if check.holds is False] == []
+    assert page(hub.client().get("/compute/")).count("GB-month") == 0
