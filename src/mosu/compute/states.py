@@ -66,6 +66,12 @@ class VolumeState(StrEnum):
     DELETED = "deleted"
 
 
+class EndpointState(StrEnum):
+    OPEN = "open"
+    """It has an address, and replicas as it needs them."""
+    ENDED = "ended"
+
+
 class RunState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"

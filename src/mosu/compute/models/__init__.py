@@ -3,6 +3,16 @@
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
 from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.endpoints import (
+    AUTHS,
+    LATENCY_MS,
+    REPLICAS_MAX,
+    Endpoint,
+    EndpointKey,
+    EndpointMinute,
+    EndpointRequest,
+    Replica,
+)
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
@@ -10,7 +20,10 @@ from mosu.compute.models.tickets import Ticket
 from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
 
 __all__ = [
+    "AUTHS",
+    "LATENCY_MS",
     "PORT_MAX",
+    "REPLICAS_MAX",
     "WHOLE",
     "Allocation",
     "Attempt",
@@ -20,6 +33,10 @@ __all__ = [
     "Connection",
     "Device",
     "DeviceAllocation",
+    "Endpoint",
+    "EndpointKey",
+    "EndpointMinute",
+    "EndpointRequest",
     "HealthCheck",
     "IdleRule",
     "LogPiece",
@@ -28,6 +45,7 @@ __all__ = [
     "Pool",
     "PoolShare",
     "Quota",
+    "Replica",
     "Run",
     "Ticket",
     "Volume",

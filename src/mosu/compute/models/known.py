@@ -7,13 +7,16 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutState,
     BlockState,
+    EndpointState,
     NodeState,
     PoolState,
     RunState,
     VolumeState,
 )
 
-_States = type[PoolState | NodeState | BlackoutState | BlockState | VolumeState | RunState | AttemptState]
+_States = type[
+    PoolState | NodeState | BlackoutState | BlockState | EndpointState | VolumeState | RunState | AttemptState
+]
 
 
 def choices(states: _States) -> list[tuple[str, str]]:
