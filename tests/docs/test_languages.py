@@ -19,6 +19,7 @@ PUBLIC = (
     "docs/howto/buy-and-run.md",
     "docs/howto/connect-to-a-run.md",
     "docs/howto/use-vouchers.md",
+    "docs/howto/keep-files-in-a-volume.md",
     "docs/howto/reserve-a-block.md",
     "docs/howto/put-a-cluster-on-the-shelf.md",
     "docs/howto/sell-shares-of-cards.md",
