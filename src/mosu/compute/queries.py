@@ -50,12 +50,16 @@ _LISTED: Final = (
         "exit_code",
         "reason",
         "measures",
+        "organisation_id",
+        "idle_stop_s",
+        "kept_at",
     ),
     *("outputs", "order__total_micros", "order__currency", "order__quote__offer_id", "order__quote__terms"),
     *("pool__state", "pool__last_seen_at", "pool__sandbox_ok", "pool__sandbox", "pool__reaches"),
 )
 _ATTEMPT_LISTED: Final = (
     *("run_id", "pool_id", "epoch", "state", "started_at", "ended_at", "reason", "expected_at"),
+    *("idle_since", "wall_limit_s"),
 )
 _SHARE_LISTED: Final = ("attempt_id", "period", "live", "node__name")
 

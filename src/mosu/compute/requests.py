@@ -64,6 +64,8 @@ class RunRequest:
     """On which a service answers; 0: it is none."""
     health: str = ""
     """Where a service says that it is well."""
+    idle_stop_s: int | None = None
+    """After how long without use its task wants it stopped; None: by the organisation's rule."""
 
     @property
     def is_reached(self) -> bool:

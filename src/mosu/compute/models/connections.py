@@ -34,6 +34,8 @@ class Connection(Row):
     opened_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     """When the relay last spoke of it."""
+    used_at = models.DateTimeField(null=True)
+    """When the relay last said that bytes had passed, either way; None: none did."""
     bytes_in = models.PositiveBigIntegerField(default=0)
     """From the person to the run."""
     bytes_out = models.PositiveBigIntegerField(default=0)

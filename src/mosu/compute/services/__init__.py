@@ -23,10 +23,11 @@ from mosu.compute.services.connections import (
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
-from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
@@ -117,6 +118,7 @@ __all__ = [
     "expire_leases",
     "fence_attempt",
     "heartbeat",
+    "keep_run",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -141,6 +143,7 @@ __all__ = [
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_own_idle_stop",
     "set_placing",
     "set_pool_state",
     "set_quota",
@@ -152,5 +155,6 @@ __all__ = [
     "tokens_that_hold",
     "turn_blocks",
     "upload_of",
+    "watch_ends",
     "watch_idle",
 ]

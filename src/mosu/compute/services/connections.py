@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, Value
+from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Greatest, Least
 
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
@@ -226,7 +226,7 @@ def renew_connections(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapp
     bytes_in, bytes_out = [one.bytes_in for one in told], [one.bytes_out for one in told]
     roles = [role.value for role in POLICY[ACTION].roles]
     with connection.cursor() as cursor:
-        cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now])
+        cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now, now])
         cursor.execute(_MUST_END, {**_FACTS, "ids": ids, "roles": roles, "now": now})
         judged = cursor.fetchall()
     over = {key: why for key, why, _, _ in judged if why}
@@ -250,7 +250,9 @@ held as (
    order by c.id for no key update)
 update compute_connection c
    set bytes_in = greatest(c.bytes_in, told.bytes_in), bytes_out = greatest(c.bytes_out, told.bytes_out),
-       seen_at = greatest(c.seen_at, %s)
+       seen_at = greatest(c.seen_at, %s),
+       used_at = case when told.bytes_in > c.bytes_in or told.bytes_out > c.bytes_out
+         then greatest(c.used_at, %s) else c.used_at end
   from told, held where c.id = told.id and c.id = held.id
 """
 _FACTS: Final[Mapping[str, str | list[str]]] = {
@@ -300,7 +302,9 @@ select id, why, sign_in, user_id from (
 def close_connection(*, connection_id: UUID, traffic: Traffic, why: str, now: datetime) -> None:
     """Write down that it ended, and why. What was closed before stays as it was."""
     opened = Connection.objects.filter(id=connection_id, closed_at=None)
+    passed = Q(bytes_in__lt=traffic.bytes_in) | Q(bytes_out__lt=traffic.bytes_out)
     opened.update(
+        used_at=Case(When(passed, then=Greatest(F("seen_at"), Value(now))), default=F("used_at")),
         bytes_in=Greatest(F("bytes_in"), Value(traffic.bytes_in)),
         bytes_out=Greatest(F("bytes_out"), Value(traffic.bytes_out)),
         seen_at=Greatest(F("seen_at"), Value(now)),

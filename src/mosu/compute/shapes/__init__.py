@@ -14,7 +14,7 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "PoolTokenOut",
     "QuoteIn",
     "QuotesOut",
+    "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
     "TicketIn",

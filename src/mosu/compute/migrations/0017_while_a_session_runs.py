@@ -1,0 +1,30 @@
+"""When a session was used last, when it is stopped for nobody using it, and what its people were told."""
+
+from django.db import migrations, models
+from django.db.models import Q
+
+from mosu.platform.sql import APP_ROLE
+
+
+class Migration(migrations.Migration):
+    dependencies = [("compute", "0016_sshd")]
+
+    operations = [
+        migrations.AddField("connection", "used_at", models.DateTimeField(null=True)),
+        migrations.RunSQL(
+            f"grant update (used_at) on compute_connection to {APP_ROLE}",
+            f"revoke update (used_at) on compute_connection from {APP_ROLE}",
+        ),
+        migrations.AddField("run", "idle_stop_s", models.PositiveIntegerField(null=True)),
+        migrations.AddField("run", "kept_at", models.DateTimeField(null=True)),
+        migrations.AddConstraint(
+            "run",
+            models.CheckConstraint(
+                condition=Q(idle_stop_s=None) | Q(idle_stop_s__gte=900), name="run_idle_stop_patient"
+            ),
+        ),
+        migrations.AddField("attempt", "looked_at", models.DateTimeField(null=True)),
+        migrations.RenameField("attempt", "sampled_cpu_s", "looked_cpu_s"),
+        migrations.AddField("attempt", "idle_warned_at", models.DateTimeField(null=True)),
+        migrations.AddField("attempt", "end_told_at", models.DateTimeField(null=True)),
+    ]
