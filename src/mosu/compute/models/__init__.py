@@ -2,7 +2,7 @@
 
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
-from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.connections import PORT_MAX, Connection, Guest
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
@@ -19,6 +19,7 @@ __all__ = [
     "Connection",
     "Device",
     "DeviceAllocation",
+    "Guest",
     "HealthCheck",
     "IdleRule",
     "LogPiece",

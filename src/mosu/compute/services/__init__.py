@@ -25,6 +25,7 @@ from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
 from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
+from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
 from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
@@ -99,6 +100,7 @@ __all__ = [
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
+    "TooManyGuests",
     "Traffic",
     "actor_of_agent",
     "append_log",
@@ -113,6 +115,7 @@ __all__ = [
     "count_deliveries",
     "create_pool",
     "digest_of_agent",
+    "end_sharing",
     "ensure_local_pool",
     "enter_by_cookie",
     "expire_leases",
@@ -148,6 +151,7 @@ __all__ = [
     "set_pool_state",
     "set_quota",
     "set_share",
+    "share_run",
     "span_between",
     "take_health",
     "take_report",

@@ -2,7 +2,7 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import AppsOut, ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut, GuestIn, GuestOut
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -27,6 +27,8 @@ __all__ = [
     "ConnectionOut",
     "DayUsedOut",
     "FenceIn",
+    "GuestIn",
+    "GuestOut",
     "HealthOut",
     "MadePoolOut",
     "NodeOut",
