@@ -41,9 +41,7 @@ def share(session: Session, whom: Actor, *, by: Actor | None = None) -> Guest:
 
 
 def end(session: Session, guest: Guest, *, by: Actor | None = None) -> None:
-    services.end_sharing(
-        actor=by or session.world.actor, run_id=session.run.id, guest_id=guest.id, now=at(1)
-    )
+    services.end_sharing(actor=by or session.world.actor, run_id=session.run.id, guest_id=guest.id, now=at(1))
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -299,7 +299,9 @@ def test_the_task_says_it(session: Session) -> None:
     assert run.idle_stop_s == 1800
 
 
-@pytest.mark.parametrize("terms", ["idle_stop: 30m", "kind: session, idle_stop: 14m", "kind: session, idle_stop: 8d"])
+@pytest.mark.parametrize(
+    "terms", ["idle_stop: 30m", "kind: session, idle_stop: 14m", "kind: session, idle_stop: 8d"]
+)
 def test_the_task_is_refused(terms: str) -> None:
     with pytest.raises(TaskRefused):
         parse_task(f"run: x\nmosu: {{{terms}}}\n")

@@ -99,7 +99,7 @@ def test_a_long_list_shows_the_newest_and_asks_as_often(
     assert ">1003</td>" in text
     assert text.count("<caption") == 1
     assert ">1000</td>" not in text
-    assert queries(owner, path) == one + 1 <= 14
+    assert queries(owner, path) == one + 1 <= 19
 
 
 @pytest.mark.parametrize(("who", "sees_it"), [("owner", True), ("viewer", False), ("auditor", False)])

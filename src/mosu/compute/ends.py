@@ -14,7 +14,9 @@ from mosu.compute.states import AttemptState
 NEAR: Final = timedelta(minutes=10)
 """So long before the end of what people are joined to they are told of it."""
 _SECOND: Final = Value(timedelta(seconds=1), output_field=DurationField())
-_LIMIT_S: Final = Coalesce(F("wall_limit_s"), Cast(KeyTextTransform("wall_limit_s", "run__request"), IntegerField()))
+_LIMIT_S: Final = Coalesce(
+    F("wall_limit_s"), Cast(KeyTextTransform("wall_limit_s", "run__request"), IntegerField())
+)
 _ENDS_AT: Final = ExpressionWrapper(
     F("started_at") + ExpressionWrapper(_LIMIT_S * _SECOND, output_field=DurationField()),
     output_field=DateTimeField(),

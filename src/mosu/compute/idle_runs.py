@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db.models import Max
 
 from mosu.compute.idleness import stop_after_s_of, unused_since
-from mosu.compute.models import Attempt, Connection, IdleRule, Run
+from mosu.compute.models import Connection, IdleRule, Run
 from mosu.compute.queries import last_attempt_of
 from mosu.compute.reach import is_reached, runs_now
 
@@ -41,7 +41,9 @@ def judged(idle: Mapping[Run, datetime]) -> Mapping[UUID, Idleness]:
     if not idle:
         return {}
     reached = [run.id for run in idle if is_reached(run)]
-    used = Connection.objects.filter(run__in=reached).order_by().values_list("run").annotate(at=Max("used_at"))
+    used = (
+        Connection.objects.filter(run__in=reached).order_by().values_list("run").annotate(at=Max("used_at"))
+    )
     used_at: Mapping[UUID, datetime | None] = dict(used)
     of_organisations = IdleRule.objects.filter(organisation__in={run.organisation_id for run in idle})
     rules = dict(of_organisations.values_list("organisation_id", "stop_after_s"))

@@ -18,9 +18,7 @@ from mosu.platform.requests import actor_of
 router: Final = Router(tags=["compute"])
 
 
-@router.get(
-    "/runs/{run_id}/guests", response=Listed[GuestOut], auth=token_auth, operation_id="listRunGuests"
-)
+@router.get("/runs/{run_id}/guests", response=Listed[GuestOut], auth=token_auth, operation_id="listRunGuests")
 @door("run.read")
 def list_run_guests(
     request: HttpRequest, run_id: str, paging: Annotated[Paging, Query()]

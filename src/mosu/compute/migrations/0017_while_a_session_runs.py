@@ -7,7 +7,9 @@ from mosu.kernel.ids import uuid7
 from mosu.platform.sql import APP_ROLE
 
 
-def _reference(to: str, *, related_name: str = "+", db_index: bool = False) -> "models.ForeignKey[object, object]":
+def _reference(
+    to: str, *, related_name: str = "+", db_index: bool = False
+) -> "models.ForeignKey[object, object]":
     return models.ForeignKey(on_delete=models.PROTECT, related_name=related_name, to=to, db_index=db_index)
 
 

@@ -34,7 +34,7 @@ class Run(Row):
     outputs = models.JSONField(default=list)
     outputs_manifest = models.CharField(max_length=64, blank=True)
     idle_stop_s = models.PositiveIntegerField(null=True)
-    """After how long without use it is stopped, as its task or its owner says; None: by the organisation's rule alone."""
+    """After how long without use it is stopped, as task or owner say; None: by the organisation's rule alone."""
     kept_at = models.DateTimeField(null=True)
     """When somebody last said that it is still needed, though nobody uses it."""
     cancel_asked_at = models.DateTimeField(null=True)

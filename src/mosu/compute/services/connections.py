@@ -14,8 +14,8 @@ from django.db import connection, transaction
 from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Greatest, Least
 
-from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.guests import is_let_in
+from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.reach import is_away, is_reached, runs_now
 from mosu.compute.requests import RunRequest

@@ -18,7 +18,9 @@ def watch_ends(*, now: datetime) -> None:
     Raises:
         ExceptionGroup: of some nobody could be told; of all others they were.
     """
-    on_each(lambda attempt_id: _tell(attempt_id, now=now), list(ending_soon(now=now).values_list("id", flat=True)))
+    on_each(
+        lambda attempt_id: _tell(attempt_id, now=now), list(ending_soon(now=now).values_list("id", flat=True))
+    )
 
 
 @transaction.atomic(durable=True)
@@ -39,7 +41,8 @@ def _tell(attempt_id: UUID, *, now: datetime) -> None:
         title={"zh": f"{name}：{clock} 到达时限", "en": f"{name} reaches its wall limit at {clock}"},
         body={
             "zh": "到时会停止，任务文件里 outputs 所列的文件会保存，内存中的内容会丢失。",
-            "en": "It is stopped then. The files that its task names as outputs are saved; what it holds in memory is lost.",
+            "en": "It is stopped then. The files that its task names as outputs are saved; "
+            "what it holds in memory is lost.",
         },
         now=now,
         link=f"/orders/{run.order.public_id}/",

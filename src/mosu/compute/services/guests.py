@@ -42,7 +42,8 @@ def share_run(*, actor: Actor, run_id: UUID, email: str, now: datetime) -> Guest
     run = _own(actor, run_id)
     if run.request.get("kind") != "session":
         raise NotASession(
-            "Only a session is shared.", hint="A service is reached by whoever may run things in the organisation."
+            "Only a session is shared.",
+            hint="A service is reached by whoever may run things in the organisation.",
         )
     if is_ended(run.state):
         raise NotRunning(f"This session is {run.state}, not running.", hint="See how it stands: mosu runs.")
@@ -54,7 +55,9 @@ def share_run(*, actor: Actor, run_id: UUID, email: str, now: datetime) -> Guest
             field="email",
         )
     if member.user_id == run.order.placed_by:
-        raise Invalid(f"{member.user.email} ordered it: it is theirs.", hint="Name another member.", field="email")
+        raise Invalid(
+            f"{member.user.email} ordered it: it is theirs.", hint="Name another member.", field="email"
+        )
     found = Guest.objects.filter(run=run, user=member.user).select_related("user").first()
     if found is not None:
         return found
@@ -62,7 +65,7 @@ def share_run(*, actor: Actor, run_id: UUID, email: str, now: datetime) -> Guest
         raise TooManyGuests(f"It is shared with {GUESTS_MAX} people.", hint="Send one out first.")
     guest = Guest(run=run, user=member.user, let_in_at=now)
     insert(guest)
-    _record(guest, "run.shared", actor=actor, now=now)
+    _audit(guest, "run.shared", actor=actor, now=now)
     name = run.name or run.order.number
     notify(
         user_ids=[member.user_id],
@@ -91,7 +94,7 @@ def end_sharing(*, actor: Actor, run_id: UUID, guest_id: UUID, now: datetime) ->
     run = _own(actor, run_id)
     guest = Guest.objects.filter(run=run, id=guest_id).select_related("user", "run").first()
     if guest is not None:
-        _record(guest, "run.sharing_ended", actor=actor, now=now)
+        _audit(guest, "run.sharing_ended", actor=actor, now=now)
         Guest.objects.filter(id=guest.id).delete()
         notify_run(run.id)
 
@@ -117,7 +120,7 @@ def _member(run: Run, email: str) -> Membership:
     return member
 
 
-def _record(guest: Guest, action: str, *, actor: Actor, now: datetime) -> None:
+def _audit(guest: Guest, action: str, *, actor: Actor, now: datetime) -> None:
     let_in = action == "run.shared"
     record_audit(
         actor=actor,

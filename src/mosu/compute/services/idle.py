@@ -1,4 +1,4 @@
-"""What is paid for and does nothing: people are told, warned, and it is stopped where they or their organisation want that.
+"""What is paid for and does nothing: people are told and warned, and it is stopped where they want that.
 
 A session does nothing when nobody uses it (no byte passed any of its connections) and its cores and cards idle.
 """
@@ -78,8 +78,13 @@ def set_own_idle_stop(*, actor: Actor, run_id: UUID, stop_after_s: int | None, n
     _check(stop_after_s)
     if run.idle_stop_s == stop_after_s:
         return run
-    _record(
-        run, "run.idle_stop_set", before=_said(run.idle_stop_s), after=_said(stop_after_s), actor=actor, now=now
+    _audit(
+        run,
+        "run.idle_stop_set",
+        before=_said(run.idle_stop_s),
+        after=_said(stop_after_s),
+        actor=actor,
+        now=now,
     )
     run.idle_stop_s = stop_after_s
     run.save(update_fields=["idle_stop_s"])
@@ -99,7 +104,7 @@ def keep_run(*, actor: Actor, run_id: UUID, now: datetime) -> Run:
     if run.state != RunState.RUNNING:
         raise NotRunning(f"This session is {run.state}, not running.", hint="See how it stands: mosu runs.")
     before = run.kept_at.isoformat() if run.kept_at else None
-    _record(run, "run.kept", before=before, after=now.isoformat(), actor=actor, now=now)
+    _audit(run, "run.kept", before=before, after=now.isoformat(), actor=actor, now=now)
     run.kept_at = now
     run.save(update_fields=["kept_at"])
     notify_run(run.id)
@@ -111,13 +116,15 @@ def _locked_run(actor: Actor, run_id: UUID) -> Run:
     require(actor, "run.keep", run.organisation_id)
     run = Run.objects.select_for_update(no_key=True).get(id=run_id)
     if not is_reached(run):
-        raise NotASession("This run is no session or service.", hint="A batch job ends by itself: mosu cancel stops it.")
+        raise NotASession(
+            "This run is no session or service.", hint="A batch job ends by itself: mosu cancel stops it."
+        )
     if is_ended(run.state):
         raise NotRunning(f"This session is {run.state}, not running.", hint="See how it stands: mosu runs.")
     return run
 
 
-def _record(run: Run, action: str, *, before: str | None, after: str, actor: Actor, now: datetime) -> None:
+def _audit(run: Run, action: str, *, before: str | None, after: str, actor: Actor, now: datetime) -> None:
     record_audit(
         actor=actor,
         action=action,
@@ -171,11 +178,13 @@ def _see_to(attempt_id: UUID, *, now: datetime) -> str:
     if deed == "warn":
         attempt.idle_warned_at = now
         attempt.save(update_fields=["idle_warned_at"])
-        _notify(run, "run.idle_stop", *_words_of_warning(run, found), now=now)
+        _notify(run, "run.idle_stop", *_warning_said(run, found), now=now)
     else:
         attempt.idle_told_at = now
         attempt.save(update_fields=["idle_told_at"])
-        _notify(run, "run.idle", *_words(run, minutes=int((now - found.since).total_seconds() // 60)), now=now)
+        _notify(
+            run, "run.idle", *_idle_said(run, minutes=int((now - found.since).total_seconds() // 60)), now=now
+        )
     return ""
 
 
@@ -194,9 +203,7 @@ def _due(attempt: Attempt, idleness: Idleness | None, *, now: datetime) -> Deed 
     return None if deed == "tell" and waits else deed
 
 
-def _notify(
-    run: Run, kind: str, title: Mapping[str, str], body: Mapping[str, str], *, now: datetime
-) -> None:
+def _notify(run: Run, kind: str, title: Mapping[str, str], body: Mapping[str, str], *, now: datetime) -> None:
     """Whoever ordered it, and who looks after the organisation's money."""
     people = {
         *members_of(run.organisation_id, roles=(Role.OWNER, Role.ADMIN, Role.FINANCE)),
@@ -215,7 +222,7 @@ def _notify(
     )
 
 
-def _words(run: Run, *, minutes: int) -> tuple[dict[str, str], dict[str, str]]:
+def _idle_said(run: Run, *, minutes: int) -> tuple[dict[str, str], dict[str, str]]:
     name = run.name or run.order.number
     if is_reached(run):
         return (
@@ -240,7 +247,7 @@ def _words(run: Run, *, minutes: int) -> tuple[dict[str, str], dict[str, str]]:
     )
 
 
-def _words_of_warning(run: Run, idleness: Idleness) -> tuple[dict[str, str], dict[str, str]]:
+def _warning_said(run: Run, idleness: Idleness) -> tuple[dict[str, str], dict[str, str]]:
     name = run.name or run.order.number
     minutes = int(WARNED_BEFORE.total_seconds() // 60)
     since = idleness.since.astimezone(hub_zone()).strftime("%H:%M")

@@ -110,10 +110,9 @@ def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
     attempt = last_attempt_of(run)
     if is_ended(run.state):
         return _("The session has ended.")
-    if not allows(actor, "run.connect", run.organisation_id):
-        return _("Developers, admins and owners of the organisation connect to it.")
-    if not is_let_in(actor, run):
-        return _("It is another person's session: they can share it with you.")
+    denied = _why_denied(run, actor=actor)
+    if denied:
+        return denied
     if not has_relay():
         return _("This hub has no relay: its operator sets one up with MOSU_RELAY_URL.")
     if not runs_now(run, attempt):
@@ -121,3 +120,9 @@ def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
     if connect_url(run, attempt, now=now) is None:
         return _("The supplier's agent is not reached now; what it runs goes on.")
     return ""
+
+
+def _why_denied(run: Run, *, actor: Actor) -> str:
+    if not allows(actor, "run.connect", run.organisation_id):
+        return _("Developers, admins and owners of the organisation connect to it.")
+    return "" if is_let_in(actor, run) else _("It is another person's session: they can share it with you.")
