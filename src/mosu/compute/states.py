@@ -57,6 +57,12 @@ class BlockState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class EndpointState(StrEnum):
+    OPEN = "open"
+    """It has an address, and replicas as it needs them."""
+    ENDED = "ended"
+
+
 class RunState(StrEnum):
     QUEUED = "queued"
     RUNNING = "running"

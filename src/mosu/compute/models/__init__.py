@@ -3,13 +3,26 @@
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
 from mosu.compute.models.connections import PORT_MAX, Connection, Guest
+from mosu.compute.models.endpoints import (
+    AUTHS,
+    LATENCY_MS,
+    REPLICAS_MAX,
+    Endpoint,
+    EndpointKey,
+    EndpointMinute,
+    EndpointRequest,
+    Replica,
+)
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
 
 __all__ = [
+    "AUTHS",
+    "LATENCY_MS",
     "PORT_MAX",
+    "REPLICAS_MAX",
     "WHOLE",
     "Allocation",
     "Attempt",
@@ -19,6 +32,10 @@ __all__ = [
     "Connection",
     "Device",
     "DeviceAllocation",
+    "Endpoint",
+    "EndpointKey",
+    "EndpointMinute",
+    "EndpointRequest",
     "Guest",
     "HealthCheck",
     "IdleRule",
@@ -28,6 +45,7 @@ __all__ = [
     "Pool",
     "PoolShare",
     "Quota",
+    "Replica",
     "Run",
     "Ticket",
 ]

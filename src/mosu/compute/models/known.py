@@ -7,12 +7,13 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutState,
     BlockState,
+    EndpointState,
     NodeState,
     PoolState,
     RunState,
 )
 
-_States = type[PoolState | NodeState | BlackoutState | BlockState | RunState | AttemptState]
+_States = type[PoolState | NodeState | BlackoutState | BlockState | EndpointState | RunState | AttemptState]
 
 
 def choices(states: _States) -> list[tuple[str, str]]:

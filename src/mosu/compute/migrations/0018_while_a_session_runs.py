@@ -14,7 +14,7 @@ def _reference(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0016_sshd")]
+    dependencies = [("compute", "0017_endpoints")]
 
     operations = [
         migrations.AddField("connection", "used_at", models.DateTimeField(null=True)),
