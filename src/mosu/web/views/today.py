@@ -22,5 +22,5 @@ def today(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     day = day_of(actor, purse=purse_of_request(request), now=now)
     desk = reverse("desk") if allows(actor, "desk.read") else ""
-    mine = my_sessions(actor)
+    mine = my_sessions(actor, now=now)
     return render(request, "pages/today.html", {"day": day, "now": now, "desk": desk, "sessions": mine})
