@@ -1,6 +1,7 @@
 """The wall limit of what people sit at: they are told before it comes."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from django.db import transaction
@@ -18,9 +19,7 @@ def watch_ends(*, now: datetime) -> None:
     Raises:
         ExceptionGroup: of some nobody could be told; of all others they were.
     """
-    on_each(
-        lambda attempt_id: _tell(attempt_id, now=now), list(ending_soon(now=now).values_list("id", flat=True))
-    )
+    on_each(partial(_tell, now=now), list(ending_soon(now=now).values_list("id", flat=True)))
 
 
 @transaction.atomic(durable=True)

@@ -5,6 +5,7 @@ A session does nothing when nobody uses it (no byte passed any of its connection
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.market.hub import hub_zone
 from mosu.market.services import stop_order
 from mosu.platform.actors import Actor, Role
+from mosu.platform.each import on_each
 from mosu.platform.policy import require
 from mosu.platform.services import members_of, notify, record_audit
 from mosu.wire.task import IDLE_STOP_S_MAX, IDLE_STOP_S_MIN
@@ -151,16 +153,23 @@ def _check(stop_after_s: int | None) -> None:
 
 
 def watch_idle(*, now: datetime) -> None:
-    """Tell people of runs that do nothing, warn them, and stop those that are to be stopped; each on its own."""
+    """Tell people of runs that do nothing, warn them, and stop those that are to be stopped; each on its own.
+
+    Raises:
+        ExceptionGroup: some could not be dealt with; all others were.
+    """
     first_word = timedelta(seconds=IDLE_STOP_S_MIN) - WARNED_BEFORE
     idle = Attempt.objects.filter(state=AttemptState.RUNNING, idle_since__lte=now - first_word)
     attempts = list(idle.filter(run__cancel_asked_at=None).select_related("run").order_by("id"))
     found = judged({one.run: one.idle_since for one in attempts if one.idle_since})
-    for attempt in attempts:
-        if _due(attempt, found.get(attempt.run_id), now=now) is not None:
-            why = _see_to(attempt.id, now=now)
-            if why:
-                stop_order(order_id=attempt.run.order_id, why=why, now=now)
+    due = [one for one in attempts if _due(one, found.get(one.run_id), now=now) is not None]
+    on_each(partial(_deal_with, now=now), due)
+
+
+def _deal_with(attempt: Attempt, *, now: datetime) -> None:
+    why = _see_to(attempt.id, now=now)
+    if why:
+        stop_order(order_id=attempt.run.order_id, why=why, now=now)
 
 
 @transaction.atomic(durable=True)
