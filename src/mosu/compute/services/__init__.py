@@ -4,7 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.block_quotes import quote_block
 from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
-from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key
+from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key, entering
 from mosu.compute.services.connections import (
     AppReached,
     Granted,
@@ -136,6 +136,7 @@ __all__ = [
     "end_endpoint",
     "ensure_local_pool",
     "enter_by_cookie",
+    "entering",
     "expire_leases",
     "fence_attempt",
     "heartbeat",
