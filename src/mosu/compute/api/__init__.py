@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, certificates, guests, nodes, pools, runs, sharing, tickets, volumes
+from mosu.compute.api import (
+    blocks,
+    certificates,
+    endpoints,
+    guests,
+    nodes,
+    pools,
+    runs,
+    sharing,
+    tickets,
+    volumes,
+)
 
 routers: Final = [
     ("", runs.router),
@@ -14,4 +25,5 @@ routers: Final = [
     ("", certificates.router),
     ("", volumes.router),
     ("", guests.router),
+    ("", endpoints.router),
 ]

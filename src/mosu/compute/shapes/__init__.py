@@ -3,6 +3,17 @@
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
 from mosu.compute.shapes.connections import AppsOut, ConnectionOut, GuestIn, GuestOut
+from mosu.compute.shapes.endpoints import (
+    EndpointChangeIn,
+    EndpointIn,
+    EndpointKeyIn,
+    EndpointKeyOut,
+    EndpointMinuteOut,
+    EndpointOut,
+    EndpointRequestOut,
+    NewEndpointKeyOut,
+    ReplicaOut,
+)
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -27,11 +38,19 @@ __all__ = [
     "BlockQuoteIn",
     "ConnectionOut",
     "DayUsedOut",
+    "EndpointChangeIn",
+    "EndpointIn",
+    "EndpointKeyIn",
+    "EndpointKeyOut",
+    "EndpointMinuteOut",
+    "EndpointOut",
+    "EndpointRequestOut",
     "FenceIn",
     "GuestIn",
     "GuestOut",
     "HealthOut",
     "MadePoolOut",
+    "NewEndpointKeyOut",
     "NodeOut",
     "NodeStateIn",
     "PlacingIn",
@@ -41,6 +60,7 @@ __all__ = [
     "PoolTokenOut",
     "QuoteIn",
     "QuotesOut",
+    "ReplicaOut",
     "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
