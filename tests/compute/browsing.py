@@ -129,6 +129,7 @@ def browsing(settings: Any, monkeypatch: Any) -> Iterator[Relay]:
     monkeypatch.setattr(relay_app, "tunnels", held)
     monkeypatch.setattr(relay_app.grants, "_tunnels", held)
     monkeypatch.setattr(relay_app.grants, "_held", {})
+    monkeypatch.setattr(relay_app.endpoints, "_tunnels", held)
     server = uvicorn.Server(
         uvicorn.Config(
             relay_app.application, port=port, http=AppRequest, ws=BoundedWebSocket, ws_per_message_deflate=False,

@@ -11,8 +11,8 @@ from typing import Final
 import h11
 from starlette.types import Receive, Send
 
-from mosu.compute.app_hosts import AppHost
-from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
+from mosu.compute.relay.app_headers import Headers, Host, to_app, to_browser, values_of
+from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.grants import Grant, Grants
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken
@@ -51,7 +51,7 @@ class Left(Exception):
 class Asked:
     """A request whose head was judged."""
 
-    app: AppHost
+    app: Host
     method: str
     target: bytes
     headers: Headers
@@ -69,8 +69,19 @@ class Answer:
     """What the browser has been told."""
 
     send: Send
+    status: int = 0
+    started_at: float = 0.0
+    """By the loop's clock."""
     started: bool = False
     complete: bool = False
+    left: bool = False
+    """Whether the browser went away."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Its head."""
+        self.started, self.status = True, status
+        self.started_at = asyncio.get_running_loop().time()
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, answer: Answer) -> None:
@@ -83,35 +94,60 @@ async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, 
     """
     with grant.in_use():
         async with grants.stream(grant) as stream:
-            if grant.cut.is_set():  # while it was dialled
-                return
-            exchange = _Exchange(asked, stream, receive, answer)
-            work = asyncio.create_task(exchange.run())
-            cut = asyncio.create_task(grant.cut.wait())
-            try:
-                await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-            except Left:
-                return
-            finally:
-                work.cancel()
-                cut.cancel()
-                await asyncio.gather(work, cut, return_exceptions=True)
+            await exchanged(asked, stream, receive, answer, cut=grant.cut)
+
+
+async def exchanged(
+    asked: Asked,
+    stream: WaitedStream,
+    receive: Receive,
+    answer: Answer,
+    *,
+    cut: Cut,
+    first_byte_s_max: float | None = None,
+) -> None:
+    """`proxied`, on a stream that is there, until it is cut.
+
+    Raises:
+        NoAnswer, TooSlow: as there.
+    """
+    if cut.is_set():  # while it was dialled
+        return
+    exchange = _Exchange(asked, stream, receive, answer, first_byte_s_max)
+    work = asyncio.create_task(exchange.run())
+    cutting = asyncio.create_task(cut.wait())
+    try:
+        await asyncio.wait({work, cutting}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+    except Left:
+        answer.left = True
+    finally:
+        work.cancel()
+        cutting.cancel()
+        await asyncio.gather(work, cutting, return_exceptions=True)
 
 
 class _Exchange:
     """One request and its answer, on a stream of its own."""
 
-    def __init__(self, asked: Asked, stream: WaitedStream, receive: Receive, answer: Answer) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        stream: WaitedStream,
+        receive: Receive,
+        answer: Answer,
+        first_byte_s_max: float | None = None,
+    ) -> None:
         self._asked, self._stream, self._receive, self._answer = asked, stream, receive, answer
+        self._first_byte_s_max = first_byte_s_max or FIRST_BYTE_S_MAX
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._unread = memoryview(b"")
         self._time: asyncio.Timeout
 
     async def run(self) -> None:
         try:
-            async with asyncio.timeout(FIRST_BYTE_S_MAX) as self._time:
+            async with asyncio.timeout(self._first_byte_s_max) as self._time:
                 await self._both_ways()
         except TimeoutError as error:
             raise TooSlow("The app did not answer in time.", hint="See its log.") from error
@@ -169,7 +205,8 @@ class _Exchange:
         if sum(len(name) + len(value) for name, value in head.headers) > HEAD_BYTES_MAX:
             raise h11.RemoteProtocolError("a head that is too long")
         headers = self._told(head.status_code, list(head.headers))
-        await self._say({"type": "http.response.start", "status": head.status_code, "headers": headers})
+        await self._answer.start(head.status_code, headers)
+        self._moved()
         async for part in self._body():
             await self._say({"type": "http.response.body", "body": part, "more_body": True})
         await self._say({"type": "http.response.body", "body": b""})
@@ -218,10 +255,9 @@ class _Exchange:
             self._moved()
 
     async def _say(self, message: dict[str, object]) -> None:
-        self._answer.started = True
         await self._answer.send(message)
         self._moved()
 
     def _moved(self) -> None:
-        limit = IDLE_S_MAX if self._answer.started else FIRST_BYTE_S_MAX
+        limit = IDLE_S_MAX if self._answer.started else self._first_byte_s_max
         self._time.reschedule(asyncio.get_running_loop().time() + limit)

@@ -23,6 +23,31 @@ from mosu.compute.services.connections import (
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.endpoint_entry import (
+    Entry,
+    NoSignInThere,
+    entry_by_cookie,
+    entry_by_key,
+    make_endpoint_ticket,
+    redeem_endpoint_ticket,
+    renew_entries,
+)
+from mosu.compute.services.endpoint_log import (
+    InFlight,
+    Minute,
+    forget_in_flight,
+    forget_requests,
+    note_in_flight,
+    note_requests,
+    wake_keeper,
+)
+from mosu.compute.services.endpoint_routes import (
+    EndpointRoute,
+    ReplicaRoute,
+    endpoint_labelled,
+    endpoint_routes,
+    note_well,
+)
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
@@ -57,6 +82,7 @@ from mosu.compute.services.tickets import (
     make_ticket,
     not_entered,
     redeem_ticket,
+    sha256_of,
 )
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
@@ -77,12 +103,17 @@ __all__ = [
     "AppReached",
     "Certified",
     "Destination",
+    "EndpointRoute",
+    "Entry",
     "Granted",
+    "InFlight",
     "LeaseAnswer",
     "LogSlice",
     "MadeTicket",
+    "Minute",
     "NameTaken",
     "NoAppsHost",
+    "NoSignInThere",
     "NoSuchApp",
     "NotASession",
     "NotASupplier",
@@ -95,6 +126,7 @@ __all__ = [
     "Reason",
     "Redeemed",
     "RefusedOffer",
+    "ReplicaRoute",
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
@@ -112,17 +144,27 @@ __all__ = [
     "count_deliveries",
     "create_pool",
     "digest_of_agent",
+    "endpoint_labelled",
+    "endpoint_routes",
     "ensure_local_pool",
     "enter_by_cookie",
+    "entry_by_cookie",
+    "entry_by_key",
     "expire_leases",
     "fence_attempt",
+    "forget_in_flight",
+    "forget_requests",
     "heartbeat",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_endpoint_ticket",
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_in_flight",
+    "note_requests",
+    "note_well",
     "open_connection",
     "output_named",
     "output_of",
@@ -133,9 +175,11 @@ __all__ = [
     "quote_run",
     "reached_apps",
     "read_log",
+    "redeem_endpoint_ticket",
     "redeem_ticket",
     "register_agent",
     "renew_connections",
+    "renew_entries",
     "rotate_token",
     "seen_s",
     "set_blackout",
@@ -145,6 +189,7 @@ __all__ = [
     "set_pool_state",
     "set_quota",
     "set_share",
+    "sha256_of",
     "span_between",
     "take_health",
     "take_report",
@@ -152,5 +197,6 @@ __all__ = [
     "tokens_that_hold",
     "turn_blocks",
     "upload_of",
+    "wake_keeper",
     "watch_idle",
 ]

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -31,7 +31,6 @@ from mosu.platform.policy import Unauthenticated, person_of, require
 from mosu.platform.rows import insert
 from mosu.platform.sign_ins import users_signed_in
 
-USED_TO_WITHIN: Final = timedelta(seconds=30)
 _REVOKED: Final = "its key was revoked"
 _SIGNED_OUT: Final = "the sign-in that opened it has ended"
 _COOKIE_EXPIRED: Final = "its time in the browser is over"

@@ -1,7 +1,7 @@
 """Where requests at an endpoint may go: what the relay asks again and again of those that are asked at."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -16,16 +16,20 @@ from mosu.platform.models import OrganisationState
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRoute:
-    """A replica that has not ended. `attempt_id` (its public id) and `pool_id` are None until it runs."""
+    """A replica that has not ended; it has a pool and an attempt (its public id) while it runs."""
 
     id: UUID
     run_id: UUID
     is_drained: bool
     was_well: bool
-    pool_id: UUID | None
-    attempt_id: str | None
     port: int
     health: str
+    pool_id: UUID | None
+    attempt: UUID | None
+
+    @property
+    def attempt_id(self) -> str | None:
+        return None if self.attempt is None else typeid(Attempt.prefix, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class EndpointRoute:
     auth: str
     is_open: bool
     reason: str
-    replicas: tuple[ReplicaRoute, ...] = field(default=())
+    replicas: tuple[ReplicaRoute, ...] = ()
 
 
 def endpoint_labelled(label: str) -> EndpointRoute | None:
@@ -56,51 +60,26 @@ def endpoint_routes(*, ids: Collection[UUID]) -> Mapping[UUID, EndpointRoute]:
         rows = cursor.fetchall()
     found: dict[UUID, EndpointRoute] = {}
     replicas: dict[UUID, list[ReplicaRoute]] = {}
-    for endpoint_id, label, organisation_id, auth, is_open, reason, *replica in rows:
-        found[endpoint_id] = EndpointRoute(endpoint_id, label, organisation_id, auth, is_open, reason)
-        if replica[0] is not None:
-            replicas.setdefault(endpoint_id, []).append(_route_of(*replica))
-    return {
-        key: EndpointRoute(
-            one.id, one.label, one.organisation_id, one.auth, one.is_open, one.reason, tuple(replicas.get(key, ()))
-        )
-        for key, one in found.items()
-    }  # fmt: skip
+    for row in rows:
+        found[row[0]] = EndpointRoute(*row[:_COLUMNS])
+        if row[_COLUMNS] is not None:
+            replicas.setdefault(row[0], []).append(ReplicaRoute(*row[_COLUMNS:]))
+    return {key: replace(one, replicas=tuple(replicas.get(key, ()))) for key, one in found.items()}
 
 
 @transaction.atomic(durable=True)
 def note_well(*, replica_ids: Collection[UUID], now: datetime) -> None:
     """Write down when they first said that they are well."""
     with connection.cursor() as cursor:
-        cursor.execute(_WELL, [now, list(replica_ids)])
+        cursor.execute(_WELL, [list(replica_ids), now])
 
 
-def _route_of(
-    replica_id: UUID,
-    run_id: UUID,
-    is_drained: bool,
-    was_well: bool,
-    port: int,
-    health: str,
-    attempt_id: UUID | None,
-    pool_id: UUID | None,
-) -> ReplicaRoute:
-    return ReplicaRoute(
-        id=replica_id,
-        run_id=run_id,
-        is_drained=is_drained,
-        was_well=was_well,
-        pool_id=pool_id,
-        attempt_id=typeid(Attempt.prefix, attempt_id) if attempt_id else None,
-        port=port,
-        health=health,
-    )
-
-
+_COLUMNS: Final = 6
+"""Of an endpoint; a replica's follow."""
 _LABELLED: Final = """
 select id from compute_endpoint where label = %s order by state = %s desc, created_at desc, id desc limit 1
 """
-_FACTS: Final = {
+_FACTS: Final[Mapping[str, str | list[str]]] = {
     "open": EndpointState.OPEN.value,
     "active": OrganisationState.ACTIVE.value,
     "run_lives": [RunState.QUEUED.value, RunState.RUNNING.value],
@@ -112,7 +91,7 @@ _FACTS: Final = {
 _ROUTES: Final = """
 select e.id, e.label, e.organisation_id, e.auth, e.state = %(open)s and o.state = %(active)s, e.reason,
        r.id, r.run_id, r.drained_at is not null, r.well_at is not null,
-       (run.request ->> 'port')::int, coalesce(run.request ->> 'health', ''), a.id, a.pool_id
+       (run.request ->> 'port')::int, coalesce(run.request ->> 'health', ''), a.pool_id, a.id
   from compute_endpoint e
   join platform_organisation o on o.id = e.organisation_id
   left join (compute_replica r join compute_run run on run.id = r.run_id)
@@ -128,7 +107,6 @@ select e.id, e.label, e.organisation_id, e.auth, e.state = %(open)s and o.state 
 """
 _WELL: Final = """
 with held as (
-  select id from compute_replica where well_at is null and id in (
-    select unnest(%s::uuid[])) order by id for no key update)
-update compute_replica set well_at = %s from held where compute_replica.id = held.id
+  select id from compute_replica where well_at is null and id = any(%s) order by id for no key update)
+update compute_replica r set well_at = %s from held where r.id = held.id
 """
