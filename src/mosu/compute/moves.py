@@ -7,17 +7,19 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Blackout, Block, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, Block, Endpoint, Node, Pool, Run
 from mosu.compute.states import (
     ATTEMPT_MOVES,
     BLACKOUT_MOVES,
     BLOCK_MOVES,
+    ENDPOINT_MOVES,
     NODE_MOVES,
     POOL_MOVES,
     RUN_MOVES,
     AttemptState,
     BlackoutState,
     BlockState,
+    EndpointState,
     NodeState,
     PoolState,
     RunState,
@@ -28,7 +30,7 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
-_Moved = Pool | Node | Blackout | Block | Run | Attempt
+_Moved = Pool | Node | Blackout | Block | Endpoint | Run | Attempt
 
 
 def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
@@ -67,6 +69,15 @@ def move_block(block: Block, *, to: BlockState, actor: Actor, now: datetime, why
     check_move(BLOCK_MOVES, what=f"Block {block.public_id}", now=BlockState(block.state), to=to)
     block.ended_at = now if to in (BlockState.ENDED, BlockState.CANCELLED) else None
     _write(block, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
+
+
+def move_endpoint(endpoint: Endpoint, *, to: EndpointState, actor: Actor, now: datetime) -> None:
+    """Move an endpoint; it ends once."""
+    check_move(
+        ENDPOINT_MOVES, what=f"Endpoint {endpoint.public_id}", now=EndpointState(endpoint.state), to=to
+    )
+    endpoint.ended_at = now
+    _write(endpoint, to=to, actor=actor, now=now, why="", fields=("ended_at",))
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
@@ -114,7 +125,7 @@ def _notify(payload: str) -> None:
 def _write(
     row: _Moved,
     *,
-    to: PoolState | NodeState | BlackoutState | BlockState | RunState | AttemptState,
+    to: PoolState | NodeState | BlackoutState | BlockState | EndpointState | RunState | AttemptState,
     actor: Actor,
     now: datetime,
     why: str,
@@ -137,7 +148,7 @@ def _write(
 
 
 def _organisation_of(row: _Moved) -> UUID:
-    if isinstance(row, Pool | Run | Block):
+    if isinstance(row, Pool | Run | Block | Endpoint):
         return row.organisation_id
     if isinstance(row, Blackout):
         return row.node.pool.organisation_id

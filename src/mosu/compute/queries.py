@@ -18,6 +18,7 @@ from mosu.compute.models import (
     Blackout,
     Connection,
     Device,
+    Endpoint,
     IdleRule,
     MeterSample,
     Node,
@@ -173,6 +174,24 @@ def curve_of(run: Run) -> list[CurvePoint]:
         points.append(CurvePoint(since_s, cores, memory_bytes, util, of_cards))
         before_at, before_cpu_s = at, cpu_s
     return points
+
+
+def endpoints_visible_to(actor: Actor) -> QuerySet[Endpoint]:
+    """Endpoints of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Endpoint.objects.select_related("owner").order_by("-created_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def endpoint_visible_to(actor: Actor, endpoint_id: UUID) -> Endpoint:
+    """One of them.
+
+    Raises:
+        NotFound: there is none, or the actor may not know.
+    """
+    endpoint = endpoints_visible_to(actor).filter(id=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound("There is no such endpoint.", hint="See your endpoints: mosu endpoints.")
+    return endpoint
 
 
 def idle_stop_of(organisation_id: UUID) -> int | None:

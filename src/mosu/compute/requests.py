@@ -64,6 +64,12 @@ class RunRequest:
     """On which a service answers; 0: it is none."""
     health: str = ""
     """Where a service says that it is well."""
+    endpoint: str = ""
+    """The id of the endpoint whose replica it is to be; empty: it is none's."""
+    replica: int = 0
+    """How many the endpoint had before it: another that was ordered meanwhile takes its place."""
+    version: int = 0
+    """Of the endpoint's task."""
 
     @property
     def is_reached(self) -> bool:

@@ -1,4 +1,4 @@
-"""The states of pools, nodes, blackouts, blocks, runs and attempts, and every move between them."""
+"""The states of pools, nodes, blackouts, blocks, endpoints, runs and attempts, and every move between them."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -106,6 +106,8 @@ BLOCK_MOVES: Final = MappingProxyType(
     }
 )
 BLOCK_LIVES: Final = frozenset({BlockState.HELD, BlockState.OPEN})
+
+ENDPOINT_MOVES: Final = MappingProxyType({EndpointState.OPEN: frozenset({EndpointState.ENDED})})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 RUN_MOVES: Final = MappingProxyType(

@@ -1,5 +1,7 @@
 """Background work of the compute shelf."""
 
+from uuid import UUID
+
 from django.utils import timezone
 from procrastinate.contrib.django import app
 
@@ -25,6 +27,19 @@ def place_interrupted(timestamp: int) -> None:
 def turn_blocks(timestamp: int) -> None:
     """Begin and end reserved blocks on time, and note what of them is not delivered."""
     services.turn_blocks(now=timezone.now())
+
+
+@app.periodic(cron="* * * * * */5")
+@app.task(name="compute.keep_endpoints", queueing_lock="compute.keep_endpoints")
+def keep_endpoints(timestamp: int) -> None:
+    """Order, drain and stop replicas, so that each endpoint has what it should."""
+    services.keep_endpoints(now=timezone.now())
+
+
+@app.task(name="compute.keep_endpoint")
+def keep_endpoint(endpoint_id: str) -> None:
+    """The same for one endpoint, at once: somebody waits there, or one of its replicas ended."""
+    services.keep_endpoint(endpoint_id=UUID(endpoint_id), now=timezone.now())
 
 
 @app.periodic(cron="* * * * *")

@@ -23,13 +23,25 @@ from typing import Final, Literal, cast, get_args
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mosu.kernel.refusals import Invalid
+from mosu.wire import task_service
 from mosu.wire.document import Problem, Unreadable, compose, problem_at
 from mosu.wire.paths import fault_of_path
 from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
 from mosu.wire.task_reader import Fields, Reader
+from mosu.wire.task_service import Auth, ReplicaNeed
 
-__all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "dump_task", "parse_task"]
+__all__ = [
+    "Auth",
+    "FileMount",
+    "Problem",
+    "ReplicaNeed",
+    "ResourceNeed",
+    "TaskFile",
+    "TaskRefused",
+    "dump_task",
+    "parse_task",
+]
 
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
 RunKind = Literal["batch", "session", "service"]
@@ -108,6 +120,10 @@ class TaskFile:
     """On which a service answers; no other kind has one."""
     health: str = ""
     """The path at which a service says, by HTTP, that it is well. Empty: it is while its command runs."""
+    auth: Auth = "key"
+    """Who may ask the service's endpoint."""
+    replicas: ReplicaNeed = field(default_factory=ReplicaNeed)
+    """By how many runs the service's endpoint answers."""
 
 
 class TaskRefused(Invalid):
@@ -143,7 +159,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block", "apps", "port", "health",
+    "inputs", "outputs", "environment", "block", "apps", "port", "health", "auth", "replicas",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -197,9 +213,6 @@ _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, d
 
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 _KINDS_ALLOWED: Final = "batch, session or service"
-_PORT_MAX: Final = 65_535
-_HEALTH: Final = re.compile(r"/[!-~]{0,199}")
-_HEALTH_ALLOWED: Final = "a path such as /health, at most 200 letters, digits and signs"
 _APPS: Final[tuple[App, ...]] = get_args(App)
 _APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
@@ -242,8 +255,9 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     )
     terms = mosu or Fields("mosu", {})
     kind: RunKind = terms.read("kind", _kind, reader) or "batch"
+    is_service = kind == "service"
     apps = terms.read("apps", _apps, reader, kind=kind) or ()
-    if kind == "service" and "port" not in terms:
+    if is_service and "port" not in terms:
         reader.refuse(
             root, "mosu.port", "a service needs the port on which it answers.", allowed="1 to 65535"
         )
@@ -279,8 +293,11 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         or "",
         kind=kind,
         apps=apps,
-        port=terms.read("port", _port, reader, kind=kind),
-        health=terms.read("health", _health, reader, kind=kind) or "",
+        port=terms.read("port", task_service.port, reader, is_service=is_service),
+        health=terms.read("health", task_service.health, reader, is_service=is_service) or "",
+        auth=terms.read("auth", task_service.auth, reader, is_service=is_service) or "key",
+        replicas=terms.read("replicas", task_service.replicas, reader, is_service=is_service)
+        or ReplicaNeed(),
     )
 
 
@@ -316,20 +333,6 @@ def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:
         message = f"{text[:60]!r} does not fit; allowed is {_KINDS_ALLOWED}."
         reader.refuse(node, field, message, allowed=_KINDS_ALLOWED)
     return next((kind for kind in _KINDS if kind == text), None)
-
-
-def _port(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
-    if kind == "service":
-        return reader.integer(node, field, minimum=1, maximum=_PORT_MAX)
-    reader.refuse(node, field, "only a service names its port.", allowed="kind: service")
-    return None
-
-
-def _health(node: Node, field: str, reader: Reader, *, kind: RunKind) -> str | None:
-    if kind == "service":
-        return reader.matched(node, field, _HEALTH, allowed=_HEALTH_ALLOWED)
-    reader.refuse(node, field, "only a service is asked how it is.", allowed="kind: service")
-    return None
 
 
 def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:

@@ -4,9 +4,7 @@ from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
 from mosu.compute.models.connections import PORT_MAX, Connection
 from mosu.compute.models.endpoints import (
-    AUTHS,
     LATENCY_MS,
-    REPLICAS_MAX,
     Endpoint,
     EndpointKey,
     EndpointMinute,
@@ -19,10 +17,8 @@ from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
 
 __all__ = [
-    "AUTHS",
     "LATENCY_MS",
     "PORT_MAX",
-    "REPLICAS_MAX",
     "WHOLE",
     "Allocation",
     "Attempt",

@@ -10,9 +10,8 @@ from mosu.compute.models.known import choices, known
 from mosu.compute.models.runs import Run
 from mosu.compute.states import EndpointState
 from mosu.platform.rows import Row
+from mosu.wire.task_service import AUTHS, REPLICAS_MAX
 
-AUTHS: Final = ("key", "hub", "public")
-REPLICAS_MAX: Final = 20
 LATENCY_MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
 """Upper bounds of the classes in which answers are counted; the last class has none."""
 _OPEN = Q(state=EndpointState.OPEN.value)

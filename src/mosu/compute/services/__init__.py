@@ -48,12 +48,24 @@ from mosu.compute.services.endpoint_routes import (
     endpoint_routes,
     note_well,
 )
+from mosu.compute.services.endpoints import (
+    EndpointEnded,
+    EndpointNameTaken,
+    MadeKey,
+    TooManyEndpoints,
+    change_endpoint,
+    end_endpoint,
+    make_endpoint,
+    make_key,
+    revoke_key,
+)
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
 from mosu.compute.services.idle import set_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
+from mosu.compute.services.keeping import keep_endpoint, keep_endpoints, task_of
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -69,7 +81,8 @@ from mosu.compute.services.pools import (
     set_pool_state,
     tokens_that_hold,
 )
-from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
+from mosu.compute.services.quoting import QuoteResult, RefusedOffer, choice_of, quote_run
+from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
@@ -96,6 +109,7 @@ from mosu.compute.services.uploads import (
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 
 __all__ = [
+    "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
     "AgentTaken",
@@ -103,12 +117,15 @@ __all__ = [
     "AppReached",
     "Certified",
     "Destination",
+    "EndpointEnded",
+    "EndpointNameTaken",
     "EndpointRoute",
     "Entry",
     "Granted",
     "InFlight",
     "LeaseAnswer",
     "LogSlice",
+    "MadeKey",
     "MadeTicket",
     "Minute",
     "NameTaken",
@@ -120,6 +137,7 @@ __all__ = [
     "NotLeased",
     "NotRegistered",
     "NotRunning",
+    "Overtaken",
     "PoolAway",
     "QuotaReached",
     "QuoteResult",
@@ -130,20 +148,24 @@ __all__ = [
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
+    "TooManyEndpoints",
     "Traffic",
     "actor_of_agent",
     "append_log",
     "attempt_epoch_of",
     "cancel_run",
     "certify_key",
+    "change_endpoint",
     "check_input",
     "check_now",
+    "choice_of",
     "close_connection",
     "close_forgotten",
     "close_left_open",
     "count_deliveries",
     "create_pool",
     "digest_of_agent",
+    "end_endpoint",
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
@@ -155,10 +177,14 @@ __all__ = [
     "forget_in_flight",
     "forget_requests",
     "heartbeat",
+    "keep_endpoint",
+    "keep_endpoints",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_endpoint",
     "make_endpoint_ticket",
+    "make_key",
     "make_ticket",
     "missing_for",
     "not_entered",
@@ -180,6 +206,7 @@ __all__ = [
     "register_agent",
     "renew_connections",
     "renew_entries",
+    "revoke_key",
     "rotate_token",
     "seen_s",
     "set_blackout",
@@ -194,6 +221,7 @@ __all__ = [
     "take_health",
     "take_report",
     "take_usage",
+    "task_of",
     "tokens_that_hold",
     "turn_blocks",
     "upload_of",

@@ -13,6 +13,7 @@ from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.services.attempts import give_back, locked_attempt
 from mosu.compute.services.delivery import tell_buyer
+from mosu.compute.services.replicas import wake_keeper
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import Invalid
 from mosu.market.models import Outcome
@@ -144,6 +145,8 @@ def _end_run(
         now=now,
         organisation_id=run.organisation_id,
     )
+    if run.request.get("endpoint"):
+        wake_keeper(UUID(run.request["endpoint"]))
 
 
 def manifest_of(run: Run, outputs: Sequence[OutputFile], *, now: datetime) -> str:

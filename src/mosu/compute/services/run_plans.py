@@ -60,6 +60,9 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         apps=task.apps,
         port=task.port or 0,
         health=task.health,
+        endpoint=str(asked.replica.endpoint_id) if asked.replica else "",
+        replica=asked.replica.ordinal if asked.replica else 0,
+        version=asked.replica.version if asked.replica else 0,
     )
 
 
