@@ -87,14 +87,15 @@ def _streams() -> Iterator[Door]:
     from starlette.routing import Route, WebSocketRoute
 
     from mosu.compute.relay.app import application as relay
-    from mosu.compute.relay.app import apps
+    from mosu.compute.relay.app import apps, endpoint_doors
     from mosu.web.asgi import application
 
-    for route in apps.routes:
-        if isinstance(route, Route | WebSocketRoute):
-            method = "WebSocket" if isinstance(route, WebSocketRoute) else "*"
-            path = f"//PORT-RUN.MOSU_APPS_HOST{route.path}"
-            yield Door("app", path, method, getattr(route.app, ATTRIBUTE, ""))
+    for host, doors in (("PORT-RUN", apps), ("NAME-HOUSE", endpoint_doors)):
+        for route in doors.routes:
+            if isinstance(route, Route | WebSocketRoute):
+                method = "WebSocket" if isinstance(route, WebSocketRoute) else "*"
+                path = f"//{host}.MOSU_APPS_HOST{route.path}"
+                yield Door("app", path, method, getattr(route.app, ATTRIBUTE, ""))
     for route in (*application.routes, *relay.routes):
         if isinstance(route, Route):
             kind = "agent" if route.path.startswith("/agent/") else "stream"

@@ -94,6 +94,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/<str:order_id>/", orders.order, name="order"),
     path("orders/<str:order_id>/now/", orders.order_now, name="order_now"),
     path("orders/<str:order_id>/open/", opening.open_port, name="open_port"),
+    path("endpoints/<str:endpoint_id>/open", opening.open_endpoint, name="open_endpoint"),
     path("orders/<str:order_id>/cancel/", orders.cancel, name="cancel"),
     path("receipts/<str:receipt_id>/", receipts.receipt, name="receipt"),
     path("verify/<str:number>/<str:code>/", receipts.verify, name="verify"),

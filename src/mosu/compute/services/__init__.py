@@ -39,7 +39,6 @@ from mosu.compute.services.endpoint_log import (
     forget_requests,
     note_in_flight,
     note_requests,
-    wake_keeper,
 )
 from mosu.compute.services.endpoint_routes import (
     EndpointRoute,

@@ -7,8 +7,6 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from procrastinate.contrib.django import app
-from procrastinate.exceptions import AlreadyEnqueued
 
 from mosu.compute.models import LATENCY_MS, Endpoint, EndpointRequest, Replica
 from mosu.compute.states import EndpointState
@@ -89,17 +87,6 @@ def forget_in_flight() -> None:
     """Nothing is under way: only for the start of the one relay."""
     Endpoint.objects.filter(state=EndpointState.OPEN, in_flight__gt=0).update(in_flight=0)
     Replica.objects.filter(over=False, in_flight__gt=0).update(in_flight=0)
-
-
-def wake_keeper(*, endpoint_id: UUID) -> None:
-    """Have the keeper look at the endpoint now; it is said once, however many say so."""
-    lock = f"compute.keep_endpoint:{endpoint_id}"
-    try:
-        with transaction.atomic(durable=True):
-            task = app.configure_task("compute.keep_endpoint", queueing_lock=lock)
-            task.defer(endpoint_id=str(endpoint_id))
-    except AlreadyEnqueued:
-        pass
 
 
 def forget_requests(*, now: datetime) -> int:
