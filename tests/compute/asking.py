@@ -1,8 +1,12 @@
 """Endpoints with replicas, keys and people who ask there, before a real relay."""
 
+import asyncio
 import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import httpx
@@ -13,13 +17,18 @@ from websockets.asyncio.client import connect
 from mosu.compute import services
 from mosu.compute.app_hosts import EndpointHost, label_of
 from mosu.compute.models import Attempt, Endpoint, EndpointKey, Replica, Run
+from mosu.compute.relay import endpoints
 from mosu.compute.states import EndpointState
+from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
 from mosu.platform.actors import SYSTEM, Role
 from mosu.platform.models import User
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import record_audit
-from tests.compute.browsing import Relay
+from mosu.wire.streams import Stream
+from mosu.wire.tunnel import Target
+from tests.compute.browsing import Relay, Serve, browsing, carried, closed, tunnel_of
+from tests.compute.test_relay import FakeAgent
 from tests.compute.world import started
 from tests.platform.factories import make_member
 
@@ -62,10 +71,71 @@ class Asker:
         )
 
 
-def make_endpoint(relay: Relay, *, auth: str = "key", replicas: int = 1, text: str = SERVICE) -> Endpoint:
+@contextmanager
+def asking(settings: Any, monkeypatch: Any) -> Iterator[Relay]:
+    """A relay that looks after its endpoints more often than it would."""
+    for name, seconds in {"REFRESH_S": 0.2, "NOTE_S": 0.1, "BREATH_S": 0.02}.items():
+        monkeypatch.setattr(endpoints, name, seconds)
+    with browsing(settings, monkeypatch) as relay:
+        yield relay
+
+
+@asynccontextmanager
+async def served_by(relay: Relay, serves: Mapping[str, Serve]) -> AsyncIterator[FakeAgent]:
+    """An agent that joins each attempt's streams to a server of its own; one that has none is refused."""
+    writers, served = list[asyncio.StreamWriter](), set[asyncio.Task[None]]()
+    addresses = dict[str, tuple[str, int]]()
+
+    async def joins(agent: FakeAgent, stream: Stream, target: Target) -> None:
+        if target.attempt_id in addresses:
+            await carried(agent, stream, addresses[target.attempt_id], writers)
+        else:
+            agent.streams.refuse(stream, "nobody listens")
+
+    async with AsyncExitStack() as stack:
+        for attempt_id, serve in serves.items():
+            server = await asyncio.start_server(partial(_serve, serve, served, writers), "127.0.0.1", 0)
+            await stack.enter_async_context(server)
+            addresses[attempt_id] = server.sockets[0].getsockname()[:2]
+        async with tunnel_of(relay, joins) as agent:
+            yield agent
+        for task in served:
+            task.cancel()
+        await asyncio.gather(*served, return_exceptions=True)
+    await closed(writers)
+
+
+async def _serve(
+    serve: Serve,
+    served: set[asyncio.Task[None]],
+    writers: list[asyncio.StreamWriter],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    served.add(task)
+    writers.append(writer)
+    with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        await serve(reader, writer)
+    writer.close()
+
+
+async def once(found: Callable[[], Any]) -> Any:
+    """What it says, once it says anything."""
+    for _ in range(1000):
+        if said := await in_thread(found):
+            return said
+        await asyncio.sleep(0.02)
+    raise AssertionError("it is never so")
+
+
+def make_endpoint(
+    relay: Relay, *, auth: str = "key", replicas: int = 1, text: str = DEAF, name: str = ""
+) -> Endpoint:
     """An open endpoint of the relay's buyer, with replicas that run."""
     world, now = relay.session.world, timezone.now()
-    name = f"chat{Endpoint.objects.count()}"
+    name = name or f"chat{Endpoint.objects.count()}"
     owner = make_member(world.buyer, Role.DEVELOPER)
     endpoint = Endpoint(
         organisation=world.buyer, project=world.project, owner_id=owner.id, name=name,
@@ -80,7 +150,7 @@ def make_endpoint(relay: Relay, *, auth: str = "key", replicas: int = 1, text: s
     return endpoint
 
 
-def add_replica(relay: Relay, endpoint: Endpoint, *, text: str = SERVICE) -> Replica:
+def add_replica(relay: Relay, endpoint: Endpoint, *, text: str = DEAF) -> Replica:
     """One more, whose run runs."""
     run, _ = started(relay.session.world, now=timezone.now(), text=text)
     return replica_of(endpoint, run)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from uuid import UUID
 
+from django.db import DataError, IntegrityError
 from django.utils import timezone
 
 from mosu.compute import services
@@ -88,6 +89,8 @@ class EndpointNotes:
                 requests=batch.requests,
                 minutes=batch.minutes,
             )
+        except (DataError, IntegrityError):  # it never will: what came since must not wait for it
+            raise
         except BaseException:
             self._log.put_back(batch)
             raise

@@ -85,6 +85,7 @@ class Endpoints:
                 finding = self._finding[host.label] = asyncio.create_task(self._found(host))
                 finding.add_done_callback(partial(self._forget_finding, host.label))
             found = await asyncio.shield(finding)
+        found.used_at = asyncio.get_running_loop().time()  # it stays while we look who asks
         return found
 
     @contextmanager
@@ -156,6 +157,7 @@ class Endpoints:
             async with asyncio.timeout(ASK_S_MAX):
                 await self._notes.write()
         self.entries.end(_STOPPED)
+        self.log.take()
 
     async def refresh(self) -> None:
         """Once: which replicas there are of those that are asked at, and whether they still answer."""
