@@ -378,6 +378,86 @@ class Connection(Answer):
     """Why it was closed; empty while it is open."""
 
 
+class ReplicaCounts(Answer):
+    """By how many runs an endpoint answers."""
+
+    min: int
+    max: int
+    requests: int
+    """In flight at each of them."""
+    idle_s: int
+
+
+class Endpoint(Answer):
+    """An address at which a service answers; the figures are of the last hour."""
+
+    id: str
+    name: str
+    state: str
+    url: str
+    auth: str
+    port: int
+    version: int = 1
+    owner: str = ""
+    replicas: ReplicaCounts
+    well: int = 0
+    wanted: int = 0
+    reason: str = ""
+    """Why it has fewer replicas than it should; empty: it has them, or they are on their way."""
+    requests: int = 0
+    refused: int = 0
+    failed: int = 0
+    p95_ms: int | None = None
+
+
+class Replica(Answer):
+    """A run that answers at an endpoint, or did."""
+
+    id: str
+    run_id: str
+    run_state: str
+    version: int
+    well_at: datetime | None = None
+    drained_at: datetime | None = None
+    over: bool = False
+    in_flight: int = 0
+
+
+class EndpointKey(Answer):
+    """With which programs ask at an endpoint; its secret is not known any more."""
+
+    id: str
+    name: str
+    made_by: str = ""
+    made_at: datetime | None = None
+    revoked_at: datetime | None = None
+    used_at: datetime | None = None
+
+
+class NewEndpointKey(Answer):
+    """A key just made: its secret is shown here alone."""
+
+    id: str
+    name: str
+    secret: str
+
+
+class EndpointRequest(Answer):
+    """One request at an endpoint; status 0: it was broken off before an answer began."""
+
+    at: datetime
+    method: str
+    path: str
+    status: int
+    waited_ms: int = 0
+    took_ms: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    key: str | None = None
+    user: str | None = None
+    run_id: str | None = None
+
+
 class Ticket(Answer):
     """What lets a browser in to a port of a run: whoever opens `url` first, until then."""
 

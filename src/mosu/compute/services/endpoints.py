@@ -155,6 +155,13 @@ def change_endpoint(
         EndpointEnded: it has ended.
         Invalid, and what `asked_of` raises: as for a new endpoint.
     """
+    if replicas is not None and replicas.least > replicas.most:
+        raise Invalid(
+            "replicas: min is more than max.",
+            hint="Choose min at most max.",
+            field="replicas",
+            found=replicas.least,
+        )
     endpoint = _locked(actor, endpoint_id)
     before = _terms_of(endpoint)
     if task is not None:

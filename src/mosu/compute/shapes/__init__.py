@@ -3,6 +3,17 @@
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
 from mosu.compute.shapes.connections import AppsOut, ConnectionOut
+from mosu.compute.shapes.endpoints import (
+    EndpointChangeIn,
+    EndpointIn,
+    EndpointKeyIn,
+    EndpointKeyOut,
+    EndpointMinuteOut,
+    EndpointOut,
+    EndpointRequestOut,
+    NewEndpointKeyOut,
+    ReplicaOut,
+)
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -26,9 +37,17 @@ __all__ = [
     "BlockQuoteIn",
     "ConnectionOut",
     "DayUsedOut",
+    "EndpointChangeIn",
+    "EndpointIn",
+    "EndpointKeyIn",
+    "EndpointKeyOut",
+    "EndpointMinuteOut",
+    "EndpointOut",
+    "EndpointRequestOut",
     "FenceIn",
     "HealthOut",
     "MadePoolOut",
+    "NewEndpointKeyOut",
     "NodeOut",
     "NodeStateIn",
     "PlacingIn",
@@ -38,6 +57,7 @@ __all__ = [
     "PoolTokenOut",
     "QuoteIn",
     "QuotesOut",
+    "ReplicaOut",
     "RunOut",
     "SamplesOut",
     "TicketIn",
