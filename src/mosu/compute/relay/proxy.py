@@ -167,9 +167,13 @@ class _Exchange:
         there = asyncio.create_task(self._pass_body())
         back = asyncio.create_task(self._pass_answer())
         try:
-            done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            if there.done() and isinstance(there.exception(), Broken):
+                await back  # it takes no more, but may have answered
+            for task in (back, there):
+                if task.done():
+                    task.result()
+                    break
         finally:
             there.cancel()
             back.cancel()
