@@ -499,6 +499,13 @@ class Tax(Answer):
     amount: Decimal | None = None
 
 
+class Claimed(Answer):
+    """Of a service, by its supplier's word: how long it was well, and how often it was started again."""
+
+    uptime_s: int
+    restarts: int = 0
+
+
 class Receipt(Answer):
     id: str
     number: str
@@ -518,6 +525,7 @@ class Receipt(Answer):
     tax: Tax | None = None
     seller: Party | str | None = None
     buyer: Party | str | None = None
+    claimed: Claimed | None = None
     sha256: str = ""
     verify_url: str = ""
 

@@ -113,9 +113,18 @@ def end_attempt(
         ended_at=ended_at or now,
         outcome=Outcome.PLATFORM_FAILURE if failed_us else Outcome(to.value),
         now=now,
+        claimed=_uptime_of(result),
     )
     if failed_us:
         tell_buyer(attempt.run, receipt, why=why, now=now)
+
+
+def _uptime_of(result: Result | None) -> dict[str, int]:
+    """How long a service was well and how often it was started again, as its agent says; of others nothing."""
+    measures = (result.measures if result else None) or {}
+    if measures.get("uptime_s") is None:
+        return {}
+    return {"uptime_s": int(measures["uptime_s"]), "restarts": int(measures.get("restarts") or 0)}
 
 
 def _end_run(

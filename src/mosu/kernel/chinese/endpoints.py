@@ -85,7 +85,6 @@ SENTENCES: Final[dict[str, str]] = {
     "REQUESTS/H": "请求/时",
     "REFUSED": "拒绝",
     "FAILED": "失败",
-    "P95": "P95",
     "ADDRESS": "地址",
     "RUN": "作业",
     "VERSION": "版本",
