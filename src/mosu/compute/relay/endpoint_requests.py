@@ -146,23 +146,25 @@ class Passing:
     @asynccontextmanager
     async def _replica(self, reading: Reading) -> AsyncIterator[WaitedStream]:
         """A stream to one, which ends with it."""
-        for dials in range(1, DIALS_MAX + 1):
+        for _ in range(DIALS_MAX):
             way = self._served.best() or await self._awaited(reading)
-            with way.busy(), way.hold.carrying(self._cut):
+            with way.busy():
                 try:
                     stream = await way.dialled()
                 except NotJoined:
-                    if dials == DIALS_MAX:
-                        raise
                     continue
                 self._way = way
                 try:
-                    yield WaitedStream(stream)
+                    if way.hold.has_ended:  # while it was dialled
+                        continue
+                    with way.hold.carrying(self._cut):
+                        yield WaitedStream(stream)
+                    return
                 finally:
                     stream.reset("the other side is gone")
                     self._bytes_in += stream.bytes_out
                     self._bytes_out += stream.bytes_in
-                return
+        raise NotJoined("No replica is reached.", hint="Try again in a minute.", retry_after_s=10)
 
     async def _awaited(self, reading: Reading) -> ReplicaWay:
         """

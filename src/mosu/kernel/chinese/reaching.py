@@ -100,6 +100,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Try again in a minute; its owner sees its log.": "请一分钟后再试；所有者可以查看它的日志。",
     "Too many requests are under way.": "正在进行的请求太多。",
     "{count} requests wait for this endpoint.": "已有 {count} 个请求在等待这个服务端点。",
+    "No replica is reached.": "无法连接任何副本。",
     "The replica does not run.": "副本没有在运行。",
     "This hub opens no endpoint.": "本中心不开放服务端点。",
     "Its operator sets MOSU_APPS_HOST.": "请运营方设置 MOSU_APPS_HOST。",
