@@ -21,10 +21,12 @@ from mosu.compute import services
 from mosu.compute.models import Attempt
 from mosu.compute.services import Certified, NoSuchApp, NotASession, NotRunning, PoolAway
 from mosu.compute.session_apps import APPS
-from mosu.compute.session_apps.ssh import authority, host_key_of
+from mosu.compute.session_apps.ssh import authority, host_key_of, hub_host_key_line
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, HubRole, Role, Scope
-from mosu.platform.models import AuditRecord
+from mosu.platform.models import AuditRecord, User
+from mosu.platform.services import revoke_token
 from tests.compute.sessions import SESSION, Session, with_token
 from tests.compute.world import (
     at,
@@ -86,7 +88,8 @@ def test_a_certificate_is_for_this_attempt_this_person_and_its_time() -> None:
     session = ssh_session()
     made = certified(session, now=at(20))
     found = opened(made)
-    assert found.valid_principals == [session.attempt.public_id.encode()]
+    person = typeid("user", session.person.id or uuid7())
+    assert found.valid_principals == [session.attempt.public_id.encode(), person.encode()]
     assert found.key_id.decode().startswith("user_") and session.person.id is not None
     assert (found.critical_options, set(found.extensions)) == (
         {},
@@ -112,7 +115,8 @@ def test_it_is_meant_for_the_suppliers_clock(off_s: int, counted_s: int) -> None
     register(session.world, now=at(20), clock_at=at(20 + off_s), reaches=True, has_sshd=True)
     made = certified(session, now=at(20))
     found = opened(made)
-    assert found.valid_after - plain.valid_after == found.valid_before - plain.valid_before == counted_s
+    assert found.valid_before - plain.valid_before == counted_s
+    assert found.valid_after - plain.valid_after == min(counted_s, 0), "the hub's own port reads it too"
     assert made.valid_until.timestamp() == plain.valid_before
 
 
@@ -248,7 +252,7 @@ def test_over_http(client: Client) -> None:
     )
     assert answer.status_code == 201
     body = answer.json()
-    assert set(body) == {"certificate", "host_key", "valid_until"}
+    assert set(body) == {"certificate", "host_key", "valid_until", "jump"}
     assert body["certificate"].startswith("ssh-ed25519-cert-v01@openssh.com ")
     assert datetime.fromisoformat(body["valid_until"]) > datetime.now(UTC)
     refused = client.post(
@@ -263,3 +267,45 @@ def test_over_http(client: Client) -> None:
         == 404
     )
     assert Attempt.objects.count() == 1
+
+
+# What the name hangs on with which a certificate opens the hub's own port.
+
+
+def test_a_certificate_made_with_a_token_enters_as_the_token_and_ends_with_it() -> None:
+    session = ssh_session()
+    actor, token = with_token(session.person)
+    name = certified(session, actor=actor).enters_as
+    assert name == token.public_id
+    entering = services.entering(name, now=NOW)
+    assert entering is not None and (entering.id, entering.token_id) == (session.person.id, token.id)
+    assert services.entering(name, now=NOW + timedelta(days=31)) is None
+    revoke_token(actor=actor, token_id=token.id, now=NOW)
+    assert services.entering(name, now=NOW) is None
+
+
+def test_a_certificate_made_on_a_page_enters_as_its_person_and_ends_with_them() -> None:
+    session = ssh_session()
+    name = certified(session).enters_as
+    entering = services.entering(name, now=NOW)
+    assert entering is not None and entering.id == session.person.id
+    User.objects.filter(id=session.person.id).update(is_active=False)
+    assert services.entering(name, now=NOW) is None
+
+
+@pytest.mark.parametrize("name", ["", "root", "user_", "token_x", f"user_{'0' * 26}", f"token_{'0' * 26}"])
+def test_nobody_else_enters(name: str) -> None:
+    assert services.entering(name, now=NOW) is None
+
+
+@pytest.mark.urls("tests.compute.urls")
+def test_the_hubs_port_is_told_with_the_certificate_where_there_is_one(client: Client, settings: Any) -> None:
+    """Over HTTP, as `ssh` needs it."""
+    session = ssh_session(now=timezone.now())
+    path, body = f"/api/v1/runs/{session.run.public_id}/ssh-certificates", {"public_key": KEY}
+    headers = bearer(session.person)
+    assert client.post(path, body, content_type="application/json", headers=headers).json()["jump"] is None
+    settings.MOSU_SSH_ADDRESS = "hub.example:2200"
+    jump = client.post(path, body, content_type="application/json", headers=headers).json()["jump"]
+    assert (jump["host"], jump["port"], jump["host_key"]) == ("hub.example", 2200, hub_host_key_line())
+    assert jump["user"].startswith("token_")

@@ -70,7 +70,7 @@ class Way:
 
 @pytest.fixture(scope="module")
 def way() -> Iterator[Way]:
-    with running_hub() as hub:
+    with running_hub(env={"MOSU_SSH_PORT": str(free_port())}) as hub:
         tokens = {
             name: hub.bootstrap(email=f"{name}@example.org", organisation=name, capabilities=capabilities)
             for name, capabilities in (("operator", ("operator",)), ("ada", ()), ("eve", ()))
@@ -287,6 +287,106 @@ def test_who_comes_and_says_nothing_keeps_nobody_out(way: Way) -> None:
         forward.communicate()
 
 
+# The hub's own port, without the command line.
+
+
+@dataclass(frozen=True)
+class Plain:
+    """OpenSSH's own programs and what the API gave: no `mosu` on the way."""
+
+    config: Path
+    key: Path
+    jump: Mapping[str, Any]
+
+    def called(self, way: Way, *words: str, given: str = "") -> subprocess.CompletedProcess[str]:
+        return way.called([words[0], "-F", self.config, *words[1:]], given=given, PATH="/usr/bin:/bin")
+
+
+def plain(way: Way, folder: Path) -> Plain:
+    key, config, known = folder / "id", folder / "config", folder / "known"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    public = (folder / "id.pub").read_text()
+    path = f"/runs/{way.run_id}/ssh-certificates"
+    said = way.hub.mosu(*("api", "post", path, f"public_key={public}"), token=way.env["MOSU_TOKEN"])
+    assert said.returncode == 0, said.stderr
+    made = json.loads(said.stdout)
+    (folder / "id-cert.pub").write_text(made["certificate"] + "\n")
+    jump = made["jump"]
+    known.write_text(f"{way.run_id} {made['host_key']}\nthe-hub {jump['host_key']}\n")
+    config.write_text(
+        f"Host the-hub\n HostName {jump['host']}\n Port {jump['port']}\n User {jump['user']}\n"
+        " HostKeyAlias the-hub\n"
+        f"Host lab\n HostName {way.run_id}\n Port {SSH_PORT}\n User runner\n ProxyJump the-hub\n"
+        f" HostKeyAlias {way.run_id}\n"
+        f"Host *\n IdentityFile {key}\n IdentitiesOnly yes\n UserKnownHostsFile {known}\n"
+        " StrictHostKeyChecking yes\n BatchMode yes\n"
+    )
+    return Plain(config, key, jump)
+
+
+def test_plain_ssh_comes_in_by_the_hubs_own_port(way: Way, tmp_path: Path) -> None:
+    ssh = plain(way, tmp_path)
+    done = ssh.called(way, "ssh", "lab", "cat; exit 7", given="through and back\n")
+    assert (done.returncode, done.stdout) == (7, "through and back\n"), done.stderr
+    data = os.urandom(3_000_000)
+    (tmp_path / "there").write_bytes(data)
+    for source, target in ((tmp_path / "there", "lab:plain"), ("lab:plain", tmp_path / "back")):
+        done = ssh.called(way, "scp", "-q", str(source), str(target))
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back").read_bytes() == data
+    listed = json.loads(way.called([*MOSU, "connections", "--json", way.run_id]).stdout)
+    assert any(one["port"] == SSH_PORT and one["bytes_in"] > len(data) for one in listed["items"])
+
+
+def test_the_hubs_own_port_leads_nowhere_else(way: Way, tmp_path: Path) -> None:
+    ssh = plain(way, tmp_path)
+    shell = ssh.called(way, "ssh", "the-hub", "id")
+    assert shell.returncode == 255 and shell.stdout == ""
+    for target in (
+        f"{way.run_id}:8123",
+        "127.0.0.1:22",
+        "169.254.169.254:80",
+        f"run_{'0' * 26}:2222",
+        "x:2222",
+    ):
+        done = ssh.called(way, "ssh", "-W", target, "the-hub")
+        assert (done.returncode, done.stdout) == (255, ""), target
+        assert "open failed" in done.stderr, done.stderr
+    for words in (("-R", "0:127.0.0.1:22"), ("-L", f"{free_port()}:/tmp/x", "-s", "sftp")):
+        done = ssh.called(way, "ssh", "-o", "ExitOnForwardFailure=yes", *words, "the-hub")
+        assert done.returncode == 255, done.stderr
+
+
+def test_who_has_no_certificate_of_the_hub_is_refused_at_its_port(way: Way, tmp_path: Path) -> None:
+    ssh = plain(way, tmp_path)
+    assert ssh.called(way, "ssh", "lab", "true").returncode == 0
+    for words in (("-o", "User=root"), ("-o", f"User={typeid('user', uuid7())}")):
+        assert (
+            "Permission denied"
+            in ssh.called(way, "ssh", *words, "-W", f"{way.run_id}:2222", "the-hub").stderr
+        )
+    (tmp_path / "id-cert.pub").unlink()
+    assert "Permission denied" in ssh.called(way, "ssh", "-W", f"{way.run_id}:2222", "the-hub").stderr
+    own = tmp_path / "own"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", own], check=True)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-s", own, "-I", "me", "-n", ssh.jump["user"], tmp_path / "id.pub"], check=True
+    )
+    assert "Permission denied" in ssh.called(way, "ssh", "-W", f"{way.run_id}:2222", "the-hub").stderr
+
+
+def test_who_says_nothing_there_keeps_nobody_out(way: Way, tmp_path: Path) -> None:
+    ssh = plain(way, tmp_path)
+    silent = [
+        socket.create_connection((ssh.jump["host"], ssh.jump["port"]), timeout=WAITS_S) for _ in range(60)
+    ]
+    try:
+        assert ssh.called(way, "ssh", "lab", "echo in").stdout == "in\n"
+    finally:
+        for one in silent:
+            one.close()
+
+
 # Who is refused.
 
 
@@ -316,7 +416,7 @@ def test_what_is_no_certificate_of_this_session_is_refused(way: Way, tmp_path: P
         (ours, now + hour / 60, now + hour, False),
     ):
         signed.write_text(
-            certificate_for(public, principal=principal, key_id="user_1", since=since, until=ends)
+            certificate_for(public, principals=[principal], key_id="user_1", since=since, until=ends)
         )
         done = bare(config, way)
         assert (done.stdout == "in\n") is comes_in, done.stderr

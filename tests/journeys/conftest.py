@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.hub import Hub, running_hub
+from tests.hub import Hub, free_port, running_hub
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -52,7 +52,7 @@ class Town:
 
 @pytest.fixture(scope="session")
 def town() -> Iterator[Town]:
-    with running_hub() as hub:
+    with running_hub(env={"MOSU_SSH_PORT": str(free_port())}) as hub:
         done = subprocess.run(
             [sys.executable, "-c", LOAD_WORLD],
             env=dict(hub.env),

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from django.test import Client
 
 from mosu.compute.models import Connection, Ticket
@@ -196,3 +197,48 @@ def test_a_notebook_has_a_button_of_its_own(hub: Hub, owner: Client) -> None:
         assert f'value="{line}"' in shown
     assert "mosu ssh" not in shown
     assert "//8888-" in page(owner.post(f"{path}open/", {"app": "8888", "port": ""}))
+
+
+# Plain ssh, by the hub's own port.
+
+SSH_SESSION = SESSION.replace("kind: session", "kind: session, apps: [ssh]")
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIHKV8bZ+Y5bG4U0bTk3ZXkXo2XgJXQbXlqXv6q8nQ9Y me"
+
+
+def with_ssh(hub: Hub, settings: Any) -> tuple[compute.Run, str]:
+    settings.MOSU_ENCRYPTION_KEY = Fernet.generate_key().decode()
+    settings.MOSU_SSH_ADDRESS = "hub.example:2200"
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True, has_sshd=True)
+    run, _ = compute.started(hub.world, now=hub.now, text=SSH_SESSION)
+    return run, f"/orders/{hub.order_of(run).public_id}/"
+
+
+def test_a_key_is_certified_and_the_page_shows_what_ssh_needs(hub: Hub, owner: Client, settings: Any) -> None:
+    run, path = with_ssh(hub, settings)
+    assert f"{path}ssh/" in page(owner.get(path))
+    assert "Certify this key" in page(owner.get(f"{path}ssh/"))
+    text = page(owner.post(f"{path}ssh/", {"public_key": KEY}))
+    for told in (
+        "ssh-ed25519-cert-v01@openssh.com ",
+        "    HostName hub.example\n    Port 2200\n    User user_",
+        f"Host {run.public_id}\n    Port 2222\n    User runner\n    ProxyJump mosu-hub.example\n",
+        f"[{run.public_id}]:2222 ssh-ed25519 ",
+    ):
+        assert told in text
+    refused = owner.post(f"{path}ssh/", {"public_key": "ssh-dss AAAA"})
+    assert refused.status_code == 422 and "ssh-keygen -t ed25519" in refused.content.decode()
+
+
+def test_without_such_a_port_nothing_leads_there(hub: Hub, owner: Client, settings: Any) -> None:
+    _, path = with_ssh(hub, settings)
+    settings.MOSU_SSH_ADDRESS = ""
+    assert f"{path}ssh/" not in page(owner.get(path))
+    assert owner.get(f"{path}ssh/").status_code == 404
+
+
+@pytest.mark.parametrize(("who", "status"), [("auditor", 403), ("stranger", 404)])
+def test_who_may_not_connect_has_no_key_certified(
+    hub: Hub, as_seen_by: AsSeenBy, settings: Any, who: str, status: int
+) -> None:
+    _, path = with_ssh(hub, settings)
+    assert as_seen_by(who).post(f"{path}ssh/", {"public_key": KEY}).status_code == status

@@ -45,6 +45,8 @@ class Config:
     database_owner_url: str | None = None
     relay_port: int | None = None
     """Where the relay listens; None: the first free port after the hub's own."""
+    ssh_port: int | None = None
+    """Where it listens for plain ssh; None: nowhere."""
 
     @property
     def url(self) -> str:
@@ -60,6 +62,13 @@ class Config:
         if named or (hub.scheme, hub.port) != ("http", self.port):
             return named or ""
         return f"http://{hub.netloc.rpartition(':')[0]}:{port}"
+
+    def ssh_address(self, relay_url: str) -> str:
+        """Where people reach the hub by plain ssh, `HOST:PORT`; empty: nowhere."""
+        host = urlsplit(relay_url).hostname
+        if self.ssh_port is None or host is None:
+            return ""
+        return os.environ.get("MOSU_SSH_ADDRESS") or f"{host}:{self.ssh_port}"
 
     def apps_host(self, relay_url: str) -> str:
         """Below which apps have their hosts; empty: nowhere.
@@ -187,13 +196,14 @@ def load_config(*, data_dir: Path | None = None, host: str = "127.0.0.1", port: 
     """What the command line, then the environment, then the defaults say.
 
     Raises:
-        ConfigRefused: MOSU_PORT or MOSU_RELAY_PORT is not a port.
+        ConfigRefused: MOSU_PORT, MOSU_RELAY_PORT or MOSU_SSH_PORT is not a port.
     """
     return Config(
         data_dir=(data_dir or default_data_dir()).absolute(),
         host=host,
         port=port if port is not None else (_port_in("MOSU_PORT") or 8000),
         relay_port=_port_in("MOSU_RELAY_PORT"),
+        ssh_port=_port_in("MOSU_SSH_PORT"),
         database_url=os.environ.get("DATABASE_URL"),
         database_owner_url=os.environ.get("DATABASE_OWNER_URL"),
     )
@@ -222,6 +232,8 @@ def await_port(config: Config, *, within_s: float = 15.0) -> None:
     _await(config.host, config.port, until=until, hint=hint)
     if config.relay_port is not None:
         _await(config.host, config.relay_port, until=until, hint="Set another MOSU_RELAY_PORT, or none.")
+    if config.ssh_port is not None:
+        _await(config.host, config.ssh_port, until=until, hint="Set another MOSU_SSH_PORT, or none.")
 
 
 def _await(host: str, port: int, *, until: float, hint: str) -> None:

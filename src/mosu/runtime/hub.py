@@ -56,6 +56,7 @@ def parts_of(config: Config) -> list[Part]:
     environment = config.environment(app_dsn=app_dsn) | {
         "MOSU_RELAY_URL": relay_url,
         "MOSU_APPS_HOST": config.apps_host(relay_url),
+        "MOSU_SSH_ADDRESS": config.ssh_address(relay_url),
     }
     parts += [_web(config, environment), _worker(environment, app_dsn)]
     if relay_url:
@@ -106,7 +107,10 @@ def _relay(config: Config, environment: dict[str, str], *, port: int) -> Part:
     """One process: a person's connection and the tunnel that it goes through meet in its memory."""
     return Part(
         name="relay",
-        argv=[sys.executable, "-m", "mosu.runtime.relay", "--host", config.host, "--port", str(port)],
+        argv=[
+            *(sys.executable, "-m", "mosu.runtime.relay", "--host", config.host, "--port", str(port)),
+            *(("--ssh-port", str(config.ssh_port)) if config.ssh_port else ()),
+        ],
         env=environment | {"MOSU_DB_POOL": "0"},
         ready=lambda: answers(config.local_url_at(port), "/healthz"),
         note=environment["MOSU_RELAY_URL"],

@@ -34,6 +34,7 @@ def main() -> None:
     words = argparse.ArgumentParser(description=__doc__)
     words.add_argument("--host", required=True)
     words.add_argument("--port", type=int, required=True)
+    words.add_argument("--ssh-port", type=int)
     asked = words.parse_args()
     django.setup()
     keep_freed_memory()
@@ -42,6 +43,8 @@ def main() -> None:
     from mosu.compute.relay.app import application
     from mosu.runtime.app_requests import AppRequest
 
+    if asked.ssh_port is not None:
+        application.state.ssh_at = asked.host, asked.ssh_port
     config = uvicorn.Config(
         application,
         host=asked.host,

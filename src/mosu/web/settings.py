@@ -61,6 +61,12 @@ if any(f".{name}".endswith(f".{MOSU_APPS_HOST}") for name in ALLOWED_HOSTS if MO
     raise ValueError(
         f"MOSU_APPS_HOST: the hub itself is at {MOSU_APPS_HOST}, or below; apps need a name of their own"
     )
+# Where people reach the hub by plain ssh, HOST:PORT; empty: nowhere.
+MOSU_SSH_ADDRESS = os.environ.get("MOSU_SSH_ADDRESS", "")
+if MOSU_SSH_ADDRESS and not re.fullmatch(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}", MOSU_SSH_ADDRESS):
+    raise ValueError(
+        f"MOSU_SSH_ADDRESS: {MOSU_SSH_ADDRESS!r} is no host with a port, such as hub.example:2200"
+    )
 DATA_DIR = Path(os.environ.get("MOSU_DATA_DIR", "/nonexistent"))
 
 # The hub's own choices, fixed for its life.

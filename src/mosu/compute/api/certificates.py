@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 from mosu.compute import services
 from mosu.compute.models import Run
 from mosu.compute.services.certificates import KEY_CHARS_MAX
+from mosu.compute.session_apps.ssh import hub_host_key_line, hub_ssh_address
 from mosu.platform.auth import token_auth
 from mosu.platform.doors import door
 from mosu.platform.requests import actor_of
@@ -31,6 +32,16 @@ class CertificateOut(Out):
     host_key: str
     """The one key that the session's server may show."""
     valid_until: datetime
+    jump: "JumpOut | None"
+    """Without the command line: the hub's own port for ssh, which `ssh -J` comes through; None: it has none."""
+
+
+class JumpOut(Out):
+    host: str
+    port: int
+    user: str
+    host_key: str
+    """The one key that the port may show."""
 
 
 @router.post(
@@ -51,5 +62,14 @@ def create_ssh_certificate(request: HttpRequest, run_id: str, body: KeyIn) -> St
             certificate=certified.certificate,
             host_key=certified.host_key,
             valid_until=certified.valid_until,
+            jump=_jump(certified),
         ),
     )
+
+
+def _jump(certified: services.Certified) -> JumpOut | None:
+    address = hub_ssh_address()
+    if address is None:
+        return None
+    host, port = address
+    return JumpOut(host=host, port=port, user=certified.enters_as, host_key=hub_host_key_line())

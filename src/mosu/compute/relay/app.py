@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from django.utils import timezone
@@ -31,6 +31,9 @@ from mosu.platform.hosts import require_host
 from mosu.platform.policy import require
 from mosu.platform.problems import refusal_of
 from mosu.platform.requests import actor_of_authorization
+
+if TYPE_CHECKING:
+    from asyncssh import SSHAcceptor
 
 tunnels = Tunnels()
 joining = Joining(tunnels)
@@ -124,12 +127,26 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     await in_thread(services.forget_in_flight)
     renewing = [asyncio.create_task(each.renew_for_ever()) for each in (joining, grants)]
     keeping = asyncio.create_task(endpoints.keep_for_ever())
+    door = await _ssh_door(app)
     try:
         yield
     finally:
+        if door is not None:
+            door.close()
         for task in (*renewing, keeping):
             task.cancel()
         await endpoints.end()
+
+
+async def _ssh_door(app: Starlette) -> "SSHAcceptor | None":
+    """The hub's own port for ssh, if its operator wants one."""
+    asked: tuple[str, int] | None = getattr(app.state, "ssh_at", None)
+    if asked is None:
+        return None
+    from mosu.compute.relay.ssh_port import listening  # noqa: PLC0415 - 12 MB that few hubs need
+
+    host, port = asked
+    return await listening(joining, host=host, port=port)
 
 
 application = Starlette(

@@ -1,7 +1,7 @@
 """Joining one person's connection with a stream, for as long as the person may."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -201,10 +201,22 @@ class Joining:
 
     async def join(self, granted: Granted, websocket: WebSocket, stream: Stream) -> None:
         """Carry bytes both ways until both have ended, or one side is gone."""
-        joined = self._joined[granted.connection_id] = Joined(websocket.state.way, stream)
+        await self.carry(granted, websocket.state.way, stream, accepted=websocket.accept)
+
+    async def carry(
+        self,
+        granted: Granted,
+        way: ServedWay,
+        stream: Stream,
+        *,
+        accepted: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """What `join` does, over whatever way; `accepted` ends before anything is carried."""
+        joined = self._joined[granted.connection_id] = Joined(way, stream)
         why = _LEFT
         try:
-            await websocket.accept()
+            if accepted is not None:
+                await accepted()
             why = await joined.carry()
         except (WebSocketDisconnect, OSError):  # before it was accepted
             stream.reset("the other side is gone")

@@ -4,7 +4,7 @@ from mosu.compute.services.blackouts import AlreadyTaken, lift_blackout, set_bla
 from mosu.compute.services.block_quotes import quote_block
 from mosu.compute.services.blocks import turn_blocks
 from mosu.compute.services.capacity import SoldOut
-from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key
+from mosu.compute.services.certificates import Certified, NoSuchApp, certify_key, entering
 from mosu.compute.services.connections import (
     AppReached,
     Granted,
@@ -169,6 +169,7 @@ __all__ = [
     "endpoint_routes",
     "ensure_local_pool",
     "enter_by_cookie",
+    "entering",
     "entry_by_cookie",
     "entry_by_key",
     "expire_leases",

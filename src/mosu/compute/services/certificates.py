@@ -5,6 +5,7 @@ joined by the relay, which asks every half a minute whether they still may.
 """
 
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,10 +29,11 @@ from mosu.compute.requests import RunRequest
 from mosu.compute.services.connections import reached_port
 from mosu.compute.session_apps.ssh import authority, host_key_of
 from mosu.kernel.ids import typeid
-from mosu.kernel.refusals import DomainError, Invalid
+from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.platform.actors import Actor
-from mosu.platform.models import User
+from mosu.platform.models import ApiToken, User
 from mosu.platform.policy import person_of
+from mosu.platform.queries import actor_for_user, bearer_of
 from mosu.platform.services import record_audit
 from mosu.wire.ssh import SSH_PORT
 
@@ -57,6 +59,8 @@ class Certified:
     """`certificate` is the line of a `-cert.pub` file; `host_key` the one key that the session's server may show."""
 
     certificate: str
+    enters_as: str
+    """The user's name at the hub's own port for ssh: what the right to come in hangs on."""
     host_key: str
     valid_until: datetime
 
@@ -80,6 +84,9 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
         )
     until = min([now + LIFE_MAX, *_ends_of(attempt)])
     off = _clock_off(run.pool)
+    way_in = (
+        typeid(ApiToken.prefix, actor.token_id) if actor.token_id else typeid(User.prefix, person_of(actor))
+    )
     record_audit(
         actor=actor,
         action="run.key_certified",
@@ -93,24 +100,42 @@ def certify_key(*, actor: Actor, run_id: UUID, public_key: str, now: datetime) -
     return Certified(
         certificate=certificate_for(
             key,
-            principal=attempt.public_id,
+            principals=(attempt.public_id, way_in),
             key_id=typeid(User.prefix, person_of(actor)),
-            since=now + off - _BEFORE,
+            since=now + min(off, timedelta(0)) - _BEFORE,
             until=until + off,
         ),
+        enters_as=way_in,
         host_key=host_key_of(attempt.public_id),
         valid_until=until,
     )
 
 
-def certificate_for(key: PersonsKey, *, principal: str, key_id: str, since: datetime, until: datetime) -> str:
-    """The hub's word that who holds the key may come in as `principal`; the server names `key_id` in its log."""
+def entering(name: str, *, now: datetime) -> Actor | None:
+    """Who comes to the hub's own port with a certificate for this name, as they are now: a person, or whoever holds a
+    token; None: the person was disabled, the token revoked or is past its time.
+    """
+    try:
+        if name.startswith(f"{ApiToken.prefix}_"):
+            token = ApiToken.objects.filter(id=ApiToken.key_of(name)).first()
+            bearer = bearer_of(token.secret_sha256, now=now) if token else None
+            return bearer.actor if bearer else None
+        user = User.objects.filter(id=User.key_of(name), is_active=True).first()
+    except NotFound:
+        return None
+    return actor_for_user(user) if user else None
+
+
+def certificate_for(
+    key: PersonsKey, *, principals: Sequence[str], key_id: str, since: datetime, until: datetime
+) -> str:
+    """The hub's word that who holds the key may come in as each of `principals`; servers log `key_id`."""
     made = (
         SSHCertificateBuilder()
         .public_key(key)
         .type(SSHCertificateType.USER)
         .key_id(key_id.encode())
-        .valid_principals([principal.encode()])
+        .valid_principals([principal.encode() for principal in principals])
         .valid_after(since.timestamp())
         .valid_before(until.timestamp())
     )

@@ -9,6 +9,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.conf import settings
 
 from mosu.compute.session_apps.starting import AppStart
 from mosu.platform.secrets import derived
@@ -67,9 +68,35 @@ def authority() -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(derived("ssh certificates"))
 
 
+def authority_line() -> str:
+    """Its public half."""
+    return _public_line(authority())
+
+
+def hub_ssh_address() -> tuple[str, int] | None:
+    """Where people reach the hub's own port for ssh; None: it has none."""
+    address: str = settings.MOSU_SSH_ADDRESS
+    host, _, port = address.rpartition(":")
+    return (host, int(port)) if address else None
+
+
+def hub_host_key() -> str:
+    """By which the hub's own port for ssh is known."""
+    return _private_text(_hub_key())
+
+
+def hub_host_key_line() -> str:
+    """Its public half."""
+    return _public_line(_hub_key())
+
+
 def host_key_of(attempt_id: str) -> str:
     """By which people know that they are where they meant to be: one line of `known_hosts`, without the name."""
     return _public_line(_host_key(attempt_id))
+
+
+def _hub_key() -> Ed25519PrivateKey:
+    return Ed25519PrivateKey.from_private_bytes(derived("ssh hub"))
 
 
 def _host_key(attempt_id: str) -> Ed25519PrivateKey:
@@ -80,11 +107,14 @@ def _public_line(key: Ed25519PrivateKey) -> str:
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
+def _private_text(key: Ed25519PrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+
+
 def _secrets(attempt_id: str) -> dict[str, str]:
-    host_key = _host_key(attempt_id).private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
     return {
-        _HOST_KEY: host_key.decode(),
-        _AUTHORITY: _public_line(authority()) + "\n",
+        _HOST_KEY: _private_text(_host_key(attempt_id)),
+        _AUTHORITY: f"{authority_line()}\n",
         _PRINCIPALS: attempt_id + "\n",
         _START: _SCRIPT,
     }

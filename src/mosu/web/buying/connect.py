@@ -12,6 +12,7 @@ from mosu.compute.models import Connection, Run
 from mosu.compute.queries import connections_of, last_attempt_of
 from mosu.compute.reach import connect_url, has_relay, is_reached, runs_now
 from mosu.compute.session_apps import APPS
+from mosu.compute.session_apps.ssh import hub_ssh_address
 from mosu.compute.states import is_ended
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
@@ -66,6 +67,8 @@ class ConnectShown:
     why_not: str
     opens: bool
     """Whether ports can be opened in the browser."""
+    plain_ssh: bool
+    """Whether plain ssh comes in, by the hub's own port."""
     notebook: int | None
     """The port of its notebook, where it has one."""
     rows: Sequence[ConnectionShown]
@@ -85,6 +88,7 @@ class ConnectShown:
             lines=[] if why_not else _lines(run),
             why_not=why_not,
             opens=has_apps_host(),
+            plain_ssh="ssh" in run.request.get("apps", ()) and hub_ssh_address() is not None,
             notebook=APPS["jupyter"].port if "jupyter" in run.request.get("apps", ()) else None,
             rows=[ConnectionShown.of(row) for row in newest[:SHOWN_MAX]],
             earlier=rows.count() - SHOWN_MAX if len(newest) > SHOWN_MAX else 0,
