@@ -266,7 +266,7 @@ async def _shared(port: int, *, seconds: float) -> list[float]:
 
 def _held(hub: Hub, buyer: Buyer, urls: Sequence[str], *, count: int) -> list[Figure]:
     """What idle connections cost the hub: memory of its relay beside before, processor time of all of it."""
-    pid = _relay_pid(hub)
+    pid = relay_pid(hub)
     empty = pss_bytes([pid])
 
     async def held() -> tuple[float, float]:
@@ -296,6 +296,7 @@ def _held(hub: Hub, buyer: Buyer, urls: Sequence[str], *, count: int) -> list[Fi
     ]
 
 
-def _relay_pid(hub: Hub) -> int:
+def relay_pid(hub: Hub) -> int:
+    """The process of its relay."""
     pid: int = json.loads((hub.data_dir / "up.json").read_text())["parts"]["relay"]["pid"]
     return pid

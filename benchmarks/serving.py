@@ -6,14 +6,16 @@ The same small app as in `connecting` is a service's replica, asked by key, and 
 import http.client
 import json
 import time
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
 from tests.hub import Hub
 
 from benchmarks.bars import Figure
-from benchmarks.connecting import APP, IN_FLIGHT, THINKS_S, app_here, asked, quantile
+from benchmarks.connecting import APP, IN_FLIGHT, THINKS_S, app_here, asked, quantile, relay_pid
 from benchmarks.hubs import Buyer
+from benchmarks.processes import cpu_s
 from mosu.client import Client
 
 _PORT: Final = 8000
@@ -80,11 +82,18 @@ def _added(direct: int, port: int, head: str, *, requests: int) -> list[Figure]:
     return figures
 
 
-def _carried(direct: int, port: int, head: str, *, requests: int) -> list[Figure]:
-    rates = []
-    for where, told in ((direct, "Host: app"), (port, head)):
-        took = asked(where, "/0", requests=requests, at_once=IN_FLIGHT, head=told)
-        rates.append(IN_FLIGHT / (sum(took) / len(took) / 1000))
-    plain, through = rates
-    note = f"{IN_FLIGHT} in flight, an app that takes no time: {plain:.0f}/s without"
-    return [Figure("endpoint, requests a second", through, "/s", better="more", note=note)]
+def _carried(hub: Hub, direct: int, port: int, head: str, *, requests: int) -> list[Figure]:
+    plain = asked(direct, "/0", requests=requests, at_once=IN_FLIGHT)
+    relay = [relay_pid(hub)]
+    before = cpu_s(relay)
+    through = asked(port, "/0", requests=requests, at_once=IN_FLIGHT, head=head)
+    used_ms = (cpu_s(relay) - before) / len(through) * 1000
+    note = f"{IN_FLIGHT} in flight, an app that takes no time: {_rate(plain):.0f}/s without"
+    return [
+        Figure("endpoint, requests a second", _rate(through), "/s", better="more", note=note),
+        Figure("endpoint, the relay's CPU for a request", used_ms, "ms", note=note),
+    ]
+
+
+def _rate(took: Sequence[float]) -> float:
+    return IN_FLIGHT / (sum(took) / len(took) / 1000)

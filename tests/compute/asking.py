@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 
 from mosu.compute import services
 from mosu.compute.app_hosts import EndpointHost, label_of
-from mosu.compute.models import Attempt, Endpoint, EndpointKey, Replica, Run
+from mosu.compute.models import Attempt, Endpoint, EndpointKey, Replica
 from mosu.compute.relay import endpoints
 from mosu.compute.states import EndpointState
 from mosu.compute.stream_doors import in_thread
@@ -150,16 +150,14 @@ def make_endpoint(
     return endpoint
 
 
-def add_replica(relay: Relay, endpoint: Endpoint, *, text: str = DEAF) -> Replica:
+def add_replica(
+    relay: Relay, endpoint: Endpoint, *, text: str = DEAF, well_at: datetime | None = None
+) -> Replica:
     """One more, whose run runs."""
-    run, _ = started(relay.session.world, now=timezone.now(), text=text)
-    return replica_of(endpoint, run)
-
-
-def replica_of(endpoint: Endpoint, run: Run) -> Replica:
-    ordinal = Replica.objects.filter(endpoint=endpoint).count()
+    now, ordinal = timezone.now(), Replica.objects.filter(endpoint=endpoint).count()
+    run, _ = started(relay.session.world, now=now, text=text)
     return Replica.objects.create(
-        endpoint=endpoint, run=run, ordinal=ordinal, version=1, added_at=timezone.now()
+        endpoint=endpoint, run=run, ordinal=ordinal, version=1, added_at=now, well_at=well_at
     )
 
 

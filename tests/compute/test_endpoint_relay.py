@@ -525,8 +525,8 @@ def test_what_is_old_is_forgotten_in_pieces(relay: Relay, monkeypatch: pytest.Mo
 
 
 def test_what_somebody_holds_is_noted_the_next_time(relay: Relay) -> None:
-    endpoint = make_endpoint(relay)
-    replica = Replica.objects.get()
+    endpoint = make_endpoint(relay, replicas=0)
+    replica = add_replica(relay, endpoint, well_at=timezone.now())  # so the relay has nothing to do with it
     told = {endpoint.id: InFlight(4, timezone.now())}
     written = services.note_in_flight(endpoints=told, replicas={replica.id: 2, uuid7(): 1})
     assert written == {endpoint.id, replica.id}
