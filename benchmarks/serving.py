@@ -48,7 +48,7 @@ def served(hub: Hub, buyer: Buyer, *, requests: int) -> list[Figure]:
         with app_here() as direct:
             figures += [
                 *_added(direct, port, head, requests=requests),
-                *_carried(direct, port, head, requests=requests),
+                *_carried(hub, direct, port, head, requests=requests),
             ]
         client.end_endpoint(endpoint.id)
     return figures
