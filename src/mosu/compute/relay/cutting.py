@@ -1,7 +1,7 @@
 """What ends with something else: a request with the right that let it in, with what answers it, with its address."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 
@@ -10,10 +10,25 @@ class Cut(asyncio.Event):
 
     why = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[Callable[[], None]] = set()
+
     def now(self, why: str) -> None:
         """Waits for nobody."""
         self.why = self.why or why
         self.set()
+        for stop in tuple(self._told):
+            stop()
+
+    @contextmanager
+    def telling(self, stop: Callable[[], None]) -> Iterator[None]:
+        """While somebody waits for something else, they are called when it is set."""
+        self._told.add(stop)
+        try:
+            yield
+        finally:
+            self._told.discard(stop)
 
 
 class Hold:

@@ -5,6 +5,7 @@ No byte of a head passes as it came, so neither side can make the other one see 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -114,18 +115,11 @@ async def exchanged(
     if cut.is_set():  # while it was dialled
         return
     exchange = _Exchange(asked, stream, receive, answer, first_byte_s_max)
-    work = asyncio.create_task(exchange.run())
-    cutting = asyncio.create_task(cut.wait())
     try:
-        await asyncio.wait({work, cutting}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            work.result()
+        with cut.telling(exchange.stop):
+            await exchange.run()
     except Left:
         answer.left = True
-    finally:
-        work.cancel()
-        cutting.cancel()
-        await asyncio.gather(work, cutting, return_exceptions=True)
 
 
 class _Exchange:
@@ -144,17 +138,30 @@ class _Exchange:
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._unread = memoryview(b"")
         self._time: asyncio.Timeout
+        self._is_over = False
+        self._failed: BaseException | None = None
 
     async def run(self) -> None:
+        """Until the answer is whole, or it is stopped.
+
+        One task beside this one, and no more: what passes here passes often.
+        """
         try:
             async with asyncio.timeout(self._first_byte_s_max) as self._time:
                 await self._both_ways()
         except TimeoutError as error:
-            raise TooSlow("The app did not answer in time.", hint="See its log.") from error
+            if not self._is_over:
+                raise TooSlow("The app did not answer in time.", hint="See its log.") from error
         except Broken as error:
             raise NoAnswer("The app broke off.", hint="See its log.") from error
         except (h11.RemoteProtocolError, h11.LocalProtocolError) as error:
             raise NoAnswer("What the app answers is no HTTP.", hint="See its log.") from error
+
+    def stop(self) -> None:
+        """Now; waits for nobody."""
+        self._is_over = True
+        with suppress(RuntimeError):  # it has ended meanwhile
+            self._time.reschedule(asyncio.get_running_loop().time())
 
     async def _both_ways(self) -> None:
         headers = [
@@ -165,19 +172,22 @@ class _Exchange:
         request = h11.Request(method=self._asked.method, target=self._asked.target, headers=headers)
         await self._stream.write(self._http.send(request))
         there = asyncio.create_task(self._pass_body())
-        back = asyncio.create_task(self._pass_answer())
+        there.add_done_callback(self._passed)
         try:
-            await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            if there.done() and isinstance(there.exception(), Broken):
-                await back  # it takes no more, but may have answered
-            for task in (back, there):
-                if task.done():
-                    task.result()
-                    break
+            await self._pass_answer()
+        except asyncio.CancelledError:
+            if self._is_over and self._failed is not None:
+                raise self._failed from None
+            raise
         finally:
             there.cancel()
-            back.cancel()
-            await asyncio.gather(there, back, return_exceptions=True)
+            await asyncio.gather(there, return_exceptions=True)
+
+    def _passed(self, there: asyncio.Task[None]) -> None:
+        """Where no more of the body is taken the answer may still come; whatever else ends it, ends this."""
+        self._failed = None if there.cancelled() else there.exception()
+        if self._failed is not None and not isinstance(self._failed, Broken):
+            self.stop()
 
     async def _pass_body(self) -> None:
         """
@@ -253,7 +263,8 @@ class _Exchange:
         if not self._unread:
             self._unread = memoryview(await self._stream.read())
         piece, self._unread = self._unread[:PIECE_BYTES], self._unread[PIECE_BYTES:]
-        await asyncio.sleep(0)
+        if len(piece) == PIECE_BYTES:
+            await asyncio.sleep(0)
         self._http.receive_data(bytes(piece))
         if self._answer.started:
             self._moved()
@@ -263,5 +274,7 @@ class _Exchange:
         self._moved()
 
     def _moved(self) -> None:
+        if self._is_over:
+            return
         limit = IDLE_S_MAX if self._answer.started else self._first_byte_s_max
         self._time.reschedule(asyncio.get_running_loop().time() + limit)
