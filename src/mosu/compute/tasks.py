@@ -75,3 +75,10 @@ def watch_ends(timestamp: int) -> None:
 def count_deliveries(timestamp: int) -> None:
     """Count what each pool delivered of what was ordered of it, for the labels of its offers."""
     services.count_deliveries(now=timezone.now())
+
+
+@app.periodic(cron="23 * * * *")
+@app.task(name="compute.forget_requests", queueing_lock="compute.forget_requests")
+def forget_requests(timestamp: int) -> None:
+    """Let go of what was asked at endpoints long ago."""
+    services.forget_requests(now=timezone.now())

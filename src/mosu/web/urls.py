@@ -108,6 +108,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/<str:order_id>/keep/", sessions.keep, name="keep_run"),
     path("orders/<str:order_id>/idle-stop/", sessions.stop_when_unused, name="stop_when_unused"),
     path("orders/<str:order_id>/share/", sessions.share, name="share_session"),
+    path("endpoints/<str:endpoint_id>/open", opening.open_endpoint, name="open_endpoint"),
     path("orders/<str:order_id>/cancel/", orders.cancel, name="cancel"),
     path("volumes/", volumes.volumes, name="volumes"),
     path("volumes/<str:volume_id>/", volumes.volume, name="volume"),

@@ -148,6 +148,7 @@ class EndpointMinute(models.Model):
     """How many answers of replicas began within each class of `LATENCY_MS`."""
 
     class Meta:
+        indexes = [models.Index(fields=["minute"], name="endpoint_minute_at")]
         constraints = [models.UniqueConstraint(fields=["endpoint", "minute"], name="endpoint_minute_once")]
 
 
@@ -177,4 +178,7 @@ class EndpointRequest(models.Model):
     """Which replica's answered; None: none."""
 
     class Meta:
-        indexes = [models.Index(fields=["endpoint", "-at", "-id"], name="endpoint_request_of")]
+        indexes = [
+            models.Index(fields=["endpoint", "-at", "-id"], name="endpoint_request_of"),
+            models.Index(fields=["at"], name="endpoint_request_at"),
+        ]
