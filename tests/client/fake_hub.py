@@ -242,6 +242,20 @@ BLOCK = {
     "terms": BLOCK_TERMS,
     "if_cancelled": {"charged": "0.90", "back": "11.90", "back_percent": 93},
 }
+VOLUME = {
+    "id": "volume_1",
+    "name": "corpus",
+    "state": "kept",
+    "pool": "hall-2",
+    "gb": 100,
+    "kept_until": "2026-12-31T00:00:00Z",
+    "deleted_at": "2027-01-07T00:00:00Z",
+    "renews_days": 0,
+    "used_by": ["run_1"],
+    "order_ids": ["order_1"],
+    "held": "12.80",
+    "currency": "CNY",
+}
 BILL_MONTH = {
     "month": "2026-11",
     "receipts": 2,
@@ -297,6 +311,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._serve("PUT")
+
+    def do_PATCH(self) -> None:
+        self._serve("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._serve("DELETE")
 
     def _serve(self, method: str) -> None:
         parts = urlsplit(self.path)
@@ -469,6 +489,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, BLOCK
             case "GET", path if path.startswith("/blocks/block_0"):
                 return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
+            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes":
+                return 201, QUOTE | {"asked": body}
+            case "GET", "/volumes":
+                return 200, {"items": [VOLUME], "next": None}
+            case "GET", "/volumes/volume_1":
+                return 200, VOLUME
+            case "PATCH", "/volumes/volume_1":
+                return 200, VOLUME | body
+            case "DELETE", "/volumes/volume_1":
+                return 200, VOLUME | {"state": "deleting"}
             case "GET", "/budgets":
                 whole = BUDGET | {"project_id": None, "organisation_id": "org_2"}
                 return 200, {"items": [BUDGET, whole], "next": None}

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     ),
     Command("reserve", "mosu.cli.commands.blocks:reserve", "Buy nodes from one time to another."),
     Command("blocks", "mosu.cli.commands.blocks:blocks", "Your organisation's reserved blocks."),
+    Command("volumes", "mosu.cli.commands.volumes:volumes", "Room for files that outlive runs."),
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),

@@ -34,6 +34,20 @@ def watch_idle(timestamp: int) -> None:
     services.watch_idle(now=timezone.now())
 
 
+@app.periodic(cron="* * * * *")
+@app.task(name="compute.turn_volumes", queueing_lock="compute.turn_volumes")
+def turn_volumes(timestamp: int) -> None:
+    """Begin and charge the terms of volumes on time."""
+    services.turn_volumes(now=timezone.now())
+
+
+@app.periodic(cron="11 * * * *")
+@app.task(name="compute.end_volumes", queueing_lock="compute.end_volumes")
+def end_volumes(timestamp: int) -> None:
+    """Renew volumes, tell people of their ends, and end those that nobody pays for."""
+    services.end_volumes(now=timezone.now())
+
+
 @app.periodic(cron="7 * * * *")
 @app.task(name="compute.count_deliveries", queueing_lock="compute.count_deliveries")
 def count_deliveries(timestamp: int) -> None:

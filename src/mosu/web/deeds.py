@@ -14,6 +14,7 @@ _SUBJECTS: Final = MappingProxyType[str, Any](
         "attempt": pgettext_lazy("subject", "Attempt"),
         "blackout": pgettext_lazy("subject", "Blackout"),
         "block": pgettext_lazy("subject", "Block"),
+        "volume": pgettext_lazy("subject", "Volume"),
         "budget": pgettext_lazy("subject", "Budget"),
         "charges": pgettext_lazy("subject", "Charges"),
         "claim": pgettext_lazy("subject", "Claim"),

@@ -30,7 +30,16 @@ from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
 from mosu.wire.task_reader import Fields, Reader
 
-__all__ = ["FileMount", "Problem", "ResourceNeed", "TaskFile", "TaskRefused", "dump_task", "parse_task"]
+__all__ = [
+    "FileMount",
+    "Problem",
+    "ResourceNeed",
+    "TaskFile",
+    "TaskRefused",
+    "VolumeMount",
+    "dump_task",
+    "parse_task",
+]
 
 Vouchers = Literal["auto", "none"] | tuple[str, ...]
 RunKind = Literal["batch", "session", "service"]
@@ -75,6 +84,15 @@ class FileMount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """The volume `name` of the run's project is seen at `path` inside; written to, unless it is `name:ro`."""
+
+    path: str
+    name: str
+    writes: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFile:
     """A checked task. Amounts are micros of the hub's currency, durations seconds, instants UTC."""
 
@@ -87,6 +105,7 @@ class TaskFile:
     envs: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     file_mounts: tuple[FileMount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
     budget_micros: int | None = None
     not_before: datetime | timedelta | None = None
     """When the run may start at the earliest: an instant, or so long after the task is quoted."""
@@ -138,7 +157,8 @@ class TaskRefused(Invalid):
 
 
 TASK_KEYS: Final = (
-    "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "mosu",
+    "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "volumes",
+    "mosu",
 )  # fmt: skip
 RESOURCE_KEYS: Final = (
     "accelerators", "cpus", "memory", "disk_size", "use_spot", "job_recovery", "max_hourly_cost", "priority",
@@ -166,7 +186,6 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "ports": "say mosu.kind: session or service; all their ports are reached with mosu port-forward.",
         "region": _CHOOSES_PLACE,
         "spot_recovery": "say job_recovery.",
-        "volumes": "put files into workdir or file_mounts.",
         "zone": _CHOOSES_PLACE,
     }
 )
@@ -179,7 +198,6 @@ _TASK_UNSUPPORTED: Final = MappingProxyType(
         "pool": "name suppliers with mosu.suppliers.",
         "service": "say mosu.kind: service, with mosu.port and mosu.health.",
         "storage_mounts": "put files into workdir or file_mounts.",
-        "volumes": "put files into workdir or file_mounts.",
     }
 )
 _BELOW: Final = {key: f"resources.{key}" for key in RESOURCE_KEYS} | {key: f"mosu.{key}" for key in MOSU_KEYS}
@@ -201,6 +219,11 @@ _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, d
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 _KINDS_ALLOWED: Final = "batch, session or service"
 _PORT_MAX: Final = 65_535
+VOLUMES_MAX: Final = 8
+_VOLUME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?::ro)?")
+_VOLUME_ALLOWED: Final = "the name of a volume, or NAME:ro to read alone"
+_MOUNT: Final = re.compile(r"/(?:data|mnt)(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}")
+_MOUNT_ALLOWED: Final = "a path at or below /data or /mnt"
 _HEALTH: Final = re.compile(r"/[!-~]{0,199}")
 _HEALTH_ALLOWED: Final = "a path such as /health, at most 200 letters, digits and signs"
 _APPS: Final[tuple[App, ...]] = get_args(App)
@@ -279,6 +302,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         envs=(envs := fields.read("envs", _variables, reader) or ()),
         secrets=fields.read("secrets", _variables, reader, taken=frozenset(name for name, _ in envs)) or (),
         file_mounts=fields.read("file_mounts", _file_mounts, reader) or (),
+        volumes=fields.read("volumes", _volumes, reader) or (),
         budget_micros=terms.read("budget", reader.micros),
         not_before=not_before,
         deadline=terms.read("deadline", reader.instant),
@@ -466,6 +490,32 @@ def _file_mounts(node: Node, field: str, reader: Reader) -> tuple[FileMount, ...
         if target is not None and source is not None:
             mounts.append(FileMount(target=target, source=source))
     return tuple(mounts)
+
+
+def _volumes(node: Node, field: str, reader: Reader) -> tuple[VolumeMount, ...]:
+    mounts: list[VolumeMount] = []
+    pairs = reader.pairs(node, field, allowed="a map of path: name of a volume")
+    if len(pairs) > VOLUMES_MAX:
+        reader.refuse(node, field, f"names {len(pairs)} volumes.", allowed=f"at most {VOLUMES_MAX}")
+        return ()
+    for key, value in pairs:
+        below = f"{field}.{str(key.value)[:60]}"
+        path = reader.matched(key, below, _MOUNT, allowed=_MOUNT_ALLOWED)
+        said = reader.matched(value, below, _VOLUME, allowed=_VOLUME_ALLOWED)
+        if path is None or said is None:
+            continue
+        name, _, only = said.partition(":")
+        if any(_lies_in(path, one.path) or _lies_in(one.path, path) for one in mounts):
+            reader.refuse(key, below, "lies within another volume.", allowed="paths apart from each other")
+        elif any(name == one.name for one in mounts):
+            reader.refuse(value, below, "is mounted twice.", allowed="each volume once")
+        else:
+            mounts.append(VolumeMount(path=path, name=name, writes=not only))
+    return tuple(mounts)
+
+
+def _lies_in(path: str, other: str) -> bool:
+    return f"{path}/".startswith(f"{other}/")
 
 
 def _local_path(node: Node, field: str, reader: Reader) -> str | None:

@@ -37,6 +37,7 @@ def mapping_of(task: "TaskFile") -> dict[str, Any]:
             "envs": dict(task.envs),
             "secrets": dict(task.secrets),
             "file_mounts": mounts,
+            "volumes": {one.path: one.name if one.writes else f"{one.name}:ro" for one in task.volumes},
             "mosu": _terms(task),
         }
     )

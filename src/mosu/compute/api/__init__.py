@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, certificates, nodes, pools, runs, sharing, tickets
+from mosu.compute.api import blocks, certificates, nodes, pools, runs, sharing, tickets, volumes
 
 routers: Final = [
     ("", runs.router),
@@ -12,4 +12,5 @@ routers: Final = [
     ("", sharing.router),
     ("", tickets.router),
     ("", certificates.router),
+    ("", volumes.router),
 ]

@@ -17,6 +17,7 @@ from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
+from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
 
 __all__ = [
     "AUTHS",
@@ -47,4 +48,7 @@ __all__ = [
     "Replica",
     "Run",
     "Ticket",
+    "Volume",
+    "VolumeTerm",
+    "VolumeUse",
 ]

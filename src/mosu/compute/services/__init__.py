@@ -68,6 +68,15 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
+from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
+from mosu.compute.services.volumes import (
+    VolumeKept,
+    delete_volume,
+    end_volumes,
+    set_renewal,
+    turn_volumes,
+)
 
 __all__ = [
     "LOCAL_REGION",
@@ -99,6 +108,10 @@ __all__ = [
     "TicketRefused",
     "TooManyConnections",
     "Traffic",
+    "VolumeGone",
+    "VolumeInUse",
+    "VolumeKept",
+    "VolumeNameTaken",
     "actor_of_agent",
     "append_log",
     "attempt_epoch_of",
@@ -111,7 +124,9 @@ __all__ = [
     "close_left_open",
     "count_deliveries",
     "create_pool",
+    "delete_volume",
     "digest_of_agent",
+    "end_volumes",
     "ensure_local_pool",
     "enter_by_cookie",
     "entering",
@@ -132,6 +147,8 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "quote_volume",
+    "quote_volume_time",
     "reached_apps",
     "read_log",
     "redeem_ticket",
@@ -145,6 +162,7 @@ __all__ = [
     "set_placing",
     "set_pool_state",
     "set_quota",
+    "set_renewal",
     "set_share",
     "span_between",
     "take_health",
@@ -152,6 +170,7 @@ __all__ = [
     "take_usage",
     "tokens_that_hold",
     "turn_blocks",
+    "turn_volumes",
     "upload_of",
     "watch_idle",
 ]

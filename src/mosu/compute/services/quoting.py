@@ -252,6 +252,7 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
             *(["no_sessions"] if place[0] in unreached else []),
             *(["no_sshd"] if place[0] in without_sshd else []),
             *(_why_no_image(image, images.get(place[0], ())) if image else ()),
+            *(["volume_elsewhere"] if asked.pool_id not in (None, place[0]) else []),
         )
 
     return Request(

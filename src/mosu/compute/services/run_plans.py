@@ -61,6 +61,7 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         apps=task.apps,
         port=task.port or 0,
         health=task.health,
+        volumes=tuple(asked.volumes),
     )
 
 

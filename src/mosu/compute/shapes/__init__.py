@@ -16,6 +16,7 @@ from mosu.compute.shapes.pools import (
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
+from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
 
 __all__ = [
     "AcceleratorOut",
@@ -42,4 +43,8 @@ __all__ = [
     "SamplesOut",
     "TicketIn",
     "TicketOut",
+    "VolumeIn",
+    "VolumeOut",
+    "VolumeQuoteIn",
+    "VolumeTimeIn",
 ]

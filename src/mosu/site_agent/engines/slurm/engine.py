@@ -40,6 +40,7 @@ from mosu.site_agent.jobs import (
     working_folder,
 )
 from mosu.site_agent.logs import LOG_BYTES_MAX
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
 from mosu.wire.shares import kind_of
 
@@ -77,7 +78,9 @@ class SlurmEngine:
         disk_bytes: int,
         log_bytes_max: int = LOG_BYTES_MAX,
         forgotten_after_s: float = FORGOTTEN_AFTER_S,
+        volumes: Volumes | None = None,
     ) -> None:
+        self._volumes = volumes
         self._forgotten_after_s = forgotten_after_s
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._attempts = attempts_folder(folder)
@@ -251,6 +254,7 @@ class SlurmEngine:
             envs={},
             # Not asked for what is no session: it may have to be found out.
             reaches=spec.session and self.reaches,
+            volumes=self._volumes,
         )
         if len(spec.nodes) > 1:
             job["network"] = "machine"
