@@ -147,6 +147,7 @@ class FakeHub:
         }
     )
     apps: list[dict[str, Any]] = field(default_factory=list)
+    guests: list[dict[str, Any]] = field(default_factory=list)
     block_state: str = "held"
     no_quotes: bool = False
     refused: int = 1
@@ -467,6 +468,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.run()
             case "GET", "/runs/run_1/connections":
                 return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
+            case "GET", "/runs/run_1/guests":
+                return 200, {"items": hub.guests, "next": None}
+            case "POST", "/runs/run_1/guests":
+                hub.guests.append(
+                    {"id": "guest_1", "user": body["email"], "let_in_at": "2026-12-01T10:01:00Z"}
+                )
+                return 201, hub.guests[-1]
+            case "DELETE", "/runs/run_1/guests/guest_1":
+                hub.guests.clear()
+                return 200, {}
+            case "POST", "/runs/run_1/keep":
+                return 200, hub.run() | {"ends_at": "2026-12-01T12:00:00Z"}
+            case "PUT", "/runs/run_1/idle-stop":
+                return 200, hub.run() | {"idle_stop_s": body["stop_after_s"]}
             case "POST", "/runs/run_1/tickets":
                 url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
                 return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}

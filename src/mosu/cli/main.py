@@ -42,6 +42,10 @@ COMMANDS: Final = (
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),
+    Command(
+        "share", "mosu.cli.commands.sessions:share", "Let a member of your organisation into your session."
+    ),
+    Command("keep", "mosu.cli.commands.sessions:keep", "A session is still needed though nobody uses it."),
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),

@@ -26,6 +26,8 @@ from mosu.client.models import (
     Budget,
     Connection,
     Difference,
+    Guest,
+    Guests,
     Imported,
     Me,
     NewToken,
@@ -382,6 +384,27 @@ class Client:
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
         return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def guests(self, run_id: str) -> tuple[Guest, ...]:
+        """With whom a session is shared."""
+        return self._get(Guests, f"/runs/{_id(run_id)}/guests").items
+
+    def share_run(self, run_id: str, email: str) -> Guest:
+        """Let a member of the organisation be joined to the session, as its orderer is."""
+        asked = self._hub.json("POST", f"/runs/{_id(run_id)}/guests", json={"email": email}, repeat=True)
+        return _read(Guest, asked)
+
+    def end_sharing(self, run_id: str, guest_id: str) -> None:
+        self._hub.exchange("DELETE", f"/runs/{_id(run_id)}/guests/{_id(guest_id)}", repeat=True)
+
+    def keep_run(self, run_id: str) -> Run:
+        """A session counts as used now: the time after which it is stopped starts anew."""
+        return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/keep", repeat=True))
+
+    def set_idle_stop(self, run_id: str, stop_after_s: int | None) -> Run:
+        """Have a session stopped when nobody used it for so long; None: by the organisation's rule alone."""
+        body = {"stop_after_s": stop_after_s}
+        return _read(Run, self._hub.json("PUT", f"/runs/{_id(run_id)}/idle-stop", json=body, repeat=True))
 
     def ticket(self, run_id: str, *, port: int) -> Ticket:
         """A link that opens a port of a session in a browser, once and soon."""

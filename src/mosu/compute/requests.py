@@ -75,6 +75,8 @@ class RunRequest:
     health: str = ""
     """Where a service says that it is well."""
     volumes: tuple[VolumeSeen, ...] = ()
+    idle_stop_s: int | None = None
+    """After how long without use its task wants it stopped; None: by the organisation's rule."""
 
     @property
     def is_reached(self) -> bool:

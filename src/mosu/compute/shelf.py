@@ -62,6 +62,7 @@ class ComputeShelf:
             pool=pool,
             name=request.name,
             request=quote.request,
+            idle_stop_s=request.idle_stop_s,
             created_at=now,
         )
         insert(run)

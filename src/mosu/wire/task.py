@@ -51,6 +51,8 @@ App = Literal["jupyter", "ssh"]
 SCRIPT_CHARS_MAX: Final = 65_536
 VALUE_CHARS_MAX: Final = 32_768
 WALL_LIMIT_S_MAX: Final = 30 * 86_400
+IDLE_STOP_S_MIN: Final = 15 * 60
+IDLE_STOP_S_MAX: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,8 @@ class TaskFile:
     """On which a service answers; no other kind has one."""
     health: str = ""
     """The path at which a service says, by HTTP, that it is well. Empty: it is while its command runs."""
+    idle_stop_s: int | None = None
+    """After how long without use a session or a service is stopped; None: by the organisation's rule."""
 
 
 class TaskRefused(Invalid):
@@ -166,7 +170,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block", "apps", "port", "health",
+    "inputs", "outputs", "environment", "block", "apps", "port", "health", "idle_stop",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -320,6 +324,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         apps=apps,
         port=terms.read("port", _port, reader, kind=kind),
         health=terms.read("health", _health, reader, kind=kind) or "",
+        idle_stop_s=terms.read("idle_stop", _idle_stop, reader, kind=kind),
     )
 
 
@@ -369,6 +374,17 @@ def _health(node: Node, field: str, reader: Reader, *, kind: RunKind) -> str | N
         return reader.matched(node, field, _HEALTH, allowed=_HEALTH_ALLOWED)
     reader.refuse(node, field, "only a service is asked how it is.", allowed="kind: service")
     return None
+
+
+def _idle_stop(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
+    if kind == "batch":
+        reader.refuse(node, field, "only a session or a service ends so.", allowed="kind: session")
+        return None
+    found: int | None = reader.seconds(node, field, maximum=IDLE_STOP_S_MAX)
+    if found is not None and found < IDLE_STOP_S_MIN:
+        reader.refuse(node, field, "is too short: people are warned 10 minutes before.", allowed="15m to 7d")
+        return None
+    return found
 
 
 def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:

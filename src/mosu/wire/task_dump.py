@@ -79,6 +79,7 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "apps": list(task.apps),
             "port": task.port,
             "health": task.health,
+            "idle_stop": task.idle_stop_s,
         }
     )
 

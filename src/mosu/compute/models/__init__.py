@@ -2,7 +2,7 @@
 
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
-from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.connections import PORT_MAX, Connection, Guest
 from mosu.compute.models.endpoints import (
     AUTHS,
     LATENCY_MS,
@@ -37,6 +37,7 @@ __all__ = [
     "EndpointKey",
     "EndpointMinute",
     "EndpointRequest",
+    "Guest",
     "HealthCheck",
     "IdleRule",
     "LogPiece",

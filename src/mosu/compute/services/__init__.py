@@ -23,10 +23,12 @@ from mosu.compute.services.connections import (
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
+from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
-from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
@@ -107,6 +109,7 @@ __all__ = [
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
+    "TooManyGuests",
     "Traffic",
     "VolumeGone",
     "VolumeInUse",
@@ -126,6 +129,7 @@ __all__ = [
     "create_pool",
     "delete_volume",
     "digest_of_agent",
+    "end_sharing",
     "end_volumes",
     "ensure_local_pool",
     "enter_by_cookie",
@@ -133,6 +137,7 @@ __all__ = [
     "expire_leases",
     "fence_attempt",
     "heartbeat",
+    "keep_run",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -159,11 +164,13 @@ __all__ = [
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_own_idle_stop",
     "set_placing",
     "set_pool_state",
     "set_quota",
     "set_renewal",
     "set_share",
+    "share_run",
     "span_between",
     "take_health",
     "take_report",
@@ -172,5 +179,6 @@ __all__ = [
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "watch_ends",
     "watch_idle",
 ]

@@ -62,6 +62,7 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         port=task.port or 0,
         health=task.health,
         volumes=tuple(asked.volumes),
+        idle_stop_s=task.idle_stop_s,
     )
 
 

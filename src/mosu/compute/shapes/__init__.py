@@ -2,7 +2,7 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import AppsOut, ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut, GuestIn, GuestOut
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -14,7 +14,7 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
 from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
 
@@ -28,6 +28,8 @@ __all__ = [
     "ConnectionOut",
     "DayUsedOut",
     "FenceIn",
+    "GuestIn",
+    "GuestOut",
     "HealthOut",
     "MadePoolOut",
     "NodeOut",
@@ -39,6 +41,7 @@ __all__ = [
     "PoolTokenOut",
     "QuoteIn",
     "QuotesOut",
+    "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
     "TicketIn",

@@ -64,6 +64,8 @@ SENTENCES: Final[dict[str, str]] = {
     "only a service names its port.": "只有常驻服务才写端口。",
     "only a service is asked how it is.": "只有常驻服务才写健康路径。",
     "a path such as /health, at most 200 letters, digits and signs": "路径，例如 /health，至多 200 个字母、数字和符号",
+    "is too short: people are warned 10 minutes before.": "太短：停止前 10 分钟要提醒。",
+    "only a session or a service ends so.": "只有会话和常驻服务可以这样停止。",
     "only a session has apps.": "只有会话才有应用。",
     "names one twice.": "同一项写了两次。",
     "names none.": "一项也没有写。",
