@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mosu.sandbox.dial_socket import DIAL_SOCKET
+from mosu.sandbox.dial_socket import short_path
 from mosu.site_agent.engines.ray import meeting, payload
 from mosu.site_agent.engines.ray.api import RayNode
 from mosu.site_agent.engines.ray.meeting import Met
@@ -59,8 +59,8 @@ def test_a_job_on_another_machine_is_told_by_its_socket_that_nobody_answers(
     monkeypatch.setattr(meeting, "MET_S_MAX", 0.3)
 
     def elsewhere(place: Path) -> None:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(place / DIAL_SOCKET))
+        with short_path(place) as path, socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
 
     found = met(Ray(elsewhere), tmp_path)
     assert "hall-1 is another machine" in found.why_not and "refused" in found.why_not and not found.has_sshd
