@@ -332,6 +332,11 @@ def pools_without_sshd() -> frozenset[UUID]:
     return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))
 
 
+def image_prefixes_of_pools() -> dict[UUID, list[str]]:
+    """From where each pool that runs images of containers takes them."""
+    return dict(Pool.objects.exclude(images=[]).values_list("id", "images"))
+
+
 def pools_not_starting(apps: Sequence[App], environment: str) -> frozenset[UUID]:
     """Pools with no environment in which these apps of a session start; with a name, whose one of that name is none."""
     rows = Pool.objects.values_list("id", "environments")

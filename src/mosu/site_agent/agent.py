@@ -23,7 +23,7 @@ from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
-from mosu.site_agent.engines.choice import engine_of, environments_of, volumes_of
+from mosu.site_agent.engines.choice import engine_of, environments_of, images_of, volumes_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
@@ -75,7 +75,7 @@ class Agent:
         environments = [load_environment(folder.absolute()) for folder in config.environments]
         self._volumes = volumes_of(config)
         self._engine = engine_of(config, self._state_dir, environments, self._volumes)
-        self._environments = environments_of(config, environments)
+        self._environments, self._images = environments_of(config, environments), images_of(config)
         self._leases = self._state_dir / "leases"
         self._leases.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._only_one = _lock(self._state_dir)
@@ -157,6 +157,7 @@ class Agent:
                 reaches=self._engine.reaches,
                 has_sshd=self._engine.has_sshd,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
+                images=self._images,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))

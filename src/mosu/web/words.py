@@ -423,4 +423,12 @@ def _reasons() -> dict[str, tuple[str, str]]:
             _("Its machines have no OpenSSH server."),
             _("Choose another offer, or do without ssh."),
         ),
+        "no_images": (
+            _("Runs no images of containers."),
+            _("Choose another offer, or a prebuilt environment."),
+        ),
+        "other_images": (
+            _("Does not run images of this registry."),
+            _("Choose another offer, or an image of a registry that it runs."),
+        ),
     }

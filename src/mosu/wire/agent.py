@@ -24,6 +24,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from mosu.wire.images import PREFIX
 from mosu.wire.shares import INDEX_MAX
 from mosu.wire.times import Moment
 
@@ -106,6 +107,10 @@ class Registration(Message):
     """Whether those sessions find OpenSSH's server on their machine."""
     volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
+    images: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
+    ] = ()
+    """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
 
 
 class Registered(Message):

@@ -24,6 +24,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mosu.kernel.refusals import Invalid
 from mosu.wire.document import Problem, Unreadable, compose, problem_at
+from mosu.wire.images import Unpinned, image_in
 from mosu.wire.paths import fault_of_path
 from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
@@ -70,6 +71,8 @@ class ResourceNeed:
     job_recovery: bool = False
     """Whether an interrupted run is to go on where there is room again."""
     labels: tuple[tuple[str, str], ...] = ()
+    image: str = ""
+    """Of a container, by digest (`mosu.wire.images`), instead of a prebuilt environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +162,7 @@ TASK_KEYS: Final = (
 )  # fmt: skip
 RESOURCE_KEYS: Final = (
     "accelerators", "cpus", "memory", "disk_size", "use_spot", "job_recovery", "max_hourly_cost", "priority",
-    "labels",
+    "labels", "image_id",
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
@@ -175,7 +178,6 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "autostop": "a run ends when its command ends, or at mosu.wall_limit.",
         "cloud": _CHOOSES_PLACE,
         "disk_tier": "leave it out.",
-        "image_id": "name a prebuilt environment with mosu.environment.",
         "infra": _CHOOSES_PLACE,
         "instance_type": "say what you need with accelerators, cpus and memory.",
         "local_disk": "say disk_size.",
@@ -211,6 +213,7 @@ _MOSU_ELSEWHERE: Final = MappingProxyType(
 _NOTHING: Final = MappingProxyType[str, str]({})
 
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
+_IMAGE_ALLOWED: Final = "docker:REPOSITORY@sha256:DIGEST"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
@@ -272,6 +275,18 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         )
     if isinstance(root, MappingNode) and "run" not in fields and "apps" not in terms:
         reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
+    resources = fields.read("resources", _resources, reader, kind=kind) or ResourceNeed()
+    if resources.image and "environment" in terms:
+        reader.refuse(
+            root, "mosu.environment", "an image is an environment: name one of both.", allowed="one of both"
+        )
+    if resources.image and "jupyter" in apps:
+        reader.refuse(
+            root,
+            "resources.image_id",
+            "jupyter comes with a prebuilt environment, not with an image.",
+            allowed="apps: [ssh], or none",
+        )
     # Of a union mypy would infer `object`.
     not_before = cast(
         "datetime | timedelta | None",
@@ -279,7 +294,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
-        resources=fields.read("resources", _resources, reader, kind=kind) or ResourceNeed(),
+        resources=resources,
         num_nodes=fields.read("num_nodes", _num_nodes, reader, kind=kind) or 1,
         workdir=fields.read("workdir", _workdir, reader),
         setup=fields.read("setup", reader.text, chars_max=SCRIPT_CHARS_MAX, empty=True) or "",
@@ -385,7 +400,27 @@ def _resources(node: Node, field: str, reader: Reader, *, kind: RunKind) -> Reso
         use_spot=fields.read("use_spot", reader.truth) or False,
         job_recovery=fields.read("job_recovery", _job_recovery, reader, kind=kind) or False,
         labels=fields.read("labels", _labels, reader) or (),
+        image=fields.read("image_id", _image, reader) or "",
     )
+
+
+def _image(node: Node, field: str, reader: Reader) -> str | None:
+    text = reader.scalar(node, field, allowed=_IMAGE_ALLOWED)
+    if text is None:
+        return None
+    try:
+        image = image_in(text)
+    except Unpinned as unpinned:
+        message = (
+            f"a tag may come to mean another image; its digest: "
+            f"skopeo inspect --format '{{{{.Digest}}}}' docker://{unpinned.name}"
+        )
+        reader.refuse(node, field, message, allowed=_IMAGE_ALLOWED)
+        return None
+    if image is None:
+        message = f"{text[:60]!r} does not fit; allowed is {_IMAGE_ALLOWED}."
+        reader.refuse(node, field, message, allowed=_IMAGE_ALLOWED)
+    return image
 
 
 def _job_recovery(node: Node, field: str, reader: Reader, *, kind: RunKind) -> bool | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mosu.kernel.money import MICROS
+from mosu.wire.images import SIGN
 
 if TYPE_CHECKING:
     from mosu.wire.task import ResourceNeed, TaskFile
@@ -54,6 +55,7 @@ def _resources(need: "ResourceNeed") -> dict[str, Any]:
             "use_spot": True if need.use_spot else None,
             "job_recovery": "failover" if need.job_recovery else None,
             "labels": dict(need.labels),
+            "image_id": f"{SIGN}{need.image}" if need.image else None,
         }
     )
 

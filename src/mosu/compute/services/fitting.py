@@ -25,6 +25,7 @@ from mosu.market.catalogue import catalogue_at
 from mosu.market.queries import ShownOffer
 from mosu.platform.models import Organisation
 from mosu.store.services import ManifestEntry, put_manifest
+from mosu.wire.images import is_allowed
 from mosu.wire.shares import Kind, kind_of, shares_in
 from mosu.wire.task import TaskFile, dump_task
 
@@ -330,6 +331,21 @@ def _money(micros: Decimal) -> str:
     return decimal_of(int(micros))
 
 
+def _image_mismatches(image: str, pool: Pool) -> Iterable[Reason]:
+    if not pool.images:
+        yield Reason(
+            "no_images",
+            "runs no images of containers",
+            "Choose another offer, or a prebuilt environment with mosu.environment.",
+        )
+    elif not is_allowed(image, pool.images):
+        yield Reason(
+            "other_images",
+            f"does not run images of {image.partition('@')[0]}",
+            f"It runs those of: {', '.join(pool.images)}.",
+        )
+
+
 def pool_mismatches(asked: Asked, pool: Pool) -> Iterable[Reason]:
     """What speaks against a pool, as its agent described it, or because it does not keep the task's volumes."""
     task = asked.task
@@ -341,7 +357,9 @@ def pool_mismatches(asked: Asked, pool: Pool) -> Iterable[Reason]:
             "A run goes where its volumes are: leave them out to run here.",
         )
     names = [environment["name"] for environment in pool.environments]
-    if task.environment and task.environment not in names:
+    if task.resources.image:
+        yield from _image_mismatches(task.resources.image, pool)
+    elif task.environment and task.environment not in names:
         yield Reason(
             "no_environment",
             f"has no environment {task.environment!r}",

@@ -201,6 +201,7 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     pool.environments = [environment.model_dump(mode="json") for environment in registration.environments]
     pool.spans_nodes, pool.reaches = registration.spans_nodes, registration.reaches
     pool.has_sshd, pool.volumes_gb = registration.has_sshd, registration.volumes_gb
+    pool.images = list(registration.images)
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()

@@ -34,6 +34,8 @@ class PoolOut(Out):
     """Whether people come into them by ssh."""
     volumes_gb: int
     """How much room it keeps for volumes."""
+    images: list[str]
+    """From where it runs images of containers that tasks name."""
     clock_skew_s: float
     agent_host: str
     ordered_s: int
@@ -60,6 +62,7 @@ class PoolOut(Out):
             reaches=pool.reaches,
             has_sshd=pool.has_sshd,
             volumes_gb=pool.volumes_gb,
+            images=pool.images,
             clock_skew_s=pool.clock_skew_s,
             agent_host=pool.agent_host,
             ordered_s=pool.ordered_s,

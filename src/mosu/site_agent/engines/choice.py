@@ -74,6 +74,15 @@ def environments_of(config: AgentConfig, environments: Sequence[Environment]) ->
     )
 
 
+def images_of(config: AgentConfig) -> tuple[str, ...]:
+    """From where tasks may name images of containers."""
+    if config.engine not in _WITH_IMAGES:
+        return ()
+    from mosu.site_agent.engines.kubernetes.options import options_of
+
+    return options_of(config.options).allowed_images
+
+
 def _local(
     config: AgentConfig, state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
 ) -> Engine:

@@ -13,7 +13,7 @@ _LIVES = Q(state__in=["kept", "expired"])
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0017_endpoints")]
+    dependencies = [("compute", "0018_images")]
 
     operations = [
         migrations.AddField("pool", "volumes_gb", models.PositiveIntegerField(default=0)),
