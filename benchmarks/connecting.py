@@ -77,7 +77,7 @@ def connected(hub: Hub, buyer: Buyer, *, requests: int, megabytes: int, idle: in
     """All figures of the tunnel."""
     with Client(hub.url, buyer.token) as client:
         run_id = _session(client)
-        with _app() as direct, _forwarded(hub, buyer, run_id) as tunnelled:
+        with app_here() as direct, _forwarded(hub, buyer, run_id) as tunnelled:
             figures = [
                 *_added(direct, tunnelled, requests=requests),
                 *_carried(direct, tunnelled, megabytes=megabytes),
@@ -162,7 +162,7 @@ def _connect_url(client: Client, run_id: str) -> str:
 
 
 @contextmanager
-def _app() -> Iterator[int]:
+def app_here() -> Iterator[int]:
     """The same app without a sandbox; its port."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
@@ -203,11 +203,11 @@ def _added(direct: int, tunnelled: int, *, requests: int) -> list[Figure]:
         (0.0, (None, None), "instant app"),
     ):
         took = {
-            port: asyncio.run(_asked(port, f"/{thinks}", requests=requests, at_once=IN_FLIGHT))
+            port: asked(port, f"/{thinks}", requests=requests, at_once=IN_FLIGHT)
             for port in (direct, tunnelled)
         }
         for name, share, bar in (("median", 0.5, bars[0]), ("p99", 0.99, bars[1])):
-            plain, through = (_quantile(took[port], share) for port in (direct, tunnelled))
+            plain, through = (quantile(took[port], share) for port in (direct, tunnelled))
             note = f"{IN_FLIGHT} in flight, {requests} requests, {what}: {plain:.1f} ms without, {through:.1f} ms with"
             figures.append(
                 Figure(f"tunnel, added to a request, {what}, {name}", through - plain, "ms", bar, note=note)
@@ -215,11 +215,17 @@ def _added(direct: int, tunnelled: int, *, requests: int) -> list[Figure]:
     return figures
 
 
-def _quantile(took: Sequence[float], share: float) -> float:
+def quantile(took: Sequence[float], share: float) -> float:
+    """Of all, so many took no longer."""
     return sorted(took)[min(len(took) - 1, int(len(took) * share))]
 
 
-async def _asked(port: int, path: str, *, requests: int, at_once: int) -> list[float]:
+def asked(port: int, path: str, *, requests: int, at_once: int, head: str = "Host: app") -> list[float]:
+    """Milliseconds of each request, so many at once, a kept connection each."""
+    return asyncio.run(_asked(port, path, head, requests=requests, at_once=at_once))
+
+
+async def _asked(port: int, path: str, head: str, *, requests: int, at_once: int) -> list[float]:
     took: list[float] = []
     opened = asyncio.Barrier(at_once)
 
@@ -229,11 +235,11 @@ async def _asked(port: int, path: str, *, requests: int, at_once: int) -> list[f
             if turn == 3:
                 await opened.wait()
             began = time.perf_counter()
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: app\r\n\r\n".encode())
-            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"GET {path} HTTP/1.1\r\n{head}\r\n\r\n".encode())
+            said = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(2)
-            if not head.startswith(b"HTTP/1.1 200") or body != b"ok":
-                raise RuntimeError(f"answered {head!r}")
+            if not said.startswith(b"HTTP/1.1 200") or body != b"ok":
+                raise RuntimeError(f"answered {said!r}")
             if turn >= 3:  # the first ones open connections, which is no part of a request
                 took.append((time.perf_counter() - began) * 1000)
         writer.close()
@@ -305,7 +311,7 @@ async def _shared(port: int, *, seconds: float) -> list[float]:
 
 def _held(hub: Hub, buyer: Buyer, urls: Sequence[str], *, count: int) -> list[Figure]:
     """What idle connections cost the hub: memory of its relay beside before, processor time of all of it."""
-    pid = _relay_pid(hub)
+    pid = relay_pid(hub)
     empty = pss_bytes([pid])
 
     async def held() -> tuple[float, float]:
@@ -335,6 +341,7 @@ def _held(hub: Hub, buyer: Buyer, urls: Sequence[str], *, count: int) -> list[Fi
     ]
 
 
-def _relay_pid(hub: Hub) -> int:
+def relay_pid(hub: Hub) -> int:
+    """The process of its relay."""
     pid: int = json.loads((hub.data_dir / "up.json").read_text())["parts"]["relay"]["pid"]
     return pid

@@ -37,6 +37,7 @@ from benchmarks.listing import listed
 from benchmarks.offers import keep_alive
 from benchmarks.running import lease_and_log
 from benchmarks.seeded.hub import Seeded, seed, verified
+from benchmarks.serving import served
 from benchmarks.shelf import quoted, searched
 from benchmarks.slurm.queueing import through_mosu_and_bare
 from benchmarks.starting import help_shown, up
@@ -207,6 +208,13 @@ def _connect(folder: Path, size: Size) -> list[Figure]:
 def _service(folder: Path, size: Size) -> list[Figure]:
     def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
         return replaced(hub, buyers[0], services=size.services)
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _endpoint(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return served(hub, buyers[0], requests=size.tunnel_requests)
 
     return _on_a_hub(folder, measure, buyers=1)
 
@@ -430,6 +438,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "slurm": _slurm,
     "connect": _connect,
     "service": _service,
+    "endpoint": _endpoint,
     "ssh": _ssh,
     "notebook": _notebook,
 }

@@ -87,15 +87,16 @@ def _streams() -> Iterator[Door]:
     from starlette.routing import Route, WebSocketRoute
 
     from mosu.compute.relay.app import application as relay
-    from mosu.compute.relay.app import apps
+    from mosu.compute.relay.app import apps, endpoint_doors
     from mosu.compute.relay.ssh_port import Entrance
     from mosu.web.asgi import application
 
-    for route in apps.routes:
-        if isinstance(route, Route | WebSocketRoute):
-            method = "WebSocket" if isinstance(route, WebSocketRoute) else "*"
-            path = f"//PORT-RUN.MOSU_APPS_HOST{route.path}"
-            yield Door("app", path, method, getattr(route.app, ATTRIBUTE, ""))
+    for host, doors in (("PORT-RUN", apps), ("NAME-HOUSE", endpoint_doors)):
+        for route in doors.routes:
+            if isinstance(route, Route | WebSocketRoute):
+                method = "WebSocket" if isinstance(route, WebSocketRoute) else "*"
+                path = f"//{host}.MOSU_APPS_HOST{route.path}"
+                yield Door("app", path, method, getattr(route.app, ATTRIBUTE, ""))
     yield Door("ssh", "//MOSU_SSH_ADDRESS/{run_id}", "direct-tcpip", getattr(Entrance, ATTRIBUTE, ""))
     for route in (*application.routes, *relay.routes):
         if isinstance(route, Route):

@@ -129,6 +129,7 @@ def browsing(settings: Any, monkeypatch: Any) -> Iterator[Relay]:
     monkeypatch.setattr(relay_app, "tunnels", held)
     monkeypatch.setattr(relay_app.grants, "_tunnels", held)
     monkeypatch.setattr(relay_app.grants, "_held", {})
+    monkeypatch.setattr(relay_app.endpoints, "_tunnels", held)
     server = uvicorn.Server(
         uvicorn.Config(
             relay_app.application, port=port, http=AppRequest, ws=BoundedWebSocket, ws_per_message_deflate=False,
@@ -180,35 +181,42 @@ async def joined_at(relay: Relay, listener: Any) -> AsyncIterator[FakeAgent]:
     writers = list[asyncio.StreamWriter]()
 
     async def joins(agent: FakeAgent, stream: Stream, target: Target) -> None:
-        reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
-        writers.append(writer)
-        agent.streams.accept(stream)
-        end = WaitedStream(stream)
-
-        async def there() -> None:
-            while part := await end.read():
-                writer.write(part)
-                await writer.drain()
-            writer.write_eof()
-
-        async def back() -> None:
-            while part := await reader.read(65_536):
-                await end.write(part)
-            end.end()
-
-        ways = [asyncio.create_task(there()), asyncio.create_task(back())]
-        try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
-            end.reset("over")
-        finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            writer.transport.abort()
+        await carried(agent, stream, listener.getsockname()[:2], writers)
 
     async with tunnel_of(relay, joins) as agent:
         yield agent
     await closed(writers)
+
+
+async def carried(
+    agent: FakeAgent, stream: Stream, address: tuple[str, int], writers: list[asyncio.StreamWriter]
+) -> None:
+    """Join the stream to a connection of who listens there, until either is over."""
+    reader, writer = await asyncio.open_connection(*address)
+    writers.append(writer)
+    agent.streams.accept(stream)
+    end = WaitedStream(stream)
+
+    async def there() -> None:
+        while part := await end.read():
+            writer.write(part)
+            await writer.drain()
+        writer.write_eof()
+
+    async def back() -> None:
+        while part := await reader.read(65_536):
+            await end.write(part)
+        end.end()
+
+    ways = [asyncio.create_task(there()), asyncio.create_task(back())]
+    try:
+        await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
+        end.reset("over")
+    finally:
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        writer.transport.abort()
 
 
 async def closed(writers: list[asyncio.StreamWriter]) -> None:

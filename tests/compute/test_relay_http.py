@@ -13,6 +13,7 @@ from mosu.compute.models import Connection
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants, proxy
 from mosu.compute.stream_doors import in_thread
+from mosu.runtime import app_requests
 from tests.compute.browsing import Relay, answers, asgi_at, browsing, joined_to, tunnel_of
 from tests.compute.test_relay import noted, refuses
 
@@ -306,5 +307,36 @@ def test_where_nothing_listens_is_said_so(relay: Relay) -> None:
         async with tunnel_of(relay, refuses):
             refused = await browser.ask()
             assert refused.status_code == 502 and "8888" in refused.json()["title"]
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize("closes", [True, False], ids=["closes", "stays"])
+def test_an_app_that_answers_before_it_has_read_an_upload_is_heard(
+    relay: Relay, closes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app_requests, "UPLOAD_S_MAX", 0.3)
+    browser = relay.entered()
+
+    async def refuses_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno")
+        await writer.drain()
+        if not closes:
+            await asyncio.Event().wait()
+
+    async def tried() -> None:
+        async with joined_to(relay, refuses_it):
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(b"POST / HTTP/1.1\r\n" + browser.head + b"Content-Length: %d\r\n\r\n" % (64 * MIB))
+            writer.write(bytes(MIB))
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 413") and await reader.readexactly(2) == b"no"
+            with pytest.raises(
+                (ConnectionError, asyncio.IncompleteReadError)
+            ):  # nobody takes the rest for long
+                await reader.readexactly(1)
+            writer.transport.abort()
+            await asyncio.sleep(0)
 
     asyncio.run(tried())

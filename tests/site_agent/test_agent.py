@@ -195,6 +195,26 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
     assert hub.reports[attempt][0].phase == "cancelled"
 
 
+@pytest.mark.parametrize("why", ["timed_out", "cancelled"])
+def test_a_session_that_is_ended_keeps_its_files(hub: FakeHub, agent: AgentProcess, why: str) -> None:
+    """By its wall limit, or told to stop: by its budget, by nobody's use, by a person. Also what it writes at the end."""
+    spec = make_spec(
+        "echo 1 > model; trap 'echo 2 > last; exit 0' TERM; echo begun; while :; do sleep 0.1; done",
+        outputs=("model", "last"),
+        session=True,
+        wall_limit_s=2 if why == "timed_out" else 200,
+        grace_s=20,
+    )
+    hub.lease(spec)
+    if why == "cancelled":
+        until(lambda: "begun" in hub.text(spec.attempt_id))
+        hub.commands.append(Command(attempt_id=spec.attempt_id, epoch=1, action="cancel"))
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert report.phase == why
+    assert {one.path: hub.blobs[one.sha256] for one in report.outputs} == {"model": b"1\n", "last": b"2\n"}
+
+
 def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProcess) -> None:
     attempt = hub.lease(
         make_spec(

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Blackout, Block, Node, Pool, Run, Volume, VolumeUse
+from mosu.compute.models import Attempt, Blackout, Block, Endpoint, Node, Pool, Run, Volume, VolumeUse
 from mosu.compute.states import (
     ATTEMPT_MOVES,
     BLACKOUT_MOVES,
     BLOCK_MOVES,
+    ENDPOINT_MOVES,
     NODE_MOVES,
     POOL_MOVES,
     RUN_MOVES,
@@ -19,6 +20,7 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutState,
     BlockState,
+    EndpointState,
     NodeState,
     PoolState,
     RunState,
@@ -30,7 +32,7 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
-_Moved = Pool | Node | Blackout | Block | Volume | Run | Attempt
+_Moved = Pool | Node | Blackout | Block | Volume | Endpoint | Run | Attempt
 
 
 def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
@@ -77,6 +79,15 @@ def move_volume(volume: Volume, *, to: VolumeState, actor: Actor, now: datetime,
     if to is VolumeState.DELETING:
         volume.ended_at = now
     _write(volume, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
+
+
+def move_endpoint(endpoint: Endpoint, *, to: EndpointState, actor: Actor, now: datetime) -> None:
+    """Move an endpoint; it ends once."""
+    check_move(
+        ENDPOINT_MOVES, what=f"Endpoint {endpoint.public_id}", now=EndpointState(endpoint.state), to=to
+    )
+    endpoint.ended_at = now
+    _write(endpoint, to=to, actor=actor, now=now, why="", fields=("ended_at",))
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
@@ -126,7 +137,14 @@ def _notify(payload: str) -> None:
 def _write(
     row: _Moved,
     *,
-    to: PoolState | NodeState | BlackoutState | BlockState | VolumeState | RunState | AttemptState,
+    to: PoolState
+    | NodeState
+    | BlackoutState
+    | BlockState
+    | VolumeState
+    | EndpointState
+    | RunState
+    | AttemptState,
     actor: Actor,
     now: datetime,
     why: str,
@@ -149,7 +167,7 @@ def _write(
 
 
 def _organisation_of(row: _Moved) -> UUID:
-    if isinstance(row, Pool | Run | Block | Volume):
+    if isinstance(row, Pool | Run | Block | Volume | Endpoint):
         return row.organisation_id
     if isinstance(row, Blackout):
         return row.node.pool.organisation_id

@@ -75,6 +75,14 @@ class RunRequest:
     health: str = ""
     """Where a service says that it is well."""
     volumes: tuple[VolumeSeen, ...] = ()
+    idle_stop_s: int | None = None
+    """After how long without use its task wants it stopped; None: by the organisation's rule."""
+    endpoint: str = ""
+    """The id of the endpoint whose replica it is to be; empty: it is none's."""
+    replica: int = 0
+    """How many the endpoint had before it: another that was ordered meanwhile takes its place."""
+    version: int = 0
+    """Of the endpoint's task."""
 
     @property
     def is_reached(self) -> bool:

@@ -1,4 +1,4 @@
-"""The states of pools, nodes, blackouts, blocks, volumes, runs and attempts, and every move between them."""
+"""The states of pools, nodes, blackouts, blocks, volumes, endpoints, runs and attempts, and every move between them."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -124,6 +124,7 @@ VOLUME_MOVES: Final = MappingProxyType(
     }
 )
 VOLUME_LIVES: Final = frozenset({VolumeState.KEPT, VolumeState.EXPIRED})
+ENDPOINT_MOVES: Final = MappingProxyType({EndpointState.OPEN: frozenset({EndpointState.ENDED})})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})
 RUN_MOVES: Final = MappingProxyType(

@@ -12,6 +12,9 @@ from mosu.runtime.relay_protocols import REQUEST_BYTES_MAX, REQUEST_S_MAX, Bound
 HALF_OPEN_MAX: Final = 1_000
 """Connections that have not brought a whole head; of more the oldest go."""
 
+UPLOAD_S_MAX: Final = 5.0
+"""So long what is left of a body is taken once it was answered: who is still sending must hear the answer first."""
+
 
 class NotAsked(Exception):
     """What only a program sends that means no good; answered with 400, and the connection ends."""
@@ -25,6 +28,7 @@ class AppRequest(BoundedRequest):
     _late: asyncio.TimerHandle | None = None
     _is_app = False
     _has_head = False
+    _has_whole = True
     _head_bytes = _own_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -52,7 +56,7 @@ class AppRequest(BoundedRequest):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._has_head = False
+        self._has_head = self._has_whole = False
 
     def on_headers_complete(self) -> None:
         hosts = [value.decode("latin-1") for name, value in self.headers if name == b"host"]
@@ -69,7 +73,17 @@ class AppRequest(BoundedRequest):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._has_whole = True
         self._has_head, self._head_bytes = False, 0
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._has_whole:
+            self.loop.call_later(UPLOAD_S_MAX, self._end_upload, self.cycle)
+
+    def _end_upload(self, answered: object) -> None:
+        if self.cycle is answered and not self._has_whole:
+            self.transport.abort()
 
     def _check_app(self) -> None:
         if self.parser.get_http_version() != "1.1":

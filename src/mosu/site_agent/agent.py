@@ -156,8 +156,8 @@ class Agent:
                 spans_nodes=self._engine.spans_nodes,
                 reaches=self._engine.reaches,
                 has_sshd=self._engine.has_sshd,
-                volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
                 images=self._images,
+                volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))

@@ -71,6 +71,8 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "block_open": (pgettext_lazy("block", "Yours now"), "ok"),
     "block_ended": (pgettext_lazy("block", "Ended"), "ok"),
     "block_cancelled": (pgettext_lazy("block", "Cancelled"), "refused"),
+    "endpoint_open": (pgettext_lazy("endpoint", "Open"), "live"),
+    "endpoint_ended": (pgettext_lazy("endpoint", "Ended"), "later"),
     "node_up": (pgettext_lazy("node", "On sale"), "ok"),
     "node_draining": (pgettext_lazy("node", "Draining"), ""),
     "node_down": (pgettext_lazy("node", "Down"), "refused"),

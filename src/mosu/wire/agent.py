@@ -105,12 +105,12 @@ class Registration(Message):
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
     """Whether those sessions find OpenSSH's server on their machine."""
-    volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
-    """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
     images: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()
     """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
+    volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
 
 
 class Registered(Message):

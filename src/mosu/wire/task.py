@@ -23,16 +23,20 @@ from typing import Final, Literal, cast, get_args
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from mosu.kernel.refusals import Invalid
+from mosu.wire import task_service
 from mosu.wire.document import Problem, Unreadable, compose, problem_at
 from mosu.wire.images import Unpinned, image_in
 from mosu.wire.paths import fault_of_path
 from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
 from mosu.wire.task_reader import Fields, Reader
+from mosu.wire.task_service import Auth, ReplicaNeed
 
 __all__ = [
+    "Auth",
     "FileMount",
     "Problem",
+    "ReplicaNeed",
     "ResourceNeed",
     "TaskFile",
     "TaskRefused",
@@ -51,6 +55,8 @@ App = Literal["jupyter", "ssh"]
 SCRIPT_CHARS_MAX: Final = 65_536
 VALUE_CHARS_MAX: Final = 32_768
 WALL_LIMIT_S_MAX: Final = 30 * 86_400
+IDLE_STOP_S_MIN: Final = 15 * 60
+IDLE_STOP_S_MAX: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +136,12 @@ class TaskFile:
     """On which a service answers; no other kind has one."""
     health: str = ""
     """The path at which a service says, by HTTP, that it is well. Empty: it is while its command runs."""
+    idle_stop_s: int | None = None
+    """After how long without use a session or a service is stopped; None: by the organisation's rule."""
+    auth: Auth = "key"
+    """Who may ask the service's endpoint."""
+    replicas: ReplicaNeed = field(default_factory=ReplicaNeed)
+    """By how many runs the service's endpoint answers."""
 
 
 class TaskRefused(Invalid):
@@ -166,7 +178,7 @@ RESOURCE_KEYS: Final = (
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block", "apps", "port", "health",
+    "inputs", "outputs", "environment", "block", "apps", "port", "health", "auth", "replicas", "idle_stop",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -218,14 +230,11 @@ _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, d
 
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 _KINDS_ALLOWED: Final = "batch, session or service"
-_PORT_MAX: Final = 65_535
 VOLUMES_MAX: Final = 8
 _VOLUME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?::ro)?")
 _VOLUME_ALLOWED: Final = "the name of a volume, or NAME:ro to read alone"
 _MOUNT: Final = re.compile(r"/(?:data|mnt)(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}")
 _MOUNT_ALLOWED: Final = "a path at or below /data or /mnt"
-_HEALTH: Final = re.compile(r"/[!-~]{0,199}")
-_HEALTH_ALLOWED: Final = "a path such as /health, at most 200 letters, digits and signs"
 _APPS: Final[tuple[App, ...]] = get_args(App)
 _APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
@@ -268,8 +277,9 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     )
     terms = mosu or Fields("mosu", {})
     kind: RunKind = terms.read("kind", _kind, reader) or "batch"
+    is_service = kind == "service"
     apps = terms.read("apps", _apps, reader, kind=kind) or ()
-    if kind == "service" and "port" not in terms:
+    if is_service and "port" not in terms:
         reader.refuse(
             root, "mosu.port", "a service needs the port on which it answers.", allowed="1 to 65535"
         )
@@ -318,8 +328,12 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         or "",
         kind=kind,
         apps=apps,
-        port=terms.read("port", _port, reader, kind=kind),
-        health=terms.read("health", _health, reader, kind=kind) or "",
+        port=terms.read("port", task_service.port, reader, is_service=is_service),
+        health=terms.read("health", task_service.health, reader, is_service=is_service) or "",
+        auth=terms.read("auth", task_service.auth, reader, is_service=is_service) or "key",
+        replicas=terms.read("replicas", task_service.replicas, reader, is_service=is_service)
+        or ReplicaNeed(),
+        idle_stop_s=terms.read("idle_stop", _idle_stop, reader, kind=kind),
     )
 
 
@@ -357,18 +371,15 @@ def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:
     return next((kind for kind in _KINDS if kind == text), None)
 
 
-def _port(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
-    if kind == "service":
-        return reader.integer(node, field, minimum=1, maximum=_PORT_MAX)
-    reader.refuse(node, field, "only a service names its port.", allowed="kind: service")
-    return None
-
-
-def _health(node: Node, field: str, reader: Reader, *, kind: RunKind) -> str | None:
-    if kind == "service":
-        return reader.matched(node, field, _HEALTH, allowed=_HEALTH_ALLOWED)
-    reader.refuse(node, field, "only a service is asked how it is.", allowed="kind: service")
-    return None
+def _idle_stop(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
+    if kind == "batch":
+        reader.refuse(node, field, "only a session or a service ends so.", allowed="kind: session")
+        return None
+    found: int | None = reader.seconds(node, field, maximum=IDLE_STOP_S_MAX)
+    if found is not None and found < IDLE_STOP_S_MIN:
+        reader.refuse(node, field, "is too short: people are warned 10 minutes before.", allowed="15m to 7d")
+        return None
+    return found
 
 
 def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:

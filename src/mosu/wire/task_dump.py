@@ -9,6 +9,7 @@ import yaml
 
 from mosu.kernel.money import MICROS
 from mosu.wire.images import SIGN
+from mosu.wire.task_service import ReplicaNeed
 
 if TYPE_CHECKING:
     from mosu.wire.task import ResourceNeed, TaskFile
@@ -79,8 +80,17 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "apps": list(task.apps),
             "port": task.port,
             "health": task.health,
+            "idle_stop": task.idle_stop_s,
+            "auth": task.auth if task.auth != "key" else None,
+            "replicas": _replicas(task.replicas),
         }
     )
+
+
+def _replicas(need: ReplicaNeed) -> dict[str, int] | None:
+    if need == ReplicaNeed():
+        return None
+    return {"min": need.least, "max": need.most, "requests": need.requests, "idle": need.idle_s}
 
 
 def _moment(at: datetime | timedelta | None) -> str | None:

@@ -21,6 +21,8 @@ class WaitedStream:
     async def read(self) -> Bytes:
         """The next bytes; none once the other side has ended.
 
+        What came before it broke may still be read: an answer, though nobody takes the rest of the question.
+
         Raises:
             Broken: it was reset, or the tunnel is gone.
         """
@@ -79,7 +81,6 @@ class WaitedStream:
 
     def broken(self, why: str) -> None:
         self._why_broken = why
-        self._arrived.clear()
         self._moved.set()
 
     def _check(self) -> None:

@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, certificates, nodes, pools, runs, sharing, tickets, volumes
+from mosu.compute.api import (
+    blocks,
+    certificates,
+    endpoints,
+    guests,
+    nodes,
+    pools,
+    runs,
+    sharing,
+    tickets,
+    volumes,
+)
 
 routers: Final = [
     ("", runs.router),
@@ -13,4 +24,6 @@ routers: Final = [
     ("", tickets.router),
     ("", certificates.router),
     ("", volumes.router),
+    ("", guests.router),
+    ("", endpoints.router),
 ]

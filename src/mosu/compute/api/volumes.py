@@ -7,7 +7,7 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from mosu.compute import services
-from mosu.compute.api.runs import buyer_of, choice_of
+from mosu.compute.api.runs import buyer_of
 from mosu.compute.models import Volume
 from mosu.compute.shapes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
 from mosu.compute.states import VolumeState
@@ -35,7 +35,7 @@ def create_volume_quote(request: HttpRequest, body: VolumeQuoteIn) -> Status[Quo
         name=body.name,
         size_gb=body.gb,
         days=body.days,
-        choice=choice_of(body.vouchers),
+        choice=services.choice_of(body.vouchers),
         now=now,
         offer_id=Offer.key_of(body.offer_id) if body.offer_id else None,
         supplier=body.supplier,
@@ -58,7 +58,7 @@ def create_volume_time_quote(request: HttpRequest, volume_id: str, body: VolumeT
         actor=actor_of(request),
         volume_id=Volume.key_of(volume_id),
         days=body.days,
-        choice=choice_of(body.vouchers),
+        choice=services.choice_of(body.vouchers),
         now=now,
         until_at_least=now,
     )

@@ -2,11 +2,9 @@
 
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
-from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.connections import PORT_MAX, Connection, Guest
 from mosu.compute.models.endpoints import (
-    AUTHS,
     LATENCY_MS,
-    REPLICAS_MAX,
     Endpoint,
     EndpointKey,
     EndpointMinute,
@@ -20,10 +18,8 @@ from mosu.compute.models.tickets import Ticket
 from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
 
 __all__ = [
-    "AUTHS",
     "LATENCY_MS",
     "PORT_MAX",
-    "REPLICAS_MAX",
     "WHOLE",
     "Allocation",
     "Attempt",
@@ -37,6 +33,7 @@ __all__ = [
     "EndpointKey",
     "EndpointMinute",
     "EndpointRequest",
+    "Guest",
     "HealthCheck",
     "IdleRule",
     "LogPiece",

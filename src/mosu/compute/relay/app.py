@@ -18,6 +18,8 @@ from starlette.websockets import WebSocket
 from mosu.compute import services
 from mosu.compute.models import Run
 from mosu.compute.relay.app_doors import ByHost, doors_of
+from mosu.compute.relay.endpoint_doors import endpoint_doors_of
+from mosu.compute.relay.endpoints import Endpoints
 from mosu.compute.relay.grants import Grants
 from mosu.compute.relay.joining import Joining
 from mosu.compute.relay.tunnels import Tunnels
@@ -36,7 +38,9 @@ if TYPE_CHECKING:
 tunnels = Tunnels()
 joining = Joining(tunnels)
 grants = Grants(tunnels)
+endpoints = Endpoints(tunnels)
 apps = doors_of(grants)
+endpoint_doors = endpoint_doors_of(endpoints)
 WebSocketEndpoint = Callable[[WebSocket], Awaitable[None]]
 _PORT_DIGITS: Final = 5
 
@@ -120,15 +124,18 @@ async def _denied(websocket: WebSocket, refusal: DomainError) -> None:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     """What an earlier relay left open is over; then who is joined is asked for anew, again and again."""
     await in_thread(services.close_left_open, now=timezone.now())
+    await in_thread(services.forget_in_flight)
     renewing = [asyncio.create_task(each.renew_for_ever()) for each in (joining, grants)]
+    keeping = asyncio.create_task(endpoints.keep_for_ever())
     door = await _ssh_door(app)
     try:
         yield
     finally:
         if door is not None:
             door.close()
-        for task in renewing:
+        for task in (*renewing, keeping):
             task.cancel()
+        await endpoints.end()
 
 
 async def _ssh_door(app: Starlette) -> "SSHAcceptor | None":
@@ -148,6 +155,6 @@ application = Starlette(
         WebSocketRoute("/agent/v1/tunnel", tunnel),
         WebSocketRoute("/api/v1/runs/{run_id}/connect", connect),
     ],
-    middleware=[Middleware(ByHost, apps=apps)],
+    middleware=[Middleware(ByHost, apps=apps, endpoints=endpoint_doors)],
     lifespan=_lifespan,
 )

@@ -1,6 +1,7 @@
 """The doors of apps' hosts: where a ticket is redeemed, and everything else, which is the app's."""
 
 import asyncio
+from datetime import datetime
 from html import escape
 from typing import Final
 from urllib.parse import parse_qs
@@ -14,9 +15,10 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mosu.compute import services
-from mosu.compute.app_hosts import AppHost, app_at, is_apps_host, scheme
+from mosu.compute.app_hosts import AppHost, app_at, endpoint_at, is_apps_host, scheme
 from mosu.compute.relay.app_headers import (
     Headers,
+    Host,
     check_framing,
     check_origin,
     check_target,
@@ -28,6 +30,7 @@ from mosu.compute.relay.app_headers import (
 from mosu.compute.relay.grants import Grants
 from mosu.compute.relay.proxy import Answer, Asked, proxied
 from mosu.compute.relay.proxy_websocket import joined
+from mosu.compute.services import Redeemed
 from mosu.compute.services.tickets import OPEN_PATH, sha256_of
 from mosu.compute.stream_doors import in_thread, problem
 from mosu.kernel.languages import language_asked, said
@@ -38,7 +41,7 @@ from mosu.platform.problems import INERT, LANGUAGE_TAGS, Malformed, WrongMethod,
 ABORT: Final = "mosu.abort"
 """An extension of the server's: breaks the connection off, where an answer cannot come to its end."""
 _OURS: Final = b"/.mosu/"
-_SECRET_CHARS_MAX: Final = 100
+SECRET_CHARS_MAX: Final = 100
 
 
 class Misdirected(DomainError):
@@ -49,15 +52,17 @@ class Misdirected(DomainError):
 
 
 class ByHost:
-    """Apps' hosts apart from the relay's own: neither's doors are at the other's."""
+    """Apps' hosts, endpoints' hosts and the relay's own: none's doors are at another's."""
 
-    def __init__(self, app: ASGIApp, *, apps: ASGIApp) -> None:
-        self._app, self._apps = app, apps
+    def __init__(self, app: ASGIApp, *, apps: ASGIApp, endpoints: ASGIApp) -> None:
+        self._app, self._apps, self._endpoints = app, apps, endpoints
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hosts = values_of(scope.get("headers", ()), b"host")
-        ours = any(is_apps_host(host.decode("latin-1")) for host in hosts)
-        await (self._apps if ours else self._app)(scope, receive, send)
+        hosts = [value.decode("latin-1") for value in values_of(scope.get("headers", ()), b"host")]
+        app = self._apps if any(map(is_apps_host, hosts)) else self._app
+        if hosts and all(map(endpoint_at, hosts)):
+            app = self._endpoints
+        await app(scope, receive, send)
 
 
 class AppDoor:
@@ -75,22 +80,24 @@ class AppDoor:
             else:
                 await self._http(scope, receive, answer)
         except DomainError as refusal:
-            await _refused(scope, receive, answer, refusal)
+            await refused(scope, receive, answer, refusal)
         except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await _refused(scope, receive, answer, refusal_of(error))
+            await refused(scope, receive, answer, refusal_of(error))
         if scope["type"] == "http" and not answer.complete:
-            await _abort(scope)
+            await abort(scope)
 
     async def _http(self, scope: Scope, receive: Receive, answer: Answer) -> None:
-        asked = asked_of(scope)
-        check_origin(asked.headers, method=asked.method, app=asked.app)
-        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), asked.app)
+        app = _app_of(headers_of(scope))
+        asked = _asked_of(scope, app)
+        check_origin(asked.headers, method=asked.method, app=app)
+        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), app)
         await proxied(self._grants, grant, asked, receive, answer)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked = asked_of(scope)
-        check_origin(asked.headers, method="GET", app=asked.app, websocket=True)
-        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), asked.app)
+        app = _app_of(headers_of(scope))
+        asked = _asked_of(scope, app)
+        check_origin(asked.headers, method="GET", app=app, websocket=True)
+        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), app)
         await joined(self._grants, grant, asked, receive=receive, send=send)
 
 
@@ -105,67 +112,83 @@ class OpenDoor:
         try:
             response = await self._opened(scope)
         except DomainError as refusal:
-            await _refused(scope, receive, answer, refusal)
+            await refused(scope, receive, answer, refusal)
         except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await _refused(scope, receive, answer, refusal_of(error))
+            await refused(scope, receive, answer, refusal_of(error))
         else:
             await response(scope, receive, send)
 
     async def _opened(self, scope: Scope) -> Response:
-        app = _app_of(_headers_of(scope))
+        app = _app_of(headers_of(scope))
         if scope["method"] != "GET":
             raise WrongMethod("This address does not take that method.", hint="Open the link.")
         found = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=10).get("ticket", [""])
         now = timezone.now()
         redeemed = await in_thread(
             services.redeem_ticket,
-            secret=found[0][:_SECRET_CHARS_MAX],
+            secret=found[0][:SECRET_CHARS_MAX],
             run_id=app.run_id,
             port=app.port,
             now=now,
         )
-        response = Response(
-            status_code=303, headers={"Location": redeemed.path, **INERT, "Referrer-Policy": "no-referrer"}
-        )
-        response.set_cookie(
-            cookie_name(),
-            redeemed.cookie,
-            max_age=int((redeemed.expires_at - now).total_seconds()),
-            path="/",
-            secure=scheme() == "https",
-            httponly=True,
-            samesite="lax",
-        )
-        return response
+        return let_in(redeemed, redeemed.path, now=now)
 
 
-def asked_of(scope: Scope) -> Asked:
+def let_in(redeemed: Redeemed, path: str, *, now: datetime) -> Response:
+    """The cookie for the ticket, and the way to where its person begins."""
+    response = Response(
+        status_code=303, headers={"Location": path, **INERT, "Referrer-Policy": "no-referrer"}
+    )
+    response.set_cookie(
+        cookie_name(),
+        redeemed.cookie,
+        max_age=int((redeemed.expires_at - now).total_seconds()),
+        path="/",
+        secure=scheme() == "https",
+        httponly=True,
+        samesite="lax",
+    )
+    return response
+
+
+def _asked_of(scope: Scope, app: AppHost) -> Asked:
+    asked = asked_of(scope, app)
+    check_token(asked.headers)
+    return asked
+
+
+def asked_of(scope: Scope, host: Host) -> Asked:
     """The request, its head judged but for who asks.
 
     Raises:
-        Misdirected: its host is no app's.
         NotFound: the address is ours, and nothing is there.
         Malformed, Unsupported: what only a program sends that means no good.
     """
-    headers = _headers_of(scope)
-    app = _app_of(headers)
+    headers = headers_of(scope)
     check_framing(headers)
-    check_token(headers)
     target = check_target(scope["raw_path"], scope["query_string"])
     if target.startswith(_OURS):
         raise NotFound("There is nothing at this address.", hint="Open the app from the page of its run.")
-    return Asked(app=app, method=scope.get("method", "GET"), target=target, headers=headers)
+    return Asked(app=host, method=scope.get("method", "GET"), target=target, headers=headers)
 
 
-def _headers_of(scope: Scope) -> Headers:
+def headers_of(scope: Scope) -> Headers:
     return [(name.lower(), value) for name, value in scope["headers"]]
 
 
-def _app_of(headers: Headers) -> AppHost:
+def host_in(headers: Headers) -> str:
+    """
+    Raises:
+        Malformed: none is named, or two.
+    """
     hosts = values_of(headers, b"host")
     if len(hosts) != 1:
         raise Malformed("The request names no host, or two.", hint="Name one.")
-    app = app_at(hosts[0].decode("latin-1"))
+    return hosts[0].decode("latin-1")
+
+
+def _app_of(headers: Headers) -> AppHost:
+    app = app_at(host_in(headers))
     if app is None:
         raise Misdirected("There is no app at this address.", hint="Open it from the page of its run.")
     return app
@@ -178,7 +201,7 @@ def _cookie(headers: Headers) -> str:
     return cookie
 
 
-async def _refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
+async def refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
     """Why not, as a page for who reads pages, else as problem+json; the connection ends, whatever more it brings."""
     if answer.started:
         return
@@ -187,6 +210,7 @@ async def _refused(scope: Scope, receive: Receive, answer: Answer, refusal: Doma
     response = _page(request, refusal) if is_page else problem(request, refusal)
     response.headers.update({**INERT, "Connection": "close"})
     answer.started = answer.complete = True
+    answer.status = refusal.status
     if scope["type"] == "websocket":
         await response({**scope, "type": "websocket"}, receive, answer.send)
     else:
@@ -207,7 +231,7 @@ def _page(request: Request, refusal: DomainError) -> HTMLResponse:
     )
 
 
-async def _abort(scope: Scope) -> None:
+async def abort(scope: Scope) -> None:
     """What was said so far must not look whole."""
     abort = scope.get("extensions", {}).get(ABORT)
     if abort is not None:

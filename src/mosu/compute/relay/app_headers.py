@@ -9,12 +9,13 @@ from typing import Final
 
 from django.conf import settings
 
-from mosu.compute.app_hosts import AppHost, scheme
+from mosu.compute.app_hosts import AppHost, EndpointHost, scheme
 from mosu.kernel.refusals import DomainError
 from mosu.platform.problems import Malformed
 from mosu.platform.requests import TOKEN_PREFIX
 
 Headers = Sequence[tuple[bytes, bytes]]
+Host = AppHost | EndpointHost
 
 _HOP: Final = frozenset(
     {
@@ -28,7 +29,13 @@ _NOT_ANSWERED: Final = frozenset({b"date", b"alt-svc", b"clear-site-data"})
 """Ours is the date; the others speak for more than the app's own origin: for its whole domain, or for another host."""
 _TARGET: Final = re.compile(rb"/[!-~]*")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_TOKEN: Final = re.compile(rb"\s*bearer\s+" + TOKEN_PREFIX.encode(), re.IGNORECASE)
+KEY_PREFIX: Final = "sk-mosu-"
+"""Of endpoints' keys."""
+_KEY_CHARS_MAX: Final = 100
+_BEARER: Final = re.compile(rb"\s*bearer\s+([!-~]+)\s*", re.IGNORECASE)
+_OURS: Final = re.compile(
+    rb"\s*bearer\s+(?:%s|%s)" % (TOKEN_PREFIX.encode(), KEY_PREFIX.encode()), re.IGNORECASE
+)
 
 
 class Foreign(DomainError):
@@ -90,19 +97,32 @@ def check_framing(headers: Headers) -> None:
 
 
 def check_token(headers: Headers) -> None:
-    """Pass if no token of the hub's comes along, which an app would else read.
+    """Pass if no token of the hub's comes along, and no endpoint's key, which an app would else read.
 
     Raises:
         Malformed: one does.
     """
-    if any(_TOKEN.match(value) for value in values_of(headers, b"authorization")):
+    if any(_OURS.match(value) for value in values_of(headers, b"authorization")):
         raise Malformed(
             "A token of the hub does not belong here: the app would read it.",
             hint="Send apps their own tokens, and revoke this one if you do not know who asked for it.",
         )
 
 
-def check_origin(headers: Headers, *, method: str, app: AppHost, websocket: bool = False) -> None:
+def key_of(headers: Headers) -> str:
+    """The key of an endpoint that comes along; empty where there is none, or more than one."""
+    values = values_of(headers, b"authorization")
+    found = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    key = found[1].decode("ascii") if found else ""
+    return key if key.startswith(KEY_PREFIX) and len(key) <= _KEY_CHARS_MAX else ""
+
+
+def without_authorization(headers: Headers) -> Headers:
+    """What let its sender in is nobody else's."""
+    return [(name, value) for name, value in headers if name != b"authorization"]
+
+
+def check_origin(headers: Headers, *, method: str, app: Host, websocket: bool = False) -> None:
     """Pass if no other site's page asks in the person's name: neither to change something nor to read it by a script.
 
     Other sites may link to the app. A sibling's page is of the same site, so cookies alone would let it in.
@@ -121,7 +141,7 @@ def check_origin(headers: Headers, *, method: str, app: AppHost, websocket: bool
         raise _foreign()
 
 
-def to_app(headers: Headers, app: AppHost) -> list[tuple[bytes, bytes]]:
+def to_app(headers: Headers, app: Host) -> list[tuple[bytes, bytes]]:
     """What the app is told of the request, but for its length: none of the hub's cookies, nothing of the way here."""
     dropped = _HOP | _NOT_ASKED | _named_in_connection(headers)
     kept = [
@@ -141,7 +161,7 @@ def to_app(headers: Headers, app: AppHost) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def to_browser(headers: Headers, app: AppHost) -> list[tuple[bytes, bytes]]:
+def to_browser(headers: Headers, app: Host) -> list[tuple[bytes, bytes]]:
     """What the browser is told of the answer, but for its length: nothing for other hosts than the app's own."""
     dropped = _HOP | _NOT_ANSWERED | {b"content-length"} | _named_in_connection(headers)
     return [
@@ -151,7 +171,7 @@ def to_browser(headers: Headers, app: AppHost) -> list[tuple[bytes, bytes]]:
     ]
 
 
-def _is_own_cookie(value: bytes, app: AppHost) -> bool:
+def _is_own_cookie(value: bytes, app: Host) -> bool:
     text = value.decode("latin-1")
     pair, *attributes = text.split(";")
     if pair.partition("=")[0].strip() == cookie_name():

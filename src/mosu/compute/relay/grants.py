@@ -13,11 +13,12 @@ from django.utils import timezone
 
 from mosu.compute import services
 from mosu.compute.app_hosts import AppHost
-from mosu.compute.relay.joining import OPEN_S_MAX, RENEW_S, UNSURE_S, Full, NotJoined
+from mosu.compute.relay.cutting import Cut
+from mosu.compute.relay.joining import RENEW_S, UNSURE_S, Full, dialled
 from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
 from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
-from mosu.wire.streams import Broken, Refused, Stream
+from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
 from mosu.wire.waited import WaitedStream
 
@@ -42,9 +43,8 @@ class Grant:
 
     def __init__(self, granted: Granted, app: AppHost) -> None:
         self.granted, self.app = granted, app
-        self.cut = asyncio.Event()
+        self.cut = Cut()
         """Set when it ends: whatever it carries ends too."""
-        self.why = ""
         self.unused = asyncio.Event()
         self.unused.set()
         self.used_at = self.checked_at = asyncio.get_running_loop().time()
@@ -62,8 +62,7 @@ class Grant:
 
     def end(self, why: str) -> None:
         """Now; waits for nobody."""
-        self.why = self.why or why
-        self.cut.set()
+        self.cut.now(why)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
@@ -167,20 +166,8 @@ class Grants:
                     del self._streams_of[one]
 
     async def _dialled(self, grant: Grant) -> Stream:
-        tunnel, port = self._tunnels.of(grant.granted.pool_id), grant.app.port
-        try:
-            if tunnel is None:
-                raise Broken("no tunnel")
-            target = Target(attempt_id=grant.granted.attempt_id, port=port)
-            return await asyncio.wait_for(tunnel.open(target), OPEN_S_MAX)
-        except Refused as why:
-            raise NotJoined(
-                f"Port {port} of the run was not reached: {why}", hint="See what the run listens on."
-            ) from why
-        except Broken as error:
-            raise NotJoined("The supplier's agent is away.", hint="Try again in a minute.") from error
-        except TimeoutError as error:
-            raise NotJoined("The supplier's agent did not answer.", hint="Try again in a minute.") from error
+        target = Target(attempt_id=grant.granted.attempt_id, port=grant.app.port)
+        return await dialled(self._tunnels, grant.granted.pool_id, target)
 
     async def renew_for_ever(self) -> None:
         """Ask every 30 s who may go on, as of connections."""
@@ -259,7 +246,7 @@ class Grants:
                     executor=self._tunnels.asking,
                     connection_id=grant.granted.connection_id,
                     traffic=grant.traffic,
-                    why=grant.why,
+                    why=grant.cut.why,
                     now=timezone.now(),
                 )
         except Exception:  # noqa: BLE001 - the database is away, and the person need not hear of it

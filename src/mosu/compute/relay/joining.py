@@ -52,6 +52,21 @@ class NotJoined(DomainError):
     status = 502
 
 
+async def dialled(tunnels: Tunnels, pool_id: UUID, target: Target) -> Stream:
+    """A stream to the port.
+
+    Raises:
+        NotJoined: the agent is away, or nothing listens there.
+    """
+    try:
+        tunnel = tunnels.of(pool_id)
+        if tunnel is None:
+            raise Broken("no tunnel")
+        return await asyncio.wait_for(tunnel.open(target), OPEN_S_MAX)
+    except (Refused, Broken, TimeoutError) as error:
+        raise _not_joined(error, target.port) from error
+
+
 class Joined:
     """A connection with its stream: what the one sends, the other is given."""
 
@@ -175,19 +190,12 @@ class Joining:
         try:
             if len(self._joined) + self._opening > CONNECTIONS_MAX:
                 raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
-            tunnel = self._tunnels.of(granted.pool_id)
-            if tunnel is None:
-                raise NotJoined("The supplier's agent is away.", hint="Try again in a minute.")
-            return await asyncio.wait_for(
-                tunnel.open(Target(attempt_id=granted.attempt_id, port=port)), OPEN_S_MAX
-            )
+            target = Target(attempt_id=granted.attempt_id, port=port)
+            return await dialled(self._tunnels, granted.pool_id, target)
         except BaseException as error:
-            refusal = _refusal_of(error, port)
-            why = refusal.message if refusal else "left before it was joined"
+            why = error.message if isinstance(error, DomainError) else "left before it was joined"
             await self._noted(granted.connection_id, Traffic(bytes_in=0, bytes_out=0), why)
-            if refusal is None:
-                raise
-            raise refusal from error
+            raise
         finally:
             self._opening -= 1
 
@@ -272,15 +280,11 @@ def _renewed(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID,
     return over
 
 
-def _refusal_of(error: BaseException, port: int) -> DomainError | None:
-    if isinstance(error, DomainError):
-        return error
+def _not_joined(error: Refused | Broken | TimeoutError, port: int) -> NotJoined:
     if isinstance(error, Refused):
         return NotJoined(
             f"Port {port} of the run was not reached: {error}", hint="See what the run listens on."
         )
     if isinstance(error, Broken):
         return NotJoined("The supplier's agent is away.", hint="Try again in a minute.")
-    if isinstance(error, TimeoutError):
-        return NotJoined("The supplier's agent did not answer.", hint="Try again in a minute.")
-    return None
+    return NotJoined("The supplier's agent did not answer.", hint="Try again in a minute.")

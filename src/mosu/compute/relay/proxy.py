@@ -5,14 +5,15 @@ No byte of a head passes as it came, so neither side can make the other one see 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 import h11
 from starlette.types import Receive, Send
 
-from mosu.compute.app_hosts import AppHost
-from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
+from mosu.compute.relay.app_headers import Headers, Host, to_app, to_browser, values_of
+from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.grants import Grant, Grants
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken
@@ -51,7 +52,7 @@ class Left(Exception):
 class Asked:
     """A request whose head was judged."""
 
-    app: AppHost
+    app: Host
     method: str
     target: bytes
     headers: Headers
@@ -69,8 +70,19 @@ class Answer:
     """What the browser has been told."""
 
     send: Send
+    status: int = 0
+    started_at: float = 0.0
+    """By the loop's clock."""
     started: bool = False
     complete: bool = False
+    left: bool = False
+    """Whether the browser went away."""
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Its head."""
+        self.started, self.status = True, status
+        self.started_at = asyncio.get_running_loop().time()
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
 
 
 async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, answer: Answer) -> None:
@@ -83,42 +95,73 @@ async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, 
     """
     with grant.in_use():
         async with grants.stream(grant) as stream:
-            if grant.cut.is_set():  # while it was dialled
-                return
-            exchange = _Exchange(asked, stream, receive, answer)
-            work = asyncio.create_task(exchange.run())
-            cut = asyncio.create_task(grant.cut.wait())
-            try:
-                await asyncio.wait({work, cut}, return_when=asyncio.FIRST_COMPLETED)
-                if work.done():
-                    work.result()
-            except Left:
-                return
-            finally:
-                work.cancel()
-                cut.cancel()
-                await asyncio.gather(work, cut, return_exceptions=True)
+            await exchanged(asked, stream, receive, answer, cut=grant.cut)
+
+
+async def exchanged(
+    asked: Asked,
+    stream: WaitedStream,
+    receive: Receive,
+    answer: Answer,
+    *,
+    cut: Cut,
+    first_byte_s_max: float | None = None,
+) -> None:
+    """`proxied`, on a stream that is there, until it is cut.
+
+    Raises:
+        NoAnswer, TooSlow: as there.
+    """
+    if cut.is_set():  # while it was dialled
+        return
+    exchange = _Exchange(asked, stream, receive, answer, first_byte_s_max)
+    try:
+        with cut.telling(exchange.stop):
+            await exchange.run()
+    except Left:
+        answer.left = True
 
 
 class _Exchange:
     """One request and its answer, on a stream of its own."""
 
-    def __init__(self, asked: Asked, stream: WaitedStream, receive: Receive, answer: Answer) -> None:
+    def __init__(
+        self,
+        asked: Asked,
+        stream: WaitedStream,
+        receive: Receive,
+        answer: Answer,
+        first_byte_s_max: float | None = None,
+    ) -> None:
         self._asked, self._stream, self._receive, self._answer = asked, stream, receive, answer
+        self._first_byte_s_max = first_byte_s_max or FIRST_BYTE_S_MAX
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._unread = memoryview(b"")
         self._time: asyncio.Timeout
+        self._is_over = False
+        self._failed: BaseException | None = None
 
     async def run(self) -> None:
+        """Until the answer is whole, or it is stopped.
+
+        One task beside this one, and no more: what passes here passes often.
+        """
         try:
-            async with asyncio.timeout(FIRST_BYTE_S_MAX) as self._time:
+            async with asyncio.timeout(self._first_byte_s_max) as self._time:
                 await self._both_ways()
         except TimeoutError as error:
-            raise TooSlow("The app did not answer in time.", hint="See its log.") from error
+            if not self._is_over:
+                raise TooSlow("The app did not answer in time.", hint="See its log.") from error
         except Broken as error:
             raise NoAnswer("The app broke off.", hint="See its log.") from error
         except (h11.RemoteProtocolError, h11.LocalProtocolError) as error:
             raise NoAnswer("What the app answers is no HTTP.", hint="See its log.") from error
+
+    def stop(self) -> None:
+        """Now; waits for nobody."""
+        self._is_over = True
+        with suppress(RuntimeError):  # it has ended meanwhile
+            self._time.reschedule(asyncio.get_running_loop().time())
 
     async def _both_ways(self) -> None:
         headers = [
@@ -129,15 +172,22 @@ class _Exchange:
         request = h11.Request(method=self._asked.method, target=self._asked.target, headers=headers)
         await self._stream.write(self._http.send(request))
         there = asyncio.create_task(self._pass_body())
-        back = asyncio.create_task(self._pass_answer())
+        there.add_done_callback(self._passed)
         try:
-            done, _ = await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            await self._pass_answer()
+        except asyncio.CancelledError:
+            if self._is_over and self._failed is not None:
+                raise self._failed from None
+            raise
         finally:
             there.cancel()
-            back.cancel()
-            await asyncio.gather(there, back, return_exceptions=True)
+            await asyncio.gather(there, return_exceptions=True)
+
+    def _passed(self, there: asyncio.Task[None]) -> None:
+        """Where no more of the body is taken the answer may still come; whatever else ends it, ends this."""
+        self._failed = None if there.cancelled() else there.exception()
+        if self._failed is not None and not isinstance(self._failed, Broken):
+            self.stop()
 
     async def _pass_body(self) -> None:
         """
@@ -169,7 +219,8 @@ class _Exchange:
         if sum(len(name) + len(value) for name, value in head.headers) > HEAD_BYTES_MAX:
             raise h11.RemoteProtocolError("a head that is too long")
         headers = self._told(head.status_code, list(head.headers))
-        await self._say({"type": "http.response.start", "status": head.status_code, "headers": headers})
+        await self._answer.start(head.status_code, headers)
+        self._moved()
         async for part in self._body():
             await self._say({"type": "http.response.body", "body": part, "more_body": True})
         await self._say({"type": "http.response.body", "body": b""})
@@ -212,16 +263,18 @@ class _Exchange:
         if not self._unread:
             self._unread = memoryview(await self._stream.read())
         piece, self._unread = self._unread[:PIECE_BYTES], self._unread[PIECE_BYTES:]
-        await asyncio.sleep(0)
+        if len(piece) == PIECE_BYTES:
+            await asyncio.sleep(0)
         self._http.receive_data(bytes(piece))
         if self._answer.started:
             self._moved()
 
     async def _say(self, message: dict[str, object]) -> None:
-        self._answer.started = True
         await self._answer.send(message)
         self._moved()
 
     def _moved(self) -> None:
-        limit = IDLE_S_MAX if self._answer.started else FIRST_BYTE_S_MAX
+        if self._is_over:
+            return
+        limit = IDLE_S_MAX if self._answer.started else self._first_byte_s_max
         self._time.reschedule(asyncio.get_running_loop().time() + limit)

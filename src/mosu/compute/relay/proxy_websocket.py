@@ -16,6 +16,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
 from mosu.compute.relay.app_headers import Headers, to_app, to_browser, values_of
+from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.grants import UNFINISHED_BYTES_MAX, Grant, Grants, Unfinished
 from mosu.compute.relay.proxy import FIRST_BYTE_S_MAX, PIECE_BYTES, Asked, Left, NoAnswer, TooSlow
 from mosu.wire.streams import Broken
@@ -25,6 +26,7 @@ MESSAGE_BYTES_MAX: Final = 4 << 20
 """Of one message of an app: it is held whole."""
 _BREATH_MESSAGES: Final = 64
 """So many go on before others have their turn."""
+_SWITCHED: Final = 101
 _TOO_MUCH: Final = 1009
 _ENDED: Final = 1000
 _AWAY: Final = 1001
@@ -32,6 +34,8 @@ _NO_TEXT: Final = 1007
 _BROKEN: Final = 1011
 REFUSED_NOW: Final = 4403
 _NEVER_SENT: Final = frozenset({1005, 1006, 1015})
+_PORT: Final = 80
+"""Of an address that nobody sees."""
 _OWED_MAX: Final = 100
 """Pings of an app that takes nothing, none of which can be answered."""
 _CLOSE_S_MAX: Final = 5.0
@@ -50,35 +54,43 @@ async def joined(grants: Grants, grant: Grant, asked: Asked, *, receive: Receive
     """
     with grant.in_use():
         async with grants.stream(grant) as stream:
-            if (await receive())["type"] != "websocket.connect":
-                return
-            bridge = _Bridge(asked, stream, grants.unfinished)
-            try:
-                await _bridged(grant, bridge, asked, receive, send)
-            finally:
-                bridge.forget()
+            await bridged(asked, stream, grants.unfinished, receive=receive, send=send, cut=grant.cut)
 
 
-async def _bridged(grant: Grant, bridge: "_Bridge", asked: Asked, receive: Receive, send: Send) -> None:
-    if grant.cut.is_set():  # while it was dialled
-        return
-    if (refused := await bridge.opened()) is not None:
-        await _deny(send, refused, asked)
-        return
-    await bridge.accept(send)
-    await _carried(grant, bridge, receive, send)
+async def bridged(
+    asked: Asked, stream: WaitedStream, unfinished: Unfinished, *, receive: Receive, send: Send, cut: Cut
+) -> int:
+    """`joined`, on a stream that is there, until it is cut; the status of the app's answer, 0 where there was none.
+
+    Raises:
+        NoAnswer, TooSlow: as there.
+    """
+    if (await receive())["type"] != "websocket.connect":
+        return 0
+    bridge = _Bridge(asked, stream, unfinished)
+    try:
+        if cut.is_set():  # while it was dialled
+            return 0
+        if (refused := await bridge.opened()) is not None:
+            await _deny(send, refused, asked)
+            return refused.status_code
+        await bridge.accept(send)
+        await _carried(bridge, receive, send, cut)
+        return _SWITCHED
+    finally:
+        bridge.forget()
 
 
-async def _carried(grant: Grant, bridge: "_Bridge", receive: Receive, send: Send) -> None:
+async def _carried(bridge: "_Bridge", receive: Receive, send: Send, cut: Cut) -> None:
     there = asyncio.create_task(bridge.to_app(receive))
     back = asyncio.create_task(bridge.to_browser(send))
-    cut = asyncio.create_task(grant.cut.wait())
-    tasks = {there, back, cut}
+    cutting = asyncio.create_task(cut.wait())
+    tasks = {there, back, cutting}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
-        code, why = (REFUSED_NOW, grant.why) if cut in done else bridge.end
+        code, why = (REFUSED_NOW, cut.why) if cutting in done else bridge.end
     except Left:
         return
     except Broken:
@@ -100,7 +112,7 @@ class _Bridge:
         path, _, query = asked.target.decode("ascii").partition("?")
         self._asked, self._stream, self._turn = asked, stream, asyncio.Lock()
         self._app = ClientProtocol(
-            WebSocketURI(secure=False, host=asked.app.name, port=asked.app.port, path=path, query=query),
+            WebSocketURI(secure=False, host=asked.app.name, port=_PORT, path=path, query=query),
             subprotocols=_subprotocols(asked.headers) or None,
             max_size=MESSAGE_BYTES_MAX,
             logger=_LIBRARY,
@@ -142,7 +154,7 @@ class _Bridge:
             raise TooSlow("The app did not answer in time.", hint="See its log.") from error
         except Broken as error:
             raise NoAnswer("The app broke off.", hint="See its log.") from error
-        if self._answer is not None and self._answer.status_code != 101:
+        if self._answer is not None and self._answer.status_code != _SWITCHED:
             return self._answer
         if self._app.handshake_exc is not None:
             raise NoAnswer("What the app answers is no WebSocket.", hint="See its log.")

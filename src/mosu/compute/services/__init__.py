@@ -23,12 +23,50 @@ from mosu.compute.services.connections import (
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.endpoint_entry import (
+    Entry,
+    NoSignInThere,
+    entry_by_cookie,
+    entry_by_key,
+    make_endpoint_ticket,
+    redeem_endpoint_ticket,
+    renew_entries,
+)
+from mosu.compute.services.endpoint_log import (
+    InFlight,
+    Minute,
+    forget_in_flight,
+    forget_requests,
+    note_in_flight,
+    note_requests,
+)
+from mosu.compute.services.endpoint_routes import (
+    EndpointRoute,
+    ReplicaRoute,
+    endpoint_labelled,
+    endpoint_routes,
+    note_well,
+)
+from mosu.compute.services.endpoints import (
+    EndpointEnded,
+    EndpointNameTaken,
+    MadeKey,
+    TooManyEndpoints,
+    change_endpoint,
+    end_endpoint,
+    make_endpoint,
+    make_key,
+    revoke_key,
+)
+from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
+from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
-from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
+from mosu.compute.services.keeping import keep_endpoint, keep_endpoints, task_of
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -44,7 +82,8 @@ from mosu.compute.services.pools import (
     set_pool_state,
     tokens_that_hold,
 )
-from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
+from mosu.compute.services.quoting import QuoteResult, RefusedOffer, choice_of, quote_run
+from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
@@ -57,6 +96,7 @@ from mosu.compute.services.tickets import (
     make_ticket,
     not_entered,
     redeem_ticket,
+    sha256_of,
 )
 from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
 from mosu.compute.services.uploads import (
@@ -79,6 +119,7 @@ from mosu.compute.services.volumes import (
 )
 
 __all__ = [
+    "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
     "AgentTaken",
@@ -86,27 +127,39 @@ __all__ = [
     "AppReached",
     "Certified",
     "Destination",
+    "EndpointEnded",
+    "EndpointNameTaken",
+    "EndpointRoute",
+    "Entry",
     "Granted",
+    "InFlight",
     "LeaseAnswer",
     "LogSlice",
+    "MadeKey",
     "MadeTicket",
+    "Minute",
     "NameTaken",
     "NoAppsHost",
+    "NoSignInThere",
     "NoSuchApp",
     "NotASession",
     "NotASupplier",
     "NotLeased",
     "NotRegistered",
     "NotRunning",
+    "Overtaken",
     "PoolAway",
     "QuotaReached",
     "QuoteResult",
     "Reason",
     "Redeemed",
     "RefusedOffer",
+    "ReplicaRoute",
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
+    "TooManyEndpoints",
+    "TooManyGuests",
     "Traffic",
     "VolumeGone",
     "VolumeInUse",
@@ -117,8 +170,10 @@ __all__ = [
     "attempt_epoch_of",
     "cancel_run",
     "certify_key",
+    "change_endpoint",
     "check_input",
     "check_now",
+    "choice_of",
     "close_connection",
     "close_forgotten",
     "close_left_open",
@@ -126,19 +181,36 @@ __all__ = [
     "create_pool",
     "delete_volume",
     "digest_of_agent",
+    "end_endpoint",
+    "end_sharing",
     "end_volumes",
+    "endpoint_labelled",
+    "endpoint_routes",
     "ensure_local_pool",
     "enter_by_cookie",
     "entering",
+    "entry_by_cookie",
+    "entry_by_key",
     "expire_leases",
     "fence_attempt",
+    "forget_in_flight",
+    "forget_requests",
     "heartbeat",
+    "keep_endpoint",
+    "keep_endpoints",
+    "keep_run",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_endpoint",
+    "make_endpoint_ticket",
+    "make_key",
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_in_flight",
+    "note_requests",
+    "note_well",
     "open_connection",
     "output_named",
     "output_of",
@@ -151,26 +223,35 @@ __all__ = [
     "quote_volume_time",
     "reached_apps",
     "read_log",
+    "redeem_endpoint_ticket",
     "redeem_ticket",
     "register_agent",
     "renew_connections",
+    "renew_entries",
+    "revoke_key",
     "rotate_token",
     "seen_s",
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_own_idle_stop",
     "set_placing",
     "set_pool_state",
     "set_quota",
     "set_renewal",
     "set_share",
+    "sha256_of",
+    "share_run",
     "span_between",
     "take_health",
     "take_report",
     "take_usage",
+    "task_of",
     "tokens_that_hold",
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "wake_keeper",
+    "watch_ends",
     "watch_idle",
 ]

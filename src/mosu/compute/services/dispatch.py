@@ -56,7 +56,8 @@ _OBSERVED: Final = (
     "first_running_at",
     "started_at",
     "sampled_at",
-    "sampled_cpu_s",
+    "looked_at",
+    "looked_cpu_s",
     "idle_since",
     "idle_told_at",
 )

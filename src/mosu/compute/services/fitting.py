@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from mosu.compute.accelerators import accelerators_named
@@ -29,6 +29,9 @@ from mosu.wire.images import is_allowed
 from mosu.wire.shares import Kind, kind_of, shares_in
 from mosu.wire.task import TaskFile, dump_task
 
+REPLICA_STARTS_WITHIN: Final = timedelta(seconds=60)
+"""What is free later is of no use to who is asked now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -37,6 +40,15 @@ class Reason:
     code: str
     message: str
     hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOf:
+    """For which endpoint a run is asked, by which version of its task, and how many replicas it had before."""
+
+    endpoint_id: UUID
+    version: int
+    ordinal: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,8 @@ class Asked:
     shown_task: str
     """The task file as kept for people: the names of its secrets stay, their values do not."""
     now: datetime
+    replica: ReplicaOf | None = None
+    """Who asks for a replica asks for one that starts now."""
 
 
 def asked_of(
@@ -70,6 +84,7 @@ def asked_of(
     organisation_id: UUID,
     project_id: UUID,
     now: datetime,
+    replica: ReplicaOf | None = None,
 ) -> Asked:
     """The task with what follows from it; its folder is kept as a manifest.
 
@@ -102,6 +117,7 @@ def asked_of(
         sealed_secrets=sealed(dict(task.secrets)),
         shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
+        replica=replica,
     )
 
 
@@ -188,6 +204,8 @@ def _earliest(task: TaskFile, *, now: datetime) -> datetime:
 
 
 def latest_start(asked: Asked) -> datetime:
+    if asked.replica is not None:
+        return asked.now + REPLICA_STARTS_WITHIN
     if asked.task.deadline is None:
         return asked.earliest + HORIZON
     return asked.task.deadline - timedelta(seconds=asked.wall_limit_s)

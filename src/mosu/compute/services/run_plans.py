@@ -62,6 +62,10 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         port=task.port or 0,
         health=task.health,
         volumes=tuple(asked.volumes),
+        idle_stop_s=task.idle_stop_s,
+        endpoint=str(asked.replica.endpoint_id) if asked.replica else "",
+        replica=asked.replica.ordinal if asked.replica else 0,
+        version=asked.replica.version if asked.replica else 0,
     )
 
 

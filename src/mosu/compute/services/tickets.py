@@ -29,7 +29,8 @@ REDEEMED_WITHIN: Final = timedelta(seconds=60)
 COOKIE_AT_MOST: Final = timedelta(hours=12)
 OPEN_PATH: Final = "/.mosu/open"
 """Where an app's host takes tickets; everything else there is the app's, but for what begins with `/.mosu/`."""
-_SECRET_BYTES: Final = 32
+SECRET_BYTES: Final = 32
+"""Of tickets and cookies."""
 
 
 class NoAppsHost(DomainError):
@@ -79,7 +80,7 @@ def make_ticket(*, actor: Actor, run_id: UUID, port: int, sign_in: str, now: dat
         )
     if actor.token_id is None and not sign_in:
         raise Unauthenticated("This needs a person.", hint="Sign in.")
-    secret = secrets.token_urlsafe(_SECRET_BYTES)
+    secret = secrets.token_urlsafe(SECRET_BYTES)
     ticket = Ticket(
         run=run,
         user_id=person_of(actor),
@@ -105,13 +106,13 @@ def redeem_ticket(*, secret: str, run_id: UUID, port: int, now: datetime) -> Red
     """
     waiting = Ticket.objects.filter(secret_sha256=sha256_of(secret), run_id=run_id, port=port)
     ticket = waiting.filter(redeemed_at=None, expires_at__gt=now).select_for_update().first()
-    actor = _actor_of(ticket, now=now) if ticket else None
+    actor = actor_behind(ticket, now=now) if ticket else None
     if ticket is None or actor is None:
         raise TicketRefused(
             "This link was used already, or its time is over.", hint="Open it anew from the page of the run."
         )
     run, attempt = reached_port(actor=actor, run_id=run_id, port=port, now=now)
-    cookie = secrets.token_urlsafe(_SECRET_BYTES)
+    cookie = secrets.token_urlsafe(SECRET_BYTES)
     ticket.redeemed_at, ticket.cookie_sha256 = now, sha256_of(cookie)
     ticket.cookie_expires_at = _ends_at(attempt, now=now)
     ticket.save(update_fields=["redeemed_at", "cookie_sha256", "cookie_expires_at"])
@@ -128,7 +129,7 @@ def enter_by_cookie(*, cookie_sha256: str, run_id: UUID, port: int, now: datetim
     ticket = Ticket.objects.filter(
         cookie_sha256=cookie_sha256, run_id=run_id, port=port, cookie_expires_at__gt=now
     ).first()
-    actor = _actor_of(ticket, now=now) if ticket else None
+    actor = actor_behind(ticket, now=now) if ticket else None
     if ticket is None or actor is None:
         raise not_entered()
     return open_connection(actor=actor, run_id=run_id, port=port, now=now, ticket_id=ticket.id)
@@ -145,7 +146,7 @@ def sha256_of(secret: str) -> str:
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
-def _actor_of(ticket: Ticket, *, now: datetime) -> Actor | None:
+def actor_behind(ticket: Ticket, *, now: datetime) -> Actor | None:
     """The person as they are now, by what the ticket was made with; None where that holds no more."""
     if ticket.token is not None:
         bearer = bearer_of(ticket.token.secret_sha256, now=now)

@@ -1,13 +1,14 @@
-"""Opening a port of a session in the browser."""
+"""Opening a port of a session, or an endpoint, in the browser."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 
+from mosu.compute.models import Endpoint
 from mosu.compute.queries import run_of_order
-from mosu.compute.services import make_ticket
+from mosu.compute.services import make_endpoint_ticket, make_ticket
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order
 from mosu.platform.requests import actor_of
@@ -37,5 +38,21 @@ def open_port(request: HttpRequest, order_id: str) -> HttpResponse:
         "url": made.url,
     }
     response = render(request, "pages/opening.html", shown)
+    response["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@require_GET
+@page("endpoint.enter")
+def open_endpoint(request: HttpRequest, endpoint_id: str) -> HttpResponse:
+    """The way back to an endpoint that asks who is signed in, with what lets this browser in there."""
+    made = make_endpoint_ticket(
+        actor=actor_of(request),
+        endpoint_id=Endpoint.key_of(endpoint_id),
+        sign_in=request.session.session_key or "",
+        path=request.GET.get("path", "/"),
+        now=timezone.now(),
+    )
+    response = HttpResponseRedirect(made.url)
     response["Referrer-Policy"] = "no-referrer"
     return response

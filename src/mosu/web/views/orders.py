@@ -25,6 +25,7 @@ from mosu.platform.requests import actor_of
 from mosu.web.buying.block import BlockShown
 from mosu.web.buying.connect import ConnectShown
 from mosu.web.buying.run import curves_of, moments_of
+from mosu.web.buying.session import SessionShown
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown
@@ -122,6 +123,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else kept_cost),
         "run": shown,
+        "session": SessionShown.of(run, actor=actor, now=now) if run else None,
         "connect": ConnectShown.of(run, actor=actor, now=now) if run else None,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],
