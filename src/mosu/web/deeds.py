@@ -91,6 +91,7 @@ _VERBS: Final = MappingProxyType[str, Any](
         "record": pgettext_lazy("deed", "recorded"),
         "release": pgettext_lazy("deed", "released"),
         "relist": pgettext_lazy("deed", "put on the shelf again"),
+        "renewal": pgettext_lazy("deed", "renewal changed"),
         "revoke": pgettext_lazy("deed", "revoked"),
         "send": pgettext_lazy("deed", "sent"),
         "set": pgettext_lazy("deed", "set"),
