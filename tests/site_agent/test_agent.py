@@ -15,8 +15,9 @@ import pytest
 from tests.site_agent.fake_hub import TOKEN, FakeHub
 from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.sandbox.environments import Environment
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report, VolumeSpec
 from mosu.wire.ssh import SSHD
 
 
@@ -29,6 +30,14 @@ class AgentProcess:
             "cores = 2\nmemory_bytes = 1073741824\ndisk_bytes = 1073741824\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
+
+    def keeps_volumes(self) -> Path:
+        """Set before it starts: it has room for them in this folder."""
+        volumes = self.folder / "volumes"
+        volumes.mkdir()
+        with self._config.open("a") as config:
+            config.write(f'volumes_dir = "{volumes}"\nvolumes_gb = 1\n')
+        return volumes
 
     def start(self, token: str = TOKEN, *, version: str = "") -> None:
         """With `version`, as a release of that number would start."""
@@ -59,6 +68,30 @@ def hub() -> Iterator[FakeHub]:
     made = FakeHub()
     yield made
     made.close()
+
+
+def test_volumes_are_registered_kept_over_runs_and_deleted_when_asked(
+    folder: Path, environment: Environment, hub: FakeHub
+) -> None:
+    agent = AgentProcess(folder, environment, hub)
+    volumes = agent.keeps_volumes()
+    agent.start()
+    try:
+        until(lambda: hub.registrations, what="registered")
+        assert hub.registrations[0].volumes_gb == 1
+        kept = typeid("volume", uuid7())
+        seen = VolumeSpec(volume_id=kept, path="/data", size_bytes=1 << 20, writes=True)
+        for script, said in (("echo kept > /data/f", ""), ("cat /data/f", "kept\n")):
+            attempt = hub.lease(make_spec(script, volumes=(seen,)))
+            until(lambda: hub.reports[attempt], what="reported")  # noqa: B023
+            assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", said)
+        hub.volumes_to_delete = (kept,)
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept,), what="deleted")
+        assert list(volumes.iterdir()) == []
+        hub.volumes_to_delete = ()
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (), what="said once it is no longer asked")
+    finally:
+        agent.end(signal.SIGTERM)
 
 
 @pytest.fixture

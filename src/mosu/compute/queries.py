@@ -18,6 +18,7 @@ from mosu.compute.models import (
     Blackout,
     Connection,
     Device,
+    Endpoint,
     IdleRule,
     MeterSample,
     Node,
@@ -186,6 +187,24 @@ def curve_of(run: Run) -> list[CurvePoint]:
     return points
 
 
+def endpoints_visible_to(actor: Actor) -> QuerySet[Endpoint]:
+    """Endpoints of the actor's organisations, or all for the hub's people; newest first."""
+    rows = Endpoint.objects.select_related("owner").order_by("-created_at", "-id")
+    return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
+
+
+def endpoint_visible_to(actor: Actor, endpoint_id: UUID) -> Endpoint:
+    """One of them.
+
+    Raises:
+        NotFound: there is none, or the actor may not know.
+    """
+    endpoint = endpoints_visible_to(actor).filter(id=endpoint_id).first()
+    if endpoint is None:
+        raise NotFound("There is no such endpoint.", hint="See your endpoints: mosu endpoints.")
+    return endpoint
+
+
 def idle_stop_of(organisation_id: UUID) -> int | None:
     """After how many seconds the organisation has idle runs stopped; the caller has shown that it may be seen."""
     return (
@@ -341,6 +360,11 @@ def pools_without_sessions() -> frozenset[UUID]:
 def pools_without_sshd() -> frozenset[UUID]:
     """Pools whose machines have no OpenSSH server."""
     return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))
+
+
+def image_prefixes_of_pools() -> dict[UUID, list[str]]:
+    """From where each pool that runs images of containers takes them."""
+    return dict(Pool.objects.exclude(images=[]).values_list("id", "images"))
 
 
 def pools_not_starting(apps: Sequence[App], environment: str) -> frozenset[UUID]:

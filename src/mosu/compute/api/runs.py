@@ -22,7 +22,6 @@ from mosu.compute.shapes import (
     SamplesOut,
 )
 from mosu.compute.states import RunState
-from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
@@ -30,8 +29,7 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Project
 from mosu.platform.requests import actor_of, language_of_request, organisation_asked
-from mosu.subsidies.services import Choice
-from mosu.wire.task import Vouchers, parse_task
+from mosu.wire.task import parse_task
 
 router: Final = Router(tags=["compute"])
 
@@ -55,7 +53,7 @@ def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
         project_id=project_id,
         task=task,
         workdir=[file.entry() for file in body.workdir],
-        choice=choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
+        choice=services.choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
         now=now,
     )
     return Status(201, QuotesOut.of(result, language=language_of_request(request), now=now))
@@ -170,10 +168,3 @@ def buyer_of(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
     if chosen is None:
         raise NotFound("There is no such project.", hint="Make one in your organisation.")
     return chosen.organisation_id, chosen.id
-
-
-def choice_of(vouchers: Vouchers | list[str]) -> Choice:
-    """The vouchers that were named, or how they are chosen."""
-    if vouchers in ("auto", "none"):
-        return vouchers
-    return [uuid_of("voucher", voucher) for voucher in vouchers]

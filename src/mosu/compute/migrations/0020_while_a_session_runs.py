@@ -14,7 +14,7 @@ def _reference(
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0017_endpoints")]
+    dependencies = [("compute", "0019_volumes")]
 
     operations = [
         migrations.AddField("connection", "used_at", models.DateTimeField(null=True)),
