@@ -17,6 +17,7 @@ PUBLIC = (
     "docs/howto/join.md",
     "docs/howto/buy-and-run.md",
     "docs/howto/connect-to-a-run.md",
+    "docs/howto/serve-an-endpoint.md",
     "docs/howto/use-vouchers.md",
     "docs/howto/reserve-a-block.md",
     "docs/howto/put-a-cluster-on-the-shelf.md",

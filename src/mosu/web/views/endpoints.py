@@ -35,7 +35,7 @@ from mosu.platform.requests import actor_of
 from mosu.web.components import Curve, Point
 from mosu.web.pages import acted, page
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page
-from mosu.web.words import said_here, state_name, state_name_lazy
+from mosu.web.words import mark_of, said_here, state_name, state_name_lazy
 from mosu.wire.task import ReplicaNeed
 from mosu.wire.task_service import AUTHS, IDLE_S_MAX, REPLICAS_MAX, REQUESTS_MAX
 
@@ -115,7 +115,13 @@ ENDPOINTS: Final = Plan(
         Column("well", pgettext_lazy("replicas", "Well"), lambda shown: shown.health),
         Column("requests", _lazy("Requests in an hour"), lambda shown: shown.figures.requests, kind="number"),
         Column("failed", _lazy("Errors"), lambda shown: shown.figures.failed, kind="number"),
-        Column("refused", _lazy("Refused"), lambda shown: shown.figures.refused, kind="number", hidden=True),
+        Column(
+            "refused",
+            pgettext_lazy("requests", "Refused"),
+            lambda shown: shown.figures.refused,
+            kind="number",
+            hidden=True,
+        ),
         Column("latency", _lazy("95 of 100 within"), lambda shown: shown.latency),
         Column("address", _lazy("Address"), lambda shown: shown.url, kind="mono"),
         Column(
@@ -342,8 +348,9 @@ class ReplicaShown:
     run: str
     order: str
     version: int
-    state: str
     state_name: str
+    mark: str
+    """The sign of its run's state."""
     well_for: timedelta | None
     """Since it first said that it is well, until now or its end."""
     drained: bool
@@ -356,8 +363,8 @@ class ReplicaShown:
             run=row.run.public_id,
             order=row.run.order.public_id,
             version=row.version,
-            state=row.run.state,
             state_name=state_name(row.run.state),
+            mark=mark_of(row.run.state),
             well_for=timedelta(seconds=int((until - row.well_at).total_seconds())) if row.well_at else None,
             drained=row.drained_at is not None and not row.over,
             in_flight=0 if row.over else row.in_flight,
