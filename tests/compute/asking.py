@@ -50,7 +50,7 @@ class Asker:
 
     async def ask(self, method: str = "GET", path: str = "/", **more: Any) -> httpx.Response:
         headers = {"Host": self.host.netloc} | self.headers | more.pop("headers", {})
-        async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             url = f"http://127.0.0.1:{self.relay.port}{path}"
             return await client.request(method, url, headers=headers, **more)
 

@@ -71,7 +71,7 @@ def led_back(client: Client, endpoint: Endpoint, path: str = "/") -> str:
 
 def redeemed(relay: Relay, url: str) -> httpx.Response:
     parts = urlsplit(url)
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=60) as client:
         address = f"http://127.0.0.1:{relay.port}{parts.path}?{parts.query}"
         return client.get(address, headers={"Host": parts.netloc})
 

@@ -14,8 +14,11 @@ from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants, proxy
 from mosu.compute.stream_doors import in_thread
 from mosu.runtime import app_requests
+from mosu.wire.streams import Stream
+from mosu.wire.tunnel import Target
+from mosu.wire.waited import WaitedStream
 from tests.compute.browsing import Relay, answers, asgi_at, browsing, joined_to, tunnel_of
-from tests.compute.test_relay import noted, refuses
+from tests.compute.test_relay import FakeAgent, noted, refuses
 
 MIB = 1 << 20
 
@@ -318,15 +321,15 @@ def test_an_app_that_answers_before_it_has_read_an_upload_is_heard(
     monkeypatch.setattr(app_requests, "UPLOAD_S_MAX", 0.3)
     browser = relay.entered()
 
-    async def refuses_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno")
-        await writer.drain()
-        if not closes:
-            await asyncio.Event().wait()
+    async def refuses_it(agent: FakeAgent, stream: Stream, target: Target) -> None:
+        agent.streams.accept(stream)
+        await WaitedStream(stream).read()
+        stream.send(b"HTTP/1.1 413 Too much\r\nContent-Length: 2\r\n\r\nno")
+        if closes:
+            stream.reset("the run closed the connection")
 
     async def tried() -> None:
-        async with joined_to(relay, refuses_it):
+        async with tunnel_of(relay, refuses_it):
             reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
             writer.write(b"POST / HTTP/1.1\r\n" + browser.head + b"Content-Length: %d\r\n\r\n" % (64 * MIB))
             writer.write(bytes(MIB))
