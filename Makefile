@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: demo test test-slurm test-ray test-environments test-engines .slurm .ray .openai lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines .slurm .ray .openai lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -21,6 +21,9 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/check_tree.py
 	@$(BIN)/python tools/messages.py --check
+
+ssh-on-slurm: .venv/.dev .slurm ## a session on a real Slurm, entered by ssh and scp: prints what a person sees (as root)
+	@$(BIN)/python -m tests.slurm.ssh_walk
 
 test-ray: .venv/.dev .ray ## the Ray engine on a real Ray, which is installed beside
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)

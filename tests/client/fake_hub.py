@@ -147,7 +147,12 @@ class FakeHub:
         }
     )
     apps: list[dict[str, Any]] = field(default_factory=list)
+    guests: list[dict[str, Any]] = field(default_factory=list)
     block_state: str = "held"
+    endpoint: dict[str, Any] = field(default_factory=dict)
+    """The one endpoint; each look at its replicas brings it nearer to an answer."""
+    endpoint_wanted: int = 1
+    endpoint_looks: int = 0
     no_quotes: bool = False
     refused: int = 1
     """How many offers do not fit."""
@@ -242,6 +247,20 @@ BLOCK = {
     "terms": BLOCK_TERMS,
     "if_cancelled": {"charged": "0.90", "back": "11.90", "back_percent": 93},
 }
+VOLUME = {
+    "id": "volume_1",
+    "name": "corpus",
+    "state": "kept",
+    "pool": "hall-2",
+    "gb": 100,
+    "kept_until": "2026-12-31T00:00:00Z",
+    "deleted_at": "2027-01-07T00:00:00Z",
+    "renews_days": 0,
+    "used_by": ["run_1"],
+    "order_ids": ["order_1"],
+    "held": "12.80",
+    "currency": "CNY",
+}
 BILL_MONTH = {
     "month": "2026-11",
     "receipts": 2,
@@ -294,6 +313,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self._serve("POST")
+
+    def do_PATCH(self) -> None:
+        self._serve("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._serve("DELETE")
 
     def do_PUT(self) -> None:
         self._serve("PUT")
@@ -447,6 +472,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.run()
             case "GET", "/runs/run_1/connections":
                 return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
+            case "GET", "/runs/run_1/guests":
+                return 200, {"items": hub.guests, "next": None}
+            case "POST", "/runs/run_1/guests":
+                hub.guests.append(
+                    {"id": "guest_1", "user": body["email"], "let_in_at": "2026-12-01T10:01:00Z"}
+                )
+                return 201, hub.guests[-1]
+            case "DELETE", "/runs/run_1/guests/guest_1":
+                hub.guests.clear()
+                return 200, {}
+            case "POST", "/runs/run_1/keep":
+                return 200, hub.run() | {"ends_at": "2026-12-01T12:00:00Z"}
+            case "PUT", "/runs/run_1/idle-stop":
+                return 200, hub.run() | {"idle_stop_s": body["stop_after_s"]}
             case "POST", "/runs/run_1/tickets":
                 url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
                 return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}
@@ -469,6 +508,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, BLOCK
             case "GET", path if path.startswith("/blocks/block_0"):
                 return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
+            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes":
+                return 201, QUOTE | {"asked": body}
+            case "GET", "/volumes":
+                return 200, {"items": [VOLUME], "next": None}
+            case "GET", "/volumes/volume_1":
+                return 200, VOLUME
+            case "PATCH", "/volumes/volume_1":
+                return 200, VOLUME | body
+            case "DELETE", "/volumes/volume_1":
+                return 200, VOLUME | {"state": "deleting"}
             case "GET", "/budgets":
                 whole = BUDGET | {"project_id": None, "organisation_id": "org_2"}
                 return 200, {"items": [BUDGET, whole], "next": None}
@@ -497,7 +546,63 @@ class _Handler(BaseHTTPRequestHandler):
             case "GET", "/vouchers":
                 voucher = {"id": "voucher_1", "state": "active", "amount": "100.00", "remaining": "93.60"}
                 return 200, {"items": [voucher | {"programme": SPLIT[0]["programme"]}], "next": None}
+        if path.startswith("/endpoints"):
+            return self._endpoint(method, path.removeprefix("/endpoints"), query, body)
         raise Refused(404, "not_found", f"There is no {path}.", "Check the id.")
+
+    def _endpoint(
+        self, method: str, below: str, query: dict[str, str], body: dict[str, Any]
+    ) -> tuple[int, object]:
+        hub = self.hub
+        key = {"id": "ekey_1", "name": body.get("name", "app")}
+        match method, below.removeprefix("/endpoint_1"):
+            case "POST", "" if not below:
+                self.headers["Idempotency-Key"].strip()
+                hub.endpoint = {
+                    "id": "endpoint_1",
+                    "name": body["name"],
+                    "state": "open",
+                    "url": f"https://{body['name']}-0123456789.apps.example",
+                    "auth": "key",
+                    "port": 8000,
+                    "version": 1,
+                    "replicas": {"min": min(hub.endpoint_wanted, 1), "max": 1, "requests": 16, "idle_s": 600},
+                    "wanted": hub.endpoint_wanted,
+                }
+                return 201, hub.endpoint
+            case "GET", "" if not below:
+                state = query.get("state")
+                found = [hub.endpoint] if hub.endpoint and state in (None, hub.endpoint["state"]) else []
+                return 200, {"items": found, "next": None}
+            case "GET", "":
+                return 200, hub.endpoint
+            case "PATCH", "":
+                hub.endpoint |= {"version": hub.endpoint["version"] + 1}
+                return 200, hub.endpoint
+            case "POST", "/end":
+                hub.endpoint |= {"state": "ended"}
+                return 200, hub.endpoint
+            case "GET", "/replicas":
+                hub.endpoint_looks += 1
+                well = hub.endpoint_looks > 2
+                replica = {
+                    "id": "replica_1",
+                    "run_id": "run_1",
+                    "run_state": "running" if well else "queued",
+                    "version": hub.endpoint["version"],
+                    "well_at": "2026-12-01T10:02:00Z" if well else None,
+                }
+                return 200, {"items": [replica], "next": None}
+            case "POST", "/keys":
+                return 201, key | {"secret": "sk-mosu-secret"}
+            case "GET", "/keys":
+                return 200, {"items": [key], "next": None}
+            case "DELETE", "/keys/ekey_1":
+                return 200, key
+            case "GET", "/requests":
+                request = {"at": "2026-12-01T10:02:00Z", "method": "GET", "path": "/v1/models", "status": 200}
+                return 200, {"items": [request], "next": None}
+        raise Refused(404, "not_found", f"There is no {below}.", "Check the id.")
 
     def _quotes(self, body: dict[str, Any]) -> tuple[int, object]:
         try:

@@ -35,7 +35,7 @@ MODULES = (
     platform_queries, documents, ledger_queries, ledger_search, subsidies_queries, market_queries, compute_queries,
 )  # fmt: skip
 EVERYONES = {"offers_visible_to", "programmes_visible_to"}
-NOT_MADE_HERE = {"claims_visible_to", "payouts_visible_to", "quotas_visible_to"}
+NOT_MADE_HERE = {"claims_visible_to", "endpoints_visible_to", "payouts_visible_to", "quotas_visible_to"}
 """Lists of which `busy` makes no row; their own tests try them."""
 AUDITOR = Actor(kind=ActorKind.USER, hub_roles=frozenset({HubRole.AUDITOR}), scopes=ALL_SCOPES)
 

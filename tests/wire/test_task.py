@@ -6,7 +6,17 @@ from decimal import Decimal
 import pytest
 
 from mosu.wire import document
-from mosu.wire.task import FileMount, Problem, ResourceNeed, TaskFile, TaskRefused, dump_task, parse_task
+from mosu.wire.task import (
+    FileMount,
+    Problem,
+    ReplicaNeed,
+    ResourceNeed,
+    TaskFile,
+    TaskRefused,
+    VolumeMount,
+    dump_task,
+    parse_task,
+)
 
 
 def problems_of(text: str) -> list[Problem]:
@@ -105,6 +115,46 @@ def test_ways_to_write_accelerators(written: str, expected: tuple[str, int | Dec
     )
 
 
+def test_volumes_are_named_as_skypilot_names_them() -> None:
+    task = parse_task("run: ls\nvolumes: {/data: corpus, /mnt/a/b: 'old-1:ro'}")
+    assert task.volumes == (
+        VolumeMount(path="/data", name="corpus"),
+        VolumeMount(path="/mnt/a/b", name="old-1", writes=False),
+    )
+    assert parse_task(dump_task(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{/: a}", "does not fit"),
+        ("{/etc: a}", "does not fit"),
+        ("{/usr/lib: a}", "does not fit"),
+        ("{/datas: a}", "does not fit"),
+        ("{data: a}", "does not fit"),
+        ("{/data/: a}", "does not fit"),
+        ("{/data/../etc: a}", "does not fit"),
+        ("{/data/.x: a}", "does not fit"),
+        ("{/mnt/x y: a}", "does not fit"),
+        ("{/mnt/a/b/c/d/e: a}", "does not fit"),
+        ("{/data: ../a}", "does not fit"),
+        ("{/data: A}", "does not fit"),
+        ("{/data: 'a:rw'}", "does not fit"),
+        ("{/data: {name: a}}", "/data"),
+        ("{/data: a, /data/b: b}", "lies within another volume"),
+        ("{/data/b: b, /data: a}", "lies within another volume"),
+        ("{/data: a, /mnt: a}", "is mounted twice"),
+        ("{/data: a, /mnt: 'a:ro'}", "is mounted twice"),
+        ("[a]", "volumes"),
+        ("{" + ", ".join(f"/data/{n}: v{n}" for n in range(9)) + "}", "names 9 volumes"),
+    ],
+)
+def test_what_is_no_volume_is_refused(written: str, message: str) -> None:
+    (problem,) = problems_of(f"run: ls\nvolumes: {written}")
+    assert problem["line"] == 2 and problem["field"].startswith("volumes")
+    assert message in problem["message"] + problem["field"]
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [
@@ -159,6 +209,20 @@ def test_a_task_is_of_a_kind(written: str, kind: str) -> None:
     task = parse_task(f"run: ls\nnum_nodes: 1\nresources: {{job_recovery: none, use_spot: true}}\n{written}")
     assert task.kind == kind
     assert (f"kind: {kind}" in dump_task(task)) is (kind != "batch")
+
+
+def test_an_endpoint_is_asked_by_key_and_has_one_replica_unless_the_file_says_otherwise() -> None:
+    def read(terms: str) -> tuple[str, ReplicaNeed]:
+        task = parse_task(f"run: ls\nmosu: {{kind: service, port: 80{terms}}}")
+        return task.auth, task.replicas
+
+    assert read("") == ("key", ReplicaNeed(least=1, most=1, requests=16, idle_s=600))
+    assert read(", auth: hub, replicas: 3") == ("hub", ReplicaNeed(least=3, most=3))
+    assert read(", replicas: {min: 0}")[1] == ReplicaNeed(least=0, most=1)
+    assert read(", replicas: {min: 2}")[1] == ReplicaNeed(least=2, most=2)
+    assert read(", replicas: {min: 0, max: 20, requests: 4, idle: 90s}")[1] == ReplicaNeed(
+        least=0, most=20, requests=4, idle_s=90
+    )
 
 
 def test_a_service_has_a_port_and_may_say_where_it_is_asked_how_it_is() -> None:
@@ -277,6 +341,42 @@ REFUSED = [
     ("run: ls\nmosu: {kind: session, health: /}", 2, 31, "mosu.health", "only a service"),
     ("run: ls\nmosu: {kind: service, port: 80, health: up}", 2, 41, "mosu.health", "does not fit"),
     ("run: ls\nmosu: {kind: service, port: 80, health: '/a b'}", 2, 41, "mosu.health", "does not fit"),
+    ("run: ls\nmosu: {kind: service, port: 80, auth: none}", 2, 39, "mosu.auth", "key, hub or public"),
+    ("run: ls\nmosu: {kind: service, port: 80, auth: [key]}", 2, 39, "mosu.auth", "key, hub or public"),
+    ("run: ls\nmosu: {auth: public}", 2, 14, "mosu.auth", "only a service"),
+    ("run: ls\nmosu: {replicas: 2}", 2, 18, "mosu.replicas", "only a service"),
+    ("run: ls\nmosu: {kind: service, port: 80, replicas: 0}", 2, 43, "mosu.replicas", "1 to 20"),
+    ("run: ls\nmosu: {kind: service, port: 80, replicas: 21}", 2, 43, "mosu.replicas", "1 to 20"),
+    ("run: ls\nmosu: {kind: service, port: 80, replicas: [2]}", 2, 43, "mosu.replicas", "min, max"),
+    (
+        "run: ls\nmosu: {kind: service, port: 80, replicas: {min: 3, max: 2}}",
+        2,
+        43,
+        "mosu.replicas",
+        "min is more",
+    ),
+    ("run: ls\nmosu: {kind: service, port: 80, replicas: {max: 0}}", 2, 49, "mosu.replicas.max", "1 to 20"),
+    (
+        "run: ls\nmosu: {kind: service, port: 80, replicas: {requests: 0}}",
+        2,
+        54,
+        "mosu.replicas.requests",
+        "1 to",
+    ),
+    (
+        "run: ls\nmosu: {kind: service, port: 80, replicas: {idle: soon}}",
+        2,
+        50,
+        "mosu.replicas.idle",
+        "a duration",
+    ),
+    (
+        "run: ls\nmosu: {kind: service, port: 80, replicas: {mim: 1}}",
+        2,
+        44,
+        "mosu.replicas.mim",
+        "did you mean",
+    ),
     ("run: ls\nmosu: {kind: Session}", 2, 14, "mosu.kind", "batch, session or service"),
     ("run: ls\nmosu: {kind: [session]}", 2, 14, "mosu.kind", "batch, session or service"),
     ("run: ls\nnum_nodes: 2\nmosu: {kind: service, port: 80}", 2, 12, "num_nodes", "a service has one node"),

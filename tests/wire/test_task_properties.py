@@ -15,12 +15,14 @@ from mosu.wire.task import (
     TASK_KEYS,
     App,
     FileMount,
+    ReplicaNeed,
     ResourceNeed,
     TaskFile,
     TaskRefused,
     dump_task,
     parse_task,
 )
+from mosu.wire.task_service import AUTHS, Auth
 
 SCALARS = (
     st.none()
@@ -124,14 +126,28 @@ def _as_session(task: TaskFile, apps: tuple[App, ...]) -> TaskFile:
     return replace(task, kind="session", num_nodes=1, resources=need, apps=apps, run=run)
 
 
-def _as_service(task: TaskFile) -> TaskFile:
-    return replace(_as_session(task, ()), kind="service", port=8000, health="/health")
+def _as_service(task: TaskFile, auth: Auth, replicas: ReplicaNeed) -> TaskFile:
+    session = _as_session(task, ())
+    return replace(session, kind="service", port=8000, health="/health", auth=auth, replicas=replicas)
+
+
+REPLICAS = st.builds(
+    ReplicaNeed,
+    least=st.integers(0, 5),
+    most=st.integers(5, 20),
+    requests=st.integers(1, 1000),
+    idle_s=st.integers(1, 86_400),
+)
 
 
 APPS = st.lists(st.sampled_from(get_args(App)), unique=True).map(tuple)
 
 
-@given(TASKS | st.builds(_as_session, TASKS, APPS) | TASKS.map(_as_service))
+@given(
+    TASKS
+    | st.builds(_as_session, TASKS, APPS)
+    | st.builds(_as_service, TASKS, st.sampled_from(AUTHS), REPLICAS)
+)
 @settings(deadline=None, max_examples=60)
 def test_what_is_written_is_read_back(task: TaskFile) -> None:
     assert parse_task(dump_task(task)) == task

@@ -25,6 +25,7 @@ _WORDS: Final = MappingProxyType(
             "released": "已解冻",
             "refund": "预计后补 (不计入实付)",
             "credited": "平台或供方故障，未收",
+            "up": "在线 {seconds} 秒，重新启动 {restarts} 次（供应方申报）",
             "check": "校验",
             "tiny": "用量 {used} {meter}，舍入后为 {amount}",
             "none": "用量不足 1 {meter}",
@@ -41,6 +42,7 @@ _WORDS: Final = MappingProxyType(
             "released": "held, given back",
             "refund": "refund expected (not in paid)",
             "credited": "not charged: not your fault",
+            "up": "up {seconds} s, started again {restarts} times (the supplier's word)",
             "check": "sha256",
             "tiny": "{used} {meter} used, rounded to {amount}",
             "none": "less than one {meter} used",
@@ -49,14 +51,14 @@ _WORDS: Final = MappingProxyType(
 )
 _UNITS: Final = MappingProxyType(
     {
-        "zh": {"core_hour": "核时", "card_hour": "卡时"},
-        "en": {"core_hour": "core-hours", "card_hour": "card-hours"},
+        "zh": {"core_hour": "核时", "card_hour": "卡时", "gb_month": "GB·月"},
+        "en": {"core_hour": "core-hours", "card_hour": "card-hours", "gb_month": "GB-months"},
     }
 )
 _METERS: Final = MappingProxyType(
     {
-        "zh": {"core_second": "核秒", "card_second": "卡秒"},
-        "en": {"core_second": "core-second", "card_second": "card-second"},
+        "zh": {"core_second": "核秒", "card_second": "卡秒", "gb_second": "GB·秒"},
+        "en": {"core_second": "core-second", "card_second": "card-second", "gb_second": "GB-second"},
     }
 )
 _WIDTH_MIN: Final = 24
@@ -101,6 +103,9 @@ def render(receipt: "Receipt", width: int = 40, lang: Language = "en", zone: tzi
         lines += leader(words["credited"], receipt.credited, width)
     if receipt.why:
         lines += _wrapped(receipt.why, width)
+    if receipt.claimed is not None:
+        up = words["up"].format(seconds=receipt.claimed.uptime_s, restarts=receipt.claimed.restarts)
+        lines += _wrapped(up, width)
     lines += _proof(receipt, lang)
     return "\n".join(lines) + "\n"
 

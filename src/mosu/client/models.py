@@ -304,6 +304,24 @@ class Block(Answer):
     """None for one that is over."""
 
 
+class Volume(Answer):
+    """Room for files in a pool, kept from run to run."""
+
+    id: str
+    name: str
+    state: str
+    pool: str = ""
+    gb: int
+    kept_until: datetime
+    deleted_at: datetime
+    """When it is deleted if nobody renews it."""
+    renews_days: int = 0
+    used_by: tuple[str, ...] = ()
+    order_ids: tuple[str, ...] = ()
+    held: Decimal = Decimal(0)
+    currency: str = "CNY"
+
+
 class Output(Answer):
     path: str
     sha256: str
@@ -343,6 +361,14 @@ class Run(Answer):
     port: int | None = None
     connect_url: str | None = None
     """Where its ports are reached; None where they cannot be now."""
+    ends_at: datetime | None = None
+    """When its wall limit ends it; None where it does not run."""
+    idle_since: datetime | None = None
+    """Since when it does nothing; None while it does."""
+    idle_stop_s: int | None = None
+    """After how long without use it is stopped, by a time of its own."""
+    idle_stops_at: datetime | None = None
+    """When it is stopped if that goes on."""
 
     @property
     def is_over(self) -> bool:
@@ -376,6 +402,99 @@ class Connection(Answer):
     """From the run."""
     why: str = ""
     """Why it was closed; empty while it is open."""
+
+
+class Guest(Answer):
+    """Somebody with whom a session is shared."""
+
+    id: str
+    user: str
+    """Their e-mail address."""
+    let_in_at: datetime | None = None
+
+
+class Guests(Answer):
+    items: tuple[Guest, ...] = ()
+
+
+class ReplicaCounts(Answer):
+    """By how many runs an endpoint answers."""
+
+    min: int
+    max: int
+    requests: int
+    """In flight at each of them."""
+    idle_s: int
+
+
+class Endpoint(Answer):
+    """An address at which a service answers; the figures are of the last hour."""
+
+    id: str
+    name: str
+    state: str
+    url: str
+    auth: str
+    port: int
+    version: int = 1
+    owner: str = ""
+    replicas: ReplicaCounts
+    well: int = 0
+    wanted: int = 0
+    reason: str = ""
+    """Why it has fewer replicas than it should; empty: it has them, or they are on their way."""
+    requests: int = 0
+    refused: int = 0
+    failed: int = 0
+    p95_ms: int | None = None
+
+
+class Replica(Answer):
+    """A run that answers at an endpoint, or did."""
+
+    id: str
+    run_id: str
+    run_state: str
+    version: int
+    well_at: datetime | None = None
+    drained_at: datetime | None = None
+    over: bool = False
+    in_flight: int = 0
+
+
+class EndpointKey(Answer):
+    """With which programs ask at an endpoint; its secret is not known any more."""
+
+    id: str
+    name: str
+    made_by: str = ""
+    made_at: datetime | None = None
+    revoked_at: datetime | None = None
+    used_at: datetime | None = None
+
+
+class NewEndpointKey(Answer):
+    """A key just made: its secret is shown here alone."""
+
+    id: str
+    name: str
+    secret: str
+
+
+class EndpointRequest(Answer):
+    """One request at an endpoint; status 0: it was broken off before an answer began."""
+
+    at: datetime
+    method: str
+    path: str
+    status: int
+    waited_ms: int = 0
+    took_ms: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    key: str | None = None
+    user: str | None = None
+    run_id: str | None = None
 
 
 class Ticket(Answer):
@@ -419,6 +538,13 @@ class Tax(Answer):
     amount: Decimal | None = None
 
 
+class Claimed(Answer):
+    """Of a service, by its supplier's word: how long it was well, and how often it was started again."""
+
+    uptime_s: int
+    restarts: int = 0
+
+
 class Receipt(Answer):
     id: str
     number: str
@@ -438,6 +564,7 @@ class Receipt(Answer):
     tax: Tax | None = None
     seller: Party | str | None = None
     buyer: Party | str | None = None
+    claimed: Claimed | None = None
     sha256: str = ""
     verify_url: str = ""
 

@@ -26,8 +26,14 @@ from mosu.client.models import (
     Budget,
     Connection,
     Difference,
+    Endpoint,
+    EndpointKey,
+    EndpointRequest,
+    Guest,
+    Guests,
     Imported,
     Me,
+    NewEndpointKey,
     NewToken,
     Offer,
     Order,
@@ -38,10 +44,12 @@ from mosu.client.models import (
     Quote,
     Quotes,
     Receipt,
+    Replica,
     Run,
     SshCertificate,
     Statement,
     Ticket,
+    Volume,
     Voucher,
 )
 from mosu.client.transport import Transport, checked
@@ -241,15 +249,7 @@ class Client:
         """Ranked quotes for the text of a task file; without `vouchers` the task's own choice holds."""
         body = _given(
             task=task,
-            workdir=[
-                {
-                    "path": file.entry.path,
-                    "sha256": file.entry.sha256,
-                    "size_bytes": file.entry.size_bytes,
-                    "executable": file.entry.executable,
-                }
-                for file in files
-            ],
+            workdir=_folder(files),
             vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
             project_id=project_id,
         )
@@ -288,6 +288,64 @@ class Client:
         """The block that an order bought."""
         return self._page(Block, "/blocks", limit=1, cursor=None, order_id=order_id).items[0]
 
+    def make_volume_quote(
+        self,
+        name: str,
+        *,
+        gb: int,
+        days: int = 30,
+        offer_id: str | None = None,
+        supplier: str = "",
+        pool: str = "",
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+        project_id: str | None = None,
+    ) -> Quote:
+        """What room for a volume costs: of the cheapest offer, or of the one that is named; accepting it takes it."""
+        body = _given(
+            name=name,
+            gb=gb,
+            days=days,
+            offer_id=offer_id,
+            supplier=supplier or None,
+            pool=pool or None,
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+            project_id=project_id,
+        )
+        return _read(Quote, self._hub.json("POST", "/volumes/quotes", repeat=False, json=body))
+
+    def make_volume_time_quote(
+        self,
+        volume_id: str,
+        *,
+        days: int = 30,
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+    ) -> Quote:
+        """What more time for a volume costs, from the end of what is paid for; accepting it buys it."""
+        body = _given(
+            days=days,
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+        )
+        path = f"/volumes/{_id(volume_id)}/quotes"
+        return _read(Quote, self._hub.json("POST", path, repeat=False, json=body))
+
+    def volumes(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Volume]:
+        return self._page(Volume, "/volumes", limit=limit, cursor=cursor)
+
+    def volume(self, volume_id: str) -> Volume:
+        return self._get(Volume, f"/volumes/{_id(volume_id)}")
+
+    def volume_of_order(self, order_id: str) -> Volume:
+        """The volume that an order keeps."""
+        return self._page(Volume, "/volumes", limit=1, cursor=None, order_id=order_id).items[0]
+
+    def change_volume(self, volume_id: str, *, renews_days: int) -> Volume:
+        path, body = f"/volumes/{_id(volume_id)}", {"renews_days": renews_days}
+        return _read(Volume, self._hub.json("PATCH", path, repeat=True, json=body))
+
+    def delete_volume(self, volume_id: str) -> Volume:
+        """Delete it with all that is in it; what is left of its time is given back."""
+        return _read(Volume, self._hub.json("DELETE", f"/volumes/{_id(volume_id)}", repeat=True))
+
     def quote(self, quote_id: str) -> Quote:
         return self._get(Quote, f"/quotes/{_id(quote_id)}")
 
@@ -323,6 +381,27 @@ class Client:
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
         return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def guests(self, run_id: str) -> tuple[Guest, ...]:
+        """With whom a session is shared."""
+        return self._get(Guests, f"/runs/{_id(run_id)}/guests").items
+
+    def share_run(self, run_id: str, email: str) -> Guest:
+        """Let a member of the organisation be joined to the session, as its orderer is."""
+        asked = self._hub.json("POST", f"/runs/{_id(run_id)}/guests", json={"email": email}, repeat=True)
+        return _read(Guest, asked)
+
+    def end_sharing(self, run_id: str, guest_id: str) -> None:
+        self._hub.exchange("DELETE", f"/runs/{_id(run_id)}/guests/{_id(guest_id)}", repeat=True)
+
+    def keep_run(self, run_id: str) -> Run:
+        """A session counts as used now: the time after which it is stopped starts anew."""
+        return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/keep", repeat=True))
+
+    def set_idle_stop(self, run_id: str, stop_after_s: int | None) -> Run:
+        """Have a session stopped when nobody used it for so long; None: by the organisation's rule alone."""
+        body = {"stop_after_s": stop_after_s}
+        return _read(Run, self._hub.json("PUT", f"/runs/{_id(run_id)}/idle-stop", json=body, repeat=True))
 
     def ticket(self, run_id: str, *, port: int) -> Ticket:
         """A link that opens a port of a session in a browser, once and soon."""
@@ -426,6 +505,71 @@ class Client:
             "PUT", f"/blobs/{digest}", repeat=True, body=lambda: _chunks_of(source), headers=headers
         )
 
+    # Serving
+
+    def endpoints(
+        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Endpoint]:
+        return self._page(Endpoint, "/endpoints", limit=limit, cursor=cursor, **_given(state=state))
+
+    def endpoint(self, endpoint_id: str) -> Endpoint:
+        return self._get(Endpoint, f"/endpoints/{_id(endpoint_id)}")
+
+    def make_endpoint(
+        self,
+        name: str,
+        task: str,
+        *,
+        files: Sequence[LocalFile] = (),
+        project_id: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Endpoint:
+        """An address for a service: one, however often this has to be sent until an answer comes."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        body = _given(name=name, task=task, workdir=_folder(files), project_id=project_id)
+        return _read(Endpoint, self._hub.json("POST", "/endpoints", repeat=True, json=body, headers=headers))
+
+    def change_endpoint(
+        self,
+        endpoint_id: str,
+        *,
+        task: str | None = None,
+        files: Sequence[LocalFile] = (),
+        auth: Literal["key", "hub", "public"] | None = None,
+    ) -> Endpoint:
+        """Another task, whose replicas take over one by one, or who may ask."""
+        body = _given(task=task, workdir=_folder(files), auth=auth)
+        path = f"/endpoints/{_id(endpoint_id)}"
+        return _read(Endpoint, self._hub.json("PATCH", path, repeat=True, json=body))
+
+    def end_endpoint(self, endpoint_id: str) -> Endpoint:
+        return _read(Endpoint, self._hub.json("POST", f"/endpoints/{_id(endpoint_id)}/end", repeat=True))
+
+    def replicas(
+        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[Replica]:
+        return self._page(Replica, f"/endpoints/{_id(endpoint_id)}/replicas", limit=limit, cursor=cursor)
+
+    def endpoint_keys(
+        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[EndpointKey]:
+        return self._page(EndpointKey, f"/endpoints/{_id(endpoint_id)}/keys", limit=limit, cursor=cursor)
+
+    def make_endpoint_key(self, endpoint_id: str, name: str) -> NewEndpointKey:
+        """A key with which programs ask there; nobody can show its secret again."""
+        path = f"/endpoints/{_id(endpoint_id)}/keys"
+        return _read(NewEndpointKey, self._hub.json("POST", path, repeat=False, json={"name": name}))
+
+    def revoke_endpoint_key(self, endpoint_id: str, key_id: str) -> EndpointKey:
+        path = f"/endpoints/{_id(endpoint_id)}/keys/{_id(key_id)}"
+        return _read(EndpointKey, self._hub.json("DELETE", path, repeat=True))
+
+    def endpoint_requests(
+        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
+    ) -> Page[EndpointRequest]:
+        path = f"/endpoints/{_id(endpoint_id)}/requests"
+        return self._page(EndpointRequest, path, limit=limit, cursor=cursor)
+
     # Money
 
     def receipts(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Receipt]:
@@ -507,6 +651,18 @@ def _read(model: type[AnswerT], answer: object) -> AnswerT:
             f"The hub's answer cannot be read: {where}: {first['msg']}.",
             hint="Update mosu, or check the address.",
         ) from error
+
+
+def _folder(files: Sequence[LocalFile]) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": file.entry.path,
+            "sha256": file.entry.sha256,
+            "size_bytes": file.entry.size_bytes,
+            "executable": file.entry.executable,
+        }
+        for file in files
+    ]
 
 
 def _missing(answer: object) -> list[str]:

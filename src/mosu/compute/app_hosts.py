@@ -1,6 +1,7 @@
-"""The hosts at which browsers meet apps: each port of each session is an origin of its own, `PORT-RUN.apps.HOST`.
+"""The hosts at which browsers meet apps, and programs endpoints: each is an origin of its own.
 
-So an app reads neither the hub's cookies nor another app's: browsers keep origins apart, and nothing else would.
+`PORT-RUN.apps.HOST` is a port of a session, `NAME-HOUSE.apps.HOST` an endpoint. So an app reads neither the hub's
+cookies nor another app's: browsers keep origins apart, and nothing else would.
 """
 
 import re
@@ -16,21 +17,27 @@ from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import NotFound
 
 _LABEL: Final = re.compile(r"([1-9][0-9]{0,4})-([0-9a-z]{26})")
+ENDPOINT_NAME_MAX: Final = 40
+_ENDPOINT_NAME: Final = re.compile(r"[a-z][0-9a-z]*(-[0-9a-z]+)*")
+_HOUSE_CHARS: Final = 10
+_ENDPOINT_LABEL: Final = re.compile(r"[a-z][0-9a-z]*(-[0-9a-z]+)*-[0-9a-z]{10}")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
-class AppHost:
-    """One port of one session."""
+class _Origin:
+    """What apps and endpoints have in common: a host below the apps' host, reached at the relay."""
 
-    run_id: UUID
-    port: int
+    __slots__ = ()
+
+    @property
+    def label(self) -> str:
+        """The first part of the host."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
         """The host, without a port."""
-        run = typeid(Run.prefix, self.run_id).removeprefix(f"{Run.prefix}_")
-        return f"{self.port}-{run}.{_apps_host()}"
+        return f"{self.label}.{_apps_host()}"
 
     @property
     def netloc(self) -> str:
@@ -42,6 +49,39 @@ class AppHost:
     @property
     def origin(self) -> str:
         return f"{scheme()}://{self.netloc}"
+
+
+@dataclass(frozen=True, slots=True)
+class AppHost(_Origin):
+    """One port of one session."""
+
+    run_id: UUID
+    port: int
+
+    @property
+    def label(self) -> str:
+        run = typeid(Run.prefix, self.run_id).removeprefix(f"{Run.prefix}_")
+        return f"{self.port}-{run}"
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHost(_Origin):
+    """An endpoint, by `Endpoint.label`. It begins with a letter, so it is never a port of a run."""
+
+    label: str
+
+
+def label_of(name: str, organisation_id: UUID) -> str:
+    """The label of an organisation's endpoint: its name, and ten letters that the hub drew for the organisation.
+
+    So nobody takes a name from others, and whoever ends an endpoint and makes it again has its address again.
+    """
+    return f"{name}-{typeid('', organisation_id)[-_HOUSE_CHARS:]}"
+
+
+def is_endpoint_name(name: str) -> bool:
+    """Whether it can stand in a host: lower-case letters, digits and single hyphens between them, a letter first."""
+    return len(name) <= ENDPOINT_NAME_MAX and _ENDPOINT_NAME.fullmatch(name) is not None
 
 
 def has_apps_host() -> bool:
@@ -71,6 +111,14 @@ def app_at(host: str) -> AppHost | None:
         return AppHost(run_id=Run.key_of(f"{Run.prefix}_{found[2]}"), port=int(found[1]))
     except NotFound:
         return None
+
+
+def endpoint_at(host: str) -> EndpointHost | None:
+    """The endpoint whose host the header names, whether there is one or not; None: it cannot be one's."""
+    label, _, rest = _name_of(host).partition(".")
+    if rest != _apps_host() or not has_apps_host() or not _ENDPOINT_LABEL.fullmatch(label):
+        return None
+    return EndpointHost(label)
 
 
 def _name_of(host: str) -> str:

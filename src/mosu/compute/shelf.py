@@ -19,7 +19,9 @@ from mosu.compute.services.blocks import cancel_block, reserve_block
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
 from mosu.compute.services.endings import cancel_waiting
 from mosu.compute.services.interruption import give_way
+from mosu.compute.services.replicas import take_place
 from mosu.compute.services.sharing import keep_within, limits_of
+from mosu.compute.services.volume_uses import use_volumes
 from mosu.compute.states import AttemptState, is_ended
 from mosu.compute.stocks import NOTHING, liveness_of, standing_of, stocks_of
 from mosu.market.models import Quote
@@ -44,6 +46,8 @@ class ComputeShelf:
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
             QuotaReached: the organisation or the project would hold more than it may.
+            VolumeInUse, VolumeGone: a volume that it needs is not to be had.
+            Overtaken: it was to be an endpoint's next replica, and is not any more.
         """
         if is_of_block(quote.request):
             reserve_block(order_id=order_id, quote=quote, now=now)
@@ -60,10 +64,15 @@ class ComputeShelf:
             pool=pool,
             name=request.name,
             request=quote.request,
+            idle_stop_s=request.idle_stop_s,
             created_at=now,
         )
         insert(run)
         record_made(run, actor=SYSTEM, now=now)
+        if request.volumes:
+            use_volumes(run, request.volumes, now=now)
+        if request.endpoint:
+            take_place(run, request, now=now)
         notify_pool(pool.id)
         part = used_part(pool.id) if quote.starts_at > now + WAITS_FROM else 1.0
         limits = (

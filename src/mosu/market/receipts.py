@@ -1,6 +1,6 @@
 """What a receipt says: frozen, in both languages, with the evidence behind it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -22,12 +22,14 @@ def receipt_content(
     charges: Sequence[Charge],
     split: Split,
     why: str,
+    claimed: Mapping[str, int],
     now: datetime,
 ) -> dict[str, Any]:
     """The receipt as JSON of strings, integers and None: total = voucher_share + paid.
 
     `paid` is the buyer's own part, which the supplier bills itself when `billed_by` says so. `released` is what
-    of the holds came back.
+    of the holds came back. `claimed` is what the supplier said beside what is charged, such as how long a service was
+    up.
     """
     currency = order.currency
     total = sum(charge.amount_micros for charge in charges)
@@ -54,6 +56,7 @@ def receipt_content(
             "amount": decimal_of(sum(charge.tax_micros for charge in charges), currency=currency),
         },
         "evidence": _evidence(order, charges),
+        **({"claimed": dict(claimed)} if claimed else {}),
     }
 
 

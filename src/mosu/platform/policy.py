@@ -102,7 +102,12 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "run.connect": Rule(scope=Scope.BUY, roles=_MAKERS),
+        "run.share": Rule(scope=Scope.BUY, roles=_MAKERS),
+        "run.keep": Rule(scope=Scope.BUY, roles=_MAKERS),
         "run.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
+        "endpoint.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
+        "endpoint.change": Rule(scope=Scope.BUY, roles=_MAKERS),
+        "endpoint.end": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),
         "blob.put": Rule(scope=Scope.BUY, roles=_MAKERS),
         "pool.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "pool.manage": Rule(scope=Scope.MANAGE, roles=_MANAGERS, hub_roles=_OPERATOR),

@@ -15,7 +15,7 @@ from mosu.cli.plans import plans_text
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.taskfile import as_mapping, changed, load_task, variables_of
 from mosu.cli.text import Language, language
-from mosu.wire.task import TaskFile
+from mosu.wire.task import ReplicaNeed, TaskFile
 
 if TYPE_CHECKING:
     from mosu.client import Client
@@ -78,6 +78,10 @@ def run(
     if write is not None:
         _save(write, text)
     files = files_sent(task, folder)
+    if task.auth != "key" or task.replicas != ReplicaNeed():
+        say(
+            "mosu.auth and mosu.replicas hold for mosu serve alone: this is one run, reached by port-forward."
+        )
     with client() as hub:
         quotes = quotes_for(hub, text, files, vouchers)
         zone = zone_of(hub)

@@ -7,7 +7,7 @@ from django.utils import timezone
 from ninja import Query, Router, Status
 
 from mosu.compute import services
-from mosu.compute.api.runs import buyer_of, choice_of
+from mosu.compute.api.runs import buyer_of
 from mosu.compute.blocks import block_visible_to, blocks_visible_to
 from mosu.compute.models import Block
 from mosu.compute.shapes import BlockOut, BlockQuoteIn
@@ -36,7 +36,7 @@ def create_block_quote(request: HttpRequest, body: BlockQuoteIn) -> Status[Quote
         nodes=body.nodes,
         per_node=body.per_node,
         period=body.period(),
-        choice=choice_of(body.vouchers),
+        choice=services.choice_of(body.vouchers),
         now=now,
     )
     return Status(201, QuoteOut.of(quote, now=now))

@@ -17,11 +17,11 @@ from mosu.compute.shapes import (
     FenceIn,
     QuoteIn,
     QuotesOut,
+    RunIdleStopIn,
     RunOut,
     SamplesOut,
 )
 from mosu.compute.states import RunState
-from mosu.kernel.ids import uuid_of
 from mosu.kernel.refusals import NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
@@ -29,8 +29,7 @@ from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Project
 from mosu.platform.requests import actor_of, language_of_request, organisation_asked
-from mosu.subsidies.services import Choice
-from mosu.wire.task import Vouchers, parse_task
+from mosu.wire.task import parse_task
 
 router: Final = Router(tags=["compute"])
 
@@ -54,7 +53,7 @@ def create_quotes(request: HttpRequest, body: QuoteIn) -> Status[QuotesOut]:
         project_id=project_id,
         task=task,
         workdir=[file.entry() for file in body.workdir],
-        choice=choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
+        choice=services.choice_of(body.vouchers if body.vouchers is not None else task.vouchers),
         now=now,
     )
     return Status(201, QuotesOut.of(result, language=language_of_request(request), now=now))
@@ -120,6 +119,27 @@ def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
     return _run_out(request, run.id)
 
 
+@router.post("/runs/{run_id}/keep", response=RunOut, auth=token_auth, operation_id="keepRun")
+@door("run.keep")
+def keep_run(request: HttpRequest, run_id: str) -> RunOut:
+    """Say that a session or service is still needed though nobody uses it: its idle time starts anew."""
+    run = services.keep_run(actor=actor_of(request), run_id=Run.key_of(run_id), now=timezone.now())
+    return _run_out(request, run.id)
+
+
+@router.put("/runs/{run_id}/idle-stop", response=RunOut, auth=token_auth, operation_id="setRunIdleStop")
+@door("run.keep")
+def set_run_idle_stop(request: HttpRequest, run_id: str, body: RunIdleStopIn) -> RunOut:
+    """Stop a session or service when nobody used it for so long; null: by the organisation's rule alone."""
+    run = services.set_own_idle_stop(
+        actor=actor_of(request),
+        run_id=Run.key_of(run_id),
+        stop_after_s=body.stop_after_s,
+        now=timezone.now(),
+    )
+    return _run_out(request, run.id)
+
+
 @router.post(
     "/attempts/{attempt_id}/fence", response={204: None}, auth=token_auth, operation_id="fenceAttempt"
 )
@@ -148,10 +168,3 @@ def buyer_of(actor: Actor, project_id: str | None) -> tuple[UUID, UUID]:
     if chosen is None:
         raise NotFound("There is no such project.", hint="Make one in your organisation.")
     return chosen.organisation_id, chosen.id
-
-
-def choice_of(vouchers: Vouchers | list[str]) -> Choice:
-    """The vouchers that were named, or how they are chosen."""
-    if vouchers in ("auto", "none"):
-        return vouchers
-    return [uuid_of("voucher", voucher) for voucher in vouchers]

@@ -26,7 +26,8 @@ class Migration(migrations.Migration):
                         default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
-                ("name", models.CharField(max_length=63)),
+                ("name", models.CharField(max_length=40)),
+                ("label", models.CharField(max_length=63)),
                 (
                     "state",
                     models.CharField(
@@ -43,6 +44,7 @@ class Migration(migrations.Migration):
                 ("health", models.CharField(blank=True, max_length=200)),
                 ("task", models.TextField()),
                 ("sealed_secrets", models.TextField(blank=True)),
+                ("workdir_manifest", models.CharField(blank=True, max_length=64)),
                 ("version", models.PositiveIntegerField(default=1)),
                 ("replicas_min", models.PositiveIntegerField()),
                 ("replicas_max", models.PositiveIntegerField()),
@@ -51,6 +53,8 @@ class Migration(migrations.Migration):
                 ("in_flight", models.PositiveIntegerField(default=0)),
                 ("asked_at", models.DateTimeField(null=True)),
                 ("reason", models.CharField(blank=True, max_length=500)),
+                ("failures", models.PositiveIntegerField(default=0)),
+                ("retry_at", models.DateTimeField(null=True)),
                 ("created_at", models.DateTimeField()),
                 ("ended_at", models.DateTimeField(null=True)),
                 (
@@ -202,10 +206,12 @@ class Migration(migrations.Migration):
                         default=mosu.kernel.ids.uuid7, editable=False, primary_key=True, serialize=False
                     ),
                 ),
+                ("ordinal", models.PositiveIntegerField()),
                 ("version", models.PositiveIntegerField()),
                 ("added_at", models.DateTimeField()),
                 ("well_at", models.DateTimeField(null=True)),
                 ("drained_at", models.DateTimeField(null=True)),
+                ("in_flight", models.PositiveIntegerField(default=0)),
                 ("over", models.BooleanField(default=False)),
                 (
                     "endpoint",
@@ -242,9 +248,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="endpoint",
             constraint=models.UniqueConstraint(
-                condition=models.Q(("state", "open")),
-                fields=("organisation", "name"),
-                name="endpoint_name_once",
+                condition=models.Q(("state", "open")), fields=("label",), name="endpoint_label_once"
             ),
         ),
         migrations.AddConstraint(
@@ -296,6 +300,10 @@ class Migration(migrations.Migration):
                 condition=models.Q(("over", False)), fields=["endpoint", "id"], name="replica_live"
             ),
         ),
+        migrations.AddConstraint(
+            model_name="replica",
+            constraint=models.UniqueConstraint(fields=("endpoint", "ordinal"), name="replica_ordered_once"),
+        ),
         audited("compute_endpoint"),
         only(
             "compute_endpoint",
@@ -307,6 +315,7 @@ class Migration(migrations.Migration):
                 "health",
                 "task",
                 "sealed_secrets",
+                "workdir_manifest",
                 "version",
                 "replicas_min",
             ),
@@ -317,11 +326,13 @@ class Migration(migrations.Migration):
                 "in_flight",
                 "asked_at",
                 "reason",
+                "failures",
+                "retry_at",
                 "ended_at",
             ),
         ),
         final("compute_endpoint", "ended"),
-        only("compute_replica", "well_at", "drained_at", "over"),
+        only("compute_replica", "well_at", "drained_at", "in_flight", "over"),
         only("compute_endpointkey", "revoked_at", "used_at"),
         only("compute_endpointminute", "requests", "refused", "failed", "in_flight_max", "latencies"),
         migrations.RunSQL(

@@ -10,9 +10,8 @@ from mosu.compute.models.known import choices, known
 from mosu.compute.models.runs import Run
 from mosu.compute.states import EndpointState
 from mosu.platform.rows import Row
+from mosu.wire.task_service import AUTHS, REPLICAS_MAX
 
-AUTHS: Final = ("key", "hub", "public")
-REPLICAS_MAX: Final = 20
 LATENCY_MS: Final = (5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000)
 """Upper bounds of the classes in which answers are counted; the last class has none."""
 _OPEN = Q(state=EndpointState.OPEN.value)
@@ -30,7 +29,9 @@ class Endpoint(Row):
     project = models.ForeignKey("platform.Project", on_delete=models.PROTECT, related_name="+")
     owner = models.ForeignKey("platform.User", on_delete=models.PROTECT, related_name="+", db_index=False)
     """In whose name replicas are ordered: what they may no longer buy is no longer bought."""
-    name = models.CharField(max_length=63)
+    name = models.CharField(max_length=40)
+    label = models.CharField(max_length=63)
+    """The first part of its host (see `app_hosts.EndpointHost`): of one open endpoint at most."""
     state = models.CharField(max_length=20, choices=choices(EndpointState), default=EndpointState.OPEN.value)
     auth = models.CharField(max_length=10, choices=[(auth, auth) for auth in AUTHS])
     """Who may ask: whoever has one of its keys, whoever is signed in at the hub, or anybody."""
@@ -41,6 +42,8 @@ class Endpoint(Row):
     task = models.TextField()
     """The task file, without secrets."""
     sealed_secrets = models.TextField(blank=True)
+    workdir_manifest = models.CharField(max_length=64, blank=True)
+    """The files of its working folder; empty: it has none."""
     version = models.PositiveIntegerField(default=1)
     """Of the task: replicas of an earlier one are replaced."""
     replicas_min = models.PositiveIntegerField()
@@ -48,13 +51,17 @@ class Endpoint(Row):
     requests_per_replica = models.PositiveIntegerField()
     """In flight at once, above which one more is started."""
     idle_s = models.PositiveIntegerField()
-    """Without a request for so long there is one replica less, down to the fewest."""
+    """What was not needed for so long is drained, down to the fewest."""
     in_flight = models.PositiveIntegerField(default=0)
     """The most requests at once since the relay last said so, those that wait among them."""
     asked_at = models.DateTimeField(null=True)
     """When somebody last asked there."""
     reason = models.CharField(max_length=500, blank=True)
-    """Why it has fewer replicas than it should; empty: it has them."""
+    """Why it has fewer replicas than it should; empty: it has them, or they are on their way."""
+    failures = models.PositiveIntegerField(default=0)
+    """How often in a row a replica could not be had, or ended at once."""
+    retry_at = models.DateTimeField(null=True)
+    """Not before then is one ordered again."""
     created_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
 
@@ -65,9 +72,7 @@ class Endpoint(Row):
         ]
         constraints = [
             known("endpoint_state_known", EndpointState),
-            models.UniqueConstraint(
-                fields=["organisation", "name"], condition=_OPEN, name="endpoint_name_once"
-            ),
+            models.UniqueConstraint(fields=["label"], condition=_OPEN, name="endpoint_label_once"),
             models.CheckConstraint(condition=Q(auth__in=AUTHS), name="endpoint_auth_known"),
             models.CheckConstraint(condition=Q(port__gte=1, port__lte=65_535), name="endpoint_port_known"),
             models.CheckConstraint(
@@ -89,6 +94,8 @@ class Replica(Row):
 
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="replicas")
     run = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="replica")
+    ordinal = models.PositiveIntegerField()
+    """How many the endpoint had before it: each is ordered once, whoever orders."""
     version = models.PositiveIntegerField()
     """Of the endpoint's task."""
     added_at = models.DateTimeField()
@@ -96,12 +103,17 @@ class Replica(Row):
     """When it first said that it is well; None: it has not yet."""
     drained_at = models.DateTimeField(null=True)
     """Since when it is given no new requests; it is stopped when it has none."""
+    in_flight = models.PositiveIntegerField(default=0)
+    """Requests at it, as the relay last said."""
     over = models.BooleanField(default=False)
     """Its run has ended, or was told to."""
 
     class Meta:
         indexes = [
             models.Index(fields=["endpoint", "id"], condition=Q(over=False), name="replica_live"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["endpoint", "ordinal"], name="replica_ordered_once"),
         ]
 
 

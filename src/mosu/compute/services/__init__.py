@@ -23,12 +23,26 @@ from mosu.compute.services.connections import (
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
+from mosu.compute.services.endpoints import (
+    EndpointEnded,
+    EndpointNameTaken,
+    MadeKey,
+    TooManyEndpoints,
+    change_endpoint,
+    end_endpoint,
+    make_endpoint,
+    make_key,
+    revoke_key,
+)
+from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
+from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
-from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
+from mosu.compute.services.keeping import keep_endpoint, keep_endpoints, task_of
 from mosu.compute.services.logs import LogSlice, append_log, log_of, read_log
 from mosu.compute.services.pools import (
     NameTaken,
@@ -44,7 +58,8 @@ from mosu.compute.services.pools import (
     set_pool_state,
     tokens_that_hold,
 )
-from mosu.compute.services.quoting import QuoteResult, RefusedOffer, quote_run
+from mosu.compute.services.quoting import QuoteResult, RefusedOffer, choice_of, quote_run
+from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
@@ -68,8 +83,18 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
+from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
+from mosu.compute.services.volumes import (
+    VolumeKept,
+    delete_volume,
+    end_volumes,
+    set_renewal,
+    turn_volumes,
+)
 
 __all__ = [
+    "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
     "AgentTaken",
@@ -77,9 +102,12 @@ __all__ = [
     "AppReached",
     "Certified",
     "Destination",
+    "EndpointEnded",
+    "EndpointNameTaken",
     "Granted",
     "LeaseAnswer",
     "LogSlice",
+    "MadeKey",
     "MadeTicket",
     "NameTaken",
     "NoAppsHost",
@@ -89,6 +117,7 @@ __all__ = [
     "NotLeased",
     "NotRegistered",
     "NotRunning",
+    "Overtaken",
     "PoolAway",
     "QuotaReached",
     "QuoteResult",
@@ -98,29 +127,46 @@ __all__ = [
     "SoldOut",
     "TicketRefused",
     "TooManyConnections",
+    "TooManyEndpoints",
+    "TooManyGuests",
     "Traffic",
+    "VolumeGone",
+    "VolumeInUse",
+    "VolumeKept",
+    "VolumeNameTaken",
     "actor_of_agent",
     "append_log",
     "attempt_epoch_of",
     "cancel_run",
     "certify_key",
+    "change_endpoint",
     "check_input",
     "check_now",
+    "choice_of",
     "close_connection",
     "close_forgotten",
     "close_left_open",
     "count_deliveries",
     "create_pool",
+    "delete_volume",
     "digest_of_agent",
+    "end_endpoint",
+    "end_sharing",
+    "end_volumes",
     "ensure_local_pool",
     "enter_by_cookie",
     "entering",
     "expire_leases",
     "fence_attempt",
     "heartbeat",
+    "keep_endpoint",
+    "keep_endpoints",
+    "keep_run",
     "lease_attempt",
     "lift_blackout",
     "log_of",
+    "make_endpoint",
+    "make_key",
     "make_ticket",
     "missing_for",
     "not_entered",
@@ -132,26 +178,36 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "quote_volume",
+    "quote_volume_time",
     "reached_apps",
     "read_log",
     "redeem_ticket",
     "register_agent",
     "renew_connections",
+    "revoke_key",
     "rotate_token",
     "seen_s",
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_own_idle_stop",
     "set_placing",
     "set_pool_state",
     "set_quota",
+    "set_renewal",
     "set_share",
+    "share_run",
     "span_between",
     "take_health",
     "take_report",
     "take_usage",
+    "task_of",
     "tokens_that_hold",
     "turn_blocks",
+    "turn_volumes",
     "upload_of",
+    "wake_keeper",
+    "watch_ends",
     "watch_idle",
 ]

@@ -13,6 +13,7 @@ from mosu.compute.models import Allocation, Attempt, Run
 from mosu.compute.moves import move_attempt, move_run
 from mosu.compute.services.attempts import give_back, locked_attempt
 from mosu.compute.services.delivery import tell_buyer
+from mosu.compute.services.replicas import wake_keeper
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
 from mosu.kernel.refusals import Invalid
 from mosu.market.models import Outcome
@@ -112,9 +113,18 @@ def end_attempt(
         ended_at=ended_at or now,
         outcome=Outcome.PLATFORM_FAILURE if failed_us else Outcome(to.value),
         now=now,
+        claimed=_uptime_of(result),
     )
     if failed_us:
         tell_buyer(attempt.run, receipt, why=why, now=now)
+
+
+def _uptime_of(result: Result | None) -> dict[str, int]:
+    """How long a service was well and how often it was started again, as its agent says; of others nothing."""
+    measures = (result.measures if result else None) or {}
+    if measures.get("uptime_s") is None:
+        return {}
+    return {"uptime_s": int(measures["uptime_s"]), "restarts": int(measures.get("restarts") or 0)}
 
 
 def _end_run(
@@ -144,6 +154,8 @@ def _end_run(
         now=now,
         organisation_id=run.organisation_id,
     )
+    if run.request.get("endpoint"):
+        wake_keeper(UUID(run.request["endpoint"]))
 
 
 def manifest_of(run: Run, outputs: Sequence[OutputFile], *, now: datetime) -> str:

@@ -12,6 +12,7 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import (
+    image_prefixes_of_pools,
     pools_by_id,
     pools_not_starting,
     pools_of_single_nodes,
@@ -26,6 +27,7 @@ from mosu.compute.services.capacity import nodes_of
 from mosu.compute.services.fitting import (
     Asked,
     Reason,
+    ReplicaOf,
     asked_of,
     attributes_judged,
     goods_mismatches,
@@ -36,6 +38,7 @@ from mosu.compute.services.fitting import (
 )
 from mosu.compute.services.run_plans import run_plan, run_request
 from mosu.compute.services.sharing import limits_of, over_quota
+from mosu.kernel.ids import uuid_of
 from mosu.market.catalogue import EXAMPLES, Narrowed, RefusedGroup, Request, Snapshot, narrow
 from mosu.market.models import Quote
 from mosu.market.queries import ShownOffer, catalogue_for, offers_for
@@ -45,7 +48,8 @@ from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.store.services import ManifestEntry
 from mosu.subsidies.services import Choice
-from mosu.wire.task import TaskFile
+from mosu.wire.images import is_allowed
+from mosu.wire.task import TaskFile, Vouchers
 
 SHELF: Final = "compute"
 PLANS_MAX: Final = 10
@@ -87,11 +91,12 @@ def quote_run(
     workdir: Sequence[ManifestEntry],
     choice: Choice,
     now: datetime,
+    replica: ReplicaOf | None = None,
 ) -> QuoteResult:
     """A quote for each offer on which the task fits, best first, and why each other one was refused.
 
     `workdir` lists files that the organisation has uploaded. Nothing is reserved: a quote's capacity is checked
-    again when it is accepted.
+    again when it is accepted. With `replica` only what starts at once is offered, and the run is the endpoint's.
 
     Raises:
         Forbidden: the actor may not ask quotes for this organisation.
@@ -100,7 +105,9 @@ def quote_run(
         Invalid: the task asks for what no pool of this hub can do yet.
     """
     require(actor, "quote.ask", organisation_id)
-    asked = asked_of(task, workdir, organisation_id=organisation_id, project_id=project_id, now=now)
+    asked = asked_of(
+        task, workdir, organisation_id=organisation_id, project_id=project_id, now=now, replica=replica
+    )
     if task.block:
         return _inside(asked, actor=actor)
     snapshot = catalogue_for(organisation_id, now=now)
@@ -123,6 +130,17 @@ def quote_run(
         refused_groups=[*tried.groups(), *narrowed.refused],
         not_priced=len(narrowed),
     )
+
+
+def choice_of(vouchers: Vouchers | list[str]) -> Choice:
+    """The vouchers that were named, or how they are chosen.
+
+    Raises:
+        NotFound: what was named is no id of a voucher.
+    """
+    if vouchers in ("auto", "none"):
+        return vouchers
+    return [uuid_of("voucher", voucher) for voucher in vouchers]
 
 
 def _inside(asked: Asked, *, actor: Actor) -> QuoteResult:
@@ -213,6 +231,12 @@ def _explained(asked: Asked, ids: Sequence[UUID], offers: _Offers) -> list[Refus
     return [_refused(offer, reasons) for offer, reasons in found if reasons]
 
 
+def _why_no_image(image: str, prefixes: Sequence[str]) -> Iterable[str]:
+    if not prefixes:
+        return ("no_images",)
+    return () if is_allowed(image, prefixes) else ("other_images",)
+
+
 def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     """The task as the catalogue can judge offers by it: codes of the same reasons that `unfit` puts into words."""
     task = asked.task
@@ -220,7 +244,9 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
     unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
     without_sshd = pools_without_sshd() if "ssh" in task.apps else frozenset()
-    bare = pools_not_starting(task.apps, task.environment) if task.apps else frozenset()
+    image = task.resources.image
+    bare = pools_not_starting(task.apps, task.environment) if task.apps and not image else frozenset()
+    images = image_prefixes_of_pools() if image else {}
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
         return (reason.code for reason in goods_mismatches(asked, attributes))
@@ -241,6 +267,8 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
             *(["no_network"] if place[0] in single else []),
             *(["no_sessions"] if place[0] in unreached else []),
             *(["no_sshd"] if place[0] in without_sshd else []),
+            *(_why_no_image(image, images.get(place[0], ())) if image else ()),
+            *(["volume_elsewhere"] if asked.pool_id not in (None, place[0]) else []),
         )
 
     return Request(

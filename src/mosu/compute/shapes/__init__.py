@@ -2,7 +2,18 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import AppsOut, ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut, GuestIn, GuestOut
+from mosu.compute.shapes.endpoints import (
+    EndpointChangeIn,
+    EndpointIn,
+    EndpointKeyIn,
+    EndpointKeyOut,
+    EndpointMinuteOut,
+    EndpointOut,
+    EndpointRequestOut,
+    NewEndpointKeyOut,
+    ReplicaOut,
+)
 from mosu.compute.shapes.nodes import BlackoutIn, BlackoutOut, HealthOut, NodeOut, NodeStateIn
 from mosu.compute.shapes.pools import (
     DayUsedOut,
@@ -14,8 +25,9 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
+from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
 
 __all__ = [
     "AcceleratorOut",
@@ -26,9 +38,19 @@ __all__ = [
     "BlockQuoteIn",
     "ConnectionOut",
     "DayUsedOut",
+    "EndpointChangeIn",
+    "EndpointIn",
+    "EndpointKeyIn",
+    "EndpointKeyOut",
+    "EndpointMinuteOut",
+    "EndpointOut",
+    "EndpointRequestOut",
     "FenceIn",
+    "GuestIn",
+    "GuestOut",
     "HealthOut",
     "MadePoolOut",
+    "NewEndpointKeyOut",
     "NodeOut",
     "NodeStateIn",
     "PlacingIn",
@@ -38,8 +60,14 @@ __all__ = [
     "PoolTokenOut",
     "QuoteIn",
     "QuotesOut",
+    "ReplicaOut",
+    "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
     "TicketIn",
     "TicketOut",
+    "VolumeIn",
+    "VolumeOut",
+    "VolumeQuoteIn",
+    "VolumeTimeIn",
 ]

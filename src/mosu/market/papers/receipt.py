@@ -53,6 +53,9 @@ def receipt_paper(receipt: Receipt, *, verify_url: str, language: Language) -> b
     if content["why"]:
         sheet.leader(say("not_charged", language).format(content["why"]), grouped(content["credited"]))
     sheet.leader(say("released", language), grouped(content["released"]))
+    if claimed := content.get("claimed"):
+        sheet.leader(say("up", language), f"{claimed['uptime_s']} s")
+        sheet.leader(say("restarts", language), str(claimed["restarts"]))
     sheet.rule()
     sheet.text(f"{say('hash', language)} {receipt.sha256}", size=SMALL)
     sheet.text(f"{say('verify', language)} {verify_url}", size=SMALL)

@@ -45,6 +45,8 @@ _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "order": ("订单", "Order"),
     "tax_of": ("其中税额 {}", "Of which tax {}"),
     "released": ("解冻退回", "Held, given back"),
+    "up": ("在线时长（供应方申报）", "Up, by the supplier's word"),
+    "restarts": ("重新启动次数（供应方申报）", "Started again, by the supplier's word"),
     "expected": ("预计后补：{}", "Expected back later: {}"),
     "not_charged": ("未收：{}", "Not charged: {}"),
     "verify": ("验证地址", "Verify this receipt"),

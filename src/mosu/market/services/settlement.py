@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -50,9 +51,11 @@ def settle_order(
     now: datetime,
     actor: Actor = SYSTEM,
     why: str = "",
+    claimed: Mapping[str, int] = MappingProxyType({}),
 ) -> Receipt:
     """Charge what was used, pay the supplier, give the rest back, write the receipt; for the shelf to call.
 
+    `claimed` goes onto the receipt as the supplier's word; no amount depends on it.
     With `Outcome.PLATFORM_FAILURE` nothing is charged and the receipt says what was credited, and why.
     Repeating it returns the first receipt. Locks: the order, the buyer's budgets, then all ledger accounts once, then
     the year's receipt counter, held to the commit.
@@ -72,7 +75,7 @@ def settle_order(
     Charge.objects.bulk_create(charges)
     give_back_spend(order, amount_micros=order.total_max_micros - total)
     split = _pay(order, quote, total=total, now=now)
-    receipt = _write_receipt(order, quote, charges=charges, split=split, why=why, now=now)
+    receipt = _write_receipt(order, quote, charges=charges, split=split, why=why, claimed=claimed, now=now)
     emit(
         name=ORDER_SETTLED,
         subject_id=order.id,
@@ -207,11 +210,25 @@ def _capture_own(order: Order, split: Split, *, payable: UUID, now: datetime) ->
 
 
 def _write_receipt(
-    order: Order, quote: Quote, *, charges: Sequence[Charge], split: Split, why: str, now: datetime
+    order: Order,
+    quote: Quote,
+    *,
+    charges: Sequence[Charge],
+    split: Split,
+    why: str,
+    claimed: Mapping[str, int],
+    now: datetime,
 ) -> Receipt:
     number = _next_number(now)
     content = receipt_content(
-        number=number, order=order, quote=quote, charges=charges, split=split, why=why, now=now
+        number=number,
+        order=order,
+        quote=quote,
+        charges=charges,
+        split=split,
+        why=why,
+        claimed=claimed,
+        now=now,
     )
     return Receipt.objects.create(
         number=number,

@@ -33,6 +33,13 @@ class ReceiptTax(Out):
     amount: str
 
 
+class ClaimedOut(Out):
+    """By the supplier's word: for how many seconds a service was well, and how often it was started again."""
+
+    uptime_s: int
+    restarts: int
+
+
 class ReceiptOut(Out):
     """Proof of one order: total = voucher_share + paid. `sha256` is that of `content`'s canonical JSON."""
 
@@ -55,6 +62,8 @@ class ReceiptOut(Out):
     tax: ReceiptTax
     seller: Named
     buyer: Named
+    claimed: ClaimedOut | None = None
+    """Of a service; no amount depends on it."""
     content: dict[str, Any]
     sha256: str
     verify_url: str
