@@ -61,7 +61,7 @@ def plain_ssh(request: HttpRequest, order_id: str) -> HttpResponse:
         "form": form,
         "problem": problem,
         "files": files,
-        "host": run.public_id,
+        "examples": f"ssh {run.public_id}\nscp model.bin {run.public_id}:",
     }
     return render(request, "pages/plain_ssh.html", context, status=status)
 

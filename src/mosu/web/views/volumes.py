@@ -162,6 +162,7 @@ def volume(request: HttpRequest, volume_id: str) -> HttpResponse:
         "deleted_at": deleted_at(row),
         "grace": GRACE.days,
         "runs": _runs_of(row),
+        "example": f"volumes:\n  /data: {row.name}",
         "terms": [{"order": OrderShown.of(term.order), "period": term.period} for term in row.terms.all()],
         "days": DAYS,
         "may_renew": lives and allows(actor, "order.place", row.organisation_id),
