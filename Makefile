@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: demo test test-slurm test-ray test-jupyter test-engines .slurm .ray lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines .slurm .ray .openai lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -22,11 +22,14 @@ lint: .venv/.dev ## style, types, architecture, locks
 	@$(BIN)/python tools/check_tree.py
 	@$(BIN)/python tools/messages.py --check
 
+ssh-on-slurm: .venv/.dev .slurm ## a session on a real Slurm, entered by ssh and scp: prints what a person sees (as root)
+	@$(BIN)/python -m tests.slurm.ssh_walk
+
 test-ray: .venv/.dev .ray ## the Ray engine on a real Ray, which is installed beside
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
 
-test-jupyter: .venv/.dev ## notebooks: a real JupyterLab in the sandbox, reached through a real hub
-	@$(BIN)/pytest -m jupyter -n0 tests/jupyter $(ARGS)
+test-environments: .venv/.dev .openai ## a real JupyterLab and a real model in the sandbox, reached through a real hub
+	@$(BIN)/pytest -m environments -n 2 --dist loadfile tests/environments $(ARGS)
 
 test-engines: .venv/.dev .slurm .ray ## one task file on this machine, a real Slurm and a real Ray (as root)
 	@$(BIN)/pytest -m "slurm and ray" -n0 tests/engines $(ARGS)
@@ -51,7 +54,10 @@ lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed lock
 	@tools/install-slurm.sh
 
 .ray:
-	@tools/install-ray.sh
+	@tools/install-beside.sh ray
+
+.openai:
+	@tools/install-beside.sh openai
 
 # One environment, deeper with each target: hub < dev < e2e. A change of a lock installs again.
 # pip is what venv makes last: an environment that was broken off before is made again.

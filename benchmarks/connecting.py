@@ -1,10 +1,12 @@
-"""What a tunnel adds: to a request, to a stream of bytes, to a hub that holds idle connections open.
+"""What a tunnel adds: to a request, to a stream of bytes, to a hub that holds idle connections open; how long a service
+is away whose process was killed.
 
 The app runs in a session's sandbox, and once more on this machine without any of it; the same client asks both, through
 `mosu port-forward` and directly.
 """
 
 import asyncio
+import http.client
 import json
 import statistics
 import subprocess
@@ -30,11 +32,10 @@ THINKS_S: Final = 0.05
 """What the app takes for an answer, as a small model would."""
 _RUN_S_MAX: Final = 120.0
 _PORT: Final = 8000
-_CHUNK: Final = 1 << 16
 _CONNECTIONS_OF_A_RUN: Final = 250
 
 APP: Final = """
-import asyncio, sys
+import asyncio, os, signal, sys
 
 async def serve(reader, writer):
     try:
@@ -44,6 +45,8 @@ async def serve(reader, writer):
                 pass
             if path == "/idle":
                 await reader.read()
+            elif path == "/die":
+                os.kill(os.getpid(), signal.SIGKILL)
             elif path.startswith("/bytes/"):
                 left = int(path[7:])
                 writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n\\r\\n" % left)
@@ -86,13 +89,55 @@ def connected(hub: Hub, buyer: Buyer, *, requests: int, megabytes: int, idle: in
     return figures
 
 
-def _session(client: Client) -> str:
-    """A session whose app listens."""
+def replaced(hub: Hub, buyer: Buyer, *, services: int) -> list[Figure]:
+    """Seconds from `kill -9` of a service's process to the next answer, as a client sees them; a new service each time,
+    since one that keeps ending is started again less and less often."""
+    took = []
+    with Client(hub.url, buyer.token) as client:
+        for _ in range(services):
+            run_id = _session(client, kind="service", port=_PORT, health="/0")
+            with _forwarded(hub, buyer, run_id) as port:
+                took.append(_away_s(port))
+            client.cancel_run(run_id)
+            while not client.run(run_id).is_over:
+                time.sleep(0.1)
+    note = f"median of {services}; slowest {max(took):.2f} s; by its own /die, answers asked for through the tunnel"
+    return [
+        Figure("service, replaced after kill -9 of its process", statistics.median(took), "s", 5.0, note=note)
+    ]
+
+
+def _away_s(port: int) -> float:
+    if not _answers(port, "/0"):
+        raise RuntimeError("the service does not answer")
+    began = time.perf_counter()
+    if _answers(port, "/die"):
+        raise RuntimeError("the service survived its end")
+    while not _answers(port, "/0"):
+        if time.perf_counter() - began > _RUN_S_MAX:
+            raise RuntimeError("the service did not come back")
+        time.sleep(0.01)
+    return time.perf_counter() - began
+
+
+def _answers(port: int, path: str) -> bool:
+    way = http.client.HTTPConnection("127.0.0.1", port, timeout=_RUN_S_MAX)
+    try:
+        way.request("GET", path)
+        return way.getresponse().read() == b"ok"
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        way.close()
+
+
+def _session(client: Client, *, kind: str = "session", **more: object) -> str:
+    """A session or a service whose app listens."""
     task = json.dumps(
         {
             "run": f"cat > app.py <<'END'\n{APP}END\nexec python3 app.py {_PORT}",
             "resources": {"cpus": 1, "memory": 1},
-            "mosu": {"kind": "session", "wall_limit": "30m"},
+            "mosu": {"kind": kind, "wall_limit": "30m", **more},
         }
     )
     until = time.monotonic() + _RUN_S_MAX

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tests.environments.kernel import run_cell
 from tests.hub import MOSU, Hub
-from tests.jupyter.kernel import run_cell
 
 from benchmarks.bars import Figure
 from benchmarks.hubs import Buyer

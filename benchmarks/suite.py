@@ -28,7 +28,7 @@ from benchmarks.accepting import accepted
 from benchmarks.answering import json_answers
 from benchmarks.bars import Figure, machine, table
 from benchmarks.closing import closed
-from benchmarks.connecting import connected
+from benchmarks.connecting import connected, replaced
 from benchmarks.firstrun import first_run
 from benchmarks.hubs import Buyer, hub_in, join, make_buyers, price_local_pool
 from benchmarks.idling import idle, idle_agent, settled
@@ -80,6 +80,7 @@ class Size:
     tunnel_megabytes: int = 512
     tunnel_idle: int = 500
     keystrokes: int = 500
+    services: int = 9
 
 
 SMOKE: Final = Size(
@@ -109,6 +110,7 @@ SMOKE: Final = Size(
     tunnel_megabytes=4,
     tunnel_idle=5,
     keystrokes=10,
+    services=1,
 )
 
 
@@ -199,6 +201,13 @@ def _connect(folder: Path, size: Size) -> list[Figure]:
             megabytes=size.tunnel_megabytes,
             idle=size.tunnel_idle,
         )
+
+    return _on_a_hub(folder, measure, buyers=1)
+
+
+def _service(folder: Path, size: Size) -> list[Figure]:
+    def measure(hub: Hub, config: Config, buyers: Sequence[Buyer]) -> list[Figure]:
+        return replaced(hub, buyers[0], services=size.services)
 
     return _on_a_hub(folder, measure, buyers=1)
 
@@ -428,6 +437,7 @@ _BENCHMARKS: Final[dict[str, Callable[[Path, Size], list[Figure]]]] = {
     "agent": _agent,
     "slurm": _slurm,
     "connect": _connect,
+    "service": _service,
     "endpoint": _endpoint,
     "ssh": _ssh,
     "notebook": _notebook,

@@ -12,10 +12,14 @@ compile base
 compile hub --extra hub
 compile dev --extra hub --group dev
 compile e2e --extra hub --group dev --group e2e
-# What mosu brings for notebooks goes with the package; what `.without` names is left out with all that it needs.
-"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-annotate --no-header "${upgrade[@]}" requirements/jupyter.in --overrides requirements/jupyter.without \
-  -o src/mosu/sandbox/environments/jupyter.lock
-# Ray is a program that tests start, never imported: an environment of its own.
-"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-annotate --no-header "${upgrade[@]}" --group ray -o requirements/ray.lock
+# What mosu brings for sessions goes with the package; what `.without` names is left out with all that it needs.
+for brought in jupyter smollm2; do
+  "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-annotate --no-header "${upgrade[@]}" "requirements/$brought.in" --overrides "requirements/$brought.without" \
+    -o "src/mosu/sandbox/environments/$brought.lock"
+done
+# What tests start and mosu never imports: an environment of its own for each.
+for beside in ray openai; do
+  "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-annotate --no-header "${upgrade[@]}" --group "$beside" -o "requirements/$beside.lock"
+done

@@ -1,8 +1,8 @@
-"""Writes docs/reference/transcripts.md:  python tools/transcripts.py [demo] [test] [--user NAME]
+"""Writes docs/reference/transcripts.md:  python tools/transcripts.py [demo] [test] [ssh-on-slurm] [--user NAME]
 
-Runs `make demo` or `make test` (both, if none is named) as a newcomer would: in a clean clone of this checkout's
-HEAD, with an empty home and environment; as the user who calls it and, if that is root, as the ordinary user NAME
-too. What was not run again stays in the page as it was. Exits with 1 if a command failed.
+Runs `make demo`, `make test` or `make ssh-on-slurm` (all, if none is named) as a newcomer would: in a clean clone of
+this checkout's HEAD, with an empty home and environment; as the user who calls it and, if that is root, as the ordinary
+user NAME too. What was not run again stays in the page as it was. Exits with 1 if a command failed.
 """
 
 import argparse
@@ -22,18 +22,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "transcripts.md"
-COMMANDS = {"demo": ("make", "demo", "ARGS=--once"), "test": ("make", "test")}
+COMMANDS = {
+    "demo": ("make", "demo", "ARGS=--once"),
+    "test": ("make", "test"),
+    "ssh-on-slurm": ("make", "ssh-on-slurm"),
+}
+AS_ROOT_ALONE = frozenset({"ssh-on-slurm"})
+"""A Slurm of one's own needs root."""
 KINDS = ("root", "an ordinary user")
-SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHOWN_MAX = 160
 """Lines of one transcript; of a longer one the middle is left out, and said to be."""
 
 HEAD = """\
 # Transcripts
 
-Both commands of the [README](../../README.md), each in a clean clone with an empty home and environment, as they
-printed. Written by `python tools/transcripts.py`, as root; names of folders are shortened, secrets left out, and of
-long outputs the middle.
+Both commands of the [README](../../README.md), and a session on a real Slurm entered by `ssh` and `scp`, each in a
+clean clone with an empty home and environment, as they printed. Written by `python tools/transcripts.py`, as root;
+names of folders are shortened, secrets left out, and of long outputs the middle.
 """
 
 
@@ -48,14 +54,14 @@ class Newcomer:
 def main() -> int:
     """Run what was asked for, write the page."""
     parser = argparse.ArgumentParser(description="Write docs/reference/transcripts.md.")
-    parser.add_argument("commands", nargs="*", metavar="demo|test", help="which; both by default")
+    parser.add_argument("commands", nargs="*", metavar="|".join(COMMANDS), help="which; all by default")
     parser.add_argument("--user", default="", help="an ordinary user to run as too (root only)")
     asked = parser.parse_args()
     if unknown := set(asked.commands) - set(COMMANDS):
-        parser.error(f"{', '.join(unknown)}: neither demo nor test")
+        parser.error(f"{', '.join(unknown)}: none of {', '.join(COMMANDS)}")
     sections, failed = _sections(PAGE), False
     for name in asked.commands or list(COMMANDS):
-        for newcomer in _newcomers(asked.user):
+        for newcomer in _newcomers("" if name in AS_ROOT_ALONE else asked.user):
             sys.stderr.write(f"make {name}, as {newcomer.kind} ...\n")
             section, code = _transcript(COMMANDS[name], newcomer)
             sections[f"make {name}, as {newcomer.kind}"] = section
@@ -91,7 +97,7 @@ def _transcript(command: Sequence[str], newcomer: Newcomer) -> tuple[str, int]:
             cwd=clone,
             env={
                 "HOME": str(home),
-                "PATH": "/usr/local/bin:/usr/bin:/bin",
+                "PATH": SYSTEM_PATH,
                 "LANG": "C.UTF-8",
                 "TERM": "dumb",
             },
@@ -150,7 +156,7 @@ def _sections(page: Path) -> dict[str, str]:
     """What the page has by now, by heading."""
     if not page.exists():
         return {}
-    parts = re.split(r"(?m)^## (make \w+, as .+)\n\n", page.read_text(encoding="utf-8"))
+    parts = re.split(r"(?m)^## (make [\w-]+, as .+)\n\n", page.read_text(encoding="utf-8"))
     return dict(zip(parts[1::2], (part.rstrip("\n") + "\n" for part in parts[2::2]), strict=True))
 
 

@@ -27,8 +27,10 @@ def test_there_is_one_for_each_environment() -> None:
         "dev.lock",
         "e2e.lock",
         "hub.lock",
+        "openai.lock",
         "ray.lock",
         "jupyter.lock",
+        "smollm2.lock",
     ]
 
 

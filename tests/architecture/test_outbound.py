@@ -31,8 +31,12 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
     "sandbox/dialler.py": {"socket"},
     "sandbox/reaper.py": {"socket"},
     "site_agent/engines/dialling.py": {"socket"},
+    "site_agent/engines/kubernetes/engine.py": {"socket"},  # by the server that the agent serves
+    "site_agent/engines/kubernetes/forwarding.py": {"socket", "websockets"},
     "site_agent/engines/local.py": {"socket"},
     "site_agent/engines/protocol.py": {"socket"},
+    "site_agent/engines/ray/engine.py": {"socket"},
+    "site_agent/engines/ray/meeting.py": {"socket"},  # in a folder of its own
     "site_agent/engines/slurm/engine.py": {"socket"},  # by a leg on its node
     "site_agent/engines/slurm/legs.py": {"socket"},
     "site_agent/leg.py": {"socket"},

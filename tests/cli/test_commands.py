@@ -329,6 +329,37 @@ def test_reserve_shows_price_and_rules_before_it_buys(
     assert "block_1  held" in outcome(capsys, "blocks")[1]
 
 
+def test_a_volume_is_bought_listed_renewed_and_deleted(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = ("volumes", "create", "corpus", "--gb", "100")
+    code, out, err = outcome(capsys, *new)
+    assert (code, out, hub.orders) == (3, "", {}) and "--yes buys it" in err
+    code, out, err = outcome(capsys, *new, "--yes")
+    assert (code, out, len(hub.orders)) == (0, "volume_1\n", 1)
+    assert "volumes: {/data: corpus}" in err
+    code, out, _ = outcome(capsys, *new, "--renew", "--days", "90", "--yes", "--json")
+    assert (code, json.loads(out)["renews_days"]) == (0, 90)
+    listed = outcome(capsys, "volumes", "list")[1]
+    assert "corpus  kept   100  hall-2" in listed and "run_1" in listed
+    assert json.loads(outcome(capsys, "volumes", "list", "--json")[1])["items"][0]["gb"] == 100
+    bought = len(hub.orders)
+    code, out, _ = outcome(capsys, "volumes", "renew", "corpus", "--always", "--days", "7", "--json")
+    assert (code, json.loads(out)["renews_days"], len(hub.orders)) == (0, 7, bought)
+    code, out, _ = outcome(capsys, "volumes", "renew", "corpus", "--never", "--json")
+    assert json.loads(out)["renews_days"] == 0
+    assert outcome(capsys, "volumes", "renew", "corpus", "--yes")[0] == 0
+    assert ("POST", "/volumes/volume_1/quotes") in hub.calls
+    assert outcome(capsys, "volumes", "delete", "nothing", "--yes")[0] == 3
+    assert outcome(capsys, "volumes", "delete", "corpus")[0] == 3
+    monkeypatch.setattr(sys, "stdin", Terminal("corpse\n"))
+    assert outcome(capsys, "volumes", "delete", "corpus")[0] == 3
+    assert ("DELETE", "/volumes/volume_1") not in hub.calls
+    monkeypatch.setattr(sys, "stdin", Terminal("corpus\n"))
+    code, out, err = outcome(capsys, "volumes", "delete", "corpus")
+    assert (code, out) == (0, "deleting\n") and "(100 GB) will be gone for good" in err
+
+
 def test_a_block_is_cancelled_once_its_price_is_agreed(
     capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,7 @@ class FakeHub:
         }
     )
     apps: list[dict[str, Any]] = field(default_factory=list)
+    guests: list[dict[str, Any]] = field(default_factory=list)
     block_state: str = "held"
     endpoint: dict[str, Any] = field(default_factory=dict)
     """The one endpoint; each look at its replicas brings it nearer to an answer."""
@@ -245,6 +246,20 @@ BLOCK = {
     "currency": "CNY",
     "terms": BLOCK_TERMS,
     "if_cancelled": {"charged": "0.90", "back": "11.90", "back_percent": 93},
+}
+VOLUME = {
+    "id": "volume_1",
+    "name": "corpus",
+    "state": "kept",
+    "pool": "hall-2",
+    "gb": 100,
+    "kept_until": "2026-12-31T00:00:00Z",
+    "deleted_at": "2027-01-07T00:00:00Z",
+    "renews_days": 0,
+    "used_by": ["run_1"],
+    "order_ids": ["order_1"],
+    "held": "12.80",
+    "currency": "CNY",
 }
 BILL_MONTH = {
     "month": "2026-11",
@@ -457,6 +472,20 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, hub.run()
             case "GET", "/runs/run_1/connections":
                 return 200, {"items": CONNECTIONS if hub.kind == "session" else [], "next": None}
+            case "GET", "/runs/run_1/guests":
+                return 200, {"items": hub.guests, "next": None}
+            case "POST", "/runs/run_1/guests":
+                hub.guests.append(
+                    {"id": "guest_1", "user": body["email"], "let_in_at": "2026-12-01T10:01:00Z"}
+                )
+                return 201, hub.guests[-1]
+            case "DELETE", "/runs/run_1/guests/guest_1":
+                hub.guests.clear()
+                return 200, {}
+            case "POST", "/runs/run_1/keep":
+                return 200, hub.run() | {"ends_at": "2026-12-01T12:00:00Z"}
+            case "PUT", "/runs/run_1/idle-stop":
+                return 200, hub.run() | {"idle_stop_s": body["stop_after_s"]}
             case "POST", "/runs/run_1/tickets":
                 url = f"http://{body['port']}-1.apps.localhost:8001/.mosu/open?ticket=once"
                 return 201, {"url": url, "expires_at": "2026-12-01T10:01:00Z"}
@@ -479,6 +508,16 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, BLOCK
             case "GET", path if path.startswith("/blocks/block_0"):
                 return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
+            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes":
+                return 201, QUOTE | {"asked": body}
+            case "GET", "/volumes":
+                return 200, {"items": [VOLUME], "next": None}
+            case "GET", "/volumes/volume_1":
+                return 200, VOLUME
+            case "PATCH", "/volumes/volume_1":
+                return 200, VOLUME | body
+            case "DELETE", "/volumes/volume_1":
+                return 200, VOLUME | {"state": "deleting"}
             case "GET", "/budgets":
                 whole = BUDGET | {"project_id": None, "organisation_id": "org_2"}
                 return 200, {"items": [BUDGET, whole], "next": None}

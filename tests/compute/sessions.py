@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from mosu.compute import services
-from mosu.compute.models import Attempt, Run
+from mosu.compute.models import Attempt, Guest, Run
 from mosu.compute.services import Granted
 from mosu.platform.actors import Actor, Role, Scope
-from mosu.platform.models import ApiToken
+from mosu.platform.models import ApiToken, User
 from mosu.platform.requests import actor_of_authorization
 from mosu.platform.services import make_token
 from mosu.wire.agent import EnvironmentInfo
@@ -22,22 +22,32 @@ SESSION = "name: lab\nresources: {cpus: 1}\nrun: jupyter lab\nmosu: {kind: sessi
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session that the hub sees run, and a developer of its organisation who is signed in."""
+    """A session that the hub sees run, and a developer of its organisation, who is signed in and let in."""
 
     world: World
     run: Run
     attempt: Attempt
     person: Actor
 
+    def let_in(self, person: Actor) -> Guest:
+        return let_in(person, self.run)
+
     def join(self, *, actor: Actor | None = None, port: int = 8888, now: datetime = NOW) -> Granted:
         return services.open_connection(actor=actor or self.person, run_id=self.run.id, port=port, now=now)
+
+
+def let_in(person: Actor | User, run: Run) -> Guest:
+    """Somebody other than who ordered the session may now be joined to it."""
+    return Guest.objects.get_or_create(run=run, user_id=person.id, defaults={"let_in_at": NOW})[0]
 
 
 def make_session(*, now: datetime = NOW, **changes: Any) -> Session:
     world = make_world(now=now)
     register(world, now=now, **({"reaches": True} | changes))
     run, attempt = started(world, now=now, text=SESSION)
-    return Session(world, run, attempt, make_member(world.buyer, Role.DEVELOPER))
+    session = Session(world, run, attempt, make_member(world.buyer, Role.DEVELOPER))
+    session.let_in(session.person)
+    return session
 
 
 def with_token(

@@ -27,7 +27,7 @@ from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, HubRole, Role, Scope
 from mosu.platform.models import AuditRecord, User
 from mosu.platform.services import revoke_token
-from tests.compute.sessions import SESSION, Session, with_token
+from tests.compute.sessions import SESSION, Session, let_in, with_token
 from tests.compute.world import (
     at,
     buy,
@@ -56,7 +56,9 @@ def ssh_session(*, text: str = SSH_SESSION, now: datetime = NOW, wall: str = "2h
     world = make_world(now=now)
     register(world, now=now, reaches=True, has_sshd=True)
     run, attempt = started(world, now=now, text=text.replace("wall_limit: 2h", f"wall_limit: {wall}"))
-    return Session(world, run, attempt, make_member(world.buyer, Role.DEVELOPER))
+    session = Session(world, run, attempt, make_member(world.buyer, Role.DEVELOPER))
+    session.let_in(session.person)
+    return session
 
 
 def line_of(key: Any) -> str:
@@ -189,6 +191,7 @@ def test_keys_that_are_refused(key: Any) -> None:
 def test_who_may_connect_may_have_one(role: Role) -> None:
     session = ssh_session()
     member = make_member(session.world.buyer, role)
+    session.let_in(member)
     if role in (Role.OWNER, Role.ADMIN, Role.DEVELOPER):
         assert opened(certified(session, actor=member))
     else:
@@ -211,6 +214,7 @@ def test_for_what_there_is_none() -> None:
     session = ssh_session()
     for text, refusal in ((SESSION, NoSuchApp), (task_of(), NotASession)):
         run, attempt = started(session.world, now=NOW, text=text)
+        let_in(session.person, run)
         with pytest.raises(refusal):
             certified(Session(session.world, run, attempt, session.person))
     with pytest.raises(PoolAway):

@@ -33,7 +33,7 @@ from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.platform.actors import ANONYMOUS, SYSTEM, Actor, HubRole, Role, Scope
 from mosu.platform.models import ApiToken, Membership, Organisation, OrganisationState, User
 from mosu.platform.services import record_audit, revoke_token
-from tests.compute.sessions import SESSION, Session, make_session, with_token
+from tests.compute.sessions import SESSION, Session, let_in, make_session, with_token
 from tests.compute.world import at, beat, buy, lease, make_organisation, make_world, register, report, started
 from tests.conftest import NOW
 from tests.platform.factories import make_member, make_staff
@@ -74,6 +74,7 @@ def test_an_opened_connection_says_who_where_and_since_when() -> None:
 def test_who_may_run_things_there_may_connect(role: Role) -> None:
     session = make_session()
     member = make_member(session.world.buyer, role)
+    session.let_in(member)
     if role in (Role.OWNER, Role.ADMIN, Role.DEVELOPER):
         assert row(session.join(actor=member).connection_id).user_id == member.id
     else:
@@ -143,6 +144,7 @@ def test_a_session_that_does_not_run_says_how_it_stands() -> None:
     register(world, reaches=True)
     run = buy(world, SESSION)
     member = make_member(world.buyer, Role.OWNER)
+    let_in(member, run)
 
     def refusal(now: datetime) -> str:
         with pytest.raises(NotRunning) as refused:
@@ -192,6 +194,7 @@ def test_of_one_organisation_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTIONS_PER_ORGANISATION_MAX", 2)
     session = make_session()
     other_run, _ = started(session.world, text=SESSION)
+    let_in(session.person, other_run)
     session.join()
     services.open_connection(actor=session.person, run_id=other_run.id, port=1, now=NOW)
     with pytest.raises(TooManyConnections) as refused:
@@ -303,6 +306,7 @@ def _ends(how: Callable[[Session, Actor, ApiToken], None], *, now: datetime = NO
     session = make_session()
     actor, token = with_token(session.person)
     other = make_member(session.world.buyer, Role.ADMIN)
+    session.let_in(other)
     mine, theirs = session.join(actor=actor).connection_id, session.join(actor=other).connection_id
     assert endings(mine, theirs) == {}
     how(session, actor, token)
@@ -423,7 +427,7 @@ def test_renewing_asks_twice_however_many_there_are() -> None:
 
 def test_opening_asks_so_much_and_closing_once() -> None:
     session = make_session()
-    assert len(_statements(session.join)) == 5
+    assert len(_statements(session.join)) == 6
     key = session.join().connection_id
     close = lambda: close_connection(connection_id=key, traffic=NOTHING, why="bye", now=NOW)  # noqa: E731
     assert len(_statements(close)) == 1

@@ -8,7 +8,7 @@ import pytest
 from mosu.compute.models import Connection
 from mosu.compute.services import Traffic, close_connection, open_connection, renew_connections
 from mosu.compute.services import connections as module
-from tests.compute.sessions import SESSION, Session, make_session
+from tests.compute.sessions import SESSION, Session, let_in, make_session
 from tests.compute.world import at, started
 from tests.conftest import NOW
 from tests.market.test_threads import at_once
@@ -30,7 +30,9 @@ def test_of_those_that_come_at_once_as_many_are_joined_as_may_be(
 
 def test_so_it_is_for_all_runs_of_an_organisation(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTIONS_PER_ORGANISATION_MAX", 3)
-    runs = [session.run.id, started(session.world, text=SESSION)[0].id]
+    second, _ = started(session.world, text=SESSION)
+    let_in(session.person, second)
+    runs = [session.run.id, second.id]
     answers = at_once(
         8,
         lambda index: (

@@ -95,11 +95,13 @@ def test_it_is_stopped_after_the_time_that_the_organisation_set(world: World, ow
         actor=finance_of(world), organisation_id=world.buyer.id, stop_after_s=1200, now=at(0)
     )
     attempt = running(world)
-    for minute, asked in [(1, False), (19, False), (21, True)]:
+    for minute, asked in [(1, False), (9, False), (10, False), (19, False), (20, True)]:
         sampled(world, attempt, minute=minute, cpu_s=0, util=0.0)
         services.watch_idle(now=at(minute * MINUTE))
         run = Run.objects.get(id=attempt.run_id)
         assert (run.cancel_asked_at is not None) is asked, minute
+        assert Notice.objects.filter(user=owner, kind="run.idle_stop").exists() is (minute >= 10)
+    assert not Notice.objects.filter(kind="run.idle").exists()  # the warning said it
     report(world, attempt, "cancelled", now=at(22 * MINUTE))
     assert Run.objects.get(id=attempt.run_id).reason == "its accelerators did nothing"
 

@@ -20,7 +20,7 @@ from mosu.kernel.refusals import Forbidden, NotFound
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import AuditRecord
 from mosu.wire.agent import EnvironmentInfo
-from tests.compute.sessions import JUPYTER
+from tests.compute.sessions import JUPYTER, let_in
 from tests.compute.world import (
     World,
     at,
@@ -144,6 +144,7 @@ def test_who_may_be_joined_learns_what_opens_it_while_it_runs() -> None:
     world = make_pool(JUPYTER)
     run = buy(world, NOTEBOOK)
     maker = make_member(world.buyer, Role.DEVELOPER)
+    let_in(maker, run)
     with pytest.raises(NotRunning):
         reached(world, maker, run.id)
     assert lease(world, now=NOW) is not None
@@ -179,6 +180,7 @@ def test_a_batch_has_none_and_a_session_without_any_has_an_empty_list() -> None:
     with pytest.raises(NotASession):
         reached(world, maker, run.id)
     session, _ = started(world, now=NOW, text="run: ls\nresources: {cpus: 1}\nmosu: {kind: session}\n")
+    let_in(maker, session)
     assert reached(world, maker, session.id) == []
 
 
@@ -188,6 +190,7 @@ def test_what_opens_it_is_kept_by_nobody(client: Client) -> None:
     world = make_pool(JUPYTER, now=now)
     run, attempt = started(world, now=now, text=NOTEBOOK)
     maker = make_member(world.buyer, Role.DEVELOPER)
+    let_in(maker, run)
     path, headers = f"/api/v1/runs/{run.public_id}", bearer(maker)
     answer = client.get(f"{path}/apps", headers=headers)
     token = token_of(attempt.public_id)

@@ -13,7 +13,7 @@ from mosu.compute.models import Ticket
 from mosu.compute.services import make_ticket, redeem_ticket
 from mosu.compute.session_apps import jupyter
 from mosu.platform.actors import Role, Scope
-from tests.compute.sessions import JUPYTER, Session, make_session, with_token
+from tests.compute.sessions import JUPYTER, Session, let_in, make_session, with_token
 from tests.compute.test_sessions import bearer
 from tests.compute.world import make_organisation, report, started
 from tests.platform.factories import make_member
@@ -93,6 +93,7 @@ def test_a_notebook_opens_with_its_own_token() -> None:
     session = make_session(now=now, environments=(JUPYTER,))
     text = "name: lab\nresources: {cpus: 1}\nmosu: {kind: session, apps: [jupyter], wall_limit: 1h}\n"
     run, attempt = started(session.world, now=now, text=text)
+    let_in(session.person, run)
     person, _ = with_token(session.person, now=now)
     made = make_ticket(actor=person, run_id=run.id, port=jupyter.PORT, sign_in="", now=now)
     redeemed = redeem_ticket(secret=made.url.rpartition("=")[2], run_id=run.id, port=jupyter.PORT, now=now)

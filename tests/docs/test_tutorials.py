@@ -19,7 +19,7 @@ TUTORIALS = [
     for page in sorted([*PAGES.glob("your-first-*.md"), *PAGES.glob("ssh-*.md")])
     if "notebook" not in page.stem
 ]
-"""The others need a cluster (tests/slurm), or JupyterLab (tests/jupyter)."""
+"""The others need a cluster (tests/slurm), or JupyterLab or a model (tests/environments)."""
 SHOWN_URL = "http://127.0.0.1:8000"
 
 
@@ -30,14 +30,22 @@ def test_a_tutorial(page: Path, tmp_path: Path) -> None:
     follow(page, tmp_path, {})
 
 
-def follow(page: Path, tmp_path: Path, more: Mapping[str, str], *, data_dir: Path | None = None) -> None:
+def follow(
+    page: Path,
+    tmp_path: Path,
+    more: Mapping[str, str],
+    *,
+    data_dir: Path | None = None,
+    python: Path = Path(sys.executable),
+) -> None:
     """Type all that the page says, on a hub of its own (`data_dir`: as of `running_hub`), with `more` in the
-    environment."""
+    environment. `python` is what the page calls `python3`."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    command = programs / "mosu"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m mosu.cli.main "$@"\n')
-    command.chmod(0o755)
+    for name, command in {"mosu": f"{sys.executable} -m mosu.cli.main", "python3": f"{python}"}.items():
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        program.chmod(0o755)
     folder = tmp_path / "work"
     folder.mkdir()
     with running_hub(data_dir=data_dir) as hub:

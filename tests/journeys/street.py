@@ -91,6 +91,7 @@ def _what_else_there_is(seeded: Any) -> str:
     operator = actor_for_user(User.objects.get(id=seeded.people.operator_id))
     close_month(actor=operator, month=last_month, now=now)
     _a_credit_note(operator, resident, now=now)
+    _a_volume(seeded, now=now)
     _an_offer_by_the_block(seeded.supplier_id, now=now)
     User.objects.update(language="")  # the browser's then
     guarded = User.objects.get(id=seeded.resident.developer_id)
@@ -118,6 +119,48 @@ def _a_credit_note(operator: Any, organisation_id: Any, *, now: datetime) -> Non
             continue
         return
     raise AssertionError("the made-up past has no receipt of last month that was paid here")
+
+
+def _a_volume(seeded: Any, *, now: datetime) -> None:
+    """Of the resident's, in a pool of the supplier's that is heard of meanwhile."""
+    from mosu.compute.models import Pool
+    from mosu.compute.services import quote_volume
+    from mosu.market.services import OfferSpec, PriceSpec, accept_quote, create_offer
+    from mosu.platform.actors import SYSTEM
+    from mosu.platform.models import Project, User
+    from mosu.platform.queries import actor_for_user
+
+    pools = Pool.objects.filter(organisation_id=seeded.supplier_id).order_by("id")
+    pool_id = pools.values_list("id", flat=True)[0]
+    pools.filter(id=pool_id).update(last_seen_at=now, sandbox_ok=True, volumes_gb=100)
+    offer = create_offer(
+        actor=SYSTEM,
+        spec=OfferSpec(
+            supplier_id=seeded.supplier_id,
+            shelf="storage",
+            subject_id=pool_id,
+            title_zh="存储卷",
+            title_en="Volumes",
+            max_units=100,
+            wall_s_max=366 * 86_400,
+            prices=[PriceSpec(meter="gb_second", unit="gb_month", per=2_592_000, unit_price_micros=300_000)],
+            attributes={"mode": "on_demand", "kind": "storage"},
+        ),
+        now=now,
+    )
+    buyer = actor_for_user(User.objects.get(id=seeded.resident.developer_id))
+    quote = quote_volume(
+        actor=buyer,
+        organisation_id=seeded.resident.id,
+        project_id=Project.objects.filter(organisation_id=seeded.resident.id).order_by("id")[0].id,
+        name="corpus",
+        size_gb=10,
+        days=30,
+        choice="none",
+        now=now,
+        offer_id=offer.id,
+    )
+    accept_quote(actor=buyer, quote_id=quote.id, idempotency_key="volume", now=now)
 
 
 def _an_offer_by_the_block(supplier_id: Any, *, now: datetime) -> None:

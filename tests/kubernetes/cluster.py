@@ -60,6 +60,7 @@ def fake_cluster(folder: Path) -> Iterator[FakeCluster]:
         serving(store) as address,
         Controllers(store, volume=volume, scratch=scratch, bwrap=bwrap) as controllers,
     ):
+        store.dial = controllers.dial
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(kubeconfig_for(address))
         yield FakeCluster(store, controllers, volume, kubeconfig)

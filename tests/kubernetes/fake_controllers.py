@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -16,6 +18,12 @@ from typing import Any
 from tests.kubernetes.fake_server import ApiError, Key, Object, Store, now_text
 
 JOBS, PODS = "/apis/batch/v1/jobs", "/api/v1/pods"
+_DIAL = """
+import socket, sys
+joined = socket.create_connection(("localhost", int(sys.argv[1])), 5)
+joined.settimeout(None)
+socket.send_fds(socket.socket(fileno=0), [b"x"], [joined.fileno()])
+"""
 QUEUES = "/apis/kueue.x-k8s.io/v1beta2/localqueues"
 
 
@@ -40,6 +48,10 @@ class Controllers:
         self._thread.join()
         for container in self._containers.values():
             container.kill()
+
+    def dial(self, pod: str, port: int) -> socket.socket:
+        """As a container runtime does it: from inside the pod's own network."""
+        return self._containers[pod].dial(port)
 
     def container_of(self, pod: str) -> "Container":
         return self._containers[pod]
@@ -315,6 +327,24 @@ class Container:
         code = self._process.returncode
         self.why = self.why or ("Completed" if code == 0 else "Error")
         return code if code >= 0 else 128 - code
+
+    def dial(self, port: int) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            done = subprocess.run(
+                [
+                    *("nsenter", f"--target={self.first_pid}", "--user", "--net", "--preserve-credentials"),
+                    *(sys.executable, "-I", "-S", "-c", _DIAL, str(port)),
+                ],
+                stdin=theirs,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd="/",
+            )
+            if done.returncode:
+                raise OSError(done.stderr.strip().rpartition("\n")[2])
+            _, [fd], _, _ = socket.recv_fds(ours, 1, 1)
+            return socket.socket(fileno=fd)
 
     def stop(self, grace_s: int) -> None:
         """Ask, and kill when the grace is over."""

@@ -5,15 +5,22 @@ has met none.
 
 import copy
 import json
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 
 CLUSTER_WIDE = {"namespaces", "nodes", "persistentvolumes", "clusterqueues"}
 TOKEN = "agent-token"
@@ -46,6 +53,11 @@ class Store:
         self._forgotten = 100
         self.breaks = 0
         self.away = False
+        self.forward_verbs = {"get", "create"}
+        """What the agent may do with pods' `portforward`."""
+        self.dial: Callable[[str, int], socket.socket] = _dials_nothing
+        """What a node does: connect to a port inside a pod."""
+        self.forwarded = 0
 
     def create(self, key: Key, manifest: Object, *, dry_run: bool = False) -> Object:
         with self.changed:
@@ -214,6 +226,12 @@ class Handler(BaseHTTPRequestHandler):
         if address.path == "/apis/kueue.x-k8s.io":
             self._send(200, {"kind": "APIGroup", "preferredVersion": {"version": "v1beta2"}})
             return
+        if address.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
+            asked = body["spec"]["resourceAttributes"]
+            known = (asked["resource"], asked["subresource"]) == ("pods", "portforward")
+            allowed = known and asked["verb"] in self.store.forward_verbs
+            self._send(201, {**body, "status": {"allowed": allowed}})
+            return
         kind, namespace, name, sub = parsed(address.path)
         key = (kind, namespace, name)
         if self.command == "POST":
@@ -223,6 +241,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, self.store.delete(key, body.get("propagationPolicy", "Background")))
         elif sub == "log":
             self._log(key, query)
+        elif sub == "portforward":
+            self._forward(key, query)
         elif name:
             with self.store.changed:
                 if key not in self.store.objects:
@@ -287,6 +307,27 @@ class Handler(BaseHTTPRequestHandler):
                 self._raw(data[start : start + 7000])
             self.wfile.write(b"0\r\n\r\n")
 
+    def _forward(self, key: Key, query: Mapping[str, str]) -> None:
+        """As a kubelet does it (pkg/kubelet's streaming, `v4.channel.k8s.io`), for one port."""
+        if self.store.forward_verbs != {"get", "create"}:
+            raise ApiError(403, f'pods "{key[2]}" is forbidden: cannot get resource "pods/portforward"')
+        with self.store.changed:
+            pod = self.store.objects.get(key)
+            if pod is None or pod["status"]["phase"] != "Running":
+                raise ApiError(404, f'pods "{key[2]}" not found')
+        if self.headers.get("Upgrade", "").lower() != "websocket":
+            raise ApiError(400, "unable to upgrade: missing upgrade headers in request")
+        if not query.get("ports", "").isdecimal():
+            raise ApiError(400, 'query parameter "ports" is required')
+        port, self.close_connection = int(query["ports"]), True
+        protocol = ServerProtocol(subprotocols=[Subprotocol("v4.channel.k8s.io")])
+        protocol.receive_data(f"{self.requestline}\n{self.headers}".replace("\n", "\r\n").encode())
+        [request] = protocol.events_received()
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        self.store.forwarded += 1
+        _Forwarded(self.connection, protocol, port).carry(lambda: self.store.dial(key[2], port))
+
     def _begin_stream(self, kind: str = "application/json") -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
@@ -299,6 +340,67 @@ class Handler(BaseHTTPRequestHandler):
     def _raw(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
         self.wfile.flush()
+
+
+def _dials_nothing(pod: str, port: int) -> socket.socket:
+    raise OSError(f"there is no {pod}")
+
+
+class _Forwarded:
+    """One WebSocket joined with one port of a pod."""
+
+    def __init__(self, person: socket.socket, protocol: ServerProtocol, port: int) -> None:
+        self._person, self._protocol = person, protocol
+        self._number = port.to_bytes(2, "little")
+        self._guard = threading.Lock()
+
+    def carry(self, dial: Callable[[], socket.socket]) -> None:
+        with suppress(OSError):
+            self._say(b"\0" + self._number)
+            self._say(b"\1" + self._number)
+            try:
+                inside = dial()
+            except OSError as error:
+                self._say(f"\1error forwarding port: {error}".encode())
+                self._end()
+                return
+            with inside:
+                reader = threading.Thread(target=self._to_the_pod, args=(inside,), daemon=True)
+                reader.start()
+                while part := inside.recv(32 << 10):
+                    self._say(b"\0" + part)
+                self._end()
+                self._person.shutdown(socket.SHUT_RDWR)
+                reader.join()
+
+    def _to_the_pod(self, inside: socket.socket) -> None:
+        with suppress(OSError):
+            while self._protocol.state is State.OPEN and (data := self._person.recv(64 << 10)):
+                with self._guard:
+                    self._protocol.receive_data(data)
+                    events = self._protocol.events_received()
+                    self._flush()
+                for event in events:
+                    if isinstance(event, Frame) and event.opcode is Opcode.BINARY:
+                        assert event.fin and event.data[:1] == b"\0"
+                        inside.sendall(event.data[1:])
+        with suppress(OSError):
+            inside.shutdown(socket.SHUT_RDWR)
+
+    def _say(self, message: bytes) -> None:
+        with self._guard:
+            self._protocol.send_binary(message)
+            self._flush()
+
+    def _end(self) -> None:
+        with self._guard, suppress(Exception):
+            self._protocol.send_close(1000)
+            self._flush()
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._person.sendall(data)
 
 
 def parsed(path: str) -> tuple[str, str, str, str]:

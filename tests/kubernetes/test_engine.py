@@ -202,6 +202,19 @@ def test_a_server_that_is_away_at_submission_takes_it_later(bench: KubernetesBen
     assert bench.cluster.controllers.started == [spec.attempt_id]
 
 
+def test_an_image_of_the_tasks_own_runs_where_it_is_allowed(bench: KubernetesBench) -> None:
+    named = "docker:registry.example.org/team/train@sha256:" + "0a" * 32
+    refused = bench.spec("echo ran", environment=named)
+    with pytest.raises(Invalid, match="not run here"):
+        submitted(bench, refused)
+    assert seen(bench, EngineRef(refused.attempt_id)).phase == AttemptPhase.LOST
+    bench.engine = bench.restarted(allowed_images=["registry.example.org/team/"])
+    assert end_of(bench, submitted(bench, bench.spec("echo ran", environment=named))).log == "ran\n"
+    pods = [item for key, item in bench.cluster.store.objects.items() if key[0] == "/apis/batch/v1/jobs"]
+    [container] = pods[-1]["spec"]["template"]["spec"]["containers"]
+    assert f"docker:{container['image']}" == named
+
+
 def test_nothing_is_left_in_the_cluster(bench: KubernetesBench) -> None:
     ref = submitted(bench, bench.spec("echo ran", secrets={"KEY": "s3cret"}, nodes=NODES))
     assert end_of(bench, ref).ok

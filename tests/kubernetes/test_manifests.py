@@ -46,8 +46,12 @@ def spec(**changes: Any) -> AttemptSpec:
     return make_spec("true", **{"nodes": ("n1",), **changes})
 
 
+NAMED = "registry.example.org/team/train@sha256:" + "0a" * 32
+
+
 def all_items(wanted: AttemptSpec) -> list[Item]:
-    job = job_item(wanted, options(runtime_class="ascend", **SHARES))
+    allowed = ["registry.example.org/team"]
+    job = job_item(wanted, options(runtime_class="ascend", allowed_images=allowed, **SHARES))
     before = namespace_items(job.manifest["metadata"]["namespace"], options(), kueue_version="v1beta2")
     return [*before, *attempt_items(wanted, options()), job]
 
@@ -58,10 +62,11 @@ def all_items(wanted: AttemptSpec) -> list[Item]:
     [
         spec(),
         spec(secrets={"KEY": "s3cret"}, envs={"GIVEN": "模速"}),
+        spec(environment=f"docker:{NAMED}"),
         spec(nodes=("n1", "n2"), accelerator=CARD, devices=((0, 1), (0, 1))),
         spec(accelerator=MIG, devices=((1024,),)),
     ],
-    ids=["plain", "secrets", "two nodes with cards", "share"],
+    ids=["plain", "secrets", "image", "two nodes with cards", "share"],
 )
 def test_each_is_valid_in_three_versions(version: str, wanted: AttemptSpec) -> None:
     for item in all_items(wanted):
@@ -155,6 +160,7 @@ def test_a_variable_is_taken_as_it_is() -> None:
     "changes",
     [
         {"images": {"python": {"image": "python:latest"}}},
+        {"allowed_images": ["registry.example.org/*"]},
         {"images": {}},
         {"volume": {}},
         {"user_id": 0},
@@ -174,3 +180,21 @@ def test_amounts_are_read_as_kubernetes_writes_them() -> None:
     ):  # fmt: skip
         assert int(number_of(text)) == number, text
     assert cores_of("7910m") == 7
+
+
+def test_an_image_that_a_task_names_is_run_where_it_is_allowed_by_digest_and_no_other() -> None:
+    job = job_item(
+        spec(environment=f"docker:{NAMED}"), options(allowed_images=["registry.example.org/team"])
+    ).manifest
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == NAMED and container["command"] == ["/bin/bash", "/run/mosu/job/entry.sh"]
+    allowed = options(allowed_images=["registry.example.org/team"])
+    assert allowed.image_of("python") == IMAGE and allowed.image_of(f"docker:{NAMED}") == NAMED
+    for other in (
+        NAMED.replace("/team/", "/teams/"),
+        NAMED.replace("registry.", "other."),
+        NAMED.partition("@")[0],
+        f"{NAMED} ",
+    ):
+        assert allowed.image_of(f"docker:{other}") == ""
+    assert options().image_of(f"docker:{NAMED}") == "" and allowed.image_of(NAMED) == ""

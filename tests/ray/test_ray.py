@@ -16,12 +16,14 @@ from tests.site_agent.lab import MIB, WAITS, environment_in, make_spec, open_fol
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.engines.protocol import Engine, EngineRef
+from mosu.site_agent.engines.ray import meeting
 from mosu.site_agent.engines.ray.api import RayApi
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
 from mosu.site_agent.smoke import checks
-from mosu.wire.agent import AttemptPhase, AttemptSpec
+from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec
+from mosu.wire.ssh import SSHD
 
 pytestmark = pytest.mark.ray
 CARD = "nvidia-a100-80g"
@@ -166,6 +168,30 @@ def test_a_head_that_dies_takes_its_jobs_along_and_the_truth_is_told(bench: RayB
     ended = end_of(bench, ref)
     assert ended.seen.phase == AttemptPhase.LOST and ended.log == "begun\n"
     assert end_of(bench, bench.engine.submit(unborn)).log == "born\n"
+
+
+def test_each_node_is_tried_once_for_sessions_and_for_ssh(
+    bench: RayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bench.engine.reaches and bench.engine.has_sshd == os.access(SSHD, os.X_OK)
+    monkeypatch.setattr(meeting, "SSHD", "/nowhere/sshd")
+    assert bench.engine.has_sshd == os.access(SSHD, os.X_OK)
+    bench.engine = bench.restarted()
+    assert bench.engine.reaches and not bench.engine.has_sshd
+    assert not list((bench.folder / "meetings").iterdir())
+
+
+def test_a_service_is_kept_up(bench: RayBench) -> None:
+    code = "import os, socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); s.accept()[0].send(b'%d' % os.getpid())"
+    ref = started(
+        bench, bench.spec(f'python3 -c "{code}"', session=True, service=ServiceSpec(port=8000)), says="up"
+    )
+    with bench.engine.connect(ref, 8000) as joined:
+        assert joined.recv(100)
+    until(lambda: log_of(bench, ref).count("up\n") == 2, what="it is up again")
+    bench.engine.cancel(ref)
+    assert end_of(bench, ref).seen.phase == AttemptPhase.CANCELLED
+    assert not (bench.folder / "attempts" / ref / "dial.sock").exists()
 
 
 def test_the_smoke_test_passes(bench: RayBench) -> None:

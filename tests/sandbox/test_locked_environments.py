@@ -282,6 +282,7 @@ def test_a_lock_that_is_not_there(folder: Path) -> None:
 
 def test_the_locks_that_mosu_brings() -> None:
     assert "jupyterlab==" in locked._pins_of(lock_of("jupyter"))
+    assert len(locked._pins_of(lock_of("smollm2")).splitlines()) == 2  # nothing that they would bring along
     with pytest.raises(Invalid, match="brings no lock for 'rust'"):
         lock_of("rust")
 

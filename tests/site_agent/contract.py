@@ -293,20 +293,19 @@ class EngineContract:
             assert end_of(bench, ref).log == f"{number}\n"
         assert {found.phase for found in bench.engine.observe(refs).values()} == {AttemptPhase.SUCCEEDED}
 
-    def test_a_session_is_reached_or_refused(self, bench: Bench) -> None:
+    def test_it_joins_people_to_a_session_and_to_nothing_else(self, bench: Bench) -> None:
+        assert bench.engine.reaches, bench.engine.unreached
         code = "import socket; s = socket.create_server(('127.0.0.1', 8000)); print('up', flush=True); c = s.accept()[0]; c.send(b'hello'); c.recv(1)"
-        spec = bench.spec(f'python3 -c "{code}"', session=True)
-        if bench.engine.reaches:
-            ref = started(bench, spec, says="up")
-            with bench.engine.connect(ref, 8000) as joined:
-                assert joined.recv(100) == b"hello"
-            assert end_of(bench, ref).ok
-            return
-        with pytest.raises(Invalid, match="Nobody can be joined"):
-            submitted(bench, spec)
-        assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
-        with pytest.raises(NotReached, match="joins nobody"):
-            bench.engine.connect(EngineRef(spec.attempt_id), 8000)
+        ref = started(bench, bench.spec(f'python3 -c "{code}"', session=True), says="up")
+        with bench.engine.connect(ref, 8000) as joined:
+            assert joined.recv(100) == b"hello"
+        assert end_of(bench, ref).ok
+        batch = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
+        for nobody in (ref, batch, EngineRef(bench.spec().attempt_id)):
+            with pytest.raises(NotReached, match="not running, or it is no session"):
+                bench.engine.connect(nobody, 8000)
+        let_go(bench, batch)
+        assert end_of(bench, batch).ok
 
     def test_forgetting_deletes_all(self, bench: Bench) -> None:
         ref = submitted(bench, bench.spec("echo mine > file"))

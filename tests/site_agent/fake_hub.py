@@ -41,6 +41,7 @@ class FakeHub:
         self.token = TOKEN
         self.clock_off_s = 0.0
         self.checks: tuple[str, ...] = ()
+        self.volumes_to_delete: tuple[str, ...] = ()
         self.health: list[wire.HealthReport] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -155,7 +156,12 @@ class _Handler(BaseHTTPRequestHandler):
                     each for each in told if each.action == "forget" and each.attempt_id in known
                 ]
                 tests, self.hub.checks = self.hub.checks, ()
-            return 200, {"commands": [command.model_dump(mode="json") for command in told], "checks": tests}
+            told_so = [command.model_dump(mode="json") for command in told]
+            return 200, {
+                "commands": told_so,
+                "checks": tests,
+                "volumes_to_delete": self.hub.volumes_to_delete,
+            }
         if parts == ["health"]:
             self.hub.health.append(wire.HealthReport.model_validate_json(body))
             return 200, {"fit": True}

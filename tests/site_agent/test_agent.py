@@ -15,8 +15,9 @@ import pytest
 from tests.site_agent.fake_hub import TOKEN, FakeHub
 from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.sandbox.environments import Environment
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report
+from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report, VolumeSpec
 from mosu.wire.ssh import SSHD
 
 
@@ -29,6 +30,14 @@ class AgentProcess:
             "cores = 2\nmemory_bytes = 1073741824\ndisk_bytes = 1073741824\n"
         )
         self.process: subprocess.Popen[bytes] | None = None
+
+    def keeps_volumes(self) -> Path:
+        """Set before it starts: it has room for them in this folder."""
+        volumes = self.folder / "volumes"
+        volumes.mkdir()
+        with self._config.open("a") as config:
+            config.write(f'volumes_dir = "{volumes}"\nvolumes_gb = 1\n')
+        return volumes
 
     def start(self, token: str = TOKEN, *, version: str = "") -> None:
         """With `version`, as a release of that number would start."""
@@ -59,6 +68,30 @@ def hub() -> Iterator[FakeHub]:
     made = FakeHub()
     yield made
     made.close()
+
+
+def test_volumes_are_registered_kept_over_runs_and_deleted_when_asked(
+    folder: Path, environment: Environment, hub: FakeHub
+) -> None:
+    agent = AgentProcess(folder, environment, hub)
+    volumes = agent.keeps_volumes()
+    agent.start()
+    try:
+        until(lambda: hub.registrations, what="registered")
+        assert hub.registrations[0].volumes_gb == 1
+        kept = typeid("volume", uuid7())
+        seen = VolumeSpec(volume_id=kept, path="/data", size_bytes=1 << 20, writes=True)
+        for script, said in (("echo kept > /data/f", ""), ("cat /data/f", "kept\n")):
+            attempt = hub.lease(make_spec(script, volumes=(seen,)))
+            until(lambda: hub.reports[attempt], what="reported")  # noqa: B023
+            assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", said)
+        hub.volumes_to_delete = (kept,)
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept,), what="deleted")
+        assert list(volumes.iterdir()) == []
+        hub.volumes_to_delete = ()
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (), what="said once it is no longer asked")
+    finally:
+        agent.end(signal.SIGTERM)
 
 
 @pytest.fixture
@@ -160,6 +193,26 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
     hub.commands.append(Command(attempt_id=attempt, epoch=3, action="cancel"))
     until(lambda: hub.reports[attempt])
     assert hub.reports[attempt][0].phase == "cancelled"
+
+
+@pytest.mark.parametrize("why", ["timed_out", "cancelled"])
+def test_a_session_that_is_ended_keeps_its_files(hub: FakeHub, agent: AgentProcess, why: str) -> None:
+    """By its wall limit, or told to stop: by its budget, by nobody's use, by a person. Also what it writes at the end."""
+    spec = make_spec(
+        "echo 1 > model; trap 'echo 2 > last; exit 0' TERM; echo begun; while :; do sleep 0.1; done",
+        outputs=("model", "last"),
+        session=True,
+        wall_limit_s=2 if why == "timed_out" else 200,
+        grace_s=20,
+    )
+    hub.lease(spec)
+    if why == "cancelled":
+        until(lambda: "begun" in hub.text(spec.attempt_id))
+        hub.commands.append(Command(attempt_id=spec.attempt_id, epoch=1, action="cancel"))
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert report.phase == why
+    assert {one.path: hub.blobs[one.sha256] for one in report.outputs} == {"model": b"1\n", "last": b"2\n"}
 
 
 def test_a_killed_agent_loses_and_doubles_nothing(hub: FakeHub, agent: AgentProcess) -> None:

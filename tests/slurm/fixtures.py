@@ -11,6 +11,7 @@ import pytest
 from mosu.site_agent.engines.protocol import Engine, EngineRef
 from mosu.site_agent.engines.slurm.engine import SlurmEngine
 from mosu.site_agent.engines.slurm.options import SlurmOptions, options_of
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptSpec
 from tests.site_agent.lab import environment_in, make_spec, open_folder, shared_folder
 from tests.slurm.cluster import SlurmCluster, running_slurm
@@ -31,6 +32,8 @@ class SlurmBench:
                 "sessions": True,
             }
         )
+        (folder / "volumes").mkdir()
+        self.volumes = Volumes(folder / "volumes", room_gb=1)
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
@@ -42,6 +45,7 @@ class SlurmBench:
             options=self.options,
             environments=[environment_in(shared_folder())],
             disk_bytes=1 << 30,
+            volumes=self.volumes,
         )
 
     def without_daemon(self) -> AbstractContextManager[None]:

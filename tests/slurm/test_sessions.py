@@ -17,6 +17,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
 from mosu.site_agent.engines.slurm import legs, trying
 from mosu.wire.agent import AttemptPhase, ServiceSpec
+from mosu.wire.ssh import SSHD
 from tests.site_agent.contract import end_of, log_of, seconds_of, seen, started
 from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import processes_that_name, until
@@ -188,16 +189,19 @@ def test_whether_people_come_to_sessions_is_found_out_once(
 ) -> None:
     bench.options = replace(bench.options, sessions=None)
     assert bench.restarted().reaches
-    assert (bench.folder / "state" / "legs.json").exists()
+    assert bench.engine.has_sshd == os.access(SSHD, os.X_OK)  # also where it is set that they are reached
+    assert (bench.folder / "state" / "sessions.json").exists()
     tries = ("squeue", "-h", "--states=PENDING,RUNNING", "-o", "%k")
     until(lambda: trying.COMMENT not in bench.cluster.ask(*tries), what="its job is ended")
     (tmp_path / "srun").write_text("#!/bin/sh\necho \"srun: unrecognized option '--overlap'\" >&2; exit 1\n")
     (tmp_path / "srun").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert bench.restarted().reaches  # not asked again
-    (bench.folder / "state" / "legs.json").unlink()
+    assert (
+        bench.restarted().reaches and bench.restarted().has_sshd == bench.engine.has_sshd
+    )  # not asked again
+    (bench.folder / "state" / "sessions.json").unlink()
     bench.engine = bench.restarted()
-    assert "unrecognized option '--overlap'" in bench.engine.unreached
+    assert "unrecognized option '--overlap'" in bench.engine.unreached and not bench.engine.has_sshd
     spec = bench.spec(session=True)
     with pytest.raises(Invalid, match="Nobody can be joined"):
         bench.engine.workdir(spec.attempt_id)
@@ -206,10 +210,21 @@ def test_whether_people_come_to_sessions_is_found_out_once(
         bench.engine.connect(EngineRef(spec.attempt_id), PORT)
 
 
+def test_a_cluster_whose_nodes_have_no_sshd_says_so(
+    bench: SlurmBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trying, "SSHD", "/nowhere/sshd")
+    assert not bench.engine.has_sshd
+    monkeypatch.undo()
+    assert not bench.restarted().has_sshd  # once found, it is known
+    (bench.folder / "state" / "sessions.json").unlink()
+    assert bench.restarted().has_sshd
+
+
 def test_a_supplier_may_sell_none(bench: SlurmBench) -> None:
     bench.options = replace(bench.options, sessions=False)
     engine = bench.restarted()
-    assert not engine.reaches and "sessions = false" in engine.unreached
+    assert not engine.reaches and "sessions = false" in engine.unreached and not engine.has_sshd
 
 
 def test_a_session_has_one_node(bench: SlurmBench) -> None:

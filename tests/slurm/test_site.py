@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -32,6 +32,7 @@ pytestmark = pytest.mark.slurm
 SECRET = "s3cret-of-a"
 until = partial(lab.until, every_s=0.2)
 """To ask the hub takes the processor from what is waited for."""
+ANSWERS_ONCE = "import os, socket, time; socket.create_server(('127.0.0.1', 8000)).accept()[0].send(b'%d' % time.time_ns())"
 LIE = 100_000
 """Core-seconds that an agent claims for a run of some."""
 
@@ -218,6 +219,58 @@ def test_from_a_buyers_seat_through_hub_agent_and_slurm_into_the_sandbox(hall: H
     until(lambda: hall.first.order(order_id).state == "settled", what="settled")
     assert hall.first.run(run_id).state == "cancelled"
     assert hall.first.order(order_id).total == Decimal(_slurm_s(hall, _attempt(hall, run_id))) / 100 > 0
+
+
+def test_ssh_and_scp_into_a_session_on_a_node(hall: Hall, tmp_path: Path) -> None:
+    """Its agent found out by itself that the nodes have OpenSSH's server; a person has OpenSSH's own programs."""
+    text = "name: Hall 1\nresources: {cpus: 1, memory: 1+, disk_size: 1}\n" + (
+        f"mosu: {{kind: session, apps: [ssh], wall_limit: 5m, suppliers: [{SUPPLIER}]}}\n"
+    )
+    until(lambda: hall.quoted(text), what="sessions with ssh are sold")
+    order_id, run_id = hall.ordered(hall.first, text)
+    env = {**hall.hub.env, "MOSU_URL": hall.hub.url, "MOSU_TOKEN": hall.first_token, "MOSU_LANG": "en"}
+    # A home of this test's own keeps what others' sessions left of keys.
+    env["HOME"] = str(tmp_path)
+
+    def called(*words: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, env=env, input=given, capture_output=True, text=True, timeout=120)
+
+    done = called(*MOSU, "ssh", run_id, "cat; pwd; id -un; exit 7", given="through and back\n")
+    assert (done.returncode, done.stdout) == (7, "through and back\n/work\nrunner\n"), done.stderr
+    block = called(*MOSU, "ssh", "--config", run_id)
+    (tmp_path / "config").write_text(block.stdout)
+    (tmp_path / "there").write_bytes(data := os.urandom(1_000_000))
+    for words in ((tmp_path / "there", "mosu-hall-1:kept"), ("mosu-hall-1:kept", tmp_path / "back")):
+        done = called("scp", "-q", "-F", str(tmp_path / "config"), *words)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back").read_bytes() == data
+    attempt = hall.site.folder / "state" / "attempts" / _attempt(hall, run_id)
+    assert (attempt / "work" / "kept").read_bytes() == data
+    hall.first.cancel_run(run_id)
+    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
+
+
+def test_a_service_on_a_node_is_reached_and_kept_up(hall: Hall) -> None:
+    """From a buyer's seat: its process ends again and again, and another answers."""
+    text = (
+        "resources: {cpus: 1, memory: 1+, disk_size: 1}\n"
+        f"run: exec python3 -c {json.dumps(ANSWERS_ONCE)}\n"
+        f"mosu: {{kind: service, port: 8000, wall_limit: 5m, suppliers: [{SUPPLIER}]}}\n"
+    )
+    until(lambda: hall.quoted(text), what="services are sold")
+    order_id, run_id = hall.ordered(hall.first, text)
+    until(lambda: hall.first.run(run_id).state == "running", what="it runs")
+    with _forwarded(hall, run_id) as port:
+        seen: set[bytes] = set()
+
+        def another_answers() -> bool:
+            with suppress(OSError), _local(port) as joined:
+                seen.add(joined.recv(100))
+            return len(seen - {b""}) >= 2
+
+        until(another_answers, what="it is up again")
+    hall.first.cancel_run(run_id)
+    until(lambda: hall.first.order(order_id).state == "settled", what="settled")
 
 
 def test_a_cluster_that_lost_cards_sells_what_it_has(hall: Hall, cluster: SlurmCluster) -> None:

@@ -13,6 +13,7 @@ from mosu.wire.task import (
     ResourceNeed,
     TaskFile,
     TaskRefused,
+    VolumeMount,
     dump_task,
     parse_task,
 )
@@ -112,6 +113,46 @@ def test_ways_to_write_accelerators(written: str, expected: tuple[str, int | Dec
     assert parse_task(f"run: ls\nresources: {{accelerators: {written}}}").resources.accelerators == (
         expected,
     )
+
+
+def test_volumes_are_named_as_skypilot_names_them() -> None:
+    task = parse_task("run: ls\nvolumes: {/data: corpus, /mnt/a/b: 'old-1:ro'}")
+    assert task.volumes == (
+        VolumeMount(path="/data", name="corpus"),
+        VolumeMount(path="/mnt/a/b", name="old-1", writes=False),
+    )
+    assert parse_task(dump_task(task)) == task
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{/: a}", "does not fit"),
+        ("{/etc: a}", "does not fit"),
+        ("{/usr/lib: a}", "does not fit"),
+        ("{/datas: a}", "does not fit"),
+        ("{data: a}", "does not fit"),
+        ("{/data/: a}", "does not fit"),
+        ("{/data/../etc: a}", "does not fit"),
+        ("{/data/.x: a}", "does not fit"),
+        ("{/mnt/x y: a}", "does not fit"),
+        ("{/mnt/a/b/c/d/e: a}", "does not fit"),
+        ("{/data: ../a}", "does not fit"),
+        ("{/data: A}", "does not fit"),
+        ("{/data: 'a:rw'}", "does not fit"),
+        ("{/data: {name: a}}", "/data"),
+        ("{/data: a, /data/b: b}", "lies within another volume"),
+        ("{/data/b: b, /data: a}", "lies within another volume"),
+        ("{/data: a, /mnt: a}", "is mounted twice"),
+        ("{/data: a, /mnt: 'a:ro'}", "is mounted twice"),
+        ("[a]", "volumes"),
+        ("{" + ", ".join(f"/data/{n}: v{n}" for n in range(9)) + "}", "names 9 volumes"),
+    ],
+)
+def test_what_is_no_volume_is_refused(written: str, message: str) -> None:
+    (problem,) = problems_of(f"run: ls\nvolumes: {written}")
+    assert problem["line"] == 2 and problem["field"].startswith("volumes")
+    assert message in problem["message"] + problem["field"]
 
 
 @pytest.mark.parametrize(

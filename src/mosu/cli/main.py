@@ -36,6 +36,7 @@ COMMANDS: Final = (
     ),
     Command("reserve", "mosu.cli.commands.blocks:reserve", "Buy nodes from one time to another."),
     Command("blocks", "mosu.cli.commands.blocks:blocks", "Your organisation's reserved blocks."),
+    Command("volumes", "mosu.cli.commands.volumes:volumes", "Room for files that outlive runs."),
     Command("orders", "mosu.cli.commands.shelf:orders", "Your organisation's orders, or one of them."),
     Command("runs", "mosu.cli.commands.runs:runs", "Your organisation's runs, or one of them."),
     Command("logs", "mosu.cli.commands.runs:logs", "The log of a run; -f follows it."),
@@ -45,6 +46,10 @@ COMMANDS: Final = (
     Command(
         "connections", "mosu.cli.commands.connect:connections", "Who was joined to the ports of a session."
     ),
+    Command(
+        "share", "mosu.cli.commands.sessions:share", "Let a member of your organisation into your session."
+    ),
+    Command("keep", "mosu.cli.commands.sessions:keep", "A session is still needed though nobody uses it."),
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),

@@ -51,14 +51,14 @@ _WORDS: Final = MappingProxyType(
 )
 _UNITS: Final = MappingProxyType(
     {
-        "zh": {"core_hour": "核时", "card_hour": "卡时"},
-        "en": {"core_hour": "core-hours", "card_hour": "card-hours"},
+        "zh": {"core_hour": "核时", "card_hour": "卡时", "gb_month": "GB·月"},
+        "en": {"core_hour": "core-hours", "card_hour": "card-hours", "gb_month": "GB-months"},
     }
 )
 _METERS: Final = MappingProxyType(
     {
-        "zh": {"core_second": "核秒", "card_second": "卡秒"},
-        "en": {"core_second": "core-second", "card_second": "card-second"},
+        "zh": {"core_second": "核秒", "card_second": "卡秒", "gb_second": "GB·秒"},
+        "en": {"core_second": "core-second", "card_second": "card-second", "gb_second": "GB-second"},
     }
 )
 _WIDTH_MIN: Final = 24

@@ -304,6 +304,24 @@ class Block(Answer):
     """None for one that is over."""
 
 
+class Volume(Answer):
+    """Room for files in a pool, kept from run to run."""
+
+    id: str
+    name: str
+    state: str
+    pool: str = ""
+    gb: int
+    kept_until: datetime
+    deleted_at: datetime
+    """When it is deleted if nobody renews it."""
+    renews_days: int = 0
+    used_by: tuple[str, ...] = ()
+    order_ids: tuple[str, ...] = ()
+    held: Decimal = Decimal(0)
+    currency: str = "CNY"
+
+
 class Output(Answer):
     path: str
     sha256: str
@@ -343,6 +361,14 @@ class Run(Answer):
     port: int | None = None
     connect_url: str | None = None
     """Where its ports are reached; None where they cannot be now."""
+    ends_at: datetime | None = None
+    """When its wall limit ends it; None where it does not run."""
+    idle_since: datetime | None = None
+    """Since when it does nothing; None while it does."""
+    idle_stop_s: int | None = None
+    """After how long without use it is stopped, by a time of its own."""
+    idle_stops_at: datetime | None = None
+    """When it is stopped if that goes on."""
 
     @property
     def is_over(self) -> bool:
@@ -376,6 +402,19 @@ class Connection(Answer):
     """From the run."""
     why: str = ""
     """Why it was closed; empty while it is open."""
+
+
+class Guest(Answer):
+    """Somebody with whom a session is shared."""
+
+    id: str
+    user: str
+    """Their e-mail address."""
+    let_in_at: datetime | None = None
+
+
+class Guests(Answer):
+    items: tuple[Guest, ...] = ()
 
 
 class ReplicaCounts(Answer):

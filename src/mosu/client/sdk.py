@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 from urllib.parse import quote as quoted
 from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel, ValidationError
 
+from mosu.client.calls import folder_of, given, read, segment
+from mosu.client.endpoints import EndpointCalls
 from mosu.client.errors import BrokenAnswer, DamagedOutput
 from mosu.client.logs import LogEvent, follow
 from mosu.client.models import (
@@ -26,12 +27,10 @@ from mosu.client.models import (
     Budget,
     Connection,
     Difference,
-    Endpoint,
-    EndpointKey,
-    EndpointRequest,
+    Guest,
+    Guests,
     Imported,
     Me,
-    NewEndpointKey,
     NewToken,
     Offer,
     Order,
@@ -42,7 +41,6 @@ from mosu.client.models import (
     Quote,
     Quotes,
     Receipt,
-    Replica,
     Run,
     SshCertificate,
     Statement,
@@ -50,10 +48,10 @@ from mosu.client.models import (
     Voucher,
 )
 from mosu.client.transport import Transport, checked
+from mosu.client.volumes import VolumeCalls
 from mosu.wire.manifest import LocalFile
 from mosu.wire.paths import safe_relative_path
 
-AnswerT = TypeVar("AnswerT", bound=BaseModel)
 Progress = Callable[[Imported], None]
 _POLL_S = 0.1
 _POLL_S_MAX = 0.5
@@ -65,7 +63,7 @@ def _unseen(made: Imported) -> None:
     """Nobody looks at how far it is."""
 
 
-class Client:
+class Client(EndpointCalls, VolumeCalls):
     """A hub, spoken to as the owner of `token`. A context manager; `close` it otherwise.
 
     Every call raises `ProblemError` if the hub refuses and `Unreachable` if it does not answer.
@@ -114,7 +112,7 @@ class Client:
         organisation_id: str | None = None,
     ) -> NewToken:
         """A new API token; the client itself goes on with the one it has."""
-        body = _given(
+        body = given(
             email=email,
             password=password,
             otp=otp,
@@ -122,7 +120,7 @@ class Client:
             scopes=list(scopes) if scopes is not None else None,
             organisation_id=organisation_id,
         )
-        return _read(NewToken, self._hub.json("POST", "/tokens", repeat=False, json=body))
+        return read(NewToken, self._hub.json("POST", "/tokens", repeat=False, json=body))
 
     # Buying
 
@@ -141,7 +139,7 @@ class Client:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Offer]:
-        params = _given(
+        params = given(
             shelf=shelf,
             text=text,
             accelerator=accelerator,
@@ -155,7 +153,7 @@ class Client:
         return self._page(Offer, "/offers", limit=limit, cursor=cursor, **params)
 
     def offer(self, offer_id: str) -> Offer:
-        return self._get(Offer, f"/offers/{_id(offer_id)}")
+        return self._get(Offer, f"/offers/{segment(offer_id)}")
 
     # Bringing offers in
 
@@ -180,7 +178,7 @@ class Client:
         answer = self._hub.json("POST", "/blobs/missing", repeat=True, json={"sha256": [digest]})
         if digest in _missing(answer):
             self._upload(digest, file)
-        body = _given(
+        body = given(
             file={"name": file.name, "sha256": digest},
             supplier_id=supplier_id,
             source=source,
@@ -188,11 +186,11 @@ class Client:
             currency=currency,
             gone=gone,
         )
-        made = _read(Imported, self._hub.json("POST", "/offer-imports", repeat=False, json=body))
+        made = read(Imported, self._hub.json("POST", "/offer-imports", repeat=False, json=body))
         return self._ended(made, progress)
 
     def offer_import(self, import_id: str) -> Imported:
-        return self._get(Imported, f"/offer-imports/{_id(import_id)}")
+        return self._get(Imported, f"/offer-imports/{segment(import_id)}")
 
     def offer_differences(
         self,
@@ -203,26 +201,26 @@ class Client:
         limit: int | None = None,
         cursor: str | None = None,
     ) -> Page[Difference]:
-        params = _given(change=change, quarantined=None if quarantined is None else str(quarantined).lower())
+        params = given(change=change, quarantined=None if quarantined is None else str(quarantined).lower())
         return self._page(
-            Difference, f"/offer-imports/{_id(import_id)}/rows", limit=limit, cursor=cursor, **params
+            Difference, f"/offer-imports/{segment(import_id)}/rows", limit=limit, cursor=cursor, **params
         )
 
     def apply_offers(self, import_id: str, *, progress: Progress = _unseen) -> Imported:
         """The import, applied, or `failed` if the shelf changed since its preview; safe to repeat."""
-        path = f"/offer-imports/{_id(import_id)}/apply"
-        return self._ended(_read(Imported, self._hub.json("POST", path, repeat=True)), progress)
+        path = f"/offer-imports/{segment(import_id)}/apply"
+        return self._ended(read(Imported, self._hub.json("POST", path, repeat=True)), progress)
 
     def undo_offers(self, import_id: str, *, why: str, progress: Progress = _unseen) -> Imported:
         """The import, undone; or still `applied`, with the reason, if what it touched changed since."""
-        path = f"/offer-imports/{_id(import_id)}/undo"
+        path = f"/offer-imports/{segment(import_id)}/undo"
         return self._ended(
-            _read(Imported, self._hub.json("POST", path, repeat=True, json={"why": why})), progress
+            read(Imported, self._hub.json("POST", path, repeat=True, json={"why": why})), progress
         )
 
     def discard_offers(self, import_id: str) -> Imported:
-        path = f"/offer-imports/{_id(import_id)}/discard"
-        return _read(Imported, self._hub.json("POST", path, repeat=True, json={}))
+        path = f"/offer-imports/{segment(import_id)}/discard"
+        return read(Imported, self._hub.json("POST", path, repeat=True, json={}))
 
     def _ended(self, made: Imported, progress: Progress) -> Imported:
         """The import once the hub no longer works on it."""
@@ -244,13 +242,13 @@ class Client:
         project_id: str | None = None,
     ) -> Quotes:
         """Ranked quotes for the text of a task file; without `vouchers` the task's own choice holds."""
-        body = _given(
+        body = given(
             task=task,
-            workdir=_folder(files),
+            workdir=folder_of(files),
             vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
             project_id=project_id,
         )
-        return _read(Quotes, self._hub.json("POST", "/quotes", repeat=False, json=body))
+        return read(Quotes, self._hub.json("POST", "/quotes", repeat=False, json=body))
 
     def make_block_quote(
         self,
@@ -264,7 +262,7 @@ class Client:
         project_id: str | None = None,
     ) -> Quote:
         """What nodes of a reserved offer cost from `start` to `end`; accepting it takes them."""
-        body = _given(
+        body = given(
             offer_id=offer_id,
             nodes=nodes,
             per_node=per_node,
@@ -273,35 +271,35 @@ class Client:
             vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
             project_id=project_id,
         )
-        return _read(Quote, self._hub.json("POST", "/blocks/quotes", repeat=False, json=body))
+        return read(Quote, self._hub.json("POST", "/blocks/quotes", repeat=False, json=body))
 
     def blocks(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Block]:
         return self._page(Block, "/blocks", limit=limit, cursor=cursor)
 
     def block(self, block_id: str) -> Block:
-        return self._get(Block, f"/blocks/{_id(block_id)}")
+        return self._get(Block, f"/blocks/{segment(block_id)}")
 
     def block_of_order(self, order_id: str) -> Block:
         """The block that an order bought."""
         return self._page(Block, "/blocks", limit=1, cursor=None, order_id=order_id).items[0]
 
     def quote(self, quote_id: str) -> Quote:
-        return self._get(Quote, f"/quotes/{_id(quote_id)}")
+        return self._get(Quote, f"/quotes/{segment(quote_id)}")
 
     def accept(self, quote_id: str, *, idempotency_key: str | None = None) -> Order:
         """The order made of a quote: one, however often this has to be sent until an answer comes."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
         answer = self._hub.json("POST", "/orders", repeat=True, json={"quote_id": quote_id}, headers=headers)
-        return _read(Order, answer)
+        return read(Order, answer)
 
     def orders(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Order]:
         return self._page(Order, "/orders", limit=limit, cursor=cursor)
 
     def order(self, order_id: str) -> Order:
-        return self._get(Order, f"/orders/{_id(order_id)}")
+        return self._get(Order, f"/orders/{segment(order_id)}")
 
     def cancel_order(self, order_id: str) -> Order:
-        return _read(Order, self._hub.json("POST", f"/orders/{_id(order_id)}/cancel", repeat=False))
+        return read(Order, self._hub.json("POST", f"/orders/{segment(order_id)}/cancel", repeat=False))
 
     # Running
 
@@ -309,38 +307,59 @@ class Client:
         return self._page(Run, "/runs", limit=limit, cursor=cursor)
 
     def run(self, run_id: str) -> Run:
-        return self._get(Run, f"/runs/{_id(run_id)}")
+        return self._get(Run, f"/runs/{segment(run_id)}")
 
     def apps(self, run_id: str) -> tuple[App, ...]:
         """What the hub started in a session that runs, each with what lets a browser in."""
-        return self._get(Apps, f"/runs/{_id(run_id)}/apps").items
+        return self._get(Apps, f"/runs/{segment(run_id)}/apps").items
 
     def connections(
         self, run_id: str, *, limit: int | None = None, cursor: str | None = None
     ) -> Page[Connection]:
         """Who was joined to the run's ports, newest first."""
-        return self._page(Connection, f"/runs/{_id(run_id)}/connections", limit=limit, cursor=cursor)
+        return self._page(Connection, f"/runs/{segment(run_id)}/connections", limit=limit, cursor=cursor)
+
+    def guests(self, run_id: str) -> tuple[Guest, ...]:
+        """With whom a session is shared."""
+        return self._get(Guests, f"/runs/{segment(run_id)}/guests").items
+
+    def share_run(self, run_id: str, email: str) -> Guest:
+        """Let a member of the organisation be joined to the session, as its orderer is."""
+        asked = self._hub.json("POST", f"/runs/{segment(run_id)}/guests", json={"email": email}, repeat=True)
+        return read(Guest, asked)
+
+    def end_sharing(self, run_id: str, guest_id: str) -> None:
+        self._hub.exchange("DELETE", f"/runs/{segment(run_id)}/guests/{segment(guest_id)}", repeat=True)
+
+    def keep_run(self, run_id: str) -> Run:
+        """A session counts as used now: the time after which it is stopped starts anew."""
+        return read(Run, self._hub.json("POST", f"/runs/{segment(run_id)}/keep", repeat=True))
+
+    def set_idle_stop(self, run_id: str, stop_after_s: int | None) -> Run:
+        """Have a session stopped when nobody used it for so long; None: by the organisation's rule alone."""
+        body = {"stop_after_s": stop_after_s}
+        return read(Run, self._hub.json("PUT", f"/runs/{segment(run_id)}/idle-stop", json=body, repeat=True))
 
     def ticket(self, run_id: str, *, port: int) -> Ticket:
         """A link that opens a port of a session in a browser, once and soon."""
-        asked = self._hub.json("POST", f"/runs/{_id(run_id)}/tickets", json={"port": port}, repeat=False)
-        return _read(Ticket, asked)
+        asked = self._hub.json("POST", f"/runs/{segment(run_id)}/tickets", json={"port": port}, repeat=False)
+        return read(Ticket, asked)
 
     def certify_key(self, run_id: str, public_key: str) -> SshCertificate:
         """Let the holder of the key (a line as in a `.pub` file) into the session by ssh."""
         body = {"public_key": public_key}
-        answer = self._hub.json("POST", f"/runs/{_id(run_id)}/ssh-certificates", repeat=False, json=body)
-        return _read(SshCertificate, answer)
+        answer = self._hub.json("POST", f"/runs/{segment(run_id)}/ssh-certificates", repeat=False, json=body)
+        return read(SshCertificate, answer)
 
     def cancel_run(self, run_id: str) -> Run:
-        return _read(Run, self._hub.json("POST", f"/runs/{_id(run_id)}/cancel", repeat=False))
+        return read(Run, self._hub.json("POST", f"/runs/{segment(run_id)}/cancel", repeat=False))
 
     def log(self, run_id: str, *, offset: int = 0) -> str:
         """The log so far, from `offset` (in bytes) on."""
         data = b""
         while True:
             response = self._hub.exchange(
-                "GET", f"/runs/{_id(run_id)}/log", repeat=True, params={"offset": offset}
+                "GET", f"/runs/{segment(run_id)}/log", repeat=True, params={"offset": offset}
             )
             data += response.content
             after = int(response.headers.get("X-Next-Offset", offset + len(response.content)))
@@ -350,7 +369,7 @@ class Client:
 
     def follow_log(self, run_id: str, *, offset: int = 0) -> Iterator[LogEvent]:
         """The log as it grows, and the run's states, until the end; taken up again when the line is lost."""
-        return follow(self._hub, f"/runs/{_id(run_id)}/log", offset=offset)
+        return follow(self._hub, f"/runs/{segment(run_id)}/log", offset=offset)
 
     def download_output(self, run_id: str, output: Output, into: Path) -> Path:
         """The file under `into`, whole and checked, or no file.
@@ -364,7 +383,7 @@ class Client:
         try:
             with os.fdopen(handle, "wb") as stream:
                 digest = self._download(
-                    f"/runs/{_id(run_id)}/outputs/{quoted(output.path, safe='/')}", stream
+                    f"/runs/{segment(run_id)}/outputs/{quoted(output.path, safe='/')}", stream
                 )
             if digest != output.sha256:
                 raise DamagedOutput(
@@ -423,78 +442,13 @@ class Client:
             "PUT", f"/blobs/{digest}", repeat=True, body=lambda: _chunks_of(source), headers=headers
         )
 
-    # Serving
-
-    def endpoints(
-        self, *, state: str | None = None, limit: int | None = None, cursor: str | None = None
-    ) -> Page[Endpoint]:
-        return self._page(Endpoint, "/endpoints", limit=limit, cursor=cursor, **_given(state=state))
-
-    def endpoint(self, endpoint_id: str) -> Endpoint:
-        return self._get(Endpoint, f"/endpoints/{_id(endpoint_id)}")
-
-    def make_endpoint(
-        self,
-        name: str,
-        task: str,
-        *,
-        files: Sequence[LocalFile] = (),
-        project_id: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Endpoint:
-        """An address for a service: one, however often this has to be sent until an answer comes."""
-        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-        body = _given(name=name, task=task, workdir=_folder(files), project_id=project_id)
-        return _read(Endpoint, self._hub.json("POST", "/endpoints", repeat=True, json=body, headers=headers))
-
-    def change_endpoint(
-        self,
-        endpoint_id: str,
-        *,
-        task: str | None = None,
-        files: Sequence[LocalFile] = (),
-        auth: Literal["key", "hub", "public"] | None = None,
-    ) -> Endpoint:
-        """Another task, whose replicas take over one by one, or who may ask."""
-        body = _given(task=task, workdir=_folder(files), auth=auth)
-        path = f"/endpoints/{_id(endpoint_id)}"
-        return _read(Endpoint, self._hub.json("PATCH", path, repeat=True, json=body))
-
-    def end_endpoint(self, endpoint_id: str) -> Endpoint:
-        return _read(Endpoint, self._hub.json("POST", f"/endpoints/{_id(endpoint_id)}/end", repeat=True))
-
-    def replicas(
-        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[Replica]:
-        return self._page(Replica, f"/endpoints/{_id(endpoint_id)}/replicas", limit=limit, cursor=cursor)
-
-    def endpoint_keys(
-        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[EndpointKey]:
-        return self._page(EndpointKey, f"/endpoints/{_id(endpoint_id)}/keys", limit=limit, cursor=cursor)
-
-    def make_endpoint_key(self, endpoint_id: str, name: str) -> NewEndpointKey:
-        """A key with which programs ask there; nobody can show its secret again."""
-        path = f"/endpoints/{_id(endpoint_id)}/keys"
-        return _read(NewEndpointKey, self._hub.json("POST", path, repeat=False, json={"name": name}))
-
-    def revoke_endpoint_key(self, endpoint_id: str, key_id: str) -> EndpointKey:
-        path = f"/endpoints/{_id(endpoint_id)}/keys/{_id(key_id)}"
-        return _read(EndpointKey, self._hub.json("DELETE", path, repeat=True))
-
-    def endpoint_requests(
-        self, endpoint_id: str, *, limit: int | None = None, cursor: str | None = None
-    ) -> Page[EndpointRequest]:
-        path = f"/endpoints/{_id(endpoint_id)}/requests"
-        return self._page(EndpointRequest, path, limit=limit, cursor=cursor)
-
     # Money
 
     def receipts(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Receipt]:
         return self._page(Receipt, "/receipts", limit=limit, cursor=cursor)
 
     def receipt(self, receipt_id: str) -> Receipt:
-        return self._get(Receipt, f"/receipts/{_id(receipt_id)}")
+        return self._get(Receipt, f"/receipts/{segment(receipt_id)}")
 
     def budgets(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Budget]:
         """Budgets in force, with how this month stands."""
@@ -507,28 +461,28 @@ class Client:
         self, month: str, target: Path, *, version: str = "1.2", format: Literal["csv", "parquet"] = "csv"
     ) -> int:
         """A month's costs in FOCUS, written to a file as they come; its size in bytes."""
-        return self._save(f"/bills/{_id(month)}/focus", target, {"version": version, "format": format})
+        return self._save(f"/bills/{segment(month)}/focus", target, {"version": version, "format": format})
 
     def bill_paper(self, month: str, target: Path) -> int:
         """The month's frozen bill as PDF, in the client's language; its size in bytes."""
-        return self._save(f"/bills/{_id(month)}/pdf", target)
+        return self._save(f"/bills/{segment(month)}/pdf", target)
 
     def receipt_paper(self, receipt_id: str, target: Path) -> int:
         """A receipt as PDF, in the client's language; its size in bytes."""
-        return self._save(f"/receipts/{_id(receipt_id)}/pdf", target)
+        return self._save(f"/receipts/{segment(receipt_id)}/pdf", target)
 
     def statements(
         self, *, month: str = "", limit: int | None = None, cursor: str | None = None
     ) -> Page[Statement]:
         """What closed months came to for the organisation as a supplier; newest first."""
-        return self._page(Statement, "/statements", limit=limit, cursor=cursor, **_given(month=month or None))
+        return self._page(Statement, "/statements", limit=limit, cursor=cursor, **given(month=month or None))
 
     def settlement_statement(self, statement_id: str) -> Statement:
-        return self._get(Statement, f"/statements/{_id(statement_id)}")
+        return self._get(Statement, f"/statements/{segment(statement_id)}")
 
     def statement_paper(self, statement_id: str, target: Path) -> int:
         """A settlement statement as PDF, in the client's language; its size in bytes."""
-        return self._save(f"/statements/{_id(statement_id)}/pdf", target)
+        return self._save(f"/statements/{segment(statement_id)}/pdf", target)
 
     def payouts(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Payout]:
         """What the hub paid for statements, or is about to; newest first."""
@@ -536,7 +490,7 @@ class Client:
 
     def bill(self, month: str) -> Bill:
         """One month, such as `2026-11`."""
-        return self._get(Bill, f"/bills/{_id(month)}")
+        return self._get(Bill, f"/bills/{segment(month)}")
 
     def balance(self) -> Balance:
         return self._get(Balance, "/balance")
@@ -547,40 +501,7 @@ class Client:
     def statement(
         self, *, account: str | None = None, limit: int | None = None, cursor: str | None = None
     ) -> Page[Answer]:
-        return self._page(Answer, "/statement", limit=limit, cursor=cursor, **_given(account=account))
-
-    def _get(self, model: type[AnswerT], path: str) -> AnswerT:
-        return _read(model, self._hub.json("GET", path, repeat=True))
-
-    def _page(
-        self, model: type[AnswerT], path: str, *, limit: int | None, cursor: str | None, **params: Any
-    ) -> Page[AnswerT]:
-        params |= _given(limit=limit, cursor=cursor)
-        return _read(Page[model], self._hub.json("GET", path, repeat=True, params=params))  # type: ignore[valid-type]
-
-
-def _read(model: type[AnswerT], answer: object) -> AnswerT:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BrokenAnswer(
-            f"The hub's answer cannot be read: {where}: {first['msg']}.",
-            hint="Update mosu, or check the address.",
-        ) from error
-
-
-def _folder(files: Sequence[LocalFile]) -> list[dict[str, Any]]:
-    return [
-        {
-            "path": file.entry.path,
-            "sha256": file.entry.sha256,
-            "size_bytes": file.entry.size_bytes,
-            "executable": file.entry.executable,
-        }
-        for file in files
-    ]
+        return self._page(Answer, "/statement", limit=limit, cursor=cursor, **given(account=account))
 
 
 def _missing(answer: object) -> list[str]:
@@ -588,14 +509,6 @@ def _missing(answer: object) -> list[str]:
     if not isinstance(missing, list):
         raise BrokenAnswer("The hub did not say which files it needs.", hint="Update mosu.")
     return [str(digest) for digest in missing]
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _id(text: str) -> str:
-    return quoted(text, safe="")
 
 
 def _target(path: str, into: Path) -> Path:

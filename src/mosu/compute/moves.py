@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Blackout, Block, Endpoint, Node, Pool, Run
+from mosu.compute.models import Attempt, Blackout, Block, Endpoint, Node, Pool, Run, Volume, VolumeUse
 from mosu.compute.states import (
     ATTEMPT_MOVES,
     BLACKOUT_MOVES,
@@ -16,6 +16,7 @@ from mosu.compute.states import (
     NODE_MOVES,
     POOL_MOVES,
     RUN_MOVES,
+    VOLUME_MOVES,
     AttemptState,
     BlackoutState,
     BlockState,
@@ -23,6 +24,7 @@ from mosu.compute.states import (
     NodeState,
     PoolState,
     RunState,
+    VolumeState,
 )
 from mosu.kernel.states import check_move
 from mosu.platform.actors import Actor
@@ -30,7 +32,7 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
-_Moved = Pool | Node | Blackout | Block | Endpoint | Run | Attempt
+_Moved = Pool | Node | Blackout | Block | Volume | Endpoint | Run | Attempt
 
 
 def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
@@ -71,6 +73,14 @@ def move_block(block: Block, *, to: BlockState, actor: Actor, now: datetime, why
     _write(block, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
 
 
+def move_volume(volume: Volume, *, to: VolumeState, actor: Actor, now: datetime, why: str = "") -> None:
+    """Move a volume; its end is when its deletion was asked for."""
+    check_move(VOLUME_MOVES, what=f"Volume {volume.public_id}", now=VolumeState(volume.state), to=to)
+    if to is VolumeState.DELETING:
+        volume.ended_at = now
+    _write(volume, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
+
+
 def move_endpoint(endpoint: Endpoint, *, to: EndpointState, actor: Actor, now: datetime) -> None:
     """Move an endpoint; it ends once."""
     check_move(
@@ -81,12 +91,14 @@ def move_endpoint(endpoint: Endpoint, *, to: EndpointState, actor: Actor, now: d
 
 
 def move_run(run: Run, *, to: RunState, actor: Actor, now: datetime, why: str = "") -> None:
-    """Move a run; whoever follows it is told. Back to the queue goes one that is interrupted."""
+    """Move a run; whoever follows it is told. Who is interrupted goes back to the queue, an end frees its volumes."""
     check_move(RUN_MOVES, what=f"Run {run.public_id}", now=RunState(run.state), to=to)
     if to is RunState.RUNNING:
         run.started_at = run.started_at or now
     elif to is not RunState.QUEUED:
         run.ended_at, run.reason = now, why[:500]
+        if run.request.get("volumes"):
+            VolumeUse.objects.filter(run=run).update(live=False)
     _write(run, to=to, actor=actor, now=now, why=why, fields=("started_at", "ended_at", "reason"))
     notify_run(run.id)
 
@@ -125,7 +137,14 @@ def _notify(payload: str) -> None:
 def _write(
     row: _Moved,
     *,
-    to: PoolState | NodeState | BlackoutState | BlockState | EndpointState | RunState | AttemptState,
+    to: PoolState
+    | NodeState
+    | BlackoutState
+    | BlockState
+    | VolumeState
+    | EndpointState
+    | RunState
+    | AttemptState,
     actor: Actor,
     now: datetime,
     why: str,
@@ -148,7 +167,7 @@ def _write(
 
 
 def _organisation_of(row: _Moved) -> UUID:
-    if isinstance(row, Pool | Run | Block | Endpoint):
+    if isinstance(row, Pool | Run | Block | Volume | Endpoint):
         return row.organisation_id
     if isinstance(row, Blackout):
         return row.node.pool.organisation_id

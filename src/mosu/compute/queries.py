@@ -28,7 +28,7 @@ from mosu.compute.models import (
     Run,
 )
 from mosu.compute.session_apps import start_in
-from mosu.compute.states import BlackoutState, PoolState
+from mosu.compute.states import BlackoutState, PoolState, RunState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
@@ -51,12 +51,16 @@ _LISTED: Final = (
         "exit_code",
         "reason",
         "measures",
+        "organisation_id",
+        "idle_stop_s",
+        "kept_at",
     ),
     *("outputs", "order__total_micros", "order__currency", "order__quote__offer_id", "order__quote__terms"),
     *("pool__state", "pool__last_seen_at", "pool__sandbox_ok", "pool__sandbox", "pool__reaches"),
 )
 _ATTEMPT_LISTED: Final = (
     *("run_id", "pool_id", "epoch", "state", "started_at", "ended_at", "reason", "expected_at"),
+    *("idle_since", "wall_limit_s"),
 )
 _SHARE_LISTED: Final = ("attempt_id", "period", "live", "node__name")
 
@@ -88,6 +92,13 @@ def run_visible_to(actor: Actor, run_id: UUID) -> Run:
     if run is None:
         raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
     return run
+
+
+def sessions_of(actor: Actor) -> QuerySet[Run]:
+    """Sessions that the actor ordered and that run, the longest first; read with their attempts."""
+    rows = runs_visible_to(actor).prefetch_related(None).prefetch_related("attempts")
+    rows = rows.filter(state=RunState.RUNNING, request__kind="session", order__placed_by=actor.id)
+    return rows.order_by("started_at", "id")
 
 
 def connections_of(actor: Actor, run_id: UUID) -> QuerySet[Connection]:
@@ -349,6 +360,11 @@ def pools_without_sessions() -> frozenset[UUID]:
 def pools_without_sshd() -> frozenset[UUID]:
     """Pools whose machines have no OpenSSH server."""
     return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))
+
+
+def image_prefixes_of_pools() -> dict[UUID, list[str]]:
+    """From where each pool that runs images of containers takes them."""
+    return dict(Pool.objects.exclude(images=[]).values_list("id", "images"))
 
 
 def pools_not_starting(apps: Sequence[App], environment: str) -> frozenset[UUID]:

@@ -24,6 +24,16 @@ DISK_GIB: Final = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeSeen:
+    """A volume that the run sees at `path`."""
+
+    id: str
+    name: str
+    path: str
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
     """All that placement and the engine need. Secrets are sealed; everything else is plain JSON without floats."""
 
@@ -64,6 +74,9 @@ class RunRequest:
     """On which a service answers; 0: it is none."""
     health: str = ""
     """Where a service says that it is well."""
+    volumes: tuple[VolumeSeen, ...] = ()
+    idle_stop_s: int | None = None
+    """After how long without use its task wants it stopped; None: by the organisation's rule."""
     endpoint: str = ""
     """The id of the endpoint whose replica it is to be; empty: it is none's."""
     replica: int = 0
@@ -108,12 +121,18 @@ class RunRequest:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "outputs": list(self.outputs), "apps": list(self.apps)}
+        return {
+            **asdict(self),
+            "outputs": list(self.outputs),
+            "apps": list(self.apps),
+            "volumes": [asdict(one) for one in self.volumes],
+        }
 
     @classmethod
     def of_json(cls, frozen: Mapping[str, Any]) -> "RunRequest":
         lists = {key: tuple(frozen.get(key, ())) for key in ("outputs", "apps")}
-        return cls(**{**frozen, **lists})
+        volumes = tuple(VolumeSeen(**one) for one in frozen.get("volumes", ()))
+        return cls(**{**frozen, **lists, "volumes": volumes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +167,22 @@ class BlockRequest:
             cards=self.cards,
             nodes=self.nodes,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeRequest:
+    """Room for a volume as it was asked for; with `volume_id` more time for one that is there."""
+
+    pool_id: str
+    name: str
+    size_gb: int
+    days: int
+    volume_id: str = ""
+    start_s: int = 0
+    """Of more time: where the time that is paid for ends, since 1970."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 def is_of_block(frozen: Mapping[str, Any]) -> bool:

@@ -21,6 +21,7 @@ from mosu.compute.services.endings import cancel_waiting
 from mosu.compute.services.interruption import give_way
 from mosu.compute.services.replicas import take_place
 from mosu.compute.services.sharing import keep_within, limits_of
+from mosu.compute.services.volume_uses import use_volumes
 from mosu.compute.states import AttemptState, is_ended
 from mosu.compute.stocks import NOTHING, liveness_of, standing_of, stocks_of
 from mosu.market.models import Quote
@@ -45,6 +46,7 @@ class ComputeShelf:
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
             QuotaReached: the organisation or the project would hold more than it may.
+            VolumeInUse, VolumeGone: a volume that it needs is not to be had.
             Overtaken: it was to be an endpoint's next replica, and is not any more.
         """
         if is_of_block(quote.request):
@@ -62,10 +64,13 @@ class ComputeShelf:
             pool=pool,
             name=request.name,
             request=quote.request,
+            idle_stop_s=request.idle_stop_s,
             created_at=now,
         )
         insert(run)
         record_made(run, actor=SYSTEM, now=now)
+        if request.volumes:
+            use_volumes(run, request.volumes, now=now)
         if request.endpoint:
             take_place(run, request, now=now)
         notify_pool(pool.id)

@@ -1,4 +1,4 @@
-"""The states of pools, nodes, blackouts, blocks, endpoints, runs and attempts, and every move between them."""
+"""The states of pools, nodes, blackouts, blocks, volumes, endpoints, runs and attempts, and every move between them."""
 
 from enum import StrEnum
 from types import MappingProxyType
@@ -57,6 +57,15 @@ class BlockState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class VolumeState(StrEnum):
+    KEPT = "kept"
+    EXPIRED = "expired"
+    """Its paid time is over: it can be read and renewed, until it is deleted."""
+    DELETING = "deleting"
+    """Its agent has still to delete it; its room is not free yet."""
+    DELETED = "deleted"
+
+
 class EndpointState(StrEnum):
     OPEN = "open"
     """It has an address, and replicas as it needs them."""
@@ -107,6 +116,14 @@ BLOCK_MOVES: Final = MappingProxyType(
 )
 BLOCK_LIVES: Final = frozenset({BlockState.HELD, BlockState.OPEN})
 
+VOLUME_MOVES: Final = MappingProxyType(
+    {
+        VolumeState.KEPT: frozenset({VolumeState.EXPIRED, VolumeState.DELETING}),
+        VolumeState.EXPIRED: frozenset({VolumeState.KEPT, VolumeState.DELETING}),
+        VolumeState.DELETING: frozenset({VolumeState.DELETED}),
+    }
+)
+VOLUME_LIVES: Final = frozenset({VolumeState.KEPT, VolumeState.EXPIRED})
 ENDPOINT_MOVES: Final = MappingProxyType({EndpointState.OPEN: frozenset({EndpointState.ENDED})})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})

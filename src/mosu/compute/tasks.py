@@ -45,8 +45,29 @@ def keep_endpoint(endpoint_id: str) -> None:
 @app.periodic(cron="* * * * *")
 @app.task(name="compute.watch_idle", queueing_lock="compute.watch_idle")
 def watch_idle(timestamp: int) -> None:
-    """Tell people of accelerators that do nothing, and stop their runs where the organisation wants that."""
+    """Tell people of runs that do nothing, warn them, and stop what is to be stopped."""
     services.watch_idle(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="compute.turn_volumes", queueing_lock="compute.turn_volumes")
+def turn_volumes(timestamp: int) -> None:
+    """Begin and charge the terms of volumes on time."""
+    services.turn_volumes(now=timezone.now())
+
+
+@app.periodic(cron="11 * * * *")
+@app.task(name="compute.end_volumes", queueing_lock="compute.end_volumes")
+def end_volumes(timestamp: int) -> None:
+    """Renew volumes, tell people of their ends, and end those that nobody pays for."""
+    services.end_volumes(now=timezone.now())
+
+
+@app.periodic(cron="* * * * *")
+@app.task(name="compute.watch_ends", queueing_lock="compute.watch_ends")
+def watch_ends(timestamp: int) -> None:
+    """Tell people of sessions whose wall limit is near."""
+    services.watch_ends(now=timezone.now())
 
 
 @app.periodic(cron="7 * * * *")

@@ -44,6 +44,8 @@ def _of_members(actor: Actor) -> list[QuerySet[Any, Any]]:
     under_way = Run.objects.filter(
         organisation__in=actor.organisation_ids, state__in=[RunState.QUEUED, RunState.RUNNING]
     )
+    # One's own sessions have a place of their own.
+    under_way = under_way.exclude(state=RunState.RUNNING, request__kind="session", order__placed_by=actor.id)
     limit = ExpressionWrapper(
         F("order__quote__wall_limit_s") * Value(timedelta(seconds=1), output_field=DurationField()),
         output_field=DurationField(),

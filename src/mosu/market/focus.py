@@ -42,8 +42,9 @@ _PARTIES: Final[Mapping[Version, tuple[str, str]]] = {
 }
 """Who sells and who makes: the hub and its supplier, under each version's names."""
 
-_UNITS: Final = {"core_hour": "Core-Hours", "card_hour": "Card-Hours"}
-_METERED: Final = {"core_second": "Core-Seconds", "card_second": "Card-Seconds"}
+_UNITS: Final = {"core_hour": "Core-Hours", "card_hour": "Card-Hours", "gb_month": "GB-Months"}
+_METERED: Final = {"core_second": "Core-Seconds", "card_second": "Card-Seconds", "gb_second": "GB-Seconds"}
+_CATEGORIES: Final = {"compute": "Compute", "storage": "Storage"}
 _CHUNK: Final = 500
 _FIGURES: Final = ("Cost", "Price", "Quantity")
 
@@ -200,7 +201,7 @@ class _Parts:
             "InvoiceId": self._bill,
             "InvoiceIssuerName": seller if content["billed_by"] == SoldBy.SUPPLIER else self._hub,
             "ResourceId": order.public_id,
-            "ServiceCategory": "Compute" if order.shelf == "compute" else "Other",
+            "ServiceCategory": _CATEGORIES.get(order.shelf, "Other"),
             "ServiceName": f"{self._hub}: {order.shelf}",
             "SkuId": typeid(Offer.prefix, order.offer_id),
             "SubAccountId": typeid(Project.prefix, order.project_id),

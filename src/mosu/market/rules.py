@@ -28,6 +28,7 @@ UNIT_NAMES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {
         "core_hour": {"zh": "核时", "en": "core-hours"},
         "card_hour": {"zh": "卡时", "en": "card-hours"},
+        "gb_month": {"zh": "GB·月", "en": "GB-months"},
     }
 )
 

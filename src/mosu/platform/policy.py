@@ -102,6 +102,8 @@ POLICY: Final[Mapping[str, Rule]] = MappingProxyType(
         # compute
         "run.read": Rule(scope=Scope.READ, roles=_ANYONE_IN, hub_roles=_HUB),
         "run.connect": Rule(scope=Scope.BUY, roles=_MAKERS),
+        "run.share": Rule(scope=Scope.BUY, roles=_MAKERS),
+        "run.keep": Rule(scope=Scope.BUY, roles=_MAKERS),
         "endpoint.ask": PUBLIC,  # the endpoint's own word says who may
         "endpoint.enter": Rule(scope=Scope.READ, signed_in=True),
         "run.cancel": Rule(scope=Scope.BUY, roles=_MAKERS, hub_roles=_OPERATOR),

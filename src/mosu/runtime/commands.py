@@ -267,7 +267,7 @@ admin.add_typer(environments, name="environments")
 @environments.command("add")
 @refusing
 def add_environment(
-    name: Annotated[str, typer.Argument(help="What tasks call it; jupyter needs no lock.")],
+    name: Annotated[str, typer.Argument(help="What tasks call it; jupyter and smollm2 need no lock.")],
     lock: Annotated[Path | None, typer.Option(help="A file of pinned, hashed requirements.")] = None,
     as_json: Json = False,
     data_dir: DataDir = None,

@@ -65,6 +65,15 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class Volume:
+    """A folder of ours that is seen at `path`; never as device files or programs with rights of their own."""
+
+    folder: Path
+    path: str
+    writes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A script for bash, run in `workdir` (inside: /work) with the interpreter of `environment`."""
 
@@ -83,6 +92,8 @@ class Job:
     """Which cores it is held to; empty: all."""
     devices: Sequence[Path] = ()
     """Device files that it sees beside /dev/null and the like; those that are not there are passed over."""
+    volumes: Sequence[Volume] = ()
+    """No path within another's, nor within the sandbox's own folders."""
     network: Network = "none"
     dial: socket.socket | None = None
     """Listens outside; the dialler inside answers on it with connections to ports of the job's own loopback."""
@@ -269,6 +280,11 @@ def _options(job: Job, given: _Given) -> list[str]:
         *("--remount-ro", "/dev", "--perms", "1777", "--size", str(job.limits.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
         *_secret_files(job.secrets, given),
         *("--bind", str(job.workdir), WORK, "--chdir", WORK),
+        *(
+            word
+            for one in job.volumes
+            for word in ("--bind" if one.writes else "--ro-bind", str(one.folder), one.path)
+        ),
         # Last: the root is memory that the payload would own.
         *("--remount-ro", "/", "--clearenv"),
         # The reaper and the dialler see nothing of the task's: a library to load first, say.

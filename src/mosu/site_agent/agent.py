@@ -23,7 +23,7 @@ from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
-from mosu.site_agent.engines.choice import engine_of, environments_of
+from mosu.site_agent.engines.choice import engine_of, environments_of, images_of, volumes_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
@@ -73,8 +73,9 @@ class Agent:
         self._stopping, self._log = stopping, log
         self._state_dir = config.state_dir.absolute()
         environments = [load_environment(folder.absolute()) for folder in config.environments]
-        self._engine = engine_of(config, self._state_dir, environments)
-        self._environments = environments_of(config, environments)
+        self._volumes = volumes_of(config)
+        self._engine = engine_of(config, self._state_dir, environments, self._volumes)
+        self._environments, self._images = environments_of(config, environments), images_of(config)
         self._leases = self._state_dir / "leases"
         self._leases.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._only_one = _lock(self._state_dir)
@@ -155,6 +156,8 @@ class Agent:
                 spans_nodes=self._engine.spans_nodes,
                 reaches=self._engine.reaches,
                 has_sshd=self._engine.has_sshd,
+                images=self._images,
+                volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
@@ -285,18 +288,20 @@ class Agent:
         while not self._registered.wait(0.1):
             if self._stopping.is_set():
                 return
+        deleted: tuple[str, ...] = ()
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
             self._changed.clear()
             with self._guard:
                 statuses = tuple(courier.status for courier in self._couriers.values())
             try:
-                answer = self._hub.heartbeat(statuses)
+                answer = self._hub.heartbeat(statuses, volumes_deleted=deleted)
             except HubAway as away:
                 self._log.warning("hub away", call="heartbeat", error=str(away))
                 continue
             for command in answer.commands:
                 self._obey(command)
+            deleted = self._volumes.delete(answer.volumes_to_delete) if self._volumes is not None else ()
             if self._sandbox.ok:
                 self._tests.ask(answer.checks)
             self._register_changes()

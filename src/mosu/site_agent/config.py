@@ -13,6 +13,8 @@ cores = 8                 # this machine's
 memory_bytes = 16000000000  # nine tenths of this machine's
 disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
+volumes_dir = "/srv/mosu/volumes"  # where volumes of buyers are kept; without it none are sold
+volumes_gb = 4000                  # how much of it may be sold
 
 # A table of the engine's name holds what that engine alone needs:
 # [local], [slurm], [kubernetes], [ray]
@@ -42,6 +44,8 @@ _KEYS = {
     "memory_bytes": int,
     "disk_bytes": int,
     "log_bytes_max": int,
+    "volumes_dir": str,
+    "volumes_gb": int,
 }
 
 
@@ -63,6 +67,8 @@ class AgentConfig:
     memory_bytes: int = 0
     disk_bytes: int = 0
     log_bytes_max: int = LOG_BYTES_MAX
+    volumes_dir: Path | None = None
+    volumes_gb: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
     """The table named like the engine; its module checks it."""
 
@@ -97,6 +103,8 @@ def load_config(path: Path) -> AgentConfig:
     token = _token_of(path, found)
     rest = {key: found[key] for key in _KEYS if key in found and key not in {"token", "token_file"}}
     rest["state_dir"] = Path(rest["state_dir"])
+    if "volumes_dir" in rest:
+        rest["volumes_dir"] = Path(rest["volumes_dir"])
     rest["environments"] = tuple(Path(folder) for folder in rest.get("environments", ()))
     return AgentConfig(token=token, options=options, **rest)
 

@@ -85,13 +85,20 @@ class Hub:
         )
         return None if answer.status_code == 204 else wire.Lease.model_validate_json(answer.content)
 
-    def heartbeat(self, attempts: tuple[wire.AttemptStatus, ...]) -> wire.HeartbeatAnswer:
+    def heartbeat(
+        self, attempts: tuple[wire.AttemptStatus, ...], *, volumes_deleted: tuple[str, ...] = ()
+    ) -> wire.HeartbeatAnswer:
         """Sent once, since a later one says more.
 
         Raises:
             HubAway: the hub is away.
         """
-        body = wire.Heartbeat(instance=self.instance, clock_at=datetime.now(UTC), attempts=attempts)
+        body = wire.Heartbeat(
+            instance=self.instance,
+            clock_at=datetime.now(UTC),
+            attempts=attempts,
+            volumes_deleted=volumes_deleted,
+        )
         try:
             answer = self._client.post("/agent/v1/heartbeat", json=body.model_dump(mode="json"))
         except httpx.TransportError as error:

@@ -10,6 +10,15 @@ class ServiceFile(TypedDict):
     health: str
 
 
+class VolumeFile(TypedDict):
+    name: str
+    folder: str
+    """Its own folder; what is seen inside is `data` in it."""
+    path: str
+    size_bytes: int
+    writes: bool
+
+
 class JobFile(TypedDict):
     attempt_id: str
     setup: str
@@ -33,6 +42,8 @@ class JobFile(TypedDict):
     """With a loopback of its own, the agent is joined to it by `dial.sock`."""
     service: NotRequired[ServiceFile | None]
     """What is kept up on its port; a job that waits since before there were services says nothing of it."""
+    volumes: NotRequired[list[VolumeFile]]
+    """A job that waits since before there were volumes has none."""
     delegation: tuple[int, list[tuple[str, str]]] | None
     """Version and folders below which a cgroup is made; None: memory is sampled."""
 

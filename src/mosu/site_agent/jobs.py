@@ -14,18 +14,27 @@ from mosu.site_agent.files import read_json_if_whole
 from mosu.site_agent.job_files import JobFile, ServiceFile, StateFile
 from mosu.site_agent.logs import whole_characters
 from mosu.site_agent.supervisor import STOP_GRACE_S_MAX
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
 
 
-def check_task(spec: AttemptSpec, environments: Collection[str], *, reaches: bool) -> None:
+def check_task(
+    spec: AttemptSpec, environments: Collection[str], *, reaches: bool, keeps_volumes: bool = False
+) -> None:
     """
     Raises:
         Invalid: the environment, a variable's name or the script cannot be run here, or it is a session and nobody
-            could be joined to it.
+            could be joined to it, or it has volumes and none are kept here.
     """
+    if spec.volumes and (not keeps_volumes or len(spec.nodes) > 1):
+        raise Invalid(
+            "A volume is seen on one node alone." if keeps_volumes else "This pool keeps no volumes.",
+            hint="Leave out volumes, or ask for one node.",
+            field="volumes",
+        )
     if spec.session and not reaches:
         raise Invalid(
             "Nobody can be joined to what runs on this engine.",
@@ -66,6 +75,7 @@ def job_of(
     log_bytes_max: int,
     envs: Mapping[str, str],
     reaches: bool = False,
+    volumes: Volumes | None = None,
     cpus: Sequence[int] = (),
     delegation: tuple[int, list[tuple[str, str]]] | None = None,
 ) -> JobFile:
@@ -74,7 +84,7 @@ def job_of(
     Raises:
         Invalid: as `check_task` says.
     """
-    check_task(spec, environments, reaches=reaches)
+    check_task(spec, environments, reaches=reaches, keeps_volumes=volumes is not None)
     environment = environments[spec.environment]
     return JobFile(
         attempt_id=spec.attempt_id,
@@ -98,6 +108,7 @@ def job_of(
         service=None
         if spec.service is None
         else ServiceFile(port=spec.service.port, health=spec.service.health),
+        volumes=volumes.laid_for(spec) if volumes is not None else [],
         delegation=delegation,
     )
 

@@ -30,8 +30,8 @@ import json
 import selectors
 import socket
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -52,6 +52,7 @@ from mosu.site_agent.job_files import (
     network_of,
 )
 from mosu.site_agent.logs import LogCleaner
+from mosu.site_agent.volume_lock import held_lock
 
 TICK_S: Final = 0.1
 STOP_GRACE_S_MAX: Final = 10.0
@@ -127,6 +128,7 @@ def run_job(
     cgroup = _made_cgroup(folder, job)
     try:
         with (
+            _volumes_held(job),
             nullcontext(log) if log else (folder / "log").open("ab", buffering=0) as out,
             listening(own) if job["network"] == "loopback" else nullcontext() as dial,
         ):
@@ -146,6 +148,34 @@ def run_job(
         if cgroup is not None:
             cgroup.remove()
     return finish(own, state, reason=state["reason"])
+
+
+class VolumeTaken(DomainError):
+    """Somebody else uses the volume, or nothing is left of it."""
+
+    code = "volume_taken"
+
+
+@contextmanager
+def _volumes_held(job: JobFile) -> Iterator[None]:
+    """The locks of the job's volumes are ours as long as we live: the hub lets one write at a time, and this holds
+    it also where the hub was told that an attempt is lost, and it is not.
+
+    Raises:
+        VolumeTaken: another attempt on this pool has one of them.
+    """
+    with ExitStack() as held:
+        for volume in job.get("volumes", ()):
+            try:
+                lock = held_lock(Path(volume["folder"]), writes=volume["writes"])
+            except FileNotFoundError:
+                raise VolumeTaken("The volume was deleted.", hint="Choose another.") from None
+            if lock is None:
+                raise VolumeTaken(
+                    "The volume is still used by another attempt.", hint="Try again once that has ended."
+                )
+            held.callback(os.close, lock)
+        yield
 
 
 def finish(folder: Path, state: StateFile, *, reason: str) -> StateFile:
@@ -179,7 +209,7 @@ def _processes_max(job: JobFile) -> int:
 def _job_of(
     folder: Path, job: JobFile, secrets: dict[str, str], dial: socket.socket | None
 ) -> bubblewrap.Job:
-    service = job.get("service")
+    service, volumes = job.get("service"), job.get("volumes", [])
     return bubblewrap.Job(
         label=job["attempt_id"],
         setup=job["setup"],
@@ -190,7 +220,7 @@ def _job_of(
         limits=bubblewrap.Limits(
             cores=job["cores"],
             memory_bytes=job["memory_bytes"],
-            file_bytes=job["disk_bytes"],
+            file_bytes=max([job["disk_bytes"], *(one["size_bytes"] for one in volumes if one["writes"])]),
             processes_max=_processes_max(job),
             tmp_bytes=max(16 << 20, job["memory_bytes"] // 4),
         ),
@@ -201,6 +231,9 @@ def _job_of(
         network=network_of(job),
         dial=dial,
         service=None if service is None else bubblewrap.Service(**service),
+        volumes=[
+            bubblewrap.Volume(Path(one["folder"], "data"), one["path"], one["writes"]) for one in volumes
+        ],
     )
 
 
@@ -229,7 +262,8 @@ class _Watch:
         self._upkeep = None if service is None else _Upkeep(b"well" if service["health"] else b"started")
         self._began = time.monotonic()
         self._memory_peak = 0
-        self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0, "cards": 0.0}
+        self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0, "cards": 0.0, "volumes": 0.0}
+        self._volume_limits: dict[str, int] = {}
         self._cards = CardWatch(job["devices"])
         self._ended_by: tuple[str, str] | None = None
         self._stop_at = 0.0
@@ -307,7 +341,11 @@ class _Watch:
             if used > job["memory_bytes"]:
                 return "failed", f"memory: used {used} bytes, more than its {job['memory_bytes']}."
         if self._due("disk", now, every_s=0.5):
-            return self._timed("disk", self._why_end_for_disk)
+            found = self._timed("disk", self._why_end_for_disk)
+            if found is not None:
+                return found
+        if job.get("volumes") and self._due("volumes", now, every_s=0.5):
+            return self._timed("volumes", self._why_end_for_volumes)
         return None
 
     def _why_end_for_disk(self) -> tuple[str, str] | None:
@@ -322,6 +360,26 @@ class _Watch:
         used = named + watch.unlinked_bytes(self._sandbox.first_pid, device=work.stat().st_dev)
         if used > self._job["disk_bytes"]:
             return "failed", f"disk: its files took {used} bytes, more than its {self._job['disk_bytes']}."
+        return None
+
+    def _why_end_for_volumes(self) -> tuple[str, str] | None:
+        """A volume that was over its size before may be put in order, and may not grow: up to twice its size."""
+        own = (self._folder / "work").stat().st_dev
+        for volume in self._job.get("volumes", ()):
+            data, size = Path(volume["folder"], "data"), volume["size_bytes"]
+            if not volume["writes"]:
+                continue
+            used = watch.folder_bytes(data)
+            if used is None:
+                return (
+                    "failed",
+                    f"volume: {volume['path']} has parts that are too deep or too closed to be measured.",
+                )
+            if (device := data.stat().st_dev) != own:
+                used += watch.unlinked_bytes(self._sandbox.first_pid, device=device)
+            limit = self._volume_limits.setdefault(volume["name"], max(size, min(used, 2 * size)))
+            if used > limit:
+                return "failed", f"volume: {volume['path']} took {used} bytes, more than its {size}."
         return None
 
     def _sample(self) -> None:

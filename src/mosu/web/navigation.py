@@ -131,6 +131,7 @@ PLACES: Final = (
     ),
     Place(_("New run"), "quote", buyers_who_may("quote.ask"), ("checkout", "accept")),
     Place(_("Orders"), "orders", buyers_who_may("order.read"), ("order", "receipt")),
+    Place(_("Volumes"), "volumes", buyers_who_may("order.read"), ("volume",)),
     Place(_("Endpoints"), "endpoints", buyers_who_may("endpoint.read"), ("endpoint", "endpoint_*")),
     Place(_("Bills"), "bills", buyers_who_may("receipt.read"), ("bill", "credit_notes", "credit_note")),
     Place(_("Costs"), "costs", buyers_who_may("receipt.read")),

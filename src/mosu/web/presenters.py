@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 from mosu.compute.models import Run
 from mosu.compute.queries import costs_of, last_attempt_of
 from mosu.compute.queue import in_line
+from mosu.compute.reach import is_reached
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
 from mosu.compute.states import is_ended
 from mosu.kernel.money import micros_of
@@ -325,7 +326,7 @@ class RunShown:
 
 def _idle(run: Run) -> str:
     """That its accelerators do nothing, once its people were told."""
-    attempt = last_attempt_of(run)
+    attempt = None if is_reached(run) else last_attempt_of(run)  # a session says it in a place of its own
     if attempt is None or is_ended(run.state) or attempt.idle_since is None or attempt.idle_told_at is None:
         return ""
     since = timezone.localtime(attempt.idle_since).strftime("%H:%M")

@@ -57,6 +57,10 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "pool_open": (pgettext_lazy("pool", "Open"), "ok"),
     "pool_draining": (pgettext_lazy("pool", "Draining"), ""),
     "pool_closed": (pgettext_lazy("pool", "Closed"), "refused"),
+    "volume_kept": (pgettext_lazy("volume", "Kept"), "ok"),
+    "volume_expired": (pgettext_lazy("volume", "To be renewed"), "wait"),
+    "volume_deleting": (pgettext_lazy("volume", "Being deleted"), "later"),
+    "volume_deleted": (pgettext_lazy("volume", "Deleted"), "later"),
     "waiting": (pgettext_lazy("attempt", "Waits"), ""),
     "leased": (pgettext_lazy("attempt", "Handed to the agent"), "live"),
     "unreachable": (pgettext_lazy("attempt", "Out of reach"), ""),
@@ -413,8 +417,20 @@ def _reasons() -> dict[str, tuple[str, str]]:
             _("Joins nobody to the ports of a session."),
             _("Choose another offer, or ask for a run that is no session."),
         ),
+        "volume_elsewhere": (
+            _("Does not keep the volumes that the task names."),
+            _("A run goes where its volumes are: leave them out to run here."),
+        ),
         "no_sshd": (
             _("Its machines have no OpenSSH server."),
             _("Choose another offer, or do without ssh."),
+        ),
+        "no_images": (
+            _("Runs no images of containers."),
+            _("Choose another offer, or a prebuilt environment."),
+        ),
+        "other_images": (
+            _("Does not run images of this registry."),
+            _("Choose another offer, or an image of a registry that it runs."),
         ),
     }

@@ -24,11 +24,13 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from mosu.wire.images import PREFIX
 from mosu.wire.shares import INDEX_MAX
 from mosu.wire.times import Moment
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
+VolumeId = Annotated[str, StringConstraints(pattern=r"^volume_[0-9a-z]{26}$")]
 _COUNT_MAX: Final = (1 << 53) - 1
 Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 """As far as every JSON reader counts exactly."""
@@ -38,6 +40,8 @@ NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Instance = Annotated[str, StringConstraints(max_length=64)]
 """Which agent speaks: the same over restarts on one machine and state folder, another for any other agent."""
 LOG_CHUNK_BYTES_MAX = 262_144
+VOLUMES_MAX: Final = 100
+"""That are named in one message."""
 ATTEMPTS_MAX = 20_000
 """That one agent has at once."""
 
@@ -101,6 +105,12 @@ class Registration(Message):
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
     """Whether those sessions find OpenSSH's server on their machine."""
+    images: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
+    ] = ()
+    """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
+    volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
+    """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
 
 
 class Registered(Message):
@@ -136,6 +146,15 @@ class ServiceSpec(Message):
     health: str = ""
 
 
+class VolumeSpec(Message):
+    """A volume of the buyer's, seen at `path` inside the sandbox."""
+
+    volume_id: VolumeId
+    path: Annotated[str, StringConstraints(pattern=r"^/(data|mnt)(/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}$")]
+    size_bytes: Annotated[int, Field(ge=1)]
+    writes: bool
+
+
 class AttemptSpec(Message):
     """All that an engine needs to start one attempt. Secrets reach the run as 0600 files, never by argv.
 
@@ -167,6 +186,8 @@ class AttemptSpec(Message):
     session: bool = False
     """Whether people are joined to ports of its own loopback while it runs; it is on one node then."""
     service: ServiceSpec | None = None
+    volumes: tuple[VolumeSpec, ...] = ()
+    """Each once, no path within another's; the attempt is on one node then."""
 
     @property
     def cards(self) -> int:
@@ -224,6 +245,8 @@ class Heartbeat(Message):
     instance: Instance = ""
     clock_at: Moment
     attempts: Annotated[tuple[AttemptStatus, ...], Field(max_length=ATTEMPTS_MAX)] = ()
+    volumes_deleted: Annotated[tuple[VolumeId, ...], Field(max_length=VOLUMES_MAX)] = ()
+    """Of those that the hub wanted deleted: nothing of them is there."""
 
 
 class Command(Message):
@@ -239,6 +262,8 @@ class HeartbeatAnswer(Message):
     commands: tuple[Command, ...] = ()
     checks: tuple[NodeName, ...] = ()
     """Nodes whose health the hub asks for; named again until it is reported."""
+    volumes_to_delete: Annotated[tuple[VolumeId, ...], Field(max_length=VOLUMES_MAX)] = ()
+    """Named again until the agent says that nothing of them is there."""
 
 
 class LogChunk(Message):

@@ -22,10 +22,10 @@ from mosu.wire.tunnel import (
     packed,
     packed_credit,
 )
-from mosu.wire.websocket import Bytes
+from mosu.wire.websocket import READ_BYTES, Bytes
 
 _GIVE_BACK_BYTES: Final = WINDOW_BYTES // 4
-_SMALL_BYTES: Final = CHUNK_BYTES // 8
+_SMALL_BYTES: Final = READ_BYTES // 8
 """Less than this is copied if it is kept: it may be a small part of a large piece of memory."""
 _STREAMS_MAX: Final = (1 << 32) - 1
 

@@ -25,6 +25,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from mosu.kernel.refusals import Invalid
 from mosu.wire import task_service
 from mosu.wire.document import Problem, Unreadable, compose, problem_at
+from mosu.wire.images import Unpinned, image_in
 from mosu.wire.paths import fault_of_path
 from mosu.wire.task_accelerators import accelerators
 from mosu.wire.task_dump import dump_task
@@ -39,6 +40,7 @@ __all__ = [
     "ResourceNeed",
     "TaskFile",
     "TaskRefused",
+    "VolumeMount",
     "dump_task",
     "parse_task",
 ]
@@ -53,6 +55,8 @@ App = Literal["jupyter", "ssh"]
 SCRIPT_CHARS_MAX: Final = 65_536
 VALUE_CHARS_MAX: Final = 32_768
 WALL_LIMIT_S_MAX: Final = 30 * 86_400
+IDLE_STOP_S_MIN: Final = 15 * 60
+IDLE_STOP_S_MAX: Final = 7 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class ResourceNeed:
     job_recovery: bool = False
     """Whether an interrupted run is to go on where there is room again."""
     labels: tuple[tuple[str, str], ...] = ()
+    image: str = ""
+    """Of a container, by digest (`mosu.wire.images`), instead of a prebuilt environment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +87,15 @@ class FileMount:
 
     target: str
     source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeMount:
+    """The volume `name` of the run's project is seen at `path` inside; written to, unless it is `name:ro`."""
+
+    path: str
+    name: str
+    writes: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +111,7 @@ class TaskFile:
     envs: tuple[tuple[str, str], ...] = ()
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     file_mounts: tuple[FileMount, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
     budget_micros: int | None = None
     not_before: datetime | timedelta | None = None
     """When the run may start at the earliest: an instant, or so long after the task is quoted."""
@@ -120,6 +136,8 @@ class TaskFile:
     """On which a service answers; no other kind has one."""
     health: str = ""
     """The path at which a service says, by HTTP, that it is well. Empty: it is while its command runs."""
+    idle_stop_s: int | None = None
+    """After how long without use a session or a service is stopped; None: by the organisation's rule."""
     auth: Auth = "key"
     """Who may ask the service's endpoint."""
     replicas: ReplicaNeed = field(default_factory=ReplicaNeed)
@@ -151,15 +169,16 @@ class TaskRefused(Invalid):
 
 
 TASK_KEYS: Final = (
-    "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "mosu",
+    "name", "resources", "num_nodes", "workdir", "setup", "run", "envs", "secrets", "file_mounts", "volumes",
+    "mosu",
 )  # fmt: skip
 RESOURCE_KEYS: Final = (
     "accelerators", "cpus", "memory", "disk_size", "use_spot", "job_recovery", "max_hourly_cost", "priority",
-    "labels",
+    "labels", "image_id",
 )  # fmt: skip
 MOSU_KEYS: Final = (
     "kind", "budget", "not_before", "deadline", "wall_limit", "suppliers", "domestic_only", "vouchers",
-    "inputs", "outputs", "environment", "block", "apps", "port", "health", "auth", "replicas",
+    "inputs", "outputs", "environment", "block", "apps", "port", "health", "auth", "replicas", "idle_stop",
 )  # fmt: skip
 
 _RECOVERIES: Final = ("none", "failover", "eager_next_region")
@@ -171,7 +190,6 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "autostop": "a run ends when its command ends, or at mosu.wall_limit.",
         "cloud": _CHOOSES_PLACE,
         "disk_tier": "leave it out.",
-        "image_id": "name a prebuilt environment with mosu.environment.",
         "infra": _CHOOSES_PLACE,
         "instance_type": "say what you need with accelerators, cpus and memory.",
         "local_disk": "say disk_size.",
@@ -180,7 +198,6 @@ _RESOURCES_UNSUPPORTED: Final = MappingProxyType(
         "ports": "say mosu.kind: session or service; all their ports are reached with mosu port-forward.",
         "region": _CHOOSES_PLACE,
         "spot_recovery": "say job_recovery.",
-        "volumes": "put files into workdir or file_mounts.",
         "zone": _CHOOSES_PLACE,
     }
 )
@@ -193,7 +210,6 @@ _TASK_UNSUPPORTED: Final = MappingProxyType(
         "pool": "name suppliers with mosu.suppliers.",
         "service": "say mosu.kind: service, with mosu.port and mosu.health.",
         "storage_mounts": "put files into workdir or file_mounts.",
-        "volumes": "put files into workdir or file_mounts.",
     }
 )
 _BELOW: Final = {key: f"resources.{key}" for key in RESOURCE_KEYS} | {key: f"mosu.{key}" for key in MOSU_KEYS}
@@ -209,10 +225,16 @@ _MOSU_ELSEWHERE: Final = MappingProxyType(
 _NOTHING: Final = MappingProxyType[str, str]({})
 
 _NAME_ALLOWED: Final = "letters, digits, spaces and ._- , at most 63 characters, a letter or digit first"
+_IMAGE_ALLOWED: Final = "docker:REPOSITORY@sha256:DIGEST"
 _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, digits and ._-"
 
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 _KINDS_ALLOWED: Final = "batch, session or service"
+VOLUMES_MAX: Final = 8
+_VOLUME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?::ro)?")
+_VOLUME_ALLOWED: Final = "the name of a volume, or NAME:ro to read alone"
+_MOUNT: Final = re.compile(r"/(?:data|mnt)(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}")
+_MOUNT_ALLOWED: Final = "a path at or below /data or /mnt"
 _APPS: Final[tuple[App, ...]] = get_args(App)
 _APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
@@ -263,6 +285,18 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         )
     if isinstance(root, MappingNode) and "run" not in fields and "apps" not in terms:
         reader.refuse(root, "run", "a task needs a command to run.", allowed="run: a shell command")
+    resources = fields.read("resources", _resources, reader, kind=kind) or ResourceNeed()
+    if resources.image and "environment" in terms:
+        reader.refuse(
+            root, "mosu.environment", "an image is an environment: name one of both.", allowed="one of both"
+        )
+    if resources.image and "jupyter" in apps:
+        reader.refuse(
+            root,
+            "resources.image_id",
+            "jupyter comes with a prebuilt environment, not with an image.",
+            allowed="apps: [ssh], or none",
+        )
     # Of a union mypy would infer `object`.
     not_before = cast(
         "datetime | timedelta | None",
@@ -270,7 +304,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
     )
     return TaskFile(
         name=fields.read("name", reader.matched, _NAME, allowed=_NAME_ALLOWED) or "",
-        resources=fields.read("resources", _resources, reader, kind=kind) or ResourceNeed(),
+        resources=resources,
         num_nodes=fields.read("num_nodes", _num_nodes, reader, kind=kind) or 1,
         workdir=fields.read("workdir", _workdir, reader),
         setup=fields.read("setup", reader.text, chars_max=SCRIPT_CHARS_MAX, empty=True) or "",
@@ -278,6 +312,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         envs=(envs := fields.read("envs", _variables, reader) or ()),
         secrets=fields.read("secrets", _variables, reader, taken=frozenset(name for name, _ in envs)) or (),
         file_mounts=fields.read("file_mounts", _file_mounts, reader) or (),
+        volumes=fields.read("volumes", _volumes, reader) or (),
         budget_micros=terms.read("budget", reader.micros),
         not_before=not_before,
         deadline=terms.read("deadline", reader.instant),
@@ -298,6 +333,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         auth=terms.read("auth", task_service.auth, reader, is_service=is_service) or "key",
         replicas=terms.read("replicas", task_service.replicas, reader, is_service=is_service)
         or ReplicaNeed(),
+        idle_stop_s=terms.read("idle_stop", _idle_stop, reader, kind=kind),
     )
 
 
@@ -335,6 +371,17 @@ def _kind(node: Node, field: str, reader: Reader) -> RunKind | None:
     return next((kind for kind in _KINDS if kind == text), None)
 
 
+def _idle_stop(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
+    if kind == "batch":
+        reader.refuse(node, field, "only a session or a service ends so.", allowed="kind: session")
+        return None
+    found: int | None = reader.seconds(node, field, maximum=IDLE_STOP_S_MAX)
+    if found is not None and found < IDLE_STOP_S_MIN:
+        reader.refuse(node, field, "is too short: people are warned 10 minutes before.", allowed="15m to 7d")
+        return None
+    return found
+
+
 def _num_nodes(node: Node, field: str, reader: Reader, *, kind: RunKind) -> int | None:
     nodes = reader.integer(node, field, minimum=1, maximum=1024)
     if kind != "batch" and nodes is not None and nodes > 1:
@@ -364,7 +411,27 @@ def _resources(node: Node, field: str, reader: Reader, *, kind: RunKind) -> Reso
         use_spot=fields.read("use_spot", reader.truth) or False,
         job_recovery=fields.read("job_recovery", _job_recovery, reader, kind=kind) or False,
         labels=fields.read("labels", _labels, reader) or (),
+        image=fields.read("image_id", _image, reader) or "",
     )
+
+
+def _image(node: Node, field: str, reader: Reader) -> str | None:
+    text = reader.scalar(node, field, allowed=_IMAGE_ALLOWED)
+    if text is None:
+        return None
+    try:
+        image = image_in(text)
+    except Unpinned as unpinned:
+        message = (
+            f"a tag may come to mean another image; its digest: "
+            f"skopeo inspect --format '{{{{.Digest}}}}' docker://{unpinned.name}"
+        )
+        reader.refuse(node, field, message, allowed=_IMAGE_ALLOWED)
+        return None
+    if image is None:
+        message = f"{text[:60]!r} does not fit; allowed is {_IMAGE_ALLOWED}."
+        reader.refuse(node, field, message, allowed=_IMAGE_ALLOWED)
+    return image
 
 
 def _job_recovery(node: Node, field: str, reader: Reader, *, kind: RunKind) -> bool | None:
@@ -434,6 +501,32 @@ def _file_mounts(node: Node, field: str, reader: Reader) -> tuple[FileMount, ...
         if target is not None and source is not None:
             mounts.append(FileMount(target=target, source=source))
     return tuple(mounts)
+
+
+def _volumes(node: Node, field: str, reader: Reader) -> tuple[VolumeMount, ...]:
+    mounts: list[VolumeMount] = []
+    pairs = reader.pairs(node, field, allowed="a map of path: name of a volume")
+    if len(pairs) > VOLUMES_MAX:
+        reader.refuse(node, field, f"names {len(pairs)} volumes.", allowed=f"at most {VOLUMES_MAX}")
+        return ()
+    for key, value in pairs:
+        below = f"{field}.{str(key.value)[:60]}"
+        path = reader.matched(key, below, _MOUNT, allowed=_MOUNT_ALLOWED)
+        said = reader.matched(value, below, _VOLUME, allowed=_VOLUME_ALLOWED)
+        if path is None or said is None:
+            continue
+        name, _, only = said.partition(":")
+        if any(_lies_in(path, one.path) or _lies_in(one.path, path) for one in mounts):
+            reader.refuse(key, below, "lies within another volume.", allowed="paths apart from each other")
+        elif any(name == one.name for one in mounts):
+            reader.refuse(value, below, "is mounted twice.", allowed="each volume once")
+        else:
+            mounts.append(VolumeMount(path=path, name=name, writes=not only))
+    return tuple(mounts)
+
+
+def _lies_in(path: str, other: str) -> bool:
+    return f"{path}/".startswith(f"{other}/")
 
 
 def _local_path(node: Node, field: str, reader: Reader) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mosu.kernel.money import MICROS
+from mosu.wire.images import SIGN
 from mosu.wire.task_service import ReplicaNeed
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def mapping_of(task: "TaskFile") -> dict[str, Any]:
             "envs": dict(task.envs),
             "secrets": dict(task.secrets),
             "file_mounts": mounts,
+            "volumes": {one.path: one.name if one.writes else f"{one.name}:ro" for one in task.volumes},
             "mosu": _terms(task),
         }
     )
@@ -54,6 +56,7 @@ def _resources(need: "ResourceNeed") -> dict[str, Any]:
             "use_spot": True if need.use_spot else None,
             "job_recovery": "failover" if need.job_recovery else None,
             "labels": dict(need.labels),
+            "image_id": f"{SIGN}{need.image}" if need.image else None,
         }
     )
 
@@ -77,6 +80,7 @@ def _terms(task: "TaskFile") -> dict[str, Any]:
             "apps": list(task.apps),
             "port": task.port,
             "health": task.health,
+            "idle_stop": task.idle_stop_s,
             "auth": task.auth if task.auth != "key" else None,
             "replicas": _replicas(task.replicas),
         }

@@ -18,6 +18,8 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 
 MESSAGE_BYTES_MAX: Final = 1024 * 1024
 """A longer one ends its connection before it came."""
+READ_BYTES: Final = MESSAGE_BYTES_MAX + 4096
+"""Taken at once, where asyncio would take 256 KiB: a piece of that size and its head are then not read in two."""
 _WHOLE_BINARY: Final = 0x82
 _FIN: Final = 0x80
 _CONTROL: Final = 0x08
@@ -76,6 +78,7 @@ class Way(asyncio.Protocol):
     def begin(self, listener: Listener) -> None:
         """From now on what comes goes to `listener`."""
         self._loop = asyncio.get_running_loop()
+        self.transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of a socket; TLS has its own
         self._begun = bytearray()
         self._leaving: list[Bytes] = []
         self.listener = listener

@@ -2,7 +2,18 @@
 
 from typing import Final
 
-from mosu.compute.api import blocks, certificates, endpoints, nodes, pools, runs, sharing, tickets
+from mosu.compute.api import (
+    blocks,
+    certificates,
+    endpoints,
+    guests,
+    nodes,
+    pools,
+    runs,
+    sharing,
+    tickets,
+    volumes,
+)
 
 routers: Final = [
     ("", runs.router),
@@ -12,5 +23,7 @@ routers: Final = [
     ("", sharing.router),
     ("", tickets.router),
     ("", certificates.router),
+    ("", volumes.router),
+    ("", guests.router),
     ("", endpoints.router),
 ]

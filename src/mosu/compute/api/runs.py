@@ -17,6 +17,7 @@ from mosu.compute.shapes import (
     FenceIn,
     QuoteIn,
     QuotesOut,
+    RunIdleStopIn,
     RunOut,
     SamplesOut,
 )
@@ -115,6 +116,27 @@ def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
     """End what has not started; stop what runs, which is then settled for what was used."""
     actor = actor_of(request)
     run = services.cancel_run(actor=actor, run_id=Run.key_of(run_id), now=timezone.now())
+    return _run_out(request, run.id)
+
+
+@router.post("/runs/{run_id}/keep", response=RunOut, auth=token_auth, operation_id="keepRun")
+@door("run.keep")
+def keep_run(request: HttpRequest, run_id: str) -> RunOut:
+    """Say that a session or service is still needed though nobody uses it: its idle time starts anew."""
+    run = services.keep_run(actor=actor_of(request), run_id=Run.key_of(run_id), now=timezone.now())
+    return _run_out(request, run.id)
+
+
+@router.put("/runs/{run_id}/idle-stop", response=RunOut, auth=token_auth, operation_id="setRunIdleStop")
+@door("run.keep")
+def set_run_idle_stop(request: HttpRequest, run_id: str, body: RunIdleStopIn) -> RunOut:
+    """Stop a session or service when nobody used it for so long; null: by the organisation's rule alone."""
+    run = services.set_own_idle_stop(
+        actor=actor_of(request),
+        run_id=Run.key_of(run_id),
+        stop_after_s=body.stop_after_s,
+        now=timezone.now(),
+    )
     return _run_out(request, run.id)
 
 

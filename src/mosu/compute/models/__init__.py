@@ -2,7 +2,7 @@
 
 from mosu.compute.models.allocations import Allocation, DeviceAllocation
 from mosu.compute.models.blocks import Block, BlockLoss
-from mosu.compute.models.connections import PORT_MAX, Connection
+from mosu.compute.models.connections import PORT_MAX, Connection, Guest
 from mosu.compute.models.endpoints import (
     LATENCY_MS,
     Endpoint,
@@ -15,6 +15,7 @@ from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node
 from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
+from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
 
 __all__ = [
     "LATENCY_MS",
@@ -32,6 +33,7 @@ __all__ = [
     "EndpointKey",
     "EndpointMinute",
     "EndpointRequest",
+    "Guest",
     "HealthCheck",
     "IdleRule",
     "LogPiece",
@@ -43,4 +45,7 @@ __all__ = [
     "Replica",
     "Run",
     "Ticket",
+    "Volume",
+    "VolumeTerm",
+    "VolumeUse",
 ]

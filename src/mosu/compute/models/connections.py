@@ -10,6 +10,19 @@ PORT_MAX = 65_535
 _OPEN = Q(closed_at=None)
 
 
+class Guest(Row):
+    """A person with whom a session is shared: beside who ordered it, they may be joined to it."""
+
+    prefix = "guest"
+
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="guests")
+    user = models.ForeignKey("platform.User", on_delete=models.PROTECT, related_name="+", db_index=False)
+    let_in_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["run", "user"], name="guest_once")]
+
+
 class Connection(Row):
     """A person at a port of a run: when, and how many bytes passed, never which. Closed it no longer changes."""
 
@@ -34,6 +47,8 @@ class Connection(Row):
     opened_at = models.DateTimeField()
     seen_at = models.DateTimeField()
     """When the relay last spoke of it."""
+    used_at = models.DateTimeField(null=True)
+    """When the relay last said that bytes had passed, either way; None: none did."""
     bytes_in = models.PositiveBigIntegerField(default=0)
     """From the person to the run."""
     bytes_out = models.PositiveBigIntegerField(default=0)

@@ -11,9 +11,12 @@ from mosu.compute.states import (
     NodeState,
     PoolState,
     RunState,
+    VolumeState,
 )
 
-_States = type[PoolState | NodeState | BlackoutState | BlockState | EndpointState | RunState | AttemptState]
+_States = type[
+    PoolState | NodeState | BlackoutState | BlockState | EndpointState | VolumeState | RunState | AttemptState
+]
 
 
 def choices(states: _States) -> list[tuple[str, str]]:

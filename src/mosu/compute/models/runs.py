@@ -33,6 +33,10 @@ class Run(Row):
     measures = models.JSONField(null=True)
     outputs = models.JSONField(default=list)
     outputs_manifest = models.CharField(max_length=64, blank=True)
+    idle_stop_s = models.PositiveIntegerField(null=True)
+    """After how long without use it is stopped, as task or owner say; None: by the organisation's rule alone."""
+    kept_at = models.DateTimeField(null=True)
+    """When somebody last said that it is still needed, though nobody uses it."""
     cancel_asked_at = models.DateTimeField(null=True)
     cancel_why = models.CharField(max_length=200, blank=True)
     """By what rule it was to stop; empty where somebody asked."""
@@ -54,6 +58,9 @@ class Run(Row):
                 condition=Q(state__in=[RunState.QUEUED.value, RunState.RUNNING.value], ended_at=None)
                 | Q(~Q(state__in=[RunState.QUEUED.value, RunState.RUNNING.value]), ended_at__isnull=False),
                 name="run_ended_at_when_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(idle_stop_s=None) | Q(idle_stop_s__gte=900), name="run_idle_stop_patient"
             ),
         ]
 
@@ -84,10 +91,17 @@ class Attempt(Row):
     """What the agent said after the attempt had been ended without it."""
     sampled_at = models.DateTimeField(null=True)
     """When the last of its samples was taken, by the hub's clock."""
-    sampled_cpu_s = models.FloatField(default=0)
+    looked_at = models.DateTimeField(null=True)
+    """When it was last looked whether it does anything, and how much processor time it had taken then."""
+    looked_cpu_s = models.FloatField(default=0)
     idle_since = models.DateTimeField(null=True)
-    """Since when its accelerators do nothing; None while they work, and where it has none."""
+    """Since when its machine does nothing: a batch's accelerators, and the cores too of what people are joined to.
+    None while it works, and of a batch without accelerators."""
     idle_told_at = models.DateTimeField(null=True)
+    idle_warned_at = models.DateTimeField(null=True)
+    """When people were told that it will be stopped for that."""
+    end_told_at = models.DateTimeField(null=True)
+    """When people were told that its wall limit is near."""
     wall_limit_s = models.PositiveIntegerField(null=True)
     """What the attempts before left of the run's wall limit; None: all of it."""
     expected_at = models.DateTimeField(null=True)

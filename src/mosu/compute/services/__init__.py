@@ -58,10 +58,12 @@ from mosu.compute.services.endpoints import (
     make_key,
     revoke_key,
 )
+from mosu.compute.services.ends import watch_ends
 from mosu.compute.services.fitting import Reason
+from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
 from mosu.compute.services.identity import AgentTaken, NotRegistered
-from mosu.compute.services.idle import set_idle_stop, watch_idle
+from mosu.compute.services.idle import keep_run, set_idle_stop, set_own_idle_stop, watch_idle
 from mosu.compute.services.interruption import place_interrupted
 from mosu.compute.services.inventory import publish_node
 from mosu.compute.services.keeping import keep_endpoint, keep_endpoints, task_of
@@ -106,6 +108,15 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
+from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
+from mosu.compute.services.volumes import (
+    VolumeKept,
+    delete_volume,
+    end_volumes,
+    set_renewal,
+    turn_volumes,
+)
 
 __all__ = [
     "KEEP_ENDPOINT",
@@ -148,7 +159,12 @@ __all__ = [
     "TicketRefused",
     "TooManyConnections",
     "TooManyEndpoints",
+    "TooManyGuests",
     "Traffic",
+    "VolumeGone",
+    "VolumeInUse",
+    "VolumeKept",
+    "VolumeNameTaken",
     "actor_of_agent",
     "append_log",
     "attempt_epoch_of",
@@ -163,8 +179,11 @@ __all__ = [
     "close_left_open",
     "count_deliveries",
     "create_pool",
+    "delete_volume",
     "digest_of_agent",
     "end_endpoint",
+    "end_sharing",
+    "end_volumes",
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
@@ -179,6 +198,7 @@ __all__ = [
     "heartbeat",
     "keep_endpoint",
     "keep_endpoints",
+    "keep_run",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -199,6 +219,8 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "quote_volume",
+    "quote_volume_time",
     "reached_apps",
     "read_log",
     "redeem_endpoint_ticket",
@@ -212,11 +234,14 @@ __all__ = [
     "set_blackout",
     "set_idle_stop",
     "set_node_state",
+    "set_own_idle_stop",
     "set_placing",
     "set_pool_state",
     "set_quota",
+    "set_renewal",
     "set_share",
     "sha256_of",
+    "share_run",
     "span_between",
     "take_health",
     "take_report",
@@ -224,7 +249,9 @@ __all__ = [
     "task_of",
     "tokens_that_hold",
     "turn_blocks",
+    "turn_volumes",
     "upload_of",
     "wake_keeper",
+    "watch_ends",
     "watch_idle",
 ]

@@ -218,4 +218,4 @@ def _against(asked: Asked, block: Block, need: Need, *, now: datetime) -> Reason
     unserved = why_not_served(block.pool, now=now)
     if unserved is not None:
         return Reason("not_live", unserved, "Ask again later.")
-    return next(iter(pool_mismatches(asked.task, block.pool)), None)
+    return next(iter(pool_mismatches(asked, block.pool)), None)

@@ -11,16 +11,17 @@ from typing import Final
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, Value
+from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Greatest, Least
 
+from mosu.compute.guests import is_let_in
 from mosu.compute.models import PORT_MAX, Attempt, Connection, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.reach import is_away, is_reached, runs_now
 from mosu.compute.requests import RunRequest
 from mosu.compute.session_apps import APPS
 from mosu.compute.states import ATTEMPT_ENDS, RunState
-from mosu.kernel.refusals import DomainError, Invalid, NotFound
+from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor
 from mosu.platform.models import OrganisationState
 from mosu.platform.policy import POLICY, person_of, require
@@ -138,7 +139,8 @@ def reached_port(*, actor: Actor, run_id: UUID, port: int, now: datetime) -> tup
 
     Raises:
         NotFound: there is no such run, or the actor may not know.
-        Forbidden: they may not run things in the run's organisation; the hub's own people may not either.
+        Forbidden: they may not run things in the run's organisation, or the session is another person's who has not
+            let them in; the hub's own people may not either.
         Invalid: it is no port.
         NotASession: the run is of another kind.
         NotRunning: it has not started, or has ended.
@@ -171,6 +173,12 @@ def _run_of(actor: Actor, run_id: UUID) -> Run:
     if run is None:
         raise NotFound("There is no such run.", hint="See your runs: mosu runs.")
     require(actor, ACTION, run.organisation_id)
+    if not is_let_in(actor, run):
+        raise Forbidden(
+            "This session is somebody else's.",
+            hint="Whoever ordered it lets others in: mosu share RUN EMAIL.",
+            action=ACTION,
+        )
     return run
 
 
@@ -226,7 +234,7 @@ def renew_connections(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapp
     bytes_in, bytes_out = [one.bytes_in for one in told], [one.bytes_out for one in told]
     roles = [role.value for role in POLICY[ACTION].roles]
     with connection.cursor() as cursor:
-        cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now])
+        cursor.execute(_RENEW, [ids, bytes_in, bytes_out, now, now])
         cursor.execute(_MUST_END, {**_FACTS, "ids": ids, "roles": roles, "now": now})
         judged = cursor.fetchall()
     over = {key: why for key, why, _, _ in judged if why}
@@ -250,7 +258,9 @@ held as (
    order by c.id for no key update)
 update compute_connection c
    set bytes_in = greatest(c.bytes_in, told.bytes_in), bytes_out = greatest(c.bytes_out, told.bytes_out),
-       seen_at = greatest(c.seen_at, %s)
+       seen_at = greatest(c.seen_at, %s),
+       used_at = case when told.bytes_in > c.bytes_in or told.bytes_out > c.bytes_out
+         then greatest(c.used_at, %s) else c.used_at end
   from told, held where c.id = told.id and c.id = held.id
 """
 _FACTS: Final[Mapping[str, str | list[str]]] = {
@@ -284,10 +294,14 @@ select id, why, sign_in, user_id from (
          where m.user_id = c.user_id and m.organisation_id = c.organisation_id
            and m.role = any(%(roles)s) and o.state = %(active)s)
         then %(no_longer)s
+      when r.request ->> 'kind' = 'session' and b.placed_by is distinct from c.user_id and not exists (
+        select from compute_guest g where g.run_id = c.run_id and g.user_id = c.user_id)
+        then %(no_longer)s
     end as why
     from unnest(%(ids)s::uuid[]) as told(id)
     left join compute_connection c on c.id = told.id
     left join compute_run r on r.id = c.run_id
+    left join market_order b on b.id = r.order_id
     left join compute_attempt a on a.id = c.attempt_id
     left join platform_user u on u.id = c.user_id
     left join platform_apitoken t on t.id = c.token_id
@@ -300,7 +314,9 @@ select id, why, sign_in, user_id from (
 def close_connection(*, connection_id: UUID, traffic: Traffic, why: str, now: datetime) -> None:
     """Write down that it ended, and why. What was closed before stays as it was."""
     opened = Connection.objects.filter(id=connection_id, closed_at=None)
+    passed = Q(bytes_in__lt=traffic.bytes_in) | Q(bytes_out__lt=traffic.bytes_out)
     opened.update(
+        used_at=Case(When(passed, then=Greatest(F("seen_at"), Value(now))), default=F("used_at")),
         bytes_in=Greatest(F("bytes_in"), Value(traffic.bytes_in)),
         bytes_out=Greatest(F("bytes_out"), Value(traffic.bytes_out)),
         seen_at=Greatest(F("seen_at"), Value(now)),

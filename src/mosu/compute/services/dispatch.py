@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db import transaction
 from django.db.models import FilteredRelation, Q, QuerySet
 
-from mosu.compute.models import Allocation, Attempt, Pool
+from mosu.compute.models import Allocation, Attempt, Pool, Volume
 from mosu.compute.moves import move_attempt, move_run
-from mosu.compute.placement import Placement
+from mosu.compute.placement import GIB, Placement
 from mosu.compute.quotas import earliest_within
 from mosu.compute.requests import ENGINE_GRACE_S, RunRequest, request_of
 from mosu.compute.sealing import opened
@@ -22,6 +22,7 @@ from mosu.compute.services.health import checks_wanted
 from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
+from mosu.compute.services.volumes import confirm_deleted, volumes_to_delete
 from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
 from mosu.compute.turns import turns_in
@@ -30,6 +31,7 @@ from mosu.market.services import activate_order
 from mosu.platform.actors import Actor
 from mosu.store.services import read_manifest
 from mosu.wire.agent import (
+    VOLUMES_MAX,
     AttemptPhase,
     AttemptSpec,
     AttemptStatus,
@@ -40,6 +42,7 @@ from mosu.wire.agent import (
     Lease,
     LeaseRequest,
     ServiceSpec,
+    VolumeSpec,
 )
 
 BACKFILL_MAX: Final = 10
@@ -53,7 +56,8 @@ _OBSERVED: Final = (
     "first_running_at",
     "started_at",
     "sampled_at",
-    "sampled_cpu_s",
+    "looked_at",
+    "looked_cpu_s",
     "idle_since",
     "idle_told_at",
 )
@@ -247,6 +251,23 @@ def _spec(attempt: Attempt) -> AttemptSpec:
         outputs=request.outputs,
         session=request.is_reached,
         service=ServiceSpec(port=request.port, health=request.health) if request.port else None,
+        volumes=_volumes_of(request),
+    )
+
+
+def _volumes_of(request: RunRequest) -> tuple[VolumeSpec, ...]:
+    """Empty for all that see none, without a question to the database."""
+    if not request.volumes:
+        return ()
+    rows = Volume.objects.in_bulk([UUID(one.id) for one in request.volumes])
+    return tuple(
+        VolumeSpec(
+            volume_id=rows[UUID(one.id)].public_id,
+            path=one.path,
+            size_bytes=rows[UUID(one.id)].size_gb * GIB,
+            writes=one.writes,
+        )
+        for one in request.volumes
     )
 
 
@@ -302,7 +323,14 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
     for attempt in attempts:
         if attempt.first_running_at == now:
             activate_order(order_id=attempt.run.order_id, now=now)
-    return HeartbeatAnswer(commands=tuple(commands), checks=checks_wanted(pool_id, now=now))
+    if message.volumes_deleted:
+        gone = [Volume.key_of(volume_id) for volume_id in message.volumes_deleted]
+        confirm_deleted(pool_id=pool_id, volume_ids=gone, actor=actor, now=now)
+    return HeartbeatAnswer(
+        commands=tuple(commands),
+        checks=checks_wanted(pool_id, now=now),
+        volumes_to_delete=tuple(volumes_to_delete(pool_id, count_max=VOLUMES_MAX)),
+    )
 
 
 def _lock_orders_that_start(attempt_ids: Iterable[UUID], *, pool_id: UUID) -> None:

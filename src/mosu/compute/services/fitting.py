@@ -9,20 +9,23 @@ from uuid import UUID
 
 from mosu.compute.accelerators import accelerators_named
 from mosu.compute.goods import CARDS, CORES
-from mosu.compute.models import Pool
+from mosu.compute.models import Pool, Volume
 from mosu.compute.placement import HORIZON, Need
 from mosu.compute.queries import why_not_live
-from mosu.compute.requests import WALL_LIMIT_S, need_of
+from mosu.compute.requests import WALL_LIMIT_S, VolumeSeen, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.shares_sold import NoSuchShare, shares_sold, shares_there
+from mosu.compute.services.volume_uses import check_usable, in_others_way, in_use
 from mosu.compute.session_apps import environments_for, packages_of, start_in
+from mosu.compute.states import VOLUME_LIVES
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
-from mosu.kernel.refusals import Invalid
+from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.catalogue import catalogue_at
 from mosu.market.queries import ShownOffer
 from mosu.platform.models import Organisation
 from mosu.store.services import ManifestEntry, put_manifest
+from mosu.wire.images import is_allowed
 from mosu.wire.shares import Kind, kind_of, shares_in
 from mosu.wire.task import TaskFile, dump_task
 
@@ -63,6 +66,9 @@ class Asked:
     manifest: str
     earliest: datetime
     """When the run may start: now, or what the task says."""
+    volumes: Sequence[VolumeSeen]
+    pool_id: UUID | None
+    """The pool that keeps these; None where there are none."""
     sealed_secrets: str
     shown_task: str
     """The task file as kept for people: the names of its secrets stay, their values do not."""
@@ -84,6 +90,9 @@ def asked_of(
 
     Raises:
         Invalid: it asks for what no pool can do, starts too late, or its folder is not whole.
+        NotFound: its project has no volume of such a name.
+        VolumeGone: a volume's time is over.
+        VolumeInUse: another run sees a volume, and both do not go together.
         UnknownAccelerator: nothing is called so.
         NoSuchShare: a share is asked for that no card is cut into.
     """
@@ -93,6 +102,7 @@ def asked_of(
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
+    volumes, pool_id = _volumes_of(task, project_id)
     return Asked(
         task=task,
         organisation_id=organisation_id,
@@ -102,11 +112,43 @@ def asked_of(
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
         earliest=_earliest(task, now=now),
+        volumes=volumes,
+        pool_id=pool_id,
         sealed_secrets=sealed(dict(task.secrets)),
         shown_task=dump_task(replace(task, secrets=tuple((key, "(secret)") for key, _ in task.secrets))),
         now=now,
         replica=replica,
     )
+
+
+def _volumes_of(task: TaskFile, project_id: UUID) -> tuple[Sequence[VolumeSeen], UUID | None]:
+    """The volumes that the task names, and the pool that keeps all of them."""
+    if not task.volumes:
+        return (), None
+    if task.num_nodes > 1:
+        raise Invalid("A volume is seen on one node alone.", hint="Set num_nodes: 1.", field="volumes")
+    rows = Volume.objects.filter(project_id=project_id, state__in=VOLUME_LIVES).select_related("pool")
+    known = {row.name: row for row in rows.filter(name__in=[one.name for one in task.volumes])}
+    for one in task.volumes:
+        if one.name not in known:
+            raise NotFound(
+                f"The project has no volume {one.name!r}.", hint="See your volumes: mosu volumes list."
+            )
+        check_usable(known[one.name], writes=one.writes)
+        if in_others_way(known[one.name], writes=one.writes):
+            raise in_use(known[one.name])
+    pools = {row.pool.name: row.pool_id for row in known.values()}
+    if len(pools) > 1:
+        raise Invalid(
+            f"The volumes are in different pools: {', '.join(sorted(pools))}.",
+            hint="Name volumes of one pool.",
+            field="volumes",
+        )
+    seen = tuple(
+        VolumeSeen(id=str(known[one.name].id), name=one.name, path=one.path, writes=one.writes)
+        for one in task.volumes
+    )
+    return seen, next(iter(pools.values()))
 
 
 def _cards_by_id(task: TaskFile) -> Mapping[str, int]:
@@ -189,7 +231,7 @@ def unfit(asked: Asked, offer: ShownOffer, pool: Pool | None) -> list[Reason]:
         return [*reasons, Reason("not_live", dead or "no live agent", "Choose an offer that is live.")]
     if offer.unrated is not None:
         reasons.append(Reason("no_rate", offer.unrated, "Choose an offer listed in the hub's currency."))
-    return [*reasons, *pool_mismatches(asked.task, pool)]
+    return [*reasons, *pool_mismatches(asked, pool)]
 
 
 def _mismatches(asked: Asked, offer: ShownOffer) -> Iterable[Reason]:
@@ -307,10 +349,35 @@ def _money(micros: Decimal) -> str:
     return decimal_of(int(micros))
 
 
-def pool_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
-    """What speaks against a pool, as its agent described it."""
+def _image_mismatches(image: str, pool: Pool) -> Iterable[Reason]:
+    if not pool.images:
+        yield Reason(
+            "no_images",
+            "runs no images of containers",
+            "Choose another offer, or a prebuilt environment with mosu.environment.",
+        )
+    elif not is_allowed(image, pool.images):
+        yield Reason(
+            "other_images",
+            f"does not run images of {image.partition('@')[0]}",
+            f"It runs those of: {', '.join(pool.images)}.",
+        )
+
+
+def pool_mismatches(asked: Asked, pool: Pool) -> Iterable[Reason]:
+    """What speaks against a pool, as its agent described it, or because it does not keep the task's volumes."""
+    task = asked.task
+    if asked.pool_id is not None and pool.id != asked.pool_id:
+        volumes = ", ".join(one.name for one in asked.volumes)
+        yield Reason(
+            "volume_elsewhere",
+            f"does not keep the volume {volumes}",
+            "A run goes where its volumes are: leave them out to run here.",
+        )
     names = [environment["name"] for environment in pool.environments]
-    if task.environment and task.environment not in names:
+    if task.resources.image:
+        yield from _image_mismatches(task.resources.image, pool)
+    elif task.environment and task.environment not in names:
         yield Reason(
             "no_environment",
             f"has no environment {task.environment!r}",

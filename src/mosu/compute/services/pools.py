@@ -200,7 +200,8 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     pool.sandbox, pool.sandbox_ok = registration.sandbox[:500], registration.sandbox_ok
     pool.environments = [environment.model_dump(mode="json") for environment in registration.environments]
     pool.spans_nodes, pool.reaches = registration.spans_nodes, registration.reaches
-    pool.has_sshd = registration.has_sshd
+    pool.has_sshd, pool.images = registration.has_sshd, list(registration.images)
+    pool.volumes_gb = registration.volumes_gb
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()

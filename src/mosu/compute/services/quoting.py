@@ -12,6 +12,7 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, NodeView, Placement, Unplaced, place
 from mosu.compute.queries import (
+    image_prefixes_of_pools,
     pools_by_id,
     pools_not_starting,
     pools_of_single_nodes,
@@ -47,6 +48,7 @@ from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.store.services import ManifestEntry
 from mosu.subsidies.services import Choice
+from mosu.wire.images import is_allowed
 from mosu.wire.task import TaskFile, Vouchers
 
 SHELF: Final = "compute"
@@ -229,6 +231,12 @@ def _explained(asked: Asked, ids: Sequence[UUID], offers: _Offers) -> list[Refus
     return [_refused(offer, reasons) for offer, reasons in found if reasons]
 
 
+def _why_no_image(image: str, prefixes: Sequence[str]) -> Iterable[str]:
+    if not prefixes:
+        return ("no_images",)
+    return () if is_allowed(image, prefixes) else ("other_images",)
+
+
 def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     """The task as the catalogue can judge offers by it: codes of the same reasons that `unfit` puts into words."""
     task = asked.task
@@ -236,7 +244,9 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
     unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
     without_sshd = pools_without_sshd() if "ssh" in task.apps else frozenset()
-    bare = pools_not_starting(task.apps, task.environment) if task.apps else frozenset()
+    image = task.resources.image
+    bare = pools_not_starting(task.apps, task.environment) if task.apps and not image else frozenset()
+    images = image_prefixes_of_pools() if image else {}
 
     def of_goods(goods: Goods, attributes: Mapping[str, Any]) -> Iterable[str]:
         return (reason.code for reason in goods_mismatches(asked, attributes))
@@ -257,6 +267,8 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
             *(["no_network"] if place[0] in single else []),
             *(["no_sessions"] if place[0] in unreached else []),
             *(["no_sshd"] if place[0] in without_sshd else []),
+            *(_why_no_image(image, images.get(place[0], ())) if image else ()),
+            *(["volume_elsewhere"] if asked.pool_id not in (None, place[0]) else []),
         )
 
     return Request(

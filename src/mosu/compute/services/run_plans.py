@@ -8,6 +8,7 @@ from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
 from mosu.compute.services.fitting import Asked
 from mosu.compute.session_apps import environments_for
 from mosu.market.services import Plan, PlanLine
+from mosu.wire.images import SIGN
 from mosu.wire.task import TaskFile
 
 
@@ -41,7 +42,7 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         envs=dict(task.envs),
         sealed_secrets=asked.sealed_secrets,
         outputs=task.outputs,
-        environment=task.environment or _default_environment(task, pool),
+        environment=_environment(task, pool),
         workdir_manifest=asked.manifest,
         cores=need.cores,
         memory_bytes=need.memory_bytes,
@@ -60,12 +61,18 @@ def run_request(asked: Asked, pool: Pool, need: Need, *, block_id: UUID | None =
         apps=task.apps,
         port=task.port or 0,
         health=task.health,
+        volumes=tuple(asked.volumes),
+        idle_stop_s=task.idle_stop_s,
         endpoint=str(asked.replica.endpoint_id) if asked.replica else "",
         replica=asked.replica.ordinal if asked.replica else 0,
         version=asked.replica.version if asked.replica else 0,
     )
 
 
-def _default_environment(task: TaskFile, pool: Pool) -> str:
-    """The pool's first in which the task's apps start; the engine says no where there is none."""
+def _environment(task: TaskFile, pool: Pool) -> str:
+    """As named; else the pool's first in which the task's apps start; the engine says no where there is none."""
+    if task.resources.image:
+        return f"{SIGN}{task.resources.image}"
+    if task.environment:
+        return task.environment
     return next(iter(environments_for(task.apps, pool.environments)), "")

@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from mosu.compute.idleness import is_idle
+from mosu.compute.idleness import LOOKED_EVERY, is_idle, is_session_idle
 from mosu.compute.models import Attempt, MeterSample
+from mosu.compute.reach import is_reached
 from mosu.wire.agent import AttemptStatus
 from mosu.wire.agent import MeterSample as Sample
 
@@ -18,10 +19,12 @@ def keep_samples(pairs: Iterable[tuple[Attempt, AttemptStatus]], *, now: datetim
     """Keep the samples that are due, in one statement; their attempts are locked, and saved by the caller."""
     kept = []
     for attempt, status in pairs:
-        if status.sample is None or attempt.started_at is None or not _is_due(attempt, now=now):
+        if status.sample is None or attempt.started_at is None:
             continue
         _note_idleness(attempt, status.sample, now=now)
-        attempt.sampled_at, attempt.sampled_cpu_s = now, status.sample.cpu_s
+        if not _is_due(attempt, now=now):
+            continue
+        attempt.sampled_at = now
         kept.append(
             MeterSample(
                 attempt=attempt,
@@ -37,14 +40,15 @@ def keep_samples(pairs: Iterable[tuple[Attempt, AttemptStatus]], *, now: datetim
 
 
 def _note_idleness(attempt: Attempt, sample: Sample, *, now: datetime) -> None:
-    """Since when its accelerators do nothing: since the sample before the first that says so."""
-    if not attempt.run.request["cards"]:
+    """Since when it does nothing: since the look before the first that says so."""
+    judge = is_session_idle if is_reached(attempt.run) else is_idle
+    before = attempt.looked_at or attempt.started_at or now
+    if (judge is is_idle and not attempt.run.request["cards"]) or now - before < LOOKED_EVERY:
         return
-    before = attempt.sampled_at or attempt.started_at or now
-    gone_s = (now - before).total_seconds()
-    cores = max(0.0, sample.cpu_s - attempt.sampled_cpu_s) / gone_s if gone_s > 0 else None
-    if not is_idle(accelerator_util=sample.accelerator_util, cores=cores):
-        attempt.idle_since = attempt.idle_told_at = None
+    cores = max(0.0, sample.cpu_s - attempt.looked_cpu_s) / (now - before).total_seconds()
+    attempt.looked_at, attempt.looked_cpu_s = now, sample.cpu_s
+    if not judge(accelerator_util=sample.accelerator_util, cores=cores):
+        attempt.idle_since = None
     elif attempt.idle_since is None:
         attempt.idle_since = before
 

@@ -2,7 +2,7 @@
 
 from mosu.compute.shapes.accelerators import AcceleratorOut
 from mosu.compute.shapes.blocks import BlockOut, BlockQuoteIn
-from mosu.compute.shapes.connections import AppsOut, ConnectionOut
+from mosu.compute.shapes.connections import AppsOut, ConnectionOut, GuestIn, GuestOut
 from mosu.compute.shapes.endpoints import (
     EndpointChangeIn,
     EndpointIn,
@@ -25,8 +25,9 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
+from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
 
 __all__ = [
     "AcceleratorOut",
@@ -45,6 +46,8 @@ __all__ = [
     "EndpointOut",
     "EndpointRequestOut",
     "FenceIn",
+    "GuestIn",
+    "GuestOut",
     "HealthOut",
     "MadePoolOut",
     "NewEndpointKeyOut",
@@ -58,8 +61,13 @@ __all__ = [
     "QuoteIn",
     "QuotesOut",
     "ReplicaOut",
+    "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
     "TicketIn",
     "TicketOut",
+    "VolumeIn",
+    "VolumeOut",
+    "VolumeQuoteIn",
+    "VolumeTimeIn",
 ]

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Annotated
 
-from mosu.compute.models import Connection
+from pydantic import StringConstraints
+
+from mosu.compute.models import Connection, Guest
 from mosu.compute.services.connections import AppReached
 from mosu.kernel.languages import Language, said
-from mosu.platform.schemas import Out
+from mosu.platform.schemas import In, Out
 
 
 class AppOut(Out):
@@ -59,3 +62,20 @@ class ConnectionOut(Out):
             bytes_in=row.bytes_in,
             bytes_out=row.bytes_out,
         )
+
+
+class GuestIn(In):
+    """A member of the session's organisation."""
+
+    email: Annotated[str, StringConstraints(min_length=3, max_length=254, pattern=r"^[^\x00]*$")]
+
+
+class GuestOut(Out):
+    id: str
+    user: str
+    """The person's e-mail address."""
+    let_in_at: datetime
+
+    @classmethod
+    def of(cls, row: Guest) -> "GuestOut":
+        return cls(id=row.public_id, user=row.user.email, let_in_at=row.let_in_at)

@@ -32,6 +32,10 @@ class PoolOut(Out):
     """Whether sessions are sold there: people are joined to their ports."""
     has_sshd: bool
     """Whether people come into them by ssh."""
+    images: list[str]
+    """From where it runs images of containers that tasks name."""
+    volumes_gb: int
+    """How much room it keeps for volumes."""
     clock_skew_s: float
     agent_host: str
     ordered_s: int
@@ -57,6 +61,8 @@ class PoolOut(Out):
             sandbox_ok=pool.sandbox_ok,
             reaches=pool.reaches,
             has_sshd=pool.has_sshd,
+            images=pool.images,
+            volumes_gb=pool.volumes_gb,
             clock_skew_s=pool.clock_skew_s,
             agent_host=pool.agent_host,
             ordered_s=pool.ordered_s,

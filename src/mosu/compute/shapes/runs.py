@@ -5,8 +5,10 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
+from mosu.compute.ends import ends_at
+from mosu.compute.idle_runs import Idleness, idleness_of
 from mosu.compute.models import Attempt, Run
 from mosu.compute.queries import costs_of, curve_of, shares_of, why_not_live
 from mosu.compute.queue import InLine, in_line
@@ -110,19 +112,44 @@ class RunOut(Out):
     queue: QueueOut | None
     connect_url: str | None
     """Where the relay joins people to a session's ports (`?port=N`, a WebSocket); null where it cannot now."""
+    ends_at: datetime | None
+    """When its wall limit ends it; null where it does not run."""
+    idle_since: datetime | None
+    """Since when it does nothing: a batch's accelerators, or a session that nobody uses; null while it does."""
+    idle_stop_s: int | None
+    """After how long without use it is stopped, as its task or its owner says."""
+    idle_stops_at: datetime | None
+    """When it is stopped if that goes on, by its own time or the organisation's; null: never, or it is in use."""
 
     @classmethod
     def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
         """The runs, what they wait for and why they ended said in `language`."""
-        costs, lines = costs_of(runs), in_line(runs, now=now)
+        costs, lines, idle = costs_of(runs), in_line(runs, now=now), idleness_of(runs)
         return [
-            cls._of(run, cost=costs[run.id], line=lines.get(run.id), language=language, now=now)
+            cls._of(
+                run,
+                cost=costs[run.id],
+                line=lines.get(run.id),
+                idleness=idle.get(run.id),
+                language=language,
+                now=now,
+            )
             for run in runs
         ]
 
     @classmethod
-    def _of(cls, run: Run, *, cost: int, line: InLine | None, language: Language, now: datetime) -> "RunOut":
+    def _of(
+        cls,
+        run: Run,
+        *,
+        cost: int,
+        line: InLine | None,
+        idleness: Idleness | None,
+        language: Language,
+        now: datetime,
+    ) -> "RunOut":
         attempts = sorted(run.attempts.all(), key=lambda attempt: attempt.epoch)
+        last = attempts[-1] if attempts else None
         waits = _why_waiting(run, attempts, now=now)
         return cls(
             id=run.public_id,
@@ -150,7 +177,11 @@ class RunOut(Out):
             currency=run.order.currency,
             why_waiting=said(waits, language) if waits else None,
             queue=QueueOut.of(line) if line else None,
-            connect_url=connect_url(run, attempts[-1] if attempts else None, now=now),
+            connect_url=connect_url(run, last, now=now),
+            ends_at=ends_at(run, last),
+            idle_since=idleness.since if idleness else None,
+            idle_stop_s=run.idle_stop_s,
+            idle_stops_at=idleness.stops_at if idleness else None,
         )
 
 
@@ -181,6 +212,12 @@ class SamplesOut(Out):
             memory_bytes_max=run.request["memory_bytes"],
             points=[MeterSampleOut(**asdict(point)) for point in curve_of(run)],
         )
+
+
+class RunIdleStopIn(In):
+    """After how many seconds without use; null: by the organisation's rule alone."""
+
+    stop_after_s: Annotated[int, Field(ge=1)] | None = None
 
 
 class FenceIn(In):

@@ -3,6 +3,8 @@
 from typing import Final
 
 SENTENCES: Final[dict[str, str]] = {
+    "Images from there are not run here.": "这里不运行来自该处的镜像。",
+    "Its supplier may allow it: [kubernetes] allowed_images.": "其供方可以允许：[kubernetes] allowed_images。",
     # Settings.
     "environments is missing.": "缺少 environments。",
     "Make one with: python -m mosu.sandbox.environments FOLDER": "请建立：python -m mosu.sandbox.environments FOLDER",

@@ -45,7 +45,7 @@ SENTENCES: Final[dict[str, str]] = {
     "it names no package for this machine": "其中没有适合本机的软件包",
     "downloading took longer than {count} s": "下载超过 {count} 秒",
     "Prebuilt environments of this machine's own pool.": "本机资源池的预置环境。",
-    "What tasks call it; jupyter needs no lock.": "任务中使用的名称；jupyter 不需要锁文件。",
+    "What tasks call it; jupyter and smollm2 need no lock.": "任务中使用的名称；jupyter 和 smollm2 不需要锁文件。",
     "A file of pinned, hashed requirements.": "固定版本并带哈希的依赖文件。",
     "Build an environment by a lock and offer it in this machine's own pool; what runs there goes on.": "按锁文件建立环境，并提供给本机资源池；正在运行的作业不受影响。",
     "{name}: {count} packages in {folder}": "{name}：{count} 个软件包，位于 {folder}",

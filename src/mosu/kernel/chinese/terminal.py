@@ -280,6 +280,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Missing option {name}.": "缺少选项 {name}。",
     "core_hour": "核时",
     "card_hour": "卡时",
+    "gb_month": "GB·月",
     # The client.
     "No token for {url}.": "没有 {url} 的令牌。",
     "Sign in: mosu login --url {url}": "请登录：mosu login --url {url}",

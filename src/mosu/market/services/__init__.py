@@ -46,6 +46,7 @@ from mosu.market.services.orders import (
     accept_quote,
     activate_order,
     cancel_order,
+    release_order,
     stop_order,
 )
 from mosu.market.services.prepaid import quote_prepaid
@@ -122,6 +123,7 @@ __all__ = [
     "record_rate",
     "record_usage",
     "reject_credit_note",
+    "release_order",
     "release_row",
     "relist_offer",
     "revision_of",

@@ -17,7 +17,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("packages", nargs="*", metavar="PACKAGE")
     parser.add_argument("--lock", type=Path, help="a file of pinned, hashed requirements")
-    parser.add_argument("--name", default="", help="what tasks call it; jupyter alone needs no lock")
+    parser.add_argument("--name", default="", help="what tasks call it; jupyter and smollm2 need no lock")
     asked = parser.parse_args()
     try:
         if asked.packages or not (asked.lock or asked.name):

@@ -9,10 +9,34 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.engines.protocol import Engine
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import EnvironmentInfo
 
 
-def engine_of(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+def volumes_of(config: AgentConfig) -> Volumes | None:
+    """Where buyers' volumes are kept, if the settings say so.
+
+    Raises:
+        Invalid: the engine keeps none, or the folder does not do.
+        SandboxUnavailable: the sandbox's user cannot reach it.
+    """
+    if config.volumes_dir is None:
+        return None
+    if config.engine not in _WITH_VOLUMES:
+        raise Invalid(
+            f"The engine {config.engine} keeps no volumes.",
+            hint="Leave out volumes_dir.",
+            field="volumes_dir",
+        )
+    return Volumes(config.volumes_dir.absolute(), room_gb=config.volumes_gb)
+
+
+def engine_of(
+    config: AgentConfig,
+    state_dir: Path,
+    environments: Sequence[Environment],
+    volumes: Volumes | None = None,
+) -> Engine:
     """The engine that `config.engine` names, with the settings of the table of its name.
 
     Raises:
@@ -33,7 +57,7 @@ def engine_of(config: AgentConfig, state_dir: Path, environments: Sequence[Envir
             hint="Make one with: python -m mosu.sandbox.environments FOLDER",
             field="environments",
         )
-    return make(config, state_dir, environments)
+    return make(config, state_dir, environments, volumes)
 
 
 def environments_of(config: AgentConfig, environments: Sequence[Environment]) -> tuple[EnvironmentInfo, ...]:
@@ -50,7 +74,18 @@ def environments_of(config: AgentConfig, environments: Sequence[Environment]) ->
     )
 
 
-def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+def images_of(config: AgentConfig) -> tuple[str, ...]:
+    """From where tasks may name images of containers."""
+    if config.engine not in _WITH_IMAGES:
+        return ()
+    from mosu.site_agent.engines.kubernetes.options import options_of
+
+    return options_of(config.options).allowed_images
+
+
+def _local(
+    config: AgentConfig, state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
+) -> Engine:
     from mosu.site_agent.engines.local import LocalEngine, LocalNode
     from mosu.site_agent.engines.local_cards import options_of
 
@@ -60,10 +95,13 @@ def _local(config: AgentConfig, state_dir: Path, environments: Sequence[Environm
         node=LocalNode(config.node_name, cores, memory_bytes, disk_bytes, options_of(config.options)),
         environments=environments,
         log_bytes_max=config.log_bytes_max,
+        volumes=volumes,
     )
 
 
-def _slurm(config: AgentConfig, state_dir: Path, environments: Sequence[Environment]) -> Engine:
+def _slurm(
+    config: AgentConfig, state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
+) -> Engine:
     from mosu.site_agent.engines.slurm.engine import SlurmEngine
     from mosu.site_agent.engines.slurm.options import options_of
 
@@ -73,10 +111,13 @@ def _slurm(config: AgentConfig, state_dir: Path, environments: Sequence[Environm
         environments=environments,
         disk_bytes=measured(config)[2],
         log_bytes_max=config.log_bytes_max,
+        volumes=volumes,
     )
 
 
-def _ray(config: AgentConfig, _state_dir: Path, environments: Sequence[Environment]) -> Engine:
+def _ray(
+    config: AgentConfig, _state_dir: Path, environments: Sequence[Environment], _volumes: Volumes | None
+) -> Engine:
     from mosu.site_agent.engines.ray.engine import RayEngine
     from mosu.site_agent.engines.ray.options import options_of
 
@@ -89,14 +130,17 @@ def _ray(config: AgentConfig, _state_dir: Path, environments: Sequence[Environme
     )
 
 
-def _kubernetes(config: AgentConfig, _state_dir: Path, _environments: Sequence[Environment]) -> Engine:
+def _kubernetes(
+    config: AgentConfig, _state_dir: Path, _environments: Sequence[Environment], _volumes: Volumes | None
+) -> Engine:
     from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
     from mosu.site_agent.engines.kubernetes.options import options_of
 
     return KubernetesEngine(options_of(config.options), log_bytes_max=config.log_bytes_max)
 
 
-_Make = Callable[[AgentConfig, Path, Sequence[Environment]], Engine]
+_Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None], Engine]
+_WITH_VOLUMES: Final = frozenset({"local", "slurm"})
 _WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {
     "local": _local,

@@ -27,6 +27,7 @@ from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part, observed, working_folder
 from mosu.site_agent.logs import LOG_BYTES_MAX
 from mosu.site_agent.ranks import rank_variables
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, NodeInfo
 from mosu.wire.ssh import SSHD
 
@@ -67,7 +68,9 @@ class LocalEngine:
         node: LocalNode,
         environments: Sequence[Environment],
         log_bytes_max: int = LOG_BYTES_MAX,
+        volumes: Volumes | None = None,
     ) -> None:
+        self._volumes = volumes
         self._attempts = attempts_folder(folder)
         self._node, self._log_bytes_max = node, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
@@ -163,6 +166,7 @@ class LocalEngine:
             log_bytes_max=self._log_bytes_max,
             envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards) | cards.variables_of(spec),
             reaches=self.reaches,
+            volumes=self._volumes,
             cpus=self._free_cpus(spec.cores),
             delegation=None if self._delegation is None else _as_json(self._delegation),
         )

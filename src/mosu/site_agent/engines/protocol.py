@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NewType, Protocol
+from typing import NewType, Protocol
 
 from mosu.sandbox.probing import SandboxReport
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, Meter, MeterSample, NodeInfo
@@ -98,14 +98,3 @@ class Engine(Protocol):
 
     def forget(self, ref: EngineRef) -> None:
         """Delete all that is known of an ended attempt."""
-
-
-class JoinsNobody:
-    """What an engine is that joins nobody to ports of what runs there."""
-
-    reaches: Final = False
-    unreached: Final = "No sessions are sold: this engine joins nobody to what runs there."
-    has_sshd: Final = False
-
-    def connect(self, ref: EngineRef, port: int) -> socket.socket:
-        raise NotReached(self.unreached)

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
 
+from mosu.compute.volumes import SHELF as STORAGE
 from mosu.kernel.ids import typeid
 from mosu.kernel.time import Period
 from mosu.market import rules
@@ -84,6 +85,8 @@ class CheckoutShown:
     """The number of the order that paid for it already; empty for most."""
     reserves: str
     """The offer's public id where the quote is of a block; empty: of a run."""
+    days: int
+    """For how long it keeps a volume; 0: it keeps none."""
 
     @property
     def short(self) -> int:
@@ -126,6 +129,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         task=str(quote.request.get("task", "")),
         paid_by=str(quote.terms.get("paid_by", {}).get("number", "")),
         reserves=quote.offer.public_id if "block" in quote.terms else "",
+        days=quote.facts["days"] if quote.shelf == STORAGE else 0,
     )
 
 
@@ -159,6 +163,8 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
         for quantity, line in zip(used, rules.lines_of_json(quote.lines), strict=True)
     )
     half_time = duration(quote.wall_limit_s // 2)
+    if quote.shelf == STORAGE:
+        return _endings_of_volume(quote, split, half=half, half_time=half_time)
 
     def at(charge: int) -> SplitShown:
         return SplitShown.of(split_at(split, charge))
@@ -189,6 +195,21 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
             _("You cancel before it starts"),
             _("Nothing is charged. Later, what was used until then is."),
             at(0),
+        ),
+    ]
+
+
+def _endings_of_volume(quote: Quote, split: Split, *, half: int, half_time: str) -> list[Outcome]:
+    return [
+        Outcome(
+            _("It is kept to its end"),
+            _("Then it can only be read, and is deleted seven days later unless it is renewed."),
+            SplitShown.of(split_at(split, quote.total_max_micros)),
+        ),
+        Outcome(
+            _("You delete it after %(time)s") % {"time": half_time},
+            _("You pay for the time that it was kept; the rest is released at once."),
+            SplitShown.of(split_at(split, half)),
         ),
     ]
 

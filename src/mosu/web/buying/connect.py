@@ -8,6 +8,7 @@ from typing import Final
 from django.utils.translation import gettext as _
 
 from mosu.compute.app_hosts import has_apps_host
+from mosu.compute.guests import is_let_in
 from mosu.compute.models import Connection, Run
 from mosu.compute.queries import connections_of, last_attempt_of
 from mosu.compute.reach import connect_url, has_relay, is_reached, runs_now
@@ -113,8 +114,9 @@ def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
     attempt = last_attempt_of(run)
     if is_ended(run.state):
         return _("The session has ended.")
-    if not allows(actor, "run.connect", run.organisation_id):
-        return _("Developers, admins and owners of the organisation connect to it.")
+    denied = _why_denied(run, actor=actor)
+    if denied:
+        return denied
     if not has_relay():
         return _("This hub has no relay: its operator sets one up with MOSU_RELAY_URL.")
     if not runs_now(run, attempt):
@@ -122,3 +124,9 @@ def _why_not(run: Run, *, actor: Actor, now: datetime) -> str:
     if connect_url(run, attempt, now=now) is None:
         return _("The supplier's agent is not reached now; what it runs goes on.")
     return ""
+
+
+def _why_denied(run: Run, *, actor: Actor) -> str:
+    if not allows(actor, "run.connect", run.organisation_id):
+        return _("Developers, admins and owners of the organisation connect to it.")
+    return "" if is_let_in(actor, run) else _("It is another person's session: they can share it with you.")

@@ -86,13 +86,21 @@ def unit_name(unit: str) -> str:
 @register.filter
 def per_unit(unit: str) -> str:
     """The name of one of it, behind a price."""
-    return {"core_hour": gettext("core-hour"), "card_hour": gettext("card-hour")}.get(unit, unit)
+    return {
+        "core_hour": gettext("core-hour"),
+        "card_hour": gettext("card-hour"),
+        "gb_month": gettext("GB-month"),
+    }.get(unit, unit)
 
 
 @register.filter
 def meter_name(meter: str) -> str:
     """The unit in which a meter counts: whole core-seconds, 核秒."""
-    return {"core_second": gettext("core-s"), "card_second": gettext("card-s")}.get(meter, meter)
+    return {
+        "core_second": gettext("core-s"),
+        "card_second": gettext("card-s"),
+        "gb_second": gettext("GB-s"),
+    }.get(meter, meter)
 
 
 @register.filter

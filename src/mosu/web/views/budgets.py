@@ -57,12 +57,13 @@ class Idling(forms.Form):
     """For how long accelerators may do nothing."""
 
     idle_minutes = forms.IntegerField(
-        label=_lazy("Stop a run whose accelerators do nothing for (minutes)"),
+        label=_lazy("Stop what does nothing for (minutes)"),
         min_value=15,
         max_value=10_080,
         required=False,
         help_text=_lazy(
-            "People are told after 15 minutes. Left empty, nothing is stopped. Outputs are saved in any case."
+            "Runs whose accelerators do nothing, and sessions that nobody uses. People are told after 15 minutes and "
+            "warned 10 minutes before the end. Left empty, nothing is stopped. Outputs are saved in any case."
         ),
     )
 

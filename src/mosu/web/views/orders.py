@@ -14,6 +14,8 @@ from django.views.decorators.http import require_GET, require_POST
 
 from mosu.compute.blocks import block_of_order
 from mosu.compute.queries import run_of_order
+from mosu.compute.volumes import SHELF as STORAGE
+from mosu.compute.volumes import cost_so_far, volumes_visible_to
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
 from mosu.market.queries import orders_numbered, orders_visible_to
@@ -23,6 +25,7 @@ from mosu.platform.requests import actor_of
 from mosu.web.buying.block import BlockShown
 from mosu.web.buying.connect import ConnectShown
 from mosu.web.buying.run import curves_of, moments_of
+from mosu.web.buying.session import SessionShown
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown
@@ -110,12 +113,17 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     run = run_of_order(actor, row.id)
     shown = RunShown.of_order(row, run, now=now, with_log=with_log) if run else None
     may_cancel = allows(actor, "order.cancel", row.organisation_id)
+    is_storage = row.shelf == STORAGE
+    volume = volumes_visible_to(actor).filter(terms__order_id=row.id).first() if is_storage else None
+    kept_cost = cost_so_far(volume, row, now=now) if volume and row.total_micros is None else None
     block = block_of_order(actor, row.id) if "block" in row.quote.terms else None
     return {
         "here": "orders",
+        "volume": volume,
         "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
-        "order": OrderShown.of(row, cost=shown.cost if shown else None),
+        "order": OrderShown.of(row, cost=shown.cost if shown else kept_cost),
         "run": shown,
+        "session": SessionShown.of(run, actor=actor, now=now) if run else None,
         "connect": ConnectShown.of(run, actor=actor, now=now) if run else None,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],

@@ -300,6 +300,7 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         Fact(_("Runs on"), row.agent_host or "—"),
         Fact(_("Sandbox"), row.sandbox or "—", "" if row.sandbox_ok else _("Nothing is leased without one.")),
         Fact(_("Environments"), names or "—"),
+        Fact(_("Images of containers"), ", ".join(row.images) or "—"),
         Fact(_("Sessions"), _("sold") if row.reaches else _("not sold: its engine joins nobody to them")),
         Fact(_("Clock off by"), _skew(row), off),
         Fact(_("Delivery"), delivered_of(Delivery(row.ordered_s, row.delivered_s))),

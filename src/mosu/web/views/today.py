@@ -8,6 +8,7 @@ from django.views.decorators.http import require_GET
 
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
+from mosu.web.buying.session import my_sessions
 from mosu.web.pages import page
 from mosu.web.surroundings import purse_of_request
 from mosu.web.today import day_of
@@ -21,4 +22,5 @@ def today(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     day = day_of(actor, purse=purse_of_request(request), now=now)
     desk = reverse("desk") if allows(actor, "desk.read") else ""
-    return render(request, "pages/today.html", {"day": day, "now": now, "desk": desk})
+    mine = my_sessions(actor, now=now)
+    return render(request, "pages/today.html", {"day": day, "now": now, "desk": desk, "sessions": mine})

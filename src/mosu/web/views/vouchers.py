@@ -227,7 +227,7 @@ _UNITS: Final = {"core_hours": "core_hour", "card_hours": "card_hour"}
 
 def shelf_name(code: str) -> str:
     """A shelf in the page's language."""
-    return {"compute": pgettext("shelf", "compute")}.get(code, code)
+    return {"compute": pgettext("shelf", "compute"), "storage": pgettext("shelf", "storage")}.get(code, code)
 
 
 def terms_shown(terms: Terms) -> list[Fact]:

@@ -72,6 +72,15 @@ class KubernetesApi:
             return False
         return True
 
+    def answer(self, path: str, question: Object) -> Object:
+        """What the server says to an object that it answers and does not keep.
+
+        Raises:
+            KubernetesAway: it could not be asked.
+            Refused: it does not say.
+        """
+        return self._call("POST", path, json=question)
+
     def delete(self, path: str, *, propagation: str = "Background") -> None:
         """
         Raises:

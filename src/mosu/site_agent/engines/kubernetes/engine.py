@@ -11,6 +11,7 @@
 """
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, TypedDict
+from typing import Any, Final, NotRequired, TypedDict
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.probing import SandboxReport
@@ -26,10 +27,12 @@ from mosu.sandbox.starter import RunAs, give_to_sandbox
 from mosu.site_agent.engines.cards import devices_of
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
+from mosu.site_agent.engines.kubernetes.forwarding import Forwarding
 from mosu.site_agent.engines.kubernetes.manifests import (
     SELECTOR,
     attempt_items,
     job_item,
+    may_forward,
     name_of,
     namespace_items,
     namespace_manifest,
@@ -40,15 +43,21 @@ from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, Ku
 from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
 from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
 _LAST_LOG_S_MAX: Final = 20.0
+_FORWARD: Final = ("get", "create")
+_NO_FORWARD: Final = (
+    "No sessions are sold: the agent may not forward ports of pods. "
+    "Give it get and create on pods/portforward (docs/reference/engines-kubernetes.md), and start it again."
+)
 
 
 class _JobFile(TypedDict):
@@ -57,16 +66,23 @@ class _JobFile(TypedDict):
     nodes: int
     extras: list[str]
     """Addresses of what the attempt has beside its Job."""
+    session: NotRequired[bool]
+    """Whether people are joined to its ports; of a Job from before there were sessions nothing is said."""
 
 
-class KubernetesEngine(JoinsNobody):
+class KubernetesEngine:
     name = "kubernetes"
     poll_s = 1.0
     spans_nodes = True
+    has_sshd = False
+    """What is in an image is not looked at, and its users have no name there, which sshd asks for."""
 
     def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
         self._options, self._log_bytes_max = options, log_bytes_max
-        self._api = KubernetesApi(access_of(options.kubeconfig, options.context))
+        access = access_of(options.kubeconfig, options.context)
+        self._api, self._forwarding = KubernetesApi(access), Forwarding(access)
+        self._unreached: str | None = None
+        """As far as the server has said it."""
         self._attempts = attempts_folder(options.folder)
         if os.geteuid() != 0:  # who cannot give files away has the containers run as itself
             self._options = options.model_copy(update={"user_id": os.geteuid()})
@@ -78,6 +94,30 @@ class KubernetesEngine(JoinsNobody):
         self._last: dict[EngineRef, Observation] = {}
         self._guard = threading.Lock()
         self._reading: dict[EngineRef, threading.Lock] = {}
+
+    @property
+    def reaches(self) -> bool:
+        return not self.unreached
+
+    @property
+    def unreached(self) -> str:
+        """Whether the agent has the right is asked once."""
+        try:
+            return self._why_unreached()
+        except KubernetesAway as away:
+            return f"No sessions are sold: Kubernetes does not answer: {away}"
+
+    def _why_unreached(self) -> str:
+        """
+        Raises:
+            KubernetesAway: it could not be asked.
+        """
+        if self._unreached is None:
+            # A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
+            rights = [self._api.answer(item.collection, item.manifest) for item in map(may_forward, _FORWARD)]
+            may = all(right["status"]["allowed"] for right in rights)
+            self._unreached = "" if may else _NO_FORWARD
+        return self._unreached
 
     def isolation(self) -> SandboxReport:
         """Asked by doing: the server must refuse a privileged pod in a namespace like those of organisations."""
@@ -154,6 +194,7 @@ class KubernetesEngine(JoinsNobody):
                 collection=job.collection,
                 nodes=len(spec.nodes),
                 extras=[item.path for item in extras],
+                session=spec.session,
             )
             write_durably(folder / "job.json", where)
             if (folder / "cancel").exists():
@@ -195,6 +236,21 @@ class KubernetesEngine(JoinsNobody):
         if (where := _where(folder)) is not None and not (folder / "end.json").exists():
             self._delete_job(ref, where)
 
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        """A connection to the port on the own loopback of a session's pod.
+
+        Raises:
+            NotReached: there is none; it says why within 9 seconds.
+        """
+        folder = self._attempts / ref
+        where = _where(folder)
+        if where is None or not where.get("session") or (folder / "end.json").exists():
+            raise NotReached("It is not running, or it is no session.")
+        for pod in self._working(folder, where, self._pods.of_job(where["namespace"], name_of(ref))):
+            if pod.get("status", {}).get("phase") == "Running":
+                return self._forwarding.connect(_path_of(where, pod), port)
+        raise NotReached("It is not running, or it is no session.")
+
     def clean(self, ref: EngineRef) -> None:
         """Its Job goes too: what it had to say is on the disk."""
         folder = self._attempts / ref
@@ -218,7 +274,23 @@ class KubernetesEngine(JoinsNobody):
         self._pods.close()
 
     def _check(self, spec: AttemptSpec) -> None:
-        check_task(spec, self._options.images, reaches=self.reaches)
+        try:
+            reaches = spec.session and not self._why_unreached()
+        except KubernetesAway as away:
+            raise OSError(f"Kubernetes does not answer: {away}") from away
+        named = image_of(spec.environment)
+        if named and not self._options.image_of(spec.environment):
+            raise Invalid(
+                "Images from there are not run here.",
+                hint="Its supplier may allow it: [kubernetes] allowed_images.",
+                field="image_id",
+                found=spec.environment,
+            )
+        check_task(spec, [spec.environment] if named else self._options.images, reaches=reaches)
+        if spec.session and len(spec.nodes) > 1:
+            raise Invalid(
+                "A session has one node.", hint="Ask for one.", field="num_nodes", found=len(spec.nodes)
+            )
         if spec.cards and not self._options.resource_of(spec.accelerator):
             raise Invalid(
                 f"No resource is known for {spec.accelerator}.",
@@ -238,6 +310,7 @@ class KubernetesEngine(JoinsNobody):
             ("entry.sh", _ENTRY.read_text()),
             ("setup.sh", spec.setup.strip()),
             ("job.sh", spec.run),
+            ("service", "" if spec.service is None else f"{spec.service.port} {spec.service.health}\n"),
         ):
             (folder / "job" / name).write_text(text)
             (folder / "job" / name).chmod(0o644)
@@ -324,6 +397,8 @@ class KubernetesEngine(JoinsNobody):
             until = time.monotonic() + _LAST_LOG_S_MAX
             while self._copy_log(ref, folder, where) and time.monotonic() < until:
                 continue
+            for pod in self._pods.of_job(where["namespace"], name_of(ref)):
+                self._forwarding.end(_path_of(where, pod))
             for path in where["extras"]:
                 with suppress(KubernetesAway, Refused):
                     self._api.delete(path)
@@ -333,10 +408,7 @@ class KubernetesEngine(JoinsNobody):
 
     def _copy_log(self, ref: EngineRef, folder: Path, where: _JobFile) -> bool:
         pods = self._working(folder, where, self._pods.of_job(where["namespace"], name_of(ref)))
-        paths = [
-            (_rank_of(pod), f"/api/v1/namespaces/{where['namespace']}/pods/{pod['metadata']['name']}")
-            for pod in pods
-        ]
+        paths = [(_rank_of(pod), _path_of(where, pod)) for pod in pods]
         with self._reading.setdefault(ref, threading.Lock()):
             return copy_log(self._api, folder, paths, bytes_max=self._log_bytes_max)
 
@@ -369,6 +441,10 @@ def _takes_pods(node: Object) -> bool:
 
 def _rank_of(pod: Object) -> int:
     return int(pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"])
+
+
+def _path_of(where: _JobFile, pod: Object) -> str:
+    return f"/api/v1/namespaces/{where['namespace']}/pods/{pod['metadata']['name']}"
 
 
 def _where(folder: Path) -> _JobFile | None:

@@ -120,6 +120,16 @@ def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
     return Item(f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
 
 
+def may_forward(verb: str) -> Item:
+    """The question whether the agent itself may do this with the ports of any pod."""
+    asked = {"verb": verb, "group": "", "resource": "pods", "subresource": "portforward"}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    return Item(
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        {**review, "spec": {"resourceAttributes": asked}},
+    )
+
+
 def privileged_pod(namespace: str) -> Manifest:
     """What no namespace of ours may let in: asked for in a dry run, to see whether the cluster refuses it."""
     pod = _object("v1", "Pod", "mosu-probe", namespace)
@@ -253,7 +263,7 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
         mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
     return {
         "name": "task",
-        "image": options.images[spec.environment].image,
+        "image": options.image_of(spec.environment),
         "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/bash", "/run/mosu/job/entry.sh"],
         "workingDir": "/work",

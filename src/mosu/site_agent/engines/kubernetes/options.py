@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mosu.site_agent.engines.tables import read_table
+from mosu.wire.images import PREFIX, image_of, is_allowed
 from mosu.wire.shares import kind_of
 
 RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
@@ -61,6 +62,8 @@ class KubernetesOptions(BaseModel):
     """The same volume as the source of a PersistentVolume, such as `nfs = {server = ..., path = ...}`."""
     images: Annotated[Mapping[str, Image], Field(min_length=1)]
     """By environment."""
+    allowed_images: tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...] = ()
+    """Registries, or parts of them, whose images a task may name by digest."""
     cluster_queue: str
     """The Kueue ClusterQueue that holds what this pool may take."""
     kubeconfig: Path | None = None
@@ -75,6 +78,13 @@ class KubernetesOptions(BaseModel):
     user_id: Annotated[int, Field(ge=1, le=(1 << 31) - 1)] = 10001
     """As whom containers run; never root."""
     runtime_class: str = ""
+
+    def image_of(self, environment: str) -> str:
+        """The image of a prebuilt environment, or the one that a task names; empty where it is not run here."""
+        if named := image_of(environment):
+            return named if is_allowed(named, self.allowed_images) else ""
+        known = self.images.get(environment)
+        return known.image if known is not None else ""
 
     def resource_of(self, accelerator: str) -> str:
         """What a container asks for; empty if there is nothing."""

@@ -7,6 +7,7 @@ ever runs as Ray's user, and the wall limit, the log and the measures are those 
 import math
 import shlex
 import shutil
+import socket
 import threading
 import time
 import uuid
@@ -16,12 +17,15 @@ from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import Invalid
+from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.cards import devices_of
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, JoinsNobody, LogPart, Observation
+from mosu.site_agent.engines.dialling import dialled
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.ray.api import RayApi, RayAway, RayJob, RayNode
+from mosu.site_agent.engines.ray.meeting import Met, met
 from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
@@ -39,7 +43,7 @@ _SILENT_S: Final = 30.0
 _ASK_AFTER_S: Final = 6.0
 
 
-class RayEngine(JoinsNobody):
+class RayEngine:
     """State lies in `FOLDER/attempts/ID`, which agent and nodes share."""
 
     name = "ray"
@@ -62,7 +66,45 @@ class RayEngine(JoinsNobody):
         self._tools = lay_tools(options.folder / "tools")
         self._signs = _SignsOfLife(silent_s)
         self._last_nodes: tuple[NodeInfo, ...] = ()
-        self._choosing = threading.Lock()
+        self._choosing, self._meeting = threading.Lock(), threading.Lock()
+        self._met: dict[str, Met] = {}
+        """By node, those that were tried."""
+
+    @property
+    def reaches(self) -> bool:
+        return not self.unreached
+
+    @property
+    def unreached(self) -> str:
+        """Found out, by a job on each node: a session may come to any."""
+        try:
+            return next((found.why_not for found in self._all_met() if found.why_not), "")
+        except RayAway as away:
+            return f"No sessions are sold: Ray does not answer: {away}"
+
+    @property
+    def has_sshd(self) -> bool:
+        """Where people are joined at all, on every node."""
+        try:
+            return all(not found.why_not and found.has_sshd for found in self._all_met())
+        except RayAway:
+            return False
+
+    def _all_met(self) -> list[Met]:
+        """What is found of the nodes that are alive; each is tried once.
+
+        Raises:
+            RayAway: it could not be asked.
+        """
+        with self._meeting:
+            nodes = self._api.nodes()
+            for node in nodes:
+                if node.name not in self._met:
+                    place = self._options.folder / "meetings"
+                    self._met[node.name] = met(
+                        self._api, node, place, command=self._command, resources=_only(node)
+                    )
+            return [self._met[node.name] for node in nodes] or [Met("No sessions are sold: Ray has no node.")]
 
     def isolation(self) -> SandboxReport:
         """Asked of every node that is alive: each builds a sandbox, or none is leased for."""
@@ -120,6 +162,7 @@ class RayEngine(JoinsNobody):
                 who=RunAs(0, 0),
                 log_bytes_max=self._log_bytes_max,
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
+                reaches=spec.session and self.reaches,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
                 cards = list(dict.fromkeys(map(card_at, spec.devices[0])))
@@ -152,6 +195,9 @@ class RayEngine(JoinsNobody):
         (folder / "cancel").touch()
         if (folder / "job.json").exists():
             self._end_unstarted(folder, "cancelled", "Cancelled before it started.")
+
+    def connect(self, ref: EngineRef, port: int) -> socket.socket:
+        return dialled(self._attempts / ref, port)
 
     def clean(self, ref: EngineRef) -> None:
         remove_tree(self._attempts / ref / "work")
@@ -315,7 +361,8 @@ def _bury(folder: Path, state: StateFile | None, reason: str) -> None:
     state = state or blank_state("preparing")
     state["phase"], state["reason"] = "lost", f"Its supervisor is gone. {reason}".strip()
     write_durably(folder / "buried.json", state)
-    (folder / "secrets.json").unlink(missing_ok=True)
+    for name in ("secrets.json", DIAL_SOCKET):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _observation(folder: Path, state: StateFile | None) -> Observation:

@@ -1,7 +1,7 @@
 """What a Ray job runs on the node that it came to: one attempt, or a look whether it can be contained there.
 
-Started as `python -I -S payload.py FOLDER`, or with `--probe FILE`, from the copy of mosu's code that the
-agent laid beside the attempts: a node needs Python and the shared folder, and nothing of mosu.
+Started as `python -I -S payload.py FOLDER`, with `--probe FILE` or with `--meet FOLDER SSHD`, from the copy of mosu's
+code that the agent laid beside the attempts: a node needs Python and the shared folder, and nothing of mosu.
 """
 
 import sys
@@ -10,17 +10,23 @@ if __name__ == "__main__":
     sys.path.insert(0, __file__.rpartition("/mosu/site_agent/")[0])
 
 import os
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from mosu.kernel.refusals import DomainError
+from mosu.sandbox.dial_socket import listening
 from mosu.sandbox.probing import probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, make_sandbox_user, run_as
 from mosu.site_agent.files import read_json, write_durably
 from mosu.site_agent.job_files import JobFile, blank_state
 from mosu.site_agent.supervisor import claim, finish, run_job, taken_secrets
 
+MET_S_MAX: Final = 5.0
+"""So long an agent tries, once it sees that somebody is there."""
+MET_BYTES: Final = 1
+_WAITS_S_MAX: Final = 60.0
 _TOOLS: Final = Path(__file__).resolve().parents[4]
 
 
@@ -40,6 +46,16 @@ def supervise(folder: Path) -> None:
     run_job(folder, job, secrets)
 
 
+def meet(folder: Path, sshd: str) -> None:
+    """Wait in the folder as a session's dialler does, and tell whoever comes whether this program is here."""
+    with listening(folder) as door:
+        door.settimeout(_WAITS_S_MAX)
+        with suppress(OSError):
+            joined, _ = door.accept()
+            with joined:
+                joined.sendall(b"y" if os.access(sshd, os.X_OK) else b"n")
+
+
 def by_this_process() -> list[Any]:
     return [os.uname().nodename, os.getpid()]
 
@@ -51,5 +67,7 @@ if __name__ == "__main__":
     make_sandbox_user()
     if sys.argv[1] == "--probe":
         write_durably(Path(sys.argv[2]), asdict(probe(_TOOLS)))
+    elif sys.argv[1] == "--meet":
+        meet(Path(sys.argv[2]), sys.argv[3])
     else:
         supervise(Path(sys.argv[1]))

@@ -220,6 +220,24 @@ def setting(name: str) -> str:
     return ""
 
 
+def holds_in(job_id: int, *test: str) -> bool:
+    """Whether the command ends well, run as a step beside the job, on its first node.
+
+    Raises:
+        SlurmAway: it could not be run.
+    """
+    said = _ask("srun", *step_of(job_id), "sh", "-c", '"$@" && echo yes || echo no', "sh", *test)
+    return said.split()[-1:] == ["yes"]  # a prolog may have its say before
+
+
+def step_of(job_id: int) -> Sequence[str]:
+    """What `srun` is told for a step beside the job's own processes: it has their memory, and none of its cards."""
+    return (
+        *(f"--jobid={job_id}", "--overlap", "--nodes=1", "--ntasks=1", "--cpus-per-task=1", "--mem=0"),
+        *("--gres=none", "--mpi=none", "--chdir=/"),
+    )
+
+
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:
     """All that Slurm's commands, and so jobs, see of ours: where Slurm is, no more."""
     kept = {name: inherited[name] for name in ("PATH", "SLURM_CONF", "LD_LIBRARY_PATH") if name in inherited}

@@ -26,7 +26,7 @@ from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.nodes import nodes_from
 from mosu.site_agent.engines.slurm.options import SlurmOptions
 from mosu.site_agent.engines.slurm.payload import SlurmJobFile
-from mosu.site_agent.engines.slurm.trying import why_no_leg
+from mosu.site_agent.engines.slurm.trying import Tried, tried
 from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile
@@ -40,6 +40,7 @@ from mosu.site_agent.jobs import (
     working_folder,
 )
 from mosu.site_agent.logs import LOG_BYTES_MAX
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample, NodeInfo
 from mosu.wire.shares import kind_of
 
@@ -59,7 +60,7 @@ class SlurmEngine:
     | `job_id` | what it answered |
     | `ended.json` | the final observation: nothing asks Slurm again |
 
-    Beside them `legs.json` says that people came to a node of this cluster: that is tried once.
+    Beside them `sessions.json` says that people came to a node of this cluster, and whether by `ssh`: it is tried once.
 
     Raises (on creation):
         SandboxUnavailable: the sandbox's user cannot reach `folder` or an environment.
@@ -77,7 +78,9 @@ class SlurmEngine:
         disk_bytes: int,
         log_bytes_max: int = LOG_BYTES_MAX,
         forgotten_after_s: float = FORGOTTEN_AFTER_S,
+        volumes: Volumes | None = None,
     ) -> None:
+        self._volumes = volumes
         self._forgotten_after_s = forgotten_after_s
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._attempts = attempts_folder(folder)
@@ -91,17 +94,13 @@ class SlurmEngine:
         self._cancelled_at: dict[str, float] = {}
         self._guard = threading.Lock()
         self._legs = Legs(options.python)
-        self._legs_tried = folder / "legs.json"
+        self._sessions = folder / "sessions.json"
         self._trying = threading.Lock()
-        self._unreached: str | None = None
-        """As far as it was found out."""
+        self._tried: Tried | None = None
 
     @property
     def spans_nodes(self) -> bool:
         return self._options.shared_network
-
-    has_sshd = False
-    """Whether the nodes have one is not looked for yet."""
 
     @property
     def reaches(self) -> bool:
@@ -109,17 +108,26 @@ class SlurmEngine:
 
     @property
     def unreached(self) -> str:
-        """As set; else found out once, by a job that waits for its leg alone: what worked is not tried again."""
+        """As set; else found out."""
         if self._options.sessions is not None:
             return "" if self._options.sessions else "No sessions are sold: [slurm] sessions = false."
+        return self._found_out().why_not
+
+    @property
+    def has_sshd(self) -> bool:
+        """Found out, also where it is set that people are joined."""
+        return self._options.sessions is not False and self._found_out().has_sshd
+
+    def _found_out(self) -> Tried:
+        """Once, by a job that waits for that alone: what worked is not tried again."""
         with self._trying:
-            if self._unreached is None and read_json_if_whole(self._legs_tried):
-                self._unreached = ""
-            if self._unreached is None:
-                self._unreached = why_no_leg(self._legs, self._options, self._attempts)
-                if not self._unreached:
-                    write_durably(self._legs_tried, True)
-            return self._unreached
+            if self._tried is None and (known := read_json_if_whole(self._sessions)):
+                self._tried = Tried("", has_sshd=known["has_sshd"])
+            if self._tried is None:
+                self._tried = tried(self._legs, self._options, self._attempts)
+                if not self._tried.why_not:
+                    write_durably(self._sessions, {"has_sshd": self._tried.has_sshd})
+            return self._tried
 
     def isolation(self) -> SandboxReport:
         """The sandbox's, where also Slurm keeps books: without them nothing could be billed."""
@@ -246,6 +254,7 @@ class SlurmEngine:
             envs={},
             # Not asked for what is no session: it may have to be found out.
             reaches=spec.session and self.reaches,
+            volumes=self._volumes,
         )
         if len(spec.nodes) > 1:
             job["network"] = "machine"

@@ -111,9 +111,7 @@ class Legs:
 
     def _command(self, folder: Path, job_id: int) -> Sequence[str]:
         return (
-            *("srun", f"--jobid={job_id}", "--job-name=mosu_leg", "--overlap", "--nodes=1", "--ntasks=1"),
-            # Beside the job's own processes, with what they have of memory, and none of its cards.
-            *("--cpus-per-task=1", "--mem=0", "--gres=none", "--mpi=none", "--chdir=/"),
+            *("srun", "--job-name=mosu_leg", *commands.step_of(job_id)),
             *(self._python, "-I", leg.__file__, str(folder)),
         )
 

@@ -1,7 +1,8 @@
-"""Whether people come to sessions on this cluster: found out with a job that waits for its leg alone."""
+"""Whether people come to sessions on this cluster, by `ssh` too: found out with a job that waits for that alone."""
 
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from mosu.site_agent.engines.slurm import commands
 from mosu.site_agent.engines.slurm.commands import RUNNING, SlurmAway
 from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.options import SlurmOptions
+from mosu.wire.ssh import SSHD
 
 NODE_S_MAX: Final = 20.0
 """So long it waits for a node: where none is free now, nothing is found out."""
@@ -21,8 +23,17 @@ _SCRIPT: Final = "#!/bin/sh\nexec sleep 100\n"
 _WITHOUT_IT: Final = "It is tried again when the agent starts; or set [slurm] sessions = true or false."
 
 
-def why_no_leg(legs: Legs, options: SlurmOptions, attempts: Path) -> str:
-    """Why no leg comes to a node of this cluster, and what mends that; empty if one did.
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What was found on one node, and is taken for all."""
+
+    why_not: str
+    """Why no leg comes there, and what mends that; empty if one did."""
+    has_sshd: bool = False
+
+
+def tried(legs: Legs, options: SlurmOptions, attempts: Path) -> Tried:
+    """Begin a leg on a node of this cluster, and look for OpenSSH's server there.
 
     The job has one core for as long as that takes, two minutes at most, in the agent's own name.
     """
@@ -30,15 +41,17 @@ def why_no_leg(legs: Legs, options: SlurmOptions, attempts: Path) -> str:
         job_id = commands.submit(_SCRIPT, _arguments(options))
         try:
             if not _runs(job_id):
-                return f"No sessions are sold: no node was free within {NODE_S_MAX:.0f} s to try it on. {_WITHOUT_IT}"
+                return Tried(
+                    f"No sessions are sold: no node was free within {NODE_S_MAX:.0f} s to try it on. {_WITHOUT_IT}"
+                )
             legs.open(attempts, job_id=job_id)
+            return Tried("", has_sshd=commands.holds_in(job_id, "test", "-x", SSHD))
         finally:
             with suppress(SlurmAway):
                 commands.end(job_id)
             legs.end(attempts.name)
     except (DomainError, SlurmAway, NotReached) as why:
-        return f"No sessions are sold, since a step beside a job does not begin: {why} {_WITHOUT_IT}"
-    return ""
+        return Tried(f"No sessions are sold, since a step beside a job does not begin: {why} {_WITHOUT_IT}")
 
 
 def _runs(job_id: int) -> bool:

@@ -17,7 +17,8 @@ from mosu.wire.agent import AttemptPhase
 from tests.docs.test_tutorials import ROOT, follow
 from tests.site_agent.lab import MIB, Lab, open_folder, until
 
-pytestmark = pytest.mark.jupyter
+pytestmark = pytest.mark.environments
+ENVIRONMENT = "jupyter"
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("your-first-notebook*.md"))
 APP = APPS["jupyter"]
 HOST = "8888-run-1.apps.hub.example"

@@ -9,7 +9,7 @@ _KEEP = "revoke delete on compute_endpointminute from mosu_app"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0017_endpoints")]
+    dependencies = [("compute", "0020_while_a_session_runs")]
 
     operations = [
         migrations.AddField(

@@ -1,0 +1,92 @@
+"""Volumes: asking for one, what it holds, who uses it."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mosu.compute.models import Volume
+from mosu.compute.volumes import deleted_at
+from mosu.kernel.ids import typeid
+from mosu.kernel.money import decimal_of
+from mosu.market.shapes import Key, Word
+from mosu.platform.models import Organisation, Project
+from mosu.platform.schemas import In, Out
+
+Days = Annotated[int, Field(ge=1, le=366)]
+VoucherChoice = Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)]
+
+
+class VolumeQuoteIn(In):
+    """Room for `gb` GB (GiB), kept for `days` days: of the cheapest offer, or of the one that is named.
+
+    `supplier` and `pool` are names or ids. `vouchers` as for a task: `auto`, `none`, or their ids.
+    """
+
+    name: Word
+    gb: Annotated[int, Field(ge=1, le=1_000_000_000)]
+    days: Days = 30
+    offer_id: Key | None = None
+    supplier: Word = ""
+    pool: Word = ""
+    project_id: Word | None = None
+    vouchers: VoucherChoice = "auto"
+
+
+class VolumeTimeIn(In):
+    days: Days = 30
+    vouchers: VoucherChoice = "auto"
+
+
+class VolumeIn(In):
+    """For how long it is renewed by itself whenever its time ends; 0: it is not."""
+
+    renews_days: Annotated[int, Field(ge=0, le=366)]
+
+
+class VolumeOut(Out):
+    """A volume: name it in a task's `volumes` to have it in a run."""
+
+    id: str
+    name: str
+    state: Literal["kept", "expired", "deleting", "deleted"]
+    organisation_id: str
+    project_id: str
+    pool_id: str
+    pool: str
+    gb: int
+    kept_until: datetime
+    deleted_at: datetime
+    """When it is deleted if nobody renews it; of one that is deleted, when that was asked for."""
+    renews_days: int
+    used_by: list[str]
+    """The runs that see it now."""
+    order_ids: list[str]
+    held: str
+    """What its orders that are open may cost at most."""
+    currency: str
+
+    @classmethod
+    def of(cls, volume: Volume) -> "VolumeOut":
+        orders = [term.order for term in volume.terms.all()]
+        currency = orders[-1].currency
+        held = sum(
+            order.total_max_micros for order in orders if order.total_micros is None and not order.ended_at
+        )
+        return cls(
+            id=volume.public_id,
+            name=volume.name,
+            state=volume.state,
+            organisation_id=typeid(Organisation.prefix, volume.organisation_id),
+            project_id=typeid(Project.prefix, volume.project_id),
+            pool_id=volume.pool.public_id,
+            pool=volume.pool.name,
+            gb=volume.size_gb,
+            kept_until=volume.kept_until,
+            deleted_at=volume.ended_at or deleted_at(volume),
+            renews_days=volume.renews_days,
+            used_by=[use.run.public_id for use in volume.uses.all()],
+            order_ids=[order.public_id for order in orders],
+            held=decimal_of(held, currency=currency),
+            currency=currency,
+        )

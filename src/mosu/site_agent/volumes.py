@@ -1,0 +1,112 @@
+"""Volumes of buyers: folders that outlive what runs, on this machine or on the file system that a cluster shares.
+
+`FOLDER/VOLUME_ID` is the agent's own, and holds `data`, which alone is seen in sandboxes, and `lock`, which whoever
+uses it holds. A sandbox's user passes through to `data`, and can list, rename and replace nothing on the way.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox.starter import RunAs, SandboxUnavailable, give_to_sandbox, run_as, unreachable_part
+from mosu.site_agent.files import remove_tree, sync_folder
+from mosu.site_agent.job_files import VolumeFile
+from mosu.site_agent.volume_lock import held_lock
+from mosu.wire.agent import AttemptSpec
+
+_GIB: Final = 1 << 30
+_GONE: Final = ".gone-"
+
+
+class Volumes:
+    """The volumes in one folder, of which `room_gb` may be sold.
+
+    Raises (on creation):
+        Invalid: the folder is not there, or its file system is smaller than what is to be sold.
+        SandboxUnavailable: the sandbox's user cannot reach it.
+    """
+
+    def __init__(self, folder: Path, *, room_gb: int) -> None:
+        if not folder.is_dir() or folder.is_symlink():
+            raise Invalid(
+                f"There is no folder {folder} for volumes.",
+                hint="Make it, on a disk that is kept.",
+                field="volumes_dir",
+            )
+        if room_gb < 1 or room_gb * _GIB > shutil.disk_usage(folder).total:
+            raise Invalid(
+                f"volumes_gb: {folder} does not have {room_gb} GB.",
+                hint="Set what its file system has, or less.",
+                field="volumes_gb",
+                found=room_gb,
+            )
+        self.folder, self.room_gb = folder, room_gb
+        self._who: RunAs = run_as()
+        folder.chmod(0o711)
+        closed = unreachable_part(folder, self._who)
+        if closed is not None:
+            raise SandboxUnavailable(
+                f"The sandbox's user (uid {self._who.uid}) cannot pass through {closed} to {folder}.",
+                hint=f"Choose a folder outside it, or: chmod o+x {closed}",
+                path=str(folder),
+            )
+        self._deleting: set[str] = set()
+        self._guard = threading.Lock()
+
+    def laid_for(self, spec: AttemptSpec) -> list[VolumeFile]:
+        """What the attempt's supervisor needs to know of its volumes; those that are new are made."""
+        return [
+            VolumeFile(
+                name=one.volume_id,
+                folder=str(self._laid(one.volume_id)),
+                path=one.path,
+                size_bytes=one.size_bytes,
+                writes=one.writes,
+            )
+            for one in spec.volumes
+        ]
+
+    def delete(self, volume_ids: Collection[str]) -> tuple[str, ...]:
+        """Set about deleting these; those of which nothing is left. What is still in use stays until asked again."""
+        left = [volume_id for volume_id in volume_ids if self._is_there(volume_id)]
+        for volume_id in left:
+            with self._guard:
+                if volume_id in self._deleting:
+                    continue
+                self._deleting.add(volume_id)
+            # A million files take minutes; heartbeats must go on meanwhile.
+            threading.Thread(target=self._delete, args=(volume_id,), name="delete", daemon=True).start()
+        return tuple(volume_id for volume_id in volume_ids if volume_id not in left)
+
+    def _laid(self, volume_id: str) -> Path:
+        volume = self.folder / volume_id
+        if not (volume / "lock").exists():
+            volume.mkdir(mode=0o711, exist_ok=True)
+            volume.chmod(0o711)
+            (volume / "data").mkdir(mode=0o700, exist_ok=True)
+            give_to_sandbox(volume / "data", self._who)
+            (volume / "lock").touch(mode=0o600)
+            sync_folder(volume)
+            sync_folder(self.folder)
+        return volume
+
+    def _is_there(self, volume_id: str) -> bool:
+        return (self.folder / volume_id).exists() or (self.folder / f"{_GONE}{volume_id}").exists()
+
+    def _delete(self, volume_id: str) -> None:
+        volume, gone = self.folder / volume_id, self.folder / f"{_GONE}{volume_id}"
+        try:
+            if volume.exists():
+                lock = held_lock(volume, writes=True)
+                if lock is None:
+                    return
+                volume.rename(gone)  # from here on nobody comes to it
+                os.close(lock)
+            remove_tree(gone)
+        finally:
+            with self._guard:
+                self._deleting.discard(volume_id)

@@ -1,0 +1,95 @@
+"""A notebook as one sits at it: bought on *New run*, opened from the run's page, a cell run, shut down, the receipt."""
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.journeys.conftest import Town
+from tests.journeys.test_first_run import STARTUP, figure_in
+from tests.journeys.visitor import Visitor, visitor
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def town_with_jupyter(town: Town) -> Town:
+    """Its own pool has the environment that an operator adds by one command."""
+    added = town.hub.mosu("admin", "environments", "add", "jupyter")
+    assert added.returncode == 0, added.stderr
+    return town
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+def test_a_notebook_from_quote_to_receipt(browser: Browser, town_with_jupyter: Town, language: str) -> None:
+    with visitor(browser, town_with_jupyter, name=f"{language[:2]}-notebook", language=language) as one:
+        one.signs_in(STARTUP)
+        buys_a_notebook(one)
+        notebook = opens_it(one)
+        runs_a_cell(notebook)
+        shuts_it_down(notebook)
+        reads_the_receipt(one)
+
+
+def buys_a_notebook(one: Visitor) -> None:
+    """The pool tells of a new environment when its agent has begun anew, so the first answer may be a refusal."""
+    page = one.page
+    one.goes("/quote/?by=session")
+    page.fill("[name=wall_limit]", "10")
+    ask, plan, refused = (
+        page.locator("#ask-button"),
+        page.locator("article.plan").first,
+        page.locator(".refusals"),
+    )
+    for _ in range(60):
+        with page.expect_response(lambda answer: answer.request.method == "POST"):
+            ask.click()
+        expect(plan.or_(refused).first).to_be_visible()
+        if plan.is_visible():
+            break
+        page.wait_for_timeout(500)
+    plan.locator("a.go").click()
+    page.click(".checkout button.go")
+
+
+def opens_it(one: Visitor) -> Page:
+    """JupyterLab in a tab of its own, at an address of its own, once its log says that it listens."""
+    page = one.page
+    expect(page.locator("pre.log")).to_contain_text("/lab?token=", timeout=120_000)
+    one.sees("session")
+    with page.expect_popup() as popup:
+        page.click("button[name=app]")
+    tab = popup.value
+    tab.wait_for_url(re.compile(r"http://8888-[^/]+\.apps\.localhost:\d+/lab\b"))
+    return tab
+
+
+def runs_a_cell(tab: Page) -> None:
+    tab.click(".jp-LauncherCard[data-category=Notebook]")
+    tab.click(".jp-Notebook .cm-content")
+    tab.keyboard.type("import numpy; int(numpy.arange(4).sum() * 7)")
+    tab.keyboard.press("Shift+Enter")
+    expect(tab.locator(".jp-OutputArea-output").first).to_have_text("42")
+    tab.keyboard.press("Control+s")
+    tab.click(".jp-Dialog button.jp-mod-accept")  # under the name that it has
+    expect(tab.locator(".jp-DirListing-content")).to_contain_text("Untitled.ipynb")
+
+
+def shuts_it_down(tab: Page) -> None:
+    tab.click(".lm-MenuBar-item >> text=File")
+    tab.click('.lm-Menu-item >> text="Shut Down"')
+    tab.click(".jp-Dialog button.jp-mod-accept")
+
+
+def reads_the_receipt(one: Visitor) -> None:
+    """The page has followed by itself: the notebook came back, the connection is listed, the bill is closed."""
+    page = one.page
+    receipt = page.locator("#now-bill a[href*='/receipts/']")
+    expect(receipt).to_be_visible(timeout=120_000)
+    expect(page.locator("#now-outputs")).to_contain_text("Untitled.ipynb")
+    expect(page.locator("#now-connections tbody")).to_contain_text("8888")
+    one.sees("session-ended")
+    receipt.click()
+    total, _ = (figure_in(text) for text in page.locator(".receipt .sum dd").all_inner_texts())
+    assert total > 0
+    one.sees("notebook-receipt")
