@@ -271,6 +271,37 @@ def test_when_who_may_ask_is_changed_what_was_let_in_ends(relay: Relay) -> None:
     asyncio.run(tried())
 
 
+def test_a_key_opens_no_endpoint_that_asks_who_is_signed_in_now(relay: Relay) -> None:
+    """It was in use when the endpoint's word was changed, and comes again in the place of a browser's cookie."""
+    endpoint = make_endpoint(relay)
+    _, secret = make_key(endpoint)
+    asker = Asker(relay, host_of(endpoint), {"Authorization": f"Bearer {secret}"})
+    again = Asker(relay, host_of(endpoint), {"Cookie": f"{cookie_name()}={secret}"})
+
+    async def tried() -> None:
+        async with joined_to(relay, asgi_at):
+            assert (await asker.ask()).status_code == 200
+            await in_thread(Endpoint.objects.update, auth="hub")
+            await in_relay(relay, relay_app.endpoints.refresh)
+            assert (await again.ask()).status_code == 401
+
+    asyncio.run(tried())
+
+
+def test_who_has_many_keys_keeps_nobody_out(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_entries, "PASSES_MAX", 2)
+    endpoint = make_endpoint(relay)
+    askers = [program(relay, endpoint) for _ in range(4)]
+
+    async def tried() -> None:
+        async with joined_to(relay, asgi_at):
+            for asker in (*askers, *askers):
+                assert (await asker.ask()).status_code == 200
+            assert len(relay_app.endpoints.entries._held) == 2
+
+    asyncio.run(tried())
+
+
 # Who is signed in
 
 

@@ -228,6 +228,25 @@ def test_a_replica_is_well_when_it_says_so(
     asyncio.run(tried())
 
 
+@pytest.mark.parametrize(("hints", "status"), [(5, 200), (6, 503), (30_000, 503)])
+def test_a_replica_that_says_a_lot_before_it_says_so_does_not_keep_us_busy(
+    relay: Relay, hints: int, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint_requests, "HELD_S_MAX", 1.0)
+    asker = program(relay, make_endpoint(relay, text=SERVICE))
+
+    async def app(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        said = b"HTTP/1.1 103 Early\r\n\r\n" * (hints if head.startswith(b"GET /health ") else 0)
+        writer.write(said + OK + b"ok")
+
+    async def tried() -> None:
+        async with joined_to(relay, app):
+            assert (await asker.ask()).status_code == status
+
+    asyncio.run(tried())
+
+
 def test_a_busy_replica_is_taken_at_its_word_for_a_while(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -356,6 +356,20 @@ def test_no_way_of_ordering_passes_the_most_that_may_be(hub: Hub) -> None:
     assert Replica.objects.filter(over=False).count() == 2
 
 
+def test_who_does_not_stop_what_is_to_stop_is_not_paid_for_more_and_more(hub: Hub) -> None:
+    """A supplier falls silent for a minute again and again, and heeds no word: each time another would be ordered."""
+    endpoint = hub.make("replicas: {min: 1, max: 1}")
+    for minute in range(0, 12, 3):
+        now = seen(hub, now=later(minutes=minute))
+        for one in hub.keep(endpoint, now=now):
+            hub.serve(one, now=now)
+        Replica.objects.filter(over=False).update(drained_at=now)
+        hub.keep(endpoint, now=later(minutes=minute, seconds=30))
+    assert Run.objects.filter(state__in=["queued", "running"]).count() == 2
+    endpoint.refresh_from_db()
+    assert endpoint.reason == "Replicas that were told to stop have not stopped yet."
+
+
 def test_an_ordinal_is_ordered_once_whatever_the_code_does(hub: Hub) -> None:
     endpoint = hub.make()
     (first,) = hub.keep(endpoint)

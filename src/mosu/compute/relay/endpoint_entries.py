@@ -27,6 +27,10 @@ LOOKUPS_MAX: Final = 100
 REQUESTS_MAX: Final = {"key": 500, "hub": 64, "public": 1_000}
 """Of one pass at once: of a program, of a browser, of everybody."""
 IDLE_S_MAX: Final = 300.0
+_Key = tuple[UUID, str, str]
+"""The endpoint, what it asks for, and the sha256 of what came: a key that came as one is none that comes as a cookie,
+when the endpoint's word is changed."""
+_CROWDED: Final = "too many others ask"
 _UNSURE: Final = "the hub could not say whether you still may"
 
 
@@ -68,8 +72,9 @@ class Entries:
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
-        self._held: dict[tuple[UUID, str], Pass] = {}
-        self._opening: dict[tuple[UUID, str], asyncio.Task[Pass | None]] = {}
+        self._held: dict[_Key, Pass] = {}
+        """That of whoever asked longest ago first."""
+        self._opening: dict[_Key, asyncio.Task[Pass | None]] = {}
         self._log = structlog.get_logger("relay")
 
     async def of(self, route: EndpointRoute, headers: Headers) -> Pass:
@@ -83,11 +88,12 @@ class Entries:
         digest = sha256_of(secret) if secret else ""
         if not digest and route.auth != "public":
             raise not_entered(route.auth)
-        key = route.id, digest
+        key = route.id, route.auth, digest
         if (held := self._held.get(key)) is not None:
+            self._held[key] = self._held.pop(key)
             return held
         if (opening := self._opening.get(key)) is None:
-            if len(self._opening) >= LOOKUPS_MAX or len(self._held) >= PASSES_MAX:
+            if len(self._opening) >= LOOKUPS_MAX or not self._has_room():
                 raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
             opening = self._opening[key] = asyncio.create_task(self._opened(route, digest))
             opening.add_done_callback(partial(self._forget_opening, key))
@@ -140,7 +146,8 @@ class Entries:
                 one.hold.end(over[key])
             elif not one.is_unused or clock() - one.used_at <= IDLE_S_MAX:
                 continue
-            del self._held[key]
+            if self._held.get(key) is one:
+                del self._held[key]
 
     def end(self, why: str) -> None:
         """All of them."""
@@ -148,7 +155,17 @@ class Entries:
             one.hold.end(why)
         self._held.clear()
 
-    def _forget_opening(self, key: tuple[UUID, str], done: asyncio.Task[Pass | None]) -> None:
+    def _has_room(self) -> bool:
+        """Whoever has many keys or cookies keeps nobody out: of too many the one that was used longest ago goes."""
+        if len(self._held) < PASSES_MAX:
+            return True
+        left = next((key for key, one in self._held.items() if one.is_unused), None)
+        if left is None:
+            return False
+        self._held.pop(left).hold.end(_CROWDED)  # for who was about to ask with it
+        return True
+
+    def _forget_opening(self, key: _Key, done: asyncio.Task[Pass | None]) -> None:
         del self._opening[key]
         if not done.cancelled():
             done.exception()  # heard here too: all who waited for it may have left
@@ -163,7 +180,7 @@ class Entries:
             )
         if entry is None:
             return None
-        found = self._held[route.id, digest] = Pass(entry, route.auth)
+        found = self._held[route.id, route.auth, digest] = Pass(entry, route.auth)
         return found
 
 

@@ -27,6 +27,8 @@ MISSED_MAX: Final = 3
 """One that was well is taken at its word until so many answers in a row are missed: it may be busy."""
 _BREATH_S: Final = 0.1
 _HEAD_BYTES_MAX: Final = 64 * 1024
+_HINTS_MAX: Final = 5
+"""Heads before the one that counts: a replica chooses how many it sends, and each is work for the relay's one loop."""
 _UNWELL: Final = 400
 
 
@@ -159,14 +161,18 @@ class ReplicaWay:
             async with asyncio.timeout(HEALTH_S_MAX):
                 asked = http.send(h11.Request(method="GET", target=self.route.health, headers=headers))
                 await stream.write(asked or b"")
-                while True:
+                hints = 0
+                while hints <= _HINTS_MAX:
                     event = http.next_event()
                     if event is h11.NEED_DATA:
                         http.receive_data(bytes(await stream.read()))
                     elif isinstance(event, h11.Response):
                         return event.status_code < _UNWELL
-                    elif not isinstance(event, h11.InformationalResponse):
+                    elif isinstance(event, h11.InformationalResponse):
+                        hints += 1
+                    else:
                         return False
+                return False
         except (TimeoutError, Broken, h11.RemoteProtocolError, h11.LocalProtocolError):
             return False
 

@@ -6,6 +6,7 @@ end to end; there is no shell here, no other port and no other host. Who may is 
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -28,11 +29,16 @@ from mosu.wire.websocket import Bytes, Listener
 PEOPLE_MAX: Final = 500
 """Connections of this port at once; 100 of them may still have to say who they are."""
 STRANGERS_MAX: Final = 100
+"""Of more the one that has said nothing for longest goes: who comes in says it within a second."""
+PER_NAME_MAX: Final = 50
+"""Of one name, so that one person does not take all places."""
 LOGIN_S_MAX: Final = 20
 SESSIONS_MAX: Final = 10
 """Of one connection at once: whoever shares it among several terminals needs one."""
 KEEPALIVE_S: Final = 30
-_GONE: Final = "the other side is gone"
+_KEX: Final = "-diffie-hellman-*,rsa*,gss-*"
+"""Key exchanges that we leave out, since any stranger may ask for them: drawing an RSA key or raising to powers of
+8192 bits takes the relay's one loop far longer than them. No `ssh` of the last ten years needs one."""
 
 
 class Place:
@@ -40,7 +46,9 @@ class Place:
 
     def __init__(self) -> None:
         self.people: set[Entrance] = set()
-        self.strangers: set[Entrance] = set()
+        self.strangers: dict[Entrance, None] = {}
+        """In the order in which they came."""
+        self.of_name: Counter[str] = Counter()
 
 
 class Entrance(asyncssh.SSHServer):
@@ -48,23 +56,30 @@ class Entrance(asyncssh.SSHServer):
 
     def __init__(self, joining: Joining, place: Place) -> None:
         self._joining, self._place = joining, place
-        self._name = ""
+        self._conn: asyncssh.SSHServerConnection | None = None
+        self._name = self._counted = ""
         self._joined = 0
-        self._is_lost = False
+        self._passages: set[Passage] = set()
+        self._is_full = self._is_lost = False
 
     # What asyncssh tells.
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
-        if len(self._place.people) >= PEOPLE_MAX or len(self._place.strangers) >= STRANGERS_MAX:
+        self._conn = conn
+        # asyncssh itself does nothing there: whoever grants a large window and reads nothing would fill our memory.
+        conn.pause_writing = self._hold  # type: ignore[method-assign]
+        conn.resume_writing = self._go_on  # type: ignore[method-assign]
+        if len(self._place.strangers) >= STRANGERS_MAX:
+            next(iter(self._place.strangers)).leave()
+        if len(self._place.people) >= PEOPLE_MAX:
             conn.abort()
             return
         self._place.people.add(self)
-        self._place.strangers.add(self)
+        self._place.strangers[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
-        self._place.people.discard(self)
-        self._place.strangers.discard(self)
+        self._forget()
 
     def begin_auth(self, username: str) -> bool:
         self._name = username
@@ -78,7 +93,12 @@ class Entrance(asyncssh.SSHServer):
         return key.export_public_key("openssh").strip() == authority_line().encode()
 
     def auth_completed(self) -> None:
-        self._place.strangers.discard(self)
+        self._place.strangers.pop(self, None)
+        if self._is_lost or self._place.of_name[self._name] >= PER_NAME_MAX:
+            self.leave()
+            return
+        self._counted = self._name
+        self._place.of_name[self._counted] += 1
 
     def connection_requested(
         self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
@@ -107,23 +127,69 @@ class Entrance(asyncssh.SSHServer):
             self._joined -= 1
             raise
         passage = Passage(self._joining, granted, stream, self._left)
+        self._passages.add(passage)
+        if self._is_full:
+            passage.fill(self)
         if self._is_lost:
             passage.begin_alone()
         return passage
 
-    def _left(self) -> None:
+    def leave(self) -> None:
+        """Now: its place is somebody else's."""
+        self._is_lost = True
+        self._forget()
+        if self._conn is not None:
+            self._conn.abort()
+
+    def _forget(self) -> None:
+        self._place.people.discard(self)
+        self._place.strangers.pop(self, None)
+        if self._counted:
+            self._place.of_name[self._counted] -= 1
+            if not self._place.of_name[self._counted]:
+                del self._place.of_name[self._counted]
+            self._counted = ""
+
+    def _left(self, passage: "Passage") -> None:
         self._joined -= 1
+        self._passages.discard(passage)
+
+    def _hold(self) -> None:
+        """They do not read: nothing more is written, and nothing read that would be answered."""
+        self._is_full = True
+        if (transport := self._transport) is not None:
+            transport.pause_reading()
+        for passage in tuple(self._passages):
+            passage.fill(self)
+
+    def _go_on(self) -> None:
+        self._is_full = False
+        if (transport := self._transport) is not None:
+            transport.resume_reading()
+        for passage in tuple(self._passages):
+            if self._is_full:  # by what the one before had to say
+                return
+            passage.drain(self)
+
+    @property
+    def _transport(self) -> asyncio.Transport | None:
+        transport = self._conn._transport if self._conn is not None else None
+        return None if transport is None or transport.is_closing() else transport
 
 
 class Passage(asyncssh.SSHTCPSession[bytes]):
     """A way (`mosu.wire.websocket.ServedWay`) to a session, over a channel of ssh."""
 
-    def __init__(self, joining: Joining, granted: Granted, stream: Stream, left: Callable[[], None]) -> None:
+    def __init__(
+        self, joining: Joining, granted: Granted, stream: Stream, left: Callable[["Passage"], None]
+    ) -> None:
         self._joining, self._granted, self._stream, self._left = joining, granted, stream, left
         self._chan: asyncssh.SSHTCPChannel[bytes] | None = None
         self._listener: Listener | None = None
         self._carrying: asyncio.Task[None] | None = None
         self._full_since: float | None = None
+        self._full_of: set[object] = set()
+        """The channel whose window is used up, the connection that is not read from."""
         self._is_lost = False
 
     # What asyncssh tells.
@@ -149,12 +215,28 @@ class Passage(asyncssh.SSHTCPSession[bytes]):
             self._listener.lost()
 
     def pause_writing(self) -> None:
-        self._full_since = asyncio.get_running_loop().time()
+        self.fill(self)
 
     def resume_writing(self) -> None:
-        self._full_since = None
-        if self._listener is not None:
-            self._listener.has_room()
+        self.drain(self)
+
+    # What its entrance tells.
+
+    def fill(self, by: object) -> None:
+        """Nothing more goes there until it is drained."""
+        self._full_of.add(by)
+        if self._full_since is None:
+            self._full_since = asyncio.get_running_loop().time()
+
+    def drain(self, by: object) -> None:
+        """What filled it has room again."""
+        if by not in self._full_of:
+            return
+        self._full_of.discard(by)
+        if not self._full_of:
+            self._full_since = None
+            if self._listener is not None:
+                self._listener.has_room()
 
     # What it is joined to asks.
 
@@ -207,7 +289,7 @@ class Passage(asyncssh.SSHTCPSession[bytes]):
         try:
             await self._joining.carry(self._granted, self, self._stream)
         finally:
-            self._left()
+            self._left(self)
 
 
 async def listening(joining: Joining, *, host: str, port: int) -> asyncssh.SSHAcceptor:
@@ -228,6 +310,7 @@ async def listening(joining: Joining, *, host: str, port: int) -> asyncssh.SSHAc
         gss_host=None,
         x11_forwarding=False,
         agent_forwarding=False,
+        kex_algs=_KEX,
         compression_algs=None,
         encoding=None,
         reuse_address=True,

@@ -20,7 +20,7 @@ from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
 from mosu.compute.sealing import opened
 from mosu.compute.services.fitting import REPLICA_STARTS_WITHIN, ReplicaOf
 from mosu.compute.services.quoting import QuoteResult, choice_of, quote_run
-from mosu.compute.services.replicas import Overtaken, next_ordinal
+from mosu.compute.services.replicas import Overtaken, next_ordinal, paid_now
 from mosu.compute.states import AttemptState, EndpointState, is_ended
 from mosu.kernel.languages import Language, said
 from mosu.kernel.refusals import DomainError
@@ -174,6 +174,10 @@ def _order(endpoint_id: UUID, *, now: datetime) -> bool:
                 f"{endpoint.owner.email}, in whose name its replicas are ordered, may no longer buy here.",
                 hint="Change the endpoint: they are ordered in the name of who changed it last.",
             )
+        if paid_now(endpoint) >= rules.most_live(endpoint.replicas_max):
+            raise _StillStop(
+                "Replicas that were told to stop have not stopped yet.", hint="They are paid until they do."
+            )
         quotes = _quotes(endpoint, actor, now=now)
         soon = [one for one in quotes.quotes if one.starts_at <= now + REPLICA_STARTS_WITHIN]
         if not soon:
@@ -192,6 +196,12 @@ class _OwnerGone(DomainError):
     """Whoever changed it last may buy nothing any more."""
 
     code = "endpoint_owner_gone"
+
+
+class _StillStop(DomainError):
+    """One more would be more than may be paid at once."""
+
+    code = "endpoint_replicas_stop"
 
 
 class _NoneFits(DomainError):

@@ -11,7 +11,7 @@ from procrastinate.exceptions import AlreadyEnqueued
 from mosu.compute.endpoints import most_live
 from mosu.compute.models import Endpoint, Replica, Run
 from mosu.compute.requests import RunRequest
-from mosu.compute.states import EndpointState
+from mosu.compute.states import EndpointState, RunState
 from mosu.kernel.refusals import DomainError
 from mosu.platform.rows import insert
 
@@ -34,12 +34,11 @@ def take_place(run: Run, request: RunRequest, *, now: datetime) -> None:
         Overtaken: it is not the next any more.
     """
     endpoint = Endpoint.objects.select_for_update(no_key=True).get(id=request.endpoint)
-    replicas = Replica.objects.filter(endpoint=endpoint)
     if (
         endpoint.state != EndpointState.OPEN
         or endpoint.version != request.version
         or next_ordinal(endpoint) != request.replica
-        or replicas.filter(over=False).count() >= most_live(endpoint.replicas_max)
+        or paid_now(endpoint) >= most_live(endpoint.replicas_max)
     ):
         raise Overtaken("The endpoint has changed since this quote.", hint="It orders again by itself.")
     if endpoint.reason or endpoint.retry_at:
@@ -48,6 +47,12 @@ def take_place(run: Run, request: RunRequest, *, now: datetime) -> None:
     insert(
         Replica(endpoint=endpoint, run=run, ordinal=request.replica, version=request.version, added_at=now)
     )
+
+
+def paid_now(endpoint: Endpoint) -> int:
+    """How many of its runs have not ended: one that was told to stop is paid until its supplier says that it did."""
+    live = (RunState.QUEUED, RunState.RUNNING)
+    return Replica.objects.filter(endpoint=endpoint, run__state__in=live).count()
 
 
 def next_ordinal(endpoint: Endpoint) -> int:

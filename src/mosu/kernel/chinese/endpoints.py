@@ -75,6 +75,8 @@ SENTENCES: Final[dict[str, str]] = {
     "The endpoint has changed since this quote.": "报价之后服务端点已变动。",
     "It orders again by itself.": "它会自行重新下单。",
     "Its last replica ended at once: {why}.": "上一个副本启动后随即结束：{why~}。",
+    "Replicas that were told to stop have not stopped yet.": "已要求停止的副本尚未停止。",
+    "They are paid until they do.": "它们在停止之前继续计费。",
     "No offer starts it now: {why}.": "目前没有可立即启动它的商品：{why~}。",
     "No offer is on the shelf for it now.": "目前没有适合它的商品。",
     "its endpoint has ended": "所属服务端点已结束",

@@ -107,6 +107,7 @@ SENTENCES: Final[dict[str, str]] = {
     "This endpoint does not ask who is signed in.": "这个服务端点不要求登录。",
     "Open its address itself.": "请直接打开它的地址。",
     "Open the endpoint's address anew.": "请重新打开服务端点的地址。",
+    "too many others ask": "同时请求的人太多",
     "its key was revoked": "它的密钥已被撤销",
     "the endpoint has ended": "服务端点已结束",
     "who may ask there was changed": "谁可以访问已被更改",
