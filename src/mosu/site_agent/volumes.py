@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -71,8 +72,9 @@ class Volumes:
         ]
 
     def delete(self, volume_ids: Collection[str]) -> tuple[str, ...]:
-        """Set about deleting these; those of which nothing is left. What is still in use stays until asked again."""
-        left = [volume_id for volume_id in volume_ids if self._is_there(volume_id)]
+        """Set about deleting these; those of which nothing is left. What is still in use, and what the disk does not
+        give up, stays until asked again."""
+        left = [volume_id for volume_id in volume_ids if self._may_be_there(volume_id)]
         for volume_id in left:
             with self._guard:
                 if volume_id in self._deleting:
@@ -94,19 +96,54 @@ class Volumes:
             sync_folder(self.folder)
         return volume
 
-    def _is_there(self, volume_id: str) -> bool:
-        return (self.folder / volume_id).exists() or (self.folder / f"{_GONE}{volume_id}").exists()
+    def _may_be_there(self, volume_id: str) -> bool:
+        """Whether anything is left of it; of a disk that does not say, that is: the heartbeats of a whole pool do not
+        end with one bad disk."""
+        with self._guard:
+            if volume_id in self._deleting:
+                return True
+        try:
+            return any(_is_named(path) for path in self._places(volume_id))
+        except OSError:
+            return True
+
+    def _places(self, volume_id: str) -> tuple[Path, Path]:
+        """Where it is, and where it is deleted."""
+        return self.folder / volume_id, self.folder / f"{_GONE}{volume_id}"
 
     def _delete(self, volume_id: str) -> None:
-        volume, gone = self.folder / volume_id, self.folder / f"{_GONE}{volume_id}"
+        volume, gone = self._places(volume_id)
         try:
-            if volume.exists():
-                lock = held_lock(volume, writes=True)
-                if lock is None:
+            with suppress(OSError):  # what the disk does not give up is asked for again
+                if _is_named(volume) and not _set_aside(volume, gone):
                     return
-                volume.rename(gone)  # from here on nobody comes to it
-                os.close(lock)
-            remove_tree(gone)
+                remove_tree(gone)
+                sync_folder(self.folder)  # its room is sold once we say so: no crash brings it back
         finally:
             with self._guard:
                 self._deleting.discard(volume_id)
+
+
+def _is_named(path: Path) -> bool:
+    """Not `Path.exists`: what the disk cannot say is an error here."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_aside(volume: Path, gone: Path) -> bool:
+    """Whether nobody comes to the volume any more; not while somebody uses it."""
+    try:
+        lock = held_lock(volume, writes=True)
+    except FileNotFoundError:
+        volume.rename(gone)  # its making was broken off, on a full disk, say: nobody ever used it
+        return True
+    if lock is None:
+        return False
+    try:
+        volume.rename(gone)
+    finally:
+        os.close(lock)
+    return True
