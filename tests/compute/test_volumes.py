@@ -1,6 +1,7 @@
 """Volumes: sold by the GB and the day, never more than there is; one writer, their owner's alone, gone when unpaid."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -367,14 +368,40 @@ def test_its_end_is_told_and_what_nobody_pays_for_is_deleted(world: World) -> No
     turn(36.5)
     assert len(titles()) == 4
     turn(37)
-    assert state_of(volume) == VolumeState.EXPIRED  # somebody reads it
-    services.cancel_run(actor=world.actor, run_id=reader.id, now=NOW + 37 * DAY)
+    assert state_of(volume) == VolumeState.EXPIRED  # somebody read it until now
+    reader.refresh_from_db()
+    assert reader.state == "cancelled"
     turn(37.1)
     turn(38)
     assert state_of(volume) == VolumeState.DELETING
     assert titles()[-1] == "The volume data was deleted"
     assert len(titles()) == 5
     assert UsageRecord.objects.filter(meter="gb_second").count() == 1
+
+
+def test_nobody_keeps_what_is_not_paid_for_by_reading_it(world: World) -> None:
+    buy_volume(world, days=1)
+    turn(1)
+    late = NOW + 8 * DAY
+    keep_volumes(world, now=late)
+    readable = task_with("/data: 'data:ro'")
+    [asked] = quote(world, readable, now=late - timedelta(minutes=1)).quotes
+    with pytest.raises(VolumeGone):
+        quote(world, readable, now=late)
+    with pytest.raises(VolumeGone):
+        accept(world, asked.id, now=late)
+
+
+def test_who_reads_what_is_not_paid_for_is_stopped_before_it_is_deleted(world: World) -> None:
+    volume = buy_volume(world, days=1)
+    keep_volumes(world, now=NOW + DAY)
+    turn(1)
+    reader = buy(world, task_with("/data: 'data:ro'"), now=NOW + DAY)
+    lease(world, now=NOW + DAY)
+    beat(world, attempt_of(reader), "running", now=NOW + DAY)
+    turn(8)
+    reader.refresh_from_db()
+    assert (state_of(volume), reader.cancel_asked_at) == (VolumeState.EXPIRED, NOW + 8 * DAY)
 
 
 def test_more_time_begins_where_the_paid_time_ends(world: World) -> None:

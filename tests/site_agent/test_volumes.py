@@ -196,11 +196,11 @@ def test_what_was_half_made_on_a_full_disk_can_be_deleted(lab: Lab, volumes: Vol
 def test_a_disk_that_fails_ends_no_heartbeat_and_gives_nothing_up(
     volumes: Volumes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = named()
+    kept, unknown = named(), named()
     (volumes.folder / kept).mkdir()
     with monkeypatch.context() as failing:
         failing.setattr(Path, "lstat", _fails)
-        assert volumes.delete([kept, unknown := named()]) == ()
+        assert volumes.delete([kept, unknown]) == ()
         until(lambda: not volumes._deleting, what="tried")
     deleted_whole(volumes, kept)
     deleted_whole(volumes, unknown)

@@ -35,6 +35,7 @@ from mosu.market.services import (
     record_usage,
     release_order,
     settle_order,
+    stop_order,
 )
 from mosu.platform.actors import SYSTEM, Actor, Role
 from mosu.platform.each import on_each
@@ -207,7 +208,8 @@ def _end(volume_id: UUID, *, now: datetime) -> None:
     volume = Volume.objects.get(id=volume_id)
     if volume.renews_days and volume.kept_until - now <= RENEWED_BEFORE:
         _renew(volume, now=now)
-    _come_to_end(volume_id, now=now)
+    for order_id in _come_to_end(volume_id, now=now):
+        stop_order(order_id=order_id, why=f"the paid time of its volume {volume.name} is over", now=now)
 
 
 def _renew(volume: Volume, *, now: datetime) -> None:
@@ -225,7 +227,8 @@ def _renew(volume: Volume, *, now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def _come_to_end(volume_id: UUID, *, now: datetime) -> None:
+def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
+    """Do what is due; the orders of runs that are to be stopped, for else they would keep it for nothing."""
     volume = _locked_with_orders(volume_id)
     if volume.state == VolumeState.KEPT and volume.kept_until <= now:
         move_volume(volume, to=VolumeState.EXPIRED, actor=SYSTEM, now=now, why="its paid time is over")
@@ -239,15 +242,17 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> None:
             volume.save(update_fields=["told_days"])
             _tell(volume, _ENDS, now=now)
     elif volume.state != VolumeState.EXPIRED:
-        return  # deleted meanwhile
+        return []  # deleted meanwhile
     elif deleted_at(volume) <= now:
-        if not volume.uses.filter(live=True).exists():
-            _delete(volume, actor=SYSTEM, now=now, why="nobody renewed it")
-            _tell(volume, _DELETED, now=now)
+        if in_use_by := list(volume.uses.filter(live=True).values_list("run__order_id", flat=True)):
+            return in_use_by
+        _delete(volume, actor=SYSTEM, now=now, why="nobody renewed it")
+        _tell(volume, _DELETED, now=now)
     elif deleted_at(volume) - now <= timedelta(days=1) and volume.told_days != 0:
         volume.told_days = 0
         volume.save(update_fields=["told_days"])
         _tell(volume, _EXPIRED, now=now)
+    return []
 
 
 def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
