@@ -33,10 +33,14 @@ def mount(
     return VolumeSpec(volume_id=volume_id, path=path, size_bytes=size_bytes, writes=writes)
 
 
+def kept_in(folder: Path) -> Volumes:
+    return Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
+
+
 @pytest.fixture
 def volumes(folder: Path) -> Volumes:
     (folder / "volumes").mkdir()
-    return Volumes(folder / "volumes", room_gb=1)
+    return kept_in(folder)
 
 
 @pytest.fixture
@@ -184,7 +188,7 @@ def test_a_deletion_that_was_broken_off_goes_on(lab: Lab, volumes: Volumes) -> N
     kept = named()
     run(lab, "mkdir -p /data/a/b; chmod 0 /data/a", mount(kept))
     (volumes.folder / kept).rename(volumes.folder / f".gone-{kept}")
-    deleted_whole(Volumes(volumes.folder, room_gb=1), kept)
+    deleted_whole(kept_in(volumes.folder.parent), kept)
 
 
 def test_what_was_half_made_on_a_full_disk_can_be_deleted(lab: Lab, volumes: Volumes) -> None:
@@ -240,6 +244,24 @@ def test_nothing_is_said_to_be_gone_before_the_disk_has_it(
     finally:
         go_on.set()
     deleted_whole(volumes, kept)
+
+
+def test_a_disk_that_is_not_mounted_is_no_empty_one(lab: Lab, volumes: Volumes) -> None:
+    kept, away = named(), volumes.folder.with_name("away")
+    run(lab, "echo kept > /data/b", mount(kept))
+    volumes.folder.rename(away)
+    volumes.folder.mkdir(mode=0o711)
+    assert volumes.delete([kept]) == ()
+    with pytest.raises(OSError, match="not the folder"):
+        lab.engine.submit(make_spec("true", volumes=(mount(kept),)))
+    with pytest.raises(Invalid, match="were kept"):
+        kept_in(volumes.folder.parent)
+    until(lambda: not volumes._deleting, what="tried")
+    assert not list(volumes.folder.iterdir())
+    volumes.folder.rmdir()
+    away.rename(volumes.folder)
+    assert run(lab, "cat /data/b", mount(kept))[1] == "kept\n"
+    deleted_whole(kept_in(volumes.folder.parent), kept)
 
 
 def _fails(*_given: object, **_named: object) -> None:
