@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from mosu.compute import services
 from mosu.compute.models import Run, Volume, VolumeTerm, VolumeUse
 from mosu.compute.services import SoldOut, VolumeGone, VolumeInUse, VolumeKept, VolumeNameTaken
-from mosu.compute.states import VolumeState
+from mosu.compute.states import PoolState, VolumeState
 from mosu.compute.volume_shelf import VolumeShelf
 from mosu.compute.volumes import volumes_visible_to
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
@@ -464,6 +464,33 @@ def test_it_renews_itself_while_the_budget_covers_it(world: World) -> None:
     volume.refresh_from_db()
     assert (volume.state, volume.terms.count()) == (VolumeState.DELETING, 2)
     assert len(titles()) == 4 - 1
+
+
+def close_pool(world: World) -> None:
+    services.set_pool_state(actor=SYSTEM, pool_id=world.pool_id, to=PoolState.CLOSED, why="moved", now=at(2))
+
+
+def test_nothing_is_renewed_in_a_pool_that_is_closed(world: World) -> None:
+    volume = buy_volume(world)
+    close_pool(world)
+    with pytest.raises(NotForSale, match="closed"):
+        quote_time(world, volume)
+
+
+def test_nobody_pays_for_time_after_the_pool_was_closed(world: World) -> None:
+    make_owner(world)
+    volume = buy_volume(world, days=30)
+    take(world, quote_time(world, volume, days=10))
+    services.set_renewal(actor=world.actor, volume_id=volume.id, days=30, now=at(1))
+    close_pool(world)
+    for _ in range(2):
+        turn(3)
+    assert state_of(volume) == VolumeState.DELETING
+    first, second = [term.order for term in volume.terms.order_by("period")]
+    assert (first.state, first.total_micros) == (OrderState.SETTLED, 10 * GB_MONTH // 30 * 3)
+    assert second.state == OrderState.CANCELLED
+    assert held_micros(world.buyer.id) == 0
+    assert titles() == ["The pool of the volume data was closed"]
 
 
 def test_no_order_and_no_spent_budget_takes_files_away(world: World) -> None:
