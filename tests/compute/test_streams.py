@@ -113,7 +113,7 @@ def test_a_run_through_the_agents_messages(client: TestClient) -> None:
     beat = client.post(
         "/agent/v1/heartbeat", headers=agent, json={"clock_at": now_text(), "attempts": [status]}
     )
-    assert beat.json() == {"commands": [], "checks": []}
+    assert beat.json() == {"commands": [], "checks": [], "volumes_to_delete": []}
     log = client.post(
         f"/agent/v1/attempts/{attempt}/log", headers=agent, json={"offset": 0, "text": "你好\n"}
     )

@@ -8,6 +8,7 @@ the doors for each person, and prints what answers as JSON. Nobody lists pages: 
 import io
 import json
 import logging
+import os
 import re
 import sys
 import time
@@ -17,6 +18,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 ORGANISATIONS, ORDERS, OFFERS = 205, 300, 300
+WHERE = {
+    "MOSU_RELAY_URL": "http://127.0.0.1:1",
+    "MOSU_APPS_HOST": "apps.localhost",
+    "MOSU_SSH_ADDRESS": "localhost:2200",
+}
+"""What the started hub has at other ports: the pages that there are for it."""
 FRAMEWORK = r"/(api|static|admin)/|.*\^"
 """Doors that are no pages of ours: answers for programs, Django's read-only tables, addresses with a secret in them."""
 
@@ -45,6 +52,7 @@ def main() -> int:
     from mosu.runtime.config import load_config
 
     config = load_config()
+    os.environ |= WHERE
     use_hub(config)
     from benchmarks.seeded.hub import seed
 
@@ -92,6 +100,7 @@ def _what_else_there_is(seeded: Any) -> str:
     close_month(actor=operator, month=last_month, now=now)
     _a_credit_note(operator, resident, now=now)
     _a_volume(seeded, now=now)
+    _an_endpoint(seeded, now=now)
     _an_offer_by_the_block(seeded.supplier_id, now=now)
     User.objects.update(language="")  # the browser's then
     guarded = User.objects.get(id=seeded.resident.developer_id)
@@ -161,6 +170,45 @@ def _a_volume(seeded: Any, *, now: datetime) -> None:
         offer_id=offer.id,
     )
     accept_quote(actor=buyer, quote_id=quote.id, idempotency_key="volume", now=now)
+
+
+def _an_endpoint(seeded: Any, *, now: datetime) -> None:
+    """Of the resident's, with a key, a request and a minute; nobody asks there, so nothing runs."""
+    from mosu.compute.models import LATENCY_MS, EndpointMinute, EndpointRequest
+    from mosu.compute.services import make_endpoint, make_key
+    from mosu.platform.models import Project, User
+    from mosu.platform.queries import actor_for_user
+    from mosu.wire.task import parse_task
+
+    buyer = actor_for_user(User.objects.get(id=seeded.resident.developer_id))
+    task = "run: python3 -m http.server 8000\nmosu: {kind: service, port: 8000, replicas: {min: 0, max: 2}}\n"
+    made = make_endpoint(
+        actor=buyer,
+        organisation_id=seeded.resident.id,
+        project_id=Project.objects.filter(organisation_id=seeded.resident.id).order_by("id")[0].id,
+        name="chat",
+        task=parse_task(task, source="chat"),
+        workdir=(),
+        idempotency_key="endpoint",
+        now=now,
+    )
+    make_key(actor=buyer, endpoint_id=made.id, name="first", now=now)
+    minute = now.replace(second=0, microsecond=0)
+    counts = [3, 1, *[0] * (len(LATENCY_MS) - 1)]
+    EndpointMinute.objects.create(
+        endpoint=made, minute=minute, requests=5, refused=1, failed=0, in_flight_max=2, latencies=counts
+    )
+    EndpointRequest.objects.create(
+        endpoint=made,
+        at=now,
+        method="POST",
+        path="/v1/chat/completions",
+        status=200,
+        waited_ms=0,
+        took_ms=12,
+        bytes_in=90,
+        bytes_out=400,
+    )
 
 
 def _an_offer_by_the_block(supplier_id: Any, *, now: datetime) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
-from tests.hub import Hub, running_hub
+from tests.hub import Hub, free_port, running_hub
 from tests.journeys.street import Person, Street
 from tests.journeys.visitor import DESKTOP, PHONE, serious_complaints, wider_than_the_screen
 
@@ -37,6 +37,7 @@ NOT_OPENED = {
     "/books/samples/{sample_id}/checks.csv": "a file",
     "/costs/{month}/focus/{version}/": "a file",
     "/documents/{document_id}/": "a file",
+    "/endpoints/{endpoint_id}/open": "leads on to the endpoint's own address",
     "/my-offers/imports/{import_id}/now/": "a part of the file's page, fetched by it",
     "/orders/{order_id}/now/": "a part of the order's page, fetched by it",
     "/receipts/{receipt_id}/pdf/": "a file",
@@ -117,7 +118,7 @@ class Walk:
 
 @pytest.fixture(scope="session")
 def hub() -> Iterator[Hub]:
-    with running_hub() as started:
+    with running_hub(env={"MOSU_SSH_PORT": str(free_port())}) as started:
         yield started
 
 

@@ -22,7 +22,7 @@ from mosu.compute.services.fitting import REPLICA_STARTS_WITHIN, ReplicaOf
 from mosu.compute.services.quoting import QuoteResult, choice_of, quote_run
 from mosu.compute.services.replicas import Overtaken, next_ordinal
 from mosu.compute.states import AttemptState, EndpointState, is_ended
-from mosu.kernel.languages import said
+from mosu.kernel.languages import Language, said
 from mosu.kernel.refusals import DomainError
 from mosu.market.services import accept_quote, stop_order
 from mosu.platform.actors import Actor, Role
@@ -35,6 +35,10 @@ from mosu.wire.task import TaskFile, parse_task
 
 _MINUTE: Final = timedelta(minutes=1)
 _REASON_CHARS: Final = 500
+_SHORT: Final[dict[Language, str]] = {
+    "zh": "{why} 系统会继续尝试；仍在运行的副本照常应答。",
+    "en": "{why} It is tried again; what still runs goes on answering.",
+}
 
 
 def keep_endpoints(*, now: datetime) -> None:
@@ -258,8 +262,7 @@ def _tell(endpoint: Endpoint, *, now: datetime) -> None:
             "en": f"Endpoint {endpoint.name} has too few replicas",
         },
         body={
-            "zh": f"{said(endpoint.reason, 'zh')} 系统会继续尝试；仍在运行的副本照常应答。",
-            "en": f"{endpoint.reason} It is tried again; what still runs goes on answering.",
+            language: text.format(why=said(endpoint.reason, language)) for language, text in _SHORT.items()
         },
         now=now,
         link=f"/endpoints/{endpoint.public_id}/",
