@@ -1,6 +1,7 @@
 """Volumes: sold by the GB and the day, never more than there is; one writer, their owner's alone, gone when unpaid."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -8,7 +9,7 @@ from django.db import IntegrityError, transaction
 from mosu.compute import services
 from mosu.compute.models import Run, Volume, VolumeTerm, VolumeUse
 from mosu.compute.services import SoldOut, VolumeGone, VolumeInUse, VolumeKept, VolumeNameTaken
-from mosu.compute.states import VolumeState
+from mosu.compute.states import PoolState, VolumeState
 from mosu.compute.volume_shelf import VolumeShelf
 from mosu.compute.volumes import volumes_visible_to
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
@@ -367,14 +368,40 @@ def test_its_end_is_told_and_what_nobody_pays_for_is_deleted(world: World) -> No
     turn(36.5)
     assert len(titles()) == 4
     turn(37)
-    assert state_of(volume) == VolumeState.EXPIRED  # somebody reads it
-    services.cancel_run(actor=world.actor, run_id=reader.id, now=NOW + 37 * DAY)
+    assert state_of(volume) == VolumeState.EXPIRED  # somebody read it until now
+    reader.refresh_from_db()
+    assert reader.state == "cancelled"
     turn(37.1)
     turn(38)
     assert state_of(volume) == VolumeState.DELETING
     assert titles()[-1] == "The volume data was deleted"
     assert len(titles()) == 5
     assert UsageRecord.objects.filter(meter="gb_second").count() == 1
+
+
+def test_nobody_keeps_what_is_not_paid_for_by_reading_it(world: World) -> None:
+    buy_volume(world, days=1)
+    turn(1)
+    late = NOW + 8 * DAY
+    keep_volumes(world, now=late)
+    readable = task_with("/data: 'data:ro'")
+    [asked] = quote(world, readable, now=late - timedelta(minutes=1)).quotes
+    with pytest.raises(VolumeGone):
+        quote(world, readable, now=late)
+    with pytest.raises(VolumeGone):
+        accept(world, asked.id, now=late)
+
+
+def test_who_reads_what_is_not_paid_for_is_stopped_before_it_is_deleted(world: World) -> None:
+    volume = buy_volume(world, days=1)
+    keep_volumes(world, now=NOW + DAY)
+    turn(1)
+    reader = buy(world, task_with("/data: 'data:ro'"), now=NOW + DAY)
+    lease(world, now=NOW + DAY)
+    beat(world, attempt_of(reader), "running", now=NOW + DAY)
+    turn(8)
+    reader.refresh_from_db()
+    assert (state_of(volume), reader.cancel_asked_at) == (VolumeState.EXPIRED, NOW + 8 * DAY)
 
 
 def test_more_time_begins_where_the_paid_time_ends(world: World) -> None:
@@ -437,6 +464,33 @@ def test_it_renews_itself_while_the_budget_covers_it(world: World) -> None:
     volume.refresh_from_db()
     assert (volume.state, volume.terms.count()) == (VolumeState.DELETING, 2)
     assert len(titles()) == 4 - 1
+
+
+def close_pool(world: World) -> None:
+    services.set_pool_state(actor=SYSTEM, pool_id=world.pool_id, to=PoolState.CLOSED, why="moved", now=at(2))
+
+
+def test_nothing_is_renewed_in_a_pool_that_is_closed(world: World) -> None:
+    volume = buy_volume(world)
+    close_pool(world)
+    with pytest.raises(NotForSale, match="closed"):
+        quote_time(world, volume)
+
+
+def test_nobody_pays_for_time_after_the_pool_was_closed(world: World) -> None:
+    make_owner(world)
+    volume = buy_volume(world, days=30)
+    take(world, quote_time(world, volume, days=10))
+    services.set_renewal(actor=world.actor, volume_id=volume.id, days=30, now=at(1))
+    close_pool(world)
+    for _ in range(2):
+        turn(3)
+    assert state_of(volume) == VolumeState.DELETING
+    first, second = [term.order for term in volume.terms.order_by("period")]
+    assert (first.state, first.total_micros) == (OrderState.SETTLED, 10 * GB_MONTH // 30 * 3)
+    assert second.state == OrderState.CANCELLED
+    assert held_micros(world.buyer.id) == 0
+    assert titles() == ["The pool of the volume data was closed"]
 
 
 def test_no_order_and_no_spent_budget_takes_files_away(world: World) -> None:

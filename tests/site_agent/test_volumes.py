@@ -1,7 +1,9 @@
 """Volumes on a real machine: kept from run to run, one writer, a size that holds, nothing beside them reached."""
 
+import errno
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,7 @@ from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.engines.choice import volumes_of
 from mosu.site_agent.files import read_json
+from mosu.site_agent.volume_lock import held_lock
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, VolumeSpec
 
@@ -30,10 +33,14 @@ def mount(
     return VolumeSpec(volume_id=volume_id, path=path, size_bytes=size_bytes, writes=writes)
 
 
+def kept_in(folder: Path) -> Volumes:
+    return Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
+
+
 @pytest.fixture
 def volumes(folder: Path) -> Volumes:
     (folder / "volumes").mkdir()
-    return Volumes(folder / "volumes", room_gb=1)
+    return kept_in(folder)
 
 
 @pytest.fixture
@@ -181,7 +188,84 @@ def test_a_deletion_that_was_broken_off_goes_on(lab: Lab, volumes: Volumes) -> N
     kept = named()
     run(lab, "mkdir -p /data/a/b; chmod 0 /data/a", mount(kept))
     (volumes.folder / kept).rename(volumes.folder / f".gone-{kept}")
-    deleted_whole(Volumes(volumes.folder, room_gb=1), kept)
+    deleted_whole(kept_in(volumes.folder.parent), kept)
+
+
+def test_what_was_half_made_on_a_full_disk_can_be_deleted(lab: Lab, volumes: Volumes) -> None:
+    kept = named()
+    (volumes.folder / kept / "data").mkdir(parents=True)
+    deleted_whole(volumes, kept)
+
+
+def test_a_disk_that_fails_ends_no_heartbeat_and_gives_nothing_up(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, unknown = named(), named()
+    (volumes.folder / kept).mkdir()
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "lstat", _fails)
+        assert volumes.delete([kept, unknown]) == ()
+        until(lambda: not volumes._deleting, what="tried")
+    deleted_whole(volumes, kept)
+    deleted_whole(volumes, unknown)
+
+
+def test_a_deletion_that_fails_holds_nothing(volumes: Volumes, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = named()
+    (volumes.folder / kept / "data").mkdir(parents=True)
+    (volumes.folder / kept / "lock").touch()
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "rename", _fails)
+        assert volumes.delete([kept]) == ()
+        until(lambda: not volumes._deleting, what="tried")
+    lock = held_lock(volumes.folder / kept, writes=True)
+    assert lock is not None
+    os.close(lock)
+    deleted_whole(volumes, kept)
+
+
+def test_nothing_is_said_to_be_gone_before_the_disk_has_it(
+    volumes: Volumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = named()
+    (volumes.folder / kept).mkdir()
+    reached, go_on = threading.Event(), threading.Event()
+
+    def synced(_folder: Path) -> None:
+        reached.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr("mosu.site_agent.volumes.sync_folder", synced)
+    volumes.delete([kept])
+    assert reached.wait(30)
+    try:
+        assert not (volumes.folder / f".gone-{kept}").exists()
+        assert volumes.delete([kept]) == ()
+    finally:
+        go_on.set()
+    deleted_whole(volumes, kept)
+
+
+def test_a_disk_that_is_not_mounted_is_no_empty_one(lab: Lab, volumes: Volumes) -> None:
+    kept, away = named(), volumes.folder.with_name("away")
+    run(lab, "echo kept > /data/b", mount(kept))
+    volumes.folder.rename(away)
+    volumes.folder.mkdir(mode=0o711)
+    assert volumes.delete([kept]) == ()
+    with pytest.raises(OSError, match="not the folder"):
+        lab.engine.submit(make_spec("true", volumes=(mount(kept),)))
+    with pytest.raises(Invalid, match="were kept"):
+        kept_in(volumes.folder.parent)
+    until(lambda: not volumes._deleting, what="tried")
+    assert not list(volumes.folder.iterdir())
+    volumes.folder.rmdir()
+    away.rename(volumes.folder)
+    assert run(lab, "cat /data/b", mount(kept))[1] == "kept\n"
+    deleted_whole(kept_in(volumes.folder.parent), kept)
+
+
+def _fails(*_given: object, **_named: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 def test_without_room_there_are_none(folder: Path, environment: Environment) -> None:

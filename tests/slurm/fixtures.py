@@ -33,7 +33,7 @@ class SlurmBench:
             }
         )
         (folder / "volumes").mkdir()
-        self.volumes = Volumes(folder / "volumes", room_gb=1)
+        self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:

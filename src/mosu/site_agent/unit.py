@@ -55,7 +55,7 @@ def unit_of(*, engine: str, program: Sequence[str], config: Path, state_dir: Pat
     lines = [
         "[Unit]",
         "Description=mosu site agent",
-        "After=network-online.target",
+        "After=network-online.target remote-fs.target",  # its folders may lie on mounted disks
         "Wants=network-online.target",
         "",
         "[Service]",

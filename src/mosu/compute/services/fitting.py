@@ -102,7 +102,7 @@ def asked_of(
             hint="Put the files into workdir.",
             field="mosu.inputs",
         )
-    volumes, pool_id = _volumes_of(task, project_id)
+    volumes, pool_id = _volumes_of(task, project_id, now=now)
     return Asked(
         task=task,
         organisation_id=organisation_id,
@@ -121,7 +121,9 @@ def asked_of(
     )
 
 
-def _volumes_of(task: TaskFile, project_id: UUID) -> tuple[Sequence[VolumeSeen], UUID | None]:
+def _volumes_of(
+    task: TaskFile, project_id: UUID, *, now: datetime
+) -> tuple[Sequence[VolumeSeen], UUID | None]:
     """The volumes that the task names, and the pool that keeps all of them."""
     if not task.volumes:
         return (), None
@@ -134,7 +136,7 @@ def _volumes_of(task: TaskFile, project_id: UUID) -> tuple[Sequence[VolumeSeen],
             raise NotFound(
                 f"The project has no volume {one.name!r}.", hint="See your volumes: mosu volumes list."
             )
-        check_usable(known[one.name], writes=one.writes)
+        check_usable(known[one.name], writes=one.writes, now=now)
         if in_others_way(known[one.name], writes=one.writes):
             raise in_use(known[one.name])
     pools = {row.pool.name: row.pool_id for row in known.values()}

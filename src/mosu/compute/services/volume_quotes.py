@@ -13,7 +13,7 @@ from mosu.compute.queries import pools_by_id, why_not_live
 from mosu.compute.requests import VolumeRequest
 from mosu.compute.services.capacity import SoldOut
 from mosu.compute.services.volume_uses import VolumeGone
-from mosu.compute.states import VOLUME_LIVES
+from mosu.compute.states import VOLUME_LIVES, PoolState
 from mosu.compute.volumes import GB_SECOND, SHELF, free_gb, volume_visible_to
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError, Invalid
@@ -106,13 +106,15 @@ def quote_volume_time(
         NotFound: there is no such volume, or the actor may not know.
         Forbidden: the actor may not ask quotes for its organisation.
         VolumeGone: it is being deleted.
-        NotForSale: the offer left the shelf.
+        NotForSale: the offer left the shelf, or the pool is closed for good.
         Invalid: too few days to reach `until_at_least`, or more than the offer sells.
     """
     volume = volume_visible_to(actor, volume_id)
     require(actor, "quote.ask", volume.organisation_id)
     if volume.state not in VOLUME_LIVES:
         raise VolumeGone("The volume is being deleted.", hint="Make another.")
+    if volume.pool.state == PoolState.CLOSED:
+        raise NotForSale(f"The pool {volume.pool.name} is closed.", hint="Make a volume elsewhere.")
     _check_days(days)
     if volume.kept_until + timedelta(days=days) <= until_at_least:
         raise Invalid("That time would be over already.", hint="Ask for more days.", field="days", found=days)

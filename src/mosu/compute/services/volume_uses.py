@@ -9,6 +9,7 @@ from django.db import IntegrityError, transaction
 from mosu.compute.models import Run, Volume, VolumeUse
 from mosu.compute.requests import VolumeSeen
 from mosu.compute.states import VOLUME_LIVES, VolumeState
+from mosu.compute.volumes import deleted_at
 from mosu.kernel.refusals import DomainError
 
 
@@ -34,7 +35,7 @@ def use_volumes(run: Run, volumes: Collection[VolumeSeen], *, now: datetime) -> 
     rows = Volume.objects.select_for_update(no_key=True).filter(id__in=[one.id for one in volumes])
     found = {str(row.id): row for row in rows.order_by("id")}
     for one in sorted(volumes, key=lambda seen: seen.id):
-        check_usable(found[one.id], writes=one.writes)
+        check_usable(found[one.id], writes=one.writes, now=now)
         try:
             with transaction.atomic():
                 VolumeUse.objects.create(volume=found[one.id], run=run, writers=int(one.writes))
@@ -42,12 +43,12 @@ def use_volumes(run: Run, volumes: Collection[VolumeSeen], *, now: datetime) -> 
             raise in_use(found[one.id]) from error
 
 
-def check_usable(volume: Volume, *, writes: bool) -> None:
+def check_usable(volume: Volume, *, writes: bool, now: datetime) -> None:
     """
     Raises:
-        VolumeGone: it is being deleted, or its paid time is over and it would be written.
+        VolumeGone: it is being deleted or is due to be, or its paid time is over and it would be written.
     """
-    if volume.state not in VOLUME_LIVES:
+    if volume.state not in VOLUME_LIVES or deleted_at(volume) <= now:
         raise VolumeGone(f"The volume {volume.name} is being deleted.", hint="Make another.")
     if volume.state == VolumeState.EXPIRED and writes:
         raise VolumeGone(

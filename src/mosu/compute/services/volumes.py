@@ -23,7 +23,7 @@ from mosu.compute.services.volume_quotes import (
     quote_volume_time,
 )
 from mosu.compute.services.volume_uses import VolumeGone, in_use, locked_volume
-from mosu.compute.states import VOLUME_LIVES, VolumeState
+from mosu.compute.states import VOLUME_LIVES, PoolState, VolumeState
 from mosu.compute.volumes import GB_SECOND, GRACE, deleted_at, volume_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period
@@ -35,6 +35,7 @@ from mosu.market.services import (
     record_usage,
     release_order,
     settle_order,
+    stop_order,
 )
 from mosu.platform.actors import SYSTEM, Actor, Role
 from mosu.platform.each import on_each
@@ -190,8 +191,9 @@ def end_volumes(*, now: datetime) -> None:
 
     Repeating it changes nothing.
     """
-    near = Volume.objects.filter(state__in=VOLUME_LIVES, kept_until__lte=now + timedelta(days=TOLD_DAYS[0]))
-    on_each(partial(_end, now=now), list(near.order_by("id").values_list("id", flat=True)))
+    near = Q(kept_until__lte=now + timedelta(days=TOLD_DAYS[0])) | Q(pool__state=PoolState.CLOSED)
+    found = Volume.objects.filter(near, state__in=VOLUME_LIVES)
+    on_each(partial(_end, now=now), list(found.order_by("id").values_list("id", flat=True)))
 
 
 @transaction.atomic(durable=True)
@@ -207,7 +209,8 @@ def _end(volume_id: UUID, *, now: datetime) -> None:
     volume = Volume.objects.get(id=volume_id)
     if volume.renews_days and volume.kept_until - now <= RENEWED_BEFORE:
         _renew(volume, now=now)
-    _come_to_end(volume_id, now=now)
+    for order_id in _come_to_end(volume_id, now=now):
+        stop_order(order_id=order_id, why=f"its volume {volume.name} is deleted", now=now)
 
 
 def _renew(volume: Volume, *, now: datetime) -> None:
@@ -225,8 +228,15 @@ def _renew(volume: Volume, *, now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def _come_to_end(volume_id: UUID, *, now: datetime) -> None:
+def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
+    """Do what is due; the orders of runs that are to be stopped, for else they would keep it for nothing."""
     volume = _locked_with_orders(volume_id)
+    in_use_by = list(volume.uses.filter(live=True).values_list("run__order_id", flat=True))
+    if volume.state in VOLUME_LIVES and volume.pool.state == PoolState.CLOSED:
+        if not in_use_by:  # nobody comes to it any more, so nobody pays for it
+            _delete(volume, actor=SYSTEM, now=now, why="its pool was closed")
+            _tell(volume, _CLOSED, now=now)
+        return in_use_by
     if volume.state == VolumeState.KEPT and volume.kept_until <= now:
         move_volume(volume, to=VolumeState.EXPIRED, actor=SYSTEM, now=now, why="its paid time is over")
         _tell(volume, _EXPIRED, now=now)
@@ -239,15 +249,17 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> None:
             volume.save(update_fields=["told_days"])
             _tell(volume, _ENDS, now=now)
     elif volume.state != VolumeState.EXPIRED:
-        return  # deleted meanwhile
+        return []  # deleted meanwhile
     elif deleted_at(volume) <= now:
-        if not volume.uses.filter(live=True).exists():
+        if not in_use_by:
             _delete(volume, actor=SYSTEM, now=now, why="nobody renewed it")
             _tell(volume, _DELETED, now=now)
+        return in_use_by
     elif deleted_at(volume) - now <= timedelta(days=1) and volume.told_days != 0:
         volume.told_days = 0
         volume.save(update_fields=["told_days"])
         _tell(volume, _EXPIRED, now=now)
+    return []
 
 
 def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
@@ -313,6 +325,14 @@ _EXPIRED: Final = {
         "zh": "付费期已过，现为只读。请在删除前续期或取出文件：mosu volumes renew {name}。",
         "en": "Its paid time is over, and it can only be read. Before that renew it, or take your files: "
         "mosu volumes renew {name}.",
+    },
+}
+_CLOSED: Final = {
+    "title": {"zh": "存储卷 {name} 所在的资源池已关闭", "en": "The pool of the volume {name} was closed"},
+    "body": {
+        "zh": "供应商关闭了该资源池，卷中文件已无法使用。只收取到现在为止的费用，其余已退回。",
+        "en": "Its supplier closed the pool, and nobody comes to the files any more. What it was kept for until now is "
+        "charged, the rest was given back.",
     },
 }
 _DELETED: Final = {

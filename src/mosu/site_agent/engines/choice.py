@@ -9,6 +9,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.engines.protocol import Engine
+from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import EnvironmentInfo
 
@@ -28,7 +29,8 @@ def volumes_of(config: AgentConfig) -> Volumes | None:
             hint="Leave out volumes_dir.",
             field="volumes_dir",
         )
-    return Volumes(config.volumes_dir.absolute(), room_gb=config.volumes_gb)
+    memory = attempts_folder(config.state_dir.absolute()).with_name("volumes.json")
+    return Volumes(config.volumes_dir.absolute(), room_gb=config.volumes_gb, memory=memory)
 
 
 def engine_of(

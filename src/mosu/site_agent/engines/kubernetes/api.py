@@ -11,6 +11,8 @@ from mosu.site_agent.engines.kubernetes.access import Access
 Object = Mapping[str, Any]
 WATCH_S: Final = 300
 _SAID_MAX: Final = 500
+_LINE_BYTES_MAX: Final = 4 << 20
+"""More than an object can have."""
 
 
 class KubernetesAway(Exception):
@@ -171,11 +173,21 @@ class _Lines:
             self._answer.close()
 
     def _lines(self, answer: httpx.Response) -> Iterator[bytes]:
-        rest = b""
+        """Of a line that is too long its beginning: what a pod prints, and whether a line ends, is the pod's own."""
+        rest, is_cut = b"", False
         try:
             for part in answer.iter_bytes():
-                *lines, rest = (rest + part).split(b"\n")
-                yield from lines
+                first, *lines = part.split(b"\n")
+                rest += b"" if is_cut else first
+                if len(rest) > _LINE_BYTES_MAX:
+                    yield rest[:_LINE_BYTES_MAX]
+                    rest, is_cut = b"", True
+                if lines:
+                    if not is_cut:
+                        yield rest
+                    *whole, rest = lines
+                    is_cut = False
+                    yield from whole
         except httpx.HTTPError as error:
             raise KubernetesAway(str(error) or type(error).__name__) from error
         if rest:
