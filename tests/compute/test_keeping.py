@@ -11,7 +11,7 @@ from mosu.compute import services
 from mosu.compute.models import Endpoint, EndpointMinute, Replica, Run
 from mosu.compute.services import Overtaken, replicas
 from mosu.compute.services.fitting import ReplicaOf
-from mosu.market.models import Order
+from mosu.market.models import Order, Quote
 from mosu.market.services import accept_quote, set_budget
 from mosu.platform.actors import Role
 from mosu.platform.models import Membership, Notice, User
@@ -48,6 +48,13 @@ def test_a_new_endpoint_gets_its_fewest_replicas_each_an_order_of_its_owner(hub:
     assert len(hub.keep(endpoint)) == 2
     services.keep_endpoints(now=NOW)
     assert Replica.objects.count() == 2
+
+
+def test_quotes_for_replicas_stand_on_nobodys_list_for_long(hub: Hub) -> None:
+    hub.keep(hub.make("replicas: 2"))
+    quotes = Quote.objects.filter(request__has_key="endpoint").exclude(request__endpoint="")
+    assert quotes.exists()
+    assert not quotes.filter(valid_until__gt=NOW + timedelta(seconds=30)).exists()
 
 
 def test_the_run_serves_what_the_task_says_with_its_secrets(hub: Hub) -> None:

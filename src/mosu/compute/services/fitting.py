@@ -31,6 +31,8 @@ from mosu.wire.task import TaskFile, dump_task
 
 REPLICA_STARTS_WITHIN: Final = timedelta(seconds=60)
 """What is free later is of no use to who is asked now."""
+REPLICA_QUOTE_VALID: Final = timedelta(seconds=30)
+"""Nobody thinks about them: they are accepted at once, or never, and stand on nobody's Today."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from mosu.compute.requests import PERIOD_GRACE_S
 from mosu.compute.services.block_quotes import quote_inside
 from mosu.compute.services.capacity import nodes_of
 from mosu.compute.services.fitting import (
+    REPLICA_QUOTE_VALID,
     Asked,
     Reason,
     ReplicaOf,
@@ -123,6 +124,7 @@ def quote_run(
         plans=tried.plans,
         choice=choice,
         now=now,
+        valid_for=REPLICA_QUOTE_VALID if replica else None,
     )
     return QuoteResult(
         quotes=quotes,

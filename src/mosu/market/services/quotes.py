@@ -41,9 +41,10 @@ def make_quotes(
     plans: Sequence[Plan],
     choice: Choice,
     now: datetime,
+    valid_for: timedelta | None = None,
 ) -> list[Quote]:
-    """An open quote for each plan, best first (`rules.rank_of`), valid for 15 minutes; for a shelf to call,
-    inside its transaction.
+    """An open quote for each plan, best first (`rules.rank_of`); valid for 15 minutes unless said otherwise; for a
+    shelf to call, inside its transaction.
 
     Raises:
         Forbidden: the actor may not ask quotes for this organisation.
@@ -83,6 +84,7 @@ def make_quotes(
         terms = _terms(offer, tier)
         quote = frozen_quote(plan, offer=offer, terms=terms, lines=lines, split=split, now=now)
         quote.organisation_id, quote.project_id = organisation_id, project_id
+        quote.valid_until = now + (valid_for or rules.QUOTE_VALID)
         quote.fx = worth.frozen(prices[offer.id, line.meter] for line in lines)
         ranked.append((_rank(quote, split), quote))
     quotes = [quote for _, quote in sorted(ranked, key=lambda pair: pair[0])]
