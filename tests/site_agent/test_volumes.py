@@ -96,12 +96,12 @@ def test_links_out_of_it_lead_nowhere(lab: Lab, volumes: Volumes) -> None:
     """A link is read where it is followed: in the next sandbox, never by the agent."""
     kept = named()
     script = (
-        "ln -s /etc/shadow /data/shadow; ln -s ../../../.. /data/up; ln -s /proc/1/root /data/root; "
+        "ln -s /etc/shadow /data/shadow; ln -s ../../../.. /data/up; ln -s /proc/1/root /data/first; "
         "mknod /data/dev b 8 0; mkfifo /data/pipe; cp /bin/true /data/true; chmod 6755 /data/true; ls /data"
     )
     _, log, _ = run(lab, script, mount(kept))
     assert "dev" not in log.split()  # no device files are made
-    _, log, _ = run(lab, "cat /data/shadow; ls /data/up/; ls /data/root/", mount(kept))
+    _, log, _ = run(lab, "cat /data/shadow; ls /data/up/; ls /data/first/", mount(kept))
     assert "root:" not in log and "home" not in log.split()
     outside = volumes.folder.parent / "outside"
     outside.mkdir()
