@@ -19,7 +19,7 @@ from mosu.compute import services
 from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.models import Endpoint, EndpointKey, EndpointRequest, Run, Ticket
 from mosu.compute.relay import app as relay_app
-from mosu.compute.relay import endpoint_entries, endpoints
+from mosu.compute.relay import endpoint_entries, endpoints, renewing
 from mosu.compute.relay.app_headers import cookie_name
 from mosu.compute.services import endpoint_entry
 from mosu.compute.stream_doors import in_thread
@@ -166,7 +166,7 @@ def test_a_silent_database_cuts_everybody_in_the_end(relay: Relay, monkeypatch: 
         monkeypatch.setattr(services, "renew_entries", away)
         await in_relay(relay, relay_app.endpoints.entries.renew)
         assert len(relay_app.endpoints.entries._held) == 1
-        monkeypatch.setattr(endpoint_entries, "UNSURE_S", endpoint_entries.RENEW_S)
+        monkeypatch.setattr(renewing, "UNSURE_S", renewing.RENEW_S)
         await in_relay(relay, relay_app.endpoints.entries.renew)
 
     async def tried() -> None:

@@ -19,7 +19,7 @@ from websockets.frames import Frame, Opcode
 
 from mosu.compute.models import Connection, Pool
 from mosu.compute.relay import app as relay_app
-from mosu.compute.relay import joining, tunnels
+from mosu.compute.relay import joining, renewing, tunnels
 from mosu.compute.relay.joining import Joining
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import connections as noting
@@ -293,7 +293,7 @@ def test_a_silent_database_cuts_everybody_in_the_end(relay: Relay, monkeypatch: 
             await relay.renews()
             await way.send(b"x")
             assert await way.recv() == b"x"
-            monkeypatch.setattr(joining, "UNSURE_S", joining.RENEW_S)
+            monkeypatch.setattr(renewing, "UNSURE_S", renewing.RENEW_S)
             await relay.renews()
             with pytest.raises(ConnectionClosed):
                 await way.recv()
@@ -538,8 +538,8 @@ def test_who_leaves_while_the_run_reads_nothing_is_noted(
 def test_a_database_that_hangs_cuts_everybody_in_the_end(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "ASK_S_MAX", 0.1)
-    monkeypatch.setattr(joining, "UNSURE_S", joining.RENEW_S)
+    monkeypatch.setattr(renewing, "ASK_S_MAX", 0.1)
+    monkeypatch.setattr(renewing, "UNSURE_S", renewing.RENEW_S)
     monkeypatch.setattr(joining.services, "renew_connections", lambda **_: time.sleep(2))
 
     async def tried() -> None:

@@ -19,7 +19,7 @@ from mosu.compute.app_hosts import AppHost, app_at, is_apps_host
 from mosu.compute.models import Connection, Ticket
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import grants as granting
-from mosu.compute.relay import proxy
+from mosu.compute.relay import proxy, renewing
 from mosu.compute.services import connections, make_ticket, tickets
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
@@ -290,7 +290,7 @@ def test_a_silent_database_cuts_everybody_in_the_end(relay: Relay, monkeypatch: 
             monkeypatch.setattr(granting.services, "renew_connections", away)
             await relay.renews()
             assert len(relay_app.grants) == 1
-            monkeypatch.setattr(granting, "UNSURE_S", granting.RENEW_S)
+            monkeypatch.setattr(renewing, "UNSURE_S", renewing.RENEW_S)
             await relay.renews()
             await noted(why="the hub could not say whether you still may")
             assert len(relay_app.grants) == 0

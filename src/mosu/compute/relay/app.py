@@ -22,6 +22,7 @@ from mosu.compute.relay.endpoint_doors import endpoint_doors_of
 from mosu.compute.relay.endpoints import Endpoints
 from mosu.compute.relay.grants import Grants
 from mosu.compute.relay.joining import Joining
+from mosu.compute.relay.renewing import again_for_ever
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, actor_of_agent
 from mosu.compute.stream_doors import in_thread, problem, stream_door
@@ -125,7 +126,7 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     """What an earlier relay left open is over; then who is joined is asked for anew, again and again."""
     await in_thread(services.close_left_open, now=timezone.now())
     await in_thread(services.forget_in_flight)
-    renewing = [asyncio.create_task(each.renew_for_ever()) for each in (joining, grants)]
+    renewing = [asyncio.create_task(again_for_ever(each.renew)) for each in (joining, grants)]
     keeping = asyncio.create_task(endpoints.keep_for_ever())
     door = await _ssh_door(app)
     try:

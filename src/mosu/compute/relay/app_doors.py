@@ -1,6 +1,7 @@
 """The doors of apps' hosts: where a ticket is redeemed, and everything else, which is the app's."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from datetime import datetime
 from html import escape
 from typing import Final
@@ -65,58 +66,62 @@ class ByHost:
         await app(scope, receive, send)
 
 
-class AppDoor:
+class Door(ABC):
+    """One at the hosts of apps and endpoints: what goes wrong behind it is said, or breaks off where it cannot be."""
+
+    def __init__(self, action: str) -> None:
+        setattr(self, ATTRIBUTE, action)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(send)
+        try:
+            await self.answered(scope, receive, answer)
+        except DomainError as refusal:
+            await _refused(scope, receive, answer, refusal)
+        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
+            await _refused(scope, receive, answer, refusal_of(error))
+        if scope["type"] == "http" and not answer.complete:
+            await _abort(scope)
+
+    @abstractmethod
+    async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        """Answer it, or raise why not."""
+
+
+async def give(response: Response, scope: Scope, receive: Receive, answer: Answer) -> None:
+    """An answer of our own, whole."""
+    answer.started = answer.complete = True
+    await response(scope, receive, answer.send)
+
+
+class AppDoor(Door):
     """Whatever a browser asks of an app. It enters with its cookie alone."""
 
     def __init__(self, grants: Grants) -> None:
+        super().__init__("run.connect")
         self._grants = grants
-        setattr(self, ATTRIBUTE, "run.connect")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(send)
-        try:
-            if scope["type"] == "websocket":
-                await self._websocket(scope, receive, send)
-            else:
-                await self._http(scope, receive, answer)
-        except DomainError as refusal:
-            await refused(scope, receive, answer, refusal)
-        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await refused(scope, receive, answer, refusal_of(error))
-        if scope["type"] == "http" and not answer.complete:
-            await abort(scope)
-
-    async def _http(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+    async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         app = _app_of(headers_of(scope))
-        asked = _asked_of(scope, app)
-        check_origin(asked.headers, method=asked.method, app=app)
+        asked = asked_of(scope, app)
+        check_token(asked.headers)
+        is_websocket = scope["type"] == "websocket"
+        check_origin(asked.headers, method=asked.method, app=app, websocket=is_websocket)
         grant = await self._grants.of(sha256_of(_cookie(asked.headers)), app)
-        await proxied(self._grants, grant, asked, receive, answer)
-
-    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app = _app_of(headers_of(scope))
-        asked = _asked_of(scope, app)
-        check_origin(asked.headers, method="GET", app=app, websocket=True)
-        grant = await self._grants.of(sha256_of(_cookie(asked.headers)), app)
-        await joined(self._grants, grant, asked, receive=receive, send=send)
+        if is_websocket:
+            await joined(self._grants, grant, asked, receive=receive, send=answer.send)
+        else:
+            await proxied(self._grants, grant, asked, receive, answer)
 
 
-class OpenDoor:
+class OpenDoor(Door):
     """Where a ticket is redeemed for a cookie of this host."""
 
     def __init__(self) -> None:
-        setattr(self, ATTRIBUTE, "run.connect")
+        super().__init__("run.connect")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(send)
-        try:
-            response = await self._opened(scope)
-        except DomainError as refusal:
-            await refused(scope, receive, answer, refusal)
-        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await refused(scope, receive, answer, refusal_of(error))
-        else:
-            await response(scope, receive, send)
+    async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        await give(await self._opened(scope), scope, receive, answer)
 
     async def _opened(self, scope: Scope) -> Response:
         app = _app_of(headers_of(scope))
@@ -149,12 +154,6 @@ def let_in(redeemed: Redeemed, path: str, *, now: datetime) -> Response:
         samesite="lax",
     )
     return response
-
-
-def _asked_of(scope: Scope, app: AppHost) -> Asked:
-    asked = asked_of(scope, app)
-    check_token(asked.headers)
-    return asked
 
 
 def asked_of(scope: Scope, host: Host) -> Asked:
@@ -201,7 +200,7 @@ def _cookie(headers: Headers) -> str:
     return cookie
 
 
-async def refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
+async def _refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
     """Why not, as a page for who reads pages, else as problem+json; the connection ends, whatever more it brings."""
     if answer.started:
         return
@@ -209,12 +208,8 @@ async def refused(scope: Scope, receive: Receive, answer: Answer, refusal: Domai
     is_page = scope["type"] == "http" and "text/html" in request.headers.get("accept", "")
     response = _page(request, refusal) if is_page else problem(request, refusal)
     response.headers.update({**INERT, "Connection": "close"})
-    answer.started = answer.complete = True
     answer.status = refusal.status
-    if scope["type"] == "websocket":
-        await response({**scope, "type": "websocket"}, receive, answer.send)
-    else:
-        await response(scope, receive, answer.send)
+    await give(response, scope, receive, answer)
 
 
 def _page(request: Request, refusal: DomainError) -> HTMLResponse:
@@ -231,7 +226,7 @@ def _page(request: Request, refusal: DomainError) -> HTMLResponse:
     )
 
 
-async def abort(scope: Scope) -> None:
+async def _abort(scope: Scope) -> None:
     """What was said so far must not look whole."""
     abort = scope.get("extensions", {}).get(ABORT)
     if abort is not None:

@@ -10,20 +10,20 @@ from django.utils import timezone
 from starlette.applications import Starlette
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from mosu.compute import services
 from mosu.compute.app_hosts import EndpointHost, endpoint_at
 from mosu.compute.models import Endpoint
 from mosu.compute.relay.app_doors import (
     SECRET_CHARS_MAX,
+    Door,
     Misdirected,
-    abort,
     asked_of,
+    give,
     headers_of,
     host_in,
     let_in,
-    refused,
 )
 from mosu.compute.relay.app_headers import check_origin, check_token, values_of, without_authorization
 from mosu.compute.relay.endpoint_entries import Pass
@@ -35,43 +35,33 @@ from mosu.compute.services.tickets import OPEN_PATH
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError
-from mosu.platform.doors import ATTRIBUTE
 from mosu.platform.policy import Unauthenticated
-from mosu.platform.problems import INERT, WrongMethod, refusal_of
+from mosu.platform.problems import INERT, WrongMethod
 
 _PATH: Final = re.compile(r"/(?![/\\])[!-~]*")
 _PATH_CHARS_MAX: Final = 2_000
 
 
-class EndpointDoor:
+class EndpointDoor(Door):
     """Whatever is asked of an endpoint. Who may is the endpoint's own word."""
 
     def __init__(self, endpoints: Endpoints) -> None:
+        super().__init__("endpoint.ask")
         self._endpoints = endpoints
-        setattr(self, ATTRIBUTE, "endpoint.ask")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(send)
-        try:
-            host = _host_of(scope)
-            asked = asked_of(scope, host)
-            served = await self._endpoints.at(host)
-            one = await self._entered(scope, served, asked)
-            if isinstance(one, Response):
-                answer.started = answer.complete = True
-                await one(scope, receive, send)
-                return
-            passing = Passing(self._endpoints, served, one, _told(asked, served))
-            if scope["type"] == "websocket":
-                await passing.websocket(receive, send)
-            else:
-                await passing.http(receive, answer)
-        except DomainError as refusal:
-            await refused(scope, receive, answer, refusal)
-        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await refused(scope, receive, answer, refusal_of(error))
-        if scope["type"] == "http" and not answer.complete:
-            await abort(scope)
+    async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        host = _host_of(scope)
+        asked = asked_of(scope, host)
+        served = await self._endpoints.at(host)
+        one = await self._entered(scope, served, asked)
+        if isinstance(one, Response):
+            await give(one, scope, receive, answer)
+            return
+        passing = Passing(self._endpoints, served, one, _told(asked, served))
+        if scope["type"] == "websocket":
+            await passing.websocket(receive, answer.send)
+        else:
+            await passing.http(receive, answer)
 
     async def _entered(self, scope: Scope, served: Served, asked: Asked) -> Pass | Response:
         """Who asks; or the way to the hub, for a browser that opens a page and of which nobody is known yet.
@@ -100,23 +90,15 @@ class EndpointDoor:
         self._endpoints.log.minute(served.route.id, timezone.now()).refused += 1
 
 
-class OpenEndpointDoor:
+class OpenEndpointDoor(Door):
     """Where a ticket to an endpoint is redeemed for a cookie of its host."""
 
     def __init__(self, endpoints: Endpoints) -> None:
+        super().__init__("endpoint.ask")
         self._endpoints = endpoints
-        setattr(self, ATTRIBUTE, "endpoint.ask")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = Answer(send)
-        try:
-            response = await self._opened(scope)
-        except DomainError as refusal:
-            await refused(scope, receive, answer, refusal)
-        except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await refused(scope, receive, answer, refusal_of(error))
-        else:
-            await response(scope, receive, send)
+    async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
+        await give(await self._opened(scope), scope, receive, answer)
 
     async def _opened(self, scope: Scope) -> Response:
         host = _host_of(scope)

@@ -1,7 +1,7 @@
 """Who is at which endpoint: one pass for each key and each cookie in use, asked for anew every 30 s."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -15,8 +15,8 @@ from django.utils import timezone
 from mosu.compute import services
 from mosu.compute.relay.app_headers import Headers, cookie_of, key_of
 from mosu.compute.relay.cutting import Hold
-from mosu.compute.relay.joining import RENEW_S, UNSURE_S, Full
-from mosu.compute.relay.tunnels import ASK_S_MAX
+from mosu.compute.relay.joining import Full
+from mosu.compute.relay.renewing import over
 from mosu.compute.services import EndpointRoute, Entry, sha256_of
 from mosu.compute.stream_doors import in_thread
 from mosu.platform.policy import Unauthenticated
@@ -31,7 +31,6 @@ _Key = tuple[UUID, str, str]
 """The endpoint, what it asks for, and the sha256 of what came: a key that came as one is none that comes as a cookie,
 when the endpoint's word is changed."""
 _CROWDED: Final = "too many others ask"
-_UNSURE: Final = "the hub could not say whether you still may"
 
 
 class Pass:
@@ -102,48 +101,34 @@ class Entries:
             raise not_entered(route.auth)
         return found
 
-    async def renew_for_ever(self) -> None:
-        """Ask every 30 s who may go on, as of connections."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            try:
-                await self.renew()
-            except Exception:  # noqa: BLE001 - whatever fails once is tried again: without it nobody is ever cut
-                self._log.exception("who is at endpoints could not be renewed")
-
     async def renew(self) -> None:
         """Once: end whose right is over, of whom the database says nothing for too long, and forget who has left."""
         asked, clock = dict(self._held), asyncio.get_running_loop().time
         if not asked:
             return
-        asked_at = clock()
-        used = {
-            one.entry.key_id: one.asked_at
-            for one in asked.values()
-            if one.entry.key_id is not None and one.asked_at is not None
-        }
-        try:
-            async with asyncio.timeout(ASK_S_MAX):
-                told = await in_thread(
-                    services.renew_entries,
-                    executor=self._executor,
-                    entries=[one.entry for one in asked.values()],
-                    used=used,
-                    now=timezone.now(),
-                )
-        except Exception:  # noqa: BLE001 - the database is away: those who are sure until the next answer go on
-            self._log.exception("who is at endpoints could not be asked for")
-            sure_until = clock() + RENEW_S + ASK_S_MAX
-            over = {key: _UNSURE for key, one in asked.items() if sure_until > one.checked_at + UNSURE_S}
-        else:
-            over = {key: told[one.entry] for key, one in asked.items() if one.entry in told}
+
+        async def ask() -> Mapping[_Key, str]:
+            used = {
+                one.entry.key_id: one.asked_at
+                for one in asked.values()
+                if one.entry.key_id is not None and one.asked_at is not None
+            }
+            told = await in_thread(
+                services.renew_entries,
+                executor=self._executor,
+                entries=[one.entry for one in asked.values()],
+                used=used,
+                now=timezone.now(),
+            )
             for one in asked.values():
-                one.checked_at = asked_at
                 if one.entry.key_id in used and one.asked_at == used[one.entry.key_id]:
                     one.asked_at = None
+            return {key: told[one.entry] for key, one in asked.items() if one.entry in told}
+
+        ended = await over(asked, ask)
         for key, one in asked.items():
-            if key in over:
-                one.hold.end(over[key])
+            if key in ended:
+                one.hold.end(ended[key])
             elif not one.is_unused or clock() - one.used_at <= IDLE_S_MAX:
                 continue
             if self._held.get(key) is one:

@@ -17,10 +17,11 @@ from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.relay.endpoint_entries import LOOKUPS_MAX, Entries
 from mosu.compute.relay.endpoint_notes import EndpointNotes
 from mosu.compute.relay.grants import Unfinished
-from mosu.compute.relay.joining import UNSURE_S, Full
+from mosu.compute.relay.joining import Full
+from mosu.compute.relay.renewing import ASK_S_MAX, UNSURE_S, again_for_ever
 from mosu.compute.relay.request_log import RequestLog
 from mosu.compute.relay.served import Served
-from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
+from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import EndpointRoute
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.refusals import DomainError, NotFound
@@ -147,7 +148,7 @@ class Endpoints:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._again(self.refresh, REFRESH_S, self._hurry_refresh))
             tasks.create_task(self._again(self._notes.write, NOTE_S, self._hurry_note))
-            tasks.create_task(self.entries.renew_for_ever())
+            tasks.create_task(again_for_ever(self.entries.renew))
 
     async def end(self) -> None:
         """The relay stops: what was asked is written down, if that can be done soon."""

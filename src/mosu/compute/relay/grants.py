@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +14,9 @@ from django.utils import timezone
 from mosu.compute import services
 from mosu.compute.app_hosts import AppHost
 from mosu.compute.relay.cutting import Cut
-from mosu.compute.relay.joining import RENEW_S, UNSURE_S, Full, dialled
-from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
+from mosu.compute.relay.joining import Full, dialled
+from mosu.compute.relay.renewing import ASK_S_MAX, over
+from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
 from mosu.wire.streams import Stream
@@ -35,7 +36,6 @@ IDLE_S_MAX: Final = 300.0
 """A browser that asks for nothing so long has left; with its cookie it may come back."""
 _LEAVE_S_MAX: Final = 2.0
 _LEFT: Final = "the person left"
-_UNSURE: Final = "the hub could not say whether you still may"
 
 
 class Grant:
@@ -169,49 +169,30 @@ class Grants:
         target = Target(attempt_id=grant.granted.attempt_id, port=grant.app.port)
         return await dialled(self._tunnels, grant.granted.pool_id, target)
 
-    async def renew_for_ever(self) -> None:
-        """Ask every 30 s who may go on, as of connections."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            try:
-                await self.renew()
-            except Exception:  # noqa: BLE001 - whatever fails once is tried again: without it nobody is ever cut
-                self._log.exception("who is at apps could not be renewed")
-
     async def renew(self) -> None:
         """Once: end whose right is over, of whom the database says nothing for too long, and who have left."""
         asked, clock = dict(self._held), asyncio.get_running_loop().time
         if not asked:
             return
-        asked_at = clock()
-        rows = {grant.granted.connection_id: grant.traffic for grant in asked.values()}
-        try:
-            async with asyncio.timeout(ASK_S_MAX):
-                told = await in_thread(
-                    services.renew_connections,
-                    executor=self._tunnels.asking,
-                    traffic=rows,
-                    now=timezone.now(),
-                )
-        except Exception:  # noqa: BLE001 - the database is away: those who are sure until the next answer go on
-            self._log.exception("who is at apps could not be asked for")
-            sure_until = clock() + RENEW_S + ASK_S_MAX
-            over = {key: _UNSURE for key, one in asked.items() if sure_until > one.checked_at + UNSURE_S}
-        else:
-            over = {
-                key: told[grant.granted.connection_id]
-                for key, grant in asked.items()
-                if grant.granted.connection_id in told
-            }
-            for grant in asked.values():
-                grant.checked_at = asked_at
+
+        async def ask() -> Mapping[tuple[str, AppHost], str]:
+            told = await in_thread(
+                services.renew_connections,
+                executor=self._tunnels.asking,
+                traffic={grant.granted.connection_id: grant.traffic for grant in asked.values()},
+                now=timezone.now(),
+            )
+            whose = {grant.granted.connection_id: key for key, grant in asked.items()}
+            return {whose[connection_id]: why for connection_id, why in told.items()}
+
+        ended = await over(asked, ask)
         for key, grant in asked.items():
             if grant.unused.is_set() and clock() - grant.used_at > IDLE_S_MAX:
-                over.setdefault(key, _LEFT)
-        for key, why in over.items():
+                ended.setdefault(key, _LEFT)
+        for key, why in ended.items():
             del self._held[key]
             asked[key].end(why)
-        for key in over:  # nobody waits for a database that hangs: the next round must come
+        for key in ended:  # nobody waits for a database that hangs: the next round must come
             noting = asyncio.create_task(self._noted(asked[key]))
             self._noting.add(noting)
             noting.add_done_callback(self._noting.discard)

@@ -11,7 +11,8 @@ from django.utils import timezone
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from mosu.compute import services
-from mosu.compute.relay.tunnels import ASK_S_MAX, Tunnels
+from mosu.compute.relay.renewing import over
+from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.refusals import DomainError
@@ -19,10 +20,6 @@ from mosu.wire.streams import Broken, Refused, Stream
 from mosu.wire.tunnel import Target
 from mosu.wire.websocket import Bytes, ServedWay
 
-RENEW_S: Final = 30.0
-"""So often who is joined is asked for anew."""
-UNSURE_S: Final = 75.0
-"""Nobody stays joined for longer than this without the database's word."""
 OPEN_S_MAX: Final = 10.0
 GONE_S_MAX: Final = 10.0
 """So long what a person sent last may still go to the run after they left."""
@@ -224,42 +221,22 @@ class Joining:
             del self._joined[granted.connection_id]
             await self._noted(granted.connection_id, joined.traffic, why)
 
-    async def renew_for_ever(self) -> None:
-        """Ask every 30 s who may go on; who may not, and after a while all if nobody answers, is cut."""
-        while True:
-            await asyncio.sleep(RENEW_S)
-            try:
-                await self.renew()
-            except Exception:  # noqa: BLE001 - whatever fails once is tried again: without it nobody is ever cut
-                self._log.exception("who is joined could not be renewed")
-
     async def renew(self) -> None:
         """Once: people and tunnels."""
         await asyncio.gather(self._renew_joined(), self._tunnels.renew())
 
     async def _renew_joined(self) -> None:
-        asked, clock = dict(self._joined), asyncio.get_running_loop().time
-        asked_at = clock()
-        try:
-            async with asyncio.timeout(ASK_S_MAX):
-                over = await in_thread(
-                    _renewed,
-                    executor=self._tunnels.asking,
-                    traffic={key: joined.traffic for key, joined in asked.items()},
-                    now=timezone.now(),
-                )
-        except Exception:  # noqa: BLE001 - the database is away: those who are sure until the next answer go on
-            self._log.exception("who is joined could not be asked for")
-            sure_until = clock() + RENEW_S + ASK_S_MAX
-            over = {
-                key: "the hub could not say whether you still may"
-                for key, joined in asked.items()
-                if sure_until > joined.checked_at + UNSURE_S
-            }
-        else:
-            for joined in asked.values():
-                joined.checked_at = asked_at
-        for key, why in over.items():
+        asked = dict(self._joined)
+
+        async def ask() -> Mapping[UUID, str]:
+            return await in_thread(
+                _renewed,
+                executor=self._tunnels.asking,
+                traffic={key: joined.traffic for key, joined in asked.items()},
+                now=timezone.now(),
+            )
+
+        for key, why in (await over(asked, ask)).items():
             asked[key].cut(why)
 
     async def _noted(self, connection_id: UUID, traffic: Traffic, why: str) -> None:
@@ -275,9 +252,9 @@ class Joining:
 
 
 def _renewed(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID, str]:
-    over = services.renew_connections(traffic=traffic, now=now)
+    told = services.renew_connections(traffic=traffic, now=now)
     services.close_forgotten(now=now)
-    return over
+    return told
 
 
 def _not_joined(error: Refused | Broken | TimeoutError, port: int) -> NotJoined:

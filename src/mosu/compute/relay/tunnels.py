@@ -9,6 +9,7 @@ import structlog
 from starlette.websockets import WebSocket
 
 from mosu.compute import services
+from mosu.compute.relay.renewing import ASK_S_MAX
 from mosu.compute.stream_doors import in_thread
 from mosu.wire.streams import Streams
 from mosu.wire.tunnel import Garbled
@@ -21,8 +22,6 @@ NO_LONGER: Final = 4401
 AWAY: Final = "the supplier's agent is away"
 STALL_S_MAX: Final = 30.0
 """An agent reads whatever its runs do: one that takes nothing for so long is gone, or wants us to wait for it."""
-ASK_S_MAX: Final = 7.0
-"""A database that says nothing for so long is away; it may happen once within `UNSURE_S`."""
 _THREADS_MAX: Final = 4
 
 
