@@ -157,6 +157,16 @@ def test_what_was_not_charged_is_said() -> None:
     assert "The node was lost." in lines
 
 
+def test_how_long_a_service_was_up_is_said_as_its_suppliers_word() -> None:
+    receipt = Receipt.model_validate(RECEIPT | {"claimed": {"uptime_s": 47, "restarts": 2}})
+    said = "up 47 s, started again 2 times (the supplier's word)"
+    assert said in render(receipt, width=60, zone=UTC).splitlines()
+    assert (
+        "在线 47 秒，重新启动 2 次（供应方申报）"
+        in render(receipt, width=60, lang="zh", zone=UTC).splitlines()
+    )
+
+
 WORDS = st.text(st.sampled_from("算力 abc券,.x\x1b\n"), max_size=60)
 LINES = st.builds(
     ReceiptLine,

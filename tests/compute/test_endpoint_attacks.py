@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
@@ -23,6 +24,7 @@ from mosu.compute.relay import endpoint_entries, endpoints, renewing
 from mosu.compute.relay.app_headers import cookie_name
 from mosu.compute.services import endpoint_entry
 from mosu.compute.stream_doors import in_thread
+from mosu.kernel.ids import uuid7
 from mosu.platform.actors import SYSTEM
 from mosu.platform.models import Organisation, User
 from mosu.platform.services import record_audit
@@ -548,5 +550,27 @@ def test_a_slow_reader_holds_up_its_own_answer_alone(relay: Relay) -> None:
             assert sent[0] < 40
             writer.transport.abort()
             await asyncio.sleep(0)
+
+    asyncio.run(tried())
+
+
+def test_a_newer_pass_is_not_taken_for_the_one_that_was_asked_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have taken its place while the database was asked."""
+
+    async def tried() -> None:
+        with ThreadPoolExecutor(1) as executor:
+            entries, entry = endpoint_entries.Entries(executor), services.Entry(key_id=uuid7())
+            key = uuid7(), "key", "digest"
+            asked, newer = (endpoint_entries.Pass(entry, "key") for _ in range(2))
+            entries._held[key] = asked
+
+            def says(**_: Any) -> dict[services.Entry, str]:
+                entries._held[key] = newer
+                return {entry: "its key was revoked"}
+
+            monkeypatch.setattr(services, "renew_entries", says)
+            await entries.renew()
+            assert asked.hold.has_ended and not newer.hold.has_ended
+            assert entries._held[key] is newer
 
     asyncio.run(tried())

@@ -16,14 +16,16 @@ from mosu.compute.services import EndpointEnded, EndpointNameTaken, NoAppsHost, 
 from mosu.compute.services import endpoints as rooms
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.market.models import Receipt
+from mosu.market.papers import paper_of_receipt
 from mosu.platform.actors import HubRole, Role
-from mosu.platform.models import AuditRecord
+from mosu.platform.models import AuditRecord, User
 from mosu.platform.services import KeyReused
 from mosu.wire.agent import Measures
 from mosu.wire.task import ReplicaNeed, parse_task
 from tests.compute.endpoints import Hub, later, make_hub
 from tests.compute.world import make_organisation, report
 from tests.conftest import NOW
+from tests.market.test_papers import text_of
 from tests.platform.factories import bearer, make_member, make_staff
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.compute.urls")]
@@ -208,7 +210,9 @@ def test_figures_are_of_the_last_hour(hub: Hub) -> None:
     assert (figures.refused, figures.failed, figures.p95_ms) == (1, 2, 5)
 
 
-def test_the_receipt_of_a_service_says_how_long_it_was_up(hub: Hub) -> None:
+@pytest.mark.urls("mosu.web.urls")
+def test_the_receipt_of_a_service_says_how_long_it_was_up(hub: Hub, client: Client) -> None:
+    """As data, on paper and on its page."""
     made = hub.make()
     (replica,) = hub.keep(made)
     attempt = hub.serve(replica)
@@ -216,8 +220,13 @@ def test_the_receipt_of_a_service_says_how_long_it_was_up(hub: Hub) -> None:
         wall_s=50, cpu_s=1, memory_peak_bytes=1, memory_source="sampled", uptime_s=47.6, restarts=2
     )
     report(hub.world, attempt, now=later(seconds=50), measures=measures)
-    content = Receipt.objects.get(order_id=Run.objects.get(id=replica.run_id).order_id).content
-    assert content["claimed"] == {"uptime_s": 47, "restarts": 2}
+    receipt = Receipt.objects.get(order_id=Run.objects.get(id=replica.run_id).order_id)
+    assert receipt.content["claimed"] == {"uptime_s": 47, "restarts": 2}
+    paper = text_of(paper_of_receipt(receipt, language="en"))
+    assert "Up, by the supplier's word" in paper and "\n47 s\n" in paper
+    client.force_login(User.objects.get(id=hub.person.id))
+    page = client.get(f"/receipts/{receipt.public_id}/", headers={"accept-language": "en"}).content.decode()
+    assert "<dd>47 s</dd>" in page and "Started again, by the supplier" in page
 
 
 def post(client: Client, path: str, headers: dict[str, str], body: Any, **more: str) -> Any:
