@@ -28,6 +28,7 @@ from mosu.client import Client
 STREAMS = 8
 BLOCK = os.urandom(1 << 16)
 BORN_BYTES = 16
+ENDED = "an end in the middle"
 WAITS_S = 120.0
 """For what never comes, not for what is slow."""
 DEPOSIT, PER_CORE_HOUR = Decimal(100), Decimal(72)
@@ -79,7 +80,7 @@ class Stream(threading.Thread):
         while len(data) < count:
             part = joined.recv(count - len(data))
             if not part:
-                self.faults.append("an end in the middle")
+                self.faults.append(ENDED)
                 raise ConnectionError
             data += part
         return data
@@ -259,7 +260,8 @@ def test_it_is_cancelled_while_its_agent_and_the_relay_lie_dead(crowd: Crowd) ->
     until(lambda: not processes_that_name(crowd.marker), within_s=WAITS_S, what="no process of it is left")
     said = crowd.forward.communicate(timeout=WAITS_S)[1]
     assert f"{crowd.run_id} is cancelled" in said, said
-    assert [stream.faults for stream in crowd.streams] == [[]] * STREAMS
+    # Who was back before the end reads what the kernel says for a process that was killed, which may be an end.
+    assert {fault for stream in crowd.streams for fault in stream.faults} <= {ENDED}
 
     order_id = crowd.client.run(crowd.run_id).order_id
     assert order_id is not None

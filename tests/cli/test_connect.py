@@ -24,7 +24,7 @@ from tests.site_agent.lab import until
 
 from mosu.cli import forwarding, main
 from mosu.cli.commands.connect import size_text
-from mosu.client import BrokenAnswer, Client
+from mosu.client import BrokenAnswer, Client, Unreachable
 from mosu.client.models import Run
 from mosu.client.relay import Relay, Traffic
 
@@ -386,6 +386,28 @@ def test_leaving_leaves_open_connections_reset(relay: FakeRelay, environment: Ma
                 mine.recv(1)
         until(lambda: bool(relay.closed), what="the relay sees it leave")
     assert relay.closed == [(1001, "")]
+
+
+def test_who_is_dropped_before_they_are_joined_reads_no_end() -> None:
+    """As where the command line ends in the moment in which somebody comes."""
+
+    class Gone:
+        async def join(self, port: int, taken: socket.socket, traffic: Traffic) -> None:
+            raise Unreachable("The relay is gone.", hint="")
+
+    async def tried() -> None:
+        (door,) = forwarding.listening([forwarding.Forward(0, PORT)])
+        with door:
+            here = forwarding.Forwarding("run_1", cast(Relay, Gone()), [(door, PORT)])
+            here._end = asyncio.get_running_loop().create_future()
+            accepting = asyncio.ensure_future(here._accept(door, PORT))
+            reader, writer = await asyncio.open_connection("127.0.0.1", forwarding.port_of(door))
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(reader.read(1), 30)
+            writer.close()
+            accepting.cancel()
+
+    asyncio.run(tried())
 
 
 def test_a_local_program_that_breaks_off_is_no_failure(

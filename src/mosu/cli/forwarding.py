@@ -9,13 +9,14 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from mosu.cli.output import client, say
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.text import told
 from mosu.client.errors import ClientError, ProblemError
-from mosu.client.relay import NOT_ALLOWED, Relay, Traffic
+from mosu.client.relay import NOT_ALLOWED, Relay, Traffic, break_off_when_closed
 from mosu.kernel.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -191,12 +192,14 @@ class Forwarding:
                     self._tell(told(f"No further connection can be taken: {error.strerror}."), "")
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 continue
+            break_off_when_closed(taken)  # who is dropped before they are joined must not read an end either
             await self._room.acquire()
             task = asyncio.ensure_future(self._join(taken, port))
             self._joined.add(task)
-            task.add_done_callback(self._parted)
+            task.add_done_callback(partial(self._parted, taken))
 
-    def _parted(self, task: asyncio.Task[None]) -> None:
+    def _parted(self, taken: socket.socket, task: asyncio.Task[None]) -> None:
+        taken.close()  # it is still open where the task ended before it began
         self._joined.discard(task)
         self._room.release()
 

@@ -155,6 +155,12 @@ class Relay:
             ) from error
 
 
+def break_off_when_closed(local: socket.socket, *, wanted: bool = True) -> None:
+    """Have its other side read an error, not an end, however it is closed (socket(7), SO_LINGER)."""
+    with suppress(OSError):  # it broke already
+        local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", wanted, 0))
+
+
 class _Local(asyncio.Protocol):
     """The local connection, and who listens to the way: what the one sends, the other is given."""
 
@@ -187,16 +193,14 @@ class _Local(asyncio.Protocol):
 
     async def flushed(self) -> None:
         """The local side has been sent all of it."""
+        break_off_when_closed(self._transport.get_extra_info("socket"), wanted=False)
         self._transport.close()
         await asyncio.wait({self._gone})
 
     def reset(self) -> None:
         """Break it off, if it is still there: its other side reads an error, not an end."""
         if not self._gone.done():
-            with suppress(OSError):
-                self._transport.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-                )
+            break_off_when_closed(self._transport.get_extra_info("socket"))
             self._transport.abort()
 
     # What comes from the local side.
