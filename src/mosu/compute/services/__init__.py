@@ -98,7 +98,12 @@ from mosu.compute.services.tickets import (
     redeem_ticket,
     sha256_of,
 )
-from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
+from mosu.compute.services.trial import (
+    LOCAL_REGION,
+    SUPPLIER_NAME,
+    ensure_local_pool,
+    ensure_local_volumes,
+)
 from mosu.compute.services.uploads import (
     Destination,
     check_input,
@@ -187,6 +192,7 @@ __all__ = [
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
+    "ensure_local_volumes",
     "enter_by_cookie",
     "entering",
     "entry_by_cookie",
