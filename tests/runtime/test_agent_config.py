@@ -13,7 +13,7 @@ from mosu.runtime.config import Config, load_config
 from mosu.sandbox.starter import RunAs
 
 GIB = 1 << 30
-Disk = namedtuple("Disk", "total used free")  # noqa: PYI024 - as shutil has it
+Disk = namedtuple("Disk", "total used free")
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -127,6 +128,7 @@ __all__ = [
     "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "TERM_DAYS_MAX",
     "AgentTaken",
     "AlreadyTaken",
     "AppReached",
@@ -257,6 +259,7 @@ __all__ = [
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "volume_offer",
     "wake_keeper",
     "watch_ends",
     "watch_idle",

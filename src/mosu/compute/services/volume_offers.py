@@ -7,7 +7,7 @@ from mosu.compute.volumes import GB_MONTH, GB_MONTH_S, GB_SECOND, SHELF
 from mosu.market.services import OfferSpec, PriceSpec
 
 DAY_S: Final = 86_400
-TERM_DAYS_MAX: Final = 366
+TERM_DAYS_MAX: Final = 365
 
 
 def volume_offer(
@@ -32,6 +32,6 @@ def volume_offer(
         max_units=max_gb,
         wall_s_max=days_max * DAY_S,
         prices=[PriceSpec(GB_SECOND, GB_MONTH, unit_price_micros, per=GB_MONTH_S)],
-        attributes={"kind": "storage", "region": pool.region},
+        attributes={"region": pool.region, "mode": "on_demand", "kind": "storage"},
         **terms,
     )
