@@ -20,6 +20,7 @@ from mosu.compute.services.connections import (
     reached_apps,
     renew_connections,
 )
+from mosu.compute.services.copying import note_copying
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
@@ -216,6 +217,7 @@ __all__ = [
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_copying",
     "note_in_flight",
     "note_requests",
     "note_well",

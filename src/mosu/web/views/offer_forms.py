@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 from uuid import UUID
 
 from django import forms
@@ -109,11 +109,11 @@ class OfferForm(forms.Form):
 class NewOffer(OfferForm):
     """Cards or cores of a pool, at what price, to whom."""
 
-    field_order: ClassVar[list[str]] = [
+    field_order = (
         *("pool", "goods", "title_zh", "title_en", "price", "tax_included", "tax_percent", "sold_by"),
         *("min_units", "max_units", "wall_hours_max"),
         *("sold_as", "shortest_hours", "ahead_days", "cancellation", "buyer"),
-    ]
+    )
     goods = forms.ChoiceField(
         label=_lazy("What is sold"), help_text=_lazy("Cards come with their share of cores and memory.")
     )
@@ -218,10 +218,10 @@ class NewVolumes(OfferForm):
         initial=TERM_DAYS_MAX,
         help_text=_lazy("More time is bought before that ends, at the price of that day."),
     )
-    field_order: ClassVar[list[str]] = [
+    field_order = (
         *("pool", "title_zh", "title_en", "price", "tax_included", "tax_percent", "sold_by"),
         *("min_units", "max_units", "days_max", "buyer"),
-    ]
+    )
 
     def __init__(self, *args: Any, pools: Sequence[Pool], **kwargs: Any) -> None:
         super().__init__(*args, pools=pools, **kwargs)
