@@ -179,6 +179,8 @@ def quote_address(offer: Offer) -> str:
     """The quote's form, filled in with the least that the offer sells; of a reserved offer the form of its blocks."""
     if offer.block is not None:
         return reverse("reserve", args=[offer.public_id])
+    if offer.shelf == VOLUMES:
+        return reverse("volumes")
     kind = kind_of(str(offer.attributes.get("accelerator") or ""))
     count = offer.min_units if kind.shares == 1 else kind.asked
     wish = (

@@ -228,7 +228,7 @@ class NewVolumes(OfferForm):
         fields: Any = self.fields
         fields["pool"].choices = [
             (key, _("%(pool)s · room for %(room)s GB") % {"pool": shown, "room": self.pools[key].volumes_gb})
-            for key, shown in fields["pool"].choices
+            for key, shown in sorted(fields["pool"].choices, key=lambda one: -self.pools[one[0]].volumes_gb)
         ]
         fields["pool"].help_text = _(
             "Its agent says how much room there is (volumes_dir, volumes_gb in its settings); no more is sold."

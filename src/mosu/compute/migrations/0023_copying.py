@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0021_entering_endpoints")]
+    dependencies = [("compute", "0022_guests_by_membership")]
 
     operations = [
         *(
