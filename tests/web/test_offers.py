@@ -152,6 +152,10 @@ def test_room_for_volumes_is_put_on_the_storage_shelf(hub: Hub, seller: Client) 
     )
     assert "GB-month" in page(seller.get("/my-offers/"))
     assert seller.get(f"/my-offers/{made.public_id}/terms/").status_code == 200
+    own = page(hub.client(hub.user(role=Role.DEVELOPER)).get(f"/offers/{made.public_id}/"))
+    assert 'href="/volumes/"' in own and "A new volume" in own and "90" in own
+    for other in ("Run on this", "Longest run", "/calendar/", "/compare/"):
+        assert other not in own, other
     assert quote_volume(hub.world, gb=2, now=timezone.now()).total_max_micros == 600_000
 
 
