@@ -163,6 +163,11 @@ def add_replica(
     )
 
 
+def all_well(served: endpoints.Endpoints) -> bool:
+    """Whether no replica that is known is thought ill."""
+    return all(way.is_well for one in served._served.values() for way in one.ways.values())
+
+
 def attempt_id_of(replica: Replica) -> str:
     return Attempt.objects.get(run_id=replica.run_id).public_id
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 from websockets.asyncio.server import serve
 
 from mosu.compute import services
+from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.models import LATENCY_MS, Endpoint, EndpointKey, EndpointMinute, EndpointRequest, Replica
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import endpoint_entries, endpoint_requests, endpoints, replicas, request_log
@@ -399,6 +400,37 @@ def test_who_waits_in_vain_is_told_when_to_ask_again_and_why(
         answer = await asker.ask()
         assert (answer.status_code, answer.json()["detail"]) == (503, "Its budget is used up.")
         assert await once(lambda: counted().refused)
+
+    asyncio.run(tried())
+
+
+def test_a_refusal_is_said_once_more_as_openais_clients_read_it(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take `error` of the body for the body, and show its message, type, param and code."""
+    monkeypatch.setattr(endpoint_requests, "HELD_S_MAX", 0.1)
+    empty, endpoint = make_endpoint(relay, replicas=0), make_endpoint(relay, name="chat")
+    asker, in_vain = program(relay, endpoint), program(relay, empty)
+
+    def told(answer: httpx.Response) -> tuple[int, str, str]:
+        problem, error = answer.json(), answer.json()["error"]
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert error["message"] == f"{problem['title']} {problem['detail']}"
+        assert error["param"] is None and problem["type"] == f"urn:mosu:{error['code']}"
+        return answer.status_code, error["type"], error["code"]
+
+    async def tried() -> None:
+        nobody = Asker(relay, asker.host, {"Accept-Language": "zh"})
+        assert told(await nobody.ask()) == (401, "invalid_request_error", "unauthenticated")
+        stranger = Asker(relay, EndpointHost("none-" + asker.host.label.partition("-")[2]), {})
+        assert told(await stranger.ask()) == (404, "invalid_request_error", "not_found")
+        assert told(await in_vain.ask()) == (503, "server_error", "none_answers")
+        async with joined_to(relay, answers(b"no HTTP\r\n\r\n")):
+            assert told(await asker.ask("POST", content=b"x")) == (502, "server_error", "no_answer")
+        monkeypatch.setattr(endpoint_requests, "FIRST_BYTE_S_MAX", 0.1)
+        monkeypatch.setattr(endpoint_requests, "HELD_S_MAX", 60.0)
+        async with joined_to(relay, answers(b"", hold=True)):
+            assert told(await asker.ask()) == (504, "server_error", "too_slow")
 
     asyncio.run(tried())
 

@@ -32,7 +32,7 @@ from mosu.runtime.relay_protocols import BoundedRequest, BoundedWebSocket
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
 from mosu.wire.tunnel import FrameKind, Target, packed
-from mosu.wire.websocket import Bytes
+from mosu.wire.websocket import READ_BYTES, Bytes
 from tests.compute.sessions import Session, make_session
 from tests.compute.world import make_organisation, report
 from tests.hub import free_port
@@ -625,6 +625,19 @@ def test_a_tunnel_ends_with_the_token_that_opened_it(relay: Relay) -> None:
                 await agent.websocket.wait_closed()
                 await way.wait_closed()
             assert (agent.websocket.close_code, way.close_code) == (4401, 4502)
+
+    asyncio.run(tried())
+
+
+def test_a_tunnel_is_read_as_much_at_once_as_may_be(relay: Relay) -> None:
+    """What bounds a peer before its way begins does not outlast that: it cost a piece's end a read of its own."""
+
+    async def tried() -> None:
+        async with tunnel(relay), relay.joined() as way:
+            await way.send(b"x")
+            assert await way.recv() == b"x"
+            (held,) = relay_app.tunnels._of_pool.values()
+            assert held._way.transport.max_size == READ_BYTES  # type: ignore[attr-defined]
 
     asyncio.run(tried())
 

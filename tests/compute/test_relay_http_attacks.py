@@ -327,12 +327,9 @@ def test_neither_the_hubs_cookies_nor_its_tokens_reach_an_app(relay: Relay) -> N
             }
             seen = (await browser.ask(headers=headers | hop)).json()
             told = {name.lower(): value for name, value in seen["headers"]}
-            assert (told["cookie"], told["authorization"], told["connection"]) == (
-                "theirs=1",
-                "token theirs",
-                "close",
-            )
-            assert not told.keys() & {"x-forwarded-for", "x_real", "x-hop", "te", "proxy-authorization"}
+            assert (told["cookie"], told["authorization"]) == ("theirs=1", "token theirs")
+            hops = {"connection", "x-forwarded-for", "x_real", "x-hop", "te", "proxy-authorization"}
+            assert not told.keys() & hops
             assert "hubs" not in json.dumps(seen) and browser.cookie not in json.dumps(seen)
             agent.targets.clear()
             for scheme in ("Bearer", "bearer", "BEARER  "):
@@ -579,6 +576,8 @@ def test_a_database_that_hangs_keeps_nobody_from_being_cut(
 
 class _AtOnce:
     """A stream that has all of it there: reading never waits."""
+
+    is_quiet = False
 
     def __init__(self, data: bytes) -> None:
         self._parts = [data, b""]

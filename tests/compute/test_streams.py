@@ -29,6 +29,7 @@ from tests.compute.world import (
     buy,
     make_organisation,
     make_world,
+    pool_of,
     quote,
     sha256,
     task_of,
@@ -107,13 +108,16 @@ def test_a_run_through_the_agents_messages(client: TestClient) -> None:
     assert leased.status_code == 200, leased.text
     spec = leased.json()["spec"]
     assert [file["path"] for file in spec["workdir"]] == ["main.py"]
+    assert set(spec) & {"session", "service", "volumes", "accelerator", "secrets"} == set(), (
+        "older agents read on"
+    )
     assert client.get(f"/agent/v1/blobs/{sha256(source)}", headers=agent).content == source
     attempt = spec["attempt_id"]
     status = {"attempt_id": attempt, "epoch": 1, "phase": "running", "started_at": now_text()}
     beat = client.post(
         "/agent/v1/heartbeat", headers=agent, json={"clock_at": now_text(), "attempts": [status]}
     )
-    assert beat.json() == {"commands": [], "checks": [], "volumes_to_delete": []}
+    assert beat.json() == {}
     log = client.post(
         f"/agent/v1/attempts/{attempt}/log", headers=agent, json={"offset": 0, "text": "你好\n"}
     )
@@ -130,9 +134,11 @@ def test_a_run_through_the_agents_messages(client: TestClient) -> None:
         "measures": {"cpu_s": 1.0, "wall_s": 1.0, "memory_peak_bytes": 1, "memory_source": "sampled"},
         "log_bytes": 7,
         "outputs": [{"path": "out/w.bin", "sha256": sha256(weights), "size_bytes": 2}],
+        "copied_out": {"size_bytes": 2_000_000, "took_ms": 10},
     }
     reported = client.post(f"/agent/v1/attempts/{attempt}/report", headers=agent, json=report)
     assert reported.json()["settled"] is True, reported.text
+    assert (pool_of(world).copied_in, pool_of(world).copied_out) == ((0, 0), (2_000_000, 10))
 
     got = client.get(f"/api/v1/runs/{run.public_id}/log", headers=person)
     assert (got.text, got.headers["X-Next-Offset"], got.headers["X-Ended"]) == ("你好\n", "7", "true")
