@@ -60,7 +60,7 @@ _LISTED: Final = (
 )
 _ATTEMPT_LISTED: Final = (
     *("run_id", "pool_id", "epoch", "state", "started_at", "ended_at", "reason", "expected_at"),
-    *("idle_since", "wall_limit_s"),
+    *("idle_since", "wall_limit_s", "extended_s"),
 )
 _SHARE_LISTED: Final = ("attempt_id", "period", "live", "node__name")
 
