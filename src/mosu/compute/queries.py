@@ -119,9 +119,11 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
 
 
 def observed_run(actor: Actor, order_id: UUID) -> Run | None:
-    """The run that the order bought, with attempts, allocations and their cards: what the hub observed of it."""
-    rows = runs_visible_to(actor).filter(order_id=order_id)
-    return rows.prefetch_related("attempts__allocations__devices").first()
+    """The run that the order bought, or gave more time, with attempts, allocations and their cards: what the hub
+    observed of it."""
+    rows = runs_visible_to(actor).prefetch_related("attempts__allocations__devices")
+    found = rows.filter(order_id=order_id).first()
+    return found or rows.filter(attempts__extensions__order_id=order_id).first()
 
 
 def shares_of(attempt: Attempt) -> list[Allocation]:
