@@ -8,7 +8,7 @@ from itertools import count
 
 import pytest
 from django.db import connection
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mosu.compute.ends import ends_at
@@ -92,7 +92,11 @@ def world() -> Iterator[tuple[World, "count[int]"]]:
 
 
 @pytest.mark.django_db
-@settings(deadline=None, max_examples=25)
+@settings(
+    deadline=None,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(deeds=deeds, ending=st.sampled_from(["succeeded", "failed", "cancelled", "timed_out", "lost"]))
 def test_every_order_of_an_extended_run_ends_as_in_the_model(
     world: tuple[World, "count[int]"], deeds: list[tuple[str, int]], ending: str
@@ -117,9 +121,9 @@ def test_every_order_of_an_extended_run_ends_as_in_the_model(
             ack = use(one, attempt, 999, since=at(base), now=at(now), sequence=sequence - 1)
             assert (ack.accepted, ack.quarantined, ack.repeated) == (0, 0, 1)
         elif deed == "take back" and sequence:
-            figure = min(figure, sum(model.claimed))
-            use(one, attempt, -figure, since=at(now), now=at(now), sequence=sequence)
-            model.take_back(figure)
+            back = min(figure, sum(model.claimed))
+            use(one, attempt, -back, since=at(now), now=at(now), sequence=sequence)
+            model.take_back(back)
             sequence += 1
         elif deed == "price":
             price, now = figure, now + 1
