@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from mosu.compute.models import Run
-from mosu.market.models import Order, Quote
+from mosu.market.models import Budget, BudgetEnd, Order, Quote
 from mosu.platform.actors import Role
 from mosu.web.audit.chain import chain_of
 from tests.compute import world as compute
@@ -69,3 +69,11 @@ def test_what_stands_behind_both_orders_holds(hub: Hub, run: Run) -> None:
         assert told(chain_of(evidence)) == []
         assert sum(one.quantity_accepted for one in evidence.usage) == quantity
         assert evidence.attempts
+
+
+def test_that_a_budget_is_about_to_end_it_stands_on_its_page(hub: Hub, run: Run) -> None:
+    client, own = hub.client(hub.user(role=Role.DEVELOPER)), f"/orders/{hub.order_of(run).public_id}/"
+    assert "budget is spent at about" not in page(client.get(own))
+    cap = Budget.objects.create(organisation=hub.world.buyer, cap_micros=10**12, created_at=hub.now)
+    BudgetEnd.objects.create(order_id=run.order_id, budget=cap, by=hub.now, told_at=hub.now)
+    assert "budget is spent at about" in page(client.get(own))

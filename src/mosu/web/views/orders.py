@@ -19,7 +19,7 @@ from mosu.compute.volumes import SHELF as STORAGE
 from mosu.compute.volumes import cost_so_far, volumes_visible_to
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
-from mosu.market.queries import orders_numbered, orders_visible_to
+from mosu.market.queries import budget_spent_by, orders_numbered, orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
@@ -121,11 +121,12 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     given = run_given_time(actor, row.id) if is_of_extension(row.quote.request) else None
     if given is not None and row.total_micros is None:
         kept_cost = costs_of_orders([row])[row.id]
+    further = bought_while_running([run]).get(run.id, ()) if run else ()
     return {
         "here": "orders",
         "volume": volume,
         "given": given,
-        "further": [OrderShown.of(one) for one in bought_while_running([run]).get(run.id, ())] if run else [],
+        "further": [OrderShown.of(one) for one in further],
         "may_extend": run is not None
         and may_be_extended(run)
         and allows(actor, "quote.ask", row.organisation_id),
@@ -136,6 +137,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         "connect": ConnectShown.of(run, actor=actor, now=now) if run else None,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],
+        "spent_by": budget_spent_by([row.id, *(one.id for one in further)]) if shown and shown.live else None,
         "may_ask": allows(actor, "quote.ask", row.organisation_id),
         "may_cancel": may_cancel,
     }
