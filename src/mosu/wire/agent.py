@@ -47,9 +47,14 @@ ATTEMPTS_MAX = 20_000
 
 
 class Message(BaseModel):
-    """Strict and closed: an unknown key is an error."""
+    """Strict and closed: an unknown key is an error. So that versions may differ, what is at its default is not sent:
+    an older side understands all but what is asked of it by name, and that it is asked only if it said it can."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def as_sent(self) -> dict[str, object]:
+        """For JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class DeviceInfo(Message):

@@ -8,7 +8,7 @@ from mosu.platform.sql import append_only
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0021_entering_endpoints")]
+    dependencies = [("compute", "0022_guests_by_membership")]
 
     operations = [
         migrations.AddField("pool", "extends", models.BooleanField(default=False)),
