@@ -40,6 +40,8 @@ NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Instance = Annotated[str, StringConstraints(max_length=64)]
 """Which agent speaks: the same over restarts on one machine and state folder, another for any other agent."""
 LOG_CHUNK_BYTES_MAX = 262_144
+COPIED_BYTES_MIN: Final = 1 << 20
+"""Of smaller files the bytes say nothing of the way."""
 VOLUMES_MAX: Final = 100
 """That are named in one message."""
 ATTEMPTS_MAX = 20_000
@@ -320,6 +322,13 @@ class Measures(Message):
     restarts: Count = 0
 
 
+class Copied(Message):
+    """Files of at least `COPIED_BYTES_MIN` that the agent carried, and how long that took."""
+
+    size_bytes: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+    took_ms: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+
+
 class OutputFile(Message):
     path: str
     sha256: Sha256
@@ -338,6 +347,9 @@ class Report(Message):
     measures: Measures | None
     log_bytes: Count
     outputs: tuple[OutputFile, ...] = ()
+    copied_in: Copied | None = None
+    copied_out: Copied | None = None
+    """From the hub and back to it; None where nothing large was carried."""
 
 
 class ReportAck(Message):

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Mod
 
+from mosu.compute.copying import Pace
 from mosu.compute.models.known import choices, known
 from mosu.compute.states import (
     BlackoutKind,
@@ -63,6 +64,11 @@ class Pool(Row):
     delivered_s = models.PositiveBigIntegerField(default=0)
     """Of what was ordered of it in the last 90 days, and what of that was delivered; counted every hour."""
     delivery_counted_at = models.DateTimeField(null=True)
+    copied_in_bytes = models.PositiveBigIntegerField(default=0)
+    copied_in_ms = models.PositiveBigIntegerField(default=0)
+    copied_out_bytes = models.PositiveBigIntegerField(default=0)
+    copied_out_ms = models.PositiveBigIntegerField(default=0)
+    """How long its last copies of large files took, from the hub and back, as its agent measured (`copying.Pace`)."""
     placing = models.CharField(
         max_length=10, choices=[(one.value, one.value) for one in Placing], default=Placing.PACK.value
     )
@@ -81,6 +87,14 @@ class Pool(Row):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def copied_in(self) -> Pace:
+        return Pace(self.copied_in_bytes, self.copied_in_ms)
+
+    @property
+    def copied_out(self) -> Pace:
+        return Pace(self.copied_out_bytes, self.copied_out_ms)
 
 
 class Node(Row):

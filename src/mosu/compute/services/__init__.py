@@ -20,6 +20,7 @@ from mosu.compute.services.connections import (
     reached_apps,
     renew_connections,
 )
+from mosu.compute.services.copying import note_copying
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
@@ -98,7 +99,12 @@ from mosu.compute.services.tickets import (
     redeem_ticket,
     sha256_of,
 )
-from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
+from mosu.compute.services.trial import (
+    LOCAL_REGION,
+    SUPPLIER_NAME,
+    ensure_local_pool,
+    ensure_local_volumes,
+)
 from mosu.compute.services.uploads import (
     Destination,
     check_input,
@@ -108,6 +114,7 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -122,6 +129,7 @@ __all__ = [
     "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "TERM_DAYS_MAX",
     "AgentTaken",
     "AlreadyTaken",
     "AppReached",
@@ -187,6 +195,7 @@ __all__ = [
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
+    "ensure_local_volumes",
     "enter_by_cookie",
     "entering",
     "entry_by_cookie",
@@ -208,6 +217,7 @@ __all__ = [
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_copying",
     "note_in_flight",
     "note_requests",
     "note_well",
@@ -251,6 +261,7 @@ __all__ = [
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "volume_offer",
     "wake_keeper",
     "watch_ends",
     "watch_idle",

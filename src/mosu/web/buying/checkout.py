@@ -17,7 +17,7 @@ from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.places import region_named
-from mosu.web.presenters import Bilingual, SplitShown, duration
+from mosu.web.presenters import Bilingual, CopyingShown, SplitShown, duration
 from mosu.web.words import supplier_named, title_of
 
 
@@ -87,6 +87,7 @@ class CheckoutShown:
     """The offer's public id where the quote is of a block; empty: of a run."""
     days: int
     """For how long it keeps a volume; 0: it keeps none."""
+    copying: CopyingShown | None
 
     @property
     def short(self) -> int:
@@ -130,6 +131,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         paid_by=str(quote.terms.get("paid_by", {}).get("number", "")),
         reserves=quote.offer.public_id if "block" in quote.terms else "",
         days=quote.facts["days"] if quote.shelf == STORAGE else 0,
+        copying=CopyingShown.of(quote),
     )
 
 
