@@ -508,7 +508,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, BLOCK
             case "GET", path if path.startswith("/blocks/block_0"):
                 return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
-            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes":
+            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes" | "/runs/run_1/quotes":
                 return 201, QUOTE | {"asked": body}
             case "GET", "/volumes":
                 return 200, {"items": [VOLUME], "next": None}

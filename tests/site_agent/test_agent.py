@@ -223,6 +223,25 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
     assert hub.reports[attempt][0].phase == "cancelled"
 
 
+def test_more_time_is_given_once_and_never_less(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo ready; sleep 150", wall_limit_s=200))
+    until(lambda: "ready" in hub.text(attempt))
+    assert hub.registrations[0].extends
+    until(lambda: hub.heartbeats[-1].attempts and hub.heartbeats[-1].attempts[0].phase == "running")
+    limit, lease = (
+        agent.state / part / attempt / name
+        for part, name in (("attempts", "limit.json"), ("leases", "lease.json"))
+    )
+    for told, known in ((500, 500), (500, 500), (300, 500)):
+        hub.commands.append(Command(attempt_id=attempt, epoch=1, action="extend", wall_limit_s=told))
+        until(lambda: not hub.commands)
+        _beats(hub)
+        assert json.loads(limit.read_text()) == json.loads(lease.read_text())["wall_limit_s"] == known
+    assert agent.said().count('"extended"') == 1
+    hub.commands.append(Command(attempt_id=attempt, epoch=1, action="cancel"))
+    until(lambda: hub.reports[attempt])
+
+
 @pytest.mark.parametrize("why", ["timed_out", "cancelled"])
 def test_a_session_that_is_ended_keeps_its_files(hub: FakeHub, agent: AgentProcess, why: str) -> None:
     """By its wall limit, or told to stop: by its budget, by nobody's use, by a person. Also what it writes at the end."""

@@ -364,6 +364,9 @@ class Run(Answer):
     reason: str | None = ""
     cores: int | None = None
     wall_limit_s: int | None = None
+    """With what was bought while it ran."""
+    extension_order_ids: tuple[str, ...] = ()
+    """The orders of that."""
     outputs: tuple[Output, ...] = ()
     cost_so_far: Decimal | None = None
     currency: str = "CNY"

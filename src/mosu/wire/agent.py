@@ -116,6 +116,8 @@ class Registration(Message):
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()
     """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
+    extends: bool = False
+    """Whether what runs can be given more time."""
     volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
 
@@ -261,8 +263,10 @@ class Command(Message):
 
     attempt_id: AttemptId
     epoch: Small
-    action: Literal["cancel", "forget"]
-    """`forget`: the hub has settled it; the agent may delete its state."""
+    action: Literal["cancel", "forget", "extend"]
+    """`forget`: the hub has settled it; the agent may delete its state. `extend`: its wall limit is `wall_limit_s` now;
+    said with every answer, since the first may be lost."""
+    wall_limit_s: Annotated[int, Field(ge=1)] | None = None
 
 
 class HeartbeatAnswer(Message):

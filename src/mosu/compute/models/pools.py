@@ -55,6 +55,8 @@ class Pool(Row):
     """What the agent said: whether people may come into sessions by ssh."""
     images = models.JSONField(default=list)
     """What the agent said: from where it runs images of containers that tasks name."""
+    extends = models.BooleanField(default=False)
+    """Whether its engine lets what runs be given more time."""
     volumes_gb = models.PositiveIntegerField(default=0)
     """What the agent said: how much room it keeps for volumes, in GiB."""
     clock_skew_s = models.FloatField(default=0)

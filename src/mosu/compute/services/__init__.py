@@ -60,6 +60,14 @@ from mosu.compute.services.endpoints import (
     revoke_key,
 )
 from mosu.compute.services.ends import watch_ends
+from mosu.compute.services.extending import (
+    ExtendedMeanwhile,
+    ExtensionKept,
+    NotExtensible,
+    TooLate,
+    quote_extension,
+    why_not_extensible,
+)
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
@@ -139,6 +147,8 @@ __all__ = [
     "EndpointNameTaken",
     "EndpointRoute",
     "Entry",
+    "ExtendedMeanwhile",
+    "ExtensionKept",
     "Granted",
     "InFlight",
     "LeaseAnswer",
@@ -152,6 +162,7 @@ __all__ = [
     "NoSuchApp",
     "NotASession",
     "NotASupplier",
+    "NotExtensible",
     "NotLeased",
     "NotRegistered",
     "NotRunning",
@@ -165,6 +176,7 @@ __all__ = [
     "ReplicaRoute",
     "SoldOut",
     "TicketRefused",
+    "TooLate",
     "TooManyConnections",
     "TooManyEndpoints",
     "TooManyGuests",
@@ -228,6 +240,7 @@ __all__ = [
     "pool_of_agent",
     "publish_node",
     "quote_block",
+    "quote_extension",
     "quote_run",
     "quote_volume",
     "quote_volume_time",
@@ -265,4 +278,5 @@ __all__ = [
     "wake_keeper",
     "watch_ends",
     "watch_idle",
+    "why_not_extensible",
 ]
