@@ -6,12 +6,16 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from mosu.compute import services
 from mosu.compute.models import Volume
 from mosu.market.models import Offer
+from mosu.market.services import delist_offer
+from mosu.platform.actors import SYSTEM
 from tests.compute.test_api import post
 from tests.compute.test_streams import make_token
 from tests.compute.volumes import GB_MONTH, keep_volumes, make_volume_world, stranger_to
 from tests.compute.world import World, make_world, pool_of
+from tests.conftest import NOW
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.compute.urls")]
 
@@ -96,3 +100,14 @@ def test_the_shelf_lists_what_there_is(client: Client, world: World) -> None:
     assert found["prices"][0]["unit_price"] == "0.30"
     assert (found["stock"]["free"], found["stock"]["total"]) == (100, 100)
     assert Offer.objects.get(shelf="storage").prices.get().unit_price_micros == GB_MONTH
+
+
+def test_the_hubs_own_pool_offers_room_once() -> None:
+    world = make_world()
+    for _ in range(2):
+        services.ensure_local_volumes(pool_id=world.pool_id, now=NOW)
+    offer = Offer.objects.get(shelf="storage")
+    assert (offer.subject_id, offer.prices.get().unit_price_micros) == (world.pool_id, 150_000)
+    delist_offer(actor=SYSTEM, offer_id=offer.id, why="we sell none", now=NOW)
+    services.ensure_local_volumes(pool_id=world.pool_id, now=NOW)
+    assert [one.state for one in Offer.objects.filter(shelf="storage")] == ["delisted"]

@@ -146,7 +146,7 @@ def test_the_report_says_how_long_large_files_took_both_ways(hub: FakeHub, agent
     assert report.copied_in is not None and report.copied_out is not None
     assert report.copied_in.size_bytes == len(large)
     assert report.copied_out.size_bytes == len(large) + len(small)
-    assert 1 <= report.copied_in.took_ms < 60_000
+    assert report.copied_in.took_ms >= 1
 
 
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Prefetch, QuerySet, Sum
 
 from mosu.compute.models import Pool, Volume, VolumeTerm, VolumeUse
 from mosu.compute.states import VolumeState
@@ -54,6 +54,24 @@ def taken_gb(pool_ids: list[UUID]) -> Mapping[UUID, int]:
     """What of these pools' room is taken, also by volumes that are still to be deleted."""
     rows = Volume.objects.filter(pool_id__in=pool_ids).exclude(state=VolumeState.DELETED).order_by()
     return dict(rows.values_list("pool_id").annotate(sum=Sum("size_gb")))
+
+
+class RoomSold(NamedTuple):
+    """What of a pool's room is sold: GB, volumes, and how many of these runs see now."""
+
+    gb: int
+    volumes: int
+    in_use: int
+
+
+def room_sold(pool_id: UUID) -> RoomSold:
+    """Also of volumes that are still to be deleted."""
+    uses = VolumeUse.objects.filter(volume=OuterRef("pk"), live=True)
+    rows = Volume.objects.filter(pool_id=pool_id).exclude(state=VolumeState.DELETED).order_by()
+    found = rows.aggregate(
+        gb=Sum("size_gb", default=0), volumes=Count("id"), in_use=Count("id", filter=Exists(uses))
+    )
+    return RoomSold(**found)
 
 
 def free_gb(pool: Pool) -> int:
