@@ -108,6 +108,7 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.snapshots import quote_snapshot, restore_volume
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -219,6 +220,7 @@ __all__ = [
     "publish_node",
     "quote_block",
     "quote_run",
+    "quote_snapshot",
     "quote_volume",
     "quote_volume_time",
     "reached_apps",
@@ -228,6 +230,7 @@ __all__ = [
     "register_agent",
     "renew_connections",
     "renew_entries",
+    "restore_volume",
     "revoke_key",
     "rotate_token",
     "seen_s",
