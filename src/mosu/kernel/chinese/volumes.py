@@ -69,7 +69,7 @@ SENTENCES: Final[dict[str, str]] = {
     "each volume once": "每个存储卷一次",
     "lies within another volume.": "在另一个存储卷之内。",
     "paths apart from each other": "互不包含的路径",
-    "the name of a volume, or NAME:ro to read alone": "存储卷名称；只读写作 NAME:ro",
+    "the name of a volume, NAME:ro to read alone, or NAME@LABEL for a snapshot of it": "存储卷名称；只读写作 NAME:ro；快照写作 NAME@标签",
     "a path at or below /data or /mnt": "/data 或 /mnt，或其下的路径",
     "a map of path: name of a volume": "“路径: 存储卷名称”的映射",
     "names {count} volumes.": "写了 {count} 个存储卷。",
