@@ -109,6 +109,7 @@ from mosu.compute.services.uploads import (
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 from mosu.compute.services.snapshots import quote_snapshot, restore_volume
+from mosu.compute.services.volume_quotas import kept_gb
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -200,6 +201,7 @@ __all__ = [
     "keep_endpoint",
     "keep_endpoints",
     "keep_run",
+    "kept_gb",
     "lease_attempt",
     "lift_blackout",
     "log_of",
