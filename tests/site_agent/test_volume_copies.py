@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.site_agent.lab import MIB, Lab, let_go, make_spec, until
+from tests.site_agent.lab import MIB, Lab, until
+from tests.site_agent.test_volumes import deleted_whole, kept_in, mount, named, run
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.sandbox.environments import Environment
@@ -23,7 +24,6 @@ from mosu.site_agent.volume_copies import VolumeCopies
 from mosu.site_agent.volume_lock import held_lock
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, CopyFault, CopySpec, CopyStatus
-from tests.site_agent.test_volumes import deleted_whole, kept_in, mount, named, run
 
 
 @pytest.fixture
@@ -84,7 +84,11 @@ def filled(volumes: Volumes, **files: str) -> tuple[str, Path]:
 
 
 def nothing_half(volumes: Volumes) -> bool:
-    return not [*volumes.folder.glob(".making-*"), *volumes.folder.glob("*/.new"), *volumes.folder.glob("*/.old")]
+    return not [
+        *volumes.folder.glob(".making-*"),
+        *volumes.folder.glob("*/.new"),
+        *volumes.folder.glob("*/.old"),
+    ]
 
 
 def test_a_snapshot_stays_what_the_volume_was(volumes: Volumes, copies: VolumeCopies) -> None:
@@ -134,9 +138,9 @@ def test_links_are_copied_and_never_followed(volumes: Volumes, copies: VolumeCop
     spec = spec_of(kept, named())
     whole(copies, spec)
     snapshot = volumes.folder / spec.target / "data"
-    assert os.readlink(snapshot / "file") == str(outside / "secret")
-    assert os.readlink(snapshot / "folder") == str(outside)
-    assert os.readlink(snapshot / "nowhere") == "../../../nowhere"
+    assert (snapshot / "file").readlink() == outside / "secret"
+    assert (snapshot / "folder").readlink() == outside
+    assert (snapshot / "nowhere").readlink() == Path("../../../nowhere")
     whole(copies, spec_of(spec.target, kept, restores=True))
     assert (outside / "secret").read_text() == "secret"
 
@@ -260,16 +264,16 @@ def test_a_file_that_becomes_a_link_or_a_pipe_meanwhile_is_not_opened(
 
     def swapped(self: TreeCopy, name: str, pair: Any) -> None:
         (data / "a").unlink()
-        make()
+        swap()
         looked(self, name, pair)
 
     monkeypatch.setattr(tree_copy.TreeCopy, "_copy_file", swapped)
-    makes: list[Callable[[], object]] = [
+    swaps: list[Callable[[], object]] = [
         lambda: (data / "a").symlink_to(outside),
         lambda: os.mkfifo(data / "a"),
         lambda: None,
     ]
-    for number, make in enumerate(makes):
+    for number, swap in enumerate(swaps):  # noqa: B007
         with pytest.raises(NotCopied, match="changed"):
             copied_to(data, volumes.folder / f"copy{number}")
         (data / "a").unlink(missing_ok=True)

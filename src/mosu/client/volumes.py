@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mosu.client.calls import Calls, given, read, segment
-from mosu.client.models import Page, Quota, Quote, Volume
+from mosu.client.models import Page, Quote
+from mosu.client.volume_answers import Quota, Volume
 
 
 class VolumeCalls(Calls):

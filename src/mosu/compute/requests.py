@@ -171,7 +171,7 @@ class BlockRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRequest:
-    """Room for a volume, or for a snapshot of one, as it was asked for; with `volume_id` more time for one that is there."""
+    """Room for a volume, or a snapshot, as it was asked for; with `volume_id` more time for one that is there."""
 
     pool_id: str
     name: str

@@ -24,8 +24,10 @@ GRACE: Final = timedelta(days=7)
 
 
 def volumes_visible_to(actor: Actor) -> QuerySet[Volume]:
-    """Volumes of the actor's organisations, or all for the hub's people; newest first, with terms and who uses them."""
-    rows = Volume.objects.select_related("pool", "project", "organisation", "snapshot_of").order_by("-created_at", "-id")
+    """Volumes of the actor's organisations, or all for the hub's people; newest first, with terms and users."""
+    rows = Volume.objects.select_related("pool", "project", "organisation", "snapshot_of").order_by(
+        "-created_at", "-id"
+    )
     rows = rows.prefetch_related(
         Prefetch("terms", VolumeTerm.objects.select_related("order__quote").order_by("period")),
         Prefetch(
@@ -82,8 +84,8 @@ def cost_so_far(volume: Volume, order: Order, *, now: datetime) -> int:
 
 def charged_from(volume: Volume, term: VolumeTerm, *, now: datetime) -> datetime:
     """From when on the term is charged: of a snapshot not before it is whole, which may still be to come."""
-    whole_at = (volume.whole_at or now) if volume.snapshot_of_id else term.period.lower
-    return max(term.period.lower, whole_at)
+    begun: datetime = term.period.lower
+    return max(begun, volume.whole_at or now) if volume.snapshot_of_id else begun
 
 
 def deleted_at(volume: Volume) -> datetime:

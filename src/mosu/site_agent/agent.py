@@ -308,7 +308,9 @@ class Agent:
             for command in answer.commands:
                 self._obey(command)
             if copies is not None:
-                copies.take(answer.volume_copies)  # what is no longer wanted is broken off before it is deleted
+                copies.take(
+                    answer.volume_copies
+                )  # what is no longer wanted is broken off before it is deleted
             deleted = self._volumes.delete(answer.volumes_to_delete) if self._volumes is not None else ()
             if self._sandbox.ok:
                 self._tests.ask(answer.checks)

@@ -1,4 +1,4 @@
-"""A copy of a folder that untrusted code has filled: no link is followed, and no byte is shared that either may write."""
+"""A copy of a folder that untrusted code has filled: no link is followed, no byte is shared that either may write."""
 
 import ctypes
 import errno
@@ -116,9 +116,7 @@ class TreeCopy:
             self._count(0)
             os.symlink(os.readlink(entry.name, dir_fd=pair.source), entry.name, dir_fd=pair.target)
             if self.who.switches:
-                os.chown(
-                    entry.name, self.who.uid, self.who.gid, dir_fd=pair.target, follow_symlinks=False
-                )
+                os.chown(entry.name, self.who.uid, self.who.gid, dir_fd=pair.target, follow_symlinks=False)
 
     def _copy_file(self, name: str, pair: "_Pair") -> None:
         # Not blocking: what was a file a moment ago may be a pipe.
@@ -156,11 +154,12 @@ class TreeCopy:
         for start, end in _written_parts(source, size):
             os.lseek(source, start, os.SEEK_SET)
             os.lseek(target, start, os.SEEK_SET)
-            while start < end:
-                done = _copied_piece(source, target, min(_PIECE_BYTES, end - start))
+            left = end - start
+            while left:
+                done = _copied_piece(source, target, min(_PIECE_BYTES, left))
                 if not done:
                     raise NotCopied(CopyFault.CHANGED)
-                start += done
+                left -= done
                 self._count(done)
         os.ftruncate(target, size)
 

@@ -243,7 +243,7 @@ class AttemptStatus(Message):
 
 
 class CopySpec(Message):
-    """What `source` holds is to be copied to `target`: a new volume that nobody writes, or in place of what it holds."""
+    """What `source` holds goes to `target`: a new volume that nobody writes, or in the place of what that holds."""
 
     copy_id: CopyId
     source: VolumeId

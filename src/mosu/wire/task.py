@@ -91,8 +91,8 @@ class FileMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """The volume `name` of the run's project is seen at `path` inside; written to, unless it is `name:ro` or a snapshot,
-    `name@label`."""
+    """The volume `name` of the run's project is seen at `path` inside; written to, unless it was `name:ro` or is a
+    snapshot, `name@label`."""
 
     path: str
     name: str

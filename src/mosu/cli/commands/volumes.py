@@ -17,7 +17,8 @@ from mosu.cli.text import language, table, told
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.models import Quote, Volume
+    from mosu.client.models import Quote
+    from mosu.client.volume_answers import Volume
 
 volumes = typer.Typer(no_args_is_help=True, help="Room for files that outlive runs.")
 
@@ -215,7 +216,9 @@ def restore(
         return
     show(volume.name)
     if wait and volume.last_copy is not None:
-        say(f"The volume {volume.name} holds what {source.name} holds: restored in {volume.last_copy.took_s:.1f} s.")
+        say(
+            f"The volume {volume.name} holds what {source.name} holds: restored in {volume.last_copy.took_s:.1f} s."
+        )
 
 
 @volumes.command()

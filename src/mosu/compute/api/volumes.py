@@ -98,7 +98,7 @@ def create_snapshot_quote(request: HttpRequest, volume_id: str, body: SnapshotQu
 )
 @door("order.place")
 def restore_volume(request: HttpRequest, volume_id: str, body: RestoreIn) -> VolumeOut:
-    """Have it hold what a snapshot holds; what it holds now is lost once that is whole. `last_copy` says how it stands."""
+    """Have it hold what a snapshot holds; what it holds now is lost once that is whole. See `last_copy`."""
     services.restore_volume(
         actor=actor_of(request),
         volume_id=Volume.key_of(volume_id),

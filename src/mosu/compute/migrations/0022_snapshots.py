@@ -19,9 +19,7 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.AlterField("volume", "name", models.CharField(max_length=127)),
-        migrations.AddField(
-            "volume", "snapshot_of", reference("compute.volume", "snapshots", null=True)
-        ),
+        migrations.AddField("volume", "snapshot_of", reference("compute.volume", "snapshots", null=True)),
         migrations.AddField("volume", "whole_at", models.DateTimeField(null=True)),
         migrations.AlterField(
             "volume", "state", models.CharField(choices=_STATES, default="kept", max_length=20)
@@ -125,9 +123,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             "quota",
-            models.CheckConstraint(
-                condition=Q(volumes=False) | Q(accelerator=""), name="quota_of_one_thing"
-            ),
+            models.CheckConstraint(condition=Q(volumes=False) | Q(accelerator=""), name="quota_of_one_thing"),
         ),
         migrations.RunSQL(_MEASURED, _UNMEASURED),
         audited("compute_volumecopy"),

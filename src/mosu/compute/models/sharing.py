@@ -58,7 +58,5 @@ class Quota(Row):
                 nulls_distinct=False,
                 name="quota_once",
             ),
-            models.CheckConstraint(
-                condition=Q(volumes=False) | Q(accelerator=""), name="quota_of_one_thing"
-            ),
+            models.CheckConstraint(condition=Q(volumes=False) | Q(accelerator=""), name="quota_of_one_thing"),
         ]

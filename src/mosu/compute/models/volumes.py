@@ -44,7 +44,9 @@ class Volume(Row):
             models.Index(fields=["organisation", "-created_at", "-id"], name="volume_of_organisation"),
             models.Index(fields=["pool"], condition=~Q(state="deleted"), name="volume_in_pool"),
             models.Index(
-                fields=["kept_until"], condition=Q(state__in=["making", "kept", "expired"]), name="volume_live"
+                fields=["kept_until"],
+                condition=Q(state__in=["making", "kept", "expired"]),
+                name="volume_live",
             ),
         ]
         constraints = [

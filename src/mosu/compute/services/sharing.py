@@ -85,8 +85,8 @@ def set_quota(
 ) -> None:
     """Let an organisation (for the operator to say) or a project (for its managers) hold so many at one time.
 
-    Cards of `accelerator`, or without one cores of runs that have no cards, or GB of `volumes`. None: no quota any more. What is held
-    already stays.
+    Cards of `accelerator`, or without one cores of runs that have no cards, or GB of `volumes`. None: no quota any
+    more. What is held already stays.
 
     Raises:
         Forbidden: the actor may not.
@@ -100,9 +100,7 @@ def set_quota(
     if project_id and not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
     if volumes and accelerator:
-        raise Invalid(
-            "A quota is of an accelerator or of volumes.", hint="Set two.", field="accelerator"
-        )
+        raise Invalid("A quota is of an accelerator or of volumes.", hint="Set two.", field="accelerator")
     card = accelerators_named(accelerator)[0] if accelerator else ""
     rows = Quota.objects.filter(organisation_id=organisation_id, accelerator=card, volumes=volumes)
     rows = rows.filter(project_id=project_id) if project_id else rows.filter(project=None)

@@ -72,8 +72,8 @@ def quote_snapshot(
         )
     check_days(days)
     name = f"{volume.name}@{label}"
-    check_name_free(volume.project_id, name)
     check_readable(volume, now=now)
+    check_name_free(volume.project_id, name)
     dead = why_not_live(volume.pool, now=now)
     if dead is not None:
         raise SoldOut(f"The pool can sell nothing now: {dead}.", hint="Ask again later.")
@@ -196,7 +196,11 @@ def note_copies(*, pool_id: UUID, said: Collection[CopyStatus], actor: Actor, no
     rows = VolumeCopy.objects.filter(source__pool_id=pool_id, state=CopyState.COPYING)
     ended = [copy_id for copy_id, status in by_id.items() if status.phase != "copying"]
     volumes = locked_volumes(
-        {volume_id for pair in rows.filter(id__in=ended).values_list("source_id", "target_id") for volume_id in pair}
+        {
+            volume_id
+            for pair in rows.filter(id__in=ended).values_list("source_id", "target_id")
+            for volume_id in pair
+        }
     )
     rows = rows.filter(id__in=by_id).select_related("source").order_by("id")
     for copy in rows.select_for_update(of=("self",), no_key=True):
@@ -216,13 +220,15 @@ def end_copies(volume: Volume, *, why: str, now: datetime) -> None:
         move_copy(copy, to=CopyState.FAILED, actor=SYSTEM, now=now, why=why)
 
 
-def _begin(
-    *, source: Volume, target: Volume, restores: bool, actor: Actor, now: datetime
-) -> VolumeCopy:
+def _begin(*, source: Volume, target: Volume, restores: bool, actor: Actor, now: datetime) -> VolumeCopy:
     asked_by = actor.id if actor.kind is ActorKind.USER else None
-    copy = VolumeCopy.objects.create(
-        source=source, target=target, restores=restores, asked_by=asked_by, created_at=now
-    )
+    try:
+        with transaction.atomic():
+            copy = VolumeCopy.objects.create(
+                source=source, target=target, restores=restores, asked_by=asked_by, created_at=now
+            )
+    except IntegrityError as error:
+        raise in_use(target) from error
     record_made(copy, actor=actor, now=now)
     for volume, writers in ((source, 0), (target, 1)):
         try:
@@ -304,7 +310,12 @@ def _tell(copy: VolumeCopy, target: Volume, words: dict[str, dict[str, str]], *,
         asked_by = target.terms.select_related("order").earliest("period").order.placed_by
     if asked_by is None:
         return
-    facts = {"name": target.name, "source": copy.source.name, "gb": target.size_gb, "took": f"{copy.took_s:.1f}"}
+    facts = {
+        "name": target.name,
+        "source": copy.source.name,
+        "gb": target.size_gb,
+        "took": f"{copy.took_s:.1f}",
+    }
     why = FAULTS.get(copy.reason, {"zh": "", "en": ""})
     notify(
         user_ids={asked_by},

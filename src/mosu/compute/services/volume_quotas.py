@@ -10,10 +10,11 @@ from mosu.compute.states import VOLUME_LIVES
 
 
 def kept_gb(*, organisation_id: UUID, project_id: UUID | None) -> int:
-    """What is kept now, by the project or by all of the organisation; snapshots count, what is being deleted does not."""
+    """What the project keeps, or all of the organisation; snapshots count, what is being deleted does not."""
     rows = Volume.objects.filter(organisation_id=organisation_id, state__in=VOLUME_LIVES)
     rows = rows.filter(project_id=project_id) if project_id else rows
-    return rows.aggregate(sum=Sum("size_gb", default=0))["sum"]
+    kept: int = rows.aggregate(sum=Sum("size_gb", default=0))["sum"]
+    return kept
 
 
 def keep_within_gb(*, organisation_id: UUID, project_id: UUID, size_gb: int, lock: bool = False) -> None:

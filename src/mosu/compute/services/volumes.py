@@ -269,9 +269,7 @@ def _renew(volume: Volume, *, now: datetime) -> None:
 def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
     """Do what is due; the orders of runs that are to be stopped, for else they would keep it for nothing."""
     volume = _locked_with_orders(volume_id)
-    in_use_by = list(
-        volume.uses.filter(live=True, run__isnull=False).values_list("run__order_id", flat=True)
-    )
+    in_use_by = list(volume.uses.filter(live=True, run__isnull=False).values_list("run__order_id", flat=True))
     if volume.state in VOLUME_LIVES and volume.pool.state == PoolState.CLOSED:
         if not in_use_by:  # nobody comes to it any more, so nobody pays for it
             end_copies(volume, why=POOL_CLOSED, now=now)
