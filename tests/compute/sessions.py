@@ -8,7 +8,7 @@ from mosu.compute import services
 from mosu.compute.models import Attempt, Guest, Run
 from mosu.compute.services import Granted
 from mosu.platform.actors import Actor, Role, Scope
-from mosu.platform.models import ApiToken, User
+from mosu.platform.models import ApiToken, Membership, User
 from mosu.platform.requests import actor_of_authorization
 from mosu.platform.services import make_token
 from mosu.wire.agent import EnvironmentInfo
@@ -38,7 +38,8 @@ class Session:
 
 def let_in(person: Actor | User, run: Run) -> Guest:
     """Somebody other than who ordered the session may now be joined to it."""
-    return Guest.objects.get_or_create(run=run, user_id=person.id, defaults={"let_in_at": NOW})[0]
+    member = Membership.objects.get(user=person.id, organisation=run.organisation_id)
+    return Guest.objects.get_or_create(run=run, member=member, defaults={"let_in_at": NOW})[0]
 
 
 def make_session(*, now: datetime = NOW, **changes: Any) -> Session:

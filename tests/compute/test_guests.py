@@ -11,6 +11,8 @@ from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.platform.actors import Actor, Role
 from mosu.platform.models import AuditRecord, Membership, Notice, User
 from mosu.platform.queries import actor_for_user
+from mosu.platform.rows import insert
+from mosu.platform.services import remove_member
 from tests.compute.sessions import SESSION, Session
 from tests.compute.world import at, make_organisation, make_world, register, report, started
 from tests.conftest import NOW
@@ -59,7 +61,9 @@ def test_who_is_let_in_comes_in_and_is_told(session: Session) -> None:
     assert Notice.objects.filter(user=session.person.id, kind="run.shared").count() == 1
     assert share(session, session.person).id == guest.id
     assert Notice.objects.filter(kind="run.shared").count() == 1
-    assert [one.user_id for one in guests_of(session.world.actor, session.run.id)] == [session.person.id]
+    assert [one.member.user_id for one in guests_of(session.world.actor, session.run.id)] == [
+        session.person.id
+    ]
 
 
 def test_who_is_sent_out_is_cut_off_and_comes_in_no_more(session: Session) -> None:
@@ -98,9 +102,11 @@ def test_who_may_share_it(session: Session) -> None:
     guest = share(session, third)
     with pytest.raises(Forbidden):  # who was let in lets nobody else in, nor out
         end(session, guest, by=third)
-    for role in (Role.OWNER, Role.ADMIN):
+    told = Notice.objects.filter(user=session.world.actor.id, kind="run.shared")
+    for count, role in enumerate((Role.OWNER, Role.ADMIN), 1):
         manager = make_member(session.world.buyer, role)
         assert share(session, manager, by=manager)
+        assert told.count() == count, "who ordered it is told when somebody else lets a person in"
     assert session.join(actor=manager)
 
 
@@ -116,10 +122,14 @@ def test_with_whom_it_is_not_shared(session: Session) -> None:
     assert not Guest.objects.exists()
 
 
-def test_a_guest_who_leaves_the_organisation_is_out(session: Session) -> None:
+def test_a_guest_who_leaves_the_organisation_is_out_also_when_they_come_back(session: Session) -> None:
     share(session, session.person)
-    Membership.objects.filter(user=session.person.id).delete()
+    membership = Membership.objects.get(user=session.person.id)
+    remove_member(actor=session.person, membership_id=membership.id, now=NOW)
     with pytest.raises(NotFound):
+        session.join(actor=actor_for_user(User.objects.get(id=session.person.id)))
+    insert(membership)
+    with pytest.raises(Forbidden):
         session.join(actor=actor_for_user(User.objects.get(id=session.person.id)))
 
 

@@ -190,8 +190,10 @@ def test_a_run_reads_it_and_none_writes_it(world: World) -> None:
         quote(world, task_with("/data: data@other"))
 
 
-def back_of(world: World, volume: Volume, label: str, *, now: datetime = NOW) -> VolumeCopy:
-    snapshot = Volume.objects.get(name=f"{volume.name}@{label}")
+def back_of(
+    world: World, volume: Volume, label: str, *, of: Volume | None = None, now: datetime = NOW
+) -> VolumeCopy:
+    snapshot = Volume.objects.get(name=f"{(of or volume).name}@{label}")
     return services.restore_volume(actor=world.actor, volume_id=volume.id, snapshot_id=snapshot.id, now=now)
 
 
@@ -391,6 +393,23 @@ def test_the_database_holds_what_a_snapshot_is(world: World) -> None:
         VolumeUse.objects.create(volume=volume, copy=None, run=None, writers=0)
     with pytest.raises(IntegrityError), transaction.atomic():
         VolumeCopy.objects.filter(id=copy.id).update(state="copying")
+
+
+def test_an_agent_of_an_older_version_is_asked_for_none(world: World) -> None:
+    volume = buy_volume(world)
+    make_whole(world, volume)
+    asked = quote_snapshot(world, volume, "second")
+    take_snapshot(world, volume, "third")
+    keep_volumes(world, copies=False)
+    assert hear(world, now=NOW).volume_copies == ()
+    other = buy_volume(world, "other")
+    for act in (
+        lambda: quote_snapshot(world, volume, "fourth"),
+        lambda: take(world, asked),
+        lambda: back_of(world, other, "clean", of=volume),
+    ):
+        with pytest.raises(SoldOut, match="makes no snapshots"):
+            act()
 
 
 def test_its_volume_may_go_and_it_is_put_into_another(world: World) -> None:

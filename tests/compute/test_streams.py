@@ -107,13 +107,16 @@ def test_a_run_through_the_agents_messages(client: TestClient) -> None:
     assert leased.status_code == 200, leased.text
     spec = leased.json()["spec"]
     assert [file["path"] for file in spec["workdir"]] == ["main.py"]
+    assert set(spec) & {"session", "service", "volumes", "accelerator", "secrets"} == set(), (
+        "older agents read on"
+    )
     assert client.get(f"/agent/v1/blobs/{sha256(source)}", headers=agent).content == source
     attempt = spec["attempt_id"]
     status = {"attempt_id": attempt, "epoch": 1, "phase": "running", "started_at": now_text()}
     beat = client.post(
         "/agent/v1/heartbeat", headers=agent, json={"clock_at": now_text(), "attempts": [status]}
     )
-    assert beat.json() == {"commands": [], "checks": [], "volumes_to_delete": []}
+    assert beat.json() == {}
     log = client.post(
         f"/agent/v1/attempts/{attempt}/log", headers=agent, json={"offset": 0, "text": "你好\n"}
     )

@@ -78,7 +78,7 @@ def test_volumes_are_registered_kept_over_runs_and_deleted_when_asked(
     agent.start()
     try:
         until(lambda: hub.registrations, what="registered")
-        assert hub.registrations[0].volumes_gb == 1
+        assert (hub.registrations[0].volumes_gb, hub.registrations[0].copies_volumes) == (1, True)
         kept = typeid("volume", uuid7())
         seen = VolumeSpec(volume_id=kept, path="/data", size_bytes=1 << 20, writes=True)
         for script, said in (("echo kept > /data/f", ""), ("cat /data/f", "kept\n")):

@@ -16,7 +16,7 @@ def is_let_in(actor: Actor, run: Run) -> bool:
     """
     if run.request.get("kind") != "session" or (actor.id is not None and run.order.placed_by == actor.id):
         return True
-    return Guest.objects.filter(run=run, user=actor.id).exists()
+    return Guest.objects.filter(run=run, member__user=actor.id).exists()
 
 
 def may_share(actor: Actor, run: Run) -> bool:
@@ -32,4 +32,4 @@ def guests_of(actor: Actor, run_id: UUID) -> QuerySet[Guest]:
         NotFound: there is no such run, or the actor may not know.
     """
     run = run_visible_to(actor, run_id)
-    return Guest.objects.filter(run=run).select_related("user").order_by("let_in_at", "id")
+    return Guest.objects.filter(run=run).select_related("member__user").order_by("let_in_at", "id")

@@ -11,7 +11,7 @@ from django.db import close_old_connections, connections
 from django.utils import timezone
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from mosu.compute.services import actor_of_agent
 from mosu.kernel.languages import language_asked
@@ -23,7 +23,7 @@ from mosu.platform.policy import POLICY, require
 from mosu.platform.problems import LANGUAGE_TAGS, MEDIA_TYPE, NO_PAGE, body_of, refusal_of
 from mosu.platform.requests import actor_of_authorization
 from mosu.store.services import TooLarge
-from mosu.wire.agent import LogChunk, Report
+from mosu.wire.agent import LogChunk, Message, Report
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 ActorOf: TypeAlias = Callable[[Request], Actor]
@@ -127,9 +127,9 @@ def problem(request: Request, refusal: DomainError) -> Response:
     return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
 
 
-def answer(message: BaseModel, *, status: int = 200) -> Response:
-    """A message of the wire as JSON."""
-    return Response(message.model_dump_json(), status_code=status, media_type="application/json")
+def answer(message: Message) -> Response:
+    """A message of the wire."""
+    return JSONResponse(message.as_sent())
 
 
 async def body_as(request: Request, kind: type[MessageT]) -> MessageT:

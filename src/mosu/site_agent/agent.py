@@ -159,6 +159,7 @@ class Agent:
                 has_sshd=self._engine.has_sshd,
                 images=self._images,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
+                copies_volumes=self._volumes is not None,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))

@@ -80,7 +80,7 @@ class Hub:
         answer = self._call(
             "POST",
             f"/agent/v1/lease?wait_s={wait_s}",
-            json=request.model_dump(mode="json"),
+            json=request.as_sent(),
             timeout=httpx.Timeout(wait_s + 15.0, connect=5.0),
         )
         return None if answer.status_code == 204 else wire.Lease.model_validate_json(answer.content)
@@ -105,7 +105,7 @@ class Hub:
             volume_copies=volume_copies,
         )
         try:
-            answer = self._client.post("/agent/v1/heartbeat", json=body.model_dump(mode="json"))
+            answer = self._client.post("/agent/v1/heartbeat", json=body.as_sent())
         except httpx.TransportError as error:
             raise HubAway(str(error) or type(error).__name__) from error
         return wire.HeartbeatAnswer.model_validate_json(_checked(answer).content)
@@ -151,7 +151,7 @@ class Hub:
         )
 
     def _post(self, path: str, body: wire.Message, answer: type[AnswerT]) -> AnswerT:
-        found = self._call("POST", f"/agent/v1/{path}", json=body.model_dump(mode="json"))
+        found = self._call("POST", f"/agent/v1/{path}", json=body.as_sent())
         return answer.model_validate_json(found.content)
 
     def _call(self, method: str, path: str, *, file: Path | None = None, **options: Any) -> httpx.Response:

@@ -48,9 +48,14 @@ ATTEMPTS_MAX = 20_000
 
 
 class Message(BaseModel):
-    """Strict and closed: an unknown key is an error."""
+    """Strict and closed: an unknown key is an error. So that versions may differ, what is at its default is not sent:
+    an older side understands all but what is asked of it by name, and that it is asked only if it said it can."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def as_sent(self) -> dict[str, object]:
+        """For JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class DeviceInfo(Message):
@@ -112,6 +117,8 @@ class Registration(Message):
     """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
     volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
+    copies_volumes: bool = False
+    """Whether it makes snapshots of them, and puts them back."""
 
 
 class Registered(Message):

@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from mosu.compute.models.runs import Attempt, Run
+from mosu.platform.models import User
 from mosu.platform.rows import Row
 
 PORT_MAX = 65_535
@@ -16,11 +17,17 @@ class Guest(Row):
     prefix = "guest"
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="guests")
-    user = models.ForeignKey("platform.User", on_delete=models.PROTECT, related_name="+", db_index=False)
+    member = models.ForeignKey("platform.Membership", on_delete=models.CASCADE, related_name="+")
+    """Who leaves the organisation is let in no more, also when they come back."""
     let_in_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["run", "user"], name="guest_once")]
+        constraints = [models.UniqueConstraint(fields=["run", "member"], name="guest_once")]
+
+    @property
+    def user(self) -> User:
+        """Of the membership, which queries fetch along."""
+        return self.member.user
 
 
 class Connection(Row):

@@ -56,6 +56,8 @@ class Pool(Row):
     """What the agent said: from where it runs images of containers that tasks name."""
     volumes_gb = models.PositiveIntegerField(default=0)
     """What the agent said: how much room it keeps for volumes, in GiB."""
+    copies_volumes = models.BooleanField(default=False)
+    """What the agent said: it makes snapshots of them."""
     clock_skew_s = models.FloatField(default=0)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)

@@ -295,7 +295,8 @@ select id, why, sign_in, user_id from (
            and m.role = any(%(roles)s) and o.state = %(active)s)
         then %(no_longer)s
       when r.request ->> 'kind' = 'session' and b.placed_by is distinct from c.user_id and not exists (
-        select from compute_guest g where g.run_id = c.run_id and g.user_id = c.user_id)
+        select from compute_guest g join platform_membership m on m.id = g.member_id
+         where g.run_id = c.run_id and m.user_id = c.user_id)
         then %(no_longer)s
     end as why
     from unnest(%(ids)s::uuid[]) as told(id)

@@ -58,28 +58,15 @@ def share_run(*, actor: Actor, run_id: UUID, email: str, now: datetime) -> Guest
         raise Invalid(
             f"{member.user.email} ordered it: it is theirs.", hint="Name another member.", field="email"
         )
-    found = Guest.objects.filter(run=run, user=member.user).select_related("user").first()
+    found = Guest.objects.filter(run=run, member=member).select_related("member__user").first()
     if found is not None:
         return found
     if Guest.objects.filter(run=run).count() >= GUESTS_MAX:
         raise TooManyGuests(f"It is shared with {GUESTS_MAX} people.", hint="Send one out first.")
-    guest = Guest(run=run, user=member.user, let_in_at=now)
+    guest = Guest(run=run, member=member, let_in_at=now)
     insert(guest)
     _audit(guest, "run.shared", actor=actor, now=now)
-    name = run.name or run.order.number
-    notify(
-        user_ids=[member.user_id],
-        kind="run.shared",
-        title={"zh": f"{name}：会话已与您共享", "en": f"{name}: a session is shared with you"},
-        body={
-            "zh": "您可以连接它的端口，直到它结束或不再共享。",
-            "en": "You may be joined to its ports until it ends or is shared no more.",
-        },
-        now=now,
-        link=f"/orders/{run.order.public_id}/",
-        subject_id=run.id,
-        organisation_id=run.organisation_id,
-    )
+    _tell(guest, by=actor, now=now)
     return guest
 
 
@@ -92,7 +79,7 @@ def end_sharing(*, actor: Actor, run_id: UUID, guest_id: UUID, now: datetime) ->
         Forbidden: as `share_run` says.
     """
     run = _own(actor, run_id)
-    guest = Guest.objects.filter(run=run, id=guest_id).select_related("user", "run").first()
+    guest = Guest.objects.filter(run=run, id=guest_id).select_related("member__user", "run").first()
     if guest is not None:
         _audit(guest, "run.sharing_ended", actor=actor, now=now)
         Guest.objects.filter(id=guest.id).delete()
@@ -118,6 +105,47 @@ def _member(run: Run, email: str) -> Membership:
     if member is None:
         raise NotFound("There is no such member.", hint="Sessions are shared within their organisation.")
     return member
+
+
+def _tell(guest: Guest, *, by: Actor, now: datetime) -> None:
+    """The guest; and who ordered it, where it was somebody else who let them in."""
+    run, who = guest.run, guest.user.email
+    name = run.name or run.order.number
+    told = [
+        (
+            guest.member.user_id,
+            {"zh": f"{name}：会话已与您共享", "en": f"{name}: a session is shared with you"},
+            {
+                "zh": "您可以连接它的端口，直到它结束或不再共享。",
+                "en": "You may be joined to its ports until it ends or is shared no more.",
+            },
+        )
+    ]
+    if run.order.placed_by not in (None, by.id):
+        told.append(
+            (
+                run.order.placed_by,
+                {
+                    "zh": f"{name}：您的会话已与 {who} 共享",
+                    "en": f"{name}: your session is shared with {who}",
+                },
+                {
+                    "zh": "由本单位的所有者或管理员操作。您可以在该会话的页面上停止共享。",
+                    "en": "An owner or admin of your organisation let them in. Its page sends them out again.",
+                },
+            )
+        )
+    for user_id, title, body in told:
+        notify(
+            user_ids=[user_id],
+            kind="run.shared",
+            title=title,
+            body=body,
+            now=now,
+            link=f"/orders/{run.order.public_id}/",
+            subject_id=run.id,
+            organisation_id=run.organisation_id,
+        )
 
 
 def _audit(guest: Guest, action: str, *, actor: Actor, now: datetime) -> None:

@@ -74,9 +74,7 @@ def quote_snapshot(
     name = f"{volume.name}@{label}"
     check_readable(volume, now=now)
     check_name_free(volume.project_id, name)
-    dead = why_not_live(volume.pool, now=now)
-    if dead is not None:
-        raise SoldOut(f"The pool can sell nothing now: {dead}.", hint="Ask again later.")
+    check_copies(volume.pool, now=now)
     full = no_room(volume.pool, size_gb=volume.size_gb)
     if full is not None:
         raise full
@@ -164,9 +162,7 @@ def restore_volume(*, actor: Actor, volume_id: UUID, snapshot_id: UUID, now: dat
     check_usable(volume, writes=True, now=now)
     check_usable(snapshot, writes=False, now=now)
     pool = Pool.objects.select_for_update(no_key=True).get(id=volume.pool_id)
-    dead = why_not_live(pool, now=now)
-    if dead is not None:
-        raise SoldOut(f"The pool cannot do it now: {dead}.", hint="Ask again later.")
+    check_copies(pool, now=now)
     full = no_room(pool, size_gb=snapshot.size_gb)
     if full is not None:
         raise full
@@ -176,7 +172,10 @@ def restore_volume(*, actor: Actor, volume_id: UUID, snapshot_id: UUID, now: dat
 def copies_wanted(pool_id: UUID, *, count_max: int) -> list[CopySpec]:
     """What the pool's agent is to copy, the oldest first; not what nobody wants any more."""
     rows = VolumeCopy.objects.filter(
-        state=CopyState.COPYING, source__pool_id=pool_id, target__state__in=VOLUME_LIVES
+        state=CopyState.COPYING,
+        source__pool_id=pool_id,
+        source__pool__copies_volumes=True,
+        target__state__in=VOLUME_LIVES,
     ).select_related("source", "target")
     return [
         CopySpec(
@@ -218,6 +217,20 @@ def end_copies(volume: Volume, *, why: str, now: datetime) -> None:
         id__in=VolumeUse.objects.filter(volume=volume, live=True, copy__isnull=False).values("copy_id")
     ):
         move_copy(copy, to=CopyState.FAILED, actor=SYSTEM, now=now, why=why)
+
+
+def check_copies(pool: Pool, *, now: datetime) -> None:
+    """
+    Raises:
+        SoldOut: its agent is away, or of a version that makes no snapshots.
+    """
+    dead = why_not_live(pool, now=now)
+    if dead is not None:
+        raise SoldOut(f"The pool can do nothing now: {dead}.", hint="Ask again later.")
+    if not pool.copies_volumes:
+        raise SoldOut(
+            f"The agent of {pool.name} makes no snapshots.", hint="Its supplier has to upgrade the agent."
+        )
 
 
 def _begin(*, source: Volume, target: Volume, restores: bool, actor: Actor, now: datetime) -> VolumeCopy:

@@ -20,6 +20,7 @@ from mosu.compute.services.snapshots import (
     LATE,
     POOL_CLOSED,
     begin_snapshot,
+    check_copies,
     end_copies,
     tell_failed,
 )
@@ -128,6 +129,7 @@ def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: 
         ) from error
     record_made(volume, actor=SYSTEM, now=now)
     if source is not None:
+        check_copies(pool, now=now)
         begin_snapshot(volume, source=source, now=now)
     return volume
 

@@ -61,7 +61,9 @@ class SessionShown:
             stops_at=idle.stops_at if idle else None,
             own_minutes=run.idle_stop_s and run.idle_stop_s // 60,
             rule_minutes=rule_s and rule_s // 60,
-            guests=list(run.guests.select_related("user").order_by("let_in_at", "id")) if is_session else [],
+            guests=list(run.guests.select_related("member__user").order_by("let_in_at", "id"))
+            if is_session
+            else [],
             may_keep=allows(actor, "run.keep", run.organisation_id),
             may_share=is_session
             and allows(actor, "run.share", run.organisation_id)

@@ -15,9 +15,10 @@ _UNMEASURED = "revoke update (size_gb, whole_at) on compute_volume from mosu_app
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0021_entering_endpoints")]
+    dependencies = [("compute", "0022_guests_by_membership")]
 
     operations = [
+        migrations.AddField("pool", "copies_volumes", models.BooleanField(default=False)),
         migrations.AlterField("volume", "name", models.CharField(max_length=127)),
         migrations.AddField("volume", "snapshot_of", reference("compute.volume", "snapshots", null=True)),
         migrations.AddField("volume", "whole_at", models.DateTimeField(null=True)),
