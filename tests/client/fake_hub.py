@@ -536,7 +536,7 @@ class _Handler(BaseHTTPRequestHandler):
                 assert body["volumes"] and body["project_id"] == "project_1"
                 hub.quota_gb = body["units_max"]
                 return 200, {}
-            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes":
+            case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes" | "/runs/run_1/quotes":
                 return 201, QUOTE | {"asked": body}
             case "GET", "/volumes" if "order_id" in query and hub.label:
                 copying = SNAPSHOT["last_copy"] | {"state": "copying", "bytes_done": 1}

@@ -17,7 +17,16 @@ from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.sandbox.environments import Environment
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, CopySpec, InputFile, Report, VolumeSpec
+from mosu.wire.agent import (
+    COPIED_BYTES_MIN,
+    AttemptPhase,
+    AttemptSpec,
+    Command,
+    CopySpec,
+    InputFile,
+    Report,
+    VolumeSpec,
+)
 from mosu.wire.ssh import SSHD
 
 
@@ -129,6 +138,25 @@ def _whole_seconds(report: Report, *, cores: int = 1) -> int:
     return int(cores * (report.ended_at - report.started_at).total_seconds())
 
 
+def test_the_report_says_how_long_large_files_took_both_ways(hub: FakeHub, agent: AgentProcess) -> None:
+    large, small = b"x" * (COPIED_BYTES_MIN + 1), b"y" * (COPIED_BYTES_MIN - 1)
+    spec = make_spec(
+        "cat large small > both",
+        workdir=tuple(
+            InputFile(path=name, sha256=hub.put(data), size_bytes=len(data))
+            for name, data in (("large", large), ("small", small))
+        ),
+        outputs=("both", "small"),
+    )
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert report.copied_in is not None and report.copied_out is not None
+    assert report.copied_in.size_bytes == len(large)
+    assert report.copied_out.size_bytes == len(large) + len(small)
+    assert 1 <= report.copied_in.took_ms < 60_000
+
+
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     content = b"print('from the input')\n"
     spec = make_spec(
@@ -147,6 +175,7 @@ def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     assert report.log_bytes == len(hub.logs[spec.attempt_id])
     assert [(item.path, hub.blobs[item.sha256]) for item in report.outputs] == [("out/loss.csv", b"1,2\n")]
     assert report.started_at is not None and report.measures is not None
+    assert report.copied_in is report.copied_out is None
     assert (
         hub.quantity(spec.attempt_id) == int(2 * (report.ended_at - report.started_at).total_seconds()) >= 2
     )
@@ -200,6 +229,25 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
     hub.commands.append(Command(attempt_id=attempt, epoch=3, action="cancel"))
     until(lambda: hub.reports[attempt])
     assert hub.reports[attempt][0].phase == "cancelled"
+
+
+def test_more_time_is_given_once_and_never_less(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo ready; sleep 150", wall_limit_s=200))
+    until(lambda: "ready" in hub.text(attempt))
+    assert hub.registrations[0].extends
+    until(lambda: hub.heartbeats[-1].attempts and hub.heartbeats[-1].attempts[0].phase == "running")
+    limit, lease = (
+        agent.state / part / attempt / name
+        for part, name in (("attempts", "limit.json"), ("leases", "lease.json"))
+    )
+    for told, known in ((500, 500), (500, 500), (300, 500)):
+        hub.commands.append(Command(attempt_id=attempt, epoch=1, action="extend", wall_limit_s=told))
+        until(lambda: not hub.commands)
+        _beats(hub)
+        assert json.loads(limit.read_text()) == json.loads(lease.read_text())["wall_limit_s"] == known
+    assert agent.said().count('"extended"') == 1
+    hub.commands.append(Command(attempt_id=attempt, epoch=1, action="cancel"))
+    until(lambda: hub.reports[attempt])
 
 
 @pytest.mark.parametrize("why", ["timed_out", "cancelled"])

@@ -219,6 +219,17 @@ class BlockTerms(Answer):
     back_percent_after_start: int = 0
 
 
+class Copying(Answer):
+    """What is copied to where a run is, and back; None: nobody knows yet."""
+
+    in_bytes: int = 0
+    in_s: int | None = None
+    in_bytes_per_s: int | None = None
+    out_bytes: int | None = None
+    out_s: int | None = None
+    out_bytes_per_s: int | None = None
+
+
 class Quote(Answer):
     id: str
     state: str
@@ -235,6 +246,7 @@ class Quote(Answer):
     refund_later: Decimal = Decimal(0)
     holds_until: datetime | None = None
     block: BlockTerms | None = None
+    copying: Copying | None = None
 
 
 class Reason(Answer):
@@ -334,6 +346,9 @@ class Run(Answer):
     reason: str | None = ""
     cores: int | None = None
     wall_limit_s: int | None = None
+    """With what was bought while it ran."""
+    extension_order_ids: tuple[str, ...] = ()
+    """The orders of that."""
     outputs: tuple[Output, ...] = ()
     cost_so_far: Decimal | None = None
     currency: str = "CNY"

@@ -187,15 +187,38 @@ class VolumeRequest:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionRequest:
+    """More time for a run, as it was asked for: so long from `from_s` after its attempt started."""
+
+    pool_id: str
+    run_id: str
+    attempt_id: str
+    from_s: int
+    seconds: int
+    kind: str = "extension"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def is_of_extension(frozen: Mapping[str, Any]) -> bool:
+    """Whether a frozen request asks for more time for a run."""
+    return frozen.get("kind") == "extension"
+
+
 def is_of_block(frozen: Mapping[str, Any]) -> bool:
     """Whether a frozen request asks for a block rather than a run."""
     return frozen.get("kind") == "block"
 
 
 def request_of(attempt: "Attempt") -> RunRequest:
-    """What the attempt, read with its run, is to do: all that the run asked for, less what earlier attempts did."""
-    left = {} if attempt.wall_limit_s is None else {"wall_limit_s": attempt.wall_limit_s}
-    return RunRequest.of_json({**attempt.run.request, **left})
+    """What the attempt, read with its run, is to do: all that the run asked for, less what earlier attempts did.
+
+    Its limit is what it may take by now, with what was bought while it ran.
+    """
+    own = attempt.run.request["wall_limit_s"] if attempt.wall_limit_s is None else attempt.wall_limit_s
+    return RunRequest.of_json({**attempt.run.request, "wall_limit_s": own + attempt.extended_s})
 
 
 def need_of(task: TaskFile, *, accelerator: str | None, cards: int) -> Need:

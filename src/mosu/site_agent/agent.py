@@ -158,6 +158,7 @@ class Agent:
                 reaches=self._engine.reaches,
                 has_sshd=self._engine.has_sshd,
                 images=self._images,
+                extends=self._engine.extends,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
                 copies_volumes=self._volumes is not None,
             )
@@ -325,6 +326,8 @@ class Agent:
             if command.action == "cancel":
                 self._log.info("cancelling", attempt=command.attempt_id)
                 courier.cancel()
+            elif command.action == "extend":
+                courier.extend(command.wall_limit_s or 0)
             elif courier.reported:
                 del self._couriers[command.attempt_id]
                 # Deleting a million files takes minutes; heartbeats must go on meanwhile.

@@ -105,6 +105,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("orders/<str:order_id>/now/", orders.order_now, name="order_now"),
     path("orders/<str:order_id>/ssh/", plain_ssh.plain_ssh, name="plain_ssh"),
     path("orders/<str:order_id>/open/", opening.open_port, name="open_port"),
+    path("orders/<str:order_id>/extend/", sessions.extend, name="extend_run"),
     path("orders/<str:order_id>/keep/", sessions.keep, name="keep_run"),
     path("orders/<str:order_id>/idle-stop/", sessions.stop_when_unused, name="stop_when_unused"),
     path("orders/<str:order_id>/share/", sessions.share, name="share_session"),

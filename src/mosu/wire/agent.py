@@ -41,6 +41,8 @@ NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Instance = Annotated[str, StringConstraints(max_length=64)]
 """Which agent speaks: the same over restarts on one machine and state folder, another for any other agent."""
 LOG_CHUNK_BYTES_MAX = 262_144
+COPIED_BYTES_MIN: Final = 1 << 20
+"""Of smaller files the bytes say nothing of the way."""
 VOLUMES_MAX: Final = 100
 """That are named in one message."""
 ATTEMPTS_MAX = 20_000
@@ -115,6 +117,8 @@ class Registration(Message):
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()
     """Registries, or parts of them, whose images tasks may name (`resources: {image_id: ...}`)."""
+    extends: bool = False
+    """Whether what runs can be given more time."""
     volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
     copies_volumes: bool = False
@@ -301,8 +305,10 @@ class Command(Message):
 
     attempt_id: AttemptId
     epoch: Small
-    action: Literal["cancel", "forget"]
-    """`forget`: the hub has settled it; the agent may delete its state."""
+    action: Literal["cancel", "forget", "extend"]
+    """`forget`: the hub has settled it; the agent may delete its state. `extend`: its wall limit is `wall_limit_s` now;
+    said with every answer, since the first may be lost."""
+    wall_limit_s: Annotated[int, Field(ge=1)] | None = None
 
 
 class HeartbeatAnswer(Message):
@@ -364,6 +370,13 @@ class Measures(Message):
     restarts: Count = 0
 
 
+class Copied(Message):
+    """Files of at least `COPIED_BYTES_MIN` that the agent carried, and how long that took."""
+
+    size_bytes: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+    took_ms: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+
+
 class OutputFile(Message):
     path: str
     sha256: Sha256
@@ -382,6 +395,9 @@ class Report(Message):
     measures: Measures | None
     log_bytes: Count
     outputs: tuple[OutputFile, ...] = ()
+    copied_in: Copied | None = None
+    copied_out: Copied | None = None
+    """From the hub and back to it; None where nothing large was carried."""
 
 
 class ReportAck(Message):

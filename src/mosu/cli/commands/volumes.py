@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from mosu.cli.buying import agree
 from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
-from mosu.cli.split import lines_of
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
 from mosu.cli.text import language, table, told
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.models import Quote
     from mosu.client.volume_answers import Volume
 
 volumes = typer.Typer(no_args_is_help=True, help="Room for files that outlive runs.")
@@ -81,7 +80,7 @@ def create(
             pool=pool,
             vouchers=vouchers_of(vouchers),
         )
-        _agree(hub, quote, lang, asks="Buy this volume", yes=yes)
+        agree(hub, quote, lang, asks="Buy this volume", yes=yes)
         volume = hub.volume_of_order(hub.accept(quote.id).id)
         if renew:
             volume = hub.change_volume(volume.id, renews_days=days)
@@ -137,7 +136,7 @@ def renew(
             volume = hub.change_volume(volume.id, renews_days=days if always else 0)
         else:
             quote = hub.make_volume_time_quote(volume.id, days=days, vouchers=vouchers_of(vouchers))
-            _agree(hub, quote, lang, asks="Buy this time", yes=yes)
+            agree(hub, quote, lang, asks="Buy this time", yes=yes)
             volume = hub.volume_of_order(hub.accept(quote.id).id)
         zone = zone_of(hub)
     if json:
@@ -181,7 +180,7 @@ def snapshot(
         volume = _named(hub, name)
         label = label or f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
         quote = hub.make_snapshot_quote(volume.id, label, days=days, vouchers=vouchers_of(vouchers))
-        _agree(hub, quote, lang, asks="Buy this snapshot", yes=yes)
+        agree(hub, quote, lang, asks="Buy this snapshot", yes=yes)
         made = hub.volume_of_order(hub.accept(quote.id).id)
         if wait:
             made = _copied(hub, made)
@@ -314,20 +313,6 @@ def _named(hub: "Client", name: str) -> "Volume":
             f"{len(found)} projects have a volume {name[:60]!r}.", hint="Name it by its id.", code=REFUSED
         )
     raise Stop(f"There is no volume {name[:60]!r}.", hint="See mosu volumes list.", code=REFUSED)
-
-
-def _agree(hub: "Client", quote: "Quote", lang: str, *, asks: str, yes: bool) -> None:
-    supplier = quote.offer.supplier.name if quote.offer.supplier is not None else ""
-    spoken = language(lang)
-    title = " · ".join(part for part in (quote.offer.title.in_language(spoken), supplier) if part)
-    start = time_of(quote.starts_at, zone_of(hub)) if quote.starts_at else ""
-    say("\n".join([f"{title} · {start}", *lines_of(quote, spoken)]))
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Stop("Nothing was bought: there is no terminal to ask at.", hint="--yes buys it.", code=REFUSED)
-    if not typer.confirm(told(asks), err=True):
-        raise Stop("Nothing was bought.", hint="The quote stays open for a while.", code=REFUSED)
 
 
 def _confirm_deletion(volume: "Volume", *, yes: bool) -> None:

@@ -12,7 +12,7 @@ from mosu.compute.models.endpoints import (
     Replica,
 )
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
-from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
+from mosu.compute.models.runs import Attempt, Extension, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
 from mosu.compute.models.volumes import Volume, VolumeCopy, VolumeTerm, VolumeUse
@@ -33,6 +33,7 @@ __all__ = [
     "EndpointKey",
     "EndpointMinute",
     "EndpointRequest",
+    "Extension",
     "Guest",
     "HealthCheck",
     "IdleRule",

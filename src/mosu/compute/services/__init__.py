@@ -20,6 +20,7 @@ from mosu.compute.services.connections import (
     reached_apps,
     renew_connections,
 )
+from mosu.compute.services.copying import note_copying
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
@@ -59,6 +60,14 @@ from mosu.compute.services.endpoints import (
     revoke_key,
 )
 from mosu.compute.services.ends import watch_ends
+from mosu.compute.services.extending import (
+    ExtendedMeanwhile,
+    ExtensionKept,
+    NotExtensible,
+    TooLate,
+    quote_extension,
+    why_not_extensible,
+)
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
@@ -99,7 +108,12 @@ from mosu.compute.services.tickets import (
     redeem_ticket,
     sha256_of,
 )
-from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
+from mosu.compute.services.trial import (
+    LOCAL_REGION,
+    SUPPLIER_NAME,
+    ensure_local_pool,
+    ensure_local_volumes,
+)
 from mosu.compute.services.uploads import (
     Destination,
     check_input,
@@ -109,6 +123,7 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
 from mosu.compute.services.volume_quotas import kept_gb
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
@@ -124,6 +139,7 @@ __all__ = [
     "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "TERM_DAYS_MAX",
     "AgentTaken",
     "AlreadyTaken",
     "AppReached",
@@ -133,6 +149,8 @@ __all__ = [
     "EndpointNameTaken",
     "EndpointRoute",
     "Entry",
+    "ExtendedMeanwhile",
+    "ExtensionKept",
     "Granted",
     "InFlight",
     "LeaseAnswer",
@@ -146,6 +164,7 @@ __all__ = [
     "NoSuchApp",
     "NotASession",
     "NotASupplier",
+    "NotExtensible",
     "NotLeased",
     "NotRegistered",
     "NotRunning",
@@ -159,6 +178,7 @@ __all__ = [
     "ReplicaRoute",
     "SoldOut",
     "TicketRefused",
+    "TooLate",
     "TooManyConnections",
     "TooManyEndpoints",
     "TooManyGuests",
@@ -189,6 +209,7 @@ __all__ = [
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
+    "ensure_local_volumes",
     "enter_by_cookie",
     "entering",
     "entry_by_cookie",
@@ -211,6 +232,7 @@ __all__ = [
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_copying",
     "note_in_flight",
     "note_requests",
     "note_well",
@@ -221,6 +243,7 @@ __all__ = [
     "pool_of_agent",
     "publish_node",
     "quote_block",
+    "quote_extension",
     "quote_run",
     "quote_snapshot",
     "quote_volume",
@@ -256,7 +279,9 @@ __all__ = [
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "volume_offer",
     "wake_keeper",
     "watch_ends",
     "watch_idle",
+    "why_not_extensible",
 ]

@@ -320,7 +320,15 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
         _observe(attempt, said[attempt.id], actor=actor, now=now)
         action = _command_for(attempt, said[attempt.id], is_over=attempt.id in over)
         if action is not None:
-            commands.append(Command(attempt_id=attempt.public_id, epoch=attempt.epoch, action=action))
+            wall_limit_s = request_of(attempt).wall_limit_s if action == "extend" else None
+            commands.append(
+                Command(
+                    attempt_id=attempt.public_id,
+                    epoch=attempt.epoch,
+                    action=action,
+                    wall_limit_s=wall_limit_s,
+                )
+            )
     for attempt in attempts:
         if attempt.first_running_at == now:
             activate_order(order_id=attempt.run.order_id, now=now)
@@ -368,8 +376,10 @@ def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: date
 
 def _command_for(
     attempt: Attempt, status: AttemptStatus, *, is_over: bool
-) -> Literal["cancel", "forget"] | None:
+) -> Literal["cancel", "forget", "extend"] | None:
     lives = status.phase in {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
     if attempt.state in ATTEMPT_ENDS:
         return "cancel" if lives else "forget"
-    return "cancel" if lives and (is_over or attempt.run.cancel_asked_at) else None
+    if lives and (is_over or attempt.run.cancel_asked_at):
+        return "cancel"
+    return "extend" if lives and attempt.extended_s else None

@@ -25,7 +25,7 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import ExtensionIn, FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
 from mosu.compute.shapes.volumes import (
     RestoreIn,
@@ -52,6 +52,7 @@ __all__ = [
     "EndpointMinuteOut",
     "EndpointOut",
     "EndpointRequestOut",
+    "ExtensionIn",
     "FenceIn",
     "GuestIn",
     "GuestOut",

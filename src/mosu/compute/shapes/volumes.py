@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from mosu.compute.models import Volume, VolumeCopy
+from mosu.compute.shapes.parts import VoucherChoice
 from mosu.compute.volumes import deleted_at
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
@@ -14,7 +15,6 @@ from mosu.platform.models import Organisation, Project
 from mosu.platform.schemas import In, Out
 
 Days = Annotated[int, Field(ge=1, le=366)]
-VoucherChoice = Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)]
 
 
 class VolumeQuoteIn(In):

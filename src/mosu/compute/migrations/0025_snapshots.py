@@ -15,7 +15,7 @@ _UNMEASURED = "revoke update (size_gb, whole_at) on compute_volume from mosu_app
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0022_guests_by_membership")]
+    dependencies = [("compute", "0024_extensions")]
 
     operations = [
         migrations.AddField("pool", "copies_volumes", models.BooleanField(default=False)),
