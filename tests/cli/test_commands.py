@@ -393,6 +393,7 @@ def test_a_quota_of_volumes_is_seen_set_and_lifted(capsys: pytest.CaptureFixture
     code, out, _ = outcome(capsys, "volumes", "quota", "Vision", "--gb", "50", "--json")
     assert (code, json.loads(out)[0]["units_max"], hub.quota_gb) == (0, 50, 50)
     assert outcome(capsys, "volumes", "quota", "project_1")[0] == 2
+    assert outcome(capsys, "volumes", "quota", "--gb", "1")[0] == 2
     assert outcome(capsys, "volumes", "quota", "nothing", "--gb", "1")[0] == 3
 
 

@@ -101,7 +101,8 @@ def see_end(
 
 def _say_end(run: "Run", folder: Path, outputs: int) -> None:
     code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
-    why = f": {run.reason}" if run.reason else ""
+    # The reason of a program that failed by itself is its exit code, which is said already.
+    why = f": {run.reason.rstrip('.')}" if run.reason and "Ended with exit code" not in run.reason else ""
     say(f"{run.id} {run.state}{code}{why}.")
     if outputs:
         say(f"{outputs} outputs in {folder}")

@@ -230,6 +230,8 @@ def quota(
     json: JsonOption = False,
 ) -> None:
     """How many GB of volumes are kept and may be kept; owners and administrators set it of a project."""
+    if not project and (gb is not None or lift):
+        raise Stop("Say which project.", hint="mosu volumes quota PROJECT --gb N", code=USAGE)
     with client() as hub:
         projects = hub.projects(limit=200).items
         if project:
