@@ -95,7 +95,6 @@ def reserve_volume(*, order_id: UUID, quote: Quote, now: datetime) -> None:
 
 
 def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: datetime) -> Volume:
-    source = locked_volume(UUID(request.snapshot_of)) if request.snapshot_of else None
     keep_within_gb(
         organisation_id=quote.organisation_id,
         project_id=quote.project_id,
@@ -103,6 +102,8 @@ def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: 
         lock=True,
     )
     pool = Pool.objects.select_for_update(no_key=True).get(id=request.pool_id)
+    # After the pool, as heartbeats have it, which end copies.
+    source = locked_volume(UUID(request.snapshot_of)) if request.snapshot_of else None
     dead = why_not_live(pool, now=now)
     if dead is not None:
         raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
