@@ -295,9 +295,10 @@ def test_what_waits_for_long_ends(relay: Relay, monkeypatch: pytest.MonkeyPatch)
     async def tried() -> None:
         async with joined_to(relay, app.serve):
             await browser.ask()
-            await until(keeps(0))
+            await until(app.writers[0].is_closing)
             await browser.ask()
             assert app.ways == [0, 1]
+            assert len(relay_app.grants.kept) <= 1
 
     asyncio.run(tried())
 

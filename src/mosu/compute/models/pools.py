@@ -59,6 +59,8 @@ class Pool(Row):
     """Whether its engine lets what runs be given more time."""
     volumes_gb = models.PositiveIntegerField(default=0)
     """What the agent said: how much room it keeps for volumes, in GiB."""
+    copies_volumes = models.BooleanField(default=False)
+    """What the agent said: it makes snapshots of them."""
     clock_skew_s = models.FloatField(default=0)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)

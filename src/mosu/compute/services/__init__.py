@@ -96,6 +96,7 @@ from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
+from mosu.compute.services.snapshots import quote_snapshot, restore_volume
 from mosu.compute.services.tickets import (
     MadeTicket,
     NoAppsHost,
@@ -123,6 +124,7 @@ from mosu.compute.services.uploads import (
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
+from mosu.compute.services.volume_quotas import kept_gb
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -220,6 +222,7 @@ __all__ = [
     "keep_endpoint",
     "keep_endpoints",
     "keep_run",
+    "kept_gb",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -242,6 +245,7 @@ __all__ = [
     "quote_block",
     "quote_extension",
     "quote_run",
+    "quote_snapshot",
     "quote_volume",
     "quote_volume_time",
     "reached_apps",
@@ -251,6 +255,7 @@ __all__ = [
     "register_agent",
     "renew_connections",
     "renew_entries",
+    "restore_volume",
     "revoke_key",
     "rotate_token",
     "seen_s",
