@@ -1,4 +1,4 @@
-"""`mosu share` and `mosu keep` against a hub of the tests."""
+"""`mosu share`, `mosu keep` and `mosu extend` against a hub of the tests."""
 
 from pathlib import Path
 
@@ -46,3 +46,14 @@ def test_a_session_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "keep", "run_1", "--idle-stop", "none")[1]
     assert text == "run_1 has no time of its own any more.\n"
     assert said(capsys, "keep", "run_1", "--idle-stop", "soon")[0] == 2
+
+
+def test_more_time_is_shown_and_bought_when_agreed(hub: FakeHub, capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = said(capsys, "extend", "run_1", "30m")
+    assert code != 0 and "Nothing was bought" in text and ("POST", "/orders") not in hub.calls
+    code, text = said(capsys, "extend", "run_1", "30m", "--yes")
+    assert code == 0 and "run_1 runs until " in text
+    assert hub.calls.count(("POST", "/runs/run_1/quotes")) == 2
+    assert hub.calls.count(("POST", "/orders")) == 1
+    assert '"run_1"' in said(capsys, "extend", "run_1", "1h", "--yes", "--json")[1]
+    assert said(capsys, "extend", "run_1", "soon")[0] == 2

@@ -47,6 +47,17 @@ def test_people_are_told_once_ten_minutes_before(kind: str, more: str) -> None:
     assert attempt_of(run).end_told_at == at(110 * MINUTE)
 
 
+@pytest.mark.parametrize("extends", [True, False])
+def test_they_are_told_how_to_give_it_more_time_where_that_can_be(extends: bool) -> None:
+    world = make_sessions_world()
+    register(world, reaches=True, extends=extends)
+    run, _ = started(world, text=TEXT % ("session", "2h", ""))
+    services.watch_ends(now=at(111 * MINUTE))
+    body = Notice.objects.get(kind="run.ends_soon").body
+    for language in ("zh", "en"):
+        assert (f"mosu extend {run.public_id} 30m" in body[language]) is extends
+
+
 def test_not_of_a_batch_nor_of_what_lasts_no_longer_nor_of_what_was_told_to_stop() -> None:
     world = make_sessions_world()
     started(world, wall="2h")

@@ -13,7 +13,7 @@ from tests.market.test_threads import at_once
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import Forbidden, Invalid, NotFound
 from mosu.market import services
-from mosu.market.models import Budget, BudgetState, Order, OrderState, Outcome, Spending
+from mosu.market.models import Budget, BudgetEnd, BudgetState, Order, OrderState, Outcome, Spending
 from mosu.market.queries import BudgetStanding, budgets_visible_to, standings_of
 from mosu.market.services import OverBudget, lift_budget, set_budget, watch_budgets
 from mosu.platform.actors import Actor, Role
@@ -179,6 +179,68 @@ def test_people_are_told_once_at_each_mark_and_the_work_is_stopped(world: World)
     titles = [one.title["en"] for one in Notice.objects.filter(user=owner).order_by("created_at", "id")]
     assert sorted(title.split("%")[0] for title in titles) == ["100", "50", "80"]
     assert AuditRecord.objects.filter(action="budget.reached").count() == 3
+
+
+def ends_told(world: World) -> int:
+    return Notice.objects.filter(kind="budget.ends_soon", user=world.actor.id).count()
+
+
+def running_order(world: World) -> Order:
+    """Of somebody who can be told, and whose work has started: four yuan in a thousand seconds."""
+    assert world.actor.id is not None
+    User.objects.create(id=world.actor.id, email="dev@example.org")
+    world.shelf.started = True
+    order = accept(world, world.quote(), key="first")
+    commit()
+    return order
+
+
+def test_who_ordered_what_a_budget_will_end_is_told_once_ten_minutes_before(world: World) -> None:
+    order = running_order(world)
+    capped(world, 10)
+    for sequence, (seconds, times) in enumerate([(1500, 0), (380, 0), (20, 1), (10, 1)]):
+        services.record_usage(records=[used(order, seconds, sequence=sequence)], now=NOW)
+        watch_budgets(now=NOW)
+        watch_budgets(now=NOW)
+        assert ends_told(world) == times, seconds
+    end = BudgetEnd.objects.get(order=order)
+    assert end.by == NOW + timedelta(seconds=590)
+    capped(world, 20)
+    watch_budgets(now=NOW)
+    assert BudgetEnd.objects.get(order=order).by is None
+    capped(world, 10)
+    watch_budgets(now=NOW)
+    assert BudgetEnd.objects.get(order=order).by == NOW + timedelta(seconds=590)
+    assert ends_told(world) == 1
+    assert Notice.objects.get(kind="budget.ends_soon").link == f"/orders/{order.public_id}/"
+
+
+def test_what_ends_by_itself_before_its_budget_is_spent_needs_no_word(world: World) -> None:
+    order = running_order(world)
+    capped(world, 14.4)
+    services.record_usage(records=[used(order, 3550)], now=NOW)
+    watch_budgets(now=NOW)
+    assert not ends_told(world) and not BudgetEnd.objects.exists()
+
+
+def test_what_has_used_nothing_yet_spends_nothing(world: World) -> None:
+    running_order(world)
+    capped(world, 0.01)
+    watch_budgets(now=NOW)
+    assert not ends_told(world)
+
+
+def test_two_runs_under_one_budget_spend_it_twice_as_fast(world: World) -> None:
+    order = running_order(world)
+    other = accept(world, world.quote(), key="second")
+    commit()
+    capped(world, 10)
+    for one in (order, other):
+        services.record_usage(records=[used(one, 700)], now=NOW)  # 4.4 yuan are left: 550 s for both
+    watch_budgets(now=NOW)
+    assert set(BudgetEnd.objects.values_list("order_id", "by")) == {
+        (one.id, NOW + timedelta(seconds=550)) for one in (order, other)
+    }
 
 
 def test_what_waits_is_given_back_when_the_budget_is_spent(world: World) -> None:

@@ -209,6 +209,22 @@ class EngineContract:
         assert ended.seen.phase == AttemptPhase.TIMED_OUT, ended
         assert seconds_of(ended.seen) >= 2
 
+    def test_more_time_is_given_or_refused(self, bench: Bench) -> None:
+        spec = bench.spec("echo begun; while :; do sleep 0.1; done", wall_limit_s=2, grace_s=1)
+        bench.engine.workdir(spec.attempt_id)
+        if not bench.engine.extends:
+            with pytest.raises(OSError):
+                bench.engine.extend(EngineRef(spec.attempt_id), 5)
+            return
+        # Before it starts: nothing here depends on how quick this machine is.
+        bench.engine.extend(EngineRef(spec.attempt_id), 5)
+        ended = end_of(bench, submitted(bench, spec))
+        assert (ended.seen.phase, ended.seen.reason) == (
+            AttemptPhase.TIMED_OUT,
+            "Stopped at its wall limit of 5 s.",
+        )
+        assert seconds_of(ended.seen) >= 4.9
+
     def test_the_log_is_clean_and_read_from_any_offset(self, bench: Bench) -> None:
         ref = submitted(bench, bench.spec(r"printf '\033[31mred\033[0m \007bell\n模速空间\n'"))
         text = end_of(bench, ref).log

@@ -22,6 +22,7 @@ from mosu.wire.agent import (
     AttemptPhase,
     AttemptSpec,
     Command,
+    CopySpec,
     InputFile,
     Report,
     VolumeSpec,
@@ -86,15 +87,22 @@ def test_volumes_are_registered_kept_over_runs_and_deleted_when_asked(
     agent.start()
     try:
         until(lambda: hub.registrations, what="registered")
-        assert hub.registrations[0].volumes_gb == 1
+        assert (hub.registrations[0].volumes_gb, hub.registrations[0].copies_volumes) == (1, True)
         kept = typeid("volume", uuid7())
         seen = VolumeSpec(volume_id=kept, path="/data", size_bytes=1 << 20, writes=True)
         for script, said in (("echo kept > /data/f", ""), ("cat /data/f", "kept\n")):
             attempt = hub.lease(make_spec(script, volumes=(seen,)))
             until(lambda: hub.reports[attempt], what="reported")  # noqa: B023
             assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", said)
-        hub.volumes_to_delete = (kept,)
-        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept,), what="deleted")
+        made = typeid("volume", uuid7())
+        copy = CopySpec(copy_id=typeid("volumecopy", uuid7()), source=kept, target=made, bytes_max=1 << 20)
+        hub.volume_copies = (copy,)
+        until(lambda: [one.phase for one in hub.heartbeats[-1].volume_copies] == ["whole"], what="copied")
+        assert (volumes / made / "data" / "f").read_text() == "kept\n"
+        hub.volume_copies = ()
+        until(lambda: hub.heartbeats[-1].volume_copies == (), what="forgotten")
+        hub.volumes_to_delete = (kept, made)
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept, made), what="deleted")
         assert [left.name for left in volumes.iterdir()] == [".mark"]
         hub.volumes_to_delete = ()
         until(lambda: hub.heartbeats[-1].volumes_deleted == (), what="said once it is no longer asked")
@@ -146,7 +154,7 @@ def test_the_report_says_how_long_large_files_took_both_ways(hub: FakeHub, agent
     assert report.copied_in is not None and report.copied_out is not None
     assert report.copied_in.size_bytes == len(large)
     assert report.copied_out.size_bytes == len(large) + len(small)
-    assert 1 <= report.copied_in.took_ms < 60_000
+    assert report.copied_in.took_ms >= 1
 
 
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
@@ -221,6 +229,25 @@ def test_cancel_obeys_the_highest_epoch_only(hub: FakeHub, agent: AgentProcess) 
     hub.commands.append(Command(attempt_id=attempt, epoch=3, action="cancel"))
     until(lambda: hub.reports[attempt])
     assert hub.reports[attempt][0].phase == "cancelled"
+
+
+def test_more_time_is_given_once_and_never_less(hub: FakeHub, agent: AgentProcess) -> None:
+    attempt = hub.lease(make_spec("echo ready; sleep 150", wall_limit_s=200))
+    until(lambda: "ready" in hub.text(attempt))
+    assert hub.registrations[0].extends
+    until(lambda: hub.heartbeats[-1].attempts and hub.heartbeats[-1].attempts[0].phase == "running")
+    limit, lease = (
+        agent.state / part / attempt / name
+        for part, name in (("attempts", "limit.json"), ("leases", "lease.json"))
+    )
+    for told, known in ((500, 500), (500, 500), (300, 500)):
+        hub.commands.append(Command(attempt_id=attempt, epoch=1, action="extend", wall_limit_s=told))
+        until(lambda: not hub.commands)
+        _beats(hub)
+        assert json.loads(limit.read_text()) == json.loads(lease.read_text())["wall_limit_s"] == known
+    assert agent.said().count('"extended"') == 1
+    hub.commands.append(Command(attempt_id=attempt, epoch=1, action="cancel"))
+    until(lambda: hub.reports[attempt])
 
 
 @pytest.mark.parametrize("why", ["timed_out", "cancelled"])

@@ -159,6 +159,15 @@ def test_the_wall_limit_ends_it(lab: Lab) -> None:
     assert ended.log == "begun\n"
 
 
+def test_an_earlier_limit_shortens_nothing(lab: Lab) -> None:
+    spec = make_spec("while :; do sleep 0.05; done", wall_limit_s=3, grace_s=0)
+    lab.engine.workdir(spec.attempt_id)
+    lab.engine.extend(EngineRef(spec.attempt_id), 1)
+    lab.engine.submit(spec)
+    ended = lab.wait(EngineRef(spec.attempt_id))
+    assert ended.seen.measures is not None and ended.seen.measures.wall_s >= 3.0
+
+
 def test_the_log_is_clean_and_capped(lab: Lab) -> None:
     lab.engine = lab.restarted(log_bytes_max=40_000)
     ended = lab.python(

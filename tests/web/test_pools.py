@@ -14,7 +14,7 @@ from mosu.platform.actors import SYSTEM, HubRole, Role
 from mosu.platform.models import AuditRecord, Organisation
 from mosu.wire.agent import NodeInfo
 from tests.compute import world as compute
-from tests.compute.volumes import buy_volume, keep_volumes, offer_volumes
+from tests.compute.volumes import buy_volume, keep_volumes, offer_volumes, task_with
 from tests.web.conftest import Hub, page, queries
 
 BOTH = ("en", "zh-hans")
@@ -66,6 +66,9 @@ def test_its_page_says_how_much_room_for_volumes_is_sold(hub: Hub, seller: Clien
     buy_volume(hub.world, gb=20, now=hub.now)
     text = page(seller.get(path))
     assert "GB for volumes" in text and "30 of 50 free" in text and "GB-month" in text
+    assert "1 volume is kept here; runs use 0 now." in text
+    compute.buy(hub.world, task_with("/data: data"), now=hub.now)
+    assert "1 volume is kept here; runs use 1 now." in page(seller.get(path))
     keep_volumes(hub.world, room_gb=10, now=hub.now)  # fewer than are sold take nothing from anybody
     assert "all 20 taken" in page(seller.get(path))
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from mosu.cli.output import say
+from mosu.cli.output import say, time_of, zone_of
+from mosu.cli.split import lines_of
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
-from mosu.cli.text import told
+from mosu.cli.text import language, told
 from mosu.wire.manifest import LocalFile, files_of
 from mosu.wire.task import TaskFile
 
@@ -89,3 +90,22 @@ def with_run(hub: "Client", order: "Order") -> "Order":
         time.sleep(0.2)
         order = hub.order(order.id)
     return order
+
+
+def agree(hub: "Client", quote: "Quote", lang: str, *, asks: str, yes: bool) -> None:
+    """Show the one quote there is, and ask whether to buy it.
+
+    Raises:
+        Stop: no, or there is nobody to ask.
+    """
+    supplier = quote.offer.supplier.name if quote.offer.supplier is not None else ""
+    spoken = language(lang)
+    title = " · ".join(part for part in (quote.offer.title.in_language(spoken), supplier) if part)
+    start = time_of(quote.starts_at, zone_of(hub)) if quote.starts_at else ""
+    say("\n".join([f"{title} · {start}", *lines_of(quote, spoken)]))
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Stop("Nothing was bought: there is no terminal to ask at.", hint="--yes buys it.", code=REFUSED)
+    if not typer.confirm(told(asks), err=True):
+        raise Stop("Nothing was bought.", hint="The quote stays open for a while.", code=REFUSED)

@@ -50,6 +50,7 @@ COMMANDS: Final = (
         "share", "mosu.cli.commands.sessions:share", "Let a member of your organisation into your session."
     ),
     Command("keep", "mosu.cli.commands.sessions:keep", "A session is still needed though nobody uses it."),
+    Command("extend", "mosu.cli.commands.sessions:extend", "Buy more time for what runs."),
     Command("fetch", "mosu.cli.commands.runs:fetch", "Bring back the outputs of a run."),
     Command("cancel", "mosu.cli.commands.runs:cancel", "Cancel a run or an order."),
     Command("receipts", "mosu.cli.commands.account:receipts", "Receipts, or one of them as on a till."),

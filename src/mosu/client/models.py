@@ -316,24 +316,6 @@ class Block(Answer):
     """None for one that is over."""
 
 
-class Volume(Answer):
-    """Room for files in a pool, kept from run to run."""
-
-    id: str
-    name: str
-    state: str
-    pool: str = ""
-    gb: int
-    kept_until: datetime
-    deleted_at: datetime
-    """When it is deleted if nobody renews it."""
-    renews_days: int = 0
-    used_by: tuple[str, ...] = ()
-    order_ids: tuple[str, ...] = ()
-    held: Decimal = Decimal(0)
-    currency: str = "CNY"
-
-
 class Output(Answer):
     path: str
     sha256: str
@@ -364,6 +346,9 @@ class Run(Answer):
     reason: str | None = ""
     cores: int | None = None
     wall_limit_s: int | None = None
+    """With what was bought while it ran."""
+    extension_order_ids: tuple[str, ...] = ()
+    """The orders of that."""
     outputs: tuple[Output, ...] = ()
     cost_so_far: Decimal | None = None
     currency: str = "CNY"

@@ -331,6 +331,20 @@ class Client(EndpointCalls, VolumeCalls):
     def end_sharing(self, run_id: str, guest_id: str) -> None:
         self._hub.exchange("DELETE", f"/runs/{segment(run_id)}/guests/{segment(guest_id)}", repeat=True)
 
+    def make_extension_quote(
+        self,
+        run_id: str,
+        *,
+        seconds: int,
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+    ) -> Quote:
+        """What more time for a run that runs costs, from its wall limit on; accepting it buys it."""
+        body = given(
+            seconds=seconds,
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+        )
+        return read(Quote, self._hub.json("POST", f"/runs/{segment(run_id)}/quotes", json=body, repeat=False))
+
     def keep_run(self, run_id: str) -> Run:
         """A session counts as used now: the time after which it is stopped starts anew."""
         return read(Run, self._hub.json("POST", f"/runs/{segment(run_id)}/keep", repeat=True))

@@ -14,7 +14,7 @@ from mosu.compute.states import AttemptState
 NEAR: Final = timedelta(minutes=10)
 """So long before the end of what people are joined to they are told of it."""
 _SECOND: Final = Value(timedelta(seconds=1), output_field=DurationField())
-_LIMIT_S: Final = Coalesce(
+_LIMIT_S: Final = F("extended_s") + Coalesce(
     F("wall_limit_s"), Cast(KeyTextTransform("wall_limit_s", "run__request"), IntegerField())
 )
 _ENDS_AT: Final = ExpressionWrapper(
@@ -24,10 +24,11 @@ _ENDS_AT: Final = ExpressionWrapper(
 
 
 def limit_s_of(run: Run, attempt: Attempt | None) -> int:
-    """The wall limit of the run's last attempt: the run's own, less what the attempts before it took."""
+    """The wall limit of the run's last attempt: the run's own, less what the attempts before it took, and what was
+    bought while it ran."""
     own = attempt.wall_limit_s if attempt is not None else None
     limit_s: int = run.request["wall_limit_s"] if own is None else own
-    return limit_s
+    return limit_s + (attempt.extended_s if attempt is not None else 0)
 
 
 def ends_at(run: Run, attempt: Attempt | None) -> datetime | None:

@@ -19,6 +19,7 @@ from mosu.compute.models import (
     Connection,
     Device,
     Endpoint,
+    Extension,
     IdleRule,
     MeterSample,
     Node,
@@ -32,7 +33,7 @@ from mosu.compute.states import BlackoutState, PoolState, RunState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
 from mosu.market import rules as market_rules
-from mosu.market.models import OrderLine
+from mosu.market.models import Order, OrderLine
 from mosu.platform.actors import Actor
 from mosu.wire.task import App
 
@@ -60,7 +61,7 @@ _LISTED: Final = (
 )
 _ATTEMPT_LISTED: Final = (
     *("run_id", "pool_id", "epoch", "state", "started_at", "ended_at", "reason", "expected_at"),
-    *("idle_since", "wall_limit_s"),
+    *("idle_since", "wall_limit_s", "extended_s"),
 )
 _SHARE_LISTED: Final = ("attempt_id", "period", "live", "node__name")
 
@@ -118,9 +119,11 @@ def run_of_order(actor: Actor, order_id: UUID) -> Run | None:
 
 
 def observed_run(actor: Actor, order_id: UUID) -> Run | None:
-    """The run that the order bought, with attempts, allocations and their cards: what the hub observed of it."""
-    rows = runs_visible_to(actor).filter(order_id=order_id)
-    return rows.prefetch_related("attempts__allocations__devices").first()
+    """The run that the order bought, or gave more time, with attempts, allocations and their cards: what the hub
+    observed of it."""
+    rows = runs_visible_to(actor).prefetch_related("attempts__allocations__devices")
+    found = rows.filter(order_id=order_id).first()
+    return found or rows.filter(attempts__extensions__order_id=order_id).first()
 
 
 def shares_of(attempt: Attempt) -> list[Allocation]:
@@ -130,8 +133,43 @@ def shares_of(attempt: Attempt) -> list[Allocation]:
 
 
 def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
-    """What each run has cost so far, in micros: the settled total, before that what counts of its usage."""
-    open_orders = [run.order_id for run in runs if run.order.total_micros is None]
+    """What each run's own order has cost so far, in micros: the settled total, before that what counts of its usage."""
+    costs = costs_of_orders([run.order for run in runs])
+    return {run.id: costs[run.order_id] for run in runs}
+
+
+def whole_costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
+    """The same with what was bought while each ran; the runs are read with their attempts."""
+    further = bought_while_running(runs)
+    orders = [run.order for run in runs] + [order for more in further.values() for order in more]
+    costs = costs_of_orders(orders)
+    return {
+        run.id: costs[run.order_id] + sum(costs[order.id] for order in further.get(run.id, ()))
+        for run in runs
+    }
+
+
+def bought_while_running(runs: Iterable[Run]) -> Mapping[UUID, Sequence[Order]]:
+    """By run the orders of more time for it, as they follow each other; no query where none was extended.
+
+    The runs are read with their attempts.
+    """
+    extended = [run.id for run in runs if any(one.extended_s for one in run.attempts.all())]
+    found: dict[UUID, list[Order]] = defaultdict(list)
+    rows = Extension.objects.filter(attempt__run_id__in=extended).select_related("order", "attempt")
+    for row in rows.order_by("id") if extended else ():
+        found[row.attempt.run_id].append(row.order)
+    return found
+
+
+def run_given_time(actor: Actor, order_id: UUID) -> Run | None:
+    """The run for which the order bought more time."""
+    return runs_visible_to(actor).filter(attempts__extensions__order_id=order_id).first()
+
+
+def costs_of_orders(orders: Sequence[Order]) -> Mapping[UUID, int]:
+    """What each order has cost so far, in micros; the caller has shown that they may be seen."""
+    open_orders = [order.id for order in orders if order.total_micros is None]
     used: dict[UUID, int] = defaultdict(int)
     lines = OrderLine.objects.filter(order_id__in=open_orders).select_related("order").order_by()
     for line in lines.annotate(used=F("usage_total__quantity_accepted")):
@@ -145,8 +183,8 @@ def costs_of(runs: Sequence[Run]) -> Mapping[UUID, int]:
         )
         used[line.order_id] += market_rules.amount_of(line.used or 0, price, currency=line.order.currency)
     return {
-        run.id: used.get(run.order_id, 0) if run.order.total_micros is None else run.order.total_micros
-        for run in runs
+        order.id: used.get(order.id, 0) if order.total_micros is None else order.total_micros
+        for order in orders
     }
 
 

@@ -179,7 +179,7 @@ def estimates_of(pool_ids: Collection[UUID], *, now: datetime) -> Mapping[UUID, 
 _USED_PART: Final = """
 select count(*), percentile_cont(0.5) within group (order by part) from (
   select extract(epoch from t.ended_at - t.first_running_at)
-         / nullif((r.request ->> 'wall_limit_s')::numeric, 0) as part
+         / nullif((r.request ->> 'wall_limit_s')::numeric + t.extended_s, 0) as part
     from compute_attempt t join compute_run r on r.id = t.run_id
    where t.pool_id = %s and t.state in ('succeeded', 'failed', 'timed_out') and t.first_running_at is not null
    order by t.created_at desc, t.id desc limit 50) as last

@@ -171,7 +171,7 @@ class BlockRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRequest:
-    """Room for a volume as it was asked for; with `volume_id` more time for one that is there."""
+    """Room for a volume, or a snapshot, as it was asked for; with `volume_id` more time for one that is there."""
 
     pool_id: str
     name: str
@@ -180,9 +180,31 @@ class VolumeRequest:
     volume_id: str = ""
     start_s: int = 0
     """Of more time: where the time that is paid for ends, since 1970."""
+    snapshot_of: str = ""
+    """The id of the volume that it is a snapshot of."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtensionRequest:
+    """More time for a run, as it was asked for: so long from `from_s` after its attempt started."""
+
+    pool_id: str
+    run_id: str
+    attempt_id: str
+    from_s: int
+    seconds: int
+    kind: str = "extension"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def is_of_extension(frozen: Mapping[str, Any]) -> bool:
+    """Whether a frozen request asks for more time for a run."""
+    return frozen.get("kind") == "extension"
 
 
 def is_of_block(frozen: Mapping[str, Any]) -> bool:
@@ -191,9 +213,12 @@ def is_of_block(frozen: Mapping[str, Any]) -> bool:
 
 
 def request_of(attempt: "Attempt") -> RunRequest:
-    """What the attempt, read with its run, is to do: all that the run asked for, less what earlier attempts did."""
-    left = {} if attempt.wall_limit_s is None else {"wall_limit_s": attempt.wall_limit_s}
-    return RunRequest.of_json({**attempt.run.request, **left})
+    """What the attempt, read with its run, is to do: all that the run asked for, less what earlier attempts did.
+
+    Its limit is what it may take by now, with what was bought while it ran.
+    """
+    own = attempt.run.request["wall_limit_s"] if attempt.wall_limit_s is None else attempt.wall_limit_s
+    return RunRequest.of_json({**attempt.run.request, "wall_limit_s": own + attempt.extended_s})
 
 
 def need_of(task: TaskFile, *, accelerator: str | None, cards: int) -> Need:

@@ -8,22 +8,24 @@ from uuid import UUID
 from mosu.compute.accelerators import UnknownAccelerator, kinds_named, memory_of
 from mosu.compute.forecast import WAITS_FROM, expected_start
 from mosu.compute.goods import FACETS, goods_of
-from mosu.compute.models import Attempt, Block, Pool, Run
-from mosu.compute.moves import notify_pool, notify_run, record_made
+from mosu.compute.models import Attempt, Block, Extension, Pool, Run
+from mosu.compute.moves import notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import why_not_live, why_not_served
 from mosu.compute.queue import used_part
-from mosu.compute.requests import RunRequest, is_of_block
+from mosu.compute.requests import RunRequest, is_of_block, is_of_extension
 from mosu.compute.services.attempts import locked_attempt, make_attempt
 from mosu.compute.services.blocks import cancel_block, reserve_block
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
-from mosu.compute.services.endings import cancel_waiting
+from mosu.compute.services.endings import ask_to_stop, cancel_waiting
+from mosu.compute.services.extending import cancel_extended, reserve_extension
 from mosu.compute.services.interruption import give_way
 from mosu.compute.services.replicas import take_place
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.compute.services.volume_uses import use_volumes
-from mosu.compute.states import AttemptState, is_ended
+from mosu.compute.states import AttemptState
 from mosu.compute.stocks import NOTHING, liveness_of, standing_of, stocks_of
+from mosu.kernel.ids import typeid
 from mosu.market.models import Quote
 from mosu.market.services import NamedGoods
 from mosu.market.shelves import Goods, Place, Standing
@@ -41,16 +43,20 @@ class ComputeShelf:
     code = "compute"
 
     def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
-        """Write the run, or the block, down, then take the capacity, under the lock of the pool's nodes.
+        """Write the run, a run's further time or the block down, then take the capacity, under the pool's lock.
 
         Raises:
             SoldOut: the capacity went to someone else, or the pool can sell nothing now.
             QuotaReached: the organisation or the project would hold more than it may.
             VolumeInUse, VolumeGone: a volume that it needs is not to be had.
             Overtaken: it was to be an endpoint's next replica, and is not any more.
+            NotExtensible, TooLate, ExtendedMeanwhile: it was to give a run more time, and cannot any more.
         """
         if is_of_block(quote.request):
             reserve_block(order_id=order_id, quote=quote, now=now)
+            return
+        if is_of_extension(quote.request):
+            reserve_extension(order_id=order_id, quote=quote, now=now)
             return
         request = RunRequest.of_json(quote.request)
         pool = Pool.objects.get(id=request.pool_id)
@@ -116,21 +122,25 @@ class ComputeShelf:
     def cancel(self, *, order_id: UUID, actor: Actor, now: datetime, why: str) -> bool:
         """Waiting: ended at once and all of it free. Handed out: the agent is told at its next word.
 
-        A block ends at once, by its cancellation rules.
+        A block ends at once, by its cancellation rules. More time for a run is not cancelled by itself: where a budget
+        that pays for it is spent, the run ends.
+
+        Raises:
+            ExtensionKept: a person asked.
         """
+        run_id = Extension.objects.filter(order_id=order_id).values_list("attempt__run_id", flat=True).first()
+        if run_id is not None:
+            cancel_extended(run_id, actor=actor, now=now, why=why)
+            return False
         if Block.objects.filter(order_id=order_id).exists():
             return cancel_block(order_id=order_id, actor=actor, now=now, why=why)
         attempt = locked_attempt(
             Attempt.objects.filter(run__order_id=order_id).order_by("-epoch").values_list("id", flat=True)[0]
         )
-        run = attempt.run
         if attempt.state == AttemptState.WAITING:
             cancel_waiting(attempt=attempt, actor=actor, now=now, why=why)
             return True
-        if not is_ended(run.state) and run.cancel_asked_at is None:
-            run.cancel_asked_at, run.cancel_why = now, why
-            run.save(update_fields=["cancel_asked_at", "cancel_why"])
-            notify_run(run.id)
+        ask_to_stop(attempt.run, now=now, why=why)
         return False
 
     facets = FACETS
@@ -162,4 +172,7 @@ class ComputeShelf:
 
     def work_of(self, order_ids: Sequence[UUID]) -> Mapping[UUID, str]:
         runs = Run.objects.filter(order_id__in=order_ids).only("id", "order_id")
-        return {run.order_id: run.public_id for run in runs}
+        further = Extension.objects.filter(order_id__in=order_ids).values_list("order_id", "attempt__run_id")
+        return {run.order_id: run.public_id for run in runs} | {
+            order_id: typeid(Run.prefix, run_id) for order_id, run_id in further
+        }

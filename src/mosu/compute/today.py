@@ -3,7 +3,17 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from django.db.models import DateTimeField, DurationField, ExpressionWrapper, F, Q, QuerySet, Value
+from django.db.models import (
+    DateTimeField,
+    DurationField,
+    ExpressionWrapper,
+    F,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Value,
+)
 from django.db.models.functions import Coalesce
 
 from mosu.compute.models import Attempt, Blackout, Node, Pool, Run
@@ -46,8 +56,10 @@ def _of_members(actor: Actor) -> list[QuerySet[Any, Any]]:
     )
     # One's own sessions have a place of their own.
     under_way = under_way.exclude(state=RunState.RUNNING, request__kind="session", order__placed_by=actor.id)
+    extended = Attempt.objects.filter(run=OuterRef("pk"), extended_s__gt=0).order_by("-epoch")
+    limit_s = F("order__quote__wall_limit_s") + Coalesce(Subquery(extended.values("extended_s")[:1]), 0)
     limit = ExpressionWrapper(
-        F("order__quote__wall_limit_s") * Value(timedelta(seconds=1), output_field=DurationField()),
+        limit_s * Value(timedelta(seconds=1), output_field=DurationField()),
         output_field=DurationField(),
     )
     return [

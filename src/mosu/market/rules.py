@@ -180,6 +180,34 @@ def counted(
     return Counted(quantity) if quantity <= bound else Counted(bound, reason)
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How a line of usage stands: what was claimed of it, what of that counts, and the most that can."""
+
+    claimed: int
+    used: int
+    quantity_max: int
+
+
+def spread(quantity: int, lines: Sequence[Room]) -> list[int]:
+    """A claim over lines that follow each other: each takes up to its maximum, the last one what is left.
+
+    A negative claim is taken back from the last first: none gives more than was claimed of it, but for the first.
+    """
+    parts = [0] * len(lines)
+    if quantity >= 0:
+        for number, line in enumerate(lines[:-1]):
+            parts[number] = min(quantity, max(0, line.quantity_max - line.used))
+            quantity -= parts[number]
+        parts[-1] = quantity
+    else:
+        for number in range(len(lines) - 1, 0, -1):
+            parts[number] = max(quantity, -lines[number].claimed)
+            quantity -= parts[number]
+        parts[0] = quantity
+    return parts
+
+
 def is_timed(meter: str) -> bool:
     """Whether the meter counts units x seconds."""
     return meter.endswith("_second")

@@ -136,6 +136,8 @@ class UsageIn:
     start: datetime
     end: datetime
     quantity_allowed: int | None = None
+    further: tuple[UUID, ...] = ()
+    """Orders of more of the same, one after the other: what the lines before cannot take is theirs."""
 
 
 @dataclass(frozen=True, slots=True)

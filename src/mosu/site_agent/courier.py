@@ -110,6 +110,20 @@ class Courier:
             self._engine.workdir(self.spec.attempt_id)
             self._engine.cancel(self._ref)
 
+    def extend(self, wall_limit_s: int) -> None:
+        """The hub gave it more time while it runs; what it knows already changes nothing, what fails is tried again
+        at the hub's next word."""
+        if self._seen.phase != AttemptPhase.RUNNING or wall_limit_s <= self.spec.wall_limit_s:
+            return
+        try:
+            self._engine.extend(self._ref, wall_limit_s)
+            self.spec = self.spec.model_copy(update={"wall_limit_s": wall_limit_s})
+            self._save_lease(self.spec)
+        except OSError as error:
+            self._log.error("not extended", error=str(error))
+        else:
+            self._log.info("extended", wall_limit_s=wall_limit_s)
+
     def renew(self, epoch: int) -> None:
         """The hub leased it again: take the new epoch, and tell again how it ended if it has."""
         self.spec = self.spec.model_copy(update={"epoch": epoch})

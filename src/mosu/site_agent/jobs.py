@@ -10,10 +10,10 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
 from mosu.site_agent.engines.protocol import LogPart, Observation
-from mosu.site_agent.files import read_json_if_whole
+from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.site_agent.job_files import JobFile, ServiceFile, StateFile
 from mosu.site_agent.logs import whole_characters
-from mosu.site_agent.supervisor import STOP_GRACE_S_MAX
+from mosu.site_agent.supervisor import LIMIT, STOP_GRACE_S_MAX
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample
 
@@ -146,6 +146,16 @@ def working_folder(attempt: Path) -> Path:
         work.mkdir(mode=0o700, parents=True)
         work.parent.chmod(0o711)
     return work
+
+
+def extend_limit(attempt: Path, wall_limit_s: int) -> None:
+    """Leave its supervisor word of a later limit.
+
+    Raises:
+        OSError: it could not be written down.
+    """
+    if attempt.is_dir():
+        write_durably(attempt / LIMIT, wall_limit_s)
 
 
 def log_part(path: Path, *, offset: int, bytes_max: int) -> LogPart:

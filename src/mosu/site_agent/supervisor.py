@@ -7,6 +7,7 @@ second), it speaks with the agent by files in FOLDER only:
 |---|---|---|
 | `job.json`, `secrets.json` | agent | what to run (`JobFile`); the secrets are deleted once they are read |
 | `cancel` | agent | its existence asks for the end |
+| `limit.json` | agent | a later wall limit than the job's own, in seconds; read when that one is over |
 | `claim` | supervisor | pid, start and boot of the one supervisor that may start this attempt |
 | `state.json` | supervisor | `StateFile`, replaced as a whole |
 | `sample.json` | supervisor | `SampleFile`, what the job took at the last look; not kept over a crash |
@@ -42,7 +43,7 @@ from mosu.sandbox.cgroups import Cgroup, Delegation, make_cgroup
 from mosu.sandbox.dial_socket import listening
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.card_use import CardWatch
-from mosu.site_agent.files import read_json, sync_folder, write_durably
+from mosu.site_agent.files import read_json, read_json_if_whole, sync_folder, write_durably
 from mosu.site_agent.job_files import (
     JobFile,
     MeasuresFile,
@@ -55,6 +56,7 @@ from mosu.site_agent.logs import LogCleaner
 from mosu.site_agent.volume_lock import held_lock
 
 TICK_S: Final = 0.1
+LIMIT: Final = "limit.json"
 STOP_GRACE_S_MAX: Final = 10.0
 _KILL_PATIENCE_S: Final = 2.0
 FoundT = TypeVar("FoundT")
@@ -261,6 +263,7 @@ class _Watch:
         service = job.get("service")
         self._upkeep = None if service is None else _Upkeep(b"well" if service["health"] else b"started")
         self._began = time.monotonic()
+        self._limit_s = job["wall_limit_s"]
         self._memory_peak = 0
         self._next_look = {"memory": 0.0, "disk": 0.0, "sample": 0.0, "cards": 0.0, "volumes": 0.0}
         self._volume_limits: dict[str, int] = {}
@@ -333,8 +336,10 @@ class _Watch:
         job = self._job
         if (self._folder / "cancel").exists():
             return "cancelled", "Cancelled."
-        if now - self._began > job["wall_limit_s"]:
-            return "timed_out", f"Stopped at its wall limit of {job['wall_limit_s']:g} s."
+        if now - self._began > self._limit_s:
+            self._limit_s = max(self._limit_s, read_json_if_whole(self._folder / LIMIT) or 0)
+        if now - self._began > self._limit_s:
+            return "timed_out", f"Stopped at its wall limit of {self._limit_s:g} s."
         if self._cgroup is None and self._due("memory", now, every_s=TICK_S):
             used = self._timed("memory", self._memory_bytes)
             self._memory_peak = max(self._memory_peak, used)

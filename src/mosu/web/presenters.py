@@ -333,6 +333,7 @@ class RunShown:
     @classmethod
     def of_order(cls, order: Order, run: Run, *, now: datetime, with_log: bool = True) -> "RunShown":
         """The run that the order bought, with its log so far."""
+        last = last_attempt_of(run)
         log = log_of(run, offset=0, now=now) if with_log else _NO_LOG
         return cls(
             name=run.name,
@@ -344,7 +345,7 @@ class RunShown:
             ended_at=run.ended_at,
             exit_code=run.exit_code,
             elapsed_s=_elapsed_s(run, now=now),
-            limit_s=order.quote.wall_limit_s,
+            limit_s=order.quote.wall_limit_s + (last.extended_s if last is not None else 0),
             cancelling=run.cancel_asked_at is not None,
             measures=_measures(run.measures or {}),
             outputs=[

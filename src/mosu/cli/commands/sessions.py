@@ -1,12 +1,14 @@
-"""A session while it runs: keep it, have it stopped when nobody uses it, share it."""
+"""A run while it runs: give it more time; a session: keep it, have it stopped when nobody uses it, share it."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mosu.cli.options import JsonOption, LangOption
+from mosu.cli.buying import agree
+from mosu.cli.options import JsonOption, LangOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.stop import USAGE, Stop
+from mosu.cli.taskfile import vouchers_of
 from mosu.cli.text import table
 
 if TYPE_CHECKING:
@@ -42,6 +44,36 @@ def keep(
         say(f"{run.id} has no time of its own any more.")
     else:
         say(f"{run.id} is stopped when nobody used it for {run.idle_stop_s // 60} minutes.")
+
+
+def extend(
+    *,
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id: run_...")],
+    time: Annotated[str, typer.Argument(metavar="TIME", help="How much more, such as 30m or 2h.")],
+    vouchers: Annotated[str, typer.Option(help="auto, none, or voucher ids with commas.")] = "",
+    yes: YesOption = False,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Buy more time for a run that runs, from its wall limit on. It stays where it is.
+
+    It is an order of its own, at the price of today. What is not needed of it comes back when the run ends.
+    """
+    from mosu.wire.task_reader import seconds_of
+
+    seconds = seconds_of(time)
+    if seconds is None:
+        raise Stop(f"{time} is no duration.", hint="Such as 30m or 2h.", code=USAGE)
+    with client() as hub:
+        quote = hub.make_extension_quote(run_id, seconds=seconds, vouchers=vouchers_of(vouchers))
+        agree(hub, quote, lang, asks="Buy this time", yes=yes)
+        hub.accept(quote.id)
+        run = hub.run(run_id)
+        zone = zone_of(hub)
+    if json:
+        show_json(run)
+    else:
+        say(f"{run.id} runs until {time_of(run.ends_at, zone)} at the latest.")
 
 
 def share(

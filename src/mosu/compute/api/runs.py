@@ -14,6 +14,7 @@ from mosu.compute.shapes import (
     AcceleratorOut,
     AppsOut,
     ConnectionOut,
+    ExtensionIn,
     FenceIn,
     QuoteIn,
     QuotesOut,
@@ -23,6 +24,7 @@ from mosu.compute.shapes import (
 )
 from mosu.compute.states import RunState
 from mosu.kernel.refusals import NotFound
+from mosu.market.shapes import QuoteOut
 from mosu.platform.actors import Actor
 from mosu.platform.auth import public_auth, token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
@@ -117,6 +119,23 @@ def cancel_run(request: HttpRequest, run_id: str) -> RunOut:
     actor = actor_of(request)
     run = services.cancel_run(actor=actor, run_id=Run.key_of(run_id), now=timezone.now())
     return _run_out(request, run.id)
+
+
+@router.post(
+    "/runs/{run_id}/quotes", response={201: QuoteOut}, auth=token_auth, operation_id="createExtensionQuote"
+)
+@door("quote.ask")
+def create_extension_quote(request: HttpRequest, run_id: str, body: ExtensionIn) -> Status[QuoteOut]:
+    """Ask what more time for a run that runs costs, from its wall limit on; `POST /orders` buys it."""
+    now = timezone.now()
+    quote = services.quote_extension(
+        actor=actor_of(request),
+        run_id=Run.key_of(run_id),
+        seconds=body.seconds,
+        choice=services.choice_of(body.vouchers),
+        now=now,
+    )
+    return Status(201, QuoteOut.of(quote, now=now))
 
 
 @router.post("/runs/{run_id}/keep", response=RunOut, auth=token_auth, operation_id="keepRun")

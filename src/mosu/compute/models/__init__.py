@@ -12,10 +12,10 @@ from mosu.compute.models.endpoints import (
     Replica,
 )
 from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node, Pool
-from mosu.compute.models.runs import Attempt, LogPiece, MeterSample, Run
+from mosu.compute.models.runs import Attempt, Extension, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
-from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
+from mosu.compute.models.volumes import Volume, VolumeCopy, VolumeTerm, VolumeUse
 
 __all__ = [
     "LATENCY_MS",
@@ -33,6 +33,7 @@ __all__ = [
     "EndpointKey",
     "EndpointMinute",
     "EndpointRequest",
+    "Extension",
     "Guest",
     "HealthCheck",
     "IdleRule",
@@ -46,6 +47,7 @@ __all__ = [
     "Run",
     "Ticket",
     "Volume",
+    "VolumeCopy",
     "VolumeTerm",
     "VolumeUse",
 ]

@@ -55,8 +55,12 @@ class Pool(Row):
     """What the agent said: whether people may come into sessions by ssh."""
     images = models.JSONField(default=list)
     """What the agent said: from where it runs images of containers that tasks name."""
+    extends = models.BooleanField(default=False)
+    """Whether its engine lets what runs be given more time."""
     volumes_gb = models.PositiveIntegerField(default=0)
     """What the agent said: how much room it keeps for volumes, in GiB."""
+    copies_volumes = models.BooleanField(default=False)
+    """What the agent said: it makes snapshots of them."""
     clock_skew_s = models.FloatField(default=0)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)

@@ -104,6 +104,8 @@ class Attempt(Row):
     """When people were told that its wall limit is near."""
     wall_limit_s = models.PositiveIntegerField(null=True)
     """What the attempts before left of the run's wall limit; None: all of it."""
+    extended_s = models.PositiveIntegerField(default=0)
+    """What was bought beyond that limit while it ran."""
     expected_at = models.DateTimeField(null=True)
     """When it was expected to start, as its buyer was told; compared with when an agent took it."""
     log_next = models.PositiveBigIntegerField(default=0)
@@ -144,6 +146,23 @@ class Attempt(Row):
                 name="attempt_one_open",
             ),
             known("attempt_state_known", AttemptState),
+        ]
+
+
+class Extension(models.Model):
+    """More time for an attempt that runs, bought by an order of its own; append-only."""
+
+    id = models.BigAutoField(primary_key=True)
+    order = models.OneToOneField("market.Order", on_delete=models.PROTECT, related_name="+")
+    attempt = models.ForeignKey(Attempt, on_delete=models.PROTECT, related_name="extensions")
+    from_s = models.PositiveIntegerField()
+    """Its time begins so long after the attempt started: where what was paid for before ends."""
+    seconds = models.PositiveIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["attempt", "from_s"], name="extension_follows_once"),
+            models.CheckConstraint(condition=Q(seconds__gte=1), name="extension_has_time"),
         ]
 
 

@@ -60,6 +60,14 @@ from mosu.compute.services.endpoints import (
     revoke_key,
 )
 from mosu.compute.services.ends import watch_ends
+from mosu.compute.services.extending import (
+    ExtendedMeanwhile,
+    ExtensionKept,
+    NotExtensible,
+    TooLate,
+    quote_extension,
+    why_not_extensible,
+)
 from mosu.compute.services.fitting import Reason
 from mosu.compute.services.guests import TooManyGuests, end_sharing, share_run
 from mosu.compute.services.health import check_now, take_health
@@ -88,6 +96,7 @@ from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
+from mosu.compute.services.snapshots import quote_snapshot, restore_volume
 from mosu.compute.services.tickets import (
     MadeTicket,
     NoAppsHost,
@@ -115,6 +124,7 @@ from mosu.compute.services.uploads import (
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
 from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
+from mosu.compute.services.volume_quotas import kept_gb
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -139,6 +149,8 @@ __all__ = [
     "EndpointNameTaken",
     "EndpointRoute",
     "Entry",
+    "ExtendedMeanwhile",
+    "ExtensionKept",
     "Granted",
     "InFlight",
     "LeaseAnswer",
@@ -152,6 +164,7 @@ __all__ = [
     "NoSuchApp",
     "NotASession",
     "NotASupplier",
+    "NotExtensible",
     "NotLeased",
     "NotRegistered",
     "NotRunning",
@@ -165,6 +178,7 @@ __all__ = [
     "ReplicaRoute",
     "SoldOut",
     "TicketRefused",
+    "TooLate",
     "TooManyConnections",
     "TooManyEndpoints",
     "TooManyGuests",
@@ -208,6 +222,7 @@ __all__ = [
     "keep_endpoint",
     "keep_endpoints",
     "keep_run",
+    "kept_gb",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -228,7 +243,9 @@ __all__ = [
     "pool_of_agent",
     "publish_node",
     "quote_block",
+    "quote_extension",
     "quote_run",
+    "quote_snapshot",
     "quote_volume",
     "quote_volume_time",
     "reached_apps",
@@ -238,6 +255,7 @@ __all__ = [
     "register_agent",
     "renew_connections",
     "renew_entries",
+    "restore_volume",
     "revoke_key",
     "rotate_token",
     "seen_s",
@@ -265,4 +283,5 @@ __all__ = [
     "wake_keeper",
     "watch_ends",
     "watch_idle",
+    "why_not_extensible",
 ]

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from mosu.compute.models import Attempt, Run
+from mosu.compute.models import Attempt, Extension, Run
 from mosu.compute.moves import notify_pool, record_made
 from mosu.compute.services.capacity import release
 from mosu.kernel.refusals import NotFound
@@ -38,7 +38,7 @@ def make_attempt(
 
 
 def locked_attempt(attempt_id: UUID, *, pool_id: UUID | None = None) -> Attempt:
-    """The attempt under lock: its order first, then it and its run, as in every intention that ends a run.
+    """The attempt under lock: its orders first, then it and its run, as in every intention that ends a run.
 
     Raises:
         NotFound: there is none, or not in this pool.
@@ -50,7 +50,16 @@ def locked_attempt(attempt_id: UUID, *, pool_id: UUID | None = None) -> Attempt:
     if order_id is None:
         raise NotFound("There is no such attempt.", hint="An agent sees the attempts of its own pool.")
     Order.objects.select_for_update(no_key=True).get(id=order_id)
+    # A statement of its own: who waited for the first order may have bought more time.
+    further = Order.objects.filter(id__in=further_orders(order_id)).order_by("id")
+    list(further.select_for_update(no_key=True).values_list("id"))
     return rows.select_for_update(of=("self", "run"), no_key=True).select_related("run", "pool").get()
+
+
+def further_orders(order_id: UUID) -> list[UUID]:
+    """The orders of more time for the run that this one bought, as they follow each other."""
+    rows = Extension.objects.filter(attempt__run__order_id=order_id)
+    return list(rows.order_by("id").values_list("order_id", flat=True))
 
 
 def give_back(attempt: Attempt, *, now: datetime) -> bool:

@@ -5,7 +5,7 @@ Its statements are SQL that each connection plans once: the pool waits behind it
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.backends.postgresql.psycopg_any import DateTimeTZRange
 
 from mosu.compute.models import Allocation, Attempt, DeviceAllocation
-from mosu.compute.placement import Card, Need, NodeView, Placement, Taken, Unplaced, place
+from mosu.compute.placement import Card, Need, NodeView, Placement, Share, Taken, Unplaced, free_of, place
 from mosu.compute.placement.policies import DEFAULT
 from mosu.compute.states import BlackoutState, Fitness, NodeState, Placing
 from mosu.kernel.refusals import DomainError
@@ -214,6 +214,61 @@ def allocate(
         inside = attempt is not None and block_id is not None
         with prepared_cursor() as cursor:
             cursor.execute(_TAKE_CARDS, [period, inside, *map(list, zip(*wanted, strict=True))])
+
+
+@dataclass(frozen=True, slots=True)
+class Prolonged:
+    """What an attempt holds, from its end on: how much of the time that was asked for it is free."""
+
+    placement: Placement
+    """The same nodes and cards, for all of that time."""
+    free_until: datetime
+
+    @property
+    def is_free(self) -> bool:
+        return self.free_until == self.placement.period.end
+
+
+def prolonged(
+    attempt_id: UUID, *, pool_id: UUID, need: Need, by: timedelta, now: datetime, lock: bool = False
+) -> Prolonged:
+    """Whether the attempt's own nodes and cards are nobody else's for so long after the end of its period.
+
+    What interruptible attempts hold counts as free after their notice. With `lock` it can be taken: under the lock
+    that guards the pool's cores and memory.
+    """
+    if lock:
+        with prepared_cursor() as cursor:
+            cursor.execute(_LOCK, [pool_id])
+    holds = list(Allocation.objects.filter(attempt_id=attempt_id, live=True).order_by("id"))
+    own: dict[UUID, list[int]] = defaultdict(list)
+    rows = DeviceAllocation.objects.filter(live=True, allocation__in=holds).order_by("device__index")
+    for node_id, index in rows.values_list("node_id", "device__index"):
+        own[node_id].append(index)
+    start = holds[0].period.upper
+    shares = tuple(Share(hold.node_id, tuple(own[hold.node_id])) for hold in holds)
+    placement = Placement(Period(start, start + by), shares)
+    nodes = [
+        replace(node, cards=tuple(card for card in node.cards if card.index in own[node.id]))
+        for node in nodes_of([pool_id], now=now, without=attempt_id, reclaims=True)[pool_id]
+        if node.id in {hold.node_id for hold in holds}
+    ]
+    if len(nodes) < len(holds):
+        return Prolonged(placement, start)  # a node leaves service
+    ends = {taken.start for node in nodes for taken in node.taken if start < taken.start < start + by}
+    for end in sorted({start + by, *ends}, reverse=True):
+        if all(free_of(node, Period(start, end)).holds(need) for node in nodes):
+            return Prolonged(placement, end)
+    return Prolonged(placement, start)
+
+
+def prolong(attempt_id: UUID, *, until: datetime) -> None:
+    """Let the attempt hold what it has until then; the caller has the pool's lock and checked it, cards the database
+    checks too."""
+    for allocation in Allocation.objects.filter(attempt_id=attempt_id, live=True).order_by("id"):
+        period = range_of(Period(allocation.period.lower, until))
+        allocation.devices.filter(live=True).update(period=period)
+        Allocation.objects.filter(id=allocation.id).update(period=period)
 
 
 def release(attempt_id: UUID, *, now: datetime) -> bool:

@@ -1,7 +1,7 @@
 """What suppliers delivered of what was ordered, and what buyers are told when it was not."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -77,9 +77,9 @@ _CREDITED: Final[Mapping[Language, str]] = {
 }
 
 
-def tell_buyer(run: Run, receipt: Receipt, *, why: str, now: datetime) -> None:
+def tell_buyer(run: Run, receipts: Sequence[Receipt], *, why: str, now: datetime) -> None:
     """Tell the buyer's people, unasked and in both languages, that a run was lost and that nothing of it is charged."""
-    name = run.name or receipt.content["order"]["number"]
+    name = run.name or receipts[0].content["order"]["number"]
     notify(
         user_ids=members_of(
             run.organisation_id, roles=[Role.OWNER, Role.ADMIN, Role.DEVELOPER, Role.FINANCE]
@@ -87,11 +87,13 @@ def tell_buyer(run: Run, receipt: Receipt, *, why: str, now: datetime) -> None:
         kind="order.credited",
         title={"zh": f"作业 {name} 中断，不收费", "en": f"{name} was lost, and is not charged"},
         body={
-            language: text.format(why=said(why, language), number=receipt.number)
+            language: text.format(
+                why=said(why, language), number=", ".join(receipt.number for receipt in receipts)
+            )
             for language, text in _CREDITED.items()
         },
         now=now,
-        link=f"/receipts/{receipt.public_id}/",
+        link=f"/receipts/{receipts[0].public_id}/",
         subject_id=run.id,
         organisation_id=run.organisation_id,
         mail=True,

@@ -22,6 +22,7 @@ from mosu.compute.services.health import checks_wanted
 from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
+from mosu.compute.services.snapshots import copies_wanted, note_copies
 from mosu.compute.services.volumes import confirm_deleted, volumes_to_delete
 from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
@@ -319,17 +320,28 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
         _observe(attempt, said[attempt.id], actor=actor, now=now)
         action = _command_for(attempt, said[attempt.id], is_over=attempt.id in over)
         if action is not None:
-            commands.append(Command(attempt_id=attempt.public_id, epoch=attempt.epoch, action=action))
+            wall_limit_s = request_of(attempt).wall_limit_s if action == "extend" else None
+            commands.append(
+                Command(
+                    attempt_id=attempt.public_id,
+                    epoch=attempt.epoch,
+                    action=action,
+                    wall_limit_s=wall_limit_s,
+                )
+            )
     for attempt in attempts:
         if attempt.first_running_at == now:
             activate_order(order_id=attempt.run.order_id, now=now)
     if message.volumes_deleted:
         gone = [Volume.key_of(volume_id) for volume_id in message.volumes_deleted]
         confirm_deleted(pool_id=pool_id, volume_ids=gone, actor=actor, now=now)
+    if message.volume_copies:
+        note_copies(pool_id=pool_id, said=message.volume_copies, actor=actor, now=now)
     return HeartbeatAnswer(
         commands=tuple(commands),
         checks=checks_wanted(pool_id, now=now),
         volumes_to_delete=tuple(volumes_to_delete(pool_id, count_max=VOLUMES_MAX)),
+        volume_copies=tuple(copies_wanted(pool_id, count_max=VOLUMES_MAX)),
     )
 
 
@@ -364,8 +376,10 @@ def _observe(attempt: Attempt, status: AttemptStatus, *, actor: Actor, now: date
 
 def _command_for(
     attempt: Attempt, status: AttemptStatus, *, is_over: bool
-) -> Literal["cancel", "forget"] | None:
+) -> Literal["cancel", "forget", "extend"] | None:
     lives = status.phase in {AttemptPhase.PREPARING, AttemptPhase.RUNNING}
     if attempt.state in ATTEMPT_ENDS:
         return "cancel" if lives else "forget"
-    return "cancel" if lives and (is_over or attempt.run.cancel_asked_at) else None
+    if lives and (is_over or attempt.run.cancel_asked_at):
+        return "cancel"
+    return "extend" if lives and attempt.extended_s else None

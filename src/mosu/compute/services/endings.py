@@ -10,11 +10,11 @@ from uuid import UUID
 from django.db import transaction
 
 from mosu.compute.models import Allocation, Attempt, Run
-from mosu.compute.moves import move_attempt, move_run
-from mosu.compute.services.attempts import give_back, locked_attempt
+from mosu.compute.moves import move_attempt, move_run, notify_run
+from mosu.compute.services.attempts import further_orders, give_back, locked_attempt
 from mosu.compute.services.delivery import tell_buyer
 from mosu.compute.services.replicas import wake_keeper
-from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState
+from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState, is_ended
 from mosu.kernel.refusals import Invalid
 from mosu.market.models import Outcome
 from mosu.market.services import settle_order
@@ -91,6 +91,14 @@ def cancel_waiting(*, attempt: Attempt, actor: Actor, now: datetime, why: str = 
     )
 
 
+def ask_to_stop(run: Run, *, now: datetime, why: str) -> None:
+    """Have the run's agent stop it, unless it has ended or was told; the caller holds the run's lock."""
+    if not is_ended(run.state) and run.cancel_asked_at is None:
+        run.cancel_asked_at, run.cancel_why = now, why
+        run.save(update_fields=["cancel_asked_at", "cancel_why"])
+        notify_run(run.id)
+
+
 def end_attempt(
     attempt: Attempt,
     *,
@@ -102,21 +110,24 @@ def end_attempt(
     ended_at: datetime | None = None,
     result: Result | None = None,
 ) -> None:
-    """End the attempt and its run, and settle the order. `failed_us`: the platform or the supplier failed."""
+    """End the attempt and its run, and settle its orders. `failed_us`: the platform or the supplier failed."""
     move_attempt(attempt, to=to, actor=actor, now=now, why=why)
     attempt.ended_at, attempt.settled_at = ended_at or now, now
     attempt.started_at = (result and result.started_at) or attempt.started_at
     attempt.save(update_fields=["ended_at", "settled_at", "started_at"])
     _end_run(attempt.run, to, result or Result(), actor=actor, now=now, why=why, ended_at=ended_at)
-    receipt = settle_order(
-        order_id=attempt.run.order_id,
-        ended_at=ended_at or now,
-        outcome=Outcome.PLATFORM_FAILURE if failed_us else Outcome(to.value),
-        now=now,
-        claimed=_uptime_of(result),
-    )
+    receipts = [
+        settle_order(
+            order_id=order_id,
+            ended_at=ended_at or now,
+            outcome=Outcome.PLATFORM_FAILURE if failed_us else Outcome(to.value),
+            now=now,
+            claimed={} if number else _uptime_of(result),
+        )
+        for number, order_id in enumerate((attempt.run.order_id, *further_orders(attempt.run.order_id)))
+    ]
     if failed_us:
-        tell_buyer(attempt.run, receipt, why=why, now=now)
+        tell_buyer(attempt.run, receipts, why=why, now=now)
 
 
 def _uptime_of(result: Result | None) -> dict[str, int]:

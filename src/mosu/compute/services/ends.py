@@ -8,6 +8,7 @@ from django.db import transaction
 
 from mosu.compute.ends import ending_soon, ends_at
 from mosu.compute.moves import notify_run
+from mosu.compute.services.extending import why_not_extensible
 from mosu.market.hub import hub_zone
 from mosu.platform.each import on_each
 from mosu.platform.services import notify
@@ -33,15 +34,18 @@ def _tell(attempt_id: UUID, *, now: datetime) -> None:
     attempt.save(update_fields=["end_told_at"])
     run = attempt.run
     notify_run(run.id)
+    extensible = why_not_extensible(run) is None
     name, clock = run.name or run.order.number, by.astimezone(hub_zone()).strftime("%H:%M")
     notify(
         user_ids=[run.order.placed_by] if run.order.placed_by else [],
         kind="run.ends_soon",
         title={"zh": f"{name}：{clock} 到达时限", "en": f"{name} reaches its wall limit at {clock}"},
         body={
-            "zh": "到时会停止，任务文件里 outputs 所列的文件会保存，内存中的内容会丢失。",
+            "zh": "到时会停止，任务文件里 outputs 所列的文件会保存，内存中的内容会丢失。"
+            + (f"延长：作业页面，或 mosu extend {run.public_id} 30m。" if extensible else ""),
             "en": "It is stopped then. The files that its task names as outputs are saved; "
-            "what it holds in memory is lost.",
+            "what it holds in memory is lost."
+            + (f" More time: on its page, or mosu extend {run.public_id} 30m." if extensible else ""),
         },
         now=now,
         link=f"/orders/{run.order.public_id}/",

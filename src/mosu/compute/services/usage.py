@@ -8,14 +8,15 @@ from uuid import UUID
 
 from django.db import transaction
 
-from mosu.compute.models import Attempt
+from mosu.compute.models import Attempt, Extension
 from mosu.compute.requests import RunRequest
 from mosu.compute.services.identity import pool_of
 from mosu.compute.services.pools import HEARTBEAT_S
 from mosu.compute.services.reports import NotLeased
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState
 from mosu.kernel.refusals import Invalid, NotFound
-from mosu.market.services import UsageIn, record_usage
+from mosu.market.models import Order, OrderState
+from mosu.market.services import UsageIn, activate_order, record_usage
 from mosu.platform.actors import Actor
 from mosu.wire.agent import Usage, UsageAck, UsageBatch
 
@@ -40,6 +41,13 @@ def take_usage(*, actor: Actor, batch: UsageBatch, now: datetime) -> UsageAck:
     records = [_record_of(claimants[usage.attempt_id], usage) for usage in batch.records]
     sold = [record for record in records if record is not None]
     result = record_usage(records=sold, now=now)
+    begun = Order.objects.filter(
+        id__in={order_id for record in sold for order_id in record.further},
+        state=OrderState.PLACED,
+        lines__usage_total__quantity_accepted__gt=0,
+    )
+    for order_id in begun.order_by("id").values_list("id", flat=True):
+        activate_order(order_id=order_id, now=now)
     return UsageAck(
         accepted=result.accepted + len(records) - len(sold),
         repeated=result.repeated,
@@ -56,6 +64,8 @@ class _Claimant:
     """By which the order was sold."""
     first_sequence: int
     quantity_allowed: int
+    further: tuple[UUID, ...]
+    """The orders of more time for it."""
 
 
 def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _Claimant]:
@@ -70,6 +80,10 @@ def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _
     for one in attempts.values():
         if one.leased_at is not None:
             seen_s_of_run[one.run_id] += observed_s(one, now=now)
+    further: dict[UUID, tuple[UUID, ...]] = defaultdict(tuple)
+    bought = Extension.objects.filter(attempt__in=attempts).order_by("id")
+    for run_id, order_id in bought.values_list("attempt__run_id", "order_id"):
+        further[run_id] += (order_id,)
     claimants = {}
     for name, key in keys.items():
         attempt = attempts.get(key)
@@ -83,6 +97,7 @@ def _claimants(actor: Actor, batch: UsageBatch, *, now: datetime) -> dict[str, _
             meter=request.meter,
             first_sequence=attempt.epoch * _SEQUENCES_PER_EPOCH,
             quantity_allowed=request.units * seen_s_of_run[attempt.run_id],
+            further=further[attempt.run_id],
         )
     return claimants
 
@@ -101,6 +116,7 @@ def _record_of(claimant: _Claimant, usage: Usage) -> UsageIn | None:
         start=usage.start,
         end=usage.end,
         quantity_allowed=claimant.quantity_allowed,
+        further=claimant.further,
     )
 
 

@@ -25,9 +25,16 @@ from mosu.compute.shapes.pools import (
     PoolTokenOut,
 )
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
-from mosu.compute.shapes.runs import FenceIn, RunIdleStopIn, RunOut, SamplesOut
+from mosu.compute.shapes.runs import ExtensionIn, FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
-from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
+from mosu.compute.shapes.volumes import (
+    RestoreIn,
+    SnapshotQuoteIn,
+    VolumeIn,
+    VolumeOut,
+    VolumeQuoteIn,
+    VolumeTimeIn,
+)
 
 __all__ = [
     "AcceleratorOut",
@@ -45,6 +52,7 @@ __all__ = [
     "EndpointMinuteOut",
     "EndpointOut",
     "EndpointRequestOut",
+    "ExtensionIn",
     "FenceIn",
     "GuestIn",
     "GuestOut",
@@ -61,9 +69,11 @@ __all__ = [
     "QuoteIn",
     "QuotesOut",
     "ReplicaOut",
+    "RestoreIn",
     "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
+    "SnapshotQuoteIn",
     "TicketIn",
     "TicketOut",
     "VolumeIn",

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from mosu.compute.blocks import if_cancelled, lost_s, nodes_of_block, terms_of
 from mosu.compute.models import Block
+from mosu.compute.shapes.parts import VoucherChoice
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import Invalid
@@ -29,7 +30,7 @@ class BlockQuoteIn(In):
     start: Moment
     end: Moment
     project_id: Word | None = None
-    vouchers: Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)] = "auto"
+    vouchers: VoucherChoice = "auto"
 
     def period(self) -> Period:
         """Raises Invalid where it ends before it starts."""

@@ -1,11 +1,12 @@
 """Asking for quotes: the task, its folder, what came of it."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
 from mosu.compute.services import QuoteResult, RefusedOffer
+from mosu.compute.shapes.parts import VoucherChoice
 from mosu.kernel.languages import Language, said
 from mosu.market.shapes import QuoteOut, Sha256, Word
 from mosu.platform.schemas import Bilingual, In, Out
@@ -30,7 +31,7 @@ class QuoteIn(In):
     task: Annotated[str, StringConstraints(max_length=200_000)]
     workdir: Annotated[list[FileIn], Field(max_length=10_000)] = []
     project_id: Word | None = None
-    vouchers: Literal["auto", "none"] | Annotated[list[Word], Field(max_length=20)] | None = None
+    vouchers: VoucherChoice | None = None
 
 
 class ReasonOut(Out):

@@ -7,16 +7,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from mosu.compute.ends import ends_at
+from mosu.compute.ends import ends_at, limit_s_of
 from mosu.compute.idle_runs import Idleness, idleness_of
 from mosu.compute.models import Attempt, Run
-from mosu.compute.queries import costs_of, curve_of, shares_of, why_not_live
+from mosu.compute.queries import bought_while_running, curve_of, shares_of, whole_costs_of, why_not_live
 from mosu.compute.queue import InLine, in_line
 from mosu.compute.reach import connect_url
+from mosu.compute.shapes.parts import VoucherChoice
 from mosu.compute.states import AttemptState, RunState
 from mosu.kernel.ids import typeid
 from mosu.kernel.languages import Language, said
 from mosu.kernel.money import decimal_of
+from mosu.market.models import Order
 from mosu.market.shapes import OfferBrief
 from mosu.platform.schemas import In, Out
 
@@ -103,6 +105,9 @@ class RunOut(Out):
     accelerator: str | None
     cards: int
     wall_limit_s: int
+    """With what was bought while it ran."""
+    extension_order_ids: list[str]
+    """The orders of that, as they follow each other; `order_id` is the first."""
     attempts: list[AttemptOut]
     measures: dict[str, Any] | None
     outputs: list[FileOut]
@@ -124,11 +129,13 @@ class RunOut(Out):
     @classmethod
     def all_of(cls, runs: Sequence[Run], *, language: Language, now: datetime) -> list["RunOut"]:
         """The runs, what they wait for and why they ended said in `language`."""
-        costs, lines, idle = costs_of(runs), in_line(runs, now=now), idleness_of(runs)
+        costs, lines, idle = whole_costs_of(runs), in_line(runs, now=now), idleness_of(runs)
+        further = bought_while_running(runs)
         return [
             cls._of(
                 run,
                 cost=costs[run.id],
+                further=further.get(run.id, ()),
                 line=lines.get(run.id),
                 idleness=idle.get(run.id),
                 language=language,
@@ -143,6 +150,7 @@ class RunOut(Out):
         run: Run,
         *,
         cost: int,
+        further: Sequence[Order],
         line: InLine | None,
         idleness: Idleness | None,
         language: Language,
@@ -169,7 +177,8 @@ class RunOut(Out):
             cores=run.request["cores"],
             accelerator=run.request["accelerator"],
             cards=run.request["cards"],
-            wall_limit_s=run.request["wall_limit_s"],
+            wall_limit_s=limit_s_of(run, last),
+            extension_order_ids=[order.public_id for order in further],
             attempts=[AttemptOut.of(attempt) for attempt in attempts],
             measures=run.measures,
             outputs=[FileOut(**output) for output in run.outputs],
@@ -212,6 +221,13 @@ class SamplesOut(Out):
             memory_bytes_max=run.request["memory_bytes"],
             points=[MeterSampleOut(**asdict(point)) for point in curve_of(run)],
         )
+
+
+class ExtensionIn(In):
+    """How much more time a run is to have. `vouchers` as for a task: `auto`, `none`, or their ids."""
+
+    seconds: Annotated[int, Field(ge=1)]
+    vouchers: VoucherChoice = "auto"
 
 
 class RunIdleStopIn(In):

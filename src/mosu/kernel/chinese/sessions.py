@@ -1,4 +1,4 @@
-"""The command line: a session while it runs."""
+"""A run while it runs: a session kept and shared, more time for any."""
 
 from typing import Final
 
@@ -23,4 +23,32 @@ SENTENCES: Final[dict[str, str]] = {
     "{run} is not shared with {person}.": "{run} 没有共享给 {person}。",
     "See with whom: mosu share {run}": "查看共享给谁：mosu share {run}",
     "{run} is shared with nobody.": "{run} 没有共享给任何人。",
+    # More time.
+    "Buy more time for what runs.": "为运行中的作业延长时间。",
+    "Buy more time for a run that runs, from its wall limit on. It stays where it is.": "为运行中的作业延长时间，从时限起算。作业留在原处。",
+    "It is an order of its own, at the price of today. What is not needed of it comes back when the run ends.": "延长是单独的订单，按当天价格计费。作业结束时，没用到的部分退回。",
+    "How much more, such as 30m or 2h.": "延长多久，如 30m 或 2h。",
+    "{text} is no duration.": "{text} 不是时长。",
+    "Such as 30m or 2h.": "如 30m 或 2h。",
+    "{run} runs until {time} at the latest.": "{run} 最晚运行到 {time}。",
+    "This run was given more time meanwhile.": "该作业已被延长。",
+    "See until when it runs, and ask for a quote again.": "请查看它运行到何时，再重新询价。",
+    "This order gives a run more time, and is not cancelled.": "该订单用于延长作业，不能单独取消。",
+    "Cancel the run: what it has not used is given back.": "请取消作业：没用到的部分会退回。",
+    "The engine of {pool} keeps to the limit that a run started with.": "{pool} 的执行引擎不能延长作业开始时的时限。",
+    "Save its work, and run it again; with Slurm only operators raise a time limit.": "请保存结果后再运行；Slurm 只允许管理员延长时限。",
+    "This run is interruptible, and keeps to its limit.": "该作业可中断，时限不能延长。",
+    "Run it without use_spot.": "请不用 use_spot 运行。",
+    "This run is an endpoint's replica: it is replaced before its end.": "该作业是服务端点的副本，到期前会自动替换。",
+    "Nothing is to be done.": "无须处理。",
+    "This run is inside a block, and keeps to its limit.": "该作业在预留时段内，时限不能延长。",
+    "Save its work, and run it again there.": "请保存结果，在该时段内再运行。",
+    "This run ends within seconds.": "该作业即将结束。",
+    "Run it again, with a longer mosu.wall_limit.": "请再运行，并设更长的 mosu.wall_limit。",
+    "Its offer sells runs of up to {most} s.": "该商品的作业最长 {most} 秒。",
+    "Its place is promised to somebody else {minutes} minutes after its end.": "到期 {minutes} 分钟后，它的位置已承诺给别人。",
+    "Ask for {minutes} minutes at most.": "最多可延长 {minutes} 分钟。",
+    "Its place is promised to somebody else from its end on.": "到期后，它的位置已承诺给别人。",
+    "Save its work, and run it again.": "请保存结果后再运行。",
+    "This run is {state}: only what runs is given more time.": "该作业状态为 {state~}：只有运行中的作业可以延长。",
 }

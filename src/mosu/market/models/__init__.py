@@ -1,6 +1,6 @@
 """Tables of the counter. What is frozen at the quote is frozen in the database: see the migration's grants."""
 
-from mosu.market.models.budgets import Budget, BudgetState, Spending
+from mosu.market.models.budgets import Budget, BudgetEnd, BudgetState, Spending
 from mosu.market.models.closing import Bill, BorneBy, CreditNote, CreditNoteState, MonthClose, Statement
 from mosu.market.models.imports import Change, Gone, ImportState, OfferImport, OfferImportRow
 from mosu.market.models.offers import ExchangeRate, Offer, OfferChange, OfferPrice, OfferState, SoldBy
@@ -25,6 +25,7 @@ __all__ = [
     "Bill",
     "BorneBy",
     "Budget",
+    "BudgetEnd",
     "BudgetState",
     "Change",
     "Charge",

@@ -66,3 +66,14 @@ class Spending(models.Model):
             ),
             models.CheckConstraint(condition=Q(committed_micros__gte=0), name="spending_not_negative"),
         ]
+
+
+class BudgetEnd(models.Model):
+    """A budget will be spent while an order's work runs, and end it: whoever placed the order was told, once."""
+
+    id = models.BigAutoField(primary_key=True)
+    order = models.OneToOneField("market.Order", on_delete=models.PROTECT, related_name="budget_end")
+    budget = models.ForeignKey(Budget, on_delete=models.PROTECT, related_name="+", db_index=False)
+    by = models.DateTimeField(null=True)
+    """When, as fast as it is spent now; None: it is not near any more."""
+    told_at = models.DateTimeField()

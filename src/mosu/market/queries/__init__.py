@@ -1,6 +1,6 @@
 """Reads of the counter, one file for each subject; every list takes the actor."""
 
-from mosu.market.queries.budgets import BudgetStanding, budgets_visible_to, standings_of
+from mosu.market.queries.budgets import BudgetStanding, budget_spent_by, budgets_visible_to, standings_of
 from mosu.market.queries.closing import (
     bills_visible_to,
     closes_visible_to,
@@ -72,6 +72,7 @@ __all__ = [
     "ShownOffer",
     "Spend",
     "bills_visible_to",
+    "budget_spent_by",
     "budgets_visible_to",
     "catalogue_for",
     "charges_of",

@@ -12,7 +12,7 @@ from django.db.models import QuerySet, Sum
 from mosu.kernel.time import month_in, span_of_month
 from mosu.market import rules
 from mosu.market.hub import hub_zone
-from mosu.market.models import Budget, BudgetState, Order, OrderLine, OrderState, Spending
+from mosu.market.models import Budget, BudgetEnd, BudgetState, Order, OrderLine, OrderState, Spending
 from mosu.platform.actors import Actor
 
 Subject: TypeAlias = tuple[UUID, UUID | None, UUID | None]
@@ -93,6 +93,13 @@ def spent_by_subject(organisation_ids: Collection[UUID], *, month: date) -> Mapp
         micros = rules.amount_of(line.used or 0, _price_of(line), currency=order.currency)
         _add(found, order.organisation_id, order.project_id, order.placed_by, micros)
     return found
+
+
+def budget_spent_by(order_ids: Collection[UUID]) -> datetime | None:
+    """When a budget that ends the work of these orders is spent, where that is near; the caller has shown that they
+    may be seen."""
+    rows = BudgetEnd.objects.filter(order_id__in=order_ids, by__isnull=False)
+    return rows.order_by("by").values_list("by", flat=True).first()
 
 
 def _add(

@@ -1,8 +1,8 @@
 """Taking usage: a supplier's claim, counted once, within its bounds."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -48,6 +48,8 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
     """Keep each record once (by order, meter and sequence) and say how many counted; for a shelf to call.
 
     What exceeds a bound stays on the record but does not count: the record is quarantined with the reason.
+    What a line cannot take goes to the orders that follow (`UsageIn.further`): then it is kept in parts, each on its
+    own line.
     A record whose order has no such meter is a bug of the shelf. Few statements, whatever the number, and as quick
     on a line with a year of records: its total is kept. Locks the orders by id, and nothing but totals after them;
     under these locks what is not known yet is new, so that COPY meets no repeat.
@@ -55,28 +57,63 @@ def record_usage(*, records: Sequence[UsageIn], now: datetime) -> UsageResult:
     Raises:
         ValueError: an unknown order or meter, a negative sequence, an end before the start.
     """
-    lines = _locked({record.order_id for record in records})
+    lines = _locked({order_id for record in records for order_id in _orders_of(record)})
     for record in records:
         _check(record, lines)
-    claims = [(record, lines[record.order_id, record.meter]) for record in records]
-    seen = _known([(record, line) for record, line in claims if record.sequence <= line.last_sequence])
-    rows: list[tuple[Any, ...]] = []
-    for record, line in claims:
-        if (line.id, record.sequence) not in seen:
-            seen.add((line.id, record.sequence))
-            rows.append(_row(record, line, now=now))
-    _keep(rows, months={line.month for line in lines.values()})
-    quarantined = sum(bool(row[-1]) for row in rows)
-    return UsageResult(
-        accepted=len(rows) - quarantined, repeated=len(records) - len(rows), quarantined=quarantined
+    claims = [
+        (record, [lines[order_id, record.meter] for order_id in _orders_of(record)]) for record in records
+    ]
+    seen = _known(
+        [
+            (record, line)
+            for record, chain in claims
+            for line in chain
+            if record.sequence <= line.last_sequence
+        ]
     )
+    rows: list[tuple[Any, ...]] = []
+    taken = quarantined = 0
+    for record, chain in claims:
+        if any((line.id, record.sequence) in seen for line in chain):
+            continue
+        parts = [_row(part, line, now=now) for part, line in _parts(record, chain)]
+        seen.update((line.id, record.sequence) for line in chain)
+        rows += parts
+        taken += 1
+        quarantined += any(part[-1] for part in parts)
+    _keep(rows, months={line.month for line in lines.values()})
+    return UsageResult(accepted=taken - quarantined, repeated=len(records) - taken, quarantined=quarantined)
+
+
+def _orders_of(record: UsageIn) -> tuple[UUID, ...]:
+    return (record.order_id, *record.further)
+
+
+def _parts(record: UsageIn, chain: Sequence[_Line]) -> Iterator[tuple[UsageIn, _Line]]:
+    """The claim's part of each line: one after the other in time as in quantity, together bounded as the whole is."""
+    if len(chain) == 1:
+        yield record, chain[0]
+        return
+    rooms = [rules.Room(line.claimed, line.used, line.quantity_max) for line in chain]
+    found = [pair for pair in zip(rules.spread(record.quantity, rooms), chain, strict=True) if pair[0]]
+    start = record.start
+    for number, (quantity, line) in enumerate(found or [(0, chain[-1])]):
+        end = record.end
+        if quantity > 0 and number < len(found) - 1 and rules.is_timed(record.meter):
+            end = min(end, start + timedelta(seconds=quantity / line.units))
+        allowed = record.quantity_allowed
+        if allowed is not None:
+            allowed = max(0, allowed - sum(one.used for one in chain if one is not line))
+        yield replace(record, quantity=quantity, start=start, end=end, quantity_allowed=allowed), line
+        start = end if quantity > 0 else start
 
 
 def _check(record: UsageIn, lines: dict[tuple[UUID, str], _Line]) -> None:
     if record.sequence < 0 or record.end < record.start:
         raise ValueError(f"not a usage record: {record}")
-    if (record.order_id, record.meter) not in lines:
-        raise ValueError(f"order {record.order_id} has no meter {record.meter}")
+    for order_id in _orders_of(record):
+        if (order_id, record.meter) not in lines:
+            raise ValueError(f"order {order_id} has no meter {record.meter}")
 
 
 def _locked(order_ids: set[UUID]) -> dict[tuple[UUID, str], _Line]:

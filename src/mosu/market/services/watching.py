@@ -1,8 +1,9 @@
-"""Keeping to budgets while work runs: people are told at 50, 80 and 100 percent, and at 100 it is stopped."""
+"""Keeping to budgets while work runs: people are told at 50, 80 and 100 percent, and at 100 it is stopped; whoever
+ordered what a budget will end is told ten minutes before."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from mosu.kernel.time import month_in, span_of_month
 from mosu.market.hub import hub_currency, hub_zone
 from mosu.market.models import Budget, Order, Spending
 from mosu.market.queries.budgets import OPEN, percent_of, spent_by_subject, subject_of
+from mosu.market.services.budget_ends import NEAR_S, paces_of, tell_ends
 from mosu.market.services.orders import stop_order
 from mosu.platform.actors import SYSTEM, Role
 from mosu.platform.services import members_of, notify, record_audit
@@ -48,6 +50,7 @@ class _Watched:
 def watch_budgets(*, now: datetime) -> list[UUID]:
     """The orders that were told to stop, since a budget is spent; people are told before. Each on its own."""
     stopped: list[UUID] = []
+    ends: dict[UUID, tuple[datetime, UUID]] = {}
     for watched in _watched(now=now):
         if watched.reached > watched.told_percent:
             _tell(watched, now=now)
@@ -55,7 +58,24 @@ def watch_budgets(*, now: datetime) -> list[UUID]:
             for order_id in _open_orders(watched):
                 stop_order(order_id=order_id, why="the month's budget is spent", now=now)
                 stopped.append(order_id)
+        else:
+            by, running = _spent_by(watched, now=now)
+            for order_id in running:
+                ends[order_id] = min(ends.get(order_id, (by, watched.budget.id)), (by, watched.budget.id))
+    tell_ends(ends, now=now)
     return stopped
+
+
+def _spent_by(watched: _Watched, *, now: datetime) -> tuple[datetime, list[UUID]]:
+    """When the budget is spent, as fast as what runs under it spends, and the orders that this ends; none if it is
+    not near, or if they end before."""
+    paces = paces_of(_open_orders(watched))
+    per_second = sum(one.micros_per_s for one in paces)
+    left = watched.budget.cap_micros - watched.spent_micros
+    if not per_second or left > per_second * NEAR_S:
+        return now, []
+    left_s = left / per_second
+    return now + timedelta(seconds=left_s), [one.order_id for one in paces if one.left_s > left_s]
 
 
 def _watched(*, now: datetime) -> Iterator[_Watched]:

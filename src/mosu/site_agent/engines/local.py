@@ -24,7 +24,15 @@ from mosu.site_agent.engines.local_cards import LocalOptions
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
-from mosu.site_agent.jobs import attempts_folder, check_reach, job_of, log_part, observed, working_folder
+from mosu.site_agent.jobs import (
+    attempts_folder,
+    check_reach,
+    extend_limit,
+    job_of,
+    log_part,
+    observed,
+    working_folder,
+)
 from mosu.site_agent.logs import LOG_BYTES_MAX
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.volumes import Volumes
@@ -54,6 +62,7 @@ class LocalEngine:
     poll_s = 0.05
     spans_nodes = False
     reaches = True
+    extends = True
     unreached = ""
 
     @property
@@ -134,6 +143,9 @@ class LocalEngine:
         folder = self._attempts / ref
         if folder.is_dir():
             (folder / "cancel").touch()
+
+    def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
+        extend_limit(self._attempts / ref, wall_limit_s)
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A TCP connection to the port on the own loopback of a session.

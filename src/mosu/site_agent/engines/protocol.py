@@ -70,6 +70,10 @@ class Engine(Protocol):
     def has_sshd(self) -> bool:
         """Whether those sessions find OpenSSH's server on their machine."""
 
+    @property
+    def extends(self) -> bool:
+        """Whether what runs here can be given more time."""
+
     def isolation(self) -> SandboxReport:
         """Whether and how one organisation's attempts are kept from another's; without it nothing is leased."""
 
@@ -84,6 +88,13 @@ class Engine(Protocol):
     def observe(self, refs: Sequence[EngineRef]) -> Mapping[EngineRef, Observation]: ...
     def read_log(self, ref: EngineRef, *, offset: int, bytes_max: int) -> LogPart: ...
     def cancel(self, ref: EngineRef) -> None: ...
+    def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
+        """Let what runs go on until so long after it started; an earlier limit than it has changes nothing.
+
+        Raises:
+            OSError: it could not be written down or told; asking again is safe.
+        """
+
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A connection to the port on the own loopback of a session: it blocks, and no child inherits it.
 

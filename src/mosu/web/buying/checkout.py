@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
 
+from mosu.compute.requests import is_of_extension
 from mosu.compute.volumes import SHELF as STORAGE
 from mosu.kernel.ids import typeid
 from mosu.kernel.time import Period
@@ -85,6 +86,8 @@ class CheckoutShown:
     """The number of the order that paid for it already; empty for most."""
     reserves: str
     """The offer's public id where the quote is of a block; empty: of a run."""
+    extends: str
+    """The public id of the order whose run it gives more time; empty for most."""
     days: int
     """For how long it keeps a volume; 0: it keeps none."""
     copying: CopyingShown | None
@@ -130,6 +133,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         task=str(quote.request.get("task", "")),
         paid_by=str(quote.terms.get("paid_by", {}).get("number", "")),
         reserves=quote.offer.public_id if "block" in quote.terms else "",
+        extends=str(quote.facts["order"]) if is_of_extension(quote.request) else "",
         days=quote.facts["days"] if quote.shelf == STORAGE else 0,
         copying=CopyingShown.of(quote),
     )
@@ -171,6 +175,8 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
     def at(charge: int) -> SplitShown:
         return SplitShown.of(split_at(split, charge))
 
+    if is_of_extension(quote.request):
+        return _endings_of_extension(quote, split, half=half, half_time=half_time)
     return [
         Outcome(
             _("It takes all of its time"),
@@ -197,6 +203,31 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
             _("You cancel before it starts"),
             _("Nothing is charged. Later, what was used until then is."),
             at(0),
+        ),
+    ]
+
+
+def _endings_of_extension(quote: Quote, split: Split, *, half: int, half_time: str) -> list[Outcome]:
+    return [
+        Outcome(
+            _("The run takes all of this time"),
+            _("Then it is stopped. This time never costs more than this."),
+            SplitShown.of(split_at(split, quote.total_max_micros)),
+        ),
+        Outcome(
+            _("It ends after %(time)s of it") % {"time": half_time},
+            _("You pay for what is used; the rest is released at once."),
+            SplitShown.of(split_at(split, half)),
+        ),
+        Outcome(
+            _("It ends before this time begins"),
+            _("Nothing is charged, and all of this hold comes back."),
+            SplitShown.of(split_at(split, 0)),
+        ),
+        Outcome(
+            _("The hub or the supplier fails"),
+            _("Nothing is charged, and all of the hold comes back without asking."),
+            SplitShown.of(split_at(split, 0)),
         ),
     ]
 

@@ -36,7 +36,9 @@ def moments_of(order: Order, run: Run, *, now: datetime) -> list[Moment]:
         well = run.state == "succeeded"
         found.append(Moment(_ending(run), run.ended_at, "ok" if well else "refused", note=_exit(run)))
     elif started is not None:
-        by = started + timedelta(seconds=order.quote.wall_limit_s)
+        by = started + timedelta(
+            seconds=order.quote.wall_limit_s + (attempt.extended_s if attempt is not None else 0)
+        )
         found.append(Moment(_("Stopped at the latest"), by, "later"))
     if order.settled_at:
         found.append(Moment(_("Charged, the rest released"), order.settled_at))

@@ -9,8 +9,9 @@ from mosu.compute.ends import NEAR, ends_at
 from mosu.compute.guests import may_share
 from mosu.compute.idle_runs import Idleness, idleness_of
 from mosu.compute.models import Guest, Run
-from mosu.compute.queries import costs_of, idle_stop_of, last_attempt_of, sessions_of
+from mosu.compute.queries import idle_stop_of, last_attempt_of, sessions_of, whole_costs_of
 from mosu.compute.reach import is_reached
+from mosu.compute.services import why_not_extensible
 from mosu.compute.states import is_ended
 from mosu.platform.actors import Actor
 from mosu.platform.policy import allows
@@ -85,10 +86,16 @@ class MySession:
     ends_at: datetime | None
 
 
+def may_be_extended(run: Run) -> bool:
+    """Whether it runs, and may be given more time, as far as can be said without looking for its place."""
+    runs = ends_at(run, last_attempt_of(run)) is not None and run.cancel_asked_at is None
+    return runs and why_not_extensible(run) is None
+
+
 def my_sessions(actor: Actor, *, now: datetime) -> list[MySession]:
     """The sessions that the actor ordered and that run, the longest first."""
     runs = list(sessions_of(actor)[:MINE_MAX])
-    costs, idle = costs_of(runs), idleness_of(runs)
+    costs, idle = whole_costs_of(runs), idleness_of(runs)
     return [_mine(run, cost=costs[run.id], idleness=idle.get(run.id), now=now) for run in runs]
 
 

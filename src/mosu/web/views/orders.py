@@ -13,19 +13,20 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from mosu.compute.blocks import block_of_order
-from mosu.compute.queries import run_of_order
+from mosu.compute.queries import bought_while_running, costs_of_orders, run_given_time, run_of_order
+from mosu.compute.requests import is_of_extension
 from mosu.compute.volumes import SHELF as STORAGE
 from mosu.compute.volumes import cost_so_far, volumes_visible_to
 from mosu.kernel.refusals import NotFound
 from mosu.market.models import Order, OrderState
-from mosu.market.queries import orders_numbered, orders_visible_to
+from mosu.market.queries import budget_spent_by, orders_numbered, orders_visible_to
 from mosu.market.services import cancel_order
 from mosu.platform.policy import allows
 from mosu.platform.requests import actor_of
 from mosu.web.buying.block import BlockShown
 from mosu.web.buying.connect import ConnectShown
 from mosu.web.buying.run import curves_of, moments_of
-from mosu.web.buying.session import SessionShown
+from mosu.web.buying.session import SessionShown, may_be_extended
 from mosu.web.days import monthly
 from mosu.web.pages import page
 from mosu.web.presenters import OrderShown, RunShown
@@ -117,9 +118,18 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
     volume = volumes_visible_to(actor).filter(terms__order_id=row.id).first() if is_storage else None
     kept_cost = cost_so_far(volume, row, now=now) if volume and row.total_micros is None else None
     block = block_of_order(actor, row.id) if "block" in row.quote.terms else None
+    given = run_given_time(actor, row.id) if is_of_extension(row.quote.request) else None
+    if given is not None and row.total_micros is None:
+        kept_cost = costs_of_orders([row])[row.id]
+    further = bought_while_running([run]).get(run.id, ()) if run else ()
     return {
         "here": "orders",
         "volume": volume,
+        "given": given,
+        "further": [OrderShown.of(one) for one in further],
+        "may_extend": run is not None
+        and may_be_extended(run)
+        and allows(actor, "quote.ask", row.organisation_id),
         "reserved": BlockShown.of(block, may_cancel=may_cancel, now=now) if block else None,
         "order": OrderShown.of(row, cost=shown.cost if shown else kept_cost),
         "run": shown,
@@ -127,6 +137,7 @@ def _order_shown(request: HttpRequest, order_id: str, *, with_log: bool) -> dict
         "connect": ConnectShown.of(run, actor=actor, now=now) if run else None,
         "moments": moments_of(row, run, now=now) if run else [],
         "curves": curves_of(run) if run else [],
+        "spent_by": budget_spent_by([row.id, *(one.id for one in further)]) if shown and shown.live else None,
         "may_ask": allows(actor, "quote.ask", row.organisation_id),
         "may_cancel": may_cancel,
     }

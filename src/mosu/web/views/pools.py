@@ -36,7 +36,7 @@ from mosu.compute.supply import (
 )
 from mosu.compute.volume_shelf import standing_of as room_standing
 from mosu.compute.volumes import SHELF as VOLUMES
-from mosu.compute.volumes import taken_gb
+from mosu.compute.volumes import room_sold, taken_gb
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
@@ -231,14 +231,15 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
     [seen] = pools_shown([row], now=now)
     days = utilisation_of(actor, row.id, span=last_days(DAYS, now=now, zone=zone), zone=zone)
     offers = list(offers_visible_to(actor).filter(subject_id=row.id)[:SHOWN_MAX])
-    room, sold = row.volumes_gb, taken_gb([row.id]).get(row.id, 0)
+    sold = room_sold(row.id)
     kept = blackouts_visible_to(actor, now=now).filter(node__pool=row)
     context = {
         "pool": row,
         "shown": seen,
         "tabs": tabs_of(row, "pool"),
         "stocks": [(name, *_cells(figures)) for name, figures in [(_("cores"), seen.cores), *seen.cards]],
-        "room": (max(0, room - sold), sold) if room or sold else None,
+        "room_free": max(0, row.volumes_gb - sold.gb),
+        "room_sold": sold,
         "bars": _bars(days),
         "facts": _agent_facts(row, now=now),
         "running": running,

@@ -1,4 +1,4 @@
-"""What people do to a session while it runs: keep it, have it stopped when unused, share it."""
+"""What people do to a run while it runs: give it more time. To a session: keep it, have it stopped, share it."""
 
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from mosu.compute.models import Guest, Run
 from mosu.compute.queries import run_of_order
-from mosu.compute.services import end_sharing, keep_run, set_own_idle_stop, share_run
+from mosu.compute.services import end_sharing, keep_run, quote_extension, set_own_idle_stop, share_run
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import Order
 from mosu.platform.actors import Actor
@@ -20,6 +20,13 @@ from mosu.platform.requests import actor_of
 from mosu.web.pages import page
 
 _MINUTES_MAX: Final = 10_080
+MORE_MINUTES_MAX: Final = 43_200
+
+
+class MoreTime(forms.Form):
+    """How many more minutes a run is to have."""
+
+    minutes = forms.IntegerField(min_value=1, max_value=MORE_MINUTES_MAX)
 
 
 class Stopping(forms.Form):
@@ -63,6 +70,27 @@ def stop_when_unused(request: HttpRequest, order_id: str) -> HttpResponse:
         else _("It has no time of its own any more: the organisation's rule counts."),
     )
     return redirect("order", order_id)
+
+
+@require_POST
+@page("quote.ask")
+def extend(request: HttpRequest, order_id: str) -> HttpResponse:
+    """Ask what so many more minutes cost; they are looked at and ordered as anything else."""
+    actor, form = actor_of(request), MoreTime(request.POST)
+    if not form.is_valid():
+        raise Invalid(
+            _("This is no time that a run can be given."),
+            hint=_("Choose 1 to %(most)s minutes.") % {"most": MORE_MINUTES_MAX},
+            field="minutes",
+        )
+    quote = quote_extension(
+        actor=actor,
+        run_id=_run(actor, order_id).id,
+        seconds=form.cleaned_data["minutes"] * 60,
+        choice="auto",
+        now=timezone.now(),
+    )
+    return redirect("checkout", quote.public_id)
 
 
 @require_POST

@@ -72,6 +72,7 @@ class _JobFile(TypedDict):
 
 class KubernetesEngine:
     name = "kubernetes"
+    extends = False
     poll_s = 1.0
     spans_nodes = True
     has_sshd = False
@@ -235,6 +236,9 @@ class KubernetesEngine:
         (folder / "cancel").touch()
         if (where := _where(folder)) is not None and not (folder / "end.json").exists():
             self._delete_job(ref, where)
+
+    def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
+        raise OSError("A Job's deadline stays as it was made: the agent has no right to change Jobs.")
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A connection to the port on the own loopback of a session's pod.

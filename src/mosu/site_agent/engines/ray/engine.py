@@ -30,7 +30,7 @@ from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile, blank_state
-from mosu.site_agent.jobs import attempts_folder, job_of, log_part, observed, working_folder
+from mosu.site_agent.jobs import attempts_folder, extend_limit, job_of, log_part, observed, working_folder
 from mosu.site_agent.laying import lay_tools
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import claim, finish
@@ -49,6 +49,7 @@ class RayEngine:
     name = "ray"
     poll_s = 0.5
     spans_nodes = False
+    extends = True
 
     def __init__(
         self,
@@ -195,6 +196,10 @@ class RayEngine:
         (folder / "cancel").touch()
         if (folder / "job.json").exists():
             self._end_unstarted(folder, "cancelled", "Cancelled before it started.")
+
+    def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
+        """A supervisor writes beside the file every two seconds, so a shared folder shows it in time."""
+        extend_limit(self._attempts / ref, wall_limit_s)
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         return dialled(self._attempts / ref, port)

@@ -67,6 +67,7 @@ class SlurmEngine:
     """
 
     name = "slurm"
+    extends = False
     poll_s = 0.25
 
     def __init__(
@@ -200,6 +201,9 @@ class SlurmEngine:
         if folder.is_dir() and not (folder / "ended.json").exists():
             (folder / "cancel").touch()
             self._press_cancel(ref, only_waiting=True)
+
+    def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
+        raise OSError("Only Slurm's operators raise the time limit of a job.")
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A connection to the port on the own loopback of a session, by a leg on its node.
