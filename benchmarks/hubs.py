@@ -156,7 +156,7 @@ def price_local_pool() -> None:
     pool_id, _ = ensure_local_pool(now=now)
     set_price(
         actor=SYSTEM,
-        offer_id=Offer.objects.get(subject_id=pool_id).id,
+        offer_id=Offer.objects.get(subject_id=pool_id, shelf="compute").id,
         price=PriceSpec(
             meter="core_second", unit="core_hour", unit_price_micros=micros_of(PRICE_PER_CORE_HOUR)
         ),

@@ -172,8 +172,13 @@ def rich_buyer(hub: Hub) -> str:
         },
     )
     asked("POST", f"/deposits/{paid['id']}/confirm", checker)
-    until(lambda: asked("GET", "/offers", operator)["items"], within_s=WAITS_S, every_s=0.2, what="an offer")
-    [offer] = asked("GET", "/offers", operator)["items"]
+    until(
+        lambda: asked("GET", "/offers?shelf=compute", operator)["items"],
+        within_s=WAITS_S,
+        every_s=0.2,
+        what="an offer",
+    )
+    [offer] = asked("GET", "/offers?shelf=compute", operator)["items"]
     price = {"meter": "core_second", "unit": "core_hour", "unit_price": f"{PER_CORE_HOUR}", "confirmed": True}
     asked("PATCH", f"/offers/{offer['id']}/price", operator, price)
     return str(ada)

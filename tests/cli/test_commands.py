@@ -360,6 +360,42 @@ def test_a_volume_is_bought_listed_renewed_and_deleted(
     assert (code, out) == (0, "deleting\n") and "(100 GB) will be gone for good" in err
 
 
+def test_a_snapshot_is_made_and_restored(
+    capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mosu.cli.commands.volumes._LOOK_S", 0.0)
+    take = ("volumes", "snapshot", "corpus", "--as", "clean")
+    assert outcome(capsys, *take)[0] == 3
+    halfway = {"state": "copying", "bytes_done": 1 << 30, "bytes_total": 3 << 30}
+    hub.copied = [{"last_copy": halfway}, {"last_copy": {"state": "whole", "took_s": 2.5}}]
+    code, out, err = outcome(capsys, *take, "--yes")
+    assert (code, out, hub.label) == (0, "corpus@clean\n", "clean")
+    assert "1.00 GB / 3.00 GB" in err and "is whole: 3 GB, made in 2.5 s." in err
+    code, out, _ = outcome(capsys, *take, "--yes", "--no-wait", "--json")
+    assert (code, json.loads(out)["last_copy"]["state"]) == (0, "copying")
+    assert "corpus@clean" in outcome(capsys, "volumes", "list")[1]
+    hub.copied = [{"last_copy": {"state": "failed", "reason": "full"}}]
+    code, _, err = outcome(capsys, *take, "--yes")
+    assert code == 3 and "disk is full" in err
+    back = ("volumes", "restore", "corpus", "clean")
+    assert outcome(capsys, *back)[0] == 3
+    assert ("POST", "/volumes/volume_1/restore") not in hub.calls
+    monkeypatch.setattr(sys, "stdin", Terminal("corpus\n"))
+    code, out, err = outcome(capsys, *back)
+    assert (code, out) == (0, "corpus\n") and "holds what corpus@clean holds" in err
+    assert outcome(capsys, *back[:-1], "corpus@clean", "--yes")[0] == 0
+    assert outcome(capsys, *back[:-1], "other", "--yes")[0] == 3
+
+
+def test_a_quota_of_volumes_is_seen_set_and_lifted(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
+    code, out, _ = outcome(capsys, "volumes", "quota")
+    assert (code, out.splitlines()[-1].split()) == (0, ["Vision", "30", "100"])
+    code, out, _ = outcome(capsys, "volumes", "quota", "Vision", "--gb", "50", "--json")
+    assert (code, json.loads(out)[0]["units_max"], hub.quota_gb) == (0, 50, 50)
+    assert outcome(capsys, "volumes", "quota", "project_1")[0] == 2
+    assert outcome(capsys, "volumes", "quota", "nothing", "--gb", "1")[0] == 3
+
+
 def test_a_block_is_cancelled_once_its_price_is_agreed(
     capsys: pytest.CaptureFixture[str], hub: FakeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from typing import Any, Self, cast
 import pytest
 from tests.client.fake_hub import TOKEN, FakeHub
 from tests.client.fake_relay import FakeRelay, running_relay
+from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
 from mosu.cli import forwarding, main
@@ -71,13 +72,13 @@ class Forwarded:
         self.process.communicate()
 
     def connect(self, which: int = 0) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.lines[which]["local_port"]), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.lines[which]["local_port"]), timeout=PATIENCE_S)
 
     def ended(self, number: int | None = None) -> tuple[int, str]:
         """Exit code and messages, after a signal or by itself."""
         if number is not None:
             self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=PATIENCE_S)
         assert out == "", "one line for each port and nothing else"
         assert "Traceback" not in err and TOKEN not in err, err
         return self.process.returncode, err
@@ -89,7 +90,7 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
     def one(taken: socket.socket) -> None:
         with taken:
-            taken.settimeout(20)
+            taken.settimeout(PATIENCE_S)
             serve(taken)
 
     def accept() -> None:
@@ -105,9 +106,9 @@ def server(serve: Callable[[socket.socket], None]) -> Iterator[int]:
                 yield door.getsockname()[1]
             finally:
                 door.shutdown(socket.SHUT_RDWR)
-                accepting.result(20)
+                accepting.result(PATIENCE_S)
         for future in served:
-            future.result(20)
+            future.result(PATIENCE_S)
 
 
 def read_all(taken: socket.socket) -> bytes:
@@ -206,7 +207,7 @@ def test_who_does_not_read_stops_who_sends(relay: FakeRelay, environment: Mappin
     with server(pour) as port, Forwarded(environment) as forwarded:
         relay.ports[PORT] = port
         with forwarded.connect() as mine:
-            assert stopped.wait(30), "it was never stopped"
+            assert stopped.wait(PATIENCE_S), "it was never stopped"
             assert sent_when_stopped[0] < total / 2
             data = read_all(mine)
             assert (len(data), data[: len(MEGABYTE)]) == (total, MEGABYTE)
@@ -326,7 +327,7 @@ def test_no_more_at_a_time_than_there_is_room_for(monkeypatch: pytest.MonkeyPatc
         ending = asyncio.ensure_future(one.until_end())
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
         for left in range(4):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 while relay.counts["left"] < left or (left < 3 and relay.counts["inside"] < min(2, 3 - left)):
                     await asyncio.sleep(0)
             relay.leave.release()
@@ -403,7 +404,7 @@ def test_who_is_dropped_before_they_are_joined_reads_no_end() -> None:
             accepting = asyncio.ensure_future(here._accept(door, PORT))
             reader, writer = await asyncio.open_connection("127.0.0.1", forwarding.port_of(door))
             with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(1), 30)
+                await asyncio.wait_for(reader.read(1), PATIENCE_S)
             writer.close()
             accepting.cancel()
 

@@ -1,9 +1,9 @@
 """The entry point: at once, and without what it does not need."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,10 +45,11 @@ def test_a_commands_help_needs_no_server(name: str) -> None:
 
 def test_help_answers_at_once() -> None:
     times = []
-    for _ in range(30):  # the best of many: the machine may be busy
-        start = time.perf_counter()
+    for _ in range(30):  # its own time, and the best of many: the machine may be busy
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "mosu.cli.main", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if times[-1] <= 0.3:
             return
     pytest.fail(f"never within 0.3 s: {times}")

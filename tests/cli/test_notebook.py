@@ -18,6 +18,7 @@ from urllib.request import urlopen
 import pytest
 from tests.client.fake_hub import TOKEN, FakeHub
 from tests.client.fake_relay import FakeRelay, running_relay
+from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
 from mosu.cli import main
@@ -90,12 +91,12 @@ def line_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 def seen_at(url: str) -> bytes:
     """What a browser would show; so it forwards, and hears signals."""
-    with urlopen(url, timeout=20) as answer:
+    with urlopen(url, timeout=PATIENCE_S) as answer:
         return bytes(answer.read())
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err and TOKEN not in out + err and SECRET not in err, err
     return process.returncode, out, err
 

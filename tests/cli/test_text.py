@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.client.fake_hub import QUOTE, RECEIPT
 
+from mosu.cli.copying import copying_of
 from mosu.cli.receipt import leader, render
 from mosu.cli.split import OWN, REFUND, VOUCHER, bar_of, lines_of
 from mosu.cli.text import clean, language, table, width_of, wrapped
-from mosu.client.models import Quote, Receipt, ReceiptLine, Share, Text
+from mosu.client.models import Copying, Quote, Receipt, ReceiptLine, Share, Text
 
 
 @pytest.mark.parametrize(("text", "width"), [("abc", 3), ("算力", 4), ("e\u0301", 1), ("，", 2), ("", 0)])
@@ -53,6 +54,31 @@ def test_the_language(monkeypatch: pytest.MonkeyPatch, chosen: str | None, lang:
     monkeypatch.delenv("LC_MESSAGES", raising=False)
     monkeypatch.setenv("LANG", lang)
     assert language(chosen) == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "en", "zh"),
+    [
+        (
+            {"in_bytes": 12_300_000, "in_s": 2, "in_bytes_per_s": 8_000_000},
+            "in 12.3 MB (about 2 s) · out size not known yet (not yet measured there) · copying is not charged",
+            "传入 12.3 MB（约 2 秒） · 传出 大小未知（该处尚未测得速度） · 传输不收费",
+        ),
+        (
+            {"in_bytes": 1_000_000, "out_bytes_per_s": 9_500_000},
+            "in 1.0 MB (not yet measured there) · out size not known yet (9.5 MB/s last) · copying is not charged",
+            "传入 1.0 MB（该处尚未测得速度） · 传出 大小未知（最近每秒 9.5 MB） · 传输不收费",
+        ),
+        (
+            {"in_s": 0, "out_bytes": 0, "out_s": 0},
+            "in nothing · out nothing · copying is not charged",
+            "传入 无 · 传出 无 · 传输不收费",
+        ),
+    ],
+)
+def test_what_is_copied_is_told_on_one_line(facts: dict[str, int], en: str, zh: str) -> None:
+    found = Copying(**facts)
+    assert (copying_of(found, "en"), copying_of(found, "zh")) == (en, zh)
 
 
 AMOUNTS = st.decimals(min_value=0, max_value=10**9, places=2)

@@ -138,6 +138,11 @@ class FakeHub:
     state: str = "succeeded"
     kind: str = "batch"
     connect_url: str | None = None
+    label: str = ""
+    """Of the snapshot that was asked for."""
+    copied: list[dict[str, Any]] = field(default_factory=list)
+    """How the snapshot stands each time it is looked at."""
+    quota_gb: int = 100
     certified: list[str] = field(default_factory=list)
     certificate: dict[str, str] = field(
         default_factory=lambda: {
@@ -260,6 +265,14 @@ VOLUME = {
     "order_ids": ["order_1"],
     "held": "12.80",
     "currency": "CNY",
+}
+SNAPSHOT = VOLUME | {
+    "id": "volume_2",
+    "name": "corpus@clean",
+    "snapshot_of": "volume_1",
+    "gb": 3,
+    "used_by": [],
+    "last_copy": {"source": "corpus", "state": "whole", "bytes_done": 5, "bytes_total": 5, "took_s": 2.5},
 }
 BILL_MONTH = {
     "month": "2026-11",
@@ -508,10 +521,28 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, BLOCK
             case "GET", path if path.startswith("/blocks/block_0"):
                 return 200, BLOCK | {"id": path.rpartition("/")[2], "state": hub.block_state}
+            case "POST", "/volumes/volume_1/snapshots/quotes":
+                hub.label = body["label"]
+                return 201, QUOTE | {"asked": body}
+            case "GET", "/volumes/volume_2":
+                return 200, SNAPSHOT | hub.copied.pop(0)
+            case "POST", "/volumes/volume_1/restore":
+                assert body == {"snapshot_id": "volume_2"}
+                return 200, VOLUME | {"last_copy": SNAPSHOT["last_copy"] | {"restores": True}}
+            case "GET", "/quotas":
+                quota = {"organisation_id": "org_1", "project_id": "project_1", "units_max": hub.quota_gb}
+                return 200, {"items": [quota | {"volumes": True, "kept_gb": 30}], "next": None}
+            case "PUT", "/quotas":
+                assert body["volumes"] and body["project_id"] == "project_1"
+                hub.quota_gb = body["units_max"]
+                return 200, {}
             case "POST", "/volumes/quotes" | "/volumes/volume_1/quotes" | "/runs/run_1/quotes":
                 return 201, QUOTE | {"asked": body}
+            case "GET", "/volumes" if "order_id" in query and hub.label:
+                copying = SNAPSHOT["last_copy"] | {"state": "copying", "bytes_done": 1}
+                return 200, {"items": [SNAPSHOT | {"state": "making", "last_copy": copying}], "next": None}
             case "GET", "/volumes":
-                return 200, {"items": [VOLUME], "next": None}
+                return 200, {"items": [VOLUME, *([SNAPSHOT] if hub.label else [])], "next": None}
             case "GET", "/volumes/volume_1":
                 return 200, VOLUME
             case "PATCH", "/volumes/volume_1":

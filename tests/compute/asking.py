@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -27,9 +28,10 @@ from mosu.platform.queries import actor_for_user
 from mosu.platform.services import record_audit
 from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
-from tests.compute.browsing import Relay, Serve, browsing, carried, closed, tunnel_of
+from tests.compute.browsing import Relay, Serve, asked, browsing, carried, closed, tunnel_of
 from tests.compute.test_relay import FakeAgent
 from tests.compute.world import started
+from tests.patience import PATIENCE_S
 from tests.platform.factories import make_member
 
 SERVICE = (
@@ -50,7 +52,7 @@ class Asker:
 
     async def ask(self, method: str = "GET", path: str = "/", **more: Any) -> httpx.Response:
         headers = {"Host": self.host.netloc} | self.headers | more.pop("headers", {})
-        async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
+        async with asked() as client:
             url = f"http://127.0.0.1:{self.relay.port}{path}"
             return await client.request(method, url, headers=headers, **more)
 
@@ -123,11 +125,11 @@ async def _serve(
 
 async def once(found: Callable[[], Any]) -> Any:
     """What it says, once it says anything."""
-    for _ in range(1000):
-        if said := await in_thread(found):
-            return said
+    patience = time.monotonic() + PATIENCE_S
+    while not (said := await in_thread(found)):
+        assert time.monotonic() < patience, "it is never so"
         await asyncio.sleep(0.02)
-    raise AssertionError("it is never so")
+    return said
 
 
 def make_endpoint(
@@ -159,6 +161,11 @@ def add_replica(
     return Replica.objects.create(
         endpoint=endpoint, run=run, ordinal=ordinal, version=1, added_at=now, well_at=well_at
     )
+
+
+def all_well(served: endpoints.Endpoints) -> bool:
+    """Whether no replica that is known is thought ill."""
+    return all(way.is_well for one in served._served.values() for way in one.ways.values())
 
 
 def attempt_id_of(replica: Replica) -> str:

@@ -4,7 +4,9 @@ import asyncio
 import hashlib
 import json
 import socket
+import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -31,8 +33,19 @@ from mosu.wire.waited import WaitedStream
 from tests.compute.sessions import Session, make_session, with_token
 from tests.compute.test_relay import Answer, FakeAgent
 from tests.hub import free_port
+from tests.patience import PATIENCE_S
 
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For who asks without TLS: to read the machine's certificates anew takes longer than to ask."""
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def asked() -> httpx.AsyncClient:
+    return httpx.AsyncClient(trust_env=False, verify=PLAIN, timeout=PATIENCE_S)
+
+
+def asked_at_once() -> httpx.Client:
+    return httpx.Client(trust_env=False, verify=PLAIN, timeout=PATIENCE_S)
 
 
 @dataclass
@@ -61,7 +74,7 @@ class Relay:
         return made.url.rpartition("=")[2]
 
     def cookie(self, app: AppHost) -> str:
-        with httpx.Client(trust_env=False) as client:
+        with asked_at_once() as client:
             opened = client.get(
                 f"http://127.0.0.1:{self.port}/.mosu/open?ticket={self.ticket(app)}",
                 headers={"Host": app.netloc},
@@ -69,12 +82,12 @@ class Relay:
         assert opened.status_code == 303, opened.text
         return SimpleCookie(opened.headers["set-cookie"])[cookie_name()].value
 
-    def raw(self, data: bytes, *, wait_s: float = 5) -> bytes:
+    def raw(self, data: bytes) -> bytes:
         """What the relay answers to exactly these bytes, until it closes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=wait_s) as way:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as way:
             way.sendall(data)
             parts = []
-            with suppress(TimeoutError, ConnectionResetError):
+            with suppress(ConnectionResetError):
                 while part := way.recv(65_536):
                     parts.append(part)
         return b"".join(parts)
@@ -98,7 +111,7 @@ class Browser:
 
     async def ask(self, method: str = "GET", path: str = "/", **more: Any) -> httpx.Response:
         headers = self.headers | more.pop("headers", {})
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with asked() as client:
             return await client.request(
                 method, f"http://127.0.0.1:{self.relay.port}{path}", headers=headers, **more
             )
@@ -146,6 +159,7 @@ def browsing(settings: Any, monkeypatch: Any) -> Iterator[Relay]:
     thread.start()
     while not server.started:
         assert thread.is_alive()
+        time.sleep(0.002)
     yield Relay(port, session, AppHost(session.run.id, 8888), loops[0], token)
     server.should_exit = True
     thread.join()

@@ -40,9 +40,10 @@ from tests.compute.asking import (
     once,
     program,
 )
-from tests.compute.browsing import Relay, answers, asgi_at, joined_to
+from tests.compute.browsing import Relay, answers, asgi_at, asked, asked_at_once, joined_to
 from tests.compute.test_endpoint_relay import all_of, in_relay
 from tests.compute.test_relay_http_attacks import SMUGGLED, smuggling, status_of
+from tests.patience import PATIENCE_S
 from tests.platform.factories import make_user
 
 STREAMING = b"HTTP/1.1 200 OK\r\n\r\nbegun"
@@ -73,7 +74,7 @@ def led_back(client: Client, endpoint: Endpoint, path: str = "/") -> str:
 
 def redeemed(relay: Relay, url: str) -> httpx.Response:
     parts = urlsplit(url)
-    with httpx.Client(trust_env=False, timeout=60) as client:
+    with asked_at_once() as client:
         address = f"http://127.0.0.1:{relay.port}{parts.path}?{parts.query}"
         return client.get(address, headers={"Host": parts.netloc})
 
@@ -87,14 +88,14 @@ def browser(relay: Relay, endpoint: Endpoint, client: Client) -> Asker:
 
 async def is_cut(relay: Relay, asker: Asker, over: Any) -> bool:
     """Whether a stream under way breaks off once it is `over`."""
-    async with joined_to(relay, answers(STREAMING, hold=True)), httpx.AsyncClient(trust_env=False) as client:
+    async with joined_to(relay, answers(STREAMING, hold=True)), asked() as client:
         url, headers = f"http://127.0.0.1:{relay.port}/", {"Host": asker.host.netloc} | asker.headers
         with pytest.raises(httpx.TransportError):
             async with client.stream("GET", url, headers=headers) as answer:
                 parts = answer.aiter_raw()
                 assert await anext(parts) == b"begun"
                 await over()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(PATIENCE_S):
                     await anext(parts)
         return True
 
@@ -368,7 +369,7 @@ def test_the_way_back_leads_to_no_other_host(relay: Relay) -> None:
 @pytest.mark.parametrize("how", ["signed out", "disabled", "cookie's time"])
 def test_a_browser_ends_with_its_sign_in(relay: Relay, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if how == "cookie's time":
-        monkeypatch.setattr(endpoint_entry, "COOKIE_AT_MOST", timedelta(seconds=3))
+        monkeypatch.setattr(endpoint_entry, "COOKIE_AT_MOST", timedelta(minutes=1))
     endpoint = make_endpoint(relay, auth="hub")
     client, user = signed_in()
     asker = browser(relay, endpoint, client)
@@ -379,7 +380,8 @@ def test_a_browser_ends_with_its_sign_in(relay: Relay, how: str, monkeypatch: py
         elif how == "disabled":
             await in_thread(User.objects.filter(id=user.id).update, is_active=False)
         else:
-            await once(lambda: not Ticket.objects.filter(cookie_expires_at__gt=timezone.now()).exists())
+            then = timezone.now() + timedelta(minutes=1)
+            monkeypatch.setattr(timezone, "now", lambda: then)
         await in_relay(relay, relay_app.endpoints.entries.renew)
 
     async def tried() -> None:
@@ -494,7 +496,7 @@ def test_what_could_be_read_in_two_ways_reaches_no_replica(relay: Relay) -> None
         requests = {name: data.replace(b"HEAD", asker.head) for name, data in smuggling().items()}
         async with joined_to(relay, app):
             said = await asyncio.gather(
-                *(asyncio.to_thread(relay.raw, data + SMUGGLED, wait_s=3) for data in requests.values())
+                *(asyncio.to_thread(relay.raw, data + SMUGGLED) for data in requests.values())
             )
         for name, answer in zip(requests, said, strict=True):
             assert 400 <= status_of(answer) < 600 or answer == b"", (name, answer)

@@ -17,8 +17,9 @@ from mosu.runtime import app_requests
 from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
 from mosu.wire.waited import WaitedStream
-from tests.compute.browsing import Relay, answers, asgi_at, browsing, joined_to, tunnel_of
+from tests.compute.browsing import Relay, answers, asgi_at, asked, browsing, joined_to, tunnel_of
 from tests.compute.test_relay import FakeAgent, noted, refuses
+from tests.patience import PATIENCE_S
 
 MIB = 1 << 20
 
@@ -80,7 +81,7 @@ def test_what_the_app_streams_comes_as_it_comes(relay: Relay) -> None:
         writer.write(b"data: 2\n\n")
 
     async def tried() -> None:
-        async with joined_to(relay, drips), httpx.AsyncClient(trust_env=False) as client:
+        async with joined_to(relay, drips), asked() as client:
             url = f"http://127.0.0.1:{relay.port}/"
             async with client.stream("GET", url, headers=browser.headers) as answer:
                 parts = answer.aiter_raw()
@@ -162,7 +163,7 @@ def test_an_answer_that_breaks_off_never_looks_whole(relay: Relay, head: bytes) 
             await reader.readexactly(1)
 
     async def tried() -> None:
-        async with joined_to(relay, breaks) as agent, httpx.AsyncClient(trust_env=False) as client:
+        async with joined_to(relay, breaks) as agent, asked() as client:
             with pytest.raises(httpx.TransportError):
                 async with client.stream(
                     "GET", f"http://127.0.0.1:{relay.port}/", headers=browser.headers
@@ -244,7 +245,7 @@ def test_who_leaves_is_not_worked_for_any_more(relay: Relay) -> None:
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.2)
             writer.transport.abort()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await gone.wait()
 
     asyncio.run(tried())
@@ -291,7 +292,7 @@ def test_so_many_requests_of_one_browser_at_once(relay: Relay, monkeypatch: pyte
     async def tried() -> None:
         async with (
             joined_to(relay, answers(b"HTTP/1.1 200 OK\r\n\r\nx", hold=True)),
-            httpx.AsyncClient(trust_env=False) as client,
+            asked() as client,
         ):
             url = f"http://127.0.0.1:{relay.port}/"
             async with client.stream("GET", url, headers=browser.headers):

@@ -15,6 +15,7 @@ from mosu.compute.stream_doors import in_thread
 from mosu.platform.models import ApiToken
 from tests.compute.browsing import Relay, answers, browsing, joined_at, joined_to
 from tests.compute.test_relay import noted
+from tests.patience import PATIENCE_S
 
 MIB = 1 << 20
 
@@ -117,7 +118,7 @@ def test_the_app_hears_that_the_browser_left(relay: Relay) -> None:
     async def body() -> None:
         async with browser.websocket() as way:
             way.transport.abort()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await over.wait()
 
     tried(relay, waits, body)
@@ -176,7 +177,7 @@ def test_pings_of_an_app_that_takes_nothing_are_not_kept(relay: Relay) -> None:
     async def run() -> None:
         async with joined_to(relay, pings), browser.websocket() as way:
             sending = [asyncio.create_task(way.send(bytes(900_000))) for _ in range(12)]
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await way.wait_closed()
             assert way.close_code == 1011
             await asyncio.gather(*sending, return_exceptions=True)

@@ -20,8 +20,8 @@ from mosu.compute.services.certificates import certificate_for
 from mosu.wire.ssh import SSH_PORT
 from mosu.wire.streams import Stream
 from mosu.wire.websocket import ServedWay
+from tests.patience import PATIENCE_S
 
-PATIENCE_S = 60.0
 CHUNK = bytes(64 * 1024)
 LARGE = 1 << 31
 

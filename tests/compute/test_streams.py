@@ -29,6 +29,7 @@ from tests.compute.world import (
     buy,
     make_organisation,
     make_world,
+    pool_of,
     quote,
     sha256,
     task_of,
@@ -133,9 +134,11 @@ def test_a_run_through_the_agents_messages(client: TestClient) -> None:
         "measures": {"cpu_s": 1.0, "wall_s": 1.0, "memory_peak_bytes": 1, "memory_source": "sampled"},
         "log_bytes": 7,
         "outputs": [{"path": "out/w.bin", "sha256": sha256(weights), "size_bytes": 2}],
+        "copied_out": {"size_bytes": 2_000_000, "took_ms": 10},
     }
     reported = client.post(f"/agent/v1/attempts/{attempt}/report", headers=agent, json=report)
     assert reported.json()["settled"] is True, reported.text
+    assert (pool_of(world).copied_in, pool_of(world).copied_out) == ((0, 0), (2_000_000, 10))
 
     got = client.get(f"/api/v1/runs/{run.public_id}/log", headers=person)
     assert (got.text, got.headers["X-Next-Offset"], got.headers["X-Ended"]) == ("你好\n", "7", "true")

@@ -9,12 +9,13 @@ from django.db import connection
 
 from mosu.compute import services
 from mosu.compute.models import Volume, VolumeUse
-from mosu.compute.services import SoldOut, VolumeInUse
+from mosu.compute.services import QuotaReached, SoldOut, VolumeInUse
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import DomainError
 from mosu.market.services import accept_quote
+from tests.compute.snapshots import quote_snapshot
 from tests.compute.volumes import buy_volume, make_volume_world, quote_volume, stranger_to, task_with
-from tests.compute.world import World, at, quote
+from tests.compute.world import OPERATOR, World, at, quote
 from tests.conftest import NOW
 
 pytestmark = pytest.mark.usefixtures("fresh_db")
@@ -55,6 +56,32 @@ def test_two_writers_of_one_volume() -> None:
         map(str, [None, VolumeInUse])
     )
     assert VolumeUse.objects.filter(live=True).count() == 1
+
+
+def test_two_volumes_of_one_quota() -> None:
+    world = make_volume_world()
+    services.set_quota(
+        actor=OPERATOR,
+        organisation_id=world.buyer.id,
+        project_id=world.project.id,
+        accelerator="",
+        volumes=True,
+        units_max=50,
+        now=NOW,
+    )
+    first, second = (quote_volume(world, name, gb=30) for name in ("a", "b"))
+    ended = both_accept((world, first.id), (world, second.id))
+    assert sorted(map(str, ended)) == sorted(map(str, [None, QuotaReached]))
+    assert Volume.objects.count() == 1
+
+
+def test_a_snapshot_and_a_writer() -> None:
+    world = make_volume_world()
+    volume = buy_volume(world)
+    writer = quote(world, task_with("/data: data")).quotes[0].id
+    snapshot = quote_snapshot(world, volume).id
+    ended = both_accept((world, writer), (world, snapshot))
+    assert sorted(map(str, ended)) == sorted(map(str, [None, VolumeInUse]))
 
 
 def test_a_writer_and_a_deletion() -> None:

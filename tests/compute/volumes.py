@@ -28,8 +28,8 @@ def make_volume_world(**asked: Any) -> World:
     return world
 
 
-def keep_volumes(world: World, *, now: datetime = NOW, room_gb: int = ROOM_GB) -> None:
-    register(world, now=now, volumes_gb=room_gb)
+def keep_volumes(world: World, *, now: datetime = NOW, room_gb: int = ROOM_GB, copies: bool = True) -> None:
+    register(world, now=now, volumes_gb=room_gb, copies_volumes=copies)
 
 
 def offer_volumes(world: World, **changes: Any) -> Offer:

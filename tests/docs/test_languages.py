@@ -13,6 +13,7 @@ PUBLIC = (
     "docs/tutorials/your-first-session.md",
     "docs/tutorials/ssh-into-a-session.md",
     "docs/tutorials/your-first-notebook.md",
+    "docs/tutorials/your-first-volume.md",
     "docs/tutorials/serve-a-model.md",
     "docs/tutorials/your-slurm-cluster.md",
     "docs/howto/join.md",

@@ -141,7 +141,7 @@ def _a_volume(seeded: Any, *, now: datetime) -> None:
 
     pools = Pool.objects.filter(organisation_id=seeded.supplier_id).order_by("id")
     pool_id = pools.values_list("id", flat=True)[0]
-    pools.filter(id=pool_id).update(last_seen_at=now, sandbox_ok=True, volumes_gb=100)
+    pools.filter(id=pool_id).update(last_seen_at=now, sandbox_ok=True, volumes_gb=100, copies_volumes=True)
     offer = create_offer(
         actor=SYSTEM,
         spec=OfferSpec(

@@ -6,12 +6,14 @@ import sys
 _CODE = """
 import resource
 from mosu.kernel.memory import keep_freed_memory
+from mosu.wire.websocket import READ_BYTES
 if {keeps}:
     keep_freed_memory()
 piece = b"x" * 300_000
 def turn():
     parts = [b"".join((piece, piece[:n])) for n in range(4)]
-    del parts
+    read = bytearray(READ_BYTES)  # cleared, so that all of it is touched
+    del parts, read
 for _ in range(5):
     turn()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -297,7 +297,7 @@ def test_letters_that_wait_are_the_operators_to_pass_on() -> None:
     owner, organisation = make_founder()
     _, link = invite(actor=owner, organisation_id=organisation.id, email="a@b.cn", role=Role.VIEWER, now=NOW)
     by = bearer(make_staff(HubRole.OPERATOR))
-    (letter,) = call("GET", "/mails", by=by).json()["items"]
+    (letter,) = [one for one in call("GET", "/mails", by=by).json()["items"] if one["email"] == "a@b.cn"]
     assert link not in json.dumps(letter)
     assert call("POST", f"/mails/{letter['id']}/link", by=by).json() == {"link": link}
     for other in (owner, make_staff(HubRole.AUDITOR)):

@@ -42,6 +42,7 @@ class FakeHub:
         self.clock_off_s = 0.0
         self.checks: tuple[str, ...] = ()
         self.volumes_to_delete: tuple[str, ...] = ()
+        self.volume_copies: tuple[wire.CopySpec, ...] = ()
         self.health: list[wire.HealthReport] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -161,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "commands": told_so,
                 "checks": tests,
                 "volumes_to_delete": self.hub.volumes_to_delete,
+                "volume_copies": [spec.model_dump(mode="json") for spec in self.hub.volume_copies],
             }
         if parts == ["health"]:
             self.hub.health.append(wire.HealthReport.model_validate_json(body))

@@ -17,7 +17,16 @@ from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.sandbox.environments import Environment
-from mosu.wire.agent import AttemptPhase, AttemptSpec, Command, InputFile, Report, VolumeSpec
+from mosu.wire.agent import (
+    COPIED_BYTES_MIN,
+    AttemptPhase,
+    AttemptSpec,
+    Command,
+    CopySpec,
+    InputFile,
+    Report,
+    VolumeSpec,
+)
 from mosu.wire.ssh import SSHD
 
 
@@ -78,15 +87,22 @@ def test_volumes_are_registered_kept_over_runs_and_deleted_when_asked(
     agent.start()
     try:
         until(lambda: hub.registrations, what="registered")
-        assert hub.registrations[0].volumes_gb == 1
+        assert (hub.registrations[0].volumes_gb, hub.registrations[0].copies_volumes) == (1, True)
         kept = typeid("volume", uuid7())
         seen = VolumeSpec(volume_id=kept, path="/data", size_bytes=1 << 20, writes=True)
         for script, said in (("echo kept > /data/f", ""), ("cat /data/f", "kept\n")):
             attempt = hub.lease(make_spec(script, volumes=(seen,)))
             until(lambda: hub.reports[attempt], what="reported")  # noqa: B023
             assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", said)
-        hub.volumes_to_delete = (kept,)
-        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept,), what="deleted")
+        made = typeid("volume", uuid7())
+        copy = CopySpec(copy_id=typeid("volumecopy", uuid7()), source=kept, target=made, bytes_max=1 << 20)
+        hub.volume_copies = (copy,)
+        until(lambda: [one.phase for one in hub.heartbeats[-1].volume_copies] == ["whole"], what="copied")
+        assert (volumes / made / "data" / "f").read_text() == "kept\n"
+        hub.volume_copies = ()
+        until(lambda: hub.heartbeats[-1].volume_copies == (), what="forgotten")
+        hub.volumes_to_delete = (kept, made)
+        until(lambda: hub.heartbeats[-1].volumes_deleted == (kept, made), what="deleted")
         assert [left.name for left in volumes.iterdir()] == [".mark"]
         hub.volumes_to_delete = ()
         until(lambda: hub.heartbeats[-1].volumes_deleted == (), what="said once it is no longer asked")
@@ -122,6 +138,25 @@ def _whole_seconds(report: Report, *, cores: int = 1) -> int:
     return int(cores * (report.ended_at - report.started_at).total_seconds())
 
 
+def test_the_report_says_how_long_large_files_took_both_ways(hub: FakeHub, agent: AgentProcess) -> None:
+    large, small = b"x" * (COPIED_BYTES_MIN + 1), b"y" * (COPIED_BYTES_MIN - 1)
+    spec = make_spec(
+        "cat large small > both",
+        workdir=tuple(
+            InputFile(path=name, sha256=hub.put(data), size_bytes=len(data))
+            for name, data in (("large", large), ("small", small))
+        ),
+        outputs=("both", "small"),
+    )
+    hub.lease(spec)
+    until(lambda: hub.reports[spec.attempt_id], what="report")
+    report = hub.reports[spec.attempt_id][0]
+    assert report.copied_in is not None and report.copied_out is not None
+    assert report.copied_in.size_bytes == len(large)
+    assert report.copied_out.size_bytes == len(large) + len(small)
+    assert report.copied_in.took_ms >= 1
+
+
 def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     content = b"print('from the input')\n"
     spec = make_spec(
@@ -140,6 +175,7 @@ def test_a_run_from_lease_to_report(hub: FakeHub, agent: AgentProcess) -> None:
     assert report.log_bytes == len(hub.logs[spec.attempt_id])
     assert [(item.path, hub.blobs[item.sha256]) for item in report.outputs] == [("out/loss.csv", b"1,2\n")]
     assert report.started_at is not None and report.measures is not None
+    assert report.copied_in is report.copied_out is None
     assert (
         hub.quantity(spec.attempt_id) == int(2 * (report.ended_at - report.started_at).total_seconds()) >= 2
     )

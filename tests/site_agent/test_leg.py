@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import Lab, processes_that_name, until
 
@@ -57,7 +58,7 @@ class Site:
 
     def connect(self, ref: EngineRef, port: int = PORT) -> socket.socket:
         joined = self.legs.connect(self.lab.attempt(ref), job_id=JOB, port=port)
-        joined.settimeout(30)
+        joined.settimeout(PATIENCE_S)
         return joined
 
     def pids(self, ref: EngineRef) -> list[int]:
@@ -97,7 +98,7 @@ def test_a_slow_reader_holds_up_its_own_connection_alone(site: Site) -> None:
         time.sleep(0.3)  # so that what may wait unread does
         assert echoed(site.connect(ref), b"quick") == b"quick end"
         slow.shutdown(socket.SHUT_RDWR)
-        sending.join(10)
+        sending.join(PATIENCE_S)
     site.over(ref)
 
 
@@ -253,7 +254,7 @@ class Alone:
     def ended(self) -> tuple[int, str]:
         with self.into, self.out, self.errors:
             self.into.close()
-            return self.process.wait(20), self.errors.read().decode()
+            return self.process.wait(PATIENCE_S), self.errors.read().decode()
 
 
 def test_a_leg_goes_to_its_own_session_alone(site: Site) -> None:
@@ -277,7 +278,7 @@ def test_a_leg_goes_to_its_own_session_alone(site: Site) -> None:
 def test_a_leg_that_hears_garbage_ends(lab: Lab, garbage: bytes) -> None:
     alone = Alone(lab.folder)
     alone.says(garbage)
-    alone.process.wait(20)  # by itself
+    alone.process.wait(PATIENCE_S)  # by itself
     code, said = alone.ended()
     assert code == 1 and "Garbled" in said.splitlines()[-1]
 
@@ -292,4 +293,4 @@ def test_a_leg_that_hears_nothing_ends(lab: Lab) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", code, lab.folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as alone:
-        assert alone.wait(20) == 0
+        assert alone.wait(PATIENCE_S) == 0

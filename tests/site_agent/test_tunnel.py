@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+from tests.patience import PATIENCE_S
 from tests.wire.ends import Reading, Wire
 
 from mosu.kernel.ids import typeid, uuid7
@@ -46,7 +47,7 @@ class Pair:
     def _dial(self, attempt_id: str, port: int) -> socket.socket:
         self.asked.append(attempt_id)
         if attempt_id == SLOW.attempt_id:
-            self.go.wait(5)
+            self.go.wait(2 * PATIENCE_S)
         here, there = socket.socketpair()
         self.doors.append(there)
         return here
@@ -56,9 +57,10 @@ def test_a_task_that_answers_nobody_keeps_nobody_else_waiting() -> None:
     async def tried() -> None:
         pair = Pair()
         waiting = [asyncio.create_task(pair.relay.open(SLOW)) for _ in range(40)]
-        await asyncio.sleep(0.1)
         try:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE_S):
+                while pair.asked.count(SLOW.attempt_id) < DIALS_MAX:
+                    await asyncio.sleep(0.001)
                 await pair.relay.open(QUICK)
             assert pair.asked.count(SLOW.attempt_id) == DIALS_MAX
             for task in waiting:  # nobody waits any more: nobody is asked

@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from mosu.compute.models import MeterSample, Run
+from mosu.compute.models import MeterSample, Pool, Run
 from mosu.ledger.queries import postings_about
 from mosu.market.models import Order, Quote, Receipt
 from mosu.platform.actors import Role
@@ -51,6 +51,17 @@ def test_what_if_changes_one_thing_and_says_what_it_changes(
     assert re.search(rf'name="{field}" value="{value}"', text)
     assert "Against what you asked before:" in text
     assert quote_of(response).total_max_micros != first.total_max_micros
+
+
+def test_a_plan_says_what_is_copied_and_that_it_is_not_charged(hub: Hub, owner: Client) -> None:
+    with_outputs = {"by": "file", "task": "name: t\nrun: x\nmosu: {outputs: [model]}\n"}
+    for path in ("/quote/", f"/quotes/{quote_of(owner.post('/quote/', with_outputs)).public_id}/"):
+        shown = owner.post(path, with_outputs) if path == "/quote/" else owner.get(path)
+        for said in ("Copied in", "nothing", "size not known yet · not yet measured there", "not charged"):
+            assert said in page(shown), (path, said)
+    Pool.objects.filter(id=hub.world.pool_id).update(copied_out_bytes=3_000_000, copied_out_ms=1000)
+    text = page(owner.post("/quote/", with_outputs, headers={"Accept-Language": "zh-hans"}))
+    assert "传出" in text and "最近每秒 2.9\xa0MB" in text and "传输不收费" in text
 
 
 def test_the_form_starts_with_what_the_address_names(owner: Client) -> None:

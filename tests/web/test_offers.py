@@ -15,6 +15,7 @@ from mosu.market.services import carry_on_import
 from mosu.platform.actors import HubRole, Role
 from mosu.web.views import imports
 from tests.compute import world as compute
+from tests.compute.volumes import keep_volumes, quote_volume
 from tests.web.conftest import Hub, page, queries
 
 BOTH = ("en", "zh-hans")
@@ -120,6 +121,42 @@ def test_an_offer_is_made_and_a_refused_one_keeps_what_was_typed(hub: Hub, selle
     stranger = hub.client(hub.user(role=Role.OWNER, at=other))
     assert stranger.post("/my-offers/new/", given(hub)).status_code == 422
     assert Offer.objects.count() == before
+
+
+def test_room_for_volumes_is_put_on_the_storage_shelf(hub: Hub, seller: Client) -> None:
+    keep_volumes(hub.world, room_gb=50, now=hub.now)
+    asked = "/my-offers/new/?shelf=storage"
+    for language, said in (("en", "room for 50 GB"), ("zh-hans", "空间 50 GB")):
+        text = page(seller.get(asked, headers={"Accept-Language": language}))
+        assert said in text and "wall_hours_max" not in text
+    room = given(hub, title_en="Hall 2 volumes", price="0.3", min_units="2", max_units="40", days_max="90")
+    before = Offer.objects.count()
+    for wrong in ({"days_max": "366"}, {"max_units": "1"}, {"price": "0"}, {"pool": "x"}, {"days_max": ""}):
+        assert seller.post(asked, {**room, **wrong}).status_code == 422, wrong
+    assert Offer.objects.count() == before
+    answer = seller.post(asked, room, follow=True)
+    assert answer.status_code == 200 and "GB-month" in page(answer)
+    made = Offer.objects.get(shelf="storage")
+    assert (made.subject_id, made.min_units, made.max_units, made.wall_s_max) == (
+        hub.world.pool_id,
+        2,
+        40,
+        90 * 86_400,
+    )
+    price = made.prices.get()
+    assert (price.meter, price.unit, price.per, price.unit_price_micros) == (
+        "gb_second",
+        "gb_month",
+        2_592_000,
+        300_000,
+    )
+    assert "GB-month" in page(seller.get("/my-offers/"))
+    assert seller.get(f"/my-offers/{made.public_id}/terms/").status_code == 200
+    own = page(hub.client(hub.user(role=Role.DEVELOPER)).get(f"/offers/{made.public_id}/"))
+    assert 'href="/volumes/"' in own and "A new volume" in own and "90" in own
+    for other in ("Run on this", "Longest run", "/calendar/", "/compare/"):
+        assert other not in own, other
+    assert quote_volume(hub.world, gb=2, now=timezone.now()).total_max_micros == 600_000
 
 
 def test_an_offer_for_one_buyer_is_seen_by_no_other(hub: Hub, seller: Client) -> None:

@@ -9,6 +9,8 @@ from mosu.compute.models import Volume
 from mosu.market.models import Offer, Order, Quote
 from mosu.platform.actors import Role
 from mosu.web.audit.chain import chain_of
+from mosu.wire.agent import CopyFault, CopyStatus
+from tests.compute.snapshots import done, hear, wanted
 from tests.compute.volumes import buy_volume, delete, keep_volumes, offer_volumes
 from tests.compute.world import deposit, pool_of
 from tests.web.conftest import Hub, page
@@ -108,3 +110,57 @@ def test_the_suppliers_and_the_auditors_pages_show_it(hub: Hub, offer: Offer) ->
     assert order.number in page(seller.get("/sales/"))
     assert [check for check in chain_of(gathered(order)).checks if check.holds is False] == []
     assert page(hub.client().get("/compute/")).count("GB-month") == 0
+
+
+def test_a_snapshot_is_bought_seen_while_it_is_made_and_restored(hub: Hub, offer: Offer) -> None:
+    client = hub.client(hub.user(role=Role.DEVELOPER))
+    volume = buy_volume(hub.world, now=hub.now)
+    own = f"/volumes/{volume.public_id}/"
+    assert "A snapshot, its label" in page(client.get(own))
+    assert client.post(f"{own}snapshot/", {"label": "Not So", "days": "30"}).status_code == 422
+    asked = client.post(f"{own}snapshot/", {"label": "clean", "days": "30"})
+    quote = Quote.objects.latest("created_at")
+    assert asked["Location"] == f"/quotes/{quote.public_id}/"
+    assert "data@clean" in page(client.get(asked["Location"]))
+    assert client.post(f"/quotes/{quote.public_id}/accept/").status_code == 302
+    made = Volume.objects.get(name="data@clean")
+    spec = wanted(hub.world, now=hub.now)
+    half = CopyStatus(copy_id=spec.copy_id, phase="copying", bytes_done=1 << 30, bytes_total=2 << 30)
+    hear(hub.world, half, now=hub.now)
+    shown = page(client.get(own))
+    assert "data@clean" in shown and "50%" in shown
+    its = f"/volumes/{made.public_id}/"
+    shown = page(client.get(its))
+    for text in ("Until it is whole no run may write data", "1.00 of 2.00 GB", "Being made"):
+        assert text in shown
+    assert "Restore it" not in shown and "See the price" not in shown
+    hear(hub.world, done(spec), now=hub.now)
+    shown = page(client.get(its))
+    for text in ("/data: data@clean", "Snapshot of", "2.5", "Restore it", "is only read"):
+        assert text in shown
+    assert "A snapshot, its label" not in shown
+    assert client.post(f"{its}restore/", {"typed": "nothing"}).status_code == 422
+    assert client.post(f"{its}restore/", {"typed": "data"})["Location"] == own
+    assert "being restored from data@clean" in page(client.get(own))
+    chinese = hub.client(hub.user(role=Role.DEVELOPER), language="zh-hans")
+    assert "正在从 data@clean 恢复" in page(chinese.get(own))
+    full = CopyStatus(copy_id=wanted(hub.world, now=hub.now).copy_id, phase="failed", fault=CopyFault.FULL)
+    hear(hub.world, full, now=hub.now)
+    shown = page(client.get(own))
+    assert "holds what it held" in shown and "disk is full" in shown
+    viewer = hub.client(hub.user(role=Role.VIEWER))
+    assert viewer.post(f"{its}restore/", {"typed": "data"}).status_code == 403
+    assert viewer.post(f"{own}snapshot/", {"label": "x", "days": "1"}).status_code == 403
+
+
+def test_a_projects_quota_is_set_and_seen(hub: Hub, offer: Offer) -> None:
+    owner = hub.client(hub.user(role=Role.OWNER))
+    buy_volume(hub.world, now=hub.now)
+    body = {"project": hub.world.project.public_id, "accelerator": "", "volumes": "on", "units_max": "12"}
+    assert owner.post("/organisation/budgets/", body).status_code == 302
+    assert "GB of volumes" in page(owner.get("/organisation/budgets/"))
+    developer = hub.client(hub.user(role=Role.DEVELOPER))
+    assert "10 of at most 12 GB kept" in page(developer.get("/volumes/"))
+    refused = page(developer.post("/volumes/", {"name": "more", "gb": 3, "days": 1}))
+    assert "may keep 12 GB of volumes; it keeps 10, and this takes 3 more" in refused
+    assert "owners and administrators" in refused

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.patience import PATIENCE_S
 from websockets.asyncio.server import ServerConnection, serve
 
 from mosu.wire.opening import ClientWay, opened
@@ -95,7 +96,7 @@ def test_all_of_it_comes_back_over_tls_however_slowly_it_is_taken(tmp_path: Path
                     await slow.room.wait()
                     slow.room.clear()
             wanted = b"banner" + b"".join(sent)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while len(slow.came) < len(wanted):
                     await asyncio.sleep(0.001)
             assert slow.came == wanted

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from tests.patience import PATIENCE_S
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
@@ -78,7 +79,7 @@ def test_what_comes_right_behind_the_answer_waits_until_it_is_asked_for(at: int 
         await asyncio.sleep(0.03)
         heard = Heard()
         way.begin(heard)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             while len(heard.messages) < 2:
                 await asyncio.sleep(0.001)
         assert heard.messages == [b"SSH-2.0", b"more"]
@@ -95,7 +96,7 @@ def test_messages_in_parts_and_texts_are_told_apart() -> None:
     async def use(way: ClientWay) -> None:
         heard = Heard()
         way.begin(heard)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             while len(heard.messages) < 2:
                 await asyncio.sleep(0.001)
         assert (heard.messages, heard.texts) == ([b"in parts", b"whole"], 1)
@@ -111,7 +112,7 @@ def test_who_has_a_way_hears_at_once_that_it_is_over(said: bytes) -> None:
     async def use(way: ClientWay) -> None:
         heard = Heard()
         way.begin(heard)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await heard.over.wait()
         assert not heard.messages
 

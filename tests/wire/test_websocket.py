@@ -1,6 +1,7 @@
 """A way beside the library's own WebSocket: what the one says, the other understands, however it is cut."""
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -32,6 +33,9 @@ class Transport:
 
     def get_write_buffer_size(self) -> int:
         return self.waits
+
+    def get_extra_info(self, name: str) -> object:
+        return name == "sslcontext"  # so all that is sent comes here
 
     def is_closing(self) -> bool:
         return self.is_over
@@ -69,7 +73,7 @@ class Side(Way, Library):
         self.begin(self)
 
     def is_over(self) -> bool:
-        return bool(self.wire.is_over)
+        return bool(getattr(self.wire, "is_over", False))
 
     def taken(self, message: Bytes) -> None:
         self.messages.append(bytes(message))
@@ -221,6 +225,60 @@ def test_who_lets_others_wait_with_too_much_is_cut_off() -> None:
         for _ in range(3):
             side.put(bytes(MESSAGE_BYTES_MAX))
         assert side.wire.is_over
+
+    asyncio.run(tried())
+
+
+def test_what_the_kernel_does_not_take_now_follows_in_its_place() -> None:
+    """A real socket, its reader behind: what goes past the transport and what waits in it come as they were sent."""
+    parts = [bytes([number]) * size for number in range(3) for size in (1, 300_000, 0, 70_000)] * 3
+
+    async def tried() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        side = Side(masks=False)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
+        side.wire = side.transport = transport
+        side.begin(side)
+        for part in parts:
+            side.put(part[:1], part[1:])
+            await asyncio.sleep(0)
+        assert transport.get_write_buffer_size()
+        peer = Protocol(CLIENT, state=OPEN, max_size=MESSAGE_BYTES_MAX)
+        heard = list[bytes]()
+        with theirs:
+            theirs.setblocking(False)
+            while len(heard) < len(parts):
+                peer.receive_data(await loop.sock_recv(theirs, 1 << 20))
+                heard += [event.data for event in peer.events_received() if isinstance(event, Frame)]
+        transport.close()
+        await asyncio.sleep(0)  # it goes in the next turn
+        assert heard == parts
+
+    asyncio.run(tried())
+
+
+def test_who_broke_off_is_the_transports_to_notice() -> None:
+    async def tried() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        side = Side(masks=False)
+        lost = asyncio.Event()
+
+        class Heard(asyncio.Protocol):
+            def connection_lost(self, exc: Exception | None) -> None:
+                lost.set()
+
+        side.wire = side.transport = (await asyncio.get_running_loop().connect_accepted_socket(Heard, ours))[
+            0
+        ]
+        side.begin(side)
+        theirs.close()
+        side.put(b"to nobody")
+        side.flush()
+        async with asyncio.timeout(60):
+            await lost.wait()
 
     asyncio.run(tried())
 

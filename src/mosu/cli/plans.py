@@ -4,6 +4,7 @@ from datetime import tzinfo
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from mosu.cli.copying import copying_of
 from mosu.cli.output import time_of
 from mosu.cli.split import lines_of
 from mosu.cli.text import Language
@@ -38,7 +39,8 @@ def plans_text(answer: "Quotes", lang: Language, *, zone: tzinfo | None, each: b
         supplier = quote.offer.supplier.name if quote.offer.supplier is not None else ""
         title = " · ".join(part for part in (quote.offer.title.in_language(lang), supplier) if part)
         lines.append(f"{number}. {title} · {time_of(quote.starts_at, zone)}")
-        lines += [f"   {line}" for line in lines_of(quote, lang)]
+        copying = [] if quote.copying is None else [copying_of(quote.copying, lang)]
+        lines += [f"   {line}" for line in (*lines_of(quote, lang), *copying)]
     if answer.refused:
         lines += _each(answer, lang) if each or len(answer.refused) == 1 else _grouped(answer, lang)
     return "\n".join(lines)

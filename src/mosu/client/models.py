@@ -219,6 +219,17 @@ class BlockTerms(Answer):
     back_percent_after_start: int = 0
 
 
+class Copying(Answer):
+    """What is copied to where a run is, and back; None: nobody knows yet."""
+
+    in_bytes: int = 0
+    in_s: int | None = None
+    in_bytes_per_s: int | None = None
+    out_bytes: int | None = None
+    out_s: int | None = None
+    out_bytes_per_s: int | None = None
+
+
 class Quote(Answer):
     id: str
     state: str
@@ -235,6 +246,7 @@ class Quote(Answer):
     refund_later: Decimal = Decimal(0)
     holds_until: datetime | None = None
     block: BlockTerms | None = None
+    copying: Copying | None = None
 
 
 class Reason(Answer):
@@ -302,24 +314,6 @@ class Block(Answer):
     currency: str = "CNY"
     if_cancelled: IfCancelled | None = None
     """None for one that is over."""
-
-
-class Volume(Answer):
-    """Room for files in a pool, kept from run to run."""
-
-    id: str
-    name: str
-    state: str
-    pool: str = ""
-    gb: int
-    kept_until: datetime
-    deleted_at: datetime
-    """When it is deleted if nobody renews it."""
-    renews_days: int = 0
-    used_by: tuple[str, ...] = ()
-    order_ids: tuple[str, ...] = ()
-    held: Decimal = Decimal(0)
-    currency: str = "CNY"
 
 
 class Output(Answer):

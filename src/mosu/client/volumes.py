@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mosu.client.calls import Calls, given, read, segment
-from mosu.client.models import Page, Quote, Volume
+from mosu.client.models import Page, Quote
+from mosu.client.volume_answers import Quota, Volume
 
 
 class VolumeCalls(Calls):
@@ -49,6 +50,51 @@ class VolumeCalls(Calls):
         )
         path = f"/volumes/{segment(volume_id)}/quotes"
         return read(Quote, self._hub.json("POST", path, repeat=False, json=body))
+
+    def make_snapshot_quote(
+        self,
+        volume_id: str,
+        label: str,
+        *,
+        days: int = 30,
+        vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
+    ) -> Quote:
+        """What a snapshot `NAME@label` costs at most; accepting it has it made."""
+        body = given(
+            label=label,
+            days=days,
+            vouchers=vouchers if vouchers is None or isinstance(vouchers, str) else list(vouchers),
+        )
+        path = f"/volumes/{segment(volume_id)}/snapshots/quotes"
+        return read(Quote, self._hub.json("POST", path, repeat=False, json=body))
+
+    def restore_volume(self, volume_id: str, snapshot_id: str) -> Volume:
+        """Have it hold what the snapshot holds; `last_copy` says how that stands."""
+        path, body = f"/volumes/{segment(volume_id)}/restore", {"snapshot_id": snapshot_id}
+        return read(Volume, self._hub.json("POST", path, repeat=False, json=body))
+
+    def quotas(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Quota]:
+        """How much one's organisations and their projects may hold at one time."""
+        return self._page(Quota, "/quotas", limit=limit, cursor=cursor)
+
+    def set_quota(
+        self,
+        *,
+        organisation_id: str,
+        project_id: str,
+        units_max: int | None,
+        accelerator: str = "",
+        volumes: bool = False,
+    ) -> None:
+        """Let a project hold so many cards or cores, or keep so many GB of volumes; None: as many as it likes."""
+        body = {
+            "organisation_id": organisation_id,
+            "project_id": project_id,
+            "accelerator": accelerator,
+            "volumes": volumes,
+            "units_max": units_max,
+        }
+        self._hub.exchange("PUT", "/quotas", repeat=True, json=body)
 
     def volumes(self, *, limit: int | None = None, cursor: str | None = None) -> Page[Volume]:
         return self._page(Volume, "/volumes", limit=limit, cursor=cursor)

@@ -7,11 +7,23 @@ from uuid import UUID
 
 from django.db import connection
 
-from mosu.compute.models import Attempt, Blackout, Block, Endpoint, Node, Pool, Run, Volume, VolumeUse
+from mosu.compute.models import (
+    Attempt,
+    Blackout,
+    Block,
+    Endpoint,
+    Node,
+    Pool,
+    Run,
+    Volume,
+    VolumeCopy,
+    VolumeUse,
+)
 from mosu.compute.states import (
     ATTEMPT_MOVES,
     BLACKOUT_MOVES,
     BLOCK_MOVES,
+    COPY_MOVES,
     ENDPOINT_MOVES,
     NODE_MOVES,
     POOL_MOVES,
@@ -20,6 +32,7 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutState,
     BlockState,
+    CopyState,
     EndpointState,
     NodeState,
     PoolState,
@@ -32,7 +45,7 @@ from mosu.platform.services import record_audit
 
 CHANNEL = "mosu_compute"
 
-_Moved = Pool | Node | Blackout | Block | Volume | Endpoint | Run | Attempt
+_Moved = Pool | Node | Blackout | Block | Volume | VolumeCopy | Endpoint | Run | Attempt
 
 
 def record_made(row: _Moved, *, actor: Actor, now: datetime, why: str = "") -> None:
@@ -78,7 +91,16 @@ def move_volume(volume: Volume, *, to: VolumeState, actor: Actor, now: datetime,
     check_move(VOLUME_MOVES, what=f"Volume {volume.public_id}", now=VolumeState(volume.state), to=to)
     if to is VolumeState.DELETING:
         volume.ended_at = now
-    _write(volume, to=to, actor=actor, now=now, why=why, fields=("ended_at",))
+    _write(volume, to=to, actor=actor, now=now, why=why, fields=("ended_at", "size_gb", "whole_at"))
+
+
+def move_copy(copy: VolumeCopy, *, to: CopyState, actor: Actor, now: datetime, why: str = "") -> None:
+    """End a copy: the volumes that it came from and went to are free of it."""
+    check_move(COPY_MOVES, what=f"Copy {copy.public_id}", now=CopyState(copy.state), to=to)
+    copy.ended_at, copy.reason = now, why
+    VolumeUse.objects.filter(copy=copy).update(live=False)
+    fields = ("ended_at", "reason", "bytes_done", "bytes_total", "took_s")
+    _write(copy, to=to, actor=actor, now=now, why=why, fields=fields)
 
 
 def move_endpoint(endpoint: Endpoint, *, to: EndpointState, actor: Actor, now: datetime) -> None:
@@ -142,6 +164,7 @@ def _write(
     | BlackoutState
     | BlockState
     | VolumeState
+    | CopyState
     | EndpointState
     | RunState
     | AttemptState,
@@ -171,4 +194,6 @@ def _organisation_of(row: _Moved) -> UUID:
         return row.organisation_id
     if isinstance(row, Blackout):
         return row.node.pool.organisation_id
+    if isinstance(row, VolumeCopy):
+        return row.target.organisation_id
     return row.pool.organisation_id if isinstance(row, Node) else row.run.organisation_id

@@ -171,7 +171,7 @@ class BlockRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeRequest:
-    """Room for a volume as it was asked for; with `volume_id` more time for one that is there."""
+    """Room for a volume, or a snapshot, as it was asked for; with `volume_id` more time for one that is there."""
 
     pool_id: str
     name: str
@@ -180,6 +180,8 @@ class VolumeRequest:
     volume_id: str = ""
     start_s: int = 0
     """Of more time: where the time that is paid for ends, since 1970."""
+    snapshot_of: str = ""
+    """The id of the volume that it is a snapshot of."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -58,12 +58,21 @@ class BlockState(StrEnum):
 
 
 class VolumeState(StrEnum):
+    MAKING = "making"
+    """A snapshot that is not whole yet: nobody sees it, and nothing is charged for it."""
     KEPT = "kept"
     EXPIRED = "expired"
     """Its paid time is over: it can be read and renewed, until it is deleted."""
     DELETING = "deleting"
     """Its agent has still to delete it; its room is not free yet."""
     DELETED = "deleted"
+
+
+class CopyState(StrEnum):
+    COPYING = "copying"
+    WHOLE = "whole"
+    FAILED = "failed"
+    """Nothing is left of it, and what it was copied to is as it was."""
 
 
 class EndpointState(StrEnum):
@@ -118,12 +127,14 @@ BLOCK_LIVES: Final = frozenset({BlockState.HELD, BlockState.OPEN})
 
 VOLUME_MOVES: Final = MappingProxyType(
     {
+        VolumeState.MAKING: frozenset({VolumeState.KEPT, VolumeState.DELETING}),
         VolumeState.KEPT: frozenset({VolumeState.EXPIRED, VolumeState.DELETING}),
         VolumeState.EXPIRED: frozenset({VolumeState.KEPT, VolumeState.DELETING}),
         VolumeState.DELETING: frozenset({VolumeState.DELETED}),
     }
 )
-VOLUME_LIVES: Final = frozenset({VolumeState.KEPT, VolumeState.EXPIRED})
+VOLUME_LIVES: Final = frozenset({VolumeState.MAKING, VolumeState.KEPT, VolumeState.EXPIRED})
+COPY_MOVES: Final = MappingProxyType({CopyState.COPYING: frozenset({CopyState.WHOLE, CopyState.FAILED})})
 ENDPOINT_MOVES: Final = MappingProxyType({EndpointState.OPEN: frozenset({EndpointState.ENDED})})
 
 _RUN_ENDS: Final = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED, RunState.TIMED_OUT})

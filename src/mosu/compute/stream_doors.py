@@ -116,15 +116,21 @@ def _entering(*, whose: ActorOf, request: Request, action: str) -> Actor:
     return actor
 
 
-def problem(request: Request, refusal: DomainError) -> Response:
-    """The refusal as problem+json, in the language that the request asks for."""
+def problem(
+    request: Request,
+    refusal: DomainError,
+    also: Callable[[DomainError, dict[str, Any]], dict[str, Any]] | None = None,
+) -> Response:
+    """The refusal as problem+json, in the language that the request asks for; `also` says its further members."""
     language = language_asked(request.headers.get("accept-language", ""))
     headers = {"Content-Language": LANGUAGE_TAGS[language], "Vary": "Accept-Language"}
     headers |= {"WWW-Authenticate": 'Bearer realm="mosu"'} if refusal.status == 401 else {}
     if "retry_after_s" in refusal.facts:
         headers["Retry-After"] = str(refusal.facts["retry_after_s"])
-    body = json.dumps(body_of(refusal, language=language), ensure_ascii=False)
-    return Response(body, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
+    body = body_of(refusal, language=language)
+    body |= also(refusal, body) if also else {}
+    said = json.dumps(body, ensure_ascii=False)
+    return Response(said, status_code=refusal.status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def answer(message: Message) -> Response:

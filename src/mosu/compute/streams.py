@@ -87,7 +87,9 @@ async def take_usage(request: Request) -> Response:
 @stream_door("agent.serve")
 async def take_report(request: Request) -> Response:
     report = await body_as(request, wire.Report)
-    return answer(await _call(request, services.take_report, attempt_id=_attempt(request), report=report))
+    taken = await _call(request, services.take_report, attempt_id=_attempt(request), report=report)
+    await in_thread(services.note_copying, actor=request.state.actor, report=report)
+    return answer(taken)
 
 
 @stream_door("agent.serve")

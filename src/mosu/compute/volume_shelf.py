@@ -48,7 +48,7 @@ class VolumeShelf:
     def standings(self, places: Collection[Place], *, now: datetime) -> Mapping[Place, Standing]:
         ids = [pool_id for pool_id, _ in places]
         pools, taken = pools_by_id(ids), taken_gb(ids)
-        return {place: _standing(pools.get(place[0]), taken, now=now) for place in places}
+        return {place: standing_of(pools.get(place[0]), taken, now=now) for place in places}
 
     def owns(self, *, supplier_id: UUID, subject_id: UUID) -> bool:
         return Pool.objects.filter(id=subject_id, organisation_id=supplier_id).exists()
@@ -63,7 +63,8 @@ class VolumeShelf:
         return {}  # nothing runs
 
 
-def _standing(pool: Pool | None, taken: Mapping[UUID, int], *, now: datetime) -> Standing:
+def standing_of(pool: Pool | None, taken: Mapping[UUID, int], *, now: datetime) -> Standing:
+    """How room of the pool stands at the counter; `taken`: how much of it is, by pool."""
     if pool is None:
         return Standing(None, why_not_live(pool, now=now))
     used, room = taken.get(pool.id, 0), pool.volumes_gb

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
-from django.db.models import Prefetch, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Prefetch, QuerySet, Sum
 
-from mosu.compute.models import Pool, Volume, VolumeTerm, VolumeUse
-from mosu.compute.states import VolumeState
+from mosu.compute.models import Pool, Volume, VolumeCopy, VolumeTerm, VolumeUse
+from mosu.compute.states import CopyState, VolumeState
 from mosu.kernel.refusals import NotFound
 from mosu.market import rules
 from mosu.market.models import Order
@@ -24,11 +24,17 @@ GRACE: Final = timedelta(days=7)
 
 
 def volumes_visible_to(actor: Actor) -> QuerySet[Volume]:
-    """Volumes of the actor's organisations, or all for the hub's people; newest first, with terms and who uses them."""
-    rows = Volume.objects.select_related("pool", "project", "organisation").order_by("-created_at", "-id")
+    """Volumes of the actor's organisations, or all for the hub's people; newest first, with terms and users."""
+    rows = Volume.objects.select_related("pool", "project", "organisation", "snapshot_of").order_by(
+        "-created_at", "-id"
+    )
     rows = rows.prefetch_related(
         Prefetch("terms", VolumeTerm.objects.select_related("order__quote").order_by("period")),
-        Prefetch("uses", VolumeUse.objects.filter(live=True).select_related("run").order_by("id")),
+        Prefetch(
+            "uses",
+            VolumeUse.objects.filter(live=True, run__isnull=False).select_related("run").order_by("id"),
+        ),
+        Prefetch("copies_to", VolumeCopy.objects.select_related("source").order_by("-created_at", "-id")),
     )
     return rows if actor.sees_all else rows.filter(organisation_id__in=actor.organisation_ids)
 
@@ -51,9 +57,33 @@ def volume_visible_to(actor: Actor, volume_id: UUID) -> Volume:
 
 
 def taken_gb(pool_ids: list[UUID]) -> Mapping[UUID, int]:
-    """What of these pools' room is taken, also by volumes that are still to be deleted."""
+    """What of these pools' room is taken, also by volumes that are still to be deleted or are being restored."""
     rows = Volume.objects.filter(pool_id__in=pool_ids).exclude(state=VolumeState.DELETED).order_by()
-    return dict(rows.values_list("pool_id").annotate(sum=Sum("size_gb")))
+    taken = dict(rows.values_list("pool_id").annotate(sum=Sum("size_gb")))
+    restored = VolumeCopy.objects.filter(
+        state=CopyState.COPYING, restores=True, target__pool_id__in=pool_ids
+    ).order_by()
+    for pool_id, size_gb in restored.values_list("target__pool_id").annotate(sum=Sum("source__size_gb")):
+        taken[pool_id] = taken.get(pool_id, 0) + size_gb
+    return taken
+
+
+class RoomSold(NamedTuple):
+    """What of a pool's room is sold: GB, volumes, and how many of these runs see now."""
+
+    gb: int
+    volumes: int
+    in_use: int
+
+
+def room_sold(pool_id: UUID) -> RoomSold:
+    """Also of volumes that are still to be deleted."""
+    uses = VolumeUse.objects.filter(volume=OuterRef("pk"), live=True)
+    rows = Volume.objects.filter(pool_id=pool_id).exclude(state=VolumeState.DELETED).order_by()
+    found = rows.aggregate(
+        gb=Sum("size_gb", default=0), volumes=Count("id"), in_use=Count("id", filter=Exists(uses))
+    )
+    return RoomSold(**found)
 
 
 def free_gb(pool: Pool) -> int:
@@ -64,10 +94,16 @@ def free_gb(pool: Pool) -> int:
 def cost_so_far(volume: Volume, order: Order, *, now: datetime) -> int:
     """What the order of the volume, not settled yet, would be charged if the volume were deleted now; in micros."""
     [term] = [one for one in volume.terms.all() if one.order_id == order.id]
-    kept = min(now, term.period.upper) - term.period.lower
+    kept = min(now, term.period.upper) - charged_from(volume, term, now=now)
     [line] = rules.lines_of_json(order.quote.lines)
     quantity = volume.size_gb * max(0, kept // timedelta(seconds=1))
     return rules.amount_of(quantity, line.price, currency=order.currency)
+
+
+def charged_from(volume: Volume, term: VolumeTerm, *, now: datetime) -> datetime:
+    """From when on the term is charged: of a snapshot not before it is whole, which may still be to come."""
+    begun: datetime = term.period.lower
+    return max(begun, volume.whole_at or now) if volume.snapshot_of_id else begun
 
 
 def deleted_at(volume: Volume) -> datetime:

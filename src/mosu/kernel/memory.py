@@ -7,7 +7,8 @@ from typing import Final
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 _KEPT_BYTES: Final = 4 * 1024 * 1024
-_MAPPED_BYTES: Final = 1024 * 1024
+_MAPPED_BYTES: Final = 2 * 1024 * 1024
+"""More than a tunnel reads at once: larger pieces are mapped, which is a page fault for each 4 KiB each time."""
 
 
 def keep_freed_memory() -> None:

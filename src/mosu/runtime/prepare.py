@@ -31,9 +31,11 @@ def main() -> None:
 
 def _prepare_local_pool(data_dir: Path) -> None:
     """This machine's own pool; its agent gets a new token where none was kept, as after a crash before this."""
-    from mosu.compute.services import ensure_local_pool
+    from mosu.compute.services import ensure_local_pool, ensure_local_volumes
 
-    _, token = ensure_local_pool(now=datetime.now(UTC), rotate=not token_file(data_dir).exists())
+    now = datetime.now(UTC)
+    pool_id, token = ensure_local_pool(now=now, rotate=not token_file(data_dir).exists())
+    ensure_local_volumes(pool_id=pool_id, now=now)
     if token is not None:
         write_token(data_dir, token)
 

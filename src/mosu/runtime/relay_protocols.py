@@ -10,12 +10,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from mosu.wire.websocket import Listener, Way
+from mosu.wire.websocket import Way
 
 REQUEST_S_MAX: Final = 10.0
 """So long a connection may be none but HTTP: only `/healthz` is, and it is quick."""
 _READ_BYTES: Final = 8 * 1024
-_READ_BYTES_WHOLE: Final = 256 * 1024
 REQUEST_BYTES_MAX: Final = 64 * 1024
 SILENT_S_MAX: Final = 180.0
 """A peer whose program reads nothing is asked by the kernel whether it does again, every two minutes at least."""
@@ -115,10 +114,6 @@ class BoundedWebSocket(Way, WebSocketsSansIOProtocol):
             self.scope["state"]["way"] = self
             # Until a way begins, uvicorn makes a message of each frame: a read of many small ones holds up all others.
             setattr(self.transport, "max_size", _READ_BYTES)  # noqa: B010 - asyncio's own, of no type
-
-    def begin(self, listener: Listener) -> None:
-        super().begin(listener)
-        setattr(self.transport, "max_size", _READ_BYTES_WHOLE)  # noqa: B010
 
     def is_over(self) -> bool:
         return self.close_sent or self.transport.is_closing()

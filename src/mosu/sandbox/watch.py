@@ -8,7 +8,7 @@ from typing import Final
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-_ENTRY_BYTES: Final = 1024
+ENTRY_BYTES: Final = 1024
 """Charged for each file and folder, so that a flood of empty ones meets the limit too."""
 
 
@@ -97,7 +97,7 @@ def folder_bytes(folder: Path) -> int | None:
             with os.scandir(todo.pop()) as entries:
                 for entry in entries:
                     facts = entry.stat(follow_symlinks=False)
-                    total += facts.st_blocks * 512 + _ENTRY_BYTES
+                    total += facts.st_blocks * 512 + ENTRY_BYTES
                     if stat.S_ISDIR(facts.st_mode):
                         todo.append(entry.path)
         except OSError as error:

@@ -29,6 +29,7 @@ from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.site_agent.identity import host, instance_of
+from mosu.site_agent.volume_copies import VolumeCopies
 from mosu.wire.agent import (
     AttemptPhase,
     Command,
@@ -159,6 +160,7 @@ class Agent:
                 images=self._images,
                 extends=self._engine.extends,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
+                copies_volumes=self._volumes is not None,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
@@ -290,18 +292,27 @@ class Agent:
             if self._stopping.is_set():
                 return
         deleted: tuple[str, ...] = ()
+        copies = VolumeCopies(self._volumes, told=self._changed.set) if self._volumes is not None else None
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
             self._changed.clear()
             with self._guard:
                 statuses = tuple(courier.status for courier in self._couriers.values())
             try:
-                answer = self._hub.heartbeat(statuses, volumes_deleted=deleted)
+                answer = self._hub.heartbeat(
+                    statuses,
+                    volumes_deleted=deleted,
+                    volume_copies=copies.statuses() if copies is not None else (),
+                )
             except HubAway as away:
                 self._log.warning("hub away", call="heartbeat", error=str(away))
                 continue
             for command in answer.commands:
                 self._obey(command)
+            if copies is not None:
+                copies.take(
+                    answer.volume_copies
+                )  # what is no longer wanted is broken off before it is deleted
             deleted = self._volumes.delete(answer.volumes_to_delete) if self._volumes is not None else ()
             if self._sandbox.ok:
                 self._tests.ask(answer.checks)

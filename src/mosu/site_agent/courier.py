@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from structlog.stdlib import BoundLogger
 
 from mosu.kernel.refusals import DomainError
+from mosu.site_agent.copying import CopyWatch
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, HubRefused, Refusal, Stopping, TokenRefused
@@ -80,6 +81,7 @@ class Courier:
         self._offset = read_json_if_whole(folder / "log_offset") or 0
         self._log_refused = self._usage_refused = False
         self._usage_due = 0.0
+        self._coming, self._going = CopyWatch(), CopyWatch()
         self._resubmit_at = time.monotonic() + RESUBMIT_EVERY_S
         self._thread: threading.Thread | None = None
 
@@ -185,11 +187,16 @@ class Courier:
 
     def _submit(self) -> None:
         work = self._engine.workdir(self.spec.attempt_id)
-        lay_inputs(work, self.spec.workdir, fetch=self._hub.fetch_blob)
+        lay_inputs(work, self.spec.workdir, fetch=self._fetch)
         self._engine.submit(self.spec)
         self.spec = self.spec.model_copy(update={"secrets": {}})
         self._save_lease(self.spec)
         (self._folder / "submitted").touch()
+
+    def _fetch(self, sha256: str, target: Path) -> None:
+        begun_ns = time.monotonic_ns()
+        self._hub.fetch_blob(sha256, target)
+        self._coming.saw(target.stat().st_size, time.monotonic_ns() - begun_ns)
 
     def _save_lease(self, spec: AttemptSpec) -> None:
         write_durably(self._folder / "lease.json", spec.model_dump(mode="json"))
@@ -260,8 +267,9 @@ class Courier:
         try:
             found = collect(work, self.spec.outputs)
             for file in found.files:
-                path = work / file.path
+                path, begun_ns = work / file.path, time.monotonic_ns()
                 self._hub.put_blob(self.spec.attempt_id, file.sha256, path, size_bytes=file.size_bytes)
+                self._going.saw(file.size_bytes, time.monotonic_ns() - begun_ns)
         except (DomainError, HubRefused, OSError) as error:
             self._log.error("outputs not stored", error=str(error))
             # What the system says names folders of this machine.
@@ -287,6 +295,8 @@ class Courier:
                 "measures": end.measures,
                 "log_bytes": end.log_bytes,
                 "outputs": outputs,
+                "copied_in": self._coming.copied,
+                "copied_out": self._going.copied,
             }
         )
 

@@ -86,7 +86,11 @@ class Hub:
         return None if answer.status_code == 204 else wire.Lease.model_validate_json(answer.content)
 
     def heartbeat(
-        self, attempts: tuple[wire.AttemptStatus, ...], *, volumes_deleted: tuple[str, ...] = ()
+        self,
+        attempts: tuple[wire.AttemptStatus, ...],
+        *,
+        volumes_deleted: tuple[str, ...] = (),
+        volume_copies: tuple[wire.CopyStatus, ...] = (),
     ) -> wire.HeartbeatAnswer:
         """Sent once, since a later one says more.
 
@@ -98,6 +102,7 @@ class Hub:
             clock_at=datetime.now(UTC),
             attempts=attempts,
             volumes_deleted=volumes_deleted,
+            volume_copies=volume_copies,
         )
         try:
             answer = self._client.post("/agent/v1/heartbeat", json=body.as_sent())

@@ -8,8 +8,8 @@ import errno
 import os
 import shutil
 import threading
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from mosu.wire.agent import AttemptSpec
 
 _GIB: Final = 1 << 30
 _GONE: Final = ".gone-"
+_MAKING: Final = ".making-"
 _MARK: Final = ".mark"
 
 
@@ -51,17 +52,18 @@ class Volumes:
                 found=room_gb,
             )
         self.folder, self.room_gb = folder, room_gb
-        self._who: RunAs = run_as()
+        self.who: RunAs = run_as()
         folder.chmod(0o711)
-        closed = unreachable_part(folder, self._who)
+        closed = unreachable_part(folder, self.who)
         if closed is not None:
             raise SandboxUnavailable(
-                f"The sandbox's user (uid {self._who.uid}) cannot pass through {closed} to {folder}.",
+                f"The sandbox's user (uid {self.who.uid}) cannot pass through {closed} to {folder}.",
                 hint=f"Choose a folder outside it, or: chmod o+x {closed}",
                 path=str(folder),
             )
         self._mark = self._mark_known(memory)
         self._deleting: set[str] = set()
+        self._copied_to: set[str] = set()
         self._guard = threading.Lock()
 
     def laid_for(self, spec: AttemptSpec) -> list[VolumeFile]:
@@ -70,12 +72,12 @@ class Volumes:
         Raises:
             OSError: the disk is not there, is full or fails; making them again is safe.
         """
-        if spec.volumes and self._mark_there() != self._mark:
-            raise OSError(errno.ESTALE, f"{self.folder} is not the folder in which volumes are kept")
+        if spec.volumes:
+            self.check_there()
         return [
             VolumeFile(
                 name=one.volume_id,
-                folder=str(self._laid(one.volume_id)),
+                folder=str(self.laid(one.volume_id)),
                 path=one.path,
                 size_bytes=one.size_bytes,
                 writes=one.writes,
@@ -83,13 +85,32 @@ class Volumes:
             for one in spec.volumes
         ]
 
+    def check_there(self) -> None:
+        """
+        Raises:
+            OSError: the disk is not there.
+        """
+        if self._mark_there() != self._mark:
+            raise OSError(errno.ESTALE, f"{self.folder} is not the folder in which volumes are kept")
+
+    @contextmanager
+    def copying_to(self, volume_id: str) -> Iterator[Path]:
+        """The folder in which a new volume is made; whoever wants it deleted meanwhile asks again afterwards."""
+        with self._guard:
+            self._copied_to.add(volume_id)
+        try:
+            yield self.folder / f"{_MAKING}{volume_id}"
+        finally:
+            with self._guard:
+                self._copied_to.discard(volume_id)
+
     def delete(self, volume_ids: Collection[str]) -> tuple[str, ...]:
         """Set about deleting these; those of which nothing is left. What is still in use, and what the disk does not
         give up, stays until asked again."""
         left = [volume_id for volume_id in volume_ids if self._may_be_there(volume_id)]
         for volume_id in left:
             with self._guard:
-                if volume_id in self._deleting:
+                if volume_id in self._deleting or volume_id in self._copied_to:
                     continue
                 self._deleting.add(volume_id)
             # A million files take minutes; heartbeats must go on meanwhile.
@@ -116,13 +137,14 @@ class Volumes:
         """The mark that the folder has now; empty where it has none."""
         return read_json_if_whole(self.folder / _MARK) or ""
 
-    def _laid(self, volume_id: str) -> Path:
+    def laid(self, volume_id: str) -> Path:
+        """The volume's own folder, made where it is new."""
         volume = self.folder / volume_id
         if not (volume / "lock").exists():
             volume.mkdir(mode=0o711, exist_ok=True)
             volume.chmod(0o711)
             (volume / "data").mkdir(mode=0o700, exist_ok=True)
-            give_to_sandbox(volume / "data", self._who)
+            give_to_sandbox(volume / "data", self.who)
             (volume / "lock").touch(mode=0o600)
             sync_folder(volume)
             sync_folder(self.folder)
@@ -132,32 +154,34 @@ class Volumes:
         """Whether anything is left of it; of a disk that does not say, that is: the heartbeats of a whole pool do not
         end with one bad disk."""
         with self._guard:
-            if volume_id in self._deleting:
+            if volume_id in self._deleting or volume_id in self._copied_to:
                 return True
         try:
-            return self._mark_there() != self._mark or any(map(_is_named, self._places(volume_id)))
+            return self._mark_there() != self._mark or any(map(is_named, self._places(volume_id)))
         except OSError:
             return True
 
-    def _places(self, volume_id: str) -> tuple[Path, Path]:
-        """Where it is, and where it is deleted."""
-        return self.folder / volume_id, self.folder / f"{_GONE}{volume_id}"
+    def _places(self, volume_id: str) -> tuple[Path, Path, Path]:
+        """Where it is, where it is deleted, and where it was being made."""
+        name = self.folder / volume_id
+        return name, name.with_name(f"{_GONE}{volume_id}"), name.with_name(f"{_MAKING}{volume_id}")
 
     def _delete(self, volume_id: str) -> None:
-        volume, gone = self._places(volume_id)
+        volume, gone, making = self._places(volume_id)
         try:
             with suppress(OSError):  # what the disk does not give up is asked for again
-                if _is_named(volume) and not _set_aside(volume, gone):
+                if is_named(volume) and not _set_aside(volume, gone):
                     return
                 remove_tree(gone)
+                remove_tree(making)
                 sync_folder(self.folder)  # its room is sold once we say so: no crash brings it back
         finally:
             with self._guard:
                 self._deleting.discard(volume_id)
 
 
-def _is_named(path: Path) -> bool:
-    """Not `Path.exists`: what the disk cannot say is an error here."""
+def is_named(path: Path) -> bool:
+    """Whether there is such a name. Not `Path.exists`: what the disk cannot say is an error here."""
     try:
         path.lstat()
     except FileNotFoundError:

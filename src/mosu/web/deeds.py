@@ -15,6 +15,7 @@ _SUBJECTS: Final = MappingProxyType[str, Any](
         "blackout": pgettext_lazy("subject", "Blackout"),
         "block": pgettext_lazy("subject", "Block"),
         "volume": pgettext_lazy("subject", "Volume"),
+        "volumecopy": pgettext_lazy("subject", "Copy of a volume"),
         "budget": pgettext_lazy("subject", "Budget"),
         "charges": pgettext_lazy("subject", "Charges"),
         "claim": pgettext_lazy("subject", "Claim"),

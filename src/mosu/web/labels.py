@@ -21,6 +21,7 @@ from mosu.compute.accelerators import (
     catalogue,
 )
 from mosu.compute.goods import country_name
+from mosu.compute.volumes import SHELF as VOLUMES
 from mosu.kernel.money import rounded
 from mosu.market.blocks import BlockTerms
 from mosu.market.comparison import Cell, Row, compared
@@ -117,7 +118,11 @@ def label_of(shown: ShownOffer) -> OfferShown:
         href=reverse("offer", args=[offer.public_id]),
         quote_href=quote_address(offer),
         mode=mode_name(str(offer.attributes.get("mode") or "")),
-        card=name_of(card) if card else _("Processor cores"),
+        card=name_of(card)
+        if card
+        else _("Room for volumes")
+        if offer.shelf == VOLUMES
+        else _("Processor cores"),
         share=told(goods.told) if goods.told else "",
         limits=f"{offer.min_units}-{offer.max_units}",
         delivered=delivered_of(shown.delivery),
@@ -179,6 +184,8 @@ def quote_address(offer: Offer) -> str:
     """The quote's form, filled in with the least that the offer sells; of a reserved offer the form of its blocks."""
     if offer.block is not None:
         return reverse("reserve", args=[offer.public_id])
+    if offer.shelf == VOLUMES:
+        return reverse("volumes")
     kind = kind_of(str(offer.attributes.get("accelerator") or ""))
     count = offer.min_units if kind.shares == 1 else kind.asked
     wish = (

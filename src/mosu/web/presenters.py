@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import quote as quote_path
 
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -85,6 +86,27 @@ class SplitShown:
 
 
 @dataclass(frozen=True)
+class CopyingShown:
+    """One plan's copies; `volumes` are the names of those that are there already."""
+
+    into: str
+    back: str
+    volumes: str
+
+    @classmethod
+    def of(cls, quote: Quote) -> "CopyingShown | None":
+        """None of what copies nothing by its kind: a block, a volume."""
+        facts: dict[str, Any] | None = quote.facts.get("copying")
+        if facts is None:
+            return None
+        return cls(
+            into=_copied(facts["in_bytes"], facts["in_s"], facts["in_bytes_per_s"]),
+            back=_copied(facts["out_bytes"], facts["out_s"], facts["out_bytes_per_s"]),
+            volumes=", ".join(one["name"] for one in quote.request.get("volumes", ())),
+        )
+
+
+@dataclass(frozen=True)
 class QuoteShown:
     """A plan with its price, and who would pay it."""
 
@@ -100,6 +122,7 @@ class QuoteShown:
     lines: Sequence[QuotedLine]
     billed_by_supplier: bool
     region: str
+    copying: CopyingShown | None
 
     @classmethod
     def of(cls, quote: Quote) -> "QuoteShown":
@@ -116,6 +139,7 @@ class QuoteShown:
             lines=lines_of_json(quote.lines),
             region=region_named(quote.offer.attributes.get("region") or ""),
             billed_by_supplier=quote.terms["sold_by"] == SoldBy.SUPPLIER,
+            copying=CopyingShown.of(quote),
         )
 
 
@@ -219,6 +243,16 @@ def duration(seconds: int) -> str:
     minutes, left = divmod(rest, 60)
     parts = [(hours, _("%d h")), (minutes, _("%d min")), (left, _("%d s"))]
     return " ".join(text % count for count, text in parts if count) or _("%d s") % 0
+
+
+def _copied(size_bytes: int | None, expected_s: int | None, bytes_per_s: int | None) -> str:
+    if size_bytes == 0:
+        return _("nothing")
+    if size_bytes is None:
+        rate = _("%(rate)s a second last") % {"rate": filesizeformat(bytes_per_s)} if bytes_per_s else ""
+        return _("size not known yet · %(pace)s") % {"pace": rate or _("not yet measured there")}
+    pace = _("not yet measured there") if expected_s is None else _("about %s") % duration(expected_s)
+    return f"{filesizeformat(size_bytes)} · {pace}"
 
 
 def moment(at: datetime) -> str:

@@ -57,6 +57,7 @@ _STATES: Final[dict[str, tuple[Any, str]]] = {
     "pool_open": (pgettext_lazy("pool", "Open"), "ok"),
     "pool_draining": (pgettext_lazy("pool", "Draining"), ""),
     "pool_closed": (pgettext_lazy("pool", "Closed"), "refused"),
+    "volume_making": (pgettext_lazy("volume", "Being made"), "live"),
     "volume_kept": (pgettext_lazy("volume", "Kept"), "ok"),
     "volume_expired": (pgettext_lazy("volume", "To be renewed"), "wait"),
     "volume_deleting": (pgettext_lazy("volume", "Being deleted"), "later"),

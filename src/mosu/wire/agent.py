@@ -31,6 +31,7 @@ from mosu.wire.times import Moment
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AttemptId = Annotated[str, StringConstraints(pattern=r"^attempt_[0-9a-z]{26}$")]
 VolumeId = Annotated[str, StringConstraints(pattern=r"^volume_[0-9a-z]{26}$")]
+CopyId = Annotated[str, StringConstraints(pattern=r"^volumecopy_[0-9a-z]{26}$")]
 _COUNT_MAX: Final = (1 << 53) - 1
 Count = Annotated[int, Field(ge=0, le=_COUNT_MAX)]
 """As far as every JSON reader counts exactly."""
@@ -40,6 +41,8 @@ NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]
 Instance = Annotated[str, StringConstraints(max_length=64)]
 """Which agent speaks: the same over restarts on one machine and state folder, another for any other agent."""
 LOG_CHUNK_BYTES_MAX = 262_144
+COPIED_BYTES_MIN: Final = 1 << 20
+"""Of smaller files the bytes say nothing of the way."""
 VOLUMES_MAX: Final = 100
 """That are named in one message."""
 ATTEMPTS_MAX = 20_000
@@ -118,6 +121,8 @@ class Registration(Message):
     """Whether what runs can be given more time."""
     volumes_gb: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """How much room it keeps for volumes, in GiB; none where it keeps no volumes."""
+    copies_volumes: bool = False
+    """Whether it makes snapshots of them, and puts them back."""
 
 
 class Registered(Message):
@@ -248,12 +253,51 @@ class AttemptStatus(Message):
     sample: MeterSample | None = None
 
 
+class CopySpec(Message):
+    """What `source` holds goes to `target`: a new volume that nobody writes, or in the place of what that holds."""
+
+    copy_id: CopyId
+    source: VolumeId
+    target: VolumeId
+    bytes_max: Annotated[int, Field(ge=1)]
+    restores: bool = False
+
+
+class CopyFault(StrEnum):
+    """Why a copy failed. Nothing is left of it then, and its target holds what it held."""
+
+    FULL = "full"
+    """The pool's disk is full."""
+    TOO_LARGE = "too_large"
+    """There is more than `bytes_max`."""
+    CHANGED = "changed"
+    """Something changed while it was copied."""
+    CLOSED = "closed"
+    """Parts are too deep, or closed to their own user."""
+    IN_USE = "in_use"
+    """Somebody else uses the source or the target."""
+    DISK = "disk"
+    """The disk fails, or is not there."""
+
+
+class CopyStatus(Message):
+    copy_id: CopyId
+    phase: Literal["copying", "whole", "failed"]
+    bytes_done: Count = 0
+    bytes_total: Count = 0
+    """What the source takes; 0 until it has been looked at. Of one that is whole, what the target takes."""
+    took_s: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] = 0
+    fault: CopyFault | None = None
+
+
 class Heartbeat(Message):
     instance: Instance = ""
     clock_at: Moment
     attempts: Annotated[tuple[AttemptStatus, ...], Field(max_length=ATTEMPTS_MAX)] = ()
     volumes_deleted: Annotated[tuple[VolumeId, ...], Field(max_length=VOLUMES_MAX)] = ()
     """Of those that the hub wanted deleted: nothing of them is there."""
+    volume_copies: Annotated[tuple[CopyStatus, ...], Field(max_length=VOLUMES_MAX)] = ()
+    """Of those that the hub wanted made: how they stand."""
 
 
 class Command(Message):
@@ -273,6 +317,8 @@ class HeartbeatAnswer(Message):
     """Nodes whose health the hub asks for; named again until it is reported."""
     volumes_to_delete: Annotated[tuple[VolumeId, ...], Field(max_length=VOLUMES_MAX)] = ()
     """Named again until the agent says that nothing of them is there."""
+    volume_copies: Annotated[tuple[CopySpec, ...], Field(max_length=VOLUMES_MAX)] = ()
+    """Named again until the agent says how they ended; one that is no longer named is to be broken off."""
 
 
 class LogChunk(Message):
@@ -324,6 +370,13 @@ class Measures(Message):
     restarts: Count = 0
 
 
+class Copied(Message):
+    """Files of at least `COPIED_BYTES_MIN` that the agent carried, and how long that took."""
+
+    size_bytes: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+    took_ms: Annotated[int, Field(ge=1, le=_COUNT_MAX)]
+
+
 class OutputFile(Message):
     path: str
     sha256: Sha256
@@ -342,6 +395,9 @@ class Report(Message):
     measures: Measures | None
     log_bytes: Count
     outputs: tuple[OutputFile, ...] = ()
+    copied_in: Copied | None = None
+    copied_out: Copied | None = None
+    """From the hub and back to it; None where nothing large was carried."""
 
 
 class ReportAck(Message):

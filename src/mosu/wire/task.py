@@ -91,7 +91,8 @@ class FileMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VolumeMount:
-    """The volume `name` of the run's project is seen at `path` inside; written to, unless it is `name:ro`."""
+    """The volume `name` of the run's project is seen at `path` inside; written to, unless it was `name:ro` or is a
+    snapshot, `name@label`."""
 
     path: str
     name: str
@@ -231,8 +232,8 @@ _ENVIRONMENT_ALLOWED: Final = "the name of a prebuilt environment, of letters, d
 _KINDS: Final[tuple[RunKind, ...]] = get_args(RunKind)
 _KINDS_ALLOWED: Final = "batch, session or service"
 VOLUMES_MAX: Final = 8
-_VOLUME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?::ro)?")
-_VOLUME_ALLOWED: Final = "the name of a volume, or NAME:ro to read alone"
+_VOLUME: Final = re.compile(r"{0}(?:@{0})?(?::ro)?".format(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"))
+_VOLUME_ALLOWED: Final = "the name of a volume, NAME:ro to read alone, or NAME@LABEL for a snapshot of it"
 _MOUNT: Final = re.compile(r"/(?:data|mnt)(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}")
 _MOUNT_ALLOWED: Final = "a path at or below /data or /mnt"
 _APPS: Final[tuple[App, ...]] = get_args(App)
@@ -521,7 +522,7 @@ def _volumes(node: Node, field: str, reader: Reader) -> tuple[VolumeMount, ...]:
         elif any(name == one.name for one in mounts):
             reader.refuse(value, below, "is mounted twice.", allowed="each volume once")
         else:
-            mounts.append(VolumeMount(path=path, name=name, writes=not only))
+            mounts.append(VolumeMount(path=path, name=name, writes=not only and "@" not in name))
     return tuple(mounts)
 
 

@@ -11,12 +11,29 @@ class WaitedStream:
     """The end of a stream that one reader and one writer wait for. Its bytes wait in the stream, within its window."""
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self.stream = stream
+        self._before = stream.bytes_in, stream.bytes_out
         self._arrived: deque[Bytes] = deque()
         self._is_held = self._peer_ended = False
         self._why_broken: str | None = None
         self._moved = asyncio.Event()
         stream.join(self)
+
+    @property
+    def bytes_in(self) -> int:
+        """Of what came since this began to wait for it."""
+        return self.stream.bytes_in - self._before[0]
+
+    @property
+    def bytes_out(self) -> int:
+        """Of what was sent since then."""
+        return self.stream.bytes_out - self._before[1]
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open both ways, and nothing waits in it."""
+        is_over = self._peer_ended or self._why_broken is not None
+        return not (is_over or self._arrived or self.stream.is_waiting)
 
     async def read(self) -> Bytes:
         """The next bytes; none once the other side has ended.
@@ -32,7 +49,7 @@ class WaitedStream:
                 return b""
             await self._wait()
         part = self._arrived.popleft()
-        self._stream.has_room()
+        self.stream.has_room()
         return part
 
     async def write(self, data: Bytes) -> None:
@@ -42,18 +59,18 @@ class WaitedStream:
             Broken: it was reset, or the tunnel is gone.
         """
         self._check()
-        self._stream.send(data)
+        self.stream.send(data)
         while self._is_held:
             await self._wait()
             self._check()
 
     def end(self) -> None:
         """No more from us; what comes may still be read."""
-        self._stream.end()
+        self.stream.end()
 
     def reset(self, why: str) -> None:
         """End it now, both ways; nothing is told if it is over."""
-        self._stream.reset(why)
+        self.stream.reset(why)
 
     # What the stream says.
 

@@ -6,7 +6,9 @@ frame goes to the library whole and as it came, and what it does with it is what
 """
 
 import asyncio
+import os
 import secrets
+from contextlib import suppress
 from typing import ClassVar, Final, Protocol, TypeAlias
 
 try:
@@ -31,6 +33,8 @@ _SHORT: Final = 126
 _SHORT_MAX: Final = 0xFFFF
 _AT_ONCE_BYTES: Final = 256 * 1024
 """What is sent in one turn of the loop is written together, up to so much."""
+_PARTS_MAX: Final = 64
+"""More are small, and cost less put together than one by one."""
 _WAITS_BYTES_MAX: Final = 4 * 1024 * 1024
 """What may be sent to a full way at all (credit, answers) is far less. Who makes us wait with more wants our memory."""
 _BREATH_FRAMES: Final = 64
@@ -81,6 +85,8 @@ class Way(asyncio.Protocol):
         self.transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # of a socket; TLS has its own
         self._begun = bytearray()
         self._leaving: list[Bytes] = []
+        of = self.transport.get_extra_info
+        self._fd: int | None = None if of("sslcontext") else of("socket").fileno()
         self.listener = listener
         if self.is_over():
             self._loop.call_soon(self.lose)
@@ -116,13 +122,28 @@ class Way(asyncio.Protocol):
         """Write now what was sent in this turn of the loop."""
         self._is_due = False
         if self._leaving:
-            data = b"".join(self._leaving)
-            self._leaving.clear()
+            leaving, self._leaving = self._leaving, []
             self._leaving_bytes = 0
             if not self.transport.is_closing():
-                self.transport.write(data)
+                self._write(leaving)
                 if self.full_since is not None and self.transport.get_write_buffer_size() > _WAITS_BYTES_MAX:
                     self.transport.abort()
+
+    def _write(self, parts: list[Bytes]) -> None:
+        """Straight to the kernel, as the parts are: asyncio would first make one of them. What it does not take now,
+        and what is encrypted, is the transport's."""
+        if len(parts) > _PARTS_MAX or self._fd is None or self.transport.get_write_buffer_size():
+            self.transport.write(b"".join(parts))
+            return
+        went = 0
+        with suppress(OSError):  # it takes nothing now, or never again: the transport learns which
+            went = os.writev(self._fd, parts)
+        for part in parts:
+            if went >= len(part):
+                went -= len(part)
+            else:
+                self.transport.write(memoryview(part)[went:])
+                went = 0
 
     def silence(self) -> None:
         """What was sent goes; nothing is sent or taken after it."""

@@ -1,6 +1,8 @@
 """Volumes: room for files that outlive runs, bought by the GB and the day."""
 
 import sys
+import time
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,13 +11,13 @@ import typer
 from mosu.cli.buying import agree
 from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
-from mosu.cli.stop import REFUSED, Stop
+from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
-from mosu.cli.text import language, table
+from mosu.cli.text import language, table, told
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.models import Volume
+    from mosu.client.volume_answers import Volume
 
 volumes = typer.Typer(no_args_is_help=True, help="Room for files that outlive runs.")
 
@@ -25,6 +27,24 @@ _HEADINGS: Final = MappingProxyType(
         "en": ("NAME", "STATE", "GB", "POOL", "PAID UNTIL", "RENEWS", "USED BY", "ID"),
     }
 )
+_QUOTA_HEADINGS: Final = MappingProxyType(
+    {"zh": ("对象", "已用 GB", "上限 GB"), "en": ("OF", "KEPT GB", "AT MOST GB")}
+)
+_LOOK_S: Final = 1.0
+_HINTS: Final = MappingProxyType(
+    {
+        "full": "The pool's disk is full. Nothing is charged; tell the supplier.",
+        "too_large": "It holds more than its size. Delete files in it, and try again.",
+        "changed": "Something changed while it was copied. Try again.",
+        "closed": "Parts of it are too deep, or closed to their own user (chmod u+rx). Mend them, and try again.",
+        "in_use": "An attempt that was thought to be over still uses it. Try again later.",
+        "disk": "The pool's disk fails. Nothing is charged; tell the supplier.",
+    }
+)
+"""Why a copy failed, and what to do."""
+WaitOption = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until it is whole, and say how far it is.")
+]
 NameArgument = Annotated[str, typer.Argument(help="Name or id of the volume.")]
 DaysOption = Annotated[int, typer.Option("--days", min=1, max=366, help="For how many days.")]
 VouchersOption = Annotated[str, typer.Option(help="auto, none, or voucher ids with commas.")]
@@ -73,7 +93,7 @@ def create(
 
 @volumes.command("list")
 def list_them(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOption = False) -> None:
-    """Your organisation's volumes, newest first."""
+    """Your organisation's volumes and snapshots, newest first."""
     with client() as hub:
         page = hub.volumes(limit=limit)
         zone = zone_of(hub)
@@ -83,7 +103,7 @@ def list_them(*, limit: LimitOption = 50, lang: LangOption = "", json: JsonOptio
     rows = [
         [
             one.name,
-            one.state,
+            _state_of(one),
             str(one.gb),
             one.pool,
             time_of(one.kept_until, zone),
@@ -136,6 +156,149 @@ def delete(name: NameArgument, *, yes: YesOption = False, json: JsonOption = Fal
         show_json(volume)
     else:
         show(volume.state)
+
+
+@volumes.command()
+def snapshot(
+    name: NameArgument,
+    *,
+    label: Annotated[
+        str, typer.Option("--as", help="Its label: small letters, digits and -; the time of day if left out.")
+    ] = "",
+    days: DaysOption = 30,
+    wait: WaitOption = True,
+    vouchers: VouchersOption = "",
+    yes: YesOption = False,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Keep what a volume holds now as NAME@LABEL, which no run changes. Tasks see it with volumes: {/data: NAME@LABEL}.
+
+    Until it is whole no run may write the volume. What it takes is measured then, and so much is charged.
+    """
+    with client() as hub:
+        volume = _named(hub, name)
+        label = label or f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        quote = hub.make_snapshot_quote(volume.id, label, days=days, vouchers=vouchers_of(vouchers))
+        agree(hub, quote, lang, asks="Buy this snapshot", yes=yes)
+        made = hub.volume_of_order(hub.accept(quote.id).id)
+        if wait:
+            made = _copied(hub, made)
+    if json:
+        show_json(made)
+        return
+    show(made.name)
+    if wait and made.last_copy is not None:
+        say(f"The snapshot {made.name} is whole: {made.gb} GB, made in {made.last_copy.took_s:.1f} s.")
+
+
+@volumes.command()
+def restore(
+    name: NameArgument,
+    snapshot: Annotated[str, typer.Argument(help="The snapshot: its label, NAME@LABEL, or its id.")],
+    *,
+    wait: WaitOption = True,
+    yes: YesOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Have a volume hold what a snapshot holds. What it holds now is lost once that is whole, and stays until then."""
+    with client() as hub:
+        volume = _named(hub, name)
+        is_label = "@" not in snapshot and not snapshot.startswith("volume_")
+        source = _named(hub, f"{volume.name}@{snapshot}" if is_label else snapshot)
+        _confirm_restoring(volume, source, yes=yes)
+        volume = hub.restore_volume(volume.id, source.id)
+        if wait:
+            volume = _copied(hub, volume)
+    if json:
+        show_json(volume)
+        return
+    show(volume.name)
+    if wait and volume.last_copy is not None:
+        say(
+            f"The volume {volume.name} holds what {source.name} holds: restored in {volume.last_copy.took_s:.1f} s."
+        )
+
+
+@volumes.command()
+def quota(
+    project: Annotated[str, typer.Argument(help="Set it of this project: its name or id.")] = "",
+    *,
+    gb: Annotated[int | None, typer.Option("--gb", min=0, help="So many GB at most.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Nothing limits it any more.")] = False,
+    lang: LangOption = "",
+    json: JsonOption = False,
+) -> None:
+    """How many GB of volumes are kept and may be kept; owners and administrators set it of a project."""
+    with client() as hub:
+        projects = hub.projects(limit=200).items
+        if project:
+            if (gb is None) is not lift:
+                raise Stop("Say what it is.", hint="--gb N, or --lift.", code=USAGE)
+            found = [one for one in projects if project in (one.id, one.name)]
+            organisation = hub.me().organisation
+            if len(found) != 1 or organisation is None:
+                raise Stop(f"There is no project {project[:60]!r}.", hint="See mosu api get /projects.")
+            hub.set_quota(organisation_id=organisation.id, project_id=found[0].id, units_max=gb, volumes=True)
+        page = hub.quotas(limit=200)
+    names = {one.id: one.name for one in projects}
+    quotas = [one for one in page.items if one.volumes]
+    if json:
+        show_json(quotas)
+        return
+    rows = [
+        [
+            names.get(one.project_id, one.project_id) or one.organisation_id,
+            str(one.kept_gb),
+            str(one.units_max),
+        ]
+        for one in quotas
+    ]
+    show(table(list(_QUOTA_HEADINGS[language(lang)]), rows, right=frozenset({1, 2})))
+
+
+def _state_of(volume: "Volume") -> str:
+    copy = volume.last_copy
+    if copy is None or copy.state != "copying":
+        return volume.state
+    part = f" {min(99, 100 * copy.bytes_done // copy.bytes_total)}%" if copy.bytes_total else ""
+    return f"{told('restoring') if copy.restores else volume.state}{part}"
+
+
+def _copied(hub: "Client", volume: "Volume") -> "Volume":
+    """The volume once the copy to it has ended well; how far it is, is said meanwhile.
+
+    Raises:
+        Stop: it failed.
+    """
+    told_of = ""
+    while (copy := volume.last_copy) is not None and copy.state == "copying":
+        progress = f"{volume.name}: {_size_of(copy.bytes_done)} / {_size_of(copy.bytes_total)}"
+        if copy.bytes_total and progress != told_of:
+            say(progress)
+            told_of = progress
+        time.sleep(_LOOK_S)
+        volume = hub.volume(volume.id)
+    if copy is not None and copy.state == "failed":
+        raise Stop(f"{volume.name}: the copy failed ({copy.reason}).", hint=_HINTS.get(copy.reason, ""))
+    return volume
+
+
+def _size_of(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 30):.2f} GB"
+
+
+def _confirm_restoring(volume: "Volume", source: "Volume", *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Stop(
+            "Nothing was restored: there is no terminal to ask at.", hint="--yes restores it.", code=REFUSED
+        )
+    say(f"All files in {volume.name} are replaced by what {source.name} holds.")
+    say(f"Type its name to restore it: {volume.name}")
+    if sys.stdin.readline().strip() != volume.name:
+        raise Stop("Nothing was restored.", hint="The volume holds what it held.", code=REFUSED)
 
 
 def _named(hub: "Client", name: str) -> "Volume":

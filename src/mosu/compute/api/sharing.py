@@ -120,9 +120,11 @@ def set_share(request: HttpRequest, pool_id: str, body: PoolShareIn) -> PoolShar
 
 
 class HeldIn(In):
-    """`units_max` cards of `accelerator`, or without one cores of runs without cards; null: no quota."""
+    """`units_max` cards of `accelerator`, or with `volumes` GB of volumes, or cores of runs without cards; null: no
+    quota."""
 
     accelerator: Word = ""
+    volumes: bool = False
     units_max: int | None
 
 
@@ -135,7 +137,11 @@ class QuotaOut(Out):
     organisation_id: str
     project_id: str | None
     accelerator: str
+    volumes: bool
+    """It counts GB of volumes."""
     units_max: int
+    kept_gb: int | None
+    """How many of these GB are kept now; null of other quotas."""
 
     @classmethod
     def of(cls, quota: Quota) -> "QuotaOut":
@@ -143,7 +149,11 @@ class QuotaOut(Out):
             organisation_id=typeid(Organisation.prefix, quota.organisation_id),
             project_id=typeid(Project.prefix, quota.project_id) if quota.project_id else None,
             accelerator=quota.accelerator,
+            volumes=quota.volumes,
             units_max=quota.units_max,
+            kept_gb=services.kept_gb(organisation_id=quota.organisation_id, project_id=quota.project_id)
+            if quota.volumes
+            else None,
         )
 
 
@@ -187,6 +197,7 @@ def _set_quota(
         organisation_id=organisation_id,
         project_id=project_id,
         accelerator=body.accelerator,
+        volumes=body.volumes,
         units_max=body.units_max,
         now=timezone.now(),
     )

@@ -9,7 +9,14 @@ from ninja import Query, Router, Status
 from mosu.compute import services
 from mosu.compute.api.runs import buyer_of
 from mosu.compute.models import Volume
-from mosu.compute.shapes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
+from mosu.compute.shapes import (
+    RestoreIn,
+    SnapshotQuoteIn,
+    VolumeIn,
+    VolumeOut,
+    VolumeQuoteIn,
+    VolumeTimeIn,
+)
 from mosu.compute.states import VolumeState
 from mosu.compute.volumes import volume_visible_to, volumes_kept, volumes_visible_to
 from mosu.market.models import Offer, Order
@@ -65,6 +72,42 @@ def create_volume_time_quote(request: HttpRequest, volume_id: str, body: VolumeT
     return Status(201, QuoteOut.of(quote, now=now))
 
 
+@router.post(
+    "/volumes/{volume_id}/snapshots/quotes",
+    response={201: QuoteOut},
+    auth=token_auth,
+    operation_id="createSnapshotQuote",
+)
+@door("quote.ask")
+def create_snapshot_quote(request: HttpRequest, volume_id: str, body: SnapshotQuoteIn) -> Status[QuoteOut]:
+    """Ask what a snapshot costs at most; `POST /orders` has it made. What it takes is measured, and so much charged."""
+    now = timezone.now()
+    quote = services.quote_snapshot(
+        actor=actor_of(request),
+        volume_id=Volume.key_of(volume_id),
+        label=body.label,
+        days=body.days,
+        choice=services.choice_of(body.vouchers),
+        now=now,
+    )
+    return Status(201, QuoteOut.of(quote, now=now))
+
+
+@router.post(
+    "/volumes/{volume_id}/restore", response=VolumeOut, auth=token_auth, operation_id="restoreVolume"
+)
+@door("order.place")
+def restore_volume(request: HttpRequest, volume_id: str, body: RestoreIn) -> VolumeOut:
+    """Have it hold what a snapshot holds; what it holds now is lost once that is whole. See `last_copy`."""
+    services.restore_volume(
+        actor=actor_of(request),
+        volume_id=Volume.key_of(volume_id),
+        snapshot_id=Volume.key_of(body.snapshot_id),
+        now=timezone.now(),
+    )
+    return _volume_out(request, volume_id)
+
+
 @router.get("/volumes", response=Listed[VolumeOut], auth=token_auth, operation_id="listVolumes")
 @door("order.read")
 def list_volumes(
@@ -72,11 +115,13 @@ def list_volumes(
     paging: Annotated[Paging, Query()],
     state: VolumeState | None = None,
     order_id: str | None = None,
+    snapshot_of: str | None = None,
 ) -> dict[str, object]:
-    """Volumes that are there, newest first; with a state those that have it, deleted ones too."""
+    """Volumes and snapshots that are there, newest first; with a state those that have it, deleted ones too."""
     actor = actor_of(request)
     rows = volumes_visible_to(actor).filter(state=state) if state else volumes_kept(actor)
     rows = rows.filter(terms__order_id=Order.key_of(order_id)) if order_id else rows
+    rows = rows.filter(snapshot_of_id=Volume.key_of(snapshot_of)) if snapshot_of else rows
     page, after = page_of(rows, paging.cursor, paging.limit)
     return {"items": [VolumeOut.of(volume) for volume in page], "next": after}
 

@@ -15,7 +15,7 @@ from mosu.compute.models.pools import WHOLE, Blackout, Device, HealthCheck, Node
 from mosu.compute.models.runs import Attempt, Extension, LogPiece, MeterSample, Run
 from mosu.compute.models.sharing import IdleRule, PoolShare, Quota
 from mosu.compute.models.tickets import Ticket
-from mosu.compute.models.volumes import Volume, VolumeTerm, VolumeUse
+from mosu.compute.models.volumes import Volume, VolumeCopy, VolumeTerm, VolumeUse
 
 __all__ = [
     "LATENCY_MS",
@@ -47,6 +47,7 @@ __all__ = [
     "Run",
     "Ticket",
     "Volume",
+    "VolumeCopy",
     "VolumeTerm",
     "VolumeUse",
 ]

@@ -7,6 +7,7 @@ from mosu.compute.states import (
     AttemptState,
     BlackoutState,
     BlockState,
+    CopyState,
     EndpointState,
     NodeState,
     PoolState,
@@ -15,7 +16,15 @@ from mosu.compute.states import (
 )
 
 _States = type[
-    PoolState | NodeState | BlackoutState | BlockState | EndpointState | VolumeState | RunState | AttemptState
+    PoolState
+    | NodeState
+    | BlackoutState
+    | BlockState
+    | EndpointState
+    | VolumeState
+    | CopyState
+    | RunState
+    | AttemptState
 ]
 
 

@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Mod
 
+from mosu.compute.copying import Pace
 from mosu.compute.models.known import choices, known
 from mosu.compute.states import (
     BlackoutKind,
@@ -58,6 +59,8 @@ class Pool(Row):
     """Whether its engine lets what runs be given more time."""
     volumes_gb = models.PositiveIntegerField(default=0)
     """What the agent said: how much room it keeps for volumes, in GiB."""
+    copies_volumes = models.BooleanField(default=False)
+    """What the agent said: it makes snapshots of them."""
     clock_skew_s = models.FloatField(default=0)
     registered_at = models.DateTimeField(null=True)
     last_seen_at = models.DateTimeField(null=True)
@@ -65,6 +68,11 @@ class Pool(Row):
     delivered_s = models.PositiveBigIntegerField(default=0)
     """Of what was ordered of it in the last 90 days, and what of that was delivered; counted every hour."""
     delivery_counted_at = models.DateTimeField(null=True)
+    copied_in_bytes = models.PositiveBigIntegerField(default=0)
+    copied_in_ms = models.PositiveBigIntegerField(default=0)
+    copied_out_bytes = models.PositiveBigIntegerField(default=0)
+    copied_out_ms = models.PositiveBigIntegerField(default=0)
+    """How long its last copies of large files took, from the hub and back, as its agent measured (`copying.Pace`)."""
     placing = models.CharField(
         max_length=10, choices=[(one.value, one.value) for one in Placing], default=Placing.PACK.value
     )
@@ -83,6 +91,14 @@ class Pool(Row):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def copied_in(self) -> Pace:
+        return Pace(self.copied_in_bytes, self.copied_in_ms)
+
+    @property
+    def copied_out(self) -> Pace:
+        return Pace(self.copied_out_bytes, self.copied_out_ms)
 
 
 class Node(Row):

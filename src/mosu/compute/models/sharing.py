@@ -38,7 +38,8 @@ class PoolShare(Row):
 
 
 class Quota(Row):
-    """How many cards of a type (or cores) an organisation, or one of its projects, may hold at one time."""
+    """How many cards of a type (or cores) an organisation, or one of its projects, may hold at one time; or how many
+    GB of volumes it may keep."""
 
     prefix = "quota"
 
@@ -46,11 +47,16 @@ class Quota(Row):
     project = models.ForeignKey("platform.Project", null=True, on_delete=models.PROTECT, related_name="+")
     accelerator = models.CharField(max_length=60, blank=True)
     """Its id in `accelerators.yaml`; empty: cores of runs without cards."""
+    volumes = models.BooleanField(default=False)
+    """It counts GB of volumes, of all pools."""
     units_max = models.PositiveIntegerField()
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["organisation", "project", "accelerator"], nulls_distinct=False, name="quota_once"
-            )
+                fields=["organisation", "project", "accelerator", "volumes"],
+                nulls_distinct=False,
+                name="quota_once",
+            ),
+            models.CheckConstraint(condition=Q(volumes=False) | Q(accelerator=""), name="quota_of_one_thing"),
         ]

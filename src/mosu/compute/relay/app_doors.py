@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from datetime import datetime
 from html import escape
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 from django.conf import settings
@@ -77,15 +77,30 @@ class Door(ABC):
         try:
             await self.answered(scope, receive, answer)
         except DomainError as refusal:
-            await _refused(scope, receive, answer, refusal)
+            await self._refused(scope, receive, answer, refusal)
         except Exception as error:  # noqa: BLE001 - logged with its trace, answered without
-            await _refused(scope, receive, answer, refusal_of(error))
+            await self._refused(scope, receive, answer, refusal_of(error))
         if scope["type"] == "http" and not answer.complete:
             await _abort(scope)
 
     @abstractmethod
     async def answered(self, scope: Scope, receive: Receive, answer: Answer) -> None:
         """Answer it, or raise why not."""
+
+    def members(self, refusal: DomainError, problem: dict[str, Any]) -> dict[str, Any]:
+        """What the problem of a refusal has here beside what every one has."""
+        return {}
+
+    async def _refused(self, scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
+        """Why not, as a page for who reads pages, else as problem+json; the connection ends whatever it brings."""
+        if answer.started:
+            return
+        request = Request({**scope, "type": "http", "method": scope.get("method", "GET")})
+        is_page = scope["type"] == "http" and "text/html" in request.headers.get("accept", "")
+        response = _page(request, refusal) if is_page else problem(request, refusal, self.members)
+        response.headers.update({**INERT, "Connection": "close"})
+        answer.status = refusal.status
+        await give(response, scope, receive, answer)
 
 
 async def give(response: Response, scope: Scope, receive: Receive, answer: Answer) -> None:
@@ -198,18 +213,6 @@ def _cookie(headers: Headers) -> str:
     if not cookie:
         raise services.not_entered()
     return cookie
-
-
-async def _refused(scope: Scope, receive: Receive, answer: Answer, refusal: DomainError) -> None:
-    """Why not, as a page for who reads pages, else as problem+json; the connection ends, whatever more it brings."""
-    if answer.started:
-        return
-    request = Request({**scope, "type": "http", "method": scope.get("method", "GET")})
-    is_page = scope["type"] == "http" and "text/html" in request.headers.get("accept", "")
-    response = _page(request, refusal) if is_page else problem(request, refusal)
-    response.headers.update({**INERT, "Connection": "close"})
-    answer.status = refusal.status
-    await give(response, scope, receive, answer)
 
 
 def _page(request: Request, refusal: DomainError) -> HTMLResponse:

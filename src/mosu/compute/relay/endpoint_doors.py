@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qs, urlencode
 
 from django.conf import settings
@@ -40,6 +40,7 @@ from mosu.platform.problems import INERT, WrongMethod
 
 _PATH: Final = re.compile(r"/(?![/\\])[!-~]*")
 _PATH_CHARS_MAX: Final = 2_000
+_FAILED: Final = 500
 
 
 class EndpointDoor(Door):
@@ -62,6 +63,12 @@ class EndpointDoor(Door):
             await passing.websocket(receive, answer.send)
         else:
             await passing.http(receive, answer)
+
+    def members(self, refusal: DomainError, problem: dict[str, Any]) -> dict[str, Any]:
+        """The same once more where OpenAI's clients read it."""
+        kind = "server_error" if refusal.status >= _FAILED else "invalid_request_error"
+        said = f"{problem['title']} {problem['detail']}"
+        return {"error": {"message": said, "type": kind, "param": None, "code": refusal.code}}
 
     async def _entered(self, scope: Scope, served: Served, asked: Asked) -> Pass | Response:
         """Who asks; or the way to the hub, for a browser that opens a page and of which nobody is known yet.

@@ -16,13 +16,13 @@ from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.endpoint_entries import Pass
 from mosu.compute.relay.endpoints import Endpoints
 from mosu.compute.relay.joining import NotJoined
-from mosu.compute.relay.proxy import Answer, Asked, Left, NoAnswer, TooSlow, exchanged
+from mosu.compute.relay.kept import Lent
+from mosu.compute.relay.proxy import Answer, Asked, Left, NoAnswer, TooSlow, exchanged, is_unheard
 from mosu.compute.relay.proxy_websocket import bridged
 from mosu.compute.relay.replicas import ReplicaWay
 from mosu.compute.relay.request_log import latency_class
 from mosu.compute.relay.served import Served
 from mosu.kernel.refusals import DomainError
-from mosu.wire.waited import WaitedStream
 
 HELD_S_MAX: Final = 120.0
 REASON_S: Final = 8.0
@@ -33,7 +33,6 @@ DIALS_MAX: Final = 10
 KEPT_BYTES_MAX: Final = 64 * 1024
 """Of a body, while its request waits: we learn that its sender has left only by reading on."""
 _LOOK_S: Final = 1.0
-_REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _FAILED: Final = 500
 _METHOD_CHARS: Final = 20
 _PATH_CHARS: Final = 300
@@ -55,7 +54,6 @@ class Reading:
         lengths = values_of(asked.headers, b"content-length")
         is_short = not lengths or int(lengths[0]) <= KEPT_BYTES_MAX
         self._may_read = is_short and not values_of(asked.headers, b"transfer-encoding")
-        self.has_body = bool(asked.framing) and lengths != [b"0"]
 
     async def receive(self) -> Message:
         """The next of it."""
@@ -93,10 +91,12 @@ class Passing:
         reading = Reading(receive, self._asked)
         with self._noted(answer), self._under_way():
             try:
+                kept_s_max = 0.0 if self._served.route.auth == "public" else self._asked.kept_s_max
                 while not self._cut.is_set():
-                    async with self._replica(reading) as stream:
-                        if await self._exchanged(stream, reading, answer):
+                    async with self._replica(reading, kept_s_max=kept_s_max) as lent:
+                        if await self._exchanged(lent, reading, answer):
                             return
+                    kept_s_max = 0.0
             except Left:
                 answer.left = True
 
@@ -109,27 +109,28 @@ class Passing:
         reading, answer = Reading(receive, self._asked), Answer(send)
         with self._noted(answer), self._under_way():
             try:
-                async with self._replica(reading) as stream:
+                async with self._replica(reading) as lent:
                     answer.status = await bridged(
-                        self._asked, stream, self._endpoints.unfinished,
+                        self._asked, lent.stream, self._endpoints.unfinished,
                         receive=reading.receive, send=send, cut=self._cut,
                     )  # fmt: skip
                     answer.complete = True
             except Left:
                 answer.left = True
 
-    async def _exchanged(self, stream: WaitedStream, reading: Reading, answer: Answer) -> bool:
+    async def _exchanged(self, lent: Lent, reading: Reading, answer: Answer) -> bool:
         """Whether that was it; else it may be asked once more: nothing was changed by it, and nothing was answered."""
         try:
             await exchanged(
-                self._asked, stream, reading.receive, answer, cut=self._cut, first_byte_s_max=FIRST_BYTE_S_MAX
+                self._asked, lent, reading.receive, answer, cut=self._cut, first_byte_s_max=FIRST_BYTE_S_MAX
             )
         except NoAnswer:
-            if answer.started or reading.has_body or self._asked.method not in _REPEATED:
+            if answer.started or not self._asked.may_be_repeated:
                 raise
             if self._way is None or self._clock() > self._began + HELD_S_MAX:
                 raise
-            self._way.failed()
+            if not (lent.was_kept and is_unheard(self._asked, lent)):  # else it only closed what it kept
+                self._way.failed()
             return False
         return True
 
@@ -144,13 +145,13 @@ class Passing:
             yield
 
     @asynccontextmanager
-    async def _replica(self, reading: Reading) -> AsyncIterator[WaitedStream]:
-        """A stream to one, which ends with it."""
+    async def _replica(self, reading: Reading, *, kept_s_max: float = 0) -> AsyncIterator[Lent]:
+        """A connection to one, for this request."""
         for _ in range(DIALS_MAX):
             way = self._served.best() or await self._awaited(reading)
             with way.busy():
                 try:
-                    stream = await way.dialled()
+                    lent = await way.lent(self._one, kept_s_max=kept_s_max)
                 except NotJoined:
                     continue
                 self._way = way
@@ -158,12 +159,12 @@ class Passing:
                     if way.hold.has_ended:  # while it was dialled
                         continue
                     with way.hold.carrying(self._cut):
-                        yield WaitedStream(stream)
+                        yield lent
                     return
                 finally:
-                    stream.reset("the other side is gone")
-                    self._bytes_in += stream.bytes_out
-                    self._bytes_out += stream.bytes_in
+                    self._bytes_in += lent.stream.bytes_out
+                    self._bytes_out += lent.stream.bytes_in
+                    way.take_back(self._one, lent)
         raise NotJoined("No replica is reached.", hint="Try again in a minute.", retry_after_s=10)
 
     async def _awaited(self, reading: Reading) -> ReplicaWay:

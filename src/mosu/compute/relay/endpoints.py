@@ -18,6 +18,7 @@ from mosu.compute.relay.endpoint_entries import LOOKUPS_MAX, Entries
 from mosu.compute.relay.endpoint_notes import EndpointNotes
 from mosu.compute.relay.grants import Unfinished
 from mosu.compute.relay.joining import Full
+from mosu.compute.relay.kept import Kept
 from mosu.compute.relay.renewing import ASK_S_MAX, UNSURE_S, again_for_ever
 from mosu.compute.relay.request_log import RequestLog
 from mosu.compute.relay.served import Served
@@ -56,7 +57,7 @@ class Endpoints:
         self.executor = ThreadPoolExecutor(_THREADS_MAX, "endpoints")
         """Whoever comes in, however many, does not keep us from asking and noting."""
         self.entries, self.log, self.unfinished = Entries(self.executor), RequestLog(), Unfinished()
-        self._tunnels = tunnels
+        self._tunnels, self.kept = tunnels, Kept()
         self._served: dict[UUID, Served] = {}
         self._notes = EndpointNotes(self._served, self.log, self.executor)
         self._labelled: dict[str, Served] = {}
@@ -210,7 +211,9 @@ class Endpoints:
         return self._served.get(route.id) or self._serve(route)
 
     def _serve(self, route: EndpointRoute) -> Served:
-        served = self._served[route.id] = self._labelled[route.label] = Served(route, self._tunnels)
+        served = self._served[route.id] = self._labelled[route.label] = Served(
+            route, self._tunnels, self.kept
+        )
         return served
 
     def _end(self, served: Served, why: str) -> None:

@@ -15,6 +15,7 @@ from mosu.compute import services
 from mosu.compute.app_hosts import AppHost
 from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.joining import Full, dialled
+from mosu.compute.relay.kept import Kept, Lent
 from mosu.compute.relay.renewing import ASK_S_MAX, over
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, Traffic
@@ -48,7 +49,7 @@ class Grant:
         self.unused = asyncio.Event()
         self.unused.set()
         self.used_at = self.checked_at = asyncio.get_running_loop().time()
-        self._streams: set[Stream] = set()
+        self._streams: set[WaitedStream] = set()
         self._bytes_in = self._bytes_out = 0
         self._requests = 0
 
@@ -84,7 +85,7 @@ class Grant:
                 self.unused.set()
 
     @contextmanager
-    def counting(self, stream: Stream) -> Iterator[None]:
+    def counting(self, stream: WaitedStream) -> Iterator[None]:
         """What passes in the stream is this grant's."""
         self._streams.add(stream)
         try:
@@ -110,6 +111,7 @@ class Grants:
         self._held: dict[tuple[str, AppHost], Grant] = {}
         self._opening: dict[tuple[str, AppHost], asyncio.Task[Grant]] = {}
         self.unfinished = Unfinished()
+        self.kept = Kept()
         self._streams = 0
         self._streams_of: Counter[object] = Counter()
         """By attempt and by organisation."""
@@ -137,8 +139,9 @@ class Grants:
         return await asyncio.shield(opening)
 
     @asynccontextmanager
-    async def stream(self, grant: Grant) -> AsyncIterator[WaitedStream]:
-        """A stream to the app, counted as the grant's, and reset at the end if it is not over.
+    async def stream(self, grant: Grant, *, kept_s_max: float = 0) -> AsyncIterator[Lent]:
+        """A stream to the app, counted as the grant's: one of its own that has waited for less than that, or a new
+        one. At the end it is reset, or waits again.
 
         Raises:
             Full: as many as may be are open.
@@ -152,12 +155,13 @@ class Grants:
         self._streams += 1
         self._streams_of.update(whose)
         try:
-            stream = await self._dialled(grant)
-            with grant.counting(stream):
-                try:
-                    yield WaitedStream(stream)
-                finally:
-                    stream.reset("the other side is gone")
+            at = grant.granted.attempt_id, grant.app.port
+            lent = await self.kept.lent(grant, at, partial(self._dialled, grant), idle_s_max=kept_s_max)
+            try:
+                with grant.counting(lent.stream):
+                    yield lent
+            finally:
+                self.kept.take_back(grant, lent)
         finally:
             self._streams -= 1
             self._streams_of.subtract(whose)

@@ -15,6 +15,8 @@ from starlette.types import Receive, Send
 from mosu.compute.relay.app_headers import Headers, Host, to_app, to_browser, values_of
 from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.grants import Grant, Grants
+from mosu.compute.relay.kept import IDLE_S_MAX as KEPT_S_MAX
+from mosu.compute.relay.kept import UNREPEATED_S_MAX, Lent
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken
 from mosu.wire.waited import WaitedStream
@@ -26,6 +28,7 @@ IDLE_S_MAX: Final = 600.0
 """In a body, without a byte either way."""
 PIECE_BYTES: Final = 4096
 """So much of what an app sends is read, then others have their turn: it chooses how much work its bytes are."""
+_REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODILESS: Final = frozenset({204, 304})
 _STATUS_MAX: Final = 599
 
@@ -64,6 +67,21 @@ class Asked:
             return [(b"transfer-encoding", b"chunked")]
         return [(b"content-length", length) for length in values_of(self.headers, b"content-length")]
 
+    @property
+    def has_body(self) -> bool:
+        """Whether anything comes behind its head."""
+        return bool(self.framing) and self.framing != [(b"content-length", b"0")]
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether nothing can happen twice by it."""
+        return self.method in _REPEATED and not self.has_body
+
+    @property
+    def kept_s_max(self) -> float:
+        """So long a connection may have waited for it."""
+        return KEPT_S_MAX if self.may_be_repeated else UNREPEATED_S_MAX
+
 
 @dataclass(slots=True)
 class Answer:
@@ -94,36 +112,51 @@ async def proxied(grants: Grants, grant: Grant, asked: Asked, receive: Receive, 
         TooSlow: nothing comes for too long.
     """
     with grant.in_use():
-        async with grants.stream(grant) as stream:
-            await exchanged(asked, stream, receive, answer, cut=grant.cut)
+        try:
+            async with grants.stream(grant, kept_s_max=asked.kept_s_max) as lent:
+                await exchanged(asked, lent, receive, answer, cut=grant.cut)
+        except NoAnswer:
+            if not (lent.was_kept and is_unheard(asked, lent)):
+                raise
+            async with grants.stream(grant) as lent:
+                await exchanged(asked, lent, receive, answer, cut=grant.cut)
+
+
+def is_unheard(asked: Asked, lent: Lent) -> bool:
+    """Whether the request may be asked once more: nothing was changed by it, and not a byte came."""
+    return asked.may_be_repeated and not lent.stream.bytes_in
 
 
 async def exchanged(
     asked: Asked,
-    stream: WaitedStream,
+    lent: Lent,
     receive: Receive,
     answer: Answer,
     *,
     cut: Cut,
     first_byte_s_max: float | None = None,
 ) -> None:
-    """`proxied`, on a stream that is there, until it is cut.
+    """`proxied`, on a connection that is there, until it is cut.
 
     Raises:
         NoAnswer, TooSlow: as there.
     """
     if cut.is_set():  # while it was dialled
         return
-    exchange = _Exchange(asked, stream, receive, answer, first_byte_s_max)
+    exchange = _Exchange(asked, lent.stream, receive, answer, first_byte_s_max)
     try:
         with cut.telling(exchange.stop):
             await exchange.run()
+        lent.is_free = exchange.is_free
     except Left:
         answer.left = True
 
 
 class _Exchange:
-    """One request and its answer, on a stream of its own."""
+    """One request and its answer, on a stream that nobody else uses meanwhile."""
+
+    is_free = False
+    """Whether another request may follow on the stream."""
 
     def __init__(
         self,
@@ -164,17 +197,16 @@ class _Exchange:
             self._time.reschedule(asyncio.get_running_loop().time())
 
     async def _both_ways(self) -> None:
-        headers = [
-            *to_app(self._asked.headers, self._asked.app),
-            *self._asked.framing,
-            (b"connection", b"close"),
-        ]
+        headers = [*to_app(self._asked.headers, self._asked.app), *self._asked.framing]
         request = h11.Request(method=self._asked.method, target=self._asked.target, headers=headers)
         await self._stream.write(self._http.send(request))
+        if not self._asked.framing:
+            self._http.send(h11.EndOfMessage())
         there = asyncio.create_task(self._pass_body())
         there.add_done_callback(self._passed)
         try:
             await self._pass_answer()
+            self.is_free = self._has_come_to_end()
         except asyncio.CancelledError:
             if self._is_over and self._failed is not None:
                 raise self._failed from None
@@ -194,7 +226,7 @@ class _Exchange:
         Raises:
             Left: the browser did, then or while the answer is awaited.
         """
-        more = True
+        more = bool(self._asked.framing)
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -207,6 +239,12 @@ class _Exchange:
             if not more:
                 await self._stream.write(self._http.send(h11.EndOfMessage()) or b"")
             self._moved()
+
+    def _has_come_to_end(self) -> bool:
+        """Both messages were whole to the letter, neither side ends the connection by it, and nothing is left over."""
+        are_whole = self._http.our_state is self._http.their_state is h11.DONE
+        nothing_more = self._http.trailing_data == (b"", False) and not self._unread
+        return are_whole and nothing_more and self._stream.is_quiet
 
     async def _pass_answer(self) -> None:
         head = await self._next()

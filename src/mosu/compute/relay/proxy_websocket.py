@@ -53,8 +53,8 @@ async def joined(grants: Grants, grant: Grant, asked: Asked, *, receive: Receive
         NoAnswer, TooSlow: the app did not take it.
     """
     with grant.in_use():
-        async with grants.stream(grant) as stream:
-            await bridged(asked, stream, grants.unfinished, receive=receive, send=send, cut=grant.cut)
+        async with grants.stream(grant) as lent:
+            await bridged(asked, lent.stream, grants.unfinished, receive=receive, send=send, cut=grant.cut)
 
 
 async def bridged(

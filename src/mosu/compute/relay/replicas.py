@@ -11,7 +11,9 @@ import structlog
 
 from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.relay.cutting import Hold
+from mosu.compute.relay.endpoint_entries import Pass
 from mosu.compute.relay.joining import NotJoined, dialled
+from mosu.compute.relay.kept import Kept, Lent
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import ReplicaRoute
 from mosu.wire.streams import Broken, Stream
@@ -46,13 +48,15 @@ class Waits(Protocol):
 class ReplicaWay:
     """One replica. While it lasts it is asked again and again whether it is well."""
 
-    def __init__(self, route: ReplicaRoute, host: EndpointHost, tunnels: Tunnels, waits: Waits) -> None:
+    def __init__(
+        self, route: ReplicaRoute, host: EndpointHost, tunnels: Tunnels, kept: Kept, waits: Waits
+    ) -> None:
         self.route, self.hold = route, Hold()
         self.in_flight = self.turn = 0
         """`turn`: when it was last chosen."""
         self.told_in_flight = 0
         self.is_well, self.was_well = False, route.was_well
-        self._host, self._tunnels, self._waits = host, tunnels, waits
+        self._host, self._tunnels, self._kept, self._waits = host, tunnels, kept, waits
         self._missed = 0
         self._look = asyncio.Event()
         self._watching = asyncio.create_task(self._watch())
@@ -91,22 +95,31 @@ class ReplicaWay:
         finally:
             self.in_flight -= 1
 
-    async def dialled(self) -> Stream:
-        """A stream to it. If there is none it is not well until it says so again.
+    async def lent(self, one: Pass, *, kept_s_max: float) -> Lent:
+        """A connection to it, for the pass alone: one that has waited for less than that, or a new one. If there is
+        none it is not well until it says so again. `take_back` is called for it.
 
         Raises:
             NotJoined: the agent is away, or nothing listens there.
         """
         try:
-            return await self._dialled()
+            return await self._kept.lent(one, self._at, self._dialled, idle_s_max=kept_s_max)
         except NotJoined:
             self.failed()
             raise
+
+    def take_back(self, one: Pass, lent: Lent) -> None:
+        """Its request is over."""
+        self._kept.take_back(one, lent)
 
     def failed(self) -> None:
         """It did not answer: it is asked whether it is well before it is given anything more."""
         self._fell()
         self._look.set()
+
+    @property
+    def _at(self) -> tuple[object, int]:
+        return self.route.attempt_id, self.route.port
 
     async def _dialled(self) -> Stream:
         route = self.route
@@ -136,14 +149,14 @@ class ReplicaWay:
 
     async def _ask(self) -> None:
         try:
-            stream = WaitedStream(await self._dialled())
+            lent = await self._kept.lent(self, self._at, self._dialled, idle_s_max=0)
         except NotJoined:
             self._fell()
             return
         try:
-            is_well = not self.route.health or await self._says_well(stream)
+            is_well = not self.route.health or await self._says_well(lent.stream)
         finally:
-            stream.reset("it was asked whether it is well")
+            self._kept.take_back(self, lent)
         if is_well:
             self._missed = 0
             if not self.is_well:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.relay.cutting import Hold
+from mosu.compute.relay.kept import Kept
 from mosu.compute.relay.replicas import ReplicaWay
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import EndpointRoute, InFlight
@@ -19,7 +20,7 @@ _REPLICA_ENDED: Final = "the replica has ended"
 class Served:
     """An endpoint at which somebody asked a while ago, or of whose replicas one is not known to be well."""
 
-    def __init__(self, route: EndpointRoute, tunnels: Tunnels) -> None:
+    def __init__(self, route: EndpointRoute, tunnels: Tunnels, kept: Kept) -> None:
         self.route, self.host, self.hold = route, EndpointHost(route.label), Hold()
         self.ways: dict[UUID, ReplicaWay] = {}
         self.in_flight = self.most = self.waiting = 0
@@ -29,7 +30,8 @@ class Served:
         self.wants_keeper = False
         self.checked_at = asyncio.get_running_loop().time()
         self.used_at = self.checked_at - UNUSED_S_MAX
-        self._tunnels, self._changed, self._turn = tunnels, asyncio.Event(), 0
+        self._tunnels, self._kept = tunnels, kept
+        self._changed, self._turn = asyncio.Event(), 0
         self.update(route)
 
     @property
@@ -75,7 +77,7 @@ class Served:
             if (way := self.ways.get(key)) is not None:
                 way.update(replica)
             else:
-                self.ways[key] = ReplicaWay(replica, self.host, self._tunnels, self)
+                self.ways[key] = ReplicaWay(replica, self.host, self._tunnels, self._kept, self)
         self.change()
 
     def note(self, told: InFlight, *, is_written: bool) -> None:

@@ -20,6 +20,7 @@ from mosu.compute.services.connections import (
     reached_apps,
     renew_connections,
 )
+from mosu.compute.services.copying import note_copying
 from mosu.compute.services.delivery import count_deliveries
 from mosu.compute.services.dispatch import LeaseAnswer, heartbeat, lease_attempt
 from mosu.compute.services.endings import expire_leases, fence_attempt
@@ -95,6 +96,7 @@ from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
+from mosu.compute.services.snapshots import quote_snapshot, restore_volume
 from mosu.compute.services.tickets import (
     MadeTicket,
     NoAppsHost,
@@ -106,7 +108,12 @@ from mosu.compute.services.tickets import (
     redeem_ticket,
     sha256_of,
 )
-from mosu.compute.services.trial import LOCAL_REGION, SUPPLIER_NAME, ensure_local_pool
+from mosu.compute.services.trial import (
+    LOCAL_REGION,
+    SUPPLIER_NAME,
+    ensure_local_pool,
+    ensure_local_volumes,
+)
 from mosu.compute.services.uploads import (
     Destination,
     check_input,
@@ -116,6 +123,8 @@ from mosu.compute.services.uploads import (
     upload_of,
 )
 from mosu.compute.services.usage import attempt_epoch_of, seen_s, take_usage
+from mosu.compute.services.volume_offers import TERM_DAYS_MAX, volume_offer
+from mosu.compute.services.volume_quotas import kept_gb
 from mosu.compute.services.volume_quotes import VolumeNameTaken, quote_volume, quote_volume_time
 from mosu.compute.services.volume_uses import VolumeGone, VolumeInUse
 from mosu.compute.services.volumes import (
@@ -130,6 +139,7 @@ __all__ = [
     "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",
+    "TERM_DAYS_MAX",
     "AgentTaken",
     "AlreadyTaken",
     "AppReached",
@@ -199,6 +209,7 @@ __all__ = [
     "endpoint_labelled",
     "endpoint_routes",
     "ensure_local_pool",
+    "ensure_local_volumes",
     "enter_by_cookie",
     "entering",
     "entry_by_cookie",
@@ -211,6 +222,7 @@ __all__ = [
     "keep_endpoint",
     "keep_endpoints",
     "keep_run",
+    "kept_gb",
     "lease_attempt",
     "lift_blackout",
     "log_of",
@@ -220,6 +232,7 @@ __all__ = [
     "make_ticket",
     "missing_for",
     "not_entered",
+    "note_copying",
     "note_in_flight",
     "note_requests",
     "note_well",
@@ -232,6 +245,7 @@ __all__ = [
     "quote_block",
     "quote_extension",
     "quote_run",
+    "quote_snapshot",
     "quote_volume",
     "quote_volume_time",
     "reached_apps",
@@ -241,6 +255,7 @@ __all__ = [
     "register_agent",
     "renew_connections",
     "renew_entries",
+    "restore_volume",
     "revoke_key",
     "rotate_token",
     "seen_s",
@@ -264,6 +279,7 @@ __all__ = [
     "turn_blocks",
     "turn_volumes",
     "upload_of",
+    "volume_offer",
     "wake_keeper",
     "watch_ends",
     "watch_idle",

@@ -199,7 +199,7 @@ def quote_inside(asked: Asked, *, actor: Actor, now: datetime) -> Quote | tuple[
         actor=actor,
         order_id=block.order_id,
         project_id=asked.project_id,
-        plan=run_plan(asked, offer.id, found, request),
+        plan=run_plan(asked, offer.id, block.pool, found, request),
         now=now,
     )
 

@@ -22,6 +22,7 @@ from mosu.compute.services.health import checks_wanted
 from mosu.compute.services.identity import LEASE_S, served_pool
 from mosu.compute.services.samples import keep_samples
 from mosu.compute.services.sharing import limits_of
+from mosu.compute.services.snapshots import copies_wanted, note_copies
 from mosu.compute.services.volumes import confirm_deleted, volumes_to_delete
 from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.states import ATTEMPT_ENDS, AttemptState, RunState
@@ -334,10 +335,13 @@ def heartbeat(*, actor: Actor, message: Heartbeat, now: datetime) -> HeartbeatAn
     if message.volumes_deleted:
         gone = [Volume.key_of(volume_id) for volume_id in message.volumes_deleted]
         confirm_deleted(pool_id=pool_id, volume_ids=gone, actor=actor, now=now)
+    if message.volume_copies:
+        note_copies(pool_id=pool_id, said=message.volume_copies, actor=actor, now=now)
     return HeartbeatAnswer(
         commands=tuple(commands),
         checks=checks_wanted(pool_id, now=now),
         volumes_to_delete=tuple(volumes_to_delete(pool_id, count_max=VOLUMES_MAX)),
+        volume_copies=tuple(copies_wanted(pool_id, count_max=VOLUMES_MAX)),
     )
 
 

@@ -66,6 +66,8 @@ class Asked:
     """Where a share is asked for: the shares that there are of such cards, and who sells them."""
     wall_limit_s: int
     manifest: str
+    workdir_bytes: int
+    """Of all its files together."""
     earliest: datetime
     """When the run may start: now, or what the task says."""
     volumes: Sequence[VolumeSeen]
@@ -113,6 +115,7 @@ def asked_of(
         sold_cut=_sold_cut(task, organisation_id=organisation_id, now=now),
         wall_limit_s=task.wall_limit_s or WALL_LIMIT_S,
         manifest=put_manifest(workdir, organisation_id=organisation_id, now=now) if workdir else "",
+        workdir_bytes=sum(entry.size_bytes for entry in workdir),
         earliest=_earliest(task, now=now),
         volumes=volumes,
         pool_id=pool_id,

@@ -202,6 +202,7 @@ def register_agent(*, actor: Actor, registration: Registration, now: datetime) -
     pool.spans_nodes, pool.reaches = registration.spans_nodes, registration.reaches
     pool.has_sshd, pool.images = registration.has_sshd, list(registration.images)
     pool.volumes_gb, pool.extends = registration.volumes_gb, registration.extends
+    pool.copies_volumes = registration.copies_volumes
     pool.clock_skew_s = (registration.clock_at - now).total_seconds()
     pool.registered_at = pool.last_seen_at = now
     pool.save()

@@ -298,7 +298,7 @@ def _plan(
     placed = _placed(asked, nodes, need, limits=tried.limits_on(asked, need))
     if isinstance(placed, Reason):
         return [placed]
-    return run_plan(asked, offer.offer.id, placed, run_request(asked, pool, need))
+    return run_plan(asked, offer.offer.id, pool, placed, run_request(asked, pool, need))
 
 
 def _placed(

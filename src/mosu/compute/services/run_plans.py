@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from mosu.compute.copying import copying_facts
 from mosu.compute.models import Pool
 from mosu.compute.placement import Need, Placement
 from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
@@ -12,7 +13,7 @@ from mosu.wire.images import SIGN
 from mosu.wire.task import TaskFile
 
 
-def run_plan(asked: Asked, offer_id: UUID, placed: Placement, request: RunRequest) -> Plan:
+def run_plan(asked: Asked, offer_id: UUID, pool: Pool, placed: Placement, request: RunRequest) -> Plan:
     """The run at its place, for the counter to price."""
     quantity_max = request.units * asked.wall_limit_s
     return Plan(
@@ -27,6 +28,12 @@ def run_plan(asked: Asked, offer_id: UUID, placed: Placement, request: RunReques
             "cores": request.cores,
             "cards": request.cards,
             "nodes": request.nodes,
+            "copying": copying_facts(
+                in_bytes=asked.workdir_bytes,
+                into=pool.copied_in,
+                out_bytes=None if request.outputs else 0,
+                back=pool.copied_out,
+            ),
         },
     )
 

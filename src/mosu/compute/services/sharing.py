@@ -81,15 +81,16 @@ def set_quota(
     units_max: int | None,
     now: datetime,
     project_id: UUID | None = None,
+    volumes: bool = False,
 ) -> None:
     """Let an organisation (for the operator to say) or a project (for its managers) hold so many at one time.
 
-    Cards of `accelerator`, or without one cores of runs that have no cards. None: no quota any more. What is held
-    already stays.
+    Cards of `accelerator`, or without one cores of runs that have no cards, or GB of `volumes`. None: no quota any
+    more. What is held already stays.
 
     Raises:
         Forbidden: the actor may not.
-        Invalid: a negative number.
+        Invalid: a negative number, or an accelerator and volumes at once.
         NotFound: the project is not the organisation's.
         UnknownAccelerator: nothing is called so, or several are.
     """
@@ -98,8 +99,10 @@ def set_quota(
         raise Invalid(f"units_max: {units_max} cannot be used.", hint="Choose 0 or more.", field="units_max")
     if project_id and not Project.objects.filter(id=project_id, organisation_id=organisation_id).exists():
         raise NotFound("There is no such project.", hint="See GET /me.")
+    if volumes and accelerator:
+        raise Invalid("A quota is of an accelerator or of volumes.", hint="Set two.", field="accelerator")
     card = accelerators_named(accelerator)[0] if accelerator else ""
-    rows = Quota.objects.filter(organisation_id=organisation_id, accelerator=card)
+    rows = Quota.objects.filter(organisation_id=organisation_id, accelerator=card, volumes=volumes)
     rows = rows.filter(project_id=project_id) if project_id else rows.filter(project=None)
     before = rows.select_for_update(no_key=True).first()
     if units_max is None:
@@ -109,7 +112,11 @@ def set_quota(
         row = before
     elif before is None:
         row = Quota.objects.create(
-            organisation_id=organisation_id, project_id=project_id, accelerator=card, units_max=units_max
+            organisation_id=organisation_id,
+            project_id=project_id,
+            accelerator=card,
+            volumes=volumes,
+            units_max=units_max,
         )
     else:
         row = before
@@ -122,7 +129,7 @@ def set_quota(
         after="none" if units_max is None else str(units_max),
         now=now,
         organisation_id=organisation_id,
-        facts={"accelerator": card, "project_id": str(project_id or "")},
+        facts={"accelerator": "volumes" if volumes else card, "project_id": str(project_id or "")},
     )
 
 
@@ -141,7 +148,7 @@ def limits_of(
     holds counts as free. Shares of cards count as the part of a card that they are.
     """
     card = kind_of(need.accelerator or "").accelerator
-    quotas = Quota.objects.filter(organisation_id=organisation_id, accelerator=card)
+    quotas = Quota.objects.filter(organisation_id=organisation_id, accelerator=card, volumes=False)
     quotas = quotas.filter(Q(project=None) | Q(project_id=project_id)).order_by("id")
     found = list(quotas.select_for_update(no_key=True) if lock else quotas)
     if not found:

@@ -1,4 +1,4 @@
-"""The hub's own pool: what every machine has to sell on the first day, its cores."""
+"""The hub's own pool: what every machine has to sell on the first day, its cores and some room of its disk."""
 
 from datetime import datetime
 from typing import Final
@@ -6,8 +6,11 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from mosu.compute import volumes
 from mosu.compute.models import Pool
+from mosu.compute.services.identity import locked_pool
 from mosu.compute.services.pools import create_pool, rotate_token
+from mosu.compute.services.volume_offers import volume_offer
 from mosu.market.models import Offer
 from mosu.market.services import OfferSpec, PriceSpec, create_offer
 from mosu.platform.actors import SYSTEM
@@ -20,7 +23,11 @@ LOCAL_REGION: Final = "local"
 CORE_HOUR_MICROS: Final = 150_000
 """CNY 0.15 a core-hour: a published tariff (hpc.srils.ac.cn/pricing)."""
 CORES_MAX: Final = 4096
+GB_MONTH_MICROS: Final = 150_000
+"""CNY 0.15 a GB-month: a published tariff (volcengine.com/docs/6453/1275016)."""
 WALL_S_MAX: Final = 7 * 86_400
+VOLUMES_GB_MAX: Final = 1000
+COMPUTE: Final = "compute"
 _LOCK: Final = 0x6D6F7375  # any number of our own
 
 
@@ -28,7 +35,7 @@ _LOCK: Final = 0x6D6F7375  # any number of our own
 def ensure_local_pool(
     *, now: datetime, region: str = LOCAL_REGION, supplier_name: str = SUPPLIER_NAME, rotate: bool = False
 ) -> tuple[UUID, str | None]:
-    """The hub's own pool, made with its supplier and its offer at the first call.
+    """The hub's own pool, made with its supplier and its offer of cores at the first call.
 
     Returns its id, and the token of its agent where one was just made: at first, or with `rotate`.
     """
@@ -42,9 +49,28 @@ def ensure_local_pool(
         )
     else:
         token = rotate_token(actor=SYSTEM, pool_id=pool.id, now=now) if rotate else ""
-    if not Offer.objects.filter(supplier=supplier, subject_id=pool.id).exists():
+    if not Offer.objects.filter(subject_id=pool.id, shelf=COMPUTE).exists():
         create_offer(actor=SYSTEM, spec=_offer(pool), now=now)
     return pool.id, token or None
+
+
+@transaction.atomic
+def ensure_local_volumes(*, pool_id: UUID, now: datetime) -> None:
+    """Offer room for volumes of the hub's own pool, where nothing was ever offered of it: how much its agent says."""
+    pool = locked_pool(pool_id)
+    if Offer.objects.filter(subject_id=pool.id, shelf=volumes.SHELF).exists():
+        return
+    create_offer(
+        actor=SYSTEM,
+        spec=volume_offer(
+            pool,
+            title_zh="本机存储卷",
+            title_en="Volumes on this hub",
+            unit_price_micros=GB_MONTH_MICROS,
+            max_gb=VOLUMES_GB_MAX,
+        ),
+        now=now,
+    )
 
 
 def _found(name: str, *, now: datetime) -> Organisation:
@@ -69,7 +95,7 @@ def _found(name: str, *, now: datetime) -> Organisation:
 def _offer(pool: Pool) -> OfferSpec:
     return OfferSpec(
         supplier_id=pool.organisation_id,
-        shelf="compute",
+        shelf=COMPUTE,
         subject_id=pool.id,
         title_zh="本地 CPU 核",
         title_en="CPU cores of this hub",

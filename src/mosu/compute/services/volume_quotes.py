@@ -12,8 +12,9 @@ from mosu.compute.models import Pool, Volume
 from mosu.compute.queries import pools_by_id, why_not_live
 from mosu.compute.requests import VolumeRequest
 from mosu.compute.services.capacity import SoldOut
-from mosu.compute.services.volume_uses import VolumeGone
-from mosu.compute.states import VOLUME_LIVES, PoolState
+from mosu.compute.services.volume_quotas import keep_within_gb
+from mosu.compute.services.volume_uses import VolumeGone, in_use
+from mosu.compute.states import VOLUME_LIVES, PoolState, VolumeState
 from mosu.compute.volumes import GB_SECOND, SHELF, free_gb, volume_visible_to
 from mosu.kernel.ids import typeid
 from mosu.kernel.refusals import DomainError, Invalid
@@ -63,16 +64,17 @@ def quote_volume(
         VolumeNameTaken: the project has a volume of this name.
         NotForSale: nobody sells volumes, or not who is named.
         SoldOut: there is no room for it now.
+        QuotaReached: the project, or its organisation, would keep more than it may.
     """
     require(actor, "quote.ask", organisation_id)
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Invalid(
             f"{name[:60]!r} cannot name a volume.",
             hint="Use 1 to 63 small letters, digits and -, a letter or digit first and last.",
             field="name",
             found=name[:60],
         )
-    _check_days(days)
+    check_days(days)
     check_name_free(project_id, name)
     offers = _offers(organisation_id, now=now, offer_id=offer_id, supplier=supplier, pool=pool)
     if not offers:
@@ -80,9 +82,10 @@ def quote_volume(
             "No volumes are sold there." if offer_id or supplier or pool else "No volumes are sold yet.",
             hint="See GET /offers?shelf=storage.",
         )
+    keep_within_gb(organisation_id=organisation_id, project_id=project_id, size_gb=size_gb)
     shown = _first_that_fits(offers, size_gb=size_gb, days=days, now=now)
     request = VolumeRequest(pool_id=str(shown.offer.subject_id), name=name, size_gb=size_gb, days=days)
-    return _quoted(
+    return quoted_volume(
         request,
         offer_id=shown.offer.id,
         actor=actor,
@@ -106,6 +109,7 @@ def quote_volume_time(
         NotFound: there is no such volume, or the actor may not know.
         Forbidden: the actor may not ask quotes for its organisation.
         VolumeGone: it is being deleted.
+        VolumeInUse: it is a snapshot that is not whole yet.
         NotForSale: the offer left the shelf, or the pool is closed for good.
         Invalid: too few days to reach `until_at_least`, or more than the offer sells.
     """
@@ -113,9 +117,11 @@ def quote_volume_time(
     require(actor, "quote.ask", volume.organisation_id)
     if volume.state not in VOLUME_LIVES:
         raise VolumeGone("The volume is being deleted.", hint="Make another.")
+    if volume.state == VolumeState.MAKING:
+        raise in_use(volume)
     if volume.pool.state == PoolState.CLOSED:
         raise NotForSale(f"The pool {volume.pool.name} is closed.", hint="Make a volume elsewhere.")
-    _check_days(days)
+    check_days(days)
     if volume.kept_until + timedelta(days=days) <= until_at_least:
         raise Invalid("That time would be over already.", hint="Ask for more days.", field="days", found=days)
     last = volume.terms.select_related("order").latest("period")
@@ -127,7 +133,7 @@ def quote_volume_time(
         volume_id=str(volume.id),
         start_s=int(volume.kept_until.timestamp()),
     )
-    return _quoted(
+    return quoted_volume(
         request,
         offer_id=last.order.offer_id,
         actor=actor,
@@ -139,6 +145,11 @@ def quote_volume_time(
     )
 
 
+def is_name(text: str) -> bool:
+    """Whether it can name a volume, or a snapshot of one."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name_free(project_id: UUID, name: str) -> None:
     """
     Raises:
@@ -148,7 +159,11 @@ def check_name_free(project_id: UUID, name: str) -> None:
         raise VolumeNameTaken(f"The project has a volume {name!r}.", hint="Choose another name.")
 
 
-def _check_days(days: int) -> None:
+def check_days(days: int) -> None:
+    """
+    Raises:
+        Invalid: nobody keeps a volume for so many days at once.
+    """
     if not 1 <= days <= DAYS_MAX:
         raise Invalid(
             f"days: {days} cannot be used.", hint=f"Choose 1 to {DAYS_MAX}.", field="days", found=days
@@ -235,7 +250,7 @@ def no_room(pool: Pool, *, size_gb: int) -> SoldOut | None:
     )
 
 
-def _quoted(
+def quoted_volume(
     request: VolumeRequest,
     *,
     offer_id: UUID,
@@ -246,6 +261,7 @@ def _quoted(
     starts_at: datetime,
     now: datetime,
 ) -> Quote:
+    """The quote of one offer for what is asked."""
     seconds = request.days * 86_400
     plan = Plan(
         offer_id=offer_id,

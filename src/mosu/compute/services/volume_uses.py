@@ -1,6 +1,6 @@
 """Which runs see a volume now: one that writes, or any number that read."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from mosu.compute.models import Run, Volume, VolumeUse
 from mosu.compute.requests import VolumeSeen
 from mosu.compute.states import VOLUME_LIVES, VolumeState
 from mosu.compute.volumes import deleted_at
-from mosu.kernel.refusals import DomainError
+from mosu.kernel.refusals import DomainError, Invalid
 
 
 class VolumeGone(DomainError):
@@ -47,9 +47,19 @@ def check_usable(volume: Volume, *, writes: bool, now: datetime) -> None:
     """
     Raises:
         VolumeGone: it is being deleted or is due to be, or its paid time is over and it would be written.
+        VolumeInUse: it is a snapshot that is not whole yet.
+        Invalid: it is a snapshot, and would be written.
     """
     if volume.state not in VOLUME_LIVES or deleted_at(volume) <= now:
         raise VolumeGone(f"The volume {volume.name} is being deleted.", hint="Make another.")
+    if volume.state == VolumeState.MAKING:
+        raise in_use(volume)
+    if writes and volume.snapshot_of_id is not None:
+        raise Invalid(
+            f"{volume.name} is a snapshot: it is only read.",
+            hint="Restore it to a volume, and write that.",
+            field="volumes",
+        )
     if volume.state == VolumeState.EXPIRED and writes:
         raise VolumeGone(
             f"The time that is paid for the volume {volume.name} is over.",
@@ -59,8 +69,18 @@ def check_usable(volume: Volume, *, writes: bool, now: datetime) -> None:
 
 def in_use(volume: Volume) -> VolumeInUse:
     """The refusal that names who has it."""
-    runs = VolumeUse.objects.filter(volume=volume, live=True).select_related("run").order_by("id")
-    names = ", ".join(use.run.public_id for use in runs[:3])
+    live = VolumeUse.objects.filter(volume=volume, live=True).order_by("id")
+    runs = live.filter(run__isnull=False).select_related("run")
+    names = ", ".join(use.run.public_id for use in runs[:3] if use.run)
+    copying = live.filter(copy__isnull=False).select_related("copy__target").first()
+    if copying is not None and copying.copy is not None and not names:
+        target = copying.copy.target
+        return VolumeInUse(
+            f"The volume {target.name} is being restored."
+            if copying.copy.restores
+            else f"The snapshot {target.name} is being made.",
+            hint="Wait until that has ended: mosu volumes list.",
+        )
     return VolumeInUse(
         f"The volume {volume.name} is in use by {names}."
         if names
@@ -73,6 +93,12 @@ def in_others_way(volume: Volume, *, writes: bool) -> bool:
     """Whether a run that sees the volume now does not go together with one that reads, or `writes`, it."""
     live = VolumeUse.objects.filter(volume=volume, live=True)
     return (live if writes else live.filter(writers=1)).exists()
+
+
+def locked_volumes(volume_ids: Collection[UUID]) -> Mapping[UUID, Volume]:
+    """The rows, locked, with their pools."""
+    rows = Volume.objects.select_for_update(of=("self",), no_key=True).select_related("pool")
+    return {row.id: row for row in rows.filter(id__in=volume_ids).order_by("id")}
 
 
 def locked_volume(volume_id: UUID) -> Volume:

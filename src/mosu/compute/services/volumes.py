@@ -15,6 +15,16 @@ from mosu.compute.moves import move_volume, record_made
 from mosu.compute.queries import why_not_live
 from mosu.compute.requests import VolumeRequest
 from mosu.compute.services.capacity import SoldOut, range_of
+from mosu.compute.services.snapshots import (
+    DELETED,
+    LATE,
+    POOL_CLOSED,
+    begin_snapshot,
+    check_copies,
+    end_copies,
+    tell_failed,
+)
+from mosu.compute.services.volume_quotas import keep_within_gb
 from mosu.compute.services.volume_quotes import (
     DAYS_MAX,
     VolumeNameTaken,
@@ -23,8 +33,8 @@ from mosu.compute.services.volume_quotes import (
     quote_volume_time,
 )
 from mosu.compute.services.volume_uses import VolumeGone, in_use, locked_volume
-from mosu.compute.states import VOLUME_LIVES, PoolState, VolumeState
-from mosu.compute.volumes import GB_SECOND, GRACE, deleted_at, volume_visible_to
+from mosu.compute.states import VOLUME_LIVES, CopyState, PoolState, VolumeState
+from mosu.compute.volumes import GB_SECOND, GRACE, charged_from, deleted_at, volume_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period
 from mosu.market.models import Order, OrderState, Outcome, Quote
@@ -61,7 +71,9 @@ def reserve_volume(*, order_id: UUID, quote: Quote, now: datetime) -> None:
     Raises:
         SoldOut: the room went to someone else, or the pool can sell nothing now.
         VolumeNameTaken: the project has a volume of this name by now.
-        VolumeGone: what was to be renewed is being deleted, or was renewed meanwhile.
+        VolumeGone: what was to be renewed is being deleted, or was renewed meanwhile; or what a snapshot is of is.
+        VolumeInUse: a run writes what a snapshot is to be of.
+        QuotaReached: the project, or its organisation, would keep more than it may.
     """
     request = VolumeRequest(**quote.request)
     length = timedelta(days=request.days)
@@ -82,6 +94,13 @@ def reserve_volume(*, order_id: UUID, quote: Quote, now: datetime) -> None:
 
 
 def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: datetime) -> Volume:
+    source = locked_volume(UUID(request.snapshot_of)) if request.snapshot_of else None
+    keep_within_gb(
+        organisation_id=quote.organisation_id,
+        project_id=quote.project_id,
+        size_gb=request.size_gb,
+        lock=True,
+    )
     pool = Pool.objects.select_for_update(no_key=True).get(id=request.pool_id)
     dead = why_not_live(pool, now=now)
     if dead is not None:
@@ -96,6 +115,8 @@ def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: 
         pool=pool,
         name=request.name,
         size_gb=request.size_gb,
+        snapshot_of=source,
+        state=VolumeState.MAKING if source else VolumeState.KEPT,
         kept_until=until,
         created_at=now,
     )
@@ -107,6 +128,9 @@ def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: 
             f"The project has a volume {request.name!r}.", hint="Choose another name."
         ) from error
     record_made(volume, actor=SYSTEM, now=now)
+    if source is not None:
+        check_copies(pool, now=now)
+        begin_snapshot(volume, source=source, now=now)
     return volume
 
 
@@ -164,6 +188,7 @@ def confirm_deleted(*, pool_id: UUID, volume_ids: Collection[UUID], actor: Actor
         id__in=volume_ids, pool_id=pool_id, state=VolumeState.DELETING
     )
     for volume in rows.order_by("id"):
+        end_copies(volume, why=DELETED, now=now)
         move_volume(volume, to=VolumeState.DELETED, actor=actor, now=now)
 
 
@@ -174,11 +199,14 @@ def volumes_to_delete(pool_id: UUID, *, count_max: int) -> list[str]:
 
 
 def turn_volumes(*, now: datetime) -> None:
-    """Begin the terms whose time has come, charge those whose time is over; each volume on its own.
+    """Begin the terms whose time has come, charge those whose time is over, give back what snapshots that could not be
+    made were to cost; each volume on its own.
 
     Repeating it changes nothing.
     """
-    begun = VolumeTerm.objects.filter(period__startswith__lte=now)
+    unmade = Volume.objects.filter(state=VolumeState.MAKING).exclude(copies_to__state=CopyState.COPYING)
+    on_each(partial(_give_up, now=now), list(unmade.order_by("id").values_list("id", flat=True)))
+    begun = VolumeTerm.objects.filter(period__startswith__lte=now).exclude(volume__state=VolumeState.MAKING)
     due = begun.filter(
         Q(order__state=OrderState.PLACED) | Q(order__state__in=_OPEN, period__endswith__lte=now)
     )
@@ -199,10 +227,22 @@ def end_volumes(*, now: datetime) -> None:
 @transaction.atomic(durable=True)
 def _turn_terms(volume_id: UUID, *, now: datetime) -> None:
     volume = _locked_with_orders(volume_id)
+    if volume.state == VolumeState.MAKING:
+        return
     for term in volume.terms.filter(order__state__in=_OPEN, period__startswith__lte=now).order_by("period"):
         activate_order(order_id=term.order_id, now=now)
         if term.period.upper <= now:
             _charge(volume, term, until=term.period.upper, outcome=Outcome.SUCCEEDED, now=now)
+
+
+@transaction.atomic(durable=True)
+def _give_up(volume_id: UUID, *, now: datetime) -> None:
+    """A snapshot that its agent could not make."""
+    volume = _locked_with_orders(volume_id)
+    if volume.state == VolumeState.MAKING:
+        copy = volume.copies_to.latest("created_at")
+        _delete(volume, actor=SYSTEM, now=now, why=f"it could not be made: {copy.reason}")
+        tell_failed(copy, now=now)
 
 
 def _end(volume_id: UUID, *, now: datetime) -> None:
@@ -231,12 +271,17 @@ def _renew(volume: Volume, *, now: datetime) -> None:
 def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
     """Do what is due; the orders of runs that are to be stopped, for else they would keep it for nothing."""
     volume = _locked_with_orders(volume_id)
-    in_use_by = list(volume.uses.filter(live=True).values_list("run__order_id", flat=True))
+    in_use_by = list(volume.uses.filter(live=True, run__isnull=False).values_list("run__order_id", flat=True))
     if volume.state in VOLUME_LIVES and volume.pool.state == PoolState.CLOSED:
         if not in_use_by:  # nobody comes to it any more, so nobody pays for it
+            end_copies(volume, why=POOL_CLOSED, now=now)
             _delete(volume, actor=SYSTEM, now=now, why="its pool was closed")
             _tell(volume, _CLOSED, now=now)
         return in_use_by
+    if volume.state == VolumeState.MAKING:
+        if volume.kept_until <= now:
+            end_copies(volume, why=LATE, now=now)  # the next turn gives its money back
+        return []
     if volume.state == VolumeState.KEPT and volume.kept_until <= now:
         move_volume(volume, to=VolumeState.EXPIRED, actor=SYSTEM, now=now, why="its paid time is over")
         _tell(volume, _EXPIRED, now=now)
@@ -251,7 +296,7 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
     elif volume.state != VolumeState.EXPIRED:
         return []  # deleted meanwhile
     elif deleted_at(volume) <= now:
-        if not in_use_by:
+        if not volume.uses.filter(live=True).exists():
             _delete(volume, actor=SYSTEM, now=now, why="nobody renewed it")
             _tell(volume, _DELETED, now=now)
         return in_use_by
@@ -263,11 +308,13 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
 
 
 def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
-    """The caller holds the locks of its orders and its own."""
-    if volume.uses.filter(live=True).exists():
+    """The caller holds the locks of its orders and its own. A snapshot that is still made is broken off: its agent lets
+    go of the volume before it says that nothing is left."""
+    is_made = volume.state != VolumeState.MAKING
+    if is_made and volume.uses.filter(live=True).exists():
         raise in_use(volume)
     for term in volume.terms.filter(order__state__in=_OPEN).order_by("period"):
-        if term.period.lower >= now:
+        if term.period.lower >= now or not is_made:
             release_order(order_id=term.order_id, actor=actor, now=now, why="its volume was deleted")
         else:
             until = min(now, term.period.upper)
@@ -277,7 +324,7 @@ def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
 
 def _charge(volume: Volume, term: VolumeTerm, *, until: datetime, outcome: Outcome, now: datetime) -> None:
     """One record of usage by the hub's own clock, and the receipt: size x time that it was kept."""
-    start = term.period.lower
+    start = charged_from(volume, term, now=now)
     kept_s = -((start - until) // timedelta(seconds=1))  # rounded up
     quantity = volume.size_gb * kept_s
     record = UsageIn(

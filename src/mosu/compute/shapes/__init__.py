@@ -27,7 +27,14 @@ from mosu.compute.shapes.pools import (
 from mosu.compute.shapes.quotes import QuoteIn, QuotesOut
 from mosu.compute.shapes.runs import ExtensionIn, FenceIn, RunIdleStopIn, RunOut, SamplesOut
 from mosu.compute.shapes.tickets import TicketIn, TicketOut
-from mosu.compute.shapes.volumes import VolumeIn, VolumeOut, VolumeQuoteIn, VolumeTimeIn
+from mosu.compute.shapes.volumes import (
+    RestoreIn,
+    SnapshotQuoteIn,
+    VolumeIn,
+    VolumeOut,
+    VolumeQuoteIn,
+    VolumeTimeIn,
+)
 
 __all__ = [
     "AcceleratorOut",
@@ -62,9 +69,11 @@ __all__ = [
     "QuoteIn",
     "QuotesOut",
     "ReplicaOut",
+    "RestoreIn",
     "RunIdleStopIn",
     "RunOut",
     "SamplesOut",
+    "SnapshotQuoteIn",
     "TicketIn",
     "TicketOut",
     "VolumeIn",

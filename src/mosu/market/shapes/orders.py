@@ -61,6 +61,19 @@ class ShareOut(Out):
     label: Bilingual
 
 
+class CopyingOut(Out):
+    """What is copied to where a run is, and back, and how long that is expected to take by what was last measured
+    there. Null: nobody knows yet. Nothing is charged for it: the meter runs from the program's start to its end.
+    """
+
+    in_bytes: int
+    in_s: int | None
+    in_bytes_per_s: int | None
+    out_bytes: int | None
+    out_s: int | None
+    out_bytes_per_s: int | None
+
+
 class QuoteOut(Out):
     """A price promised until `valid_until`."""
 
@@ -81,6 +94,8 @@ class QuoteOut(Out):
     holds_until: datetime
     block: BlockTermsOut | None
     """Of a reserved block: the terms by which it is cancelled."""
+    copying: CopyingOut | None
+    """Of a run; not of what is in its volumes, which are there already."""
 
     @classmethod
     def of(cls, quote: Quote, *, now: datetime) -> "QuoteOut":
@@ -104,6 +119,7 @@ class QuoteOut(Out):
             refund_later=decimal_of(split.refund_later_micros, currency=quote.currency),
             holds_until=quote.holds_until,
             block=BlockTermsOut(**quote.terms["block"]) if "block" in quote.terms else None,
+            copying=CopyingOut(**quote.facts["copying"]) if "copying" in quote.facts else None,
         )
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import yaml
 
-from mosu.compute.services import create_pool, ensure_local_pool
+from mosu.compute.services import create_pool, ensure_local_pool, ensure_local_volumes
 from mosu.kernel.money import micros_of
 from mosu.ledger.services import confirm_deposit, propose_deposit, verify
 from mosu.market.models import Offer
@@ -102,7 +102,8 @@ def _actor(user_id: UUID) -> Actor:
 
 def _stock_the_shelf(plan: dict[str, Any], *, person: Callable[..., Bootstrapped], now: datetime) -> None:
     pool_id, _ = ensure_local_pool(now=now)
-    local = Offer.objects.get(subject_id=pool_id)
+    ensure_local_volumes(pool_id=pool_id, now=now)
+    local = Offer.objects.get(subject_id=pool_id, shelf="compute")
     price = micros_of(plan["local_price_per_core_hour"])
     set_price(
         actor=SYSTEM,

@@ -18,7 +18,7 @@ from mosu.subsidies.models import Voucher
 from mosu.subsidies.queries import vouchers_visible_to, vouchers_with_balances
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.places import region_named
-from mosu.web.presenters import Bilingual, SplitShown, duration
+from mosu.web.presenters import Bilingual, CopyingShown, SplitShown, duration
 from mosu.web.words import supplier_named, title_of
 
 
@@ -90,6 +90,7 @@ class CheckoutShown:
     """The public id of the order whose run it gives more time; empty for most."""
     days: int
     """For how long it keeps a volume; 0: it keeps none."""
+    copying: CopyingShown | None
 
     @property
     def short(self) -> int:
@@ -134,6 +135,7 @@ def checkout_shown(actor: Actor, quote: Quote, *, available: int | None, now: da
         reserves=quote.offer.public_id if "block" in quote.terms else "",
         extends=str(quote.facts["order"]) if is_of_extension(quote.request) else "",
         days=quote.facts["days"] if quote.shelf == STORAGE else 0,
+        copying=CopyingShown.of(quote),
     )
 
 

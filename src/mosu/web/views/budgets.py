@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext, pgettext_lazy
 from django.views.decorators.http import require_http_methods
 
+from mosu.compute.models import Quota
 from mosu.compute.queries import idle_stop_of, quotas_visible_to
 from mosu.compute.services import set_idle_stop, set_quota
 from mosu.compute.services.sharing import UNITS_MAX
@@ -77,6 +78,11 @@ class Holding(forms.Form):
         max_length=60,
         required=False,
         help_text=_lazy("Such as H100. Left empty: cores of runs without cards."),
+    )
+    volumes = forms.BooleanField(
+        label=_lazy("GB of volumes instead"),
+        required=False,
+        help_text=_lazy("Of all pools together, snapshots included."),
     )
     units_max = forms.IntegerField(
         label=_lazy("At most at one time"),
@@ -197,6 +203,7 @@ def _done(
             organisation_id=row.id,
             project_id=Project.key_of(holding.cleaned_data["project"]),
             accelerator=holding.cleaned_data["accelerator"].strip(),
+            volumes=holding.cleaned_data["volumes"],
             units_max=holding.cleaned_data["units_max"],
             now=now,
         )
@@ -220,11 +227,17 @@ def _quotas(actor: Actor, row: Organisation) -> list[dict[str, Any]]:
             "whose": pgettext("budget", "Project %s") % one.project.name
             if one.project
             else pgettext("budget", "The whole organisation"),
-            "what": accelerator_name(one.accelerator) if one.accelerator else _("Cores"),
+            "what": _what(one),
             "units_max": one.units_max,
         }
         for one in found
     ]
+
+
+def _what(quota: Quota) -> str:
+    if quota.volumes:
+        return _("GB of volumes")
+    return accelerator_name(quota.accelerator) if quota.accelerator else _("Cores")
 
 
 def _sent(request: HttpRequest, field: str) -> QueryDict | None:

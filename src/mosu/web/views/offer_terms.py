@@ -23,7 +23,8 @@ from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
 from mosu.web.pages import page
 from mosu.web.templatetags.mosu import per_unit
-from mosu.web.views.offers import currency_field, own_offers
+from mosu.web.views.offer_forms import currency_field
+from mosu.web.views.offers import own_offers
 from mosu.web.words import said_of, title_of
 
 _PRICE: Final = "price-"

@@ -1,14 +1,10 @@
 """A supplier's own offers: what is on the shelf at what price, the history of prices, on and off."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any, Final
-from uuid import UUID
 
-from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.db.models import OuterRef, QuerySet, Subquery
@@ -21,13 +17,13 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from mosu.compute.accelerators import catalogue
 from mosu.compute.models import Pool
-from mosu.compute.queries import pools_visible_to, shares_listed
+from mosu.compute.queries import pools_visible_to
 from mosu.compute.states import PoolState
+from mosu.compute.volumes import SHELF as VOLUMES
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import DomainError
-from mosu.market.blocks import DAYS_MAX, HOURS_MAX, MODE, BlockTerms, CancellationRule
+from mosu.market.blocks import BlockTerms
 from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
     ShownOffer,
@@ -37,24 +33,27 @@ from mosu.market.queries import (
     shown,
     tier_rates_of,
 )
-from mosu.market.services import OfferSpec, PriceSpec, create_offer, delist_offer, relist_offer
+from mosu.market.services import create_offer, delist_offer, relist_offer
 from mosu.platform.actors import Actor
-from mosu.platform.models import Organisation
 from mosu.platform.policy import allows
 from mosu.platform.queries import suppliers_managed_by
 from mosu.platform.requests import actor_of
 from mosu.platform.rows import row_of
-from mosu.web.components import Curve, Fact, Point
-from mosu.web.labels import accelerator_name, block_facts, label_of
+from mosu.web.components import Curve, Fact, Point, Tab
+from mosu.web.labels import block_facts, label_of
 from mosu.web.pages import page, why_of
 from mosu.web.tables import Column, Empty, Filter, Plan, list_page, showing
 from mosu.web.tiered import TierForm, tiers_in_force
+from mosu.web.views.offer_forms import NewOffer, NewVolumes
 from mosu.web.words import said_of, state_name_lazy, supplier_named, title_of, told, words_of_liveness
 
 MONTH: Final = timedelta(days=30)
 PRICES_SHOWN_MAX: Final = 100
-CORES: Final = "cores"
-_UNITS: Final = {"card_hour": _lazy("card-hour"), "core_hour": _lazy("core-hour")}
+_UNITS: Final = {
+    "card_hour": _lazy("card-hour"),
+    "core_hour": _lazy("core-hour"),
+    "gb_month": _lazy("GB-month"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,160 +166,6 @@ MY_OFFERS: Final = Plan(
 )
 
 
-def currency_field(label: Any) -> forms.DecimalField:
-    """A price, as people write it."""
-    return forms.DecimalField(
-        label=label,
-        min_value=Decimal("0.000001"),
-        max_digits=15,
-        decimal_places=6,
-        widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
-    )
-
-
-class NewOffer(forms.Form):
-    """What is sold of a pool, at what price, to whom."""
-
-    pool = forms.ChoiceField(label=_lazy("Pool"))
-    goods = forms.ChoiceField(
-        label=_lazy("What is sold"), help_text=_lazy("Cards come with their share of cores and memory.")
-    )
-    title_zh = forms.CharField(label=_lazy("Title in Chinese"), max_length=200)
-    title_en = forms.CharField(label=_lazy("Title in English"), max_length=200)
-    price = currency_field(_lazy("Price of one hour"))
-    tax_included = forms.TypedChoiceField(
-        label=_lazy("Tax"),
-        choices=[("1", _lazy("the price includes it")), ("0", _lazy("it comes on top"))],
-        coerce=lambda value: value == "1",
-    )
-    tax_percent = forms.DecimalField(
-        label=_lazy("Tax rate, %"), min_value=0, max_value=100, decimal_places=2, initial=6
-    )
-    sold_by = forms.ChoiceField(
-        label=_lazy("Who bills the buyer"),
-        choices=[
-            (SoldBy.HUB, _lazy("the hub: it collects and owes you")),
-            (SoldBy.SUPPLIER, _lazy("I do: the hub passes on vouchers only")),
-        ],
-    )
-    min_units = forms.IntegerField(label=_lazy("At least, units"), min_value=1, initial=1)
-    max_units = forms.IntegerField(label=_lazy("At most, units"), min_value=1, initial=8)
-    wall_hours_max = forms.IntegerField(
-        label=_lazy("Longest, hours"), min_value=1, max_value=8760, initial=168
-    )
-    sold_as = forms.ChoiceField(
-        label=_lazy("How it is sold"),
-        choices=[
-            ("on_demand", _lazy("on demand: runs as they come")),
-            (MODE, _lazy("by the block: nodes from one time to another")),
-        ],
-        required=False,
-    )
-    shortest_hours = forms.IntegerField(
-        label=_lazy("Shortest block, hours"), min_value=1, max_value=HOURS_MAX, initial=1, required=False
-    )
-    ahead_days = forms.IntegerField(
-        label=_lazy("Blocks start at most so many days ahead"),
-        min_value=1,
-        max_value=DAYS_MAX,
-        initial=90,
-        required=False,
-    )
-    cancellation = forms.CharField(
-        label=_lazy("Cancellation rules of blocks"),
-        required=False,
-        max_length=200,
-        initial="168:100, 24:50",
-        help_text=_lazy(
-            "Hours before the start, and the percent that comes back, the earliest first. Later: nothing."
-        ),
-    )
-    buyer = forms.CharField(
-        label=_lazy("Only for one buyer"),
-        required=False,
-        max_length=200,
-        help_text=_lazy(
-            "Its exact name or org_... id: nobody else sees this offer, and that never changes. Empty: everyone."
-        ),
-    )
-
-    def __init__(self, *args: Any, pools: Sequence[Pool], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.pools = {pool.public_id: pool for pool in pools}
-        fields: Any = self.fields
-        fields["pool"].choices = [
-            (key, f"{pool.name} · {supplier_named(pool.organisation.name)}")
-            for key, pool in self.pools.items()
-        ]
-        shares = shares_listed([pool.id for pool in pools])
-        fields["goods"].choices = [
-            (CORES, _("cores, by the core-hour")),
-            *sorted(
-                ((code, accelerator_name(code)) for code in {*catalogue().accelerators, *shares}),
-                key=lambda one: one[1],
-            ),
-        ]
-
-    def clean_buyer(self) -> UUID | None:
-        given = self.cleaned_data["buyer"].strip()
-        if not given:
-            return None
-        rows = Organisation.objects.filter(name__iexact=given)
-        if given.startswith("org_"):
-            try:
-                rows = Organisation.objects.filter(id=Organisation.key_of(given))
-            except DomainError:
-                rows = Organisation.objects.none()
-        buyer = rows.first()
-        if buyer is None:
-            raise forms.ValidationError(
-                _("No organisation of this hub is called so: ask the buyer for its id.")
-            )
-        return buyer.id
-
-    def clean_cancellation(self) -> tuple[CancellationRule, ...]:
-        parts = [part for part in self.cleaned_data["cancellation"].split(",") if part.strip()]
-        found = [re.fullmatch(r"\s*([0-9]{1,4})\s*[:：]\s*([0-9]{1,3})\s*%?\s*", part) for part in parts]
-        if not all(found):
-            raise forms.ValidationError(_("Write pairs such as 168:100, 24:50."))
-        return tuple(CancellationRule(int(one[1]), int(one[2])) for one in found if one)
-
-    def _block(self) -> BlockTerms | None:
-        given = self.cleaned_data
-        if given["sold_as"] != MODE:
-            return None
-        return BlockTerms(given["shortest_hours"] or 1, given["ahead_days"] or 90, given["cancellation"])
-
-    def spec(self) -> OfferSpec:
-        """The offer that these fields stand for."""
-        given, pool = self.cleaned_data, self.pools[self.cleaned_data["pool"]]
-        is_cores = given["goods"] == CORES
-        meter, unit = ("core_second", "core_hour") if is_cores else ("card_second", "card_hour")
-        return OfferSpec(
-            supplier_id=pool.organisation_id,
-            shelf="compute",
-            subject_id=pool.id,
-            title_zh=given["title_zh"],
-            title_en=given["title_en"],
-            attributes={
-                "accelerator": None if is_cores else given["goods"],
-                "region": pool.region,
-                "mode": given["sold_as"] or "on_demand",
-                "kind": "",
-                "domestic": None,
-            },
-            prices=[PriceSpec(meter, unit, int(given["price"] * MICROS))],
-            tax_rate_bp=int(given["tax_percent"] * 100),
-            tax_included=given["tax_included"],
-            min_units=given["min_units"],
-            max_units=given["max_units"],
-            wall_s_max=given["wall_hours_max"] * 3600,
-            sold_by=SoldBy(given["sold_by"]),
-            buyer_organisation_id=given["buyer"],
-            block=self._block(),
-        )
-
-
 @require_GET
 @page("sale.read")
 def my_offers(request: HttpRequest) -> HttpResponse:
@@ -347,7 +192,9 @@ def new_offer(request: HttpRequest) -> HttpResponse:
         for one in pools_visible_to(actor).exclude(state=PoolState.CLOSED)
         if one.organisation_id in suppliers
     ]
-    form = NewOffer(request.POST or None, pools=pools, initial={"pool": request.GET.get("pool", "")})
+    is_room = request.GET.get("shelf") == VOLUMES
+    kind = NewVolumes if is_room else NewOffer
+    form = kind(request.POST or None, pools=pools, initial={"pool": request.GET.get("pool", "")})
     if request.method == "POST" and form.is_valid():
         try:
             made = create_offer(actor=actor, spec=form.spec(), now=timezone.now())
@@ -358,7 +205,13 @@ def new_offer(request: HttpRequest) -> HttpResponse:
             messages.success(request, _("It is on the shelf."))
             return redirect("my_offer", made.public_id)
     status = 422 if form.errors else 200
-    return render(request, "pages/offer_new.html", {"form": form, "pools": pools}, status=status)
+    here = reverse("new_offer")
+    tabs = [
+        Tab(_("Cards and cores"), here, not is_room),
+        Tab(_("Room for volumes"), f"{here}?shelf={VOLUMES}", is_room),
+    ]
+    context = {"form": form, "pools": pools, "tabs": tabs, "is_room": is_room}
+    return render(request, "pages/offer_new.html", context, status=status)
 
 
 @require_GET

@@ -34,6 +34,9 @@ from mosu.compute.supply import (
     pool_visible_to,
     promised_of,
 )
+from mosu.compute.volume_shelf import standing_of as room_standing
+from mosu.compute.volumes import SHELF as VOLUMES
+from mosu.compute.volumes import room_sold, taken_gb
 from mosu.kernel.refusals import Invalid
 from mosu.kernel.time import Period, last_days
 from mosu.market.hub import hub_zone
@@ -77,8 +80,10 @@ class PoolShown:
     def state(self) -> str:
         return f"pool_{self.pool.state}"
 
-    def standing(self, _: str, place: Place) -> Standing:
+    def standing(self, shelf: str, place: Place) -> Standing:
         """How goods of the pool stand at the counter, by what was read of it already."""
+        if shelf == VOLUMES:
+            return room_standing(self.pool, taken_gb([self.pool.id]), now=self.now)
         return standing_of(self.pool, self.stocks.get(place[1], NOTHING), now=self.now)
 
     @property
@@ -225,13 +230,16 @@ def pool(request: HttpRequest, pool_id: str) -> HttpResponse:
     row, running, waiting = pool_at_work(actor, Pool.key_of(pool_id))
     [seen] = pools_shown([row], now=now)
     days = utilisation_of(actor, row.id, span=last_days(DAYS, now=now, zone=zone), zone=zone)
-    offers = list(offers_visible_to(actor).filter(subject_id=row.id, shelf="compute")[:SHOWN_MAX])
+    offers = list(offers_visible_to(actor).filter(subject_id=row.id)[:SHOWN_MAX])
+    sold = room_sold(row.id)
     kept = blackouts_visible_to(actor, now=now).filter(node__pool=row)
     context = {
         "pool": row,
         "shown": seen,
         "tabs": tabs_of(row, "pool"),
         "stocks": [(name, *_cells(figures)) for name, figures in [(_("cores"), seen.cores), *seen.cards]],
+        "room_free": max(0, row.volumes_gb - sold.gb),
+        "room_sold": sold,
         "bars": _bars(days),
         "facts": _agent_facts(row, now=now),
         "running": running,
@@ -292,6 +300,7 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         return [Fact(_("Agent"), _("never heard of"))]
     skew = abs(row.clock_skew_s)
     off = _("The machine's clock is off: set it by NTP.") if skew > SKEW_S_MAX else ""
+    room = _("%(n)s GB") % {"n": f"{row.volumes_gb:,}"}
     names = ", ".join(f"{one['name']} {one.get('python', '')}".strip() for one in row.environments)
     return [
         Fact(_("Last word"), seen_ago(row.last_seen_at, now=now)),
@@ -301,6 +310,7 @@ def _agent_facts(row: Pool, *, now: datetime) -> list[Fact]:
         Fact(_("Sandbox"), row.sandbox or "—", "" if row.sandbox_ok else _("Nothing is leased without one.")),
         Fact(_("Environments"), names or "—"),
         Fact(_("Images of containers"), ", ".join(row.images) or "—"),
+        Fact(_("Room for volumes"), room if row.volumes_gb else _("none is sold")),
         Fact(_("Sessions"), _("sold") if row.reaches else _("not sold: its engine joins nobody to them")),
         Fact(_("Clock off by"), _skew(row), off),
         Fact(_("Delivery"), delivered_of(Delivery(row.ordered_s, row.delivered_s))),

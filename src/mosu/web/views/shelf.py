@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import pgettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
+from mosu.compute.volumes import SHELF as VOLUMES
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, NotFound
 from mosu.market.blocks import BlockTerms
@@ -310,6 +311,7 @@ def offer(request: HttpRequest, offer_id: str) -> HttpResponse:
             ],
             "curve": _curve(shown, prices),
             "foreign": any(one.list_currency != settings.HUB_CURRENCY for one in shown.prices),
+            "is_room": shown.offer.shelf == VOLUMES,
             "may_ask": allows(actor, "quote.ask") or actor is ANONYMOUS,
             "alike": f"{reverse('shelf')}?{urlencode({'accelerator': card.id if card else 'cores'})}",
         },
@@ -327,7 +329,7 @@ def _terms(shown: ShownOffer) -> list[Fact]:
         *([Fact(_("Cards per node"), count)] if count else []),
         *([Fact(_("Delivery"), delivered_of(shown.delivery))] if shown.delivery else []),
         Fact(_("Size of an order"), _("%(low)s to %(high)s") % {"low": one.min_units, "high": one.max_units}),
-        Fact(_("Longest run"), duration(one.wall_s_max)),
+        _longest(one),
         Fact(
             _("Tax"),
             (_("%(rate)s, in the price") if one.tax_included else _("%(rate)s, on top of the price"))
@@ -336,6 +338,12 @@ def _terms(shown: ShownOffer) -> list[Fact]:
         Fact(_("Billed by"), billed_by(one.sold_by)),
         *([Fact(_("Catalogue"), one.source)] if one.source else []),
     ]
+
+
+def _longest(offer: Offer) -> Fact:
+    if offer.shelf == VOLUMES:
+        return Fact(_("Longest time bought at once, days"), offer.wall_s_max // 86_400)
+    return Fact(_("Longest run"), duration(offer.wall_s_max))
 
 
 def _curve(shown: ShownOffer, prices: Sequence[OfferPrice]) -> Curve | None:

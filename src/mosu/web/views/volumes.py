@@ -1,5 +1,7 @@
 """Volumes: those there are, buying one, more time for one, deleting one by its name."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from django import forms
@@ -12,10 +14,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from mosu.compute.models import Volume
-from mosu.compute.services import delete_volume, quote_volume, quote_volume_time, set_renewal
-from mosu.compute.states import VOLUME_LIVES
-from mosu.compute.volumes import GRACE, SHELF, deleted_at, volume_visible_to, volumes_kept
+from mosu.compute.models import Volume, VolumeCopy
+from mosu.compute.queries import quotas_visible_to
+from mosu.compute.services import (
+    delete_volume,
+    kept_gb,
+    quote_snapshot,
+    quote_volume,
+    quote_volume_time,
+    restore_volume,
+    set_renewal,
+)
+from mosu.compute.states import VOLUME_LIVES, VolumeState
+from mosu.compute.volumes import GRACE, SHELF, deleted_at, volume_visible_to, volumes_kept, volumes_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.models import Offer, Quote
 from mosu.market.queries import ShownOffer, offers_named, offers_visible_to
@@ -29,6 +40,8 @@ from mosu.web.views.quotes import buyer_of_request
 from mosu.web.words import said_of, supplier_named
 
 OFFERS_SHOWN: Final = 20
+SNAPSHOTS_SHOWN: Final = 100
+GIB: Final = 1 << 30
 DAYS: Final = (7, 30, 90, 180, 365)
 
 
@@ -89,7 +102,70 @@ VOLUMES: Final = Plan(
 
 
 def _runs_of(volume: Volume) -> list[str]:
-    return [use.run.name or use.run.public_id for use in volume.uses.all()]
+    return [use.run.name or use.run.public_id for use in volume.uses.all() if use.run]
+
+
+def _faults() -> dict[str, str]:
+    """Why a copy failed, for people."""
+    return {
+        "full": _("The pool's disk is full."),
+        "too_large": _("The volume holds more than its size: delete files in it, and try again."),
+        "changed": _("Something changed while it was copied: try again."),
+        "closed": _("Parts of it are too deep, or closed to their own user."),
+        "in_use": _("An attempt that was thought to be over still uses it: try again later."),
+        "disk": _("The pool's disk fails."),
+        "pool_closed": _("The pool was closed."),
+        "late": _("It was not whole before its paid time was over."),
+        "deleted": _("It was deleted."),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class CopyShown:
+    """The last copy to a volume, as its page shows it."""
+
+    source: str
+    restores: bool
+    state: str
+    why: str
+    percent: int
+    done: str
+    total: str
+    took_s: str
+    ended_at: datetime | None
+
+    @classmethod
+    def of(cls, copy: VolumeCopy) -> "CopyShown":
+        return cls(
+            source=copy.source.name,
+            restores=copy.restores,
+            state=copy.state,
+            why=_faults().get(copy.reason, ""),
+            percent=min(99, 100 * copy.bytes_done // copy.bytes_total) if copy.bytes_total else 0,
+            done=f"{copy.bytes_done / GIB:.2f}",
+            total=f"{copy.bytes_total / GIB:.2f}",
+            took_s=f"{copy.took_s:.1f}",
+            ended_at=copy.ended_at,
+        )
+
+
+def _copy_of(volume: Volume) -> CopyShown | None:
+    return next((CopyShown.of(copy) for copy in volume.copies_to.all()), None)
+
+
+def _quotas_of(actor: Actor) -> list[dict[str, Any]]:
+    """How much may be kept, and is; most organisations have none."""
+    if actor.organisation_id is None:
+        return []
+    rows = quotas_visible_to(actor).filter(organisation_id=actor.organisation_id, volumes=True)
+    return [
+        {
+            "project": one.project.name if one.project else "",
+            "kept": kept_gb(organisation_id=one.organisation_id, project_id=one.project_id),
+            "most": one.units_max,
+        }
+        for one in rows[:OFFERS_SHOWN]
+    ]
 
 
 @require_http_methods(["GET", "POST"])
@@ -107,6 +183,7 @@ def volumes(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "may_buy": may_buy,
+        "quotas": _quotas_of(actor),
         "offers": [
             {
                 "supplier": supplier_named(one.offer.supplier.name),
@@ -156,6 +233,7 @@ def volume(request: HttpRequest, volume_id: str) -> HttpResponse:
     actor = actor_of(request)
     row = volume_visible_to(actor, Volume.key_of(volume_id))
     lives = row.state in VOLUME_LIVES
+    is_there = lives and row.state != VolumeState.MAKING
     context = {
         "volume": row,
         "state": f"volume_{row.state}",
@@ -165,7 +243,18 @@ def volume(request: HttpRequest, volume_id: str) -> HttpResponse:
         "example": f"volumes:\n  /data: {row.name}",
         "terms": [{"order": OrderShown.of(term.order), "period": term.period} for term in row.terms.all()],
         "days": DAYS,
-        "may_renew": lives and allows(actor, "order.place", row.organisation_id),
+        "copy": _copy_of(row),
+        "snapshots": [
+            {"volume": one, "state": f"volume_{one.state}", "copy": _copy_of(one)}
+            for one in volumes_visible_to(actor)
+            .filter(snapshot_of=row)
+            .exclude(state=VolumeState.DELETED)[:SNAPSHOTS_SHOWN]
+        ],
+        "may_snap": lives and not row.snapshot_of_id and allows(actor, "quote.ask", row.organisation_id),
+        "may_restore": bool(row.snapshot_of_id)
+        and is_there
+        and allows(actor, "order.place", row.organisation_id),
+        "may_renew": is_there and allows(actor, "order.place", row.organisation_id),
         "may_delete": lives and allows(actor, "order.cancel", row.organisation_id),
     }
     return render(request, "pages/volume.html", context)
@@ -185,6 +274,43 @@ def more_time(request: HttpRequest, volume_id: str) -> HttpResponse:
         until_at_least=now,
     )
     return redirect("checkout", quote.public_id)
+
+
+@require_POST
+@page("quote.ask")
+def snapshot(request: HttpRequest, volume_id: str) -> HttpResponse:
+    """Ask what a snapshot costs at most; the quote is looked at and ordered as any other."""
+    label = request.POST.get("label", "").strip()
+    quote = quote_snapshot(
+        actor=actor_of(request),
+        volume_id=Volume.key_of(volume_id),
+        label=label or f"{timezone.now():%Y%m%d-%H%M%S}",
+        days=_days_in(request),
+        choice="auto",
+        now=timezone.now(),
+    )
+    return redirect("checkout", quote.public_id)
+
+
+@require_POST
+@page("order.place")
+def restore(request: HttpRequest, volume_id: str) -> HttpResponse:
+    """Put a snapshot into the volume whose name is typed: what that holds is lost, so it is typed."""
+    actor = actor_of(request)
+    row = volume_visible_to(actor, Volume.key_of(volume_id))
+    named = volumes_visible_to(actor).filter(
+        project_id=row.project_id, name=request.POST.get("typed", "").strip(), state__in=VOLUME_LIVES
+    )
+    into = named.first()
+    if into is None:
+        raise Invalid(
+            _("Nothing was restored: the project has no volume of this name."),
+            hint=_("Type the name of the volume that is to hold what the snapshot holds."),
+            field="typed",
+        )
+    restore_volume(actor=actor, volume_id=into.id, snapshot_id=row.id, now=timezone.now())
+    messages.success(request, _("The volume is being restored; it holds what it held until that is whole."))
+    return redirect("volume", into.public_id)
 
 
 @require_POST

@@ -8,7 +8,7 @@ from mosu.platform.sql import append_only
 
 
 class Migration(migrations.Migration):
-    dependencies = [("compute", "0022_guests_by_membership")]
+    dependencies = [("compute", "0023_copying")]
 
     operations = [
         migrations.AddField("pool", "extends", models.BooleanField(default=False)),
