@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -29,6 +30,7 @@ from mosu.runtime.databases import connected_to
 from mosu.runtime.migrating import migrate
 from mosu.runtime.postgres import Cluster
 from mosu.runtime.testing import testing_cluster as running_cluster
+from tests.hub import LAID
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
@@ -61,6 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(stack.close)
         os.environ[_SHARED] = str(stack.enter_context(running_cluster()).data_dir)
         stack.callback(os.environ.pop, _SHARED)
+        os.environ[LAID] = stack.enter_context(TemporaryDirectory(prefix="mosu-laid-"))
+        Path(os.environ[LAID]).chmod(0o755)
+        stack.callback(os.environ.pop, LAID)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

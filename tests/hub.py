@@ -1,5 +1,6 @@
 """A whole hub of `mosu up` on a free port and an empty folder, for tests, benchmarks and tutorials."""
 
+import fcntl
 import json
 import os
 import random
@@ -20,6 +21,8 @@ from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
 START_S_MAX = 180.0
+LAID = "MOSU_TEST_LAID"
+"""Names the folder of a session of tests where one hub is laid for all: its first start takes longer than the others."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +70,14 @@ def free_port() -> int:
 
 @contextmanager
 def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None = None) -> Iterator[Hub]:
-    """A hub that answers. Without `data_dir`, in a new folder that is removed afterwards."""
+    """A hub that answers. Without `data_dir`, in a new folder that is removed afterwards.
+
+    There it was started before, where a session of tests says so (`LAID`): nobody has used it yet.
+    """
     folder = data_dir or Path(tempfile.mkdtemp(prefix="mosu-hub-"))
     folder.chmod(0o755)
+    if data_dir is None and LAID in os.environ:
+        subprocess.run(["cp", "-a", _laid(Path(os.environ[LAID])), folder / "data"], check=True)
     port = free_port()
     home = folder.parent / f"{folder.name}-home"
     home.mkdir(exist_ok=True)
@@ -99,6 +107,18 @@ def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None =
             if data_dir is None:
                 shutil.rmtree(folder, ignore_errors=True)
                 shutil.rmtree(home, ignore_errors=True)
+
+
+def _laid(folder: Path) -> Path:
+    """The data of a hub that was started and stopped, once for all processes of the tests."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made := folder / "made").exists():
+            first = Path(tempfile.mkdtemp(dir=folder))
+            with running_hub(data_dir=first):
+                pass
+            (first / "data").rename(made)
+        return made
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -141,6 +142,9 @@ def test_a_megabyte_each_way_and_the_end_of_each(relay: FakeRelay, environment: 
             mine.sendall(MEGABYTE)
             mine.shutdown(socket.SHUT_WR)
             assert read_all(mine) == hashlib.sha256(MEGABYTE).digest() + MEGABYTE
+        patience = time.monotonic() + PATIENCE_S
+        while not relay.closed and time.monotonic() < patience:
+            time.sleep(0.01)
         code, err = forwarded.ended(signal.SIGINT)
     assert code == 0
     assert err.splitlines()[-1] == "1 connections, 1.0 MB to the run, 1.0 MB from it."

@@ -31,6 +31,7 @@ from mosu.platform.services import record_audit
 from mosu.runtime import app_requests
 from tests.compute.asking import (
     Asker,
+    all_well,
     anybody,
     asking,
     end_endpoint,
@@ -502,6 +503,27 @@ def test_what_could_be_read_in_two_ways_reaches_no_replica(relay: Relay) -> None
             assert 400 <= status_of(answer) < 600 or answer == b"", (name, answer)
             assert b"200 OK" not in answer, name
         assert not any("smuggled" in line for line in lines), lines
+
+    asyncio.run(tried())
+
+
+def test_blanks_behind_a_value_make_no_replica_ill(relay: Relay) -> None:
+    """They are no part of it (RFC 9110 section 5.5), and are written by whoever likes."""
+    asker, heads = anybody(relay, make_endpoint(relay, auth="public")), list[bytes]()
+
+    async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def tried() -> None:
+        async with joined_to(relay, answered):
+            assert (await asker.ask()).status_code == 200
+            for method in (b"GET", b"POST"):
+                end = b"Connection: close\r\n\r\n"
+                request = method + b" / HTTP/1.1\r\n" + asker.head + b"X-Told: it \t \r\n" + end
+                assert status_of(await asyncio.to_thread(relay.raw, request)) == 200
+                assert b"x-told: it\r\n" in heads[-1].lower()
+                assert all_well(relay_app.endpoints)
 
     asyncio.run(tried())
 

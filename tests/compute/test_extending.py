@@ -206,10 +206,10 @@ def test_it_is_extended_again_from_its_new_end() -> None:
     run, attempt = started(world, wall="10m")
     extend(world, run, 300)
     beat(world, attempt, "running", now=at(699))
-    order = extend(world, run, 120, now=at(700))
+    order = extend(world, run, 240, now=at(700))
     assert order.quote.starts_at == at(900)
-    assert ends_at(Run.objects.get(id=run.id), attempt_of(run)) == at(1020)
-    assert list(Extension.objects.order_by("id").values_list("from_s", "seconds")) == [(600, 300), (900, 120)]
+    assert ends_at(Run.objects.get(id=run.id), attempt_of(run)) == at(1140)
+    assert list(Extension.objects.order_by("id").values_list("from_s", "seconds")) == [(600, 300), (900, 240)]
 
 
 def refused(world: World, run: Run, kind: type[DomainError], seconds: int = 300, *, now: datetime) -> str:
@@ -304,7 +304,7 @@ def test_not_what_ends_within_seconds_nor_for_too_little_nor_too_much() -> None:
     assert f"up to {most} s" in refused(world, run, Invalid, most - 599, now=at(10))
     beat(world, attempt, "running", now=at(589))
     refused(world, run, TooLate, now=at(591))
-    extend(world, run, 60, now=at(589))
+    extend(world, run, 240, now=at(589))
 
 
 def test_not_while_nobody_serves_the_pool() -> None:

@@ -17,7 +17,7 @@ from mosu.compute.services import TooLate
 from mosu.compute.services.extending import HEARD_WITHIN
 from mosu.market.models import Charge, Order, OrderLine, Receipt
 from mosu.market.rules import Room, spread
-from mosu.market.services import PriceSpec, set_price
+from mosu.market.services import PriceSpec, TooLittle, set_price
 from mosu.platform.actors import SYSTEM
 from tests.compute.test_extending import extend, make_extending
 from tests.compute.world import (
@@ -140,6 +140,10 @@ def test_every_order_of_an_extended_run_ends_as_in_the_model(
             assert by == at(base + sum(model.most) // CORES)
             if by - at(now) < HEARD_WITHIN:
                 with pytest.raises(TooLate):
+                    extend(one, run, figure, now=at(now))
+                continue
+            if CORES * figure * price <= 3600 * 5_000:  # half a cent, to the even one: nothing
+                with pytest.raises(TooLittle):
                     extend(one, run, figure, now=at(now))
                 continue
             orders.append(extend(one, run, figure, now=at(now)).id)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,11 +12,16 @@ from websockets.exceptions import InvalidStatus
 from mosu.compute.models import EndpointRequest
 from mosu.compute.relay import app as relay_app
 from mosu.compute.relay import kept, proxy
-from mosu.compute.relay.kept import Kept
+from mosu.compute.relay.kept import Kept, Lent
+from mosu.kernel.ids import typeid, uuid7
+from mosu.wire.streams import Stream, Streams
+from mosu.wire.tunnel import FrameKind, Target, packed
+from mosu.wire.websocket import Bytes
 from tests.compute.asking import Asker, all_well, anybody, asking, make_endpoint, once, program
 from tests.compute.browsing import Browser, Relay, joined_to
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+AT = Target(attempt_id=typeid("attempt", uuid7()), port=8000)
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
 
@@ -63,8 +69,8 @@ async def until(said: Callable[[], bool]) -> None:
     assert await once(said)
 
 
-def keeps(count: int) -> Callable[[], bool]:
-    return lambda: len(relay_app.grants.kept) + len(relay_app.endpoints.kept) == count
+def keeps(so_many: int) -> Callable[[], bool]:
+    return lambda: len(relay_app.grants.kept) + len(relay_app.endpoints.kept) == so_many
 
 
 # Used again
@@ -256,9 +262,9 @@ def test_at_an_endpoint_a_key_has_its_own_and_strangers_have_none(relay: Relay) 
 
     async def tried() -> None:
         async with joined_to(relay, app.serve):
-            for who, count in ((one, 1), (other, 2), (one, 2)):
+            for who, so_many in ((one, 1), (other, 2), (one, 2)):
                 assert (await who.ask("POST", content=b"12345")).content == b"ok"
-                await until(keeps(count))
+                await until(keeps(so_many))
             first, second, third = (way for way, line in app.seen if line.startswith("POST"))
             assert first == third != second
             rows = await once(
@@ -281,6 +287,8 @@ def test_strangers_share_no_connection(relay: Relay) -> None:
             await asker.ask(path="/two")
             ways = [way for way, line in app.seen if line in ("GET /one", "GET /two")]
             assert len(set(ways)) == 2
+            assert await once(lambda: EndpointRequest.objects.count() == 2)
+            assert not relay_app.endpoints.kept  # it would hold a thread of the app's for nobody
 
     asyncio.run(tried())
 
@@ -336,6 +344,49 @@ def test_one_keeps_no_more_than_their_own_share(relay: Relay, monkeypatch: pytes
             await until(keeps(1))
             assert sorted(app.ways) == [0, 1]
             await until(lambda: [writer.is_closing() for writer in app.writers].count(True) == 1)
+
+    asyncio.run(tried())
+
+
+class Nowhere:
+    """Takes whatever it is given."""
+
+    is_full = False
+
+    def put(self, *parts: Bytes) -> None:
+        """Nothing hears it."""
+
+
+def test_what_waits_keeps_nobody_out_of_the_run() -> None:
+    """Slurm's legs and the ways into pods carry 128, and who comes next is refused. What ends takes a moment to go."""
+
+    async def tried() -> None:
+        held, streams, numbers = Kept(), Streams(Nowhere()), count(1)
+
+        async def dialled() -> Stream:
+            opening = asyncio.create_task(streams.open(AT))
+            await asyncio.sleep(0)
+            streams.take(packed(FrameKind.OPENED, next(numbers)))
+            return await opening
+
+        def given_back(whose: str, lent: Lent) -> None:
+            lent.is_free = True
+            held.take_back(whose, lent)
+
+        for whose in ("one", "another", "a third"):
+            many = [await held.lent(whose, "the run", dialled, idle_s_max=1) for _ in range(64)]
+            for lent in many:
+                given_back(whose, lent)
+        waiting = len(streams)
+        assert 0 < waiting <= 32
+        asked = [await held.lent(str(number), "the run", dialled, idle_s_max=1) for number in range(128)]
+        assert len(streams) == 128
+        assert len(held) == 0
+        elsewhere = await held.lent("one", "another run", dialled, idle_s_max=1)
+        given_back("one", elsewhere)
+        for number, lent in enumerate(asked):
+            given_back(str(number), lent)
+        assert len(streams) == len(held) == waiting + 1
 
     asyncio.run(tried())
 

@@ -214,7 +214,6 @@ def test_a_volume_is_restored_alone_and_takes_room_for_both(world: World) -> Non
     for act in (
         lambda: accept(world, asked),
         lambda: back_of(world, volume, "clean"),
-        lambda: delete(world, volume, now=at(2)),
         lambda: delete(world, made, now=at(2)),
         lambda: quote_snapshot(world, volume, "second"),
     ):

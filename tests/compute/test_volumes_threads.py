@@ -1,22 +1,24 @@
 """Two at once, with real transactions: room and writers are never given twice."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from mosu.compute import services
-from mosu.compute.models import Volume, VolumeUse
+from mosu.compute.models import Pool, Volume, VolumeUse
 from mosu.compute.services import QuotaReached, SoldOut, VolumeInUse
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import DomainError
 from mosu.market.services import accept_quote
-from tests.compute.snapshots import quote_snapshot
+from tests.compute.snapshots import make_whole, quote_snapshot
 from tests.compute.volumes import buy_volume, make_volume_world, quote_volume, stranger_to, task_with
 from tests.compute.world import OPERATOR, World, at, quote
 from tests.conftest import NOW
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("fresh_db")
 
@@ -113,3 +115,44 @@ def test_a_writer_and_a_deletion() -> None:
     with ThreadPoolExecutor(2) as pool:
         deleted, accepted = pool.submit(delete), pool.submit(accept)
     assert deleted.result() != accepted.result()
+
+
+def somebody_waits_for_us() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "select exists (select from pg_locks"
+            " where not granted and pg_backend_pid() = any (pg_blocking_pids(pid)))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("restores", [True, False])
+def test_who_copies_waits_for_a_heartbeat_without_what_that_will_lock(restores: bool) -> None:
+    """A heartbeat has the pool and goes on to the volumes whose copies ended: whoever had those would wait for it."""
+    world = make_volume_world()
+    volume = buy_volume(world)
+    snapshot = make_whole(world, volume)
+    asked = quote_snapshot(world, volume, "second").id
+
+    def copy() -> None:
+        try:
+            if restores:
+                services.restore_volume(
+                    actor=world.actor, volume_id=volume.id, snapshot_id=snapshot.id, now=NOW
+                )
+            else:
+                accept_quote(actor=world.actor, quote_id=asked, idempotency_key="k", now=NOW)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            list(Pool.objects.select_for_update(no_key=True).filter(id=volume.pool_id))
+            copying = pool.submit(copy)
+            until = time.monotonic() + PATIENCE_S
+            while not somebody_waits_for_us():
+                assert not copying.done() and time.monotonic() < until
+                time.sleep(0.01)
+            rows = Volume.objects.select_for_update(no_key=True, nowait=True)
+            assert len(rows.filter(id__in=[volume.id, snapshot.id])) == 2
+        copying.result()

@@ -5,8 +5,9 @@ from datetime import timedelta
 import pytest
 
 from mosu.compute.models import Run
-from mosu.market.models import Budget, BudgetEnd, Order, Quote
-from mosu.platform.actors import Role
+from mosu.market.models import BudgetEnd, Order, Quote
+from mosu.market.services import set_budget
+from mosu.platform.actors import SYSTEM, Role
 from mosu.web.audit.chain import chain_of
 from tests.compute import world as compute
 from tests.web.conftest import Hub, page
@@ -74,6 +75,6 @@ def test_what_stands_behind_both_orders_holds(hub: Hub, run: Run) -> None:
 def test_that_a_budget_is_about_to_end_it_stands_on_its_page(hub: Hub, run: Run) -> None:
     client, own = hub.client(hub.user(role=Role.DEVELOPER)), f"/orders/{hub.order_of(run).public_id}/"
     assert "budget is spent at about" not in page(client.get(own))
-    cap = Budget.objects.create(organisation=hub.world.buyer, cap_micros=10**12, created_at=hub.now)
+    cap = set_budget(actor=SYSTEM, organisation_id=hub.world.buyer.id, cap_micros=10**12, now=hub.now)
     BudgetEnd.objects.create(order_id=run.order_id, budget=cap, by=hub.now, told_at=hub.now)
     assert "budget is spent at about" in page(client.get(own))

@@ -108,6 +108,11 @@ def most_of(quantity_max: int, price: Price, *, currency: str) -> int:
     return amount if amount or is_free else minor_unit(currency)
 
 
+def rounds_to_nothing(line: QuotedLine, *, currency: str) -> bool:
+    """Whether the line has a price, and all that it sells comes to less than can be charged."""
+    return line.amount_max_micros > 0 and amount_of(line.quantity_max, line.price, currency=currency) == 0
+
+
 def tax_in(amount_micros: int, *, rate_bp: int, currency: str) -> int:
     """The tax inside an amount that includes it, rounded half-even to the minor unit."""
     return rounded(Decimal(amount_micros * rate_bp) / (WHOLE_BP + rate_bp), currency=currency)

@@ -72,6 +72,7 @@ _VERBS: Final = MappingProxyType[str, Any](
         "fenced": pgettext_lazy("deed", "fenced by hand"),
         "found": pgettext_lazy("deed", "founded"),
         "interrupted": pgettext_lazy("deed", "interrupted"),
+        "extended": pgettext_lazy("deed", "given more time"),
         "idle_stop_set": pgettext_lazy("deed", "time without use set"),
         "kept": pgettext_lazy("deed", "kept"),
         "key_certified": pgettext_lazy("deed", "key certified"),

@@ -187,7 +187,8 @@ def asked_of(scope: Scope, host: Host) -> Asked:
 
 
 def headers_of(scope: Scope) -> Headers:
-    return [(name.lower(), value) for name, value in scope["headers"]]
+    """Blanks behind a value, which llhttp leaves there, are no part of it (RFC 9110 section 5.5): h11 writes none."""
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in scope["headers"]]
 
 
 def host_in(headers: Headers) -> str:

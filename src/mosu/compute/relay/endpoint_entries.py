@@ -38,6 +38,8 @@ class Pass:
 
     def __init__(self, entry: Entry, auth: str) -> None:
         self.entry, self.hold = entry, Hold()
+        self.is_known = auth != "public"
+        """Whether it is one person's or program's, and not everybody's."""
         self.checked_at = self.used_at = asyncio.get_running_loop().time()
         self.asked_at: datetime | None = None
         """When it was last used; None: not since that was written down."""

@@ -91,7 +91,7 @@ class Passing:
         reading = Reading(receive, self._asked)
         with self._noted(answer), self._under_way():
             try:
-                kept_s_max = 0.0 if self._served.route.auth == "public" else self._asked.kept_s_max
+                kept_s_max = self._asked.kept_s_max if self._one.is_known else 0.0
                 while not self._cut.is_set():
                     async with self._replica(reading, kept_s_max=kept_s_max) as lent:
                         if await self._exchanged(lent, reading, answer):
@@ -132,6 +132,7 @@ class Passing:
             if not (lent.was_kept and is_unheard(self._asked, lent)):  # else it only closed what it kept
                 self._way.failed()
             return False
+        lent.is_free &= self._one.is_known
         return True
 
     @contextmanager

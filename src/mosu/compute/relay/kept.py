@@ -5,6 +5,7 @@ waits is the end of it. Nobody is ever given another's.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final
@@ -18,8 +19,13 @@ IDLE_S_MAX: Final = 2.0
 UNREPEATED_S_MAX: Final = 1.0
 """The same for what may not be asked twice: a request that meets its server's closing is lost."""
 KEPT_MAX: Final = 512
-KEPT_OF_ONE_MAX: Final = 64
-"""For one person or program at one app."""
+KEPT_AT_MAX: Final = 32
+"""At one app or replica."""
+KEPT_OF_ONE_MAX: Final = 16
+"""There, for one person or program."""
+AT_MAX: Final = 96
+"""Those that wait there and those that are used. Some engines carry no more than 128 into a run, and refuse the next:
+where more are used none waits, and one that ends takes a moment to be gone."""
 BEHIND_S: Final = 1.0
 """Who dialled and has heard nothing for so long may wait for a thread that a kept connection holds."""
 _NEXT: Final = "it is not used again"
@@ -46,6 +52,10 @@ class Kept:
         """By for whom and at what; the one that was given back last is the last."""
         self._all: dict[_Idle, None] = {}
         """The one that has waited longest first."""
+        self._at: dict[Hashable, dict[_Idle, None]] = {}
+        """The same by where."""
+        self._used = Counter[Hashable]()
+        """How many are dialled or lent, by where."""
         self._behind: dict[Hashable, dict[Lent, None]] = {}
         """Who dialled there and had heard nothing when it was looked at last, the longest waiting first."""
 
@@ -61,31 +71,45 @@ class Kept:
             what `dialled` raises.
         """
         if (stream := self._taken(whose, at, idle_s_max)) is not None:
+            self._used[at] += 1
             return Lent(WaitedStream(stream), was_kept=True, at=at)
-        lent = Lent(WaitedStream(await dialled()), was_kept=False, at=at)
+        if (waiting := self._at.get(at)) and len(waiting) + self._used[at] >= AT_MAX:
+            next(iter(waiting)).end()
+        self._used[at] += 1
+        try:
+            lent = Lent(WaitedStream(await dialled()), was_kept=False, at=at)
+        except BaseException:
+            self._used_less(at)
+            raise
         self._behind.setdefault(at, {})[lent] = None
         return lent
 
     def take_back(self, whose: Hashable, lent: Lent) -> None:
         """Its request is over: it waits for the next one, or ends."""
+        self._used_less(lent.at)
         if (behind := self._behind.get(lent.at)) is not None:
             behind.pop(lent, None)
             if not behind:
                 del self._behind[lent.at]
-        waiting = self._of.get((whose, lent.at), ())
-        if not lent.is_free or len(waiting) >= KEPT_OF_ONE_MAX or self._is_crowded(lent.at):
+        if not lent.is_free or not self._may_wait(whose, lent.at):
             lent.stream.reset("the other side is gone")
             return
-        if len(self._all) >= KEPT_MAX:
-            next(iter(self._all)).end()
+        for waiting, most in ((self._at.get(lent.at, {}), KEPT_AT_MAX), (self._all, KEPT_MAX)):
+            if len(waiting) >= most:
+                next(iter(waiting)).end()
         idle = _Idle(self, (whose, lent.at), lent.stream.stream)
         self._all[idle] = None
+        self._at.setdefault(lent.at, {})[idle] = None
         self._of.setdefault(idle.key, []).append(idle)
         idle.begin()
 
     def forget(self, idle: "_Idle") -> None:
         """It waits no longer."""
         del self._all[idle]
+        _, at = idle.key
+        del self._at[at][idle]
+        if not self._at[at]:
+            del self._at[at]
         of = self._of[idle.key]
         of.remove(idle)
         if not of:
@@ -96,6 +120,17 @@ class Kept:
         if not of or asyncio.get_running_loop().time() - of[-1].since >= idle_s_max:
             return None
         return of[-1].taken()
+
+    def _used_less(self, at: Hashable) -> None:
+        self._used[at] -= 1
+        if not self._used[at]:
+            del self._used[at]
+
+    def _may_wait(self, whose: Hashable, at: Hashable) -> bool:
+        """Whether one more may of this one, and nobody is kept out by it."""
+        if len(self._of.get((whose, at), ())) >= KEPT_OF_ONE_MAX:
+            return False
+        return len(self._at.get(at, ())) + self._used[at] < AT_MAX and not self._is_crowded(at)
 
     def _is_crowded(self, at: Hashable) -> bool:
         behind, now = self._behind.get(at, {}), asyncio.get_running_loop().time()

@@ -26,7 +26,7 @@ from mosu.compute.services.pools import HEARTBEAT_S
 from mosu.compute.services.sharing import keep_within, limits_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.models import Quote
-from mosu.market.services import Plan, PlanLine, make_quotes
+from mosu.market.services import Plan, PlanLine, check_chargeable, make_quotes
 from mosu.platform.actors import SYSTEM, Actor, ActorKind
 from mosu.platform.policy import require
 from mosu.platform.services import record_audit
@@ -78,6 +78,7 @@ def quote_extension(*, actor: Actor, run_id: UUID, seconds: int, choice: Choice,
         Invalid: less than a minute, or more in all than the offer sells.
         SoldOut: its place is somebody else's then; the hint says until when it is free.
         NotForSale: the offer left the shelf.
+        TooLittle: it would come to less than can be charged.
     """
     run = run_visible_to(actor, run_id)
     require(actor, "quote.ask", run.organisation_id)
@@ -111,6 +112,7 @@ def quote_extension(*, actor: Actor, run_id: UUID, seconds: int, choice: Choice,
         choice=choice,
         now=now,
     )
+    check_chargeable(quote)
     return quote
 
 

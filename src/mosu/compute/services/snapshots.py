@@ -137,8 +137,11 @@ def restore_volume(*, actor: Actor, volume_id: UUID, snapshot_id: UUID, now: dat
         VolumeGone: its time is over, or one of them is being deleted.
         SoldOut: the pool has no room for both at once, or its agent is away.
     """
-    require(actor, "order.place", volume_visible_to(actor, volume_id).organisation_id)
+    asked = volume_visible_to(actor, volume_id)
+    require(actor, "order.place", asked.organisation_id)
     volume_visible_to(actor, snapshot_id)
+    # Before the volumes, as heartbeats have them, which end copies.
+    pool = Pool.objects.select_for_update(no_key=True).get(id=asked.pool_id)
     found = locked_volumes({volume_id, snapshot_id})
     volume, snapshot = found[volume_id], found[snapshot_id]
     if volume.snapshot_of_id is not None or snapshot.snapshot_of_id is None:
@@ -161,7 +164,6 @@ def restore_volume(*, actor: Actor, volume_id: UUID, snapshot_id: UUID, now: dat
         )
     check_usable(volume, writes=True, now=now)
     check_usable(snapshot, writes=False, now=now)
-    pool = Pool.objects.select_for_update(no_key=True).get(id=volume.pool_id)
     check_copies(pool, now=now)
     full = no_room(pool, size_gb=snapshot.size_gb)
     if full is not None:

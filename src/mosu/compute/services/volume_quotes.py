@@ -21,7 +21,7 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.market.catalogue import catalogue_at
 from mosu.market.models import Offer, OfferState, Quote
 from mosu.market.queries import ShownOffer, offers_for
-from mosu.market.services import NotForSale, Plan, PlanLine, make_quotes
+from mosu.market.services import NotForSale, Plan, PlanLine, check_chargeable, make_quotes
 from mosu.platform.actors import Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import require
@@ -261,7 +261,11 @@ def quoted_volume(
     starts_at: datetime,
     now: datetime,
 ) -> Quote:
-    """The quote of one offer for what is asked."""
+    """The quote of one offer for what is asked.
+
+    Raises:
+        TooLittle: it would come to less than can be charged.
+    """
     seconds = request.days * 86_400
     plan = Plan(
         offer_id=offer_id,
@@ -280,4 +284,5 @@ def quoted_volume(
         choice=choice,
         now=now,
     )
+    check_chargeable(quote)
     return quote

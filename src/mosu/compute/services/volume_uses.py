@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 
 from mosu.compute.models import Run, Volume, VolumeUse
 from mosu.compute.requests import VolumeSeen
@@ -87,6 +88,13 @@ def in_use(volume: Volume) -> VolumeInUse:
         else f"The volume {volume.name} is in use.",
         hint="One run writes to a volume, or several read it (NAME:ro). Wait for the run to end, or cancel it.",
     )
+
+
+def is_needed(volume: Volume) -> bool:
+    """Whether a run sees it now, or somebody wants what is copied from it. Who deletes it wants no copy into it."""
+    live = VolumeUse.objects.filter(volume=volume, live=True)
+    wanted = Q(copy__source=volume, copy__target__state__in=VOLUME_LIVES)
+    return live.filter(Q(run__isnull=False) | wanted).exists()
 
 
 def in_others_way(volume: Volume, *, writes: bool) -> bool:

@@ -32,13 +32,14 @@ from mosu.compute.services.volume_quotes import (
     no_room,
     quote_volume_time,
 )
-from mosu.compute.services.volume_uses import VolumeGone, in_use, locked_volume
+from mosu.compute.services.volume_uses import VolumeGone, in_use, is_needed, locked_volume
 from mosu.compute.states import VOLUME_LIVES, CopyState, PoolState, VolumeState
 from mosu.compute.volumes import GB_SECOND, GRACE, charged_from, deleted_at, volume_visible_to
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.kernel.time import Period
 from mosu.market.models import Order, OrderState, Outcome, Quote
 from mosu.market.services import (
+    TooLittle,
     UsageIn,
     accept_quote,
     activate_order,
@@ -94,7 +95,6 @@ def reserve_volume(*, order_id: UUID, quote: Quote, now: datetime) -> None:
 
 
 def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: datetime) -> Volume:
-    source = locked_volume(UUID(request.snapshot_of)) if request.snapshot_of else None
     keep_within_gb(
         organisation_id=quote.organisation_id,
         project_id=quote.project_id,
@@ -102,6 +102,8 @@ def _made_volume(quote: Quote, request: VolumeRequest, *, until: datetime, now: 
         lock=True,
     )
     pool = Pool.objects.select_for_update(no_key=True).get(id=request.pool_id)
+    # After the pool, as heartbeats have it, which end copies.
+    source = locked_volume(UUID(request.snapshot_of)) if request.snapshot_of else None
     dead = why_not_live(pool, now=now)
     if dead is not None:
         raise SoldOut(f"{pool.name} cannot take it: {dead}.", hint="Ask for quotes again.")
@@ -143,7 +145,7 @@ def delete_volume(*, actor: Actor, volume_id: UUID, now: datetime) -> Volume:
     Raises:
         NotFound: there is no such volume, or the actor may not know.
         Forbidden: the actor may not for its organisation.
-        VolumeInUse: a run sees it.
+        VolumeInUse: a run sees it, or it is copied to a volume that stays.
     """
     require(actor, "order.cancel", volume_visible_to(actor, volume_id).organisation_id)
     volume = _locked_with_orders(volume_id)
@@ -258,13 +260,22 @@ def _renew(volume: Volume, *, now: datetime) -> None:
     buyer = replace(SYSTEM, roles={volume.organisation_id: Role.DEVELOPER})
     days = max(volume.renews_days, (now - volume.kept_until) // timedelta(days=1) + 1)
     try:
-        quote = quote_volume_time(
-            actor=buyer, volume_id=volume.id, days=days, choice="auto", now=now, until_at_least=now
-        )
+        quote = _renewal(volume, buyer=buyer, days=days, now=now)
         key = f"volume:{volume.id}:{volume.kept_until.isoformat()}"
         accept_quote(actor=buyer, quote_id=quote.id, idempotency_key=key, now=now)
     except DomainError:
         return  # no budget, no money, or the offer is gone
+
+
+def _renewal(volume: Volume, *, buyer: Actor, days: int, now: datetime) -> Quote:
+    """For twice the days, and twice again, where they come to less than can be charged."""
+    while True:
+        try:
+            return quote_volume_time(
+                actor=buyer, volume_id=volume.id, days=days, choice="auto", now=now, until_at_least=now
+            )
+        except TooLittle:
+            days *= 2  # what nobody keeps for so long is refused as that
 
 
 @transaction.atomic(durable=True)
@@ -296,7 +307,7 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
     elif volume.state != VolumeState.EXPIRED:
         return []  # deleted meanwhile
     elif deleted_at(volume) <= now:
-        if not volume.uses.filter(live=True).exists():
+        if not is_needed(volume):
             _delete(volume, actor=SYSTEM, now=now, why="nobody renewed it")
             _tell(volume, _DELETED, now=now)
         return in_use_by
@@ -308,10 +319,10 @@ def _come_to_end(volume_id: UUID, *, now: datetime) -> list[UUID]:
 
 
 def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
-    """The caller holds the locks of its orders and its own. A snapshot that is still made is broken off: its agent lets
-    go of the volume before it says that nothing is left."""
+    """The caller holds the locks of its orders and its own. A copy into it that is still made is broken off, for its
+    agent may never end it: that lets go of the other volume before it says that nothing is left."""
     is_made = volume.state != VolumeState.MAKING
-    if is_made and volume.uses.filter(live=True).exists():
+    if is_needed(volume):
         raise in_use(volume)
     for term in volume.terms.filter(order__state__in=_OPEN).order_by("period"):
         if term.period.lower >= now or not is_made:

@@ -43,6 +43,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Nothing is to be done.": "无须处理。",
     "This run is inside a block, and keeps to its limit.": "该作业在预留时段内，时限不能延长。",
     "Save its work, and run it again there.": "请保存结果，在该时段内再运行。",
+    "So little time costs less than can be charged.": "时间太短，费用不足最小计费单位。",
+    "Ask for more at once.": "请一次多买一些。",
     "This run ends within seconds.": "该作业即将结束。",
     "Run it again, with a longer mosu.wall_limit.": "请再运行，并设更长的 mosu.wall_limit。",
     "Its offer sells runs of up to {most} s.": "该商品的作业最长 {most} 秒。",

@@ -50,7 +50,7 @@ from mosu.market.services.orders import (
     stop_order,
 )
 from mosu.market.services.prepaid import quote_prepaid
-from mosu.market.services.quotes import NotForSale, expire_quotes, make_quotes
+from mosu.market.services.quotes import NotForSale, TooLittle, check_chargeable, expire_quotes, make_quotes
 from mosu.market.services.rates import record_rate
 from mosu.market.services.samples import draw_sample
 from mosu.market.services.searches import delete_search, save_search
@@ -93,6 +93,7 @@ __all__ = [
     "QuoteTaken",
     "Stock",
     "TermsSpec",
+    "TooLittle",
     "UsageDisagrees",
     "UsageIn",
     "accept_quote",
@@ -101,6 +102,7 @@ __all__ = [
     "cancel_order",
     "carry_on_import",
     "change_offer",
+    "check_chargeable",
     "close_month",
     "create_offer",
     "delete_search",

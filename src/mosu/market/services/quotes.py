@@ -32,6 +32,13 @@ class NotForSale(DomainError):
     code = "not_for_sale"
 
 
+class TooLittle(DomainError):
+    """What is asked for has a price, and comes to less than can be charged."""
+
+    code = "too_little"
+    status = 422
+
+
 def make_quotes(
     *,
     actor: Actor,
@@ -101,6 +108,17 @@ def make_quotes(
                 organisation_id=organisation_id,
             )
     return quotes
+
+
+def check_chargeable(quote: Quote) -> None:
+    """For more time of what is there already: in pieces that each round to nothing it would never be paid.
+
+    Raises:
+        TooLittle: it has a price, and comes to less than the currency's minor unit.
+    """
+    lines = rules.lines_of_json(quote.lines)
+    if all(rules.rounds_to_nothing(line, currency=quote.currency) for line in lines):
+        raise TooLittle("So little time costs less than can be charged.", hint="Ask for more at once.")
 
 
 @transaction.atomic(durable=True)
