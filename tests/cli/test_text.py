@@ -61,18 +61,24 @@ def test_the_language(monkeypatch: pytest.MonkeyPatch, chosen: str | None, lang:
     [
         (
             {"in_bytes": 12_300_000, "in_s": 2, "in_bytes_per_s": 8_000_000},
-            "in 12.3 MB (about 2 s) · out size not known yet (not yet measured there) · copying is not charged",
+            "copied in 12.3 MB (about 2 s) · copied out size not known yet (not yet measured there) · copying is not charged",
             "传入 12.3 MB（约 2 秒） · 传出 大小未知（该处尚未测得速度） · 传输不收费",
         ),
         (
             {"in_bytes": 1_000_000, "out_bytes_per_s": 9_500_000},
-            "in 1.0 MB (not yet measured there) · out size not known yet (9.5 MB/s last) · copying is not charged",
+            "copied in 1.0 MB (not yet measured there) · copied out size not known yet (9.5 MB/s last)"
+            " · copying is not charged",
             "传入 1.0 MB（该处尚未测得速度） · 传出 大小未知（最近每秒 9.5 MB） · 传输不收费",
         ),
         (
             {"in_s": 0, "out_bytes": 0, "out_s": 0},
-            "in nothing · out nothing · copying is not charged",
-            "传入 无 · 传出 无 · 传输不收费",
+            "",
+            "",
+        ),
+        (
+            {"in_bytes": 1_000_000, "in_s": 1, "out_bytes": 0},
+            "copied in 1.0 MB (about 1 s) · copied out nothing · copying is not charged",
+            "传入 1.0 MB（约 1 秒） · 传出 无 · 传输不收费",
         ),
     ],
 )

@@ -22,8 +22,8 @@ _COPYING: Final = MappingProxyType(
             "free": "传输不收费",
         },
         "en": {
-            "in": "in",
-            "out": "out",
+            "in": "copied in",
+            "out": "copied out",
             "nothing": "nothing",
             "unknown": "size not known yet",
             "unmeasured": " (not yet measured there)",
@@ -36,7 +36,9 @@ _COPYING: Final = MappingProxyType(
 
 
 def copying_of(copying: "Copying", lang: Language) -> str:
-    """What is copied in and out, and how long that is expected to take; never charged."""
+    """What is copied in and out, and how long that is expected to take; never charged. Empty: nothing is."""
+    if copying.in_bytes == copying.out_bytes == 0:
+        return ""
     words = _COPYING[lang]
     known = (copying.in_bytes, copying.in_s, copying.in_bytes_per_s)
     back = (copying.out_bytes, copying.out_s, copying.out_bytes_per_s)

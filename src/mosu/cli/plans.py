@@ -39,8 +39,8 @@ def plans_text(answer: "Quotes", lang: Language, *, zone: tzinfo | None, each: b
         supplier = quote.offer.supplier.name if quote.offer.supplier is not None else ""
         title = " · ".join(part for part in (quote.offer.title.in_language(lang), supplier) if part)
         lines.append(f"{number}. {title} · {time_of(quote.starts_at, zone)}")
-        copying = [] if quote.copying is None else [copying_of(quote.copying, lang)]
-        lines += [f"   {line}" for line in (*lines_of(quote, lang), *copying)]
+        copying = "" if quote.copying is None else copying_of(quote.copying, lang)
+        lines += [f"   {line}" for line in (*lines_of(quote, lang), copying) if line]
     if answer.refused:
         lines += _each(answer, lang) if each or len(answer.refused) == 1 else _grouped(answer, lang)
     return "\n".join(lines)
