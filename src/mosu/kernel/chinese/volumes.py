@@ -128,7 +128,7 @@ SENTENCES: Final[dict[str, str]] = {
     "How many GB of volumes are kept and may be kept; owners and administrators set it of a project.": "已保留和最多可保留的存储卷 GB 数；所有者和管理员可设置项目的配额。",
     "Say what it is.": "请写明配额。",
     "Say which project.": "请写明是哪个项目。",
-    "mosu volumes quota PROJECT --gb N": "mosu volumes quota PROJECT --gb N",
+    "mosu volumes quota PROJECT --gb N": "mosu volumes quota 项目 --gb N",
     "--gb N, or --lift.": "--gb N，或 --lift。",
     "There is no project {name}.": "没有项目 {name}。",
     "See mosu api get /projects.": "请看 mosu api get /projects。",
