@@ -122,8 +122,7 @@ def observed_run(actor: Actor, order_id: UUID) -> Run | None:
     """The run that the order bought, or gave more time, with attempts, allocations and their cards: what the hub
     observed of it."""
     rows = runs_visible_to(actor).prefetch_related("attempts__allocations__devices")
-    found = rows.filter(order_id=order_id).first()
-    return found or rows.filter(attempts__extensions__order_id=order_id).first()
+    return rows.filter(order_id=order_id).first() or _given_time(rows, order_id)
 
 
 def shares_of(attempt: Attempt) -> list[Allocation]:
@@ -164,7 +163,11 @@ def bought_while_running(runs: Iterable[Run]) -> Mapping[UUID, Sequence[Order]]:
 
 def run_given_time(actor: Actor, order_id: UUID) -> Run | None:
     """The run for which the order bought more time."""
-    return runs_visible_to(actor).filter(attempts__extensions__order_id=order_id).first()
+    return _given_time(runs_visible_to(actor), order_id)
+
+
+def _given_time(rows: QuerySet[Run], order_id: UUID) -> Run | None:
+    return rows.filter(attempts__extensions__order_id=order_id).first()
 
 
 def costs_of_orders(orders: Sequence[Order]) -> Mapping[UUID, int]:

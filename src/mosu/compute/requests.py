@@ -13,6 +13,8 @@ from mosu.wire.task import App, TaskFile
 if TYPE_CHECKING:
     from mosu.compute.models import Attempt
 
+SHELF: Final = "compute"
+"""On which runs, more time for them and blocks are sold."""
 WALL_LIMIT_S: Final = 3600
 """Where a task names none."""
 ENGINE_GRACE_S: Final = 30

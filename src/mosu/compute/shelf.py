@@ -13,7 +13,7 @@ from mosu.compute.moves import notify_pool, record_made
 from mosu.compute.placement import Placement
 from mosu.compute.queries import why_not_live, why_not_served
 from mosu.compute.queue import used_part
-from mosu.compute.requests import RunRequest, is_of_block, is_of_extension
+from mosu.compute.requests import SHELF, RunRequest, is_of_block, is_of_extension
 from mosu.compute.services.attempts import locked_attempt, make_attempt
 from mosu.compute.services.blocks import cancel_block, reserve_block
 from mosu.compute.services.capacity import SoldOut, allocate, find_place
@@ -40,7 +40,7 @@ ALL_POOLS_FROM: Final = 20
 class ComputeShelf:
     """Sells time on cores and cards. `Offer.subject_id` is the pool."""
 
-    code = "compute"
+    code = SHELF
 
     def reserve(self, *, order_id: UUID, quote: Quote, now: datetime) -> None:
         """Write the run, a run's further time or the block down, then take the capacity, under the pool's lock.

@@ -29,6 +29,10 @@ _LOCK_S: Final = 30.0
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+class _Again(Exception):
+    """Neither made nor thrown away: the disk is to be asked once more."""
+
+
 @dataclass(slots=True)
 class _Copy:
     spec: CopySpec
@@ -91,7 +95,7 @@ class VolumeCopies:
                 status = self._made(copy)
             except BrokenOff:
                 continue
-            except Again:
+            except _Again:
                 if copy.unwanted.wait(1.0):
                     continue
                 self._put_off(copy)
@@ -111,7 +115,7 @@ class VolumeCopies:
 
         Raises:
             BrokenOff: nobody wants it any more.
-            Again: the disk does not let it be ended, neither well nor badly.
+            _Again: the disk does not let it be ended, neither well nor badly.
         """
         work = self._restored if copy.spec.restores else self._snapshot
         try:
@@ -166,7 +170,7 @@ class VolumeCopies:
         """What was noted of a copy that we were killed over after there was no way back; it is brought to its end.
 
         Raises:
-            Again: the disk, or who uses the volume now, does not let it.
+            _Again: the disk, or who uses the volume now, does not let it.
         """
         try:
             self._volumes.check_there()
@@ -177,7 +181,7 @@ class VolumeCopies:
                 with self._locked(volume, writes=True, copy=copy):
                     _finish(volume)
         except (NotCopied, OSError) as error:
-            raise Again from error
+            raise _Again from error
         return found
 
     def _copied(self, copy: _Copy, target: Path) -> dict[str, Any]:
@@ -206,10 +210,6 @@ class VolumeCopies:
         with ExitStack() as held:
             held.callback(os.close, lock)
             yield
-
-
-class Again(Exception):
-    """Neither made nor thrown away: the disk is to be asked once more."""
 
 
 def _seen(copy: _Copy) -> CopyStatus:
@@ -258,7 +258,7 @@ def _cleared(half: Path) -> Iterator[None]:
     """What is not whole when this ends is thrown away.
 
     Raises:
-        Again: the disk does not give it up: it would take room that is sold to others.
+        _Again: the disk does not give it up: it would take room that is sold to others.
     """
     try:
         yield
@@ -266,7 +266,7 @@ def _cleared(half: Path) -> Iterator[None]:
         try:
             _clear(half)
         except OSError:
-            raise Again from error
+            raise _Again from error
         raise
 
 
@@ -289,7 +289,7 @@ def _finish(volume: Path) -> None:
     """Put what was copied in the place of what was there; as often as it takes, whoever is killed when.
 
     Raises:
-        Again: the disk does not let it.
+        _Again: the disk does not let it.
     """
     new, old, data = volume / ".new", volume / ".old", volume / "data"
     try:
@@ -303,4 +303,4 @@ def _finish(volume: Path) -> None:
             sync_folder(volume)
         _clear(old)
     except OSError as error:
-        raise Again from error
+        raise _Again from error

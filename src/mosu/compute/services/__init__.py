@@ -96,7 +96,7 @@ from mosu.compute.services.replicas import KEEP_ENDPOINT, Overtaken, wake_keeper
 from mosu.compute.services.reports import NotLeased, take_report
 from mosu.compute.services.runs import cancel_run
 from mosu.compute.services.sharing import QuotaReached, set_quota, set_share
-from mosu.compute.services.snapshots import quote_snapshot, restore_volume
+from mosu.compute.services.snapshots import FAULTS, quote_snapshot, restore_volume
 from mosu.compute.services.tickets import (
     MadeTicket,
     NoAppsHost,
@@ -136,6 +136,7 @@ from mosu.compute.services.volumes import (
 )
 
 __all__ = [
+    "FAULTS",
     "KEEP_ENDPOINT",
     "LOCAL_REGION",
     "SUPPLIER_NAME",

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -12,7 +11,7 @@ from mosu.compute.goods import CARDS, CORES
 from mosu.compute.models import Block, Pool
 from mosu.compute.placement import Need, NodeView, Unplaced, place
 from mosu.compute.queries import pools_by_id, why_not_live, why_not_served
-from mosu.compute.requests import PERIOD_GRACE_S, BlockRequest
+from mosu.compute.requests import PERIOD_GRACE_S, SHELF, BlockRequest
 from mosu.compute.services.capacity import SoldOut, nodes_of, place_within
 from mosu.compute.services.fitting import Asked, Reason, latest_start, need_at, pool_mismatches
 from mosu.compute.services.run_plans import run_plan, run_request
@@ -27,8 +26,6 @@ from mosu.market.services import BlockTerms, NotForSale, Plan, PlanLine, make_qu
 from mosu.platform.actors import Actor
 from mosu.platform.policy import require
 from mosu.subsidies.services import Choice
-
-SHELF: Final = "compute"
 
 
 @transaction.atomic(durable=True)

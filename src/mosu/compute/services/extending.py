@@ -16,7 +16,7 @@ from mosu.compute.moves import notify_run
 from mosu.compute.placement import Placement
 from mosu.compute.queries import last_attempt_of, run_visible_to, why_not_live
 from mosu.compute.reach import runs_now
-from mosu.compute.requests import ExtensionRequest, RunRequest
+from mosu.compute.requests import SHELF, ExtensionRequest, RunRequest
 from mosu.compute.services.attempts import locked_attempt
 from mosu.compute.services.capacity import Prolonged, SoldOut, prolong, prolonged
 from mosu.compute.services.connections import NotRunning
@@ -32,7 +32,6 @@ from mosu.platform.policy import require
 from mosu.platform.services import record_audit
 from mosu.subsidies.services import Choice
 
-SHELF: Final = "compute"
 SECONDS_MIN: Final = 60
 SECONDS_MAX: Final = 30 * 86_400
 HEARD_WITHIN: Final = timedelta(seconds=5 * HEARTBEAT_S)

@@ -21,7 +21,7 @@ from mosu.compute.queries import (
     pools_without_sshd,
 )
 from mosu.compute.quotas import Limit, earliest_within
-from mosu.compute.requests import PERIOD_GRACE_S
+from mosu.compute.requests import PERIOD_GRACE_S, SHELF
 from mosu.compute.services.block_quotes import quote_inside
 from mosu.compute.services.capacity import nodes_of
 from mosu.compute.services.fitting import (
@@ -52,7 +52,6 @@ from mosu.subsidies.services import Choice
 from mosu.wire.images import is_allowed
 from mosu.wire.task import TaskFile, Vouchers
 
-SHELF: Final = "compute"
 PLANS_MAX: Final = 10
 REFUSED_MAX: Final = 30
 """Offers of which the answer says in words why they do not do."""

@@ -278,13 +278,16 @@ def tell_failed(copy: VolumeCopy, *, now: datetime) -> None:
 
 FAULTS: Final = {
     "full": {"zh": "资源池的磁盘已满", "en": "the pool's disk is full"},
-    "too_large": {"zh": "卷中文件超过其容量", "en": "the volume holds more than its size"},
-    "changed": {"zh": "复制时文件有变动", "en": "something changed while it was copied"},
+    "too_large": {
+        "zh": "卷中文件超过其容量，请先删除一些",
+        "en": "the volume holds more than its size: delete files in it",
+    },
+    "changed": {"zh": "复制时文件有变动，请重试", "en": "something changed while it was copied: try again"},
     "closed": {
         "zh": "有些文件夹过深，或对其所有者关闭",
         "en": "parts of it are too deep, or closed to their own user",
     },
-    "in_use": {"zh": "仍有执行在使用它", "en": "another attempt still uses it"},
+    "in_use": {"zh": "仍有执行在使用它，请稍后重试", "en": "another attempt still uses it: try again later"},
     "disk": {"zh": "资源池的磁盘出错", "en": "the pool's disk fails"},
     POOL_CLOSED: {"zh": "资源池已关闭", "en": "the pool was closed"},
     DELETED: {"zh": "已删除", "en": "it was deleted"},

@@ -8,6 +8,7 @@ from django.db import connection, transaction
 
 from mosu.compute import volumes
 from mosu.compute.models import Pool
+from mosu.compute.requests import SHELF
 from mosu.compute.services.identity import locked_pool
 from mosu.compute.services.pools import create_pool, rotate_token
 from mosu.compute.services.volume_offers import volume_offer
@@ -27,7 +28,6 @@ GB_MONTH_MICROS: Final = 150_000
 """CNY 0.15 a GB-month: a published tariff (volcengine.com/docs/6453/1275016)."""
 WALL_S_MAX: Final = 7 * 86_400
 VOLUMES_GB_MAX: Final = 1000
-COMPUTE: Final = "compute"
 _LOCK: Final = 0x6D6F7375  # any number of our own
 
 
@@ -49,7 +49,7 @@ def ensure_local_pool(
         )
     else:
         token = rotate_token(actor=SYSTEM, pool_id=pool.id, now=now) if rotate else ""
-    if not Offer.objects.filter(subject_id=pool.id, shelf=COMPUTE).exists():
+    if not Offer.objects.filter(subject_id=pool.id, shelf=SHELF).exists():
         create_offer(actor=SYSTEM, spec=_offer(pool), now=now)
     return pool.id, token or None
 
@@ -95,7 +95,7 @@ def _found(name: str, *, now: datetime) -> Organisation:
 def _offer(pool: Pool) -> OfferSpec:
     return OfferSpec(
         supplier_id=pool.organisation_id,
-        shelf=COMPUTE,
+        shelf=SHELF,
         subject_id=pool.id,
         title_zh="本地 CPU 核",
         title_en="CPU cores of this hub",

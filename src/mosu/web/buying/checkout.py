@@ -171,12 +171,12 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
     half_time = duration(quote.wall_limit_s // 2)
     if quote.shelf == STORAGE:
         return _endings_of_volume(quote, split, half=half, half_time=half_time)
+    if is_of_extension(quote.request):
+        return _endings_of_extension(quote, split, half=half, half_time=half_time)
 
     def at(charge: int) -> SplitShown:
         return SplitShown.of(split_at(split, charge))
 
-    if is_of_extension(quote.request):
-        return _endings_of_extension(quote, split, half=half, half_time=half_time)
     return [
         Outcome(
             _("It takes all of its time"),
@@ -194,17 +194,21 @@ def _outcomes(quote: Quote, split: Split) -> list[Outcome]:
             _("What it used until then is paid, as if it had ended well. Its log and files stay."),
             at(half),
         ),
-        Outcome(
-            _("The hub or the supplier fails"),
-            _("Nothing is charged, and all of the hold comes back without asking."),
-            at(0),
-        ),
+        _when_we_fail(split),
         Outcome(
             _("You cancel before it starts"),
             _("Nothing is charged. Later, what was used until then is."),
             at(0),
         ),
     ]
+
+
+def _when_we_fail(split: Split) -> Outcome:
+    return Outcome(
+        _("The hub or the supplier fails"),
+        _("Nothing is charged, and all of the hold comes back without asking."),
+        SplitShown.of(split_at(split, 0)),
+    )
 
 
 def _endings_of_extension(quote: Quote, split: Split, *, half: int, half_time: str) -> list[Outcome]:
@@ -224,11 +228,7 @@ def _endings_of_extension(quote: Quote, split: Split, *, half: int, half_time: s
             _("Nothing is charged, and all of this hold comes back."),
             SplitShown.of(split_at(split, 0)),
         ),
-        Outcome(
-            _("The hub or the supplier fails"),
-            _("Nothing is charged, and all of the hold comes back without asking."),
-            SplitShown.of(split_at(split, 0)),
-        ),
+        _when_we_fail(split),
     ]
 
 

@@ -1,5 +1,6 @@
 """Volumes: those there are, buying one, more time for one, deleting one by its name."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -17,6 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from mosu.compute.models import Volume, VolumeCopy
 from mosu.compute.queries import quotas_visible_to
 from mosu.compute.services import (
+    FAULTS,
     delete_volume,
     kept_gb,
     quote_snapshot,
@@ -105,21 +107,6 @@ def _runs_of(volume: Volume) -> list[str]:
     return [use.run.name or use.run.public_id for use in volume.uses.all() if use.run]
 
 
-def _faults() -> dict[str, str]:
-    """Why a copy failed, for people."""
-    return {
-        "full": _("The pool's disk is full."),
-        "too_large": _("The volume holds more than its size: delete files in it, and try again."),
-        "changed": _("Something changed while it was copied: try again."),
-        "closed": _("Parts of it are too deep, or closed to their own user."),
-        "in_use": _("An attempt that was thought to be over still uses it: try again later."),
-        "disk": _("The pool's disk fails."),
-        "pool_closed": _("The pool was closed."),
-        "late": _("It was not whole before its paid time was over."),
-        "deleted": _("It was deleted."),
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class CopyShown:
     """The last copy to a volume, as its page shows it."""
@@ -127,7 +114,7 @@ class CopyShown:
     source: str
     restores: bool
     state: str
-    why: str
+    why: Mapping[str, str]
     percent: int
     done: str
     total: str
@@ -140,7 +127,7 @@ class CopyShown:
             source=copy.source.name,
             restores=copy.restores,
             state=copy.state,
-            why=_faults().get(copy.reason, ""),
+            why=FAULTS.get(copy.reason, {}),
             percent=min(99, 100 * copy.bytes_done // copy.bytes_total) if copy.bytes_total else 0,
             done=f"{copy.bytes_done / GIB:.2f}",
             total=f"{copy.bytes_total / GIB:.2f}",
