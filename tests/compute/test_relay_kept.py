@@ -1,7 +1,7 @@
 """Connections to apps and replicas that wait for the next request: whose they are, and what ends them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -357,17 +357,41 @@ class Nowhere:
         """Nothing hears it."""
 
 
+def dialling(streams: Streams) -> Callable[[], Awaitable[Stream]]:
+    """The other side takes each."""
+    numbers = count(1)
+
+    async def dialled() -> Stream:
+        opening = asyncio.create_task(streams.open(AT))
+        await asyncio.sleep(0)
+        streams.take(packed(FrameKind.OPENED, next(numbers)))
+        return await opening
+
+    return dialled
+
+
+@pytest.mark.parametrize("came", [(FrameKind.END,), (FrameKind.DATA, b"more"), (FrameKind.RESET, b"gone")])
+def test_what_comes_while_its_request_is_wound_up_ends_it(came: tuple[Any, ...]) -> None:
+    """The answer is whole, and the app's end is told once: who waited on the connection next would wait for ever."""
+
+    async def tried() -> None:
+        held, streams = Kept(), Streams(Nowhere())
+        lent = await held.lent("one", "the run", dialling(streams), idle_s_max=1)
+        lent.is_free = True
+        kind, *body = came
+        streams.take(packed(kind, 1, *body))
+        held.take_back("one", lent)
+        assert len(held) == 0
+
+    asyncio.run(tried())
+
+
 def test_what_waits_keeps_nobody_out_of_the_run() -> None:
     """Slurm's legs and the ways into pods carry 128, and who comes next is refused. What ends takes a moment to go."""
 
     async def tried() -> None:
-        held, streams, numbers = Kept(), Streams(Nowhere()), count(1)
-
-        async def dialled() -> Stream:
-            opening = asyncio.create_task(streams.open(AT))
-            await asyncio.sleep(0)
-            streams.take(packed(FrameKind.OPENED, next(numbers)))
-            return await opening
+        held, streams = Kept(), Streams(Nowhere())
+        dialled = dialling(streams)
 
         def given_back(whose: str, lent: Lent) -> None:
             lent.is_free = True

@@ -91,7 +91,8 @@ class Kept:
             behind.pop(lent, None)
             if not behind:
                 del self._behind[lent.at]
-        if not lent.is_free or not self._may_wait(whose, lent.at):
+        # Not before: an end that comes while its last request is wound up is told once, and not to who waits next.
+        if not (lent.is_free and lent.stream.is_quiet and self._may_wait(whose, lent.at)):
             lent.stream.reset("the other side is gone")
             return
         for waiting, most in ((self._at.get(lent.at, {}), KEPT_AT_MAX), (self._all, KEPT_MAX)):

@@ -243,8 +243,7 @@ class _Exchange:
     def _has_come_to_end(self) -> bool:
         """Both messages were whole to the letter, neither side ends the connection by it, and nothing is left over."""
         are_whole = self._http.our_state is self._http.their_state is h11.DONE
-        nothing_more = self._http.trailing_data == (b"", False) and not self._unread
-        return are_whole and nothing_more and self._stream.is_quiet
+        return are_whole and self._http.trailing_data == (b"", False) and not self._unread
 
     async def _pass_answer(self) -> None:
         head = await self._next()
