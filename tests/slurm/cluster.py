@@ -195,14 +195,28 @@ class SlurmCluster:
     def _configure(self, cards: Mapping[str, int]) -> None:
         """Anew with these cards, while nothing runs: a job that ends between two daemons' deaths is one that its
         node has no more, and slurmctld keeps its cards until the node registers again, minutes later."""
-        self.ask("scontrol", "update", "PartitionName=main", "State=DOWN")  # until slurmctld starts anew
-        _until(lambda: not self._jobs("RUNNING,COMPLETING"))
-        self.remember()
+        self._let_in("DOWN")  # until slurmctld starts anew
+        try:
+            _until(lambda: not self._jobs("RUNNING,COMPLETING"))
+            self.remember()
+        except BaseException:
+            self._let_in("UP")
+            raise
         self._write_settings(cards)
         for daemon in ("slurmctld", *self.names):
             self.stop(daemon)
             self.start(daemon)
         self._wait_until_idle()
+
+    def _let_in(self, state: str) -> None:
+        """Whether jobs may begin: UP or DOWN."""
+        self.ask("scontrol", "update", "PartitionName=main", f"State={state}")
+
+    def clear(self) -> None:
+        """End what a test left, which would take the nodes from others."""
+        if left := self._jobs():
+            self.ask("scancel", *(line.split()[0] for line in left))
+            _until(lambda: not self._jobs())
 
     def _wait_until_idle(self) -> None:
         _until(

@@ -73,3 +73,4 @@ def cluster() -> Iterator[SlurmCluster]:
 def bench(cluster: SlurmCluster) -> Iterator[SlurmBench]:
     with open_folder() as folder:
         yield SlurmBench(folder, cluster)
+        cluster.clear()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -47,6 +47,7 @@ class Hall:
     first: Client
     second: Client
     first_token: str
+    ordered_runs: list[tuple[Client, str]] = field(default_factory=list)
 
     def agent_says(self, path: str, body: dict[str, Any], *, token: str = "") -> httpx.Response:
         """What somebody with a pool's token posts by hand."""
@@ -60,7 +61,16 @@ class Hall:
         """Its order and its run."""
         order = buyer.accept(buyer.make_quotes(text, vouchers="none").quotes[0].id)
         assert order.run_id is not None
+        self.ordered_runs.append((buyer, order.run_id))
         return order.id, order.run_id
+
+    def end_what_runs(self) -> None:
+        """What a test that failed left on the cluster's nodes would make others wait in vain."""
+        for buyer, run_id in self.ordered_runs:
+            if not buyer.run(run_id).is_over:
+                buyer.cancel_run(run_id)
+                until(lambda buyer=buyer, run_id=run_id: buyer.run(run_id).is_over, what=f"end of {run_id}")
+        self.ordered_runs.clear()
 
     def succeeded(self, buyer: Client, run_id: str) -> None:
         until(lambda: buyer.run(run_id).is_over, what=f"end of {run_id}")
@@ -106,6 +116,12 @@ def hall(cluster: SlurmCluster) -> Iterator[Hall]:
         hall = Hall(hub, site, folder, first, second, tokens[0])
         until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=120)
         yield hall
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(hall: Hall) -> Iterator[None]:
+    yield
+    hall.end_what_runs()
 
 
 def test_a_second_agent_with_the_pools_token_is_refused_by_name(hall: Hall) -> None:
@@ -204,6 +220,8 @@ def test_from_a_buyers_seat_through_hub_agent_and_slurm_into_the_sandbox(hall: H
     until(lambda: hall.quoted(text), what="sessions are sold")
     order_id, run_id = hall.ordered(hall.first, text)
     until(lambda: "up" in hall.first.log(run_id), what="it listens")
+    # Its log comes on a way of its own, and may be here before the word that it runs.
+    until(lambda: hall.first.run(run_id).state == "running", what="it runs")
     with _forwarded(hall, run_id) as port:
         data = os.urandom(5_000_000)
         assert echoed(_local(port), data) == data + b" end"
