@@ -53,6 +53,7 @@ def opens_it(one: Visitor) -> Page:
 def runs_a_command(tab: Page) -> None:
     """In the session's own shell; what it writes is in the list of files."""
     commands(tab, "Terminal: Create New Terminal")
+    tab.locator(".xterm-screen").click()
     expect(tab.locator(".xterm-helper-textarea")).to_be_focused()
     tab.keyboard.type("echo 'print(6 * 7)' > answer.py; python3 answer.py > said.txt\n")
     expect(tab.locator(".explorer-folders-view")).to_contain_text("said.txt")
@@ -68,6 +69,7 @@ def changes_a_file(tab: Page) -> None:
     tab.keyboard.type("print('changed')")
     tab.keyboard.press("Control+s")
     expect(tab.locator(".tab.active.dirty")).to_have_count(0)
+    expect(tab.get_by_text("Build with Agent")).to_have_count(0)
 
 
 def commands(tab: Page, name: str) -> None:
