@@ -1,5 +1,6 @@
 """code-server, which is VS Code in the browser, of an environment that has it."""
 
+import json
 from typing import Final
 
 from mosu.compute.session_apps.starting import AppStart
@@ -7,7 +8,13 @@ from mosu.compute.session_apps.starting import AppStart
 PORT: Final = 8889
 _OWN: Final = "/tmp/vscode"  # noqa: S108 - the sandbox's own
 """Settings, extensions, history: not in the working folder, from which outputs come back."""
-_SETTINGS: Final = '{"chat.disableAIFeatures":true,"workbench.startupEditor":"none"}'
+_SETTINGS: Final = json.dumps(
+    {
+        "chat.disableAIFeatures": True,
+        "workbench.startupEditor": "none",
+        "workbench.secondarySideBar.defaultVisibility": "hidden",
+    }
+)
 """A session has no network, so it offers nobody to chat with a model that it cannot reach."""
 
 # It asks for no password: it listens on the loopback of a sandbox, where only the relay comes in, for whoever the hub
