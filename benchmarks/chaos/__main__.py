@@ -78,7 +78,8 @@ def _chaos(folder: Path, *, seconds: float, seed: int, orders: int) -> dict[str,
         killer.start()
         for shopper in shoppers:
             shopper.start()
-        while any(shopper.is_alive() for shopper in shoppers):
+        # Where parts come up slowly, the last of them may not have been killed yet when all have shopped.
+        while any(shopper.is_alive() for shopper in shoppers) or not all_killed(killer.kills).holds:
             time.sleep(0.5)
             if time.monotonic() > began + LATE_MAX * seconds:
                 break
