@@ -129,7 +129,7 @@ def hall(cluster: SlurmCluster) -> Iterator[Hall]:
             tokens.append(made["token"])
         first, second = (stack.enter_context(Client(hub.url, token)) for token in tokens)
         hall = Hall(hub, site, folder, first, second, tokens[0])
-        until(lambda: hall.quoted(task("true")), what="on the shelf")
+        until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=600)
         yield hall
 
 
