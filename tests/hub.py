@@ -14,13 +14,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
-START_S_MAX = 180.0
+START_S_MAX = 300.0
 LAID = "MOSU_TEST_LAID"
 """Names the folder of a session of tests where one hub is laid for all: its first start takes longer than the others."""
 
@@ -40,7 +40,7 @@ class Hub:
         """Run the `mosu` command against this hub."""
         env = {**self.env, "MOSU_URL": self.url} | ({"MOSU_TOKEN": token} if token else {})
         return subprocess.run(
-            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=180, **options
+            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=300, **options
         )
 
     def bootstrap(
@@ -57,15 +57,43 @@ class Hub:
 
 
 def free_port() -> int:
-    """A port that nobody holds, below those that the kernel gives away: none is taken until the hub binds it."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    """A port that nobody holds, below those that the kernel gives away; nor does anybody hold the next, which a hub
+    gives to its relay.
+
+    Both stay this process's until it ends, whenever they are bound: suites that run side by side draw from the same
+    ports, and a server may take a minute to bind its own.
+    """
+    folder = Path(tempfile.gettempdir()) / "mosu-test-ports"
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # another user's already
+        folder.chmod(0o777)
+    for port in random.sample(range(20_000, 32_000, 2), 200):
+        if _is_ours(folder / str(port)) and _is_free(port) and _is_free(port + 1):
             return port
-    raise RuntimeError("100 ports between 20000 and 32000 are taken")
+    raise RuntimeError("200 ports between 20000 and 32000 are taken")
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether this process has it from now on; the kernel lets go when it ends, and so the file is never closed."""
+    try:
+        held = os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
@@ -100,7 +128,7 @@ def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None =
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(timeout=60)
+                process.wait(timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
