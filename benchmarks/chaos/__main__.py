@@ -24,7 +24,7 @@ from benchmarks.hubs import folder_on_disk, hub_in, join, make_buyers, price_loc
 VOUCHERS: Final = ("100.00", "2.00", "100.00", None)
 YEAR_CAP: Final = "3.00"
 SHOPPERS: Final = 8
-QUIET_S_MAX: Final = 240.0
+QUIET_S_MAX: Final = 480.0
 """How long after the last kill everything may take to end."""
 ORDERS_PER_S: Final = 2 / 3
 

@@ -24,7 +24,7 @@ run: sleep {seconds}
 mosu: {{wall_limit: 120s, suppliers: [{supplier}]}}
 """
 _SHOPPERS = 3
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 """For the pool to come on the shelf, for a lone run to end, and for each job that shares the slots."""
 
 

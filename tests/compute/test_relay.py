@@ -364,8 +364,9 @@ def test_who_leaves_without_a_word_is_noted_and_the_run_hears_it(relay: Relay) -
                 way.transport.abort()
             (row,) = await noted(closed_at__isnull=False)
             assert row.why == "the person left"
-            while not over:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE_S):
+                while not over:
+                    await asyncio.sleep(0.01)
         assert over == ["the other side is gone"]
 
     asyncio.run(tried())
@@ -430,8 +431,8 @@ def test_an_agent_that_takes_nothing_for_long_is_away(relay: Relay, monkeypatch:
 
     async def tried() -> None:
         async with stalled(relay) as ways, asyncio.timeout(PATIENCE_S):
-            assert (await relay.refusal())[0] == 502
             rows = await noted(len(ways), why="the supplier's agent is away")
+            assert (await relay.refusal())[0] == 502
         assert len(rows) == len(ways)
 
     asyncio.run(tried())
@@ -602,8 +603,9 @@ def test_what_could_not_be_noted_does_not_count_as_open_for_ever(
                 failing.setattr(joining.services, "close_connection", away)
                 async with relay.joined():
                     pass
-                while len(relay_app.joining):
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(PATIENCE_S):
+                    while len(relay_app.joining):
+                        await asyncio.sleep(0.01)
                 monkeypatch.setattr(noting, "FORGOTTEN_AFTER", timedelta(0))
                 await relay.renews()
         (row,) = await noted(closed_at__isnull=False)

@@ -172,7 +172,7 @@ def test_pings_of_an_app_that_takes_nothing_are_not_kept(relay: Relay) -> None:
         for _ in range(300):
             writer.write(b"\x89\x00")
             await writer.drain()
-        await asyncio.sleep(20)
+        await asyncio.sleep(2 * PATIENCE_S)
 
     async def run() -> None:
         async with joined_to(relay, pings), browser.websocket() as way:

@@ -73,7 +73,7 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         assert self._bash.stdin is not None
         self._bash.stdin.close()
-        self._bash.wait(60)
+        self._bash.wait(120)
         assert self._bash.stdout is not None
         self._bash.stdout.close()
 

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 def demo(*arguments: str, before: tuple[str, ...] = (), **env: str) -> subprocess.CompletedProcess[str]:
     variables = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT / "src"), **env}
     return subprocess.run(
-        [*before, *MOSU, "demo", *arguments], env=variables, capture_output=True, text=True, timeout=300
+        [*before, *MOSU, "demo", *arguments], env=variables, capture_output=True, text=True, timeout=600
     )
 
 
