@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
-START_S_MAX = 180.0
+START_S_MAX = 300.0
 LOG_CHARACTERS_MAX = 2500
 LAID = "MOSU_TEST_LAID"
 """Names the folder of a session of tests where one hub is laid for all: its first start takes longer than the others."""
