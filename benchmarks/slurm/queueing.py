@@ -5,6 +5,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
     until = time.monotonic() + _PATIENCE_S
     submitted_at = 0.0
     while client.run(run_id).state not in {"succeeded", "failed", "cancelled", "lost"}:
-        if job_id.exists():
+        with suppress(FileNotFoundError):  # not there yet, or forgotten since the hub settled it
             submitted_at = job_id.stat().st_mtime
         if time.monotonic() > until:
             raise RuntimeError(f"{run_id} never ended")

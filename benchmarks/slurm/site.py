@@ -73,7 +73,7 @@ class Site:
     def stop(self) -> None:
         if self.agent is not None and self.agent.poll() is None:
             self.agent.terminate()
-            self.agent.wait(30)
+            self.agent.wait(120)
 
     def write_settings(self) -> None:
         environment = build_python_environment(self.folder / "environments", packages=[])
