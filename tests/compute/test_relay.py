@@ -36,7 +36,7 @@ from mosu.wire.websocket import READ_BYTES, Bytes
 from tests.compute.sessions import Session, make_session
 from tests.compute.world import make_organisation, report
 from tests.hub import free_port
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 from tests.platform.factories import make_member
 from tests.wire.ends import Reading
 
@@ -63,6 +63,7 @@ class Relay:
             additional_headers={"Authorization": f"Bearer {token or self.token}"},
             compression=None,
             max_size=None,
+            **PATIENT,
         )
 
     async def refusal(self, **asked: str) -> tuple[int, dict[str, Any]]:
@@ -118,7 +119,7 @@ async def is_silent(agent: FakeAgent, stream: Stream, target: Target) -> None:
 @asynccontextmanager
 async def tunnel(relay: Relay, answer: Answer = echoes) -> AsyncIterator[FakeAgent]:
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
-    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers) as way:
+    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers, **PATIENT) as way:
         yield FakeAgent(way, answer)
 
 
@@ -132,6 +133,7 @@ def relay(fresh_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     held = Tunnels()
     monkeypatch.setattr(relay_app, "tunnels", held)
     monkeypatch.setattr(relay_app, "joining", Joining(held))
+    monkeypatch.setattr(joining, "OPEN_S_MAX", PATIENCE_S)
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(

@@ -36,7 +36,7 @@ def tried(
 
     async def run() -> None:
         async with (
-            serve(handle, "127.0.0.1", 0, max_size=None, **how) as server,
+            serve(handle, "127.0.0.1", 0, max_size=None, ping_interval=None, **how) as server,
             joined_at(relay, server.sockets[0]),
         ):
             await body()
