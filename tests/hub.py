@@ -21,6 +21,7 @@ from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
 START_S_MAX = 300.0
+LOG_CHARACTERS_MAX = 2500
 LAID = "MOSU_TEST_LAID"
 """Names the folder of a session of tests where one hub is laid for all: its first start takes longer than the others."""
 
@@ -35,12 +36,12 @@ class Hub:
     env: Mapping[str, str]
 
     def mosu(
-        self, *arguments: str, token: str | None = None, **options: Any
+        self, *arguments: str, token: str | None = None, timeout: float = 300, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run the `mosu` command against this hub."""
         env = {**self.env, "MOSU_URL": self.url} | ({"MOSU_TOKEN": token} if token else {})
         return subprocess.run(
-            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=300, **options
+            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=timeout, **options
         )
 
     def bootstrap(
@@ -54,6 +55,17 @@ class Hub:
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+    def last_words(self) -> str:
+        """The last that it and each of its parts noted: its folder does not outlive what went wrong."""
+        return last_words_of(self.data_dir.parent)
+
+
+def last_words_of(folder: Path) -> str:
+    """Of the hub in that folder."""
+    logs = [folder / "up.log", *sorted((folder / "data" / "logs").glob("*.log"))]
+    ends = {log: log.read_text(errors="replace")[-LOG_CHARACTERS_MAX:] for log in logs if log.exists()}
+    return "\n".join(f"{log.name} ends:\n{end.strip()}" for log, end in ends.items() if end.strip())
 
 
 def free_port() -> int:
@@ -123,8 +135,11 @@ def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None =
         process = subprocess.Popen([*MOSU, "up", "--port", str(port)], env=full, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_ready(url, process, folder / "up.log")
+            _wait_until_ready(url, process)
             yield Hub(url=url, data_dir=folder / "data", process=process, env=full)
+        except BaseException as failure:
+            failure.add_note(last_words_of(folder))
+            raise
         finally:
             process.send_signal(signal.SIGTERM)
             try:
@@ -149,15 +164,15 @@ def _laid(folder: Path) -> Path:
         return made
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError(f"the hub did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+    raise RuntimeError("the hub did not become ready")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from tests.hub import last_words_of
 
 from benchmarks.chaos.buyers import LATE_MAX, Market, Shopper, tickets
 from benchmarks.chaos.counts import Count, count_all
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asked.json.write_text(json.dumps(found, indent=2, default=str) + "\n")
         if found["ok"]:
             return 0
+        print(last_words_of(folder / "hub"), file=sys.stderr)
         print(f"the hub's folder stays to be looked at: {folder}", file=sys.stderr)
         stack.pop_all()
         return 1

@@ -77,11 +77,10 @@ class Shell:
         assert self._bash.stdin is not None
         self._bash.stdin.close()
         try:
-            self._bash.wait(60)
+            self._bash.wait(120)
         finally:
-            with suppress(
-                ProcessLookupError
-            ):  # what a page that failed left in the background would go on for ever
+            # What a page that failed left in the background would go on for ever.
+            with suppress(ProcessLookupError):
                 os.killpg(self._bash.pid, signal.SIGKILL)
             self._bash.wait()
         assert self._bash.stdout is not None
