@@ -24,17 +24,18 @@ def town_with_jupyter(town: Town) -> Town:
 def test_a_notebook_from_quote_to_receipt(browser: Browser, town_with_jupyter: Town, language: str) -> None:
     with visitor(browser, town_with_jupyter, name=f"{language[:2]}-notebook", language=language) as one:
         one.signs_in(STARTUP)
-        buys_a_notebook(one)
+        buys_a_session(one)
         notebook = opens_it(one)
         runs_a_cell(notebook)
         shuts_it_down(notebook)
         reads_the_receipt(one)
 
 
-def buys_a_notebook(one: Visitor) -> None:
+def buys_a_session(one: Visitor, *, app: str = "jupyter") -> None:
     """The pool tells of a new environment when its agent has begun anew, so the first answer may be a refusal."""
     page = one.page
     one.goes("/quote/?by=session")
+    page.check(f"[name=app][value={app}]")
     page.fill("[name=wall_limit]", "10")
     ask, plan, refused = (
         page.locator("#ask-button"),
