@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines .slurm .ray .openai lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines test-editor .slurm .ray .openai lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -41,6 +41,10 @@ e2e: .venv/.e2e ## journeys in a real Chromium: every page beside all other walk
 bench: .venv/.dev ## figures against their bars; prints a table and writes JSON
 	@$(BIN)/python -m benchmarks $(ARGS)
 
+test-editor: .venv/.e2e .code-server.tar.gz ## VS Code's editor from form to receipt; compiles code-server once, which takes minutes
+	@tools/install-chromium.sh
+	@$(BIN)/pytest -m editor -n0 tests/journeys $(ARGS)
+
 chaos: .venv/.dev ## kill -9 at random for five minutes, then count (SECONDS=60 for a short run)
 	@$(BIN)/python -m benchmarks.chaos --seconds $(or $(SECONDS),300) $(ARGS)
 
@@ -55,6 +59,9 @@ lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed lock
 
 .ray:
 	@tools/install-beside.sh ray
+
+.code-server.tar.gz:
+	@tools/pack-code-server.sh $@
 
 .openai:
 	@tools/install-beside.sh openai

@@ -171,7 +171,7 @@ def _agents(url: str, pools: Sequence[_Pool]) -> Iterator[None]:
 
 
 def _told(url: str, pool: _Pool, call: str, message: dict[str, Any]) -> None:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
     headers = {"Authorization": f"Bearer {pool.token}", "Content-Type": "application/json"}
     connection.request("POST", f"/agent/v1/{call}", json.dumps(message), headers)
     answer = connection.getresponse()
@@ -253,7 +253,7 @@ def _accept_all(url: str, ready: Sequence[tuple[Buyer, str]]) -> _Accepted:
 def _client(
     url: str, todo: queue.SimpleQueue[tuple[Buyer, str]], answers: list[tuple[int, float, float]]
 ) -> None:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
     while True:
         try:
             buyer, quote_id = todo.get_nowait()

@@ -40,7 +40,7 @@ def first_run(url: str) -> list[Figure]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS), timeout=LIMIT_MS)
         page = browser.new_context(locale="zh-CN", base_url=url).new_page()
         page.set_default_timeout(LIMIT_MS)
         steps = _walked(page)

@@ -20,7 +20,7 @@ from mosu.runtime.config import Config, load_config
 
 PRICE_PER_CORE_HOUR: Final = "72.00"
 """Ten cents a second: what a second costs shows on the receipt."""
-FIT_S_MAX: Final = 120.0
+FIT_S_MAX: Final = 300.0
 
 _PROGRAMME: Final = """
 id: bench

@@ -27,7 +27,7 @@ from mosu.wire.ssh import SSHD
 
 TASK: Final = "resources: {cpus: 1, memory: 1}\nmosu: {kind: session, apps: [ssh], wall_limit: 30m}\n"
 ECHO: Final = "stty raw -echo; printf 'rea''dy'; exec cat"
-_WAITS_S: Final = 60.0
+_WAITS_S: Final = 180.0
 _PAUSE_S: Final = 0.02
 """Between two keystrokes: nobody types faster, and nothing queues."""
 
@@ -79,7 +79,7 @@ def _echo_ms(terminal: int) -> float:
 def _read(terminal: int, wanted: bytes) -> None:
     until, found = time.monotonic() + _WAITS_S, b""
     while not found.endswith(wanted):
-        if not select.select([terminal], [], [], until - time.monotonic())[0]:
+        if not select.select([terminal], [], [], max(0.0, until - time.monotonic()))[0]:
             raise RuntimeError(f"no {wanted!r} after {found!r}")
         found += os.read(terminal, 4096)
 

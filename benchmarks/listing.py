@@ -68,7 +68,7 @@ def _token_of(user_id: UUID, organisation_id: UUID | None = None) -> str:
 
 def _asked(url: str, token: str, state: str, times: int) -> list[float]:
     """Milliseconds of each answer, over one kept connection; anything but a page of that state is an error."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=180)
     path = "/api/v1/runs" + (f"?state={state}" if state else "")
     took = []
     for _ in range(_WARM_UP + times):

@@ -339,7 +339,7 @@ def _get(url: str, address: str, persona: Persona) -> tuple[int, bytes, str]:
     headers: Mapping[str, str] = {"Accept-Encoding": "gzip", "Accept-Language": "zh-CN"}
     if persona.cookie:
         headers = {**headers, "Cookie": f"{settings.SESSION_COOKIE_NAME}={persona.cookie}"}
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=180)
     try:
         connection.request("GET", address, headers=dict(headers))
         answer = connection.getresponse()

@@ -164,7 +164,7 @@ def mix(count: int) -> Iterator[dict[str, Any]]:
 
 @contextmanager
 def _connection(url: str) -> Iterator[http.client.HTTPConnection]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=180)
     try:
         yield connection
     finally:

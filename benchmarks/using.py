@@ -100,7 +100,7 @@ def _bodies(attempts: Sequence[str], batches: int) -> list[bytes]:
 
 
 def _sent(url: str, token: str, bodies: Sequence[bytes]) -> list[dict[str, int]]:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=120)
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     answers = []
     for body in bodies:

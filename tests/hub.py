@@ -14,13 +14,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 MOSU = (sys.executable, "-c", "import sys; from mosu.cli.main import main; sys.exit(main())")
-START_S_MAX = 180.0
+START_S_MAX = 300.0
+LOG_CHARACTERS_MAX = 2500
 LAID = "MOSU_TEST_LAID"
 """Names the folder of a session of tests where one hub is laid for all: its first start takes longer than the others."""
 
@@ -35,12 +36,12 @@ class Hub:
     env: Mapping[str, str]
 
     def mosu(
-        self, *arguments: str, token: str | None = None, **options: Any
+        self, *arguments: str, token: str | None = None, timeout: float = 300, **options: Any
     ) -> subprocess.CompletedProcess[str]:
         """Run the `mosu` command against this hub."""
         env = {**self.env, "MOSU_URL": self.url} | ({"MOSU_TOKEN": token} if token else {})
         return subprocess.run(
-            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=180, **options
+            [*MOSU, *arguments], env=env, capture_output=True, text=True, timeout=timeout, **options
         )
 
     def bootstrap(
@@ -55,17 +56,56 @@ class Hub:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
+    def last_words(self) -> str:
+        """The last that it and each of its parts noted: its folder does not outlive what went wrong."""
+        return last_words_of(self.data_dir.parent)
+
+
+def last_words_of(folder: Path) -> str:
+    """Of the hub in that folder."""
+    logs = [folder / "up.log", *sorted((folder / "data" / "logs").glob("*.log"))]
+    ends = {log: log.read_text(errors="replace")[-LOG_CHARACTERS_MAX:] for log in logs if log.exists()}
+    return "\n".join(f"{log.name} ends:\n{end.strip()}" for log, end in ends.items() if end.strip())
+
 
 def free_port() -> int:
-    """A port that nobody holds, below those that the kernel gives away: none is taken until the hub binds it."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+    """A port that nobody holds, below those that the kernel gives away; nor does anybody hold the next, which a hub
+    gives to its relay.
+
+    Both stay this process's until it ends, whenever they are bound: suites that run side by side draw from the same
+    ports, and a server may take a minute to bind its own.
+    """
+    folder = Path(tempfile.gettempdir()) / "mosu-test-ports"
+    folder.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # another user's already
+        folder.chmod(0o777)
+    for port in random.sample(range(20_000, 32_000, 2), 200):
+        if _is_ours(folder / str(port)) and _is_free(port) and _is_free(port + 1):
             return port
-    raise RuntimeError("100 ports between 20000 and 32000 are taken")
+    raise RuntimeError("200 ports between 20000 and 32000 are taken")
+
+
+def _is_ours(place: Path) -> bool:
+    """Whether this process has it from now on; the kernel lets go when it ends, and so the file is never closed."""
+    try:
+        held = os.open(place, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except PermissionError:
+        return False
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        return False
+    return True
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
@@ -95,12 +135,15 @@ def running_hub(*, data_dir: Path | None = None, env: Mapping[str, str] | None =
         process = subprocess.Popen([*MOSU, "up", "--port", str(port)], env=full, stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait_until_ready(url, process, folder / "up.log")
+            _wait_until_ready(url, process)
             yield Hub(url=url, data_dir=folder / "data", process=process, env=full)
+        except BaseException as failure:
+            failure.add_note(last_words_of(folder))
+            raise
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(timeout=60)
+                process.wait(timeout=120)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -121,15 +164,15 @@ def _laid(folder: Path) -> Path:
         return made
 
 
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until:
         if process.poll() is not None:
             break
         try:
-            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=10) as answer:
                 if answer.status == 200:
                     return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)
-    raise RuntimeError(f"the hub did not become ready:\n{log.read_text(errors='replace')[-4000:]}")
+    raise RuntimeError("the hub did not become ready")

@@ -20,7 +20,7 @@ WAIT_S_MAX: Final = 180.0
 """How long a buyer waits for one run before turning to the next order; the count at the end sees it all the same."""
 LATE_MAX: Final = 2.0
 """On a slow machine the kills go on for so many times the seconds, while there are orders to place."""
-PEACE_S: Final = 120.0
+PEACE_S: Final = 600.0
 """So long after that the orders still to be placed may begin; what is not begun then is dropped, which breaks a law."""
 _KINDS: Final[dict[Kind, int]] = {"voucher": 60, "own money": 12, "fails": 12, "cancelled": 12, "too long": 4}
 _SCRIPTS: Final[dict[Kind, str]] = {"fails": "sleep {s}; echo no; exit 7", "too long": "sleep 60"}

@@ -5,6 +5,7 @@ import statistics
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ run: sleep {seconds}
 mosu: {{wall_limit: 120s, suppliers: [{supplier}]}}
 """
 _SHOPPERS = 3
-_PATIENCE_S = 120.0
+_PATIENCE_S = 300.0
 """For the pool to come on the shelf, for a lone run to end, and for each job that shares the slots."""
 
 
@@ -137,11 +138,11 @@ def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
     job_id = site / "state" / "attempts" / typeid("attempt", row[0]) / "job_id"
     until = time.monotonic() + _PATIENCE_S
     submitted_at = 0.0
-    while client.run(run_id).state not in {"succeeded", "failed", "cancelled", "lost"}:
-        if job_id.exists():
+    while not submitted_at or not client.run(run_id).is_over:
+        with suppress(FileNotFoundError):  # not yet
             submitted_at = job_id.stat().st_mtime
         if time.monotonic() > until:
-            raise RuntimeError(f"{run_id} never ended")
+            raise RuntimeError(f"{run_id} never ended, or its job's id was never seen")
         time.sleep(0.02)
     return submitted_at - row[1].timestamp()
 

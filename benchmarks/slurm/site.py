@@ -72,8 +72,7 @@ class Site:
 
     def stop(self) -> None:
         if self.agent is not None and self.agent.poll() is None:
-            self.agent.terminate()
-            self.agent.wait(30)
+            ended(self.agent)
 
     def write_settings(self) -> None:
         environment = build_python_environment(self.folder / "environments", packages=[])
@@ -85,6 +84,16 @@ class Site:
             f'state_dir = "{self.folder}/state"\nenvironments = ["{environment.root}"]\n'
             f"disk_bytes = {200 * _GIB}\n{self.table}"
         )
+
+
+def ended(agent: "subprocess.Popen[bytes]") -> None:
+    """Stopped in order, or killed if it takes its time; what runs stays."""
+    agent.terminate()
+    try:
+        agent.wait(60)
+    except subprocess.TimeoutExpired:
+        agent.kill()
+        agent.wait()
 
 
 @contextmanager

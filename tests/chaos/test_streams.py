@@ -29,7 +29,7 @@ STREAMS = 8
 BLOCK = os.urandom(1 << 16)
 BORN_BYTES = 16
 ENDED = "an end in the middle"
-WAITS_S = 120.0
+WAITS_S = 300.0
 """For what never comes, not for what is slow."""
 DEPOSIT, PER_CORE_HOUR = Decimal(100), Decimal(72)
 APP = """
@@ -100,13 +100,28 @@ class Crowd:
     streams: list[Stream] = field(default_factory=list)
 
     def pid_of(self, part: str) -> int:
+        """0 while it is away."""
         pid: int = json.loads((self.hub.data_dir / "up.json").read_text())["parts"][part]["pid"] or 0
         return pid
 
     def kill(self, part: str) -> int:
-        """The process that it hit."""
-        os.kill(pid := self.pid_of(part), signal.SIGKILL)
-        return pid
+        """The process that it hit, once there is one: a test that failed may have left it away."""
+        pids: list[int] = []
+
+        def is_there() -> bool:
+            pids[:] = [self.pid_of(part)]
+            return pids != [0]
+
+        until(is_there, within_s=WAITS_S, what=part)
+        os.kill(pids[0], signal.SIGKILL)
+        return pids[0]
+
+    def begin(self) -> None:
+        """All talk, and what a test before found is its own."""
+        self.until_all_talk()
+        for stream in self.streams:
+            stream.faults.clear()
+            stream.born.clear()
 
     def until_again(self, part: str, killed: int) -> None:
         until(lambda: self.pid_of(part) not in (0, killed), within_s=WAITS_S, what=f"another {part}")
@@ -133,6 +148,10 @@ def crowd() -> Iterator[Crowd]:
             bought_at = time.monotonic()
             run_id = bought(client, marker)
             until(lambda: "up" in client.log(run_id), within_s=WAITS_S, every_s=0.2, what="the app listens")
+            # Its log comes on a way of its own, and may be here before the word that it runs.
+            until(
+                lambda: client.run(run_id).state == "running", within_s=WAITS_S, every_s=0.2, what="it runs"
+            )
             with forwarded(hub, token, run_id) as (forward, port):
                 crowd = Crowd(hub, client, run_id, marker, forward, bought_at)
                 crowd.streams = [Stream(port) for _ in range(STREAMS)]
@@ -220,7 +239,7 @@ def forwarded(hub: Hub, token: str, run_id: str) -> Iterator[tuple["subprocess.P
 @pytest.mark.parametrize("part", ["relay", "agent"])
 def test_what_carries_streams_is_killed(crowd: Crowd, part: str) -> None:
     """Each stream is told and comes back, to the same process of the same session."""
-    crowd.until_all_talk()
+    crowd.begin()
     before = crowd.cuts
     killed = crowd.kill(part)
     crowd.until_again(part, killed)
@@ -236,7 +255,7 @@ def test_what_carries_streams_is_killed(crowd: Crowd, part: str) -> None:
 
 
 def test_streams_do_not_feel_the_web(crowd: Crowd) -> None:
-    crowd.until_all_talk()
+    crowd.begin()
     before = crowd.cuts
     killed = crowd.kill("web")
     crowd.until_all_talk()
@@ -256,7 +275,7 @@ def answers(hub: Hub) -> bool:
 
 def test_it_is_cancelled_while_its_agent_and_the_relay_lie_dead(crowd: Crowd) -> None:
     """Who comes back ends it: no process stays, everybody is told, and what was used is paid once."""
-    crowd.until_all_talk()
+    crowd.begin()
     assert processes_that_name(crowd.marker)
     for part in ("agent", "relay"):
         crowd.kill(part)

@@ -21,6 +21,7 @@ from typing import Any, Self, cast
 import pytest
 from tests.client.fake_hub import TOKEN, FakeHub
 from tests.client.fake_relay import FakeRelay, running_relay
+from tests.hub import free_port
 from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
@@ -363,7 +364,7 @@ def test_the_end_is_seen_without_any_connection(
 
 def test_a_relay_that_went_away_may_come_back(hub: FakeHub, environment: Mapping[str, str]) -> None:
     hub.state, hub.kind = "running", "session"
-    with running_relay() as gone:
+    with running_relay(free_port()) as gone:  # one that no connection of others' gets meanwhile
         hub.connect_url = gone.url
     with server(echo) as port, Forwarded(environment) as forwarded:
         with pytest.raises(ConnectionResetError), forwarded.connect() as mine:

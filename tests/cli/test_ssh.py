@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.client.fake_hub import TOKEN, FakeHub
 from tests.client.fake_relay import FakeRelay, running_relay
+from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
 from mosu.cli.certified import FRESH_S, KEPT_S
@@ -49,7 +50,7 @@ def env(hub: FakeHub, tmp_path: Path) -> Mapping[str, str]:
 
 def mosu(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mosu.cli.main", "ssh", *words]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE_S)
     assert "Traceback" not in done.stderr and TOKEN not in done.stdout + done.stderr, done.stderr
     return done
 
@@ -131,7 +132,7 @@ def test_it_waits_until_the_session_runs(env: Mapping[str, str], hub: FakeHub) -
     assert process.stderr is not None
     assert process.stderr.readline().startswith("run_1 is queued: waiting until it runs.")
     hub.state, hub.connect_url = "running", URL
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 9
     assert len(hub.certified) == 1
 
@@ -209,7 +210,7 @@ def proxy(env: Mapping[str, str], hub: FakeHub) -> Iterator["Proxy"]:
     with running_relay() as relay, socket.create_server(("127.0.0.1", 0)) as server:
         hub.connect_url = relay.url
         relay.ports[SSH_PORT] = server.getsockname()[1]
-        server.settimeout(60)
+        server.settimeout(PATIENCE_S)
         yield Proxy(env, relay, server)
 
 
@@ -226,7 +227,7 @@ class Proxy:
 
     def accepted(self) -> socket.socket:
         taken, _ = self.server.accept()
-        taken.settimeout(60)
+        taken.settimeout(PATIENCE_S)
         return taken
 
 
@@ -238,12 +239,12 @@ def test_bytes_go_both_ways_to_the_end_of_each(proxy: Proxy) -> None:
     data = os.urandom(3_000_000)
     process = proxy.started()
     with ThreadPoolExecutor(2) as threads, proxy.accepted() as taken:
-        written = threads.submit(process.communicate, data, 60)
+        written = threads.submit(process.communicate, data, PATIENCE_S)
         sent = threads.submit(taken.sendall, b"SSH-2.0-server\r\n" + data)
         assert read_all(taken) == data
-        sent.result(60)
+        sent.result(PATIENCE_S)
         taken.shutdown(socket.SHUT_WR)
-        assert written.result(60) == (b"SSH-2.0-server\r\n" + data, b"")
+        assert written.result(PATIENCE_S) == (b"SSH-2.0-server\r\n" + data, b"")
     assert process.returncode == 0
 
 
@@ -259,7 +260,7 @@ def test_a_server_that_does_not_listen_yet_is_waited_for_and_nothing_is_lost(pro
     with proxy.accepted() as taken:
         taken.sendall(b"SSH-2.0-server\r\n")
         assert taken.recv(100) == b"SSH-2.0-client\r\n"
-    assert process.communicate(timeout=60) == (b"SSH-2.0-server\r\n", b"")
+    assert process.communicate(timeout=PATIENCE_S) == (b"SSH-2.0-server\r\n", b"")
 
 
 def test_whatever_else_is_refused_is_told_at_once(proxy: Proxy) -> None:
@@ -278,5 +279,5 @@ def test_who_is_cut_off_is_told_why(proxy: Proxy) -> None:
         taken.sendall(b"SSH-2.0-server\r\n")
         assert process.stdout is not None and process.stdout.readline() == b"SSH-2.0-server\r\n"
         proxy.relay.close_all(4403, "this person may no longer connect")
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3 and b"this person may no longer connect" in err

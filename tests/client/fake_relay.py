@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.client.fake_hub import TOKEN
+from tests.patience import PATIENCE_S
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -42,7 +43,7 @@ class FakeRelay:
         """End every connection, as a hub does whose run ended."""
         assert self._loop is not None
         for one in list(self._opened):
-            asyncio.run_coroutine_threadsafe(one.close(code, why), self._loop).result(10)
+            asyncio.run_coroutine_threadsafe(one.close(code, why), self._loop).result(PATIENCE_S)
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
         self.asked.append((request.path, request.headers.get("Authorization", "")))
@@ -112,12 +113,12 @@ def running_relay(port: int = 0) -> Iterator[FakeRelay]:
         await server.wait_closed()
 
     try:
-        server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
+        server = asyncio.run_coroutine_threadsafe(start(), loop).result(PATIENCE_S)
         relay.port = next(iter(server.sockets)).getsockname()[1]
         try:
             yield relay
         finally:
-            asyncio.run_coroutine_threadsafe(stop(server), loop).result(20)
+            asyncio.run_coroutine_threadsafe(stop(server), loop).result(PATIENCE_S)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -31,7 +31,7 @@ from mosu.wire.tunnel import Target
 from tests.compute.browsing import Relay, Serve, asked, browsing, carried, closed, tunnel_of
 from tests.compute.test_relay import FakeAgent
 from tests.compute.world import started
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 from tests.platform.factories import make_member
 
 SERVICE = (
@@ -69,6 +69,7 @@ class Asker:
             additional_headers=self.headers,
             proxy=None,
             compression=None,
+            **PATIENT,
             **more,
         )
 

@@ -33,7 +33,7 @@ from mosu.wire.waited import WaitedStream
 from tests.compute.sessions import Session, make_session, with_token
 from tests.compute.test_relay import Answer, FakeAgent
 from tests.hub import free_port
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 
 PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For who asks without TLS: to read the machine's certificates anew takes longer than to ask."""
@@ -127,6 +127,7 @@ class Browser:
             proxy=None,
             compression=None,
             max_size=None,
+            **PATIENT,
             **more,
         )
 
@@ -245,7 +246,7 @@ async def tunnel_of(relay: Relay, answer: Answer) -> AsyncIterator[FakeAgent]:
     """An agent's tunnel, where every stream is answered so."""
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
     url = f"ws://127.0.0.1:{relay.port}/agent/v1/tunnel"
-    async with await opened(url, additional_headers=headers) as way:
+    async with await opened(url, additional_headers=headers, **PATIENT) as way:
         agent = FakeAgent(way, answer)
         yield agent
         for task in agent._tasks:

@@ -17,6 +17,7 @@ from tests.conftest import NOW
 from tests.platform.factories import make_member
 
 JUPYTER = EnvironmentInfo(name="notebooks", python="3.11", packages=("jupyterlab==4.6.6", "numpy==2.4.0"))
+EDITOR = EnvironmentInfo(name="editor", python="3.11", packages=("code-server==4.139.1",))
 SESSION = "name: lab\nresources: {cpus: 1}\nrun: jupyter lab\nmosu: {kind: session, wall_limit: 2h}\n"
 
 

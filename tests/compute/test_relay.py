@@ -36,7 +36,7 @@ from mosu.wire.websocket import READ_BYTES, Bytes
 from tests.compute.sessions import Session, make_session
 from tests.compute.world import make_organisation, report
 from tests.hub import free_port
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 from tests.platform.factories import make_member
 from tests.wire.ends import Reading
 
@@ -63,6 +63,7 @@ class Relay:
             additional_headers={"Authorization": f"Bearer {token or self.token}"},
             compression=None,
             max_size=None,
+            **PATIENT,
         )
 
     async def refusal(self, **asked: str) -> tuple[int, dict[str, Any]]:
@@ -118,7 +119,7 @@ async def is_silent(agent: FakeAgent, stream: Stream, target: Target) -> None:
 @asynccontextmanager
 async def tunnel(relay: Relay, answer: Answer = echoes) -> AsyncIterator[FakeAgent]:
     headers = {"Authorization": f"Bearer {relay.session.world.token}"}
-    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers) as way:
+    async with await opened(f"{relay.url}/agent/v1/tunnel", additional_headers=headers, **PATIENT) as way:
         yield FakeAgent(way, answer)
 
 
@@ -132,6 +133,7 @@ def relay(fresh_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     held = Tunnels()
     monkeypatch.setattr(relay_app, "tunnels", held)
     monkeypatch.setattr(relay_app, "joining", Joining(held))
+    monkeypatch.setattr(joining, "OPEN_S_MAX", PATIENCE_S)
     port = free_port()
     server = uvicorn.Server(
         uvicorn.Config(
@@ -364,8 +366,9 @@ def test_who_leaves_without_a_word_is_noted_and_the_run_hears_it(relay: Relay) -
                 way.transport.abort()
             (row,) = await noted(closed_at__isnull=False)
             assert row.why == "the person left"
-            while not over:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE_S):
+                while not over:
+                    await asyncio.sleep(0.01)
         assert over == ["the other side is gone"]
 
     asyncio.run(tried())
@@ -430,8 +433,8 @@ def test_an_agent_that_takes_nothing_for_long_is_away(relay: Relay, monkeypatch:
 
     async def tried() -> None:
         async with stalled(relay) as ways, asyncio.timeout(PATIENCE_S):
-            assert (await relay.refusal())[0] == 502
             rows = await noted(len(ways), why="the supplier's agent is away")
+            assert (await relay.refusal())[0] == 502
         assert len(rows) == len(ways)
 
     asyncio.run(tried())
@@ -602,8 +605,9 @@ def test_what_could_not_be_noted_does_not_count_as_open_for_ever(
                 failing.setattr(joining.services, "close_connection", away)
                 async with relay.joined():
                     pass
-                while len(relay_app.joining):
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(PATIENCE_S):
+                    while len(relay_app.joining):
+                        await asyncio.sleep(0.01)
                 monkeypatch.setattr(noting, "FORGOTTEN_AFTER", timedelta(0))
                 await relay.renews()
         (row,) = await noted(closed_at__isnull=False)

@@ -241,8 +241,9 @@ def test_who_leaves_is_not_worked_for_any_more(relay: Relay) -> None:
         async with joined_to(relay, waits):
             _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
             writer.write(b"GET / HTTP/1.1\r\n" + browser.head + b"\r\n")
-            while not any(grant.cut for grant in relay_app.grants._held.values()):
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE_S):
+                while not any(grant.cut for grant in relay_app.grants._held.values()):
+                    await asyncio.sleep(0.01)
             await asyncio.sleep(0.2)
             writer.transport.abort()
             async with asyncio.timeout(PATIENCE_S):

@@ -36,7 +36,7 @@ def tried(
 
     async def run() -> None:
         async with (
-            serve(handle, "127.0.0.1", 0, max_size=None, **how) as server,
+            serve(handle, "127.0.0.1", 0, max_size=None, ping_interval=None, **how) as server,
             joined_at(relay, server.sockets[0]),
         ):
             await body()
@@ -172,7 +172,7 @@ def test_pings_of_an_app_that_takes_nothing_are_not_kept(relay: Relay) -> None:
         for _ in range(300):
             writer.write(b"\x89\x00")
             await writer.drain()
-        await asyncio.sleep(20)
+        await asyncio.sleep(2 * PATIENCE_S)
 
     async def run() -> None:
         async with joined_to(relay, pings), browser.websocket() as way:

@@ -20,7 +20,7 @@ from mosu.kernel.refusals import Forbidden, NotFound
 from mosu.platform.actors import Actor, HubRole, Role
 from mosu.platform.models import AuditRecord
 from mosu.wire.agent import EnvironmentInfo
-from tests.compute.sessions import JUPYTER, let_in
+from tests.compute.sessions import EDITOR, JUPYTER, let_in
 from tests.compute.world import (
     World,
     at,
@@ -76,6 +76,17 @@ def test_a_notebook_runs_in_the_first_environment_that_has_it() -> None:
     attempt_id = attempt_of(run).public_id
     assert found.spec.secrets == {"MOSU_JUPYTER_TOKEN": token_of(attempt_id)}
     assert token_of(attempt_id) not in found.spec.run + json.dumps(found.spec.envs)
+
+
+def test_an_editor_needs_an_environment_that_has_one() -> None:
+    editing = NOTEBOOK.replace("jupyter", "vscode")
+    assert reason_against(make_pool(PYTHON, JUPYTER), editing)[:2] == (
+        "no_app",
+        "has no environment with code-server",
+    )
+    run = buy(make_pool(PYTHON, JUPYTER, EDITOR), editing)
+    assert (run.request["environment"], run.request["apps"]) == ("editor", ["vscode"])
+    assert secrets_of(["vscode"], "attempt_1") == {}
 
 
 def test_a_task_may_name_the_one_that_it_wants() -> None:

@@ -8,9 +8,11 @@ with 0, or with what the comment `# exits with N` says.
 import os
 import re
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -55,7 +57,7 @@ def _spaced(text: str) -> str:
 
 
 class Shell:
-    """One bash that keeps its variables and functions from command to command."""
+    """One bash that keeps its variables and functions from command to command; what it started ends with it."""
 
     def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
         self._bash = subprocess.Popen(
@@ -65,6 +67,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=dict(env),
+            start_new_session=True,
         )
 
     def __enter__(self) -> Self:
@@ -73,11 +76,17 @@ class Shell:
     def __exit__(self, *_: object) -> None:
         assert self._bash.stdin is not None
         self._bash.stdin.close()
-        self._bash.wait(60)
+        try:
+            self._bash.wait(120)
+        finally:
+            # What a page that failed left in the background would go on for ever.
+            with suppress(ProcessLookupError):
+                os.killpg(self._bash.pid, signal.SIGKILL)
+            self._bash.wait()
         assert self._bash.stdout is not None
         self._bash.stdout.close()
 
-    def run(self, command: str, *, seconds_max: float = 240.0) -> tuple[str, int]:
+    def run(self, command: str, *, seconds_max: float = 600.0) -> tuple[str, int]:
         """What the command shows, and its exit code.
 
         Raises:

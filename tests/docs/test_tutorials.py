@@ -10,7 +10,7 @@ import pytest
 
 from mosu.wire.ssh import SSHD
 from tests.docs.console import Shell, matches, steps_of
-from tests.hub import running_hub
+from tests.hub import free_port, running_hub
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "tutorials"
@@ -20,7 +20,8 @@ TUTORIALS = [
     if "notebook" not in page.stem
 ]
 """The others need a cluster (tests/slurm), or JupyterLab or a model (tests/environments)."""
-SHOWN_URL = "http://127.0.0.1:8000"
+SHOWN_URL, SHOWN_PORT = "http://127.0.0.1:8000", "19000"
+"""Where the pages' hub is, and the port of their reader's own: here they are free ones, since others run beside."""
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
@@ -49,10 +50,12 @@ def follow(
     folder = tmp_path / "work"
     folder.mkdir()
     with running_hub(data_dir=data_dir) as hub:
+        port = str(free_port())
         env = {**hub.env, "PATH": f"{programs}:{Path(sys.executable).parent}:{hub.env['PATH']}", **more}
         with Shell(folder, env) as shell:
             for step in steps_of(page.read_text(encoding="utf-8")):
-                shown, code = shell.run(step.command.replace(SHOWN_URL, hub.url))
+                command = step.command.replace(SHOWN_URL, hub.url).replace(SHOWN_PORT, port)
+                shown, code = shell.run(command)
                 shown = shown.replace(hub.url, SHOWN_URL)
                 where = f"{page.name}:{step.line}: {step.command}"
                 assert code == step.exit_code, f"{where}\nended with {code}:\n{shown}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.hubs import join, make_buyers, price_local_pool
-from benchmarks.slurm.site import put_on_the_shelf, site_in
+from benchmarks.slurm.site import ended, put_on_the_shelf, site_in
 from tests.hub import Hub, running_hub
 from tests.ray.head import RayHead, running_ray
 from tests.site_agent.lab import until
@@ -52,7 +52,8 @@ for letter, count in sorted(letters.items(), key=lambda one: (one[1], one[0])):
 COMMAND: Final = ("run", "--yes", "--lang", "en", "--out", "results", "task.yaml")
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reference" / "one-task.md"
 TITLES: Final = {"local": "this machine", "slurm": "Slurm", "ray": "Ray"}
-_PATIENCE_S: Final = 120.0
+WALL_LIMIT_S: Final = 300
+_PATIENCE_S: Final = 300.0
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _sacct(slurm: SlurmCluster, attempt: str) -> str:
         *("sacct", "-X", "-P", "-n", f"--name={attempt}", "--starttime=1970-01-01", "--endtime=now+1hour"),
         "--format=JobName,State,ElapsedRaw,AllocTRES",
     )
-    until(lambda: slurm.ask(*ask).strip(), what="slurmdbd has it by its name")
+    until(lambda: slurm.ask(*ask).strip(), every_s=0.5, what="slurmdbd has it by its name")
     return slurm.ask(*ask).strip()
 
 
@@ -174,8 +175,7 @@ def _ray_site(folder: Path, hub: Hub, ray: RayHead) -> Iterator[None]:
     try:
         yield
     finally:
-        agent.terminate()
-        agent.wait(30)
+        ended(agent)
 
 
 def page_of(found: Sequence[Ran]) -> str:

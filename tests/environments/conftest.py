@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mosu.sandbox.environments import Environment, build_locked_environment, lock_of
+from mosu.sandbox.environments import Environment, build_locked_environment
 from tests.site_agent.lab import open_folder, shared_folder
 
 
 @cache
 def brought(name: str) -> Environment:
     """Of the lock of this name."""
-    return build_locked_environment(shared_folder() / "environments", name=name, lock=lock_of(name))
+    return build_locked_environment(shared_folder() / "environments", name=name)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,15 @@ from uuid import uuid4
 
 from websockets.sync.client import connect
 
+ANSWER_S_MAX = 180.0
+
 
 def call(url: str, method: str, path: str, body: object = None, **headers: str) -> Any:
     """What the server that is opened by `url` answers; its token goes in a header."""
     parts = urlsplit(url)
     data = None if body is None else json.dumps(body).encode()
     request = Request(f"http://{parts.netloc}{path}", data=data, method=method, headers=_key(url) | headers)
-    with urlopen(request, timeout=30) as answer:
+    with urlopen(request, timeout=ANSWER_S_MAX) as answer:
         return json.loads(answer.read() or b"null")
 
 
@@ -30,10 +32,10 @@ def run_cell(url: str, code: str) -> str:
         "channel": "shell",
     }
     where = f"ws://{urlsplit(url).netloc}/api/kernels/{kernel}/channels"
-    with connect(where, additional_headers=_key(url), open_timeout=30, proxy=None) as channels:
+    with connect(where, additional_headers=_key(url), open_timeout=ANSWER_S_MAX, proxy=None) as channels:
         channels.send(json.dumps(message))
         while True:
-            answer = json.loads(channels.recv(timeout=60))
+            answer = json.loads(channels.recv(timeout=ANSWER_S_MAX))
             if answer["parent_header"].get("msg_id") == header["msg_id"]:
                 if answer["msg_type"] == "execute_result":
                     return str(answer["content"]["data"]["text/plain"])

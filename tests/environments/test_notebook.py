@@ -49,7 +49,7 @@ class Served:
             memory_bytes=1024 * MIB,
             secrets=secrets,
         )
-        until(self.answers, what="JupyterLab answers")
+        until(self.answers, within_s=300, every_s=0.1, what="JupyterLab answers")
 
     def answers(self) -> bool:
         assert self.lab.seen(self.ref).phase == AttemptPhase.RUNNING, self.lab.log(self.ref)
@@ -65,7 +65,7 @@ class Served:
         sent |= {"Authorization": f"token {self.token}"} if key else {}
         lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items())]
         with self.lab.engine.connect(self.ref, APP.port) as taken:
-            taken.settimeout(60)
+            taken.settimeout(120)
             taken.sendall("\r\n".join([*lines, "", ""]).encode())
             said = _read(taken, head_only="Upgrade" in sent).decode(errors="replace")
         return int(said.split()[1]), said
@@ -118,8 +118,10 @@ def test_its_own_files_stay_out_of_the_working_folder(served: Served) -> None:
 
 
 def test_its_token_is_in_no_log_no_argument_and_no_variable(served: Served) -> None:
-    served.ask("GET", f"/nothing?token={served.token}", key=False)  # which it writes down
-    assert "/lab?token=..." in served.lab.log(served.ref)
+    served.ask("GET", f"/nothing?token={served.token}", key=False)
+    # It writes both down, and is read, after it has answered.
+    for line in ("/lab?token=...", "/nothing"):
+        until(lambda: line in served.lab.log(served.ref), what=line)  # noqa: B023
     assert served.token not in served.lab.log(served.ref)
     for name in ("cmdline", "environ"):
         for path in Path("/proc").glob(f"[0-9]*/{name}"):

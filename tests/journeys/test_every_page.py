@@ -20,8 +20,15 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Response
 
 from tests.hub import Hub, free_port, running_hub
+from tests.journeys.conftest import EXPECT_MS_MAX
 from tests.journeys.street import Person, Street
-from tests.journeys.visitor import DESKTOP, PHONE, serious_complaints, wider_than_the_screen
+from tests.journeys.visitor import (
+    DESKTOP,
+    PHONE,
+    serious_complaints,
+    telling_what_was_seen,
+    wider_than_the_screen,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -130,10 +137,10 @@ def street(hub: Hub) -> Street:
         env={**hub.env, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
         check=False,
     )
-    assert done.returncode == 0, done.stderr[-5000:]
+    assert done.returncode == 0, f"{done.stderr[-5000:]}\n{hub.last_words()}"
     told = json.loads(done.stdout)
     return Street(**{**told, "people": [Person(**person) for person in told["people"]]})
 
@@ -169,13 +176,14 @@ def test_every_page_that_they_open(browser: Browser, hub: Hub, street: Street, n
 @contextmanager
 def walking(browser: Browser, hub: Hub, street: Street, person: Person, language: str) -> Iterator[Walk]:
     context: BrowserContext = browser.new_context(locale=language, base_url=hub.url, reduced_motion="reduce")
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(EXPECT_MS_MAX)
     if person.cookie:
         context.add_cookies([{"name": street.cookie_name, "value": person.cookie, "url": hub.url}])
     walk = Walk(context.new_page(), language)
     walk.page.on("pageerror", lambda error: walk.hears(str(error)))
     walk.page.on("console", lambda said: walk.hears(said.text) if said.type == "error" else None)
     try:
-        yield walk
+        with telling_what_was_seen(walk.page, walk.wrong, hub):
+            yield walk
     finally:
         context.close()

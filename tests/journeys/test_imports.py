@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.journeys.conftest import Town
+from tests.journeys.conftest import SLOW_MS_MAX, Town
 from tests.journeys.visitor import DESKTOP, PHONE, Visitor, visitor
 
 pytestmark = pytest.mark.e2e
@@ -13,7 +13,6 @@ pytestmark = pytest.mark.e2e
 HEADER = "key,title_zh,title_en,accelerator,region,price\n"
 FORM_BYTES_MAX = 4 << 20
 """What every other form may send."""
-SETTLED_MS = 60_000
 WAYS = [
     ("zh-CN", PHONE, True),
     ("en", DESKTOP, True),
@@ -39,7 +38,7 @@ def sends(one: Visitor, path: Path, *, source: str) -> None:
     one.page.set_input_files("[name=file]", path)
     one.page.fill("[name=source]", source)
     one.page.click("main form button.go")
-    one.page.wait_for_load_state()
+    one.page.wait_for_url(lambda url: not url.endswith("/my-offers/imports/"))
 
 
 @pytest.mark.parametrize(("language", "screen", "scripts"), WAYS, ids=str)
@@ -53,7 +52,7 @@ def test_a_file_is_watched_applied_and_taken_back(
         wrong = tmp_path / "wrong.csv"
         wrong.write_text(HEADER + "a,整机,M,A100-80GB,r,much\n", encoding="utf-8")
         sends(one, wrong, source=name)
-        expect(page.locator("table.list")).to_contain_text("much", timeout=SETTLED_MS)
+        expect(page.locator("table.list")).to_contain_text("much", timeout=SLOW_MS_MAX)
         if scripts:
             one.sees("refused")
         sends(one, large_file(tmp_path), source=name)
@@ -61,17 +60,17 @@ def test_a_file_is_watched_applied_and_taken_back(
             page.screenshot(path=town.pictures / f"{name}-reading.png", full_page=True)
         # Nobody reloads: the page does it by itself.
         apply_it = page.locator("button[name=do][value=apply]")
-        expect(apply_it).to_be_visible(timeout=SETTLED_MS)
+        expect(apply_it).to_be_visible(timeout=SLOW_MS_MAX)
         if scripts:
             one.sees("previewed")
         apply_it.click()
         undo = page.locator("button[name=do][value=undo]")
-        expect(undo).to_be_attached(timeout=SETTLED_MS)
+        expect(undo).to_be_attached(timeout=SLOW_MS_MAX)
         page.click("main .decide summary")
         if scripts:
             one.sees("applied")
         page.fill("[name=why]", one.words("文件错了", "the wrong file"))
         undo.click()
-        expect(page.locator("h1 + p .state")).to_have_text(one.words("已撤销", "Undone"), timeout=SETTLED_MS)
+        expect(page.locator("h1 + p .state")).to_have_text(one.words("已撤销", "Undone"), timeout=SLOW_MS_MAX)
         if scripts:
             one.sees("undone")

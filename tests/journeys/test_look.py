@@ -1,5 +1,7 @@
 """The page of components: every state of each, without a serious complaint, in both languages, light and dark."""
 
+import re
+
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -24,12 +26,14 @@ def test_the_components(
 def test_colours_are_chosen_and_remembered_without_javascript(browser: Browser, town: Town) -> None:
     with visitor(browser, town, name="en-light", scheme="dark", scripts=False) as one:
         one.goes("/look/")
-        dark = one.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        body = one.page.locator("body")
+        dark = body.evaluate("(body) => getComputedStyle(body).backgroundColor")
         one.page.click("button.to-day")
+        expect(body).not_to_have_css("background-color", dark)
         one.goes("/")
-        assert one.page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+        expect(body).not_to_have_css("background-color", dark)
         one.page.click("button.to-night")
-        assert one.page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+        expect(body).to_have_css("background-color", dark)
 
 
 @pytest.mark.parametrize("scripts", [True, False])
@@ -59,4 +63,4 @@ def test_a_table_sorts_in_place(browser: Browser, town: Town) -> None:
         head = one.page.locator("#table-sample th").last
         head.locator("a").click()
         expect(head).to_have_attribute("aria-sort", "ascending")
-        assert "sort=total" in one.page.url
+        expect(one.page).to_have_url(re.compile("sort=total"))

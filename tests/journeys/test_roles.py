@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -11,9 +12,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
-from tests.journeys.conftest import Town
+from tests.journeys.conftest import SLOW_MS_MAX, Town
 from tests.journeys.visitor import DESKTOP, PHONE, Visitor, visitor
 
 pytestmark = pytest.mark.e2e
@@ -94,16 +95,24 @@ def agent_running(town: Town, token: str) -> Iterator[None]:
         agent = subprocess.Popen(command, env=dict(town.hub.env), stdout=log, stderr=log)
     try:
         yield
+    except BaseException as failure:
+        failure.add_note(f"the agent said:\n{(folder / 'agent.log').read_text(errors='replace')[-2500:]}")
+        raise
     finally:
         agent.terminate()
-        agent.wait(timeout=120)
-        shutil.rmtree(folder)
+        try:
+            agent.wait(timeout=120)
+        finally:
+            agent.kill()
+            agent.wait()
+            shutil.rmtree(folder)
 
 
-def shown_in_time(one: Visitor, what: object, *, tries: int = 60) -> None:
+def shown_in_time(one: Visitor, what: Locator) -> None:
     """Load the page again until it shows `what`."""
-    for _ in range(tries):
-        if what.count():  # type: ignore[attr-defined]
+    until = time.monotonic() + SLOW_MS_MAX / 1000
+    while time.monotonic() < until:
+        if what.count():
             return
         one.page.wait_for_timeout(500)
         one.page.reload()
@@ -174,7 +183,7 @@ def settled(browser: Browser, town: Town) -> str:
         page.click("form.ask button.wide")
         page.click("article.card a.go")
         page.click(".checkout form button.go")
-        expect(page.locator("#now-bill a[href*='/receipts/']")).to_be_visible(timeout=120_000)
+        expect(page.locator("#now-bill a[href*='/receipts/']")).to_be_visible(timeout=SLOW_MS_MAX)
         one.goes("/orders/")
         return page.locator("main table a[href*='/orders/order_']").first.inner_text()
 
@@ -228,4 +237,5 @@ def says(one: Visitor, step: str, text: str) -> None:
     form = one.page.locator(f"form:has([value={step}])")
     form.locator("[name=text]").fill(text)
     form.locator("button").click()
+    one.page.wait_for_load_state()
     expect(one.page.locator(f"form:has([value={step}])")).to_have_count(0)

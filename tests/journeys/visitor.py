@@ -5,16 +5,18 @@ import hashlib
 import hmac
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Error, Page
 
-from tests.journeys.conftest import Town
+from tests.hub import Hub
+from tests.journeys.conftest import EXPECT_MS_MAX, Town
 
 DESKTOP, PHONE = (1280, 860), (390, 844)
+LOOK_MS_MAX, LOOK_CHARACTERS_MAX = 5_000, 3_000
 _AXE = Axe()
 _TAGS = {
     "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"],
@@ -36,6 +38,7 @@ class Visitor:
 
     def sees(self, what: str) -> None:
         """The page that is open has no serious violation and no line wider than the screen; a picture is kept."""
+        self.page.wait_for_load_state()  # what was waited for may stand in the half of a page that came first
         self.page.screenshot(path=self.town.pictures / f"{self.name}-{what}.png", full_page=True)
         serious = serious_complaints(self.page)
         assert serious == [], f"{what}: {serious}"
@@ -51,7 +54,7 @@ class Visitor:
         self.page.fill("[name=login]", email)
         self.page.fill("[name=password]", password or self.town.passwords[email])
         self.page.click("main form button")
-        self.page.wait_for_load_state()
+        self.page.wait_for_url(lambda url: "/account/login/" not in url)
 
     def words(self, zh: str, en: str) -> str:
         """What the page says, in this visitor's language."""
@@ -77,13 +80,36 @@ def visitor(
         base_url=town.hub.url,
         java_script_enabled=scripts,
     )
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(EXPECT_MS_MAX)
     one = Visitor(context.new_page(), town, name)
     one.page.on("pageerror", lambda error: one.hears(str(error)))
     one.page.on("console", lambda said: one.hears(said.text) if said.type == "error" else None)
-    yield one
-    context.close()
+    try:
+        with telling_what_was_seen(one.page, one.complaints, town.hub):
+            yield one
+    finally:
+        context.close()
     assert one.complaints == [], one.complaints
+
+
+@contextmanager
+def telling_what_was_seen(page: Page, heard: Sequence[str], hub: Hub) -> Iterator[None]:
+    """What fails within also tells what the browser showed and said at that moment, and what the hub noted last."""
+    try:
+        yield
+    except BaseException as failure:
+        failure.add_note("\n".join((*_seen_on(page), f"console: {list(heard)}", hub.last_words())))
+        raise
+
+
+def _seen_on(page: Page) -> Iterator[str]:
+    """The address, title and text of every tab, newest last; a tab that answers no more keeps nobody waiting."""
+    for tab in page.context.pages:
+        yield f"page: {tab.url}"
+        for what in ("title", "body"):
+            with suppress(Error):
+                text = tab.locator(what).first.inner_text(timeout=LOOK_MS_MAX)
+                yield f"{what}: {text[:LOOK_CHARACTERS_MAX]}"
 
 
 def serious_complaints(page: Page) -> list[str]:

@@ -65,7 +65,7 @@ class Peer:
 
     def __init__(self) -> None:
         self.messages, self.texts, self.lost_count = list[bytes](), 0, 0
-        self._lost = asyncio.Event()
+        self._begun, self._lost = asyncio.Event(), asyncio.Event()
         self.wire, state = Wire(), ServerState()
         config = Config(
             self._app, interface="asgi3", log_config=None, http=BoundedRequest, ws=BoundedWebSocket,
@@ -79,6 +79,7 @@ class Peer:
         await receive()
         await send({"type": "websocket.accept"})
         scope["state"]["way"].begin(self)
+        self._begun.set()
         await self._lost.wait()
 
     def taken(self, message: Bytes) -> None:
@@ -100,12 +101,19 @@ class Peer:
 
     async def accepted(self) -> BoundedWebSocket:
         self.says(HEAD)
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE_S):
+            await self._begun.wait()
         protocol = self.wire.protocol
         assert isinstance(protocol, BoundedWebSocket)
         assert self.wire.written[0].startswith(b"HTTP/1.1 101")
         self.wire.written.clear()
         return protocol
+
+
+async def until(said: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not said():
+            await asyncio.sleep(0)
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
@@ -134,7 +142,8 @@ def test_who_speaks_before_the_answer_is_not_heard() -> None:
         peer.says(HEAD)
         peer.says(frame(Opcode.BINARY, b"early"))
         assert peer.wire.is_over
-        await asyncio.sleep(0.01)
+        for _ in range(100):  # turns of the loop, in which whoever hears it would
+            await asyncio.sleep(0)
         assert not peer.messages
 
     asyncio.run(tried())
@@ -174,7 +183,7 @@ def test_a_message_in_crumbs_arrives_whole_and_is_kept_as_one() -> None:
             assert len(protocol.frames) == 1
         peer.says(frame(Opcode.CONT, b"c"))
         peer.says(frame(Opcode.BINARY, b"next"))
-        await asyncio.sleep(0.01)
+        await until(lambda: len(peer.messages) == 2)
         assert peer.messages == [b"a" + b"b" * 50 + b"c", b"next"]
 
     asyncio.run(tried())
@@ -222,9 +231,9 @@ def test_the_kernel_says_when_a_peer_last_acknowledged_anything() -> None:
             door.accept()[0] as there,
         ):
             peer.wire.socket = here
+            began = time.monotonic()
             here.send(b"x")
             there.recv(1)
-            began = time.monotonic()
             while (silent_s := protocol._silent_s()) < 0.05:
                 assert time.monotonic() < began + PATIENCE_S
             assert silent_s <= time.monotonic() - began + 0.5
@@ -255,8 +264,7 @@ def test_who_asks_for_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch,
         peer, other = Peer(), Peer()
         await other.accepted()
         peer.says(said)
-        await asyncio.sleep(0.05)
-        assert peer.wire.is_over
+        await until(lambda: peer.wire.is_over)
         assert not other.wire.is_over
 
     asyncio.run(tried())
@@ -275,7 +283,6 @@ def test_a_request_that_is_none_leaves_nothing_open(head: bytes) -> None:
     async def tried() -> None:
         peer = Peer()
         peer.says(head)
-        await asyncio.sleep(0.01)
-        assert peer.wire.is_over
+        await until(lambda: peer.wire.is_over)
 
     asyncio.run(tried())

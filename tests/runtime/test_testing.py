@@ -1,4 +1,4 @@
-"""Where the tests' own PostgreSQL lies."""
+"""Where the tests' own PostgreSQL lies, and what is told of a hub with which something went wrong."""
 
 import os
 import tempfile
@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tests.hub import LOG_CHARACTERS_MAX, last_words_of
 
 from mosu.runtime import testing
 
@@ -36,3 +37,15 @@ def test_it_lies_in_memory_only_where_there_is_room_and_programs_run(
 
 def test_where_there_is_no_memory_to_write_to_it_lies_on_the_disk(tmp_path: Path) -> None:
     assert not testing._has_room(tmp_path / "none")
+
+
+def test_what_goes_wrong_with_a_hub_tells_the_last_that_each_part_noted(tmp_path: Path) -> None:
+    logs = tmp_path / "data" / "logs"
+    logs.mkdir(parents=True)
+    (tmp_path / "up.log").write_text("web ready\n")
+    (logs / "web.log").write_text(f"first\n{'x' * LOG_CHARACTERS_MAX}\nlast\n")
+    (logs / "worker.log").touch()
+    words = last_words_of(tmp_path)
+    assert words.startswith("up.log ends:\nweb ready\nweb.log ends:\nxxx") and words.endswith("x\nlast")
+    assert "first" not in words and "worker" not in words
+    assert last_words_of(tmp_path / "none") == ""

@@ -20,6 +20,7 @@ from mosu.sandbox.environments import (
     load_environment,
     lock_of,
     locked,
+    unpacking,
 )
 from mosu.sandbox.starter import SandboxUnavailable
 
@@ -267,8 +268,8 @@ def test_what_is_laid_stays(laid: str, brought: str, tmp_path: Path) -> None:
     for path in (draft / laid, out / brought):
         path.parent.mkdir(parents=True)
         path.write_text("x")
-    with pytest.raises(Invalid, match="is in every environment"):
-        locked._take_over(tmp_path / "some.lock", out, draft)
+    with pytest.raises(unpacking.Unusable, match="is in every environment"):
+        unpacking.take_over(out, lambda item: locked._place_of(item, draft))
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", ".hidden", "x" * 64])

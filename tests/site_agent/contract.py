@@ -24,7 +24,7 @@ from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, No
 from mosu.site_agent.metering import UsageBook
 from mosu.wire.agent import AttemptPhase, AttemptSpec
 
-WITHIN_S = 90.0
+WITHIN_S = 180.0
 
 
 class Bench(Protocol):
@@ -113,8 +113,9 @@ class EngineContract:
         assert sorted(ended.log.splitlines()) == ["err", "out"]
         assert ended.seen.log_bytes == len(ended.log)
         assert ended.seen.started_at is not None and ended.seen.ended_at is not None
-        # A scheduler counts whole seconds, and dates a start by when its round began: up to a second before the job.
-        assert (ended.seen.started_at - before).total_seconds() > -2
+        # A scheduler counts whole seconds, and dates a start by when its round began: some seconds before the job where
+        # it has to wait for the processor.
+        assert (ended.seen.started_at - before).total_seconds() > -10
         assert ended.seen.ended_at <= datetime.now(UTC)
         assert seconds_of(ended.seen) >= 0
 

@@ -27,5 +27,5 @@ def echoed(joined: socket.socket, data: bytes) -> bytes:
 
         sent = sending.submit(send)
         came = b"".join(iter(lambda: joined.recv(1 << 16), b""))
-        sent.result(30)
+        sent.result(120)
         return came

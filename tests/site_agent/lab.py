@@ -73,7 +73,7 @@ def let_go(attempt: Path) -> None:
 
 
 def until(
-    holds: Callable[[], object], *, within_s: float = 60.0, what: str = "", every_s: float = 0.01
+    holds: Callable[[], object], *, within_s: float = 120.0, what: str = "", every_s: float = 0.01
 ) -> None:
     """Returns when it holds; the limit is for what never comes, not for what is slow.
 
@@ -153,7 +153,7 @@ class Lab:
         until(lambda: self.seen(ref).phase != AttemptPhase.PREPARING, what="running")
         return ref
 
-    def wait(self, ref: EngineRef, *, within_s: float = 60.0) -> Ended:
+    def wait(self, ref: EngineRef, *, within_s: float = 120.0) -> Ended:
         until(lambda: self.seen(ref).phase in FINAL_PHASES, within_s=within_s, what="ended")
         return Ended(self.seen(ref), self.log(ref))
 

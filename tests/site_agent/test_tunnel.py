@@ -18,7 +18,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.site_agent import tunnel
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import WINDOW_BYTES, Target
+from mosu.wire.tunnel import CHUNK_BYTES, WINDOW_BYTES, Target
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 
@@ -147,6 +147,24 @@ def test_who_reads_nothing_holds_a_run_that_sends_within_a_window() -> None:
             await sending
             run.shutdown(socket.SHUT_WR)
             assert len(await reading) == 8 * WINDOW_BYTES
+
+    asyncio.run(tried())
+
+
+def test_several_pieces_of_a_run_are_read_at_once() -> None:
+    stream: Any = SimpleNamespace(join=lambda end: None, reset=lambda why: None)
+
+    async def tried() -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        transport: Any
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+            partial(tunnel._Door, stream), ours
+        )
+        assert transport.max_size == 2 * CHUNK_BYTES
+        theirs.close()
+        transport.abort()
+        await asyncio.sleep(0)
 
     asyncio.run(tried())
 

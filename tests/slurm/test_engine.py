@@ -63,7 +63,7 @@ def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: SlurmBench) -> N
     assert end_of(bench, ref).ok
     assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
     over = end_of(
-        bench, submitted(bench, bench.spec("head -c 2M /dev/zero > /data/g; sleep 60", volumes=(kept,)))
+        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
     )
     assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
     with pytest.raises(Invalid, match="one node"):
@@ -240,7 +240,8 @@ def test_what_slurmctld_lost_ends_by_its_payloads_word(bench: SlurmBench) -> Non
     """A slurmctld killed before it wrote a job down: no daemon will ever say how it ended."""
     engine = bench.engine
     assert isinstance(engine, SlurmEngine)
-    ref = started(bench, bench.spec("echo begun; sleep 1"), says="begun")
+    ref = started(bench, bench.spec(f"echo begun; {WAITS}; sleep 1"), says="begun")
+    let_go(bench, ref)
     until(lambda: json.loads((bench.attempt(ref) / "state.json").read_text())["phase"] == "succeeded")
     (bench.attempt(ref) / "claim").write_text("999999")
     engine._forgotten_after_s = 1.0

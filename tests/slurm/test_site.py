@@ -24,14 +24,14 @@ from mosu.compute.services.usage import TOLERANCE
 from tests.hub import MOSU, Hub, running_hub
 from tests.site_agent import lab
 from tests.site_agent.echo import ECHO, echoed
-from tests.site_agent.lab import any_process_tells, open_folder, processes_that_name
+from tests.site_agent.lab import WAITS, any_process_tells, open_folder, processes_that_name
 from tests.slurm.cluster import CARDS, SlurmCluster
 from tests.slurm.fixtures import CARD
 
 pytestmark = pytest.mark.slurm
 SECRET = "s3cret-of-a"
-until = partial(lab.until, every_s=0.2)
-"""To ask the hub takes the processor from what is waited for."""
+until = partial(lab.until, every_s=0.2, within_s=300.0)
+"""To ask the hub takes the processor from what is waited for, and that the agent tries anew after minutes."""
 ANSWERS_ONCE = "import os, socket, time; socket.create_server(('127.0.0.1', 8000)).accept()[0].send(b'%d' % time.time_ns())"
 LIE = 100_000
 """Core-seconds that an agent claims for a run of some."""
@@ -52,25 +52,40 @@ class Hall:
     def agent_says(self, path: str, body: dict[str, Any], *, token: str = "") -> httpx.Response:
         """What somebody with a pool's token posts by hand."""
         headers = {"Authorization": f"Bearer {token or self.site.pool.token}"}
-        return httpx.post(f"{self.hub.url}/agent/v1/{path}", json=body, headers=headers, trust_env=False)
+        url = f"{self.hub.url}/agent/v1/{path}"
+        return httpx.post(url, json=body, headers=headers, trust_env=False, timeout=60)
 
     def quoted(self, text: str) -> list[str]:
         return [quote.id for quote in self.first.make_quotes(text, vouchers="none").quotes]
 
     def ordered(self, buyer: Client, text: str) -> tuple[str, str]:
-        """Its order and its run."""
+        """Its order and its run, as soon as it can be had."""
+        until(lambda: self.quoted(text), what="it is sold")
         order = buyer.accept(buyer.make_quotes(text, vouchers="none").quotes[0].id)
         assert order.run_id is not None
         self.ordered_runs.append((buyer, order.run_id))
         return order.id, order.run_id
 
     def end_what_runs(self) -> None:
-        """What a test that failed left on the cluster's nodes would make others wait in vain."""
-        for buyer, run_id in self.ordered_runs:
-            if not buyer.run(run_id).is_over:
+        """What a test that failed left would make others wait in vain: a dead agent, and jobs on the cluster's nodes."""
+        ordered, self.ordered_runs = self.ordered_runs, []
+        if self.site.agent is None or self.site.agent.poll() is not None:
+            self.site.start()
+        left = [(buyer, run_id) for buyer, run_id in ordered if not buyer.run(run_id).is_over]
+        for buyer, run_id in left:
+            with suppress(ProblemError):  # it has ended by now
                 buyer.cancel_run(run_id)
-                until(lambda buyer=buyer, run_id=run_id: buyer.run(run_id).is_over, what=f"end of {run_id}")
-        self.ordered_runs.clear()
+        for buyer, run_id in left:
+            until(lambda buyer=buyer, run_id=run_id: buyer.run(run_id).is_over, what=f"end of {run_id}")  # type: ignore[misc]
+
+    def goes_on(self, run_id: str) -> None:
+        """A job that `WAITS` goes on."""
+        lab.let_go(self.site.folder / "state" / "attempts" / _attempt(self, run_id))
+
+    def runs(self, run_id: str, *, says: str) -> None:
+        """Return once the hub knows that it runs, and has that of its log: each comes on a way of its own."""
+        until(lambda: says in self.first.log(run_id), what=f"it says {says}")
+        until(lambda: self.first.run(run_id).state == "running", what="it runs")
 
     def succeeded(self, buyer: Client, run_id: str) -> None:
         until(lambda: buyer.run(run_id).is_over, what=f"end of {run_id}")
@@ -114,7 +129,7 @@ def hall(cluster: SlurmCluster) -> Iterator[Hall]:
             tokens.append(made["token"])
         first, second = (stack.enter_context(Client(hub.url, token)) for token in tokens)
         hall = Hall(hub, site, folder, first, second, tokens[0])
-        until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=120)
+        until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=600)
         yield hall
 
 
@@ -137,7 +152,7 @@ def test_a_second_agent_with_the_pools_token_is_refused_by_name(hall: Hall) -> N
         env={**os.environ, **hall.site.cluster.env, "PYTHONPATH": "src"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 4, done.stderr
     assert "Another agent serves hall" in done.stderr and os.uname().nodename in done.stderr
@@ -149,11 +164,11 @@ def test_another_organisation_reaches_nothing_of_a_run(hall: Hall) -> None:
     _, first = hall.ordered(
         hall.first,
         task(
-            'cat "$MOSU_SECRETS/KEY" > mine; echo begun; while [ ! -e go ]; do sleep 0.1; done; cat mine',
+            f'cat "$MOSU_SECRETS/KEY" > mine; echo begun; {WAITS}; cat mine',
             more=f"secrets: {{KEY: {SECRET}}}\n",
         ),
     )
-    until(lambda: "begun" in hall.first.log(first), what="it runs")
+    hall.runs(first, says="begun")
     attempts = hall.site.folder / "state" / "attempts"
     (attempt,) = [path for path in attempts.iterdir() if (path / "work" / "mine").exists()]
     site = hall.site.folder
@@ -179,7 +194,7 @@ def test_another_organisation_reaches_nothing_of_a_run(hall: Hall) -> None:
     for ask in (hall.second.run, hall.second.cancel_run, hall.second.log):
         with pytest.raises(ProblemError):
             ask(first)
-    (attempt / "work" / "go").touch()
+    hall.goes_on(first)
     hall.succeeded(hall.first, first)
     assert hall.first.log(first).splitlines() == ["begun", SECRET]  # nothing of it was touched
 
@@ -203,10 +218,11 @@ def test_an_agent_that_lies_is_not_paid(hall: Hall) -> None:
 
 def test_a_lie_while_it_runs_is_bounded_by_what_the_hub_saw(hall: Hall) -> None:
     began = time.monotonic()
-    order_id, run_id = hall.ordered(hall.first, task("echo begun; sleep 3"))
-    until(lambda: "begun" in hall.first.log(run_id), what="it runs")
+    order_id, run_id = hall.ordered(hall.first, task(f"echo begun; {WAITS}; sleep 1"))
+    hall.runs(run_id, says="begun")
     name = _attempt(hall, run_id)
     assert hall.agent_says("usage", _lie(name)).json()["quarantined"] == 1
+    hall.goes_on(run_id)
     hall.succeeded(hall.first, run_id)
     until(lambda: hall.first.order(order_id).state == "settled", what="settled")
     took_s = time.monotonic() - began
@@ -219,10 +235,10 @@ def test_from_a_buyers_seat_through_hub_agent_and_slurm_into_the_sandbox(hall: H
     text = task(f"python3 - <<'PY'\n{ECHO}\nPY").replace("mosu: {", "mosu: {kind: session, ")
     until(lambda: hall.quoted(text), what="sessions are sold")
     order_id, run_id = hall.ordered(hall.first, text)
-    until(lambda: "up" in hall.first.log(run_id), what="it listens")
-    # Its log comes on a way of its own, and may be here before the word that it runs.
-    until(lambda: hall.first.run(run_id).state == "running", what="it runs")
+    hall.runs(run_id, says="up")
     with _forwarded(hall, run_id) as port:
+        # The first may come before there is a way to the node, and is told to try again.
+        until(lambda: _comes_back(port), what="the way to its node is open")
         data = os.urandom(5_000_000)
         assert echoed(_local(port), data) == data + b" end"
         with ThreadPoolExecutor(20) as threads:
@@ -251,7 +267,7 @@ def test_ssh_and_scp_into_a_session_on_a_node(hall: Hall, tmp_path: Path) -> Non
     env["HOME"] = str(tmp_path)
 
     def called(*words: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, env=env, input=given, capture_output=True, text=True, timeout=120)
+        return subprocess.run(words, env=env, input=given, capture_output=True, text=True, timeout=300)
 
     done = called(*MOSU, "ssh", run_id, "cat; pwd; id -un; exit 7", given="through and back\n")
     assert (done.returncode, done.stdout) == (7, "through and back\n/work\nrunner\n"), done.stderr
@@ -312,7 +328,7 @@ def test_a_cluster_that_lost_cards_sells_what_it_has(hall: Hall, cluster: SlurmC
     with cluster.fewer_cards("n2", CARDS - 2):
         hall.site.start()
         until(lambda: not hall.quoted(both), what="eight are sold no more")
-        until(lambda: hall.quoted(fewer), what="two on each", within_s=120)
+        until(lambda: hall.quoted(fewer), what="two on each")
         _, run_id = hall.ordered(hall.first, fewer)
         hall.succeeded(hall.first, run_id)
 

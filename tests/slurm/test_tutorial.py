@@ -19,4 +19,7 @@ def test_a_slurm_cluster_on_the_shelf(cluster: SlurmCluster, page: Path) -> None
             "SLURM_CONF": cluster.env["SLURM_CONF"],
             "NPU_FILE": f"{cluster.folder}/dev/npu{{index}}",
         }
-        follow(page, folder, more)
+        try:
+            follow(page, folder, more)
+        finally:
+            cluster.clear()

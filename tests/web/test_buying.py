@@ -16,7 +16,7 @@ from mosu.ledger.queries import postings_about
 from mosu.market.models import Order, Quote, Receipt
 from mosu.platform.actors import Role
 from tests.compute import world as compute
-from tests.compute.sessions import JUPYTER
+from tests.compute.sessions import EDITOR, JUPYTER
 from tests.subsidies.factories import make_voucher, released
 from tests.web.conftest import Hub, page, queries
 
@@ -97,12 +97,12 @@ def test_vouchers_are_the_best_none_or_those_ticked(hub: Hub, owner: Client) -> 
     assert Quote.objects.count() == count
 
 
-@pytest.mark.parametrize("app", ["jupyter", "ssh"])
+@pytest.mark.parametrize("app", ["jupyter", "ssh", "vscode"])
 def test_a_session_is_asked_for_without_a_command(hub: Hub, owner: Client, app: str) -> None:
     start = page(owner.get("/quote/?by=session"))
     assert 'name="app" value="jupyter"' in start and 'name="run"' not in start
     assert re.search(r'name="wall_limit" value="60"', start)
-    compute.register(hub.world, now=hub.now, reaches=True, has_sshd=True, environments=(JUPYTER,))
+    compute.register(hub.world, now=hub.now, reaches=True, has_sshd=True, environments=(JUPYTER, EDITOR))
     asked = {**ASK, "by": "session", "app": app}
     quote = quote_of(owner.post("/quote/", asked))
     assert (quote.request["kind"], quote.request["apps"], quote.request["run"]) == ("session", [app], "")
@@ -110,7 +110,7 @@ def test_a_session_is_asked_for_without_a_command(hub: Hub, owner: Client, app: 
 
 
 def test_a_session_is_of_an_app_that_there_is(owner: Client) -> None:
-    for wrong in ("", "vscode"):
+    for wrong in ("", "emacs"):
         assert "error" in page(owner.post("/quote/", {**ASK, "by": "session", "app": wrong}))
     assert not Quote.objects.exists()
 

@@ -16,7 +16,7 @@ from mosu.platform.models import Membership, User
 from mosu.platform.queries import actor_for_user
 from mosu.web.buying import connect
 from tests.compute import world as compute
-from tests.compute.sessions import JUPYTER, SESSION, let_in
+from tests.compute.sessions import EDITOR, JUPYTER, SESSION, let_in
 from tests.web.conftest import Hub, page, queries
 
 AsSeenBy = Callable[[str], Client]
@@ -208,6 +208,19 @@ def test_a_notebook_has_a_button_of_its_own(hub: Hub, owner: Client) -> None:
         assert f'value="{line}"' in shown
     assert "mosu ssh" not in shown
     assert "//8888-" in page(owner.post(f"{path}open/", {"app": "8888", "port": ""}))
+
+
+@pytest.mark.usefixtures("apps")
+def test_an_editor_has_one_too(hub: Hub, owner: Client) -> None:
+    compute.register(hub.world, cores=64, now=hub.now, reaches=True, environments=(EDITOR,))
+    text = SESSION.replace("kind: session", "kind: session, apps: [vscode]")
+    run, _ = compute.started(hub.world, now=hub.now, text=text)
+    let_members_in(hub, run)
+    path = f"/orders/{hub.order_of(run).public_id}/"
+    shown = page(owner.get(path))
+    assert "Open editor" in shown and 'name="app" value="8889"' in shown
+    assert f'value="mosu port-forward {run.public_id} 8889"' in shown
+    assert "//8889-" in page(owner.post(f"{path}open/", {"app": "8889", "port": ""}))
 
 
 # Plain ssh, by the hub's own port.

@@ -87,6 +87,7 @@ def test_all_of_it_comes_back_over_tls_however_slowly_it_is_taken(tmp_path: Path
     async def tried() -> None:
         async with serve(echo, "127.0.0.1", 0, ssl=there, compression=None) as server:
             way = await opened(f"wss://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}/", ssl=here)
+            assert way.is_unseen
             await asyncio.sleep(0.02)
             slow = Slow(way)
             for message in sent:

@@ -68,6 +68,7 @@ def test_an_image_is_an_environment() -> None:
     for mosu, field in (
         ("{environment: python}", "mosu.environment"),
         ("{kind: session, apps: [jupyter]}", "resources.image_id"),
+        ("{kind: session, apps: [ssh, vscode]}", "resources.image_id"),
     ):
         with pytest.raises(TaskRefused) as refused:
             parse_task(f"resources: {{image_id: 'docker:{IMAGE}'}}\nrun: 'true'\nmosu: {mosu}\n")

@@ -9,7 +9,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
 
-from mosu.wire.opening import ClientWay, opened
+from mosu.wire.opening import ClientWay, is_unseen, opened
 from mosu.wire.websocket import Bytes
 
 Says = Callable[[bytes], Sequence[bytes]]
@@ -85,6 +85,38 @@ def test_what_comes_right_behind_the_answer_waits_until_it_is_asked_for(at: int 
         assert heard.messages == [b"SSH-2.0", b"more"]
 
     asyncio.run(asked(says, use))
+
+
+@pytest.mark.parametrize(
+    ("url", "peer", "is_so"),
+    [
+        ("wss://hub.example/agent/v1/tunnel", "203.0.113.7", True),
+        ("wss://127.0.0.1:8443/", "127.0.0.1", True),
+        ("ws://127.0.0.1:8001/", "127.0.0.1", True),
+        ("ws://[::1]:8001/", "::1", True),
+        ("ws://localhost/", "127.0.0.1", True),
+        ("ws://localhost/", "192.0.2.1", False),
+        ("ws://hub.example/", "203.0.113.7", False),
+        ("ws://hub.example/", "127.0.0.1", False),
+        ("ws://127.0.0.1.example/", "203.0.113.7", False),
+    ],
+)
+def test_unseen_is_what_is_encrypted_or_stays_on_this_machine(url: str, peer: str, is_so: bool) -> None:
+    """A name that leads to a proxy on this machine says nothing of where that leads."""
+    assert is_unseen(url, peer=peer) is is_so
+
+
+def test_on_this_machine_no_proxy_is_asked_and_no_mask_put_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    async def use(way: ClientWay) -> None:
+        way.begin(Heard())
+        assert way.is_unseen
+
+    asyncio.run(asked(lambda answer: [answer], use))
 
 
 def test_messages_in_parts_and_texts_are_told_apart() -> None:

@@ -50,6 +50,19 @@ class Pair:
         return here, self.at_agent[-1]
 
 
+class Full:
+    """An end that can take nothing."""
+
+    is_full = True
+
+    def give(self, data: Bytes) -> None: ...
+    def give_end(self) -> None: ...
+    def hold(self) -> None: ...
+    def go_on(self) -> None: ...
+    def ended(self) -> None: ...
+    def broken(self, why: str) -> None: ...
+
+
 async def sent(end: Reading, data: bytes) -> None:
     await end.write(data)
     end.stream.end()
@@ -100,6 +113,26 @@ def test_a_writer_waits_for_who_does_not_read_and_holds_no_other() -> None:
         assert slow_there.stream.bytes_in == WINDOW_BYTES
         assert await slow_there.everything() == b"x" * (WINDOW_BYTES + 5)
         await writing
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize("share", [1, 4])
+def test_a_small_part_of_what_was_read_keeps_none_of_the_rest(share: int) -> None:
+    """Else a window of such parts would hold many times its size."""
+    frame = packed(FrameKind.DATA, 1, b"x" * CHUNK_BYTES)
+
+    async def tried() -> None:
+        pair = Pair()
+        here, _ = await pair.opened()
+        read = bytearray(frame * share)
+        here.stream.join(Full())
+        pair.relay.take(memoryview(read)[: len(frame)])
+        if share == 1:
+            with pytest.raises(BufferError):  # it is kept as it is
+                read.clear()
+        else:
+            read.clear()
 
     asyncio.run(tried())
 

@@ -1,6 +1,7 @@
 """A way beside the library's own WebSocket: what the one says, the other understands, however it is cut."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
+from websockets.utils import apply_mask
 
 from mosu.wire.websocket import MESSAGE_BYTES_MAX, Bytes, Way
 
@@ -143,6 +145,92 @@ def test_what_is_said_the_library_hears(masks: bool, messages: list[list[int]]) 
             bytes(event.data) for event in library.events_received() if isinstance(event, Frame)
         ] == wanted
         assert side.wire.writes <= 1 + sum(map(len, wanted)) // (256 * 1024)
+
+    asyncio.run(tried())
+
+
+def masked(message: bytes, key: bytes) -> bytes:
+    """As one frame of a peer that chose this key."""
+    head = Frame(Opcode.BINARY, message).serialize(mask=False)[: -len(message)]
+    return head[:1] + bytes([head[1] | 0x80]) + head[2:] + key + apply_mask(message, key)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 100_000), st.sampled_from([bytes(4), b"\0\0\0\1", b"mask"])), max_size=20
+    ),
+    st.lists(st.integers(0, 1 << 20), max_size=12),
+)
+def test_every_key_is_understood_zero_too(said: list[tuple[int, bytes]], places: list[int]) -> None:
+    messages = [bytes(range(256)) * (size // 256 + 1) for size, _ in said]
+    frames = b"".join(masked(message, key) for message, (_, key) in zip(messages, said, strict=True))
+
+    async def tried() -> None:
+        side = Side(masks=False)
+        await side.hears(cut(frames, places))
+        assert side.messages == messages
+
+    asyncio.run(tried())
+
+
+@pytest.mark.parametrize("is_unseen", [False, True])
+def test_nobody_foresees_a_key_unless_nobody_is_there(is_unseen: bool) -> None:
+    async def tried() -> None:
+        side = Side(masks=True)
+        side.is_unseen = is_unseen
+        for _ in range(50):
+            side.put(b"GET / ", b"HTTP/1.1")
+        side.flush()
+        assert side.wire.written[:2] == b"\x82\x8e"
+        frames = [bytes(side.wire.written[at : at + 20]) for at in range(0, 50 * 20, 20)]
+        keys = {frame[2:6] for frame in frames}
+        assert keys == {bytes(4)} if is_unseen else len(keys) == 50
+        library = Protocol(SERVER, state=OPEN)
+        library.receive_data(bytes(side.wire.written))
+        heard = [event.data for event in library.events_received() if isinstance(event, Frame)]
+        assert heard == [b"GET / HTTP/1.1"] * 50
+
+    asyncio.run(tried())
+
+
+class Keeping(Side):
+    """Copies nothing of what it is given."""
+
+    def taken(self, message: Bytes) -> None:
+        self.messages.append(message)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("is_unseen", [False, True])
+def test_what_is_kept_stays_what_it_was(is_unseen: bool) -> None:
+    """What is given is part of what was read at once: it may be kept while all that comes later is read."""
+    chosen = random.Random(25)
+    sent = [chosen.randbytes(chosen.choice([1, 700, 70_000, 256 * 1024])) for _ in range(120)]
+
+    async def tried() -> None:
+        sides = list[Side]()
+        for masks, one in zip((True, False), socket.socketpair(), strict=True):
+            one.setblocking(False)
+            side = Keeping(masks=masks)
+            transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                asyncio.Protocol if masks else lambda side=side: side, one
+            )
+            side.wire = side.transport = transport
+            side.begin(side)
+            sides.append(side)
+        here, there = sides
+        here.is_unseen = is_unseen
+        async with asyncio.timeout(60):
+            for message in sent:
+                here.put(message[:5], message[5:])
+                while here.transport.get_write_buffer_size():
+                    await asyncio.sleep(0)
+            while len(there.messages) < len(sent):
+                await asyncio.sleep(0)
+        assert there.messages == sent
+        for side in sides:
+            side.transport.abort()
+        await asyncio.sleep(0)
 
     asyncio.run(tried())
 

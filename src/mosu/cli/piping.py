@@ -12,8 +12,8 @@ from mosu.client.relay import Relay, Traffic
 from mosu.wire.ssh import SSH_PORT
 
 _CHUNK_BYTES: Final = 64 * 1024
-_STARTS_S_MAX: Final = 10.0
-"""So long after the session runs, its server may not listen yet."""
+_STARTS_S_MAX: Final = 30.0
+"""So long after the session runs, its server may not listen yet, nor any way lead to its node."""
 _AGAIN_S: Final = 0.2
 
 

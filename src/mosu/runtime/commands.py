@@ -27,7 +27,7 @@ from mosu.runtime.status import JsonLines, Lines, Screen
 from mosu.runtime.supervisor import Supervisor, only_one
 from mosu.runtime.upgrade import finish_upgrade, upgrade_cluster
 from mosu.runtime.words import padded, told
-from mosu.sandbox.environments import build_locked_environment, lock_of
+from mosu.sandbox.environments import Archive, build_locked_environment
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -266,16 +266,26 @@ admin.add_typer(environments, name="environments")
 
 @environments.command("add")
 @refusing
-def add_environment(
+def add_environment(  # noqa: PLR0917 - the options of a command
     name: Annotated[str, typer.Argument(help="What tasks call it; jupyter and smollm2 need no lock.")],
     lock: Annotated[Path | None, typer.Option(help="A file of pinned, hashed requirements.")] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="A program's archive, as its makers publish it: code-server's, say.")
+    ] = None,
+    sha256: Annotated[str, typer.Option(help="The archive's, as its makers publish it.")] = "",
     as_json: Json = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Build an environment by a lock and offer it in this machine's own pool; what runs there goes on."""
+    """Build an environment by a lock, of an archive, or of both; offer it in this machine's own pool.
+
+    What runs there goes on.
+    """
     config = load_config(data_dir=data_dir)
     made = build_locked_environment(
-        config.data_dir / "environments", name=name, lock=lock.absolute() if lock else lock_of(name)
+        config.data_dir / "environments",
+        name=name,
+        lock=lock.absolute() if lock else None,
+        archive=Archive.of(archive, sha256) if archive else None,
     )
     note_environment(config.data_dir, made)
     if (hub := running_hub(config)) is not None and (pid := hub.parts["agent"]["pid"]) is not None:

@@ -45,7 +45,7 @@ EXIT_CONFIG: Final = 2
 EXIT_SANDBOX: Final = 3
 EXIT_REFUSED: Final = 4
 _REPROBE_EVERY_S: Final = 60.0
-"""How often the agent looks whether its engine still has the nodes that it registered."""
+"""How often the agent looks whether its engine still has what it registered."""
 _START_S_MAX: Final = 30.0
 _GARBLED_HINT: Final = "It is ended and told to the hub; check this machine's disk."
 
@@ -92,6 +92,7 @@ class Agent:
         )
         self._registered = threading.Event()
         self._nodes: tuple[NodeInfo, ...] = ()
+        self._reaches = False
         self._look_again_at = 0.0
         self._couriers: dict[str, Courier] = {}
         self._guard = threading.Lock()
@@ -142,7 +143,7 @@ class Agent:
             self._stopping.set()
 
     def _register(self) -> None:
-        report, self._nodes = self._sandbox, self._engine.nodes()
+        report, self._nodes, self._reaches = self._sandbox, self._engine.nodes(), self._engine.reaches
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
@@ -155,7 +156,7 @@ class Agent:
                 sandbox=report.features if report.ok else f"{report.why_not} Mend it: {report.mend}",
                 sandbox_ok=report.ok,
                 spans_nodes=self._engine.spans_nodes,
-                reaches=self._engine.reaches,
+                reaches=self._reaches,
                 has_sshd=self._engine.has_sshd,
                 images=self._images,
                 extends=self._engine.extends,
@@ -275,7 +276,8 @@ class Agent:
         courier.begin()
 
     def _register_changes(self) -> None:
-        """Tell the hub of nodes that came, went or changed; an engine that cannot be asked says nothing of them."""
+        """Tell the hub of nodes that came, went or changed, and that people come to sessions after all; an engine that
+        cannot be asked says nothing of them."""
         if time.monotonic() < self._look_again_at:
             return
         self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
@@ -284,7 +286,8 @@ class Agent:
         except Exception:  # noqa: BLE001 (each engine has its own ways to be away)
             self._log.exception("the engine does not list its nodes")
             return
-        if _without_disks(nodes) != _without_disks(self._nodes):
+        came = not self._reaches and self._engine.reaches
+        if came or _without_disks(nodes) != _without_disks(self._nodes):
             self._register()
 
     def _beat_for_ever(self) -> None:

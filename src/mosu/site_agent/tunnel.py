@@ -23,7 +23,7 @@ from mosu.kernel.memory import keep_freed_memory
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CROWDED, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
 from mosu.wire.websocket import Bytes
 
 Connect = Callable[[str, int], socket.socket]
@@ -32,6 +32,8 @@ Connect = Callable[[str, int], socket.socket]
 STREAMS_MAX: Final = 4_000
 DIALS_MAX: Final = 4
 """Of one attempt at once. What answers is the task's own and may let each wait for seconds: others do not wait."""
+_READ_BYTES: Final = 2 * CHUNK_BYTES
+"""Of a run at once: several pieces then cost one reading, one writing and one turn of the loop."""
 _THREADS_MAX: Final = 64
 _BACKOFF_S: Final = (0.2, 15.0)
 _LOOK_S: Final = 0.2
@@ -206,6 +208,7 @@ class _Door(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._transport.max_size = _READ_BYTES  # type: ignore[attr-defined]  # of a socket
         self._stream.join(self)
 
     def data_received(self, data: bytes) -> None:

@@ -30,6 +30,7 @@ STARTS: Final = (
 )
 APPS: Final = (
     ("jupyter", _("A notebook, in JupyterLab")),
+    ("vscode", _("An editor, VS Code")),
     ("ssh", _("A shell, by ssh")),
 )
 SESSION_MINUTES: Final = 60

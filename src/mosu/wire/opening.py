@@ -1,6 +1,8 @@
 """The side that opens a WebSocket: the site agent's and the command line's."""
 
+from ipaddress import ip_address
 from typing import Any, Final, cast
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
@@ -8,6 +10,7 @@ from websockets.protocol import Event, State
 
 from mosu.wire.websocket import MESSAGE_BYTES_MAX, Listener, Way
 
+_HERE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _HEAD_END: Final = b"\r\n\r\n"
 _SWITCHED: Final = b"HTTP/1.1 101 "
 _HEAD_BYTES_MAX: Final = 64 * 1024
@@ -68,12 +71,29 @@ class _Straight(connect):
 
 
 async def opened(url: str, **options: Any) -> ClientWay:
-    """The way to `url`, with the library's own options for `connect`.
+    """The way to `url`, with the library's own options for `connect`. To this machine it goes by no proxy, elsewhere as
+    the environment says.
 
     Raises:
         OSError, TimeoutError, WebSocketException: as the library's `connect`.
     """
-    way = await _Straight(
-        url, compression=None, max_size=MESSAGE_BYTES_MAX, create_connection=ClientWay, **options
+    is_here = urlsplit(url).hostname in _HERE
+    way = cast(
+        ClientWay,
+        await _Straight(
+            url,
+            compression=None,
+            max_size=MESSAGE_BYTES_MAX,
+            create_connection=ClientWay,
+            proxy=None if is_here else True,
+            **options,
+        ),
     )
-    return cast(ClientWay, way)
+    way.is_unseen = is_unseen(url, peer=way.remote_address[0])
+    return way
+
+
+def is_unseen(url: str, *, peer: str) -> bool:
+    """Whether nobody reads what goes to `url` at the address `peer`: it is encrypted, or stays on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "wss" or (parts.hostname in _HERE and ip_address(peer).is_loopback)

@@ -26,7 +26,7 @@ from mosu.wire.websocket import READ_BYTES, Bytes
 
 _GIVE_BACK_BYTES: Final = WINDOW_BYTES // 4
 _SMALL_BYTES: Final = READ_BYTES // 8
-"""Less than this is copied if it is kept: it may be a small part of a large piece of memory."""
+"""Less than this is copied if it is kept."""
 _STREAMS_MAX: Final = (1 << 32) - 1
 
 
@@ -76,7 +76,9 @@ class End(Protocol):
 
 
 class _Kept:
-    """Bytes that wait. Small ones are put together: a window of single bytes would hold a hundred times its size."""
+    """Bytes that wait, in at most twice their size of memory. Small ones are put together, since a window of single
+    bytes would hold a hundred times its size; so is a small part of what was read at once.
+    """
 
     def __init__(self) -> None:
         self._parts: deque[memoryview | bytearray] = deque()
@@ -88,7 +90,7 @@ class _Kept:
         last = self._parts[-1] if self._parts else None
         if isinstance(last, bytearray) and len(last) + len(data) <= CHUNK_BYTES:
             last += data
-        elif len(data) >= _SMALL_BYTES:
+        elif len(data) >= _SMALL_BYTES and 2 * len(data) >= _memory_bytes(data):
             self._parts.append(memoryview(data))
         elif data:
             self._parts.append(bytearray(data))
@@ -104,6 +106,11 @@ class _Kept:
 
     def clear(self) -> None:
         self._parts.clear()
+
+
+def _memory_bytes(data: Bytes) -> int:
+    """Of what is kept with it: of a view, all that was read with it."""
+    return memoryview(data.obj).nbytes if isinstance(data, memoryview) else len(data)
 
 
 class Stream:

@@ -49,7 +49,7 @@ Vouchers = Literal["auto", "none"] | tuple[str, ...]
 RunKind = Literal["batch", "session", "service"]
 """Of a run: `batch` works its command off; to a `session` people are joined, on ports of its own loopback; so they are
 to a `service`, whose command is started again whenever it ends or no longer answers."""
-App = Literal["jupyter", "ssh"]
+App = Literal["jupyter", "ssh", "vscode"]
 """What the hub starts in a session, so that its people need not write how."""
 
 SCRIPT_CHARS_MAX: Final = 65_536
@@ -237,7 +237,7 @@ _VOLUME_ALLOWED: Final = "the name of a volume, NAME:ro to read alone, or NAME@L
 _MOUNT: Final = re.compile(r"/(?:data|mnt)(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,62}){0,4}")
 _MOUNT_ALLOWED: Final = "a path at or below /data or /mnt"
 _APPS: Final[tuple[App, ...]] = get_args(App)
-_APPS_ALLOWED: Final = "a list of jupyter and ssh, with kind: session"
+_APPS_ALLOWED: Final = "a list of jupyter, ssh and vscode, with kind: session"
 _BLOCK_ALLOWED: Final = "the id of a reserved block, such as block_01..."
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,62}")
@@ -291,11 +291,11 @@ def _task(reader: Reader, root: Node) -> TaskFile:
         reader.refuse(
             root, "mosu.environment", "an image is an environment: name one of both.", allowed="one of both"
         )
-    if resources.image and "jupyter" in apps:
+    if resources.image and set(apps) - {"ssh"}:
         reader.refuse(
             root,
             "resources.image_id",
-            "jupyter comes with a prebuilt environment, not with an image.",
+            "jupyter and vscode come with a prebuilt environment, not with an image.",
             allowed="apps: [ssh], or none",
         )
     # Of a union mypy would infer `object`.
@@ -340,7 +340,7 @@ def _task(reader: Reader, root: Node) -> TaskFile:
 
 def _apps(node: Node, field: str, reader: Reader, *, kind: RunKind) -> tuple[App, ...] | None:
     named: tuple[App, ...] | None = reader.items(
-        node, field, lambda item, below: _app(item, below, reader), of=" and ".join(_APPS)
+        node, field, lambda item, below: _app(item, below, reader), of="jupyter, ssh and vscode"
     )
     if named and kind != "session":
         reader.refuse(node, field, "only a session has apps.", allowed=_APPS_ALLOWED)
@@ -355,10 +355,7 @@ def _apps(node: Node, field: str, reader: Reader, *, kind: RunKind) -> tuple[App
 
 def _app(node: Node, field: str, reader: Reader) -> App | None:
     text = reader.scalar(node, field, allowed=_APPS_ALLOWED)
-    if text == "vscode":
-        message = "VS Code comes to a session with ssh: mosu ssh tells how."
-        reader.refuse(node, field, message, allowed=_APPS_ALLOWED)
-    elif text is not None and text not in _APPS:
+    if text is not None and text not in _APPS:
         message = f"{text[:60]!r} does not fit; allowed is {_APPS_ALLOWED}."
         reader.refuse(node, field, message, allowed=_APPS_ALLOWED)
     return next((app for app in _APPS if app == text), None)

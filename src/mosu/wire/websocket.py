@@ -27,11 +27,13 @@ _FIN: Final = 0x80
 _CONTROL: Final = 0x08
 _MASKED: Final = 0x80
 _KEY_BYTES: Final = 4
+_ZERO_KEY: Final = bytes(_KEY_BYTES)
+"""Leaves every byte as it is."""
 _HEAD_BYTES_MIN: Final = 2
 _SMALL_MAX: Final = 125
 _SHORT: Final = 126
 _SHORT_MAX: Final = 0xFFFF
-_AT_ONCE_BYTES: Final = 256 * 1024
+_AT_ONCE_BYTES: Final = 512 * 1024
 """What is sent in one turn of the loop is written together, up to so much."""
 _PARTS_MAX: Final = 64
 """More are small, and cost less put together than one by one."""
@@ -65,6 +67,9 @@ class Way(asyncio.Protocol):
 
     masks: ClassVar[bool]
     """Whether this side masks what it sends, and the other one does not (RFC 6455 section 5.1)."""
+    is_unseen = False
+    """Whether nobody on the way reads what is sent. Masks keep those from taking it for something else (section 10.3):
+    where there are none, the key is zero, and neither side passes over the bytes."""
     transport: asyncio.Transport
     full_since: float | None = None
     """The loop's time from which on what is sent only waits."""
@@ -101,16 +106,19 @@ class Way(asyncio.Protocol):
             return
         size = sum(map(len, parts))
         leaving = self._leaving
-        if self.masks:
+        if not self.masks:
+            leaving.append(_head(size, 0))
+            leaving.extend(parts)
+        elif self.is_unseen:
+            leaving.append(_head(size, _MASKED) + _ZERO_KEY)
+            leaving.extend(parts)
+        else:
             key = secrets.token_bytes(_KEY_BYTES)
             leaving.append(_head(size, _MASKED) + key)
             for part in parts:
                 leaving.append(apply_mask(part, key))
                 turn = len(part) % _KEY_BYTES
                 key = key[turn:] + key[:turn]
-        else:
-            leaving.append(_head(size, 0))
-            leaving.extend(parts)
         self._leaving_bytes += size
         if self._leaving_bytes >= _AT_ONCE_BYTES:
             self.flush()
@@ -253,9 +261,10 @@ class Way(asyncio.Protocol):
     def _take(self, frame: memoryview, head_bytes: int) -> None:
         is_masked = bool(frame[1] & _MASKED)
         if frame[0] == _WHOLE_BINARY and is_masked is not self.masks and not self._is_parted:
-            body = frame[head_bytes:]
-            key = bytes(frame[head_bytes - _KEY_BYTES : head_bytes])
-            self._heard(apply_mask(body, key) if is_masked else body)
+            body: Bytes = frame[head_bytes:]
+            if is_masked and (key := bytes(frame[head_bytes - _KEY_BYTES : head_bytes])) != _ZERO_KEY:
+                body = apply_mask(body, key)
+            self._heard(body)
             return
         if not frame[0] & _CONTROL:
             self._is_parted = not frame[0] & _FIN

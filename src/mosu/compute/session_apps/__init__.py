@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
-from mosu.compute.session_apps import jupyter, ssh
+from mosu.compute.session_apps import jupyter, ssh, vscode
 from mosu.compute.session_apps.starting import AppStart
 from mosu.wire.task import App
 
-APPS: Final[Mapping[App, AppStart]] = MappingProxyType({"jupyter": jupyter.START, "ssh": ssh.START})
+APPS: Final[Mapping[App, AppStart]] = MappingProxyType(
+    {"jupyter": jupyter.START, "ssh": ssh.START, "vscode": vscode.START}
+)
 
 
 # Bash's own `wait -n` misses what ended before it was called.

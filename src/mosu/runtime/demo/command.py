@@ -31,7 +31,7 @@ from mosu.runtime.hub import answers
 from mosu.runtime.words import told
 from mosu.sandbox.probing import probe
 
-START_S_MAX = 120.0
+START_S_MAX = 300.0
 NO_SANDBOX = 3
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -18,7 +18,7 @@ from mosu.wire.task import parse_task
 JOB = Path(__file__).with_name("job")
 WEIGHTS, CURVE = "model.npz", "loss.csv"
 WAIT_S_MAX = 600.0
-FREE_S_MAX = 60.0
+FREE_S_MAX = 300.0
 
 Say = Callable[[str], None]
 

@@ -1,7 +1,9 @@
-"""`python -m mosu.sandbox.environments FOLDER [PACKAGE]... [--lock FILE] [--name NAME]`: build one, print its folder.
+"""`python -m mosu.sandbox.environments FOLDER [PACKAGE]... [--lock FILE] [--archive FILE --sha256 HASH] [--name NAME]`:
+build one, print its folder.
 
 With packages: those that are installed beside this interpreter. With a lock, or the name of one that mosu brings:
-what the lock says, downloaded and checked against its hashes.
+what the lock says, downloaded and checked against its hashes. With an archive: the program that it holds, alone or
+beside what the lock says.
 """
 
 import argparse
@@ -9,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mosu.kernel.refusals import DomainError
-from mosu.sandbox.environments import build_locked_environment, build_python_environment, lock_of
+from mosu.sandbox.environments import Archive, build_locked_environment, build_python_environment
 
 
 def main() -> int:
@@ -17,16 +19,21 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("packages", nargs="*", metavar="PACKAGE")
     parser.add_argument("--lock", type=Path, help="a file of pinned, hashed requirements")
+    parser.add_argument("--archive", type=Path, help="a program's archive, as its makers publish it")
+    parser.add_argument("--sha256", default="", help="of the archive")
     parser.add_argument("--name", default="", help="what tasks call it; jupyter and smollm2 need no lock")
     asked = parser.parse_args()
     try:
-        if asked.packages or not (asked.lock or asked.name):
+        if asked.packages or not (asked.lock or asked.archive or asked.name):
             made = build_python_environment(
                 asked.folder, packages=asked.packages, name=asked.name or "python"
             )
         else:
-            lock = asked.lock or lock_of(asked.name)
-            made = build_locked_environment(asked.folder.absolute(), name=asked.name or lock.stem, lock=lock)
+            archive = Archive.of(asked.archive, asked.sha256) if asked.archive else None
+            name = asked.name or (asked.lock or asked.archive).stem
+            made = build_locked_environment(
+                asked.folder.absolute(), name=name, lock=asked.lock, archive=archive
+            )
     except DomainError as refused:
         sys.stderr.write(f"error: {refused.message}\n  {refused.hint}\n")
         return 1

@@ -1,39 +1,21 @@
-"""Environments of what a lock says: downloaded here, checked against its hashes, unpacked inside the sandbox."""
+"""Environments of what is known by its hash: of what a lock pins, of an archive, of both."""
 
 import hashlib
-import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import Invalid
-from mosu.sandbox import bubblewrap
-from mosu.sandbox.environments.laying import (
-    INSIDE,
-    STATIC,
-    Environment,
-    laid,
-    open_to_all,
-    packages_below,
-    python_inside,
-)
-from mosu.sandbox.starter import (
-    SandboxUnavailable,
-    find_bwrap,
-    give_to_sandbox,
-    make_sandbox_user,
-    run_as,
-    unreachable_part,
-)
+from mosu.sandbox.environments.archived import Archive
+from mosu.sandbox.environments.laying import INSIDE, Environment, laid, packages_below
+from mosu.sandbox.environments.unpacking import Unusable, take_over, unpack, unusable, why
 
 _HERE: Final = Path(__file__).parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -44,9 +26,6 @@ _PIN: Final = re.compile(
 )
 _HASH: Final = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 _DOWNLOAD_S_MAX: Final = 3600
-_UNPACK_S_MAX: Final = 1800
-_GIB: Final = 1 << 30
-_SAID_BYTES_MAX: Final = 4096
 _OF_PREFIX: Final = ("bin", "etc", "share")
 """Of what packages bring, that which lies beside the interpreter's `lib`; headers are for building alone."""
 _UNPACK: Final = f"""
@@ -64,7 +43,7 @@ def lock_of(name: str) -> Path:
     Raises:
         Invalid: it brings none.
     """
-    brought = {path.stem: path for path in sorted(_HERE.glob("*.lock"))}
+    brought = _brought()
     if name not in brought:
         raise Invalid(
             f"mosu brings no lock for {name[:60]!r}.",
@@ -75,37 +54,72 @@ def lock_of(name: str) -> Path:
     return brought[name]
 
 
-def build_locked_environment(dest: Path, *, name: str, lock: Path) -> Environment:
-    """The running interpreter with what the lock pins, laid below `dest` once for each lock, world-readable.
+def build_locked_environment(
+    dest: Path, *, name: str, lock: Path | None = None, archive: Archive | None = None
+) -> Environment:
+    """The running interpreter with what the lock pins and what the archive holds, laid below `dest` once for each of
+    them, world-readable. Without a lock and an archive: by the lock that mosu brings for `name`.
 
     No code of a package runs here: only wheels are taken, each is checked against its hash, and they are unpacked and
-    compiled in the sandbox, without network.
+    compiled in the sandbox, without network; so is the archive.
 
     Raises:
-        Invalid: the name is none, or the lock or a wheel cannot be used. Nothing is left then.
+        Invalid: the name is none, or the lock, a wheel or the archive cannot be used. Nothing is left then.
         SandboxUnavailable: there is no sandbox here.
     """
     if not _NAME.fullmatch(name):
         raise Invalid(
             f"{name[:60]!r} names no environment.", hint="Use letters, digits and ._-", field="name"
         )
-    pins = _pins_of(lock)
+    if lock is None and not (archive and name not in _brought()):
+        lock = lock_of(name)
+    pins = _pins_of(lock) if lock else ""
 
     def fill(draft: Path) -> Sequence[str]:
-        with tempfile.TemporaryDirectory(prefix=".wheels-", dir=dest) as scratch:
-            pip = _pip()
-            pinned = Path(scratch, "pins.txt")
-            pinned.write_text(pins, encoding="ascii")
-            _download(lock, pinned, Path(scratch, "wheels"))
-            shutil.copytree(pip, Path(scratch, "pip", "pip"))
-            _unpack(lock, draft, Path(scratch))
-            _take_over(lock, Path(scratch, "out"), draft)
+        if lock is not None:
+            _lay_wheels(lock, pins, draft)
         return sorted(
-            f"{item.name.lower()}=={item.version}"
-            for item in distributions(path=[str(packages_below(draft))])
+            [
+                *(
+                    f"{item.name.lower()}=={item.version}"
+                    for item in distributions(path=[str(packages_below(draft))])
+                ),
+                *([archive.lay(draft)] if archive else []),
+            ]
         )
 
-    return laid(dest, name=name, of=[hashlib.sha256(pins.encode()).hexdigest()], fill=fill)
+    of = [
+        *([hashlib.sha256(pins.encode()).hexdigest()] if lock else []),
+        *([archive.sha256] if archive else []),
+    ]
+    return laid(dest, name=name, of=of, fill=fill)
+
+
+def _lay_wheels(lock: Path, pins: str, draft: Path) -> None:
+    """
+    Raises:
+        Invalid: one cannot be had or used.
+        SandboxUnavailable: there is no sandbox here.
+    """
+    with tempfile.TemporaryDirectory(prefix=".wheels-", dir=draft.parent) as folder:
+        scratch, pip = Path(folder), _pip()
+        pinned = scratch / "pins.txt"
+        pinned.write_text(pins, encoding="ascii")
+        try:
+            _download(pinned, scratch / "wheels")
+            shutil.copytree(pip, scratch / "pip" / "pip")
+            unpack(_UNPACK, draft, scratch, envs={"SITE": str(packages_below(Path(INSIDE)))})
+            take_over(scratch / "out", lambda item: _place_of(item, draft))
+        except Unusable as found:
+            hint = (
+                "Make the lock anew, or where packages come through a mirror or a proxy: "
+                "PIP_INDEX_URL=, HTTPS_PROXY=."
+            )
+            raise unusable(lock.name, found, hint=hint, field="lock") from found
+
+
+def _brought() -> Mapping[str, Path]:
+    return {path.stem: path for path in sorted(_HERE.glob("*.lock"))}
 
 
 def _pins_of(lock: Path) -> str:
@@ -160,10 +174,10 @@ def _pip() -> Path:
     return Path(pip.origin).parent
 
 
-def _download(lock: Path, pinned: Path, wheels: Path) -> None:
+def _download(pinned: Path, wheels: Path) -> None:
     """
     Raises:
-        Invalid: pip says why.
+        Unusable: pip says why.
     """
     wheels.mkdir()
     try:
@@ -181,113 +195,13 @@ def _download(lock: Path, pinned: Path, wheels: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as late:
-        raise _unusable(lock.name, f"downloading took longer than {_DOWNLOAD_S_MAX} s") from late
+        raise Unusable(f"downloading took longer than {_DOWNLOAD_S_MAX} s") from late
     if done.returncode != 0:
-        raise _unusable(lock.name, _why(done.stderr) or f"pip ended with {done.returncode}")
+        raise Unusable(why(done.stderr) or f"pip ended with {done.returncode}")
     if not any(wheels.iterdir()):
-        raise _unusable(lock.name, "it names no package for this machine")
-
-
-def _unpack(lock: Path, draft: Path, scratch: Path) -> None:
-    """Wheels to files in `out`, in a sandbox that sees the draft's interpreter, pip, the wheels and nothing else.
-
-    Raises:
-        Invalid: one is broken.
-        SandboxUnavailable: there is no sandbox here.
-    """
-    make_sandbox_user()
-    who = run_as()
-    closed = unreachable_part(draft.parent, who)
-    if closed is not None:
-        raise SandboxUnavailable(
-            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {draft.parent}.",
-            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
-            path=str(draft.parent),
-        )
-    tools = draft.parent / ".tools"
-    starter = find_bwrap(tools)
-    open_to_all(draft)
-    open_to_all(scratch)
-    give_to_sandbox(scratch, who)
-    job = bubblewrap.Job(
-        label="environment",
-        setup="",
-        script=_UNPACK,
-        workdir=scratch,
-        environment=draft,
-        python=python_inside(),
-        limits=bubblewrap.Limits(cores=os.cpu_count() or 1, memory_bytes=2 * _GIB, file_bytes=4 * _GIB),
-        envs={"SITE": str(packages_below(Path(INSIDE)))},
-    )
-    said, code = _ended(bubblewrap.start(job, starter=starter, who=who))
-    if code != 0:
-        raise _unusable(lock.name, _why(said) or f"unpacking ended with {code}")
-
-
-def _ended(sandbox: bubblewrap.Sandbox) -> tuple[str, int]:
-    """The last of what it said, and its exit code; killed after `_UNPACK_S_MAX`."""
-    late = threading.Timer(_UNPACK_S_MAX, sandbox.kill)
-    late.start()
-    said = b""
-    try:
-        while chunk := sandbox.log.read(_SAID_BYTES_MAX):
-            said = (said + chunk)[-_SAID_BYTES_MAX:]
-        return said.decode(errors="replace"), sandbox.process.wait()
-    finally:
-        late.cancel()
-        sandbox.kill()
-        sandbox.process.wait()
-        sandbox.log.close()
-        sandbox.status.close()
-
-
-def _take_over(lock: Path, out: Path, draft: Path) -> None:
-    """Copies of what was unpacked, each file ours. Wheels hold no links: whatever else lies there is not believed.
-
-    Nothing takes the place of what is laid already: `bin/python3` may be a link to this machine's interpreter.
-
-    Raises:
-        Invalid: something is neither a file nor a folder, or is laid already.
-    """
-    if out.is_symlink() or not out.is_dir():
-        raise _unusable(lock.name, "what was unpacked is no folder")
-    for folder, folders, files in os.walk(out):
-        for name in (*folders, *files):
-            path = Path(folder, name)
-            mode = path.lstat().st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise _unusable(lock.name, f"{name} is neither a file nor a folder")
-            item = path.relative_to(out)
-            target = _place_of(item, draft)
-            joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
-            if os.path.lexists(target) and not joins:
-                raise _unusable(
-                    lock.name, f"{item} is in every environment, and a package brings another one"
-                )
-    left_out = shutil.ignore_patterns(*(f"*{ending}" for ending in STATIC))
-    for item in sorted(out.iterdir()):
-        target = _place_of(item.relative_to(out), draft)
-        if item.is_dir():
-            shutil.copytree(item, target, dirs_exist_ok=True, ignore=left_out)
-        else:
-            shutil.copy2(item, target)
+        raise Unusable("it names no package for this machine")
 
 
 def _place_of(item: Path, draft: Path) -> Path:
     """Where what packages bring lies in an environment."""
     return (draft if item.parts[0] in _OF_PREFIX else packages_below(draft)) / item
-
-
-def _why(said: str) -> str:
-    """What pip says went wrong: its first error."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines[-1:] or [""])[0][:300]
-
-
-def _unusable(lock: str, why: str) -> Invalid:
-    return Invalid(
-        f"No environment can be made of {lock}: {why}",
-        hint="Make the lock anew, or where packages come through a mirror or a proxy: PIP_INDEX_URL=, HTTPS_PROXY=.",
-        field="lock",
-    )

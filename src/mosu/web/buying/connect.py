@@ -70,8 +70,8 @@ class ConnectShown:
     """Whether ports can be opened in the browser."""
     plain_ssh: bool
     """Whether plain ssh comes in, by the hub's own port."""
-    notebook: int | None
-    """The port of its notebook, where it has one."""
+    pages: Sequence[tuple[str, int]]
+    """What it has for a browser: a button's words, and the port."""
     rows: Sequence[ConnectionShown]
     earlier: int
     """How many more there were before those shown."""
@@ -90,15 +90,20 @@ class ConnectShown:
             why_not=why_not,
             opens=has_apps_host(),
             plain_ssh="ssh" in run.request.get("apps", ()) and hub_ssh_address() is not None,
-            notebook=APPS["jupyter"].port if "jupyter" in run.request.get("apps", ()) else None,
+            pages=_pages(run),
             rows=[ConnectionShown.of(row) for row in newest[:SHOWN_MAX]],
             earlier=rows.count() - SHOWN_MAX if len(newest) > SHOWN_MAX else 0,
         )
 
 
+def _pages(run: Run) -> list[tuple[str, int]]:
+    words = {"jupyter": _("Open notebook"), "vscode": _("Open editor")}
+    return [(words[app], APPS[app].port) for app in run.request.get("apps", ()) if app in words]
+
+
 def _lines(run: Run) -> list[Line]:
     apps, key = run.request.get("apps", ()), run.public_id
-    port = run.request.get("port") or PORT_EXAMPLE
+    port = run.request.get("port") or next((port for _words, port in _pages(run)), PORT_EXAMPLE)
     return [
         *(
             [Line(_("The notebook, in your browser"), f"mosu notebook --run {key}")]

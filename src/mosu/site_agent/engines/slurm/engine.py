@@ -26,7 +26,7 @@ from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.nodes import nodes_from
 from mosu.site_agent.engines.slurm.options import SlurmOptions
 from mosu.site_agent.engines.slurm.payload import SlurmJobFile
-from mosu.site_agent.engines.slurm.trying import Tried, tried
+from mosu.site_agent.engines.slurm.trying import Trial
 from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile
@@ -60,7 +60,8 @@ class SlurmEngine:
     | `job_id` | what it answered |
     | `ended.json` | the final observation: nothing asks Slurm again |
 
-    Beside them `sessions.json` says that people came to a node of this cluster, and whether by `ssh`: it is tried once.
+    Beside them `sessions.json` says that people came to a node of this cluster, and whether by `ssh`: what
+    worked is not tried again.
 
     Raises (on creation):
         SandboxUnavailable: the sandbox's user cannot reach `folder` or an environment.
@@ -95,9 +96,7 @@ class SlurmEngine:
         self._cancelled_at: dict[str, float] = {}
         self._guard = threading.Lock()
         self._legs = Legs(options.python)
-        self._sessions = folder / "sessions.json"
-        self._trying = threading.Lock()
-        self._tried: Tried | None = None
+        self._trial = Trial(self._legs, options, self._attempts, kept=folder / "sessions.json")
 
     @property
     def spans_nodes(self) -> bool:
@@ -112,23 +111,12 @@ class SlurmEngine:
         """As set; else found out."""
         if self._options.sessions is not None:
             return "" if self._options.sessions else "No sessions are sold: [slurm] sessions = false."
-        return self._found_out().why_not
+        return self._trial.found().why_not
 
     @property
     def has_sshd(self) -> bool:
         """Found out, also where it is set that people are joined."""
-        return self._options.sessions is not False and self._found_out().has_sshd
-
-    def _found_out(self) -> Tried:
-        """Once, by a job that waits for that alone: what worked is not tried again."""
-        with self._trying:
-            if self._tried is None and (known := read_json_if_whole(self._sessions)):
-                self._tried = Tried("", has_sshd=known["has_sshd"])
-            if self._tried is None:
-                self._tried = tried(self._legs, self._options, self._attempts)
-                if not self._tried.why_not:
-                    write_durably(self._sessions, {"has_sshd": self._tried.has_sshd})
-            return self._tried
+        return self._options.sessions is not False and self._trial.found().has_sshd
 
     def isolation(self) -> SandboxReport:
         """The sandbox's, where also Slurm keeps books: without them nothing could be billed."""

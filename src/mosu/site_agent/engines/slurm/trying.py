@@ -1,5 +1,7 @@
 """Whether people come to sessions on this cluster, by `ssh` too: found out with a job that waits for that alone."""
 
+import math
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from mosu.site_agent.engines.slurm import commands
 from mosu.site_agent.engines.slurm.commands import RUNNING, SlurmAway
 from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.options import SlurmOptions
+from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.wire.ssh import SSHD
 
 NODE_S_MAX: Final = 20.0
@@ -20,7 +23,10 @@ NODE_S_MAX: Final = 20.0
 COMMENT: Final = "mosu try"
 _LOOK_S: Final = 0.25
 _SCRIPT: Final = "#!/bin/sh\nexec sleep 100\n"
-_WITHOUT_IT: Final = "It is tried again when the agent starts; or set [slurm] sessions = true or false."
+AGAIN_S_MIN: Final = 60.0
+"""After what did not work; twice as long after each further time, since each takes a core for a while."""
+AGAIN_S_MAX: Final = 3600.0
+_WITHOUT_IT: Final = "The agent tries it again; or set [slurm] sessions = true or false."
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,45 @@ class Tried:
     why_not: str
     """Why no leg comes there, and what mends that; empty if one did."""
     has_sshd: bool = False
+
+
+class Trial:
+    """What one agent knows of it: what worked is kept in the file `kept`, what did not is tried again."""
+
+    def __init__(self, legs: Legs, options: SlurmOptions, attempts: Path, *, kept: Path) -> None:
+        self._legs, self._options, self._attempts, self._kept = legs, options, attempts, kept
+        self._guard = threading.Lock()
+        self._last: Tried | None = None
+        self._wait_s, self._again_at = AGAIN_S_MIN, math.inf
+
+    def found(self) -> Tried:
+        """Who asks first waits until it was tried; all others hear what was found last."""
+        with self._guard:
+            if self._last is None and (known := read_json_if_whole(self._kept)):
+                self._last = Tried("", has_sshd=known["has_sshd"])
+            if self._last is None:
+                self._note(self._tried())
+            elif time.monotonic() > self._again_at:
+                self._again_at = math.inf
+                threading.Thread(target=self._try_again, name="sessions", daemon=True).start()
+            assert self._last is not None  # noqa: S101 - noted above
+            return self._last
+
+    def _try_again(self) -> None:
+        found = self._tried()
+        with self._guard:
+            self._note(found)
+
+    def _tried(self) -> Tried:
+        return tried(self._legs, self._options, self._attempts)
+
+    def _note(self, found: Tried) -> None:
+        self._last = found
+        if not found.why_not:
+            write_durably(self._kept, {"has_sshd": found.has_sshd})
+            return
+        self._again_at = time.monotonic() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, AGAIN_S_MAX)
 
 
 def tried(legs: Legs, options: SlurmOptions, attempts: Path) -> Tried:

@@ -1,0 +1,124 @@
+"""What comes from outside is unpacked in the sandbox, without network, and what lies there then is not believed."""
+
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from mosu.kernel.refusals import Invalid
+from mosu.sandbox import bubblewrap
+from mosu.sandbox.environments.laying import STATIC, open_to_all, python_inside
+from mosu.sandbox.starter import (
+    SandboxUnavailable,
+    find_bwrap,
+    give_to_sandbox,
+    make_sandbox_user,
+    run_as,
+    unreachable_part,
+)
+
+_UNPACK_S_MAX: Final = 1800
+_GIB: Final = 1 << 30
+_SAID_BYTES_MAX: Final = 4096
+
+
+class Unusable(Exception):
+    """No environment can be made of it; the message says why."""
+
+
+def unpack(script: str, draft: Path, scratch: Path, *, envs: Mapping[str, str] | None = None) -> None:
+    """Run `script` in a sandbox that sees the draft's interpreter, `scratch` as `/work`, and nothing else.
+
+    Raises:
+        Unusable: it ended otherwise than with 0.
+        SandboxUnavailable: there is no sandbox here.
+    """
+    make_sandbox_user()
+    who = run_as()
+    closed = unreachable_part(draft.parent, who)
+    if closed is not None:
+        raise SandboxUnavailable(
+            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {draft.parent}.",
+            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
+            path=str(draft.parent),
+        )
+    starter = find_bwrap(draft.parent / ".tools")
+    open_to_all(draft)
+    open_to_all(scratch)
+    give_to_sandbox(scratch, who)
+    job = bubblewrap.Job(
+        label="environment",
+        setup="",
+        script=script,
+        workdir=scratch,
+        environment=draft,
+        python=python_inside(),
+        limits=bubblewrap.Limits(cores=os.cpu_count() or 1, memory_bytes=2 * _GIB, file_bytes=4 * _GIB),
+        envs=envs or {},
+    )
+    said, code = _ended(bubblewrap.start(job, starter=starter, who=who))
+    if code != 0:
+        raise Unusable(why(said) or f"unpacking ended with {code}")
+
+
+def take_over(out: Path, place_of: Callable[[Path], Path]) -> None:
+    """Copies of what was unpacked, each file ours, where `place_of` says by its path below `out`.
+
+    Nothing takes the place of what is laid already: `bin/python3` may be a link to this machine's interpreter.
+
+    Raises:
+        Unusable: something is neither a file nor a folder (a link could lead to a file of this machine), or is laid
+            already.
+    """
+    if out.is_symlink() or not out.is_dir():
+        raise Unusable("what was unpacked is no folder")
+    for folder, folders, files in os.walk(out):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise Unusable(f"{name} is neither a file nor a folder")
+            item = path.relative_to(out)
+            target = place_of(item)
+            joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
+            if os.path.lexists(target) and not joins:
+                raise Unusable(f"{item} is in every environment, and a package brings another one")
+    left_out = shutil.ignore_patterns(*(f"*{ending}" for ending in STATIC))
+    for item in sorted(out.iterdir()):
+        target = place_of(item.relative_to(out))
+        if item.is_dir():
+            shutil.copytree(item, target, dirs_exist_ok=True, ignore=left_out)
+        else:
+            shutil.copy2(item, target)
+
+
+def why(said: str) -> str:
+    """What a tool says went wrong: its first error."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines[-1:] or [""])[0][:300]
+
+
+def unusable(what: str, why: Unusable | str, *, hint: str, field: str) -> Invalid:
+    """For whoever named `what`."""
+    return Invalid(f"No environment can be made of {what}: {why}", hint=hint, field=field)
+
+
+def _ended(sandbox: bubblewrap.Sandbox) -> tuple[str, int]:
+    """The last of what it said, and its exit code; killed after `_UNPACK_S_MAX`."""
+    late = threading.Timer(_UNPACK_S_MAX, sandbox.kill)
+    late.start()
+    said = b""
+    try:
+        while chunk := sandbox.log.read(_SAID_BYTES_MAX):
+            said = (said + chunk)[-_SAID_BYTES_MAX:]
+        return said.decode(errors="replace"), sandbox.process.wait()
+    finally:
+        late.cancel()
+        sandbox.kill()
+        sandbox.process.wait()
+        sandbox.log.close()
+        sandbox.status.close()

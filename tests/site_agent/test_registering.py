@@ -1,0 +1,44 @@
+"""What the hub is told anew while the agent runs."""
+
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import structlog
+from tests.site_agent.fake_hub import TOKEN, FakeHub
+from tests.site_agent.lab import until
+
+from mosu.sandbox.environments import Environment
+from mosu.site_agent import agent
+from mosu.site_agent.config import AgentConfig
+from mosu.site_agent.engines.local import LocalEngine
+
+
+def test_that_people_come_to_sessions_after_all(
+    folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where no node of a cluster was free to find it out on when the agent began."""
+    monkeypatch.setattr(agent, "_REPROBE_EVERY_S", 0.1)
+    monkeypatch.setattr(LocalEngine, "reaches", False)
+    stopping = threading.Event()
+    with closing(FakeHub()) as hub:
+        config = AgentConfig(
+            hub.url,
+            TOKEN,
+            folder / "state",
+            (environment.root,),
+            cores=1,
+            memory_bytes=1 << 30,
+            disk_bytes=1 << 30,
+        )
+        with agent.Agent(config, stopping=stopping, log=structlog.get_logger()) as one:
+            working = threading.Thread(target=one.run)
+            working.start()
+            until(lambda: len(hub.heartbeats) > 1, what="it beats")
+            assert [told.reaches for told in hub.registrations] == [False]
+            monkeypatch.setattr(LocalEngine, "reaches", True)
+            until(lambda: hub.registrations[-1].reaches, what="it tells so")
+            stopping.set()
+            working.join()
+        assert [told.reaches for told in hub.registrations] == [False, True]
