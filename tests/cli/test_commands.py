@@ -264,6 +264,10 @@ def test_logs_fetch_cancel(capsys: pytest.CaptureFixture[str], hub: FakeHub, sig
     assert data(capsys, "fetch", "run_1", "--out", "x")["outputs"] == ["x/out/loss.csv"]
     assert "is cancelled" in outcome(capsys, "cancel", "run_1")[2]
     assert data(capsys, "cancel", "order_1")["state"] == "cancelled"
+    hub.state, hub.stop_asked_at = "running", "2026-12-01T10:04:00Z"
+    assert "run_1 is stopping since 2026-12-01 18:04 +0800." in outcome(capsys, "cancel", "run_1")[2]
+    assert "正在停止" in outcome(capsys, "cancel", "run_1", "--lang", "zh")[2]
+    assert outcome(capsys, "runs")[1].splitlines()[1].split()[2] == "stopping"
 
 
 def test_outputs_that_cannot_be_written_are_no_traceback(
@@ -282,7 +286,7 @@ def test_a_log_cannot_move_the_terminal(capsys: pytest.CaptureFixture[str], hub:
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Local cores  Local pool  shanghai  0.36/core-hour  2 of 2" in outcome(capsys, "offers")[1]
-    assert "本地核时" in outcome(capsys, "offers", "--lang", "zh")[1]
+    assert "0.36/核时" in outcome(capsys, "offers", "--lang", "zh")[1]
     assert "order_1  O-1     settled" in outcome(capsys, "orders")[1]
     assert "receipt_1" in outcome(capsys, "orders", "order_1")[1]
     assert "run_1  char-lm  succeeded" in outcome(capsys, "runs")[1]
@@ -348,7 +352,16 @@ def test_a_volume_is_bought_listed_renewed_and_deleted(
     assert (code, json.loads(out)["renews_days"], len(hub.orders)) == (0, 7, bought)
     code, out, _ = outcome(capsys, "volumes", "renew", "corpus", "--never", "--json")
     assert json.loads(out)["renews_days"] == 0
-    assert outcome(capsys, "volumes", "renew", "corpus", "--yes")[0] == 0
+    assert (
+        "renewed by itself for 7 days each time"
+        in outcome(capsys, "volumes", "renew", "corpus", "--always", "--days", "7")[2]
+    )
+    code, out, err = outcome(capsys, "volumes", "renew", "corpus", "--yes")
+    assert (code, out) == (0, "2026-12-31 08:00 +0800\n")
+    assert "corpus (100 GB) is paid until 2026-12-31 08:00 +0800, at 0.15 CNY/GB-month." in err
+    assert "deleted at 2027-01-07 08:00 +0800 unless renewed" in err
+    chinese = outcome(capsys, "volumes", "renew", "corpus", "--always", "--days", "1", "--lang", "zh")[2]
+    assert "单价 0.15 CNY/GB·月" in chinese and "每次 1 天" in chinese
     assert ("POST", "/volumes/volume_1/quotes") in hub.calls
     assert outcome(capsys, "volumes", "delete", "nothing", "--yes")[0] == 3
     assert outcome(capsys, "volumes", "delete", "corpus")[0] == 3
@@ -389,7 +402,8 @@ def test_a_snapshot_is_made_and_restored(
 
 def test_a_quota_of_volumes_is_seen_set_and_lifted(capsys: pytest.CaptureFixture[str], hub: FakeHub) -> None:
     code, out, _ = outcome(capsys, "volumes", "quota")
-    assert (code, out.splitlines()[-1].split()) == (0, ["Vision", "30", "100"])
+    rows = [line.split() for line in out.splitlines()[1:]]
+    assert (code, rows) == (0, [["Vision", "30", "100"], ["Speech", "100", "-"]])
     code, out, _ = outcome(capsys, "volumes", "quota", "Vision", "--gb", "50", "--json")
     assert (code, json.loads(out)[0]["units_max"], hub.quota_gb) == (0, 50, 50)
     assert outcome(capsys, "volumes", "quota", "project_1")[0] == 2

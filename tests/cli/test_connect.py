@@ -148,7 +148,7 @@ def test_a_megabyte_each_way_and_the_end_of_each(relay: FakeRelay, environment: 
             time.sleep(0.01)
         code, err = forwarded.ended(signal.SIGINT)
     assert code == 0
-    assert err.splitlines()[-1] == "1 connections, 1.0 MB to the run, 1.0 MB from it."
+    assert err.splitlines()[-1] == "1 connection, 1.0 MB to the run, 1.0 MB from it."
     assert relay.asked == [(f"/api/v1/runs/run_1/connect?port={PORT}", f"Bearer {TOKEN}")]
     assert relay.closed == [(1000, "")]
 

@@ -43,6 +43,8 @@ def test_a_session_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0 and text.startswith("run_1 is kept; its wall limit ends it at ")
     text = said(capsys, "keep", "run_1", "--idle-stop", "30m")[1]
     assert text == "run_1 is stopped when nobody used it for 30 minutes.\n"
+    text = said(capsys, "keep", "run_1", "--idle-stop", "1m")[1]
+    assert text == "run_1 is stopped when nobody used it for 1 minute.\n"
     text = said(capsys, "keep", "run_1", "--idle-stop", "none")[1]
     assert text == "run_1 has no time of its own any more.\n"
     assert said(capsys, "keep", "run_1", "--idle-stop", "soon")[0] == 2

@@ -21,7 +21,7 @@ OFFER = {
     "accelerator": None,
     "region": "shanghai",
     "mode": None,
-    "prices": [{"meter": "core_second", "unit_price": "0.36", "unit": "core-hour"}],
+    "prices": [{"meter": "core_second", "unit_price": "0.36", "unit": "core_hour"}],
     "shelf_note": None,
     "stock": {"free": 2, "reserved": 0, "taken": 0, "total": 2},
     "live": True,
@@ -138,6 +138,7 @@ class FakeHub:
     state: str = "succeeded"
     kind: str = "batch"
     connect_url: str | None = None
+    stop_asked_at: str | None = None
     label: str = ""
     """Of the snapshot that was asked for."""
     copied: list[dict[str, Any]] = field(default_factory=list)
@@ -187,6 +188,7 @@ class FakeHub:
             "created_at": "2026-12-01T10:00:00Z",
             "kind": self.kind,
             "connect_url": self.connect_url,
+            "stop_asked_at": self.stop_asked_at,
         }
 
     def order(self) -> dict[str, Any]:
@@ -199,6 +201,7 @@ class FakeHub:
             "currency": "CNY",
             "total": "0.90",
             "total_max": "12.80",
+            "lines": [{"meter": "gb_second", "units": 100, "unit": "gb_month", "unit_price": "0.15"}],
             "receipt_id": "receipt_1",
             "placed_at": "2026-12-01T10:00:00Z",
             "offer": QUOTE["offer"],
@@ -252,12 +255,15 @@ BLOCK = {
     "terms": BLOCK_TERMS,
     "if_cancelled": {"charged": "0.90", "back": "11.90", "back_percent": 93},
 }
+PROJECTS = [{"id": "project_1", "name": "Vision"}, {"id": "project_2", "name": "Speech"}]
 VOLUME = {
     "id": "volume_1",
     "name": "corpus",
     "state": "kept",
     "pool": "hall-2",
     "gb": 100,
+    "organisation_id": "org_1",
+    "project_id": "project_2",
     "kept_until": "2026-12-31T00:00:00Z",
     "deleted_at": "2027-01-07T00:00:00Z",
     "renews_days": 0,
@@ -506,7 +512,7 @@ class _Handler(BaseHTTPRequestHandler):
                 hub.certified.append(body["public_key"])
                 return 201, hub.certificate
             case "POST", "/runs/run_1/cancel":
-                return 200, hub.run() | {"state": "cancelled"}
+                return 200, hub.run() | ({} if hub.stop_asked_at else {"state": "cancelled"})
             case "POST", "/blobs/missing":
                 return 200, {"missing": [digest for digest in body["sha256"] if digest not in hub.blobs]}
             case "GET", "/receipts":
@@ -553,7 +559,7 @@ class _Handler(BaseHTTPRequestHandler):
                 whole = BUDGET | {"project_id": None, "organisation_id": "org_2"}
                 return 200, {"items": [BUDGET, whole], "next": None}
             case "GET", "/projects":
-                return 200, {"items": [{"id": "project_1", "name": "Vision"}], "next": None}
+                return 200, {"items": PROJECTS, "next": None}
             case "GET", "/bills":
                 return 200, {"items": [BILL_MONTH]}
             case "GET", "/bills/2026-11":

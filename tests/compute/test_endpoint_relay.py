@@ -21,6 +21,7 @@ from mosu.compute.relay import endpoint_entries, endpoint_requests, endpoints, r
 from mosu.compute.services import InFlight, Minute, endpoint_log
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
+from mosu.wire.tunnel import CROWDED
 from tests.compute.asking import (
     SERVICE,
     Asker,
@@ -163,6 +164,66 @@ def test_one_that_cannot_be_reached_is_passed_over_and_comes_back(relay: Relay) 
             lost.clear()
             await knows(relay, 2)
             assert {(await asker.ask()).text for _ in range(4)} == {"first", "second"}
+
+    asyncio.run(tried())
+
+
+def crowding(agent: Any, crowded: set[str]) -> None:
+    """From now on the agent carries no more connections to these attempts."""
+    joins = agent._answer
+
+    async def answer(agent: Any, stream: Any, target: Any) -> None:
+        if target.attempt_id in crowded:
+            agent.streams.refuse(stream, CROWDED)
+        else:
+            await joins(agent, stream, target)
+
+    agent._answer = answer
+
+
+def ways() -> list[Any]:
+    return [way for served in list(relay_app.endpoints._served.values()) for way in served.ways.values()]
+
+
+def test_one_that_carries_as_many_as_it_can_is_not_ill(relay: Relay) -> None:
+    """Who asks is given to another replica, or waits until there is room."""
+    endpoint = make_endpoint(relay, replicas=2)
+    asker = program(relay, endpoint)
+    first, second = (attempt_id_of(one) for one in Replica.objects.order_by("id"))
+
+    async def tried() -> None:
+        async with served_by(relay, {first: says("first"), second: says("second")}) as agent:
+            await knows(relay, 2)
+            crowded = {first}
+            crowding(agent, crowded)
+            said = [(await asker.ask("POST", content=b"x" * 100_000)).text for _ in range(4)]
+            assert said == ["second"] * 4
+            assert all(way.is_well for way in ways())
+            crowded.add(second)
+            later = asyncio.create_task(asker.ask("POST", content=b"once"))
+            assert await once(waiting)
+            assert all(way.is_well for way in ways()) and not later.done()
+            crowded.clear()
+            assert (await later).text in {"first", "second"}
+
+    asyncio.run(tried())
+
+
+def test_who_finds_no_room_for_long_is_told_to_come_again(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asker = program(relay, make_endpoint(relay))
+    [only] = [attempt_id_of(one) for one in Replica.objects.all()]
+
+    async def tried() -> None:
+        async with served_by(relay, {only: says("only")}) as agent:
+            await knows(relay, 1)
+            crowding(agent, {only})
+            monkeypatch.setattr(endpoint_requests, "HELD_S_MAX", 0.0)
+            refused = await asker.ask("POST", content=b"x")
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert refused.json()["type"] == "urn:mosu:crowded"
+            assert [way.is_well for way in ways()] == [True]
 
     asyncio.run(tried())
 
@@ -644,6 +705,9 @@ def test_requests_are_bounded_by_key_endpoint_organisation_and_relay(
                 assert (await other.ask()).status_code == 503
             with monkeypatch.context() as limited:
                 limited.setattr(endpoint_entries, "LOOKUPS_MAX", 0)
+                assert (await third.ask()).status_code == 503
+            with monkeypatch.context() as limited:
+                limited.setattr(endpoint_entries, "LOOKUPS_PER_ENDPOINT_MAX", 0)
                 assert (await third.ask()).status_code == 503
             assert (await asker.ask()).status_code == 200
 

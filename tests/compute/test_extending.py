@@ -147,6 +147,9 @@ def test_what_is_used_beyond_the_first_order_is_the_seconds() -> None:
     assert (used_of(first), used_of(second)) == (1200, 200)
     report(world, attempt, now=at(701))
     assert [receipt.order_id for receipt in Receipt.objects.order_by("number")] == [first.id, second.id]
+    [line] = Receipt.objects.get(order_id=second.id).content["lines"]
+    assert f" · more time for {run.name} ({run.public_id}) · core-hours" in line["text"]["en"]
+    assert f" · 延长作业 {run.name}（{run.public_id}） · 核时" in line["text"]["zh"]
     assert held_micros(world.buyer.id) == 0
     lines = [OrderLine.objects.get(order=one) for one in (first, second)]
     for line, quantity in zip(lines, (1200, 200), strict=True):
@@ -298,10 +301,11 @@ def test_not_what_has_not_started_or_was_told_to_stop_or_has_ended() -> None:
 def test_not_what_ends_within_seconds_nor_for_too_little_nor_too_much() -> None:
     world = make_extending()
     run, attempt = started(world, wall="10m")
-    refused(world, run, Invalid, 59, now=at(10))
+    assert "cannot be given 59s more" in refused(world, run, Invalid, 59, now=at(10))
     refused(world, run, Invalid, 30 * 86_400 + 1, now=at(10))
     most = Offer.objects.get(id=order_of(run).offer_id).wall_s_max
-    assert f"up to {most} s" in refused(world, run, Invalid, most - 599, now=at(10))
+    too_much = refused(world, run, Invalid, most - 599, now=at(10))
+    assert f"up to {most // 3600}h; with {most // 3600 - 1}h50m1s more" in too_much
     beat(world, attempt, "running", now=at(589))
     refused(world, run, TooLate, now=at(591))
     extend(world, run, 240, now=at(589))

@@ -4,18 +4,22 @@ capacity are right whoever it is."""
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from time import monotonic
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from mosu.compute.models import Allocation, Extension, Run
 from mosu.compute.services import ExtendedMeanwhile, NotRunning, SoldOut
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import DomainError
+from mosu.ledger.services import account_id, lock_accounts
 from mosu.market.models import Order, Receipt
 from mosu.market.services import accept_quote, stop_order
+from mosu.market.services.budgets import Buyer, commit_spend
 from tests.compute.test_extending import extend, make_extending, quote_more
+from tests.compute.test_volumes_threads import somebody_waits_for_us
 from tests.compute.world import (
     World,
     at,
@@ -28,6 +32,7 @@ from tests.compute.world import (
     task_of,
     use,
 )
+from tests.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("fresh_db")
 
@@ -90,6 +95,34 @@ def test_the_place_is_given_once() -> None:
     assert ended.count(None) == 1 and set(ended) <= {None, SoldOut}
     first, *rest = Allocation.objects.filter(live=True).order_by("period")
     assert all(first.period.upper <= one.period.lower for one in rest)
+
+
+def test_a_purchase_and_the_end_of_two_orders_take_their_locks_in_one_order() -> None:
+    """Budgets, then accounts: else the end has the accounts of the first order and waits for a budget of the second."""
+    world = make_extending()
+    run, attempt = started(world, wall="10m")
+    extend(world, run, 600)
+    beat(world, attempt, "running", now=at(620))
+    use(world, attempt, 610, since=at(0), now=at(620))  # of the first order nothing is left to give back
+    balance = account_id(kind="balance", owner_id=world.buyer.id, currency="CNY")
+    patience = monotonic() + PATIENCE_S
+
+    def end() -> None:
+        try:
+            report(world, attempt, now=at(620))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():  # as a purchase does
+            commit_spend(Buyer(world.buyer.id, world.project.id, None), amount_micros=1, now=at(620))
+            ending = pool.submit(end)
+            while not somebody_waits_for_us():
+                assert monotonic() < patience and not ending.done()
+            lock_accounts([balance])
+        ending.result()
+    assert set(Order.objects.values_list("state", flat=True)) == {"settled"}
+    assert held_micros(world.buyer.id) == 0
 
 
 def test_usage_an_end_and_a_spent_budget_of_an_extended_run_wait_for_nobody_for_ever() -> None:

@@ -176,6 +176,58 @@ def test_an_answer_before_the_whole_question_is_the_last(relay: Relay) -> None:
     asyncio.run(tried())
 
 
+def test_a_body_that_an_app_may_have_left_unread_is_no_next_request(relay: Relay) -> None:
+    """Behind one key or cookie there may be several people: what one sent is never the head of another's request."""
+    smuggled = b"GET /smuggled HTTP/1.1\r\nHost: x\r\nX: "
+    seen: list[str] = []
+
+    async def lazy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """An app that takes a refused body for the next request."""
+        while head := (await reader.readuntil(b"\r\n\r\n")).decode():
+            seen.append(head.partition(" HTTP")[0])
+            writer.write(OK.replace(b"200 OK", b"404 Not found") if "POST" in seen[-1] else OK)
+            await writer.drain()
+
+    browser, asker = relay.entered(), program(relay, make_endpoint(relay))
+
+    async def tried(who: Browser | Asker) -> None:
+        async with joined_to(relay, lazy):
+            assert (await who.ask("POST", "/nowhere", content=smuggled)).status_code == 404
+            assert (await who.ask(path="/next")).content == b"ok"
+            assert not [line for line in seen if "smuggled" in line]
+            assert "GET /next" in seen
+        await until(keeps(0))
+
+    for who in (browser, asker):
+        asyncio.run(tried(who))
+
+
+def test_an_answer_that_begins_before_the_body_has_ended_is_the_last(relay: Relay) -> None:
+    """It says that it was whole in the end, and nobody knows whether the app read so far."""
+    browser, ways = relay.entered(), list[str]()
+
+    async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ways.append((await reader.readuntil(b"\r\n\r\n")).decode().partition(" HTTP")[0])
+        writer.write(OK[:-1])
+        if "POST" in ways[-1]:
+            await reader.readexactly(4)
+        writer.write(OK[-1:])
+        await reader.read()
+
+    async def tried() -> None:
+        async with joined_to(relay, hasty):
+            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
+            writer.write(b"POST / HTTP/1.1\r\n" + browser.head + b"Content-Length: 4\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            writer.write(b"body")
+            assert await reader.readexactly(2) == b"ok"
+            assert (await browser.ask(path="/next")).content == b"ok"
+            assert ways == ["POST /", "GET /next"]
+            writer.close()
+
+    asyncio.run(tried())
+
+
 def test_what_comes_while_it_waits_ends_it(relay: Relay) -> None:
     browser = relay.entered()
 

@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from mosu.compute import services
 from mosu.compute.models import Run, Volume, VolumeTerm, VolumeUse
-from mosu.compute.services import SoldOut, VolumeGone, VolumeInUse, VolumeKept, VolumeNameTaken
+from mosu.compute.services import SoldOut, VolumeGone, VolumeInUse, VolumeKept, VolumeNameTaken, dispatch
 from mosu.compute.states import PoolState, VolumeState
 from mosu.compute.volume_shelf import VolumeShelf
 from mosu.compute.volumes import volumes_visible_to
@@ -95,6 +95,21 @@ def test_it_is_quoted_held_kept_and_charged_by_the_days_that_it_was_kept(world: 
     assert (record.quantity, record.quantity_accepted) == (10 * 15 * 86_400,) * 2
     delete(world, volume, now=NOW + 16 * DAY)
     assert UsageRecord.objects.count() == 1
+
+
+def test_those_that_cannot_be_deleted_hold_up_no_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent is asked for so many at once; each has its turn, whatever becomes of the others."""
+    monkeypatch.setattr(dispatch, "VOLUMES_MAX", 1)
+    both = [take(world, quote_volume(world, name, gb=10)) for name in ("a", "b")]
+    for volume in both:
+        delete(world, volume, now=at(60))
+    wanted, asked = {volume.public_id for volume in both}, set[str]()
+    for second in range(100):  # all of them for the same one: once in 10**30
+        [one] = say(world, now=at(61 + second)).volumes_to_delete
+        asked.add(one)
+    assert asked == wanted
 
 
 def test_room_is_never_sold_twice_and_free_once_it_is_deleted(world: World) -> None:

@@ -290,6 +290,10 @@ def test_the_inbox_is_ones_own() -> None:
     assert items[0]["title"] == texts
     read = f"/notices/{items[0]['id']}/read"
     assert call("POST", read, by=bearer(make_founder()[0])).status_code == 404
+    looking = bearer(owner, scopes=(Scope.READ,))
+    for changing in (read, "/notices/read"):
+        assert call("POST", changing, by=looking).status_code == 403
+    assert not any(item["read_at"] for item in call("GET", "/notices", by=looking).json()["items"])
     assert call("POST", read, by=by).json()["read_at"]
 
 

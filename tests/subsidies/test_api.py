@@ -37,8 +37,9 @@ def get(actor: Any, address: str) -> Any:
     return Client().get(f"/api/v1/{address}", headers=bearer(actor))
 
 
-def post(actor: Any, address: str, **body: Any) -> Any:
-    return Client().post(f"/api/v1/{address}", json.dumps(body), "application/json", headers=bearer(actor))
+def post(actor: Any, address: str, key: str = "", **body: Any) -> Any:
+    headers = bearer(actor) | ({"Idempotency-Key": key} if key else {})
+    return Client().post(f"/api/v1/{address}", json.dumps(body), "application/json", headers=headers)
 
 
 def test_a_programme_goes_from_file_to_voucher_by_two_persons() -> None:
@@ -54,14 +55,16 @@ def test_a_programme_goes_from_file_to_voucher_by_two_persons() -> None:
     assert post(second, f"programmes/{programme['id']}/release").json()["in_force"]["state"] == "released"
     (seen,) = get(owner, "programmes").json()["items"]
     assert (seen["in_force"]["rate"], seen["drafts"]) == ("0.30", [])
-    issued = post(
-        first,
-        "vouchers",
-        programme_id=programme["id"],
-        organisation_id=organisation.public_id,
-        amount="80.50",
-    )
+    asked = {"programme_id": programme["id"], "organisation_id": organisation.public_id, "amount": "80.50"}
+    assert post(first, "vouchers", **asked).status_code == 422  # sent twice it would be two
+    issued = post(first, "vouchers", key="k", **asked)
     assert issued.status_code == 201
+    assert post(first, "vouchers", key="k", **asked).json()["id"] == issued.json()["id"]
+    assert (
+        post(first, "vouchers", key="k", **(asked | {"amount": "80.51"})).json()["type"]
+        == "urn:mosu:key_reused"
+    )
+    assert Voucher.objects.count() == 1
     address = f"vouchers/{issued.json()['id']}"
     assert post(first, f"{address}/release").status_code == 403
     assert post(second, f"{address}/release").status_code == 200

@@ -125,10 +125,10 @@ def test_a_nodes_health_and_drift_are_shown_and_its_supplier_acts(hub: Hub, sell
     info = NodeInfo(name=node.name, cores=4, memory_bytes=node.memory_bytes, disk_bytes=node.disk_bytes)
     compute.checked(hub.world, info, now=hub.now, cores=3)
     text = page(seller.get(f"/nodes/{node.public_id}/"))
-    assert "Cards are missing: 1." in text and "0 of its 1 cards answer." in text and "GB/s" in text
+    assert "Cards are missing: 1." in text and "0 of its 1 card answer." in text and "GB/s" in text
     assert "Unfit" in text and "free</span>" not in text
     text = page(seller.get(f"/pools/{pool.public_id}/"))
-    assert node.name in text and "0 of its 1 cards answer." in text and "no orders in 90 days yet" in text
+    assert node.name in text and "0 of its 1 card answer." in text and "no orders in 90 days yet" in text
     stranger = hub.client(hub.user(role=Role.OWNER, at=hub.world.buyer))
     viewer = hub.client(hub.user(role=Role.VIEWER, at=pool.organisation))
     for path in ("check", "publish"):

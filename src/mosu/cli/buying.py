@@ -12,6 +12,7 @@ from mosu.cli.split import lines_of
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
 from mosu.cli.text import language, told
+from mosu.kernel.languages import counted
 from mosu.wire.manifest import LocalFile, files_of
 from mosu.wire.task import TaskFile
 
@@ -52,7 +53,7 @@ def quotes_for(hub: "Client", text: str, files: tuple[LocalFile, ...], vouchers:
     if files:
         sent = hub.upload_workdir(files)
         total_bytes = sum(file.entry.size_bytes for file in files)
-        say(f"Working folder: {len(files)} files, {total_bytes / 1e6:.1f} MB; {sent} sent.")
+        say(f"Working folder: {counted(len(files), 'file')}, {total_bytes / 1e6:.1f} MB; {sent} sent.")
     return hub.make_quotes(text, files=files, vouchers=vouchers_of(vouchers))
 
 

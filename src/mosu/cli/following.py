@@ -105,7 +105,7 @@ def _say_end(run: "Run", folder: Path, outputs: int) -> None:
     why = f": {run.reason.rstrip('.')}" if run.reason and "Ended with exit code" not in run.reason else ""
     say(f"{run.id} {run.state}{code}{why}.")
     if outputs:
-        say(f"{outputs} outputs in {folder}")
+        say(f"{outputs} outputs in {folder}" if outputs > 1 else f"1 output in {folder}")
 
 
 def settled(hub: "Client", order_id: str) -> "Order":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mosu.cli.split import label_of, ordered
 from mosu.cli.text import Language, centred, clean, width_of, wrapped
+from mosu.kernel.units import many_units, one_count
 
 if TYPE_CHECKING:
     from mosu.client.models import Party, Receipt, ReceiptLine
@@ -47,18 +48,6 @@ _WORDS: Final = MappingProxyType(
             "tiny": "{used} {meter} used, rounded to {amount}",
             "none": "less than one {meter} used",
         },
-    }
-)
-_UNITS: Final = MappingProxyType(
-    {
-        "zh": {"core_hour": "核时", "card_hour": "卡时", "gb_month": "GB·月"},
-        "en": {"core_hour": "core-hours", "card_hour": "card-hours", "gb_month": "GB-months"},
-    }
-)
-_METERS: Final = MappingProxyType(
-    {
-        "zh": {"core_second": "核秒", "card_second": "卡秒", "gb_second": "GB·秒"},
-        "en": {"core_second": "core-second", "card_second": "card-second", "gb_second": "GB-second"},
     }
 )
 _WIDTH_MIN: Final = 24
@@ -126,23 +115,20 @@ def _goods(line: "ReceiptLine", width: int, lang: Language) -> list[str]:
         return [*lines[:-1], *leader(lines[-1], line.amount, width)]
     return [
         *lines,
-        *leader(f"  {line.quantity:f} {_unit(line.unit, lang)} x {line.unit_price:f}", line.amount, width),
+        *leader(
+            f"  {line.quantity:f} {many_units(line.unit)[lang]} x {line.unit_price:f}", line.amount, width
+        ),
         *(_wrapped(_why_nothing(line, lang), width) if line.rounds_to_nothing else ()),
     ]
 
 
 def _why_nothing(line: "ReceiptLine", lang: Language) -> str:
     """A line is rounded once, half-even, to the smallest unit: what is below half of that costs nothing."""
-    meter = _METERS[lang].get(line.meter, line.meter)
+    meter = one_count(line.meter)[lang]
     if not line.metered:
         return _WORDS[lang]["none"].format(meter=meter)
     plural = "s" if lang == "en" and line.metered > 1 else ""
     return _WORDS[lang]["tiny"].format(used=line.metered, meter=meter + plural, amount=f"{line.amount:f}")
-
-
-def _unit(unit: str, lang: Language) -> str:
-    """What is counted, in the trade's words; one that this client does not know is named as the hub names it."""
-    return _UNITS[lang].get(unit, unit)
 
 
 def _proof(receipt: "Receipt", lang: Language) -> list[str]:

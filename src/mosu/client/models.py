@@ -200,6 +200,7 @@ class Line(Answer):
     id: str = ""
     meter: str = ""
     units: int = 0
+    unit: str = ""
     unit_price: Decimal | None = None
     quantity_max: Decimal | None = None
     amount_max: Decimal | None = None
@@ -286,6 +287,7 @@ class Order(Answer):
     currency: str = "CNY"
     total: Decimal | None = None
     total_max: Decimal | None = None
+    lines: tuple[Line, ...] = ()
     split: tuple[Share, ...] = ()
     receipt_id: str | None = None
 
@@ -360,6 +362,8 @@ class Run(Answer):
     """Where its ports are reached; None where they cannot be now."""
     ends_at: datetime | None = None
     """When its wall limit ends it; None where it does not run."""
+    stop_asked_at: datetime | None = None
+    """When it was told to stop; None where it was not, or has ended."""
     idle_since: datetime | None = None
     """Since when it does nothing; None while it does."""
     idle_stop_s: int | None = None

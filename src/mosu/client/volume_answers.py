@@ -25,6 +25,8 @@ class Volume(Answer):
     name: str
     snapshot_of: str | None = None
     state: str
+    organisation_id: str = ""
+    project_id: str = ""
     pool: str = ""
     gb: int
     kept_until: datetime
@@ -45,5 +47,6 @@ class Quota(Answer):
     project_id: str = ""
     accelerator: str = ""
     volumes: bool = False
-    units_max: int
+    units_max: int | None = None
+    """None: nothing limits it."""
     kept_gb: int | None = None

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from mosu.kernel.languages import counted
+
 CHECK_EVERY: Final = timedelta(days=1)
 CHECK_UNFIT_EVERY: Final = timedelta(minutes=5)
 """A node that failed comes back as soon as it passes, without anybody's asking."""
@@ -32,9 +34,9 @@ def fault_of(node: Published, measures: Mapping[str, float]) -> str:
 def _faults(node: Published, measures: Mapping[str, float]) -> Iterator[str]:
     cards = int(measures.get("cards", 0))
     if cards < node.cards:
-        yield f"{cards} of its {node.cards} cards answer."
+        yield f"{cards} of its {counted(node.cards, 'card')} answer."
     if measures.get("cores", node.cores) < node.cores:
-        yield f"{int(measures['cores'])} of its {node.cores} cores are there."
+        yield f"{int(measures['cores'])} of its {counted(node.cores, 'core')} are there."
     if measures.get("memory_bytes", node.memory_bytes) < node.memory_bytes:
         yield f"It has {_gib(measures['memory_bytes'])} GiB of its {_gib(node.memory_bytes)} GiB memory."
     if measures.get("write_bytes_per_s", WRITE_BYTES_PER_S_MIN) < WRITE_BYTES_PER_S_MIN:

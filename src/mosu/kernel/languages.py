@@ -71,6 +71,11 @@ def _weight_of(text: str) -> float:
         return 0.0
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`, for a sentence: so many of what `noun` names."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def said(text: str, language: Language) -> str:
     """`text` in `language`: its Chinese where mosu has one, with the same figures; else as it is."""
     return (_chinese(text, 0) or text) if language == "zh" else text

@@ -51,6 +51,14 @@ def year_in(zone: ZoneInfo, at: datetime) -> int:
     return at.astimezone(zone).year
 
 
+def typed(seconds: int) -> str:
+    """So long as a person types it: `2h`, `1h30m`, `45s`."""
+    minutes, left = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "m"), (left, "s")]
+    return "".join(f"{count}{unit}" for count, unit in parts if count) or "0s"
+
+
 def last_days(days: int, *, now: datetime, zone: ZoneInfo) -> Period:
     """From the midnight with which the first of the last `days` days began, today among them, until now."""
     first = day_in(zone, now) - timedelta(days=days - 1)

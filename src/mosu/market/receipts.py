@@ -7,6 +7,7 @@ from typing import Any, Final
 from mosu.kernel.digests import sha256_of
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
+from mosu.kernel.units import many_units
 from mosu.market import rules
 from mosu.market.models import Charge, Order, Quote, Receipt, SoldBy, UsageRecord
 from mosu.subsidies.services import Share, Source, Split
@@ -96,9 +97,11 @@ def _released(quote: Quote, split: Split) -> int:
 
 def _line(charge: Charge, *, quote: Quote, currency: str) -> dict[str, Any]:
     line = charge.order_line
-    title, unit = quote.terms["title"], rules.unit_name(line.unit)
+    title, unit = quote.terms["title"], many_units(line.unit)
+    own = quote.facts.get("told")
+    said = {tongue: [title[tongue], *([own[tongue]] if own else []), unit[tongue]] for tongue in ("zh", "en")}
     return {
-        "text": {"zh": f"{title['zh']} · {unit['zh']}", "en": f"{title['en']} · {unit['en']}"},
+        "text": {tongue: " · ".join(parts) for tongue, parts in said.items()},
         "quantity": rules.quantity_text(charge.quantity, per=line.per),
         "unit": line.unit,
         "unit_price": decimal_of(line.unit_price_micros, currency=currency),

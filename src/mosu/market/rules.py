@@ -24,14 +24,6 @@ ORDER_MOVES: Final = MappingProxyType(
     }
 )
 
-UNIT_NAMES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
-    {
-        "core_hour": {"zh": "核时", "en": "core-hours"},
-        "card_hour": {"zh": "卡时", "en": "card-hours"},
-        "gb_month": {"zh": "GB·月", "en": "GB-months"},
-    }
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Price:
@@ -229,8 +221,3 @@ def quantity_text(quantity: int, *, per: int) -> str:
     """A quantity in the priced unit, such as core-hours, to six places."""
     text = f"{Decimal(quantity) / per:.6f}"
     return text.rstrip("0").rstrip(".")
-
-
-def unit_name(unit: str) -> Mapping[str, str]:
-    """A unit's name in both languages; an unknown one names itself."""
-    return UNIT_NAMES.get(unit, {"zh": unit, "en": unit})

@@ -33,7 +33,7 @@ from typing import Final
 from mosu.site_agent.engines.dialling import dialled
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
 from mosu.wire.waited import WaitedStream
 from mosu.wire.websocket import Bytes
 
@@ -187,7 +187,7 @@ class _Leg:
         if target.attempt_id != self._folder.name:
             raise NotReached("This leg goes to another session.")
         if len(self._streams) > STREAMS_MAX:
-            raise NotReached("It has as many connections as are carried at once.")
+            raise NotReached(CROWDED)
         return await asyncio.get_running_loop().run_in_executor(None, dialled, self._folder, target.port)
 
 

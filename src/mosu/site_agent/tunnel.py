@@ -23,7 +23,7 @@ from mosu.kernel.memory import keep_freed_memory
 from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
 from mosu.wire.websocket import Bytes
 
 Connect = Callable[[str, int], socket.socket]
@@ -132,7 +132,7 @@ class Tunnel:
 
     def _begin(self, streams: Streams, stream: Stream, target: Target) -> None:
         if len(streams) > STREAMS_MAX:
-            streams.refuse(stream, "the agent carries as many connections as it can")
+            streams.refuse(stream, CROWDED)
             return
         task = asyncio.create_task(self._joined(streams, stream, target))
         self._tasks.add(task)

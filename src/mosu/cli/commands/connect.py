@@ -8,6 +8,7 @@ from mosu.cli.options import JsonOption, LangOption, LimitOption
 from mosu.cli.output import client, say, show, show_json, show_line, time_of, zone_of
 from mosu.cli.stop import Stop
 from mosu.cli.text import table, told
+from mosu.kernel.languages import counted
 
 if TYPE_CHECKING:
     from mosu.cli.forwarding import Forwarding
@@ -170,4 +171,4 @@ def _say_listening(run_id: str, ports: list[tuple[int, int]], *, json: bool) -> 
 
 def _say_sum(forwarding: "Forwarding") -> None:
     sent, received = (size_text(size) for size in (forwarding.traffic.bytes_in, forwarding.traffic.bytes_out))
-    say(f"{forwarding.connections} connections, {sent} to the run, {received} from it.")
+    say(f"{counted(forwarding.connections, 'connection')}, {sent} to the run, {received} from it.")

@@ -10,12 +10,14 @@ import typer
 from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json
 from mosu.cli.stop import REFUSED, USAGE, Stop
-from mosu.cli.text import language, table, told
+from mosu.cli.text import Language, language, table, told
+from mosu.kernel.languages import counted
+from mosu.kernel.units import one_count, one_unit
 from mosu.wire.offers import OffersRefused, read_offers
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.models import Difference, Imported, Offer
+    from mosu.client.models import Difference, Imported, Offer, Price
 
 offers = typer.Typer(invoke_without_command=True, no_args_is_help=False, help="What is on the shelf.")
 
@@ -77,7 +79,7 @@ def listed(
             offer.title.in_language(chosen),
             offer.supplier.name if offer.supplier is not None else "",
             offer.region or "",
-            ", ".join(f"{price.unit_price:f}/{told(price.unit or price.meter)}" for price in offer.prices),
+            ", ".join(f"{price.unit_price:f}/{_unit(price, chosen)}" for price in offer.prices),
             _availability(offer),
         ]
         for offer in page.items
@@ -204,7 +206,7 @@ def progress_line() -> Callable[["Imported"], None]:
         nonlocal shown
         if not terminal or not (made.under_way or shown):
             return
-        rows = told(f"{made.rows_read} rows") if made.rows_read else ""
+        rows = told(counted(made.rows_read, "row")) if made.rows_read else ""
         line = f"{told(made.state)} {made.percent}% {rows}" if made.under_way else ""
         sys.stderr.write(f"\r\x1b[K{line}")
         sys.stderr.flush()
@@ -281,9 +283,14 @@ def _as_text(made: "Imported", rows: "dict[str, tuple[Difference, ...]]", lang: 
 
 
 def _summary(made: "Imported") -> str:
-    kinds = ("new", "price", "changed", "gone", "unchanged", "repeated", "quarantined")
-    counted = ", ".join(told(f"{made.counts[kind]} {kind}") for kind in kinds if made.counts.get(kind))
-    return told(f"{made.file}: {made.counts.get('rows', 0)} rows: {counted or 'nothing'}")
+    every = ("new", "price", "changed", "gone", "unchanged", "repeated", "quarantined")
+    kinds = ", ".join(told(f"{made.counts[kind]} {kind}") for kind in every if made.counts.get(kind))
+    rows = made.counts.get("rows", 0)
+    return told(
+        f"{made.file}: 1 row: {kinds or 'nothing'}"
+        if rows == 1
+        else f"{made.file}: {rows} rows: {kinds or 'nothing'}"
+    )
 
 
 def _what_next(made: "Imported") -> str:
@@ -297,6 +304,10 @@ def _what_next(made: "Imported") -> str:
         else ""
     )
     return told(waiting) + told(f"Nothing is changed yet. To apply it: mosu offers apply {made.id}")
+
+
+def _unit(price: "Price", lang: Language) -> str:
+    return (one_unit(price.unit) if price.unit else one_count(price.meter))[lang]
 
 
 def _availability(offer: "Offer") -> str:

@@ -1,7 +1,7 @@
 """What runs and ran: runs, logs, fetch, cancel."""
 
 import sys
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,7 +58,9 @@ def runs(
 
 
 def _state(run: "Run") -> str:
-    """Its state; of one that waits with its place in the queue."""
+    """Its state; of one that waits with its place in the queue, of one that was told to stop just that."""
+    if run.stop_asked_at is not None:
+        return told("stopping")
     return f"{told(run.state)} {run.queue.place}/{run.queue.waiting}" if run.queue else told(run.state)
 
 
@@ -156,10 +158,23 @@ def cancel(
             cancelled: Run | Order = _cancelled_block(hub, hub.block(id), yes=yes)
         else:
             cancelled = hub.cancel_run(id) if kind == "run" else hub.cancel_order(id)
+        stopping, zone = _stopping(hub, cancelled), zone_of(hub)
     if json:
         show_json(cancelled)
+    elif stopping is not None:
+        say(
+            f"{id} is stopping since {time_of(stopping, zone)}. What it used until it has stopped is charged."
+        )
     else:
         say(f"{id} is {cancelled.state}.")
+
+
+def _stopping(hub: "Client", cancelled: "Run | Order") -> datetime | None:
+    """Since when the run that is cancelled, or the order's, is told to stop; None of one that has."""
+    if cancelled.state in {"settled", "cancelled"}:
+        return None
+    run_id = cancelled.run_id if hasattr(cancelled, "run_id") else cancelled.id
+    return hub.run(run_id).stop_asked_at if run_id else None
 
 
 def _cancelled_block(hub: "Client", block: "Block", *, yes: bool) -> "Order":

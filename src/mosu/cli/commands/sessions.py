@@ -10,6 +10,7 @@ from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.stop import USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
 from mosu.cli.text import table
+from mosu.kernel.languages import counted
 
 if TYPE_CHECKING:
     from mosu.client import Client
@@ -43,7 +44,7 @@ def keep(
     elif run.idle_stop_s is None:
         say(f"{run.id} has no time of its own any more.")
     else:
-        say(f"{run.id} is stopped when nobody used it for {run.idle_stop_s // 60} minutes.")
+        say(f"{run.id} is stopped when nobody used it for {counted(run.idle_stop_s // 60, 'minute')}.")
 
 
 def extend(

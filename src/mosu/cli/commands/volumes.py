@@ -13,11 +13,13 @@ from mosu.cli.options import JsonOption, LangOption, LimitOption, YesOption
 from mosu.cli.output import client, say, show, show_json, time_of, zone_of
 from mosu.cli.stop import REFUSED, USAGE, Stop
 from mosu.cli.taskfile import vouchers_of
-from mosu.cli.text import language, table, told
+from mosu.cli.text import Language, language, table, told
+from mosu.kernel.languages import counted
+from mosu.kernel.units import one_unit
 
 if TYPE_CHECKING:
     from mosu.client import Client
-    from mosu.client.volume_answers import Volume
+    from mosu.client.volume_answers import Quota, Volume
 
 volumes = typer.Typer(no_args_is_help=True, help="Room for files that outlive runs.")
 
@@ -31,6 +33,7 @@ _QUOTA_HEADINGS: Final = MappingProxyType(
     {"zh": ("对象", "已用 GB", "上限 GB"), "en": ("OF", "KEPT GB", "AT MOST GB")}
 )
 _LOOK_S: Final = 1.0
+_PAGE: Final = 200
 _HINTS: Final = MappingProxyType(
     {
         "full": "The pool's disk is full. Nothing is charged; tell the supplier.",
@@ -138,11 +141,17 @@ def renew(
             quote = hub.make_volume_time_quote(volume.id, days=days, vouchers=vouchers_of(vouchers))
             agree(hub, quote, lang, asks="Buy this time", yes=yes)
             volume = hub.volume_of_order(hub.accept(quote.id).id)
-        zone = zone_of(hub)
+        price, zone = _price_of(hub, volume, language(lang)), zone_of(hub)
     if json:
         show_json(volume)
+        return
+    show(time_of(volume.kept_until, zone))
+    say(f"{volume.name} ({volume.gb} GB) is paid until {time_of(volume.kept_until, zone)}, at {price}.")
+    if volume.renews_days:
+        renewed = counted(volume.renews_days, "day")
+        say(f"Then it is renewed by itself for {renewed} each time, at the price of the day.")
     else:
-        show(time_of(volume.kept_until, zone))
+        say(f"Then it can only be read, and is deleted at {time_of(volume.deleted_at, zone)} unless renewed.")
 
 
 @volumes.command()
@@ -242,9 +251,8 @@ def quota(
             if len(found) != 1 or organisation is None:
                 raise Stop(f"There is no project {project[:60]!r}.", hint="See mosu api get /projects.")
             hub.set_quota(organisation_id=organisation.id, project_id=found[0].id, units_max=gb, volumes=True)
-        page = hub.quotas(limit=200)
+        quotas = _with_unlimited(hub, [one for one in hub.quotas(limit=200).items if one.volumes])
     names = {one.id: one.name for one in projects}
-    quotas = [one for one in page.items if one.volumes]
     if json:
         show_json(quotas)
         return
@@ -252,11 +260,42 @@ def quota(
         [
             names.get(one.project_id, one.project_id) or one.organisation_id,
             str(one.kept_gb),
-            str(one.units_max),
+            "-" if one.units_max is None else str(one.units_max),
         ]
         for one in quotas
     ]
     show(table(list(_QUOTA_HEADINGS[language(lang)]), rows, right=frozenset({1, 2})))
+
+
+def _with_unlimited(hub: "Client", quotas: "list[Quota]") -> "list[Quota]":
+    """The quotas, then what projects keep that have none."""
+    from mosu.client.volume_answers import Quota
+
+    kept: dict[tuple[str, str], int] = {}
+    cursor: str | None = None
+    while True:
+        page = hub.volumes(limit=_PAGE, cursor=cursor)
+        for one in page.items:
+            if one.state not in {"deleting", "deleted"}:
+                whose = (one.organisation_id, one.project_id)
+                kept[whose] = kept.get(whose, 0) + one.gb
+        cursor = page.next
+        if cursor is None:
+            break
+    limited = {one.project_id for one in quotas}
+    return quotas + [
+        Quota(organisation_id=organisation_id, project_id=project_id, volumes=True, kept_gb=gb)
+        for (organisation_id, project_id), gb in sorted(kept.items())
+        if project_id not in limited
+    ]
+
+
+def _price_of(hub: "Client", volume: "Volume", lang: Language) -> str:
+    """What a unit of its last time costs."""
+    last = hub.order(volume.order_ids[-1])
+    return ", ".join(
+        f"{line.unit_price:f} {last.currency}/{one_unit(line.unit)[lang]}" for line in last.lines
+    )
 
 
 def _state_of(volume: "Volume") -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from mosu.compute.placement.views import GIB, Need, NodeView, cards_for, free_of
+from mosu.kernel.languages import counted
 from mosu.kernel.time import Period
 
 
@@ -60,7 +61,7 @@ def taken_now(nodes: Sequence[NodeView], need: Need, period: Period, *, next_at:
 
 def _words(need: Need) -> str:
     cards = f"{need.cards} x {need.accelerator}, " if need.cards else ""
-    memory = f"{need.memory_bytes / GIB:.3g}"
+    cores, memory = counted(need.cores, "core"), f"{need.memory_bytes / GIB:.3g}"
     if need.nodes > 1:
-        return f"{cards}{need.cores} cores and {memory} GiB of memory on each of {need.nodes} nodes"
-    return f"{cards}{need.cores} cores and {memory} GiB of memory on one node"
+        return f"{cards}{cores} and {memory} GiB of memory on each of {need.nodes} nodes"
+    return f"{cards}{cores} and {memory} GiB of memory on one node"

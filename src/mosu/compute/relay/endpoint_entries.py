@@ -22,8 +22,10 @@ from mosu.compute.stream_doors import in_thread
 from mosu.platform.policy import Unauthenticated
 
 PASSES_MAX: Final = 5_000
-LOOKUPS_MAX: Final = 100
+LOOKUPS_MAX: Final = 200
 """At once: who guesses keys asks the database no faster than others."""
+LOOKUPS_PER_ENDPOINT_MAX: Final = 50
+"""Who guesses at one endpoint keeps new callers of others out only together with as many."""
 REQUESTS_MAX: Final = {"key": 500, "hub": 64, "public": 1_000}
 """Of one pass at once: of a program, of a browser, of everybody."""
 IDLE_S_MAX: Final = 300.0
@@ -94,7 +96,9 @@ class Entries:
             self._held[key] = self._held.pop(key)
             return held
         if (opening := self._opening.get(key)) is None:
-            if len(self._opening) >= LOOKUPS_MAX or not self._has_room():
+            at_it = sum(endpoint_id == route.id for endpoint_id, _, _ in self._opening)
+            is_full = len(self._opening) >= LOOKUPS_MAX or at_it >= LOOKUPS_PER_ENDPOINT_MAX
+            if is_full or not self._has_room():
                 raise Full("The relay is full.", hint="Try again in a while.", retry_after_s=10)
             opening = self._opening[key] = asyncio.create_task(self._opened(route, digest))
             opening.add_done_callback(partial(self._forget_opening, key))

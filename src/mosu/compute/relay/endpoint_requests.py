@@ -15,7 +15,7 @@ from mosu.compute.relay.app_headers import values_of
 from mosu.compute.relay.cutting import Cut
 from mosu.compute.relay.endpoint_entries import Pass
 from mosu.compute.relay.endpoints import Endpoints
-from mosu.compute.relay.joining import NotJoined
+from mosu.compute.relay.joining import Crowded, NotJoined
 from mosu.compute.relay.kept import Lent
 from mosu.compute.relay.proxy import Answer, Asked, Left, NoAnswer, TooSlow, exchanged, is_unheard
 from mosu.compute.relay.proxy_websocket import bridged
@@ -148,11 +148,18 @@ class Passing:
     @asynccontextmanager
     async def _replica(self, reading: Reading, *, kept_s_max: float = 0) -> AsyncIterator[Lent]:
         """A connection to one, for this request."""
-        for _ in range(DIALS_MAX):
+        dials = 0
+        while dials < DIALS_MAX:
+            dials += 1
             way = self._served.best() or await self._awaited(reading)
             with way.busy():
                 try:
                     lent = await way.lent(self._one, kept_s_max=kept_s_max)
+                except Crowded:
+                    if self._clock() > self._began + HELD_S_MAX:
+                        raise
+                    dials -= 1  # it waits for another replica, or until there is room at one
+                    continue
                 except NotJoined:
                     continue
                 self._way = way

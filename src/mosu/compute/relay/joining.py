@@ -17,7 +17,7 @@ from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken, Refused, Stream
-from mosu.wire.tunnel import Target
+from mosu.wire.tunnel import CROWDED, Target
 from mosu.wire.websocket import Bytes, ServedWay
 
 OPEN_S_MAX: Final = 10.0
@@ -49,10 +49,18 @@ class NotJoined(DomainError):
     status = 502
 
 
+class Crowded(NotJoined):
+    """As many connections go there as are carried at once; nothing is ill, and one may be free in a moment."""
+
+    code = "crowded"
+    status = 503
+
+
 async def dialled(tunnels: Tunnels, pool_id: UUID, target: Target) -> Stream:
     """A stream to the port.
 
     Raises:
+        Crowded: as many go there as are carried at once.
         NotJoined: the agent is away, or nothing listens there.
     """
     try:
@@ -258,6 +266,12 @@ def _renewed(*, traffic: Mapping[UUID, Traffic], now: datetime) -> Mapping[UUID,
 
 
 def _not_joined(error: Refused | Broken | TimeoutError, port: int) -> NotJoined:
+    if isinstance(error, Refused) and str(error) == CROWDED:
+        return Crowded(
+            f"Port {port} of the run has as many connections as are carried at once.",
+            hint="Try again in a while.",
+            retry_after_s=5,
+        )
     if isinstance(error, Refused):
         return NotJoined(
             f"Port {port} of the run was not reached: {error}", hint="See what the run listens on."

@@ -31,6 +31,7 @@ PIECE_BYTES: Final = 4096
 _REPEATED: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _BODILESS: Final = frozenset({204, 304})
 _STATUS_MAX: Final = 599
+_REFUSED: Final = 400
 
 
 class NoAnswer(DomainError):
@@ -170,8 +171,10 @@ class _Exchange:
         self._first_byte_s_max = first_byte_s_max or FIRST_BYTE_S_MAX
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_BYTES_MAX)
         self._unread = memoryview(b"")
+        self._body_sent = 0
         self._time: asyncio.Timeout
-        self._is_over = False
+        self._is_over = self._may_be_unread = False
+        """The second: an app that refuses often leaves the body unread, and would take it for the next request."""
         self._failed: BaseException | None = None
 
     async def run(self) -> None:
@@ -236,6 +239,7 @@ class _Exchange:
             more = message.get("more_body", False)
             if body := message.get("body", b""):
                 await self._stream.write(self._http.send(h11.Data(data=body)) or b"")
+                self._body_sent += len(body)
             if not more:
                 await self._stream.write(self._http.send(h11.EndOfMessage()) or b"")
             self._moved()
@@ -243,7 +247,12 @@ class _Exchange:
     def _has_come_to_end(self) -> bool:
         """Both messages were whole to the letter, neither side ends the connection by it, and nothing is left over."""
         are_whole = self._http.our_state is self._http.their_state is h11.DONE
-        return are_whole and self._http.trailing_data == (b"", False) and not self._unread
+        return (
+            are_whole
+            and not self._may_be_unread
+            and self._http.trailing_data == (b"", False)
+            and not self._unread
+        )
 
     async def _pass_answer(self) -> None:
         head = await self._next()
@@ -255,6 +264,7 @@ class _Exchange:
             raise h11.RemoteProtocolError("no response")
         if sum(len(name) + len(value) for name, value in head.headers) > HEAD_BYTES_MAX:
             raise h11.RemoteProtocolError("a head that is too long")
+        self._may_be_unread = self._asked.has_body and (self._is_early() or head.status_code >= _REFUSED)
         headers = self._told(head.status_code, list(head.headers))
         await self._answer.start(head.status_code, headers)
         self._moved()
@@ -262,6 +272,15 @@ class _Exchange:
             await self._say({"type": "http.response.body", "body": part, "more_body": True})
         await self._say({"type": "http.response.body", "body": b""})
         self._answer.complete = True
+
+    def _is_early(self) -> bool:
+        """Whether some of the body was not sent yet."""
+        lengths = values_of(self._asked.headers, b"content-length")
+        if lengths and not values_of(self._asked.headers, b"transfer-encoding"):
+            return self._body_sent < int(
+                lengths[0]
+            )  # its end may be told to us after it was whole for the app
+        return self._http.our_state is not h11.DONE
 
     async def _body(self) -> AsyncIterator[bytes]:
         """What is there of it, put together: a chunk may be a single byte."""

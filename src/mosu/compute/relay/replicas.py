@@ -12,7 +12,7 @@ import structlog
 from mosu.compute.app_hosts import EndpointHost
 from mosu.compute.relay.cutting import Hold
 from mosu.compute.relay.endpoint_entries import Pass
-from mosu.compute.relay.joining import NotJoined, dialled
+from mosu.compute.relay.joining import Crowded, NotJoined, dialled
 from mosu.compute.relay.kept import Kept, Lent
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import ReplicaRoute
@@ -27,6 +27,8 @@ AWAITED_S: Final = 0.3
 WELL_S: Final = 10.0
 MISSED_MAX: Final = 3
 """One that was well is taken at its word until so many answers in a row are missed: it may be busy."""
+CROWDED_S: Final = 0.5
+"""So long one that carries as many connections as it can is given no more, unless one of ours ends before."""
 _BREATH_S: Final = 0.1
 _HEAD_BYTES_MAX: Final = 64 * 1024
 _HINTS_MAX: Final = 5
@@ -57,7 +59,7 @@ class ReplicaWay:
         self.told_in_flight = 0
         self.is_well, self.was_well = False, route.was_well
         self._host, self._tunnels, self._kept, self._waits = host, tunnels, kept, waits
-        self._missed = 0
+        self._missed, self._crowded_until = 0, 0.0
         self._look = asyncio.Event()
         self._watching = asyncio.create_task(self._watch())
 
@@ -67,7 +69,11 @@ class ReplicaWay:
 
     @property
     def takes_requests(self) -> bool:
-        return self.is_well and not self.route.is_drained
+        return self.is_well and not self.route.is_drained and not self._is_crowded
+
+    @property
+    def _is_crowded(self) -> bool:
+        return asyncio.get_running_loop().time() < self._crowded_until
 
     def update(self, route: ReplicaRoute) -> None:
         """What the database says of it now."""
@@ -100,10 +106,14 @@ class ReplicaWay:
         none it is not well until it says so again. `take_back` is called for it.
 
         Raises:
+            Crowded: it carries as many as it can; it is well, and given none for a moment.
             NotJoined: the agent is away, or nothing listens there.
         """
         try:
             return await self._kept.lent(one, self._at, self._dialled, idle_s_max=kept_s_max)
+        except Crowded:
+            self._crowded_until = asyncio.get_running_loop().time() + CROWDED_S
+            raise
         except NotJoined:
             self.failed()
             raise
@@ -111,6 +121,9 @@ class ReplicaWay:
     def take_back(self, one: Pass, lent: Lent) -> None:
         """Its request is over."""
         self._kept.take_back(one, lent)
+        if self._is_crowded:
+            self._crowded_until = 0.0
+            self._waits.change()
 
     def failed(self) -> None:
         """It did not answer: it is asked whether it is well before it is given anything more."""
@@ -150,6 +163,8 @@ class ReplicaWay:
     async def _ask(self) -> None:
         try:
             lent = await self._kept.lent(self, self._at, self._dialled, idle_s_max=0)
+        except Crowded:
+            return  # it says nothing of whether it is well
         except NotJoined:
             self._fell()
             return

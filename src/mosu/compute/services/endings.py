@@ -17,7 +17,7 @@ from mosu.compute.services.replicas import wake_keeper
 from mosu.compute.states import ATTEMPT_ENDS, RUN_STATE_OF, AttemptState, is_ended
 from mosu.kernel.refusals import Invalid
 from mosu.market.models import Outcome
-from mosu.market.services import settle_order
+from mosu.market.services import lock_for_settlement, settle_order
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.each import on_each
 from mosu.platform.policy import require
@@ -116,6 +116,9 @@ def end_attempt(
     attempt.started_at = (result and result.started_at) or attempt.started_at
     attempt.save(update_fields=["ended_at", "settled_at", "started_at"])
     _end_run(attempt.run, to, result or Result(), actor=actor, now=now, why=why, ended_at=ended_at)
+    order_ids = [attempt.run.order_id, *further_orders(attempt.run.order_id)]
+    if len(order_ids) > 1:
+        lock_for_settlement(order_ids)
     receipts = [
         settle_order(
             order_id=order_id,
@@ -124,7 +127,7 @@ def end_attempt(
             now=now,
             claimed={} if number else _uptime_of(result),
         )
-        for number, order_id in enumerate((attempt.run.order_id, *further_orders(attempt.run.order_id)))
+        for number, order_id in enumerate(order_ids)
     ]
     if failed_us:
         tell_buyer(attempt.run, receipts, why=why, now=now)

@@ -24,7 +24,9 @@ from mosu.compute.services.endings import ask_to_stop
 from mosu.compute.services.interruption import give_way
 from mosu.compute.services.pools import HEARTBEAT_S
 from mosu.compute.services.sharing import keep_within, limits_of
+from mosu.kernel.languages import counted
 from mosu.kernel.refusals import DomainError, Invalid
+from mosu.kernel.time import typed
 from mosu.market.models import Quote
 from mosu.market.services import Plan, PlanLine, check_chargeable, make_quotes
 from mosu.platform.actors import SYSTEM, Actor, ActorKind
@@ -100,7 +102,15 @@ def quote_extension(*, actor: Actor, run_id: UUID, seconds: int, choice: Choice,
             from_s=limit_s_of(run, attempt),
             seconds=seconds,
         ).to_json(),
-        facts={"name": run.name, "run": run.public_id, "order": run.order.public_id},
+        facts={
+            "name": run.name,
+            "run": run.public_id,
+            "order": run.order.public_id,
+            "told": {
+                "zh": f"延长作业 {run.name}（{run.public_id}）",
+                "en": f"more time for {run.name} ({run.public_id})",
+            },
+        },
     )
     [quote] = make_quotes(
         actor=actor,
@@ -215,16 +225,19 @@ def _check(run: Run, attempt: Attempt, seconds: int, *, now: datetime) -> dateti
         raise refusal
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
         raise Invalid(
-            f"seconds: {seconds} cannot be used.",
-            hint=f"Choose {SECONDS_MIN} to {SECONDS_MAX} seconds.",
+            f"A run cannot be given {typed(seconds)} more at once.",
+            hint=f"Ask for {typed(SECONDS_MIN)} to {typed(SECONDS_MAX)}.",
             field="seconds",
             found=seconds,
         )
     most = run.order.offer.wall_s_max
     if limit_s_of(run, attempt) + seconds > most:
+        left = most - limit_s_of(run, attempt)
         raise Invalid(
-            f"Its offer sells runs of up to {most} s.",
-            hint="Ask for less.",
+            f"Its offer sells runs of up to {typed(most)}; with {typed(seconds)} more it would be longer.",
+            hint=f"Ask for {typed(left)} at most."
+            if left >= SECONDS_MIN
+            else "Save its work, and run it again.",
             field="seconds",
             found=seconds,
         )
@@ -245,8 +258,8 @@ def _check_place(found: Prolonged, *, by: timedelta) -> Placement:
             "Its place is promised to somebody else from its end on.", hint="Save its work, and run it again."
         )
     raise SoldOut(
-        f"Its place is promised to somebody else {minutes} minutes after its end.",
-        hint=f"Ask for {minutes} minutes at most.",
+        f"Its place is promised to somebody else {counted(minutes, 'minute')} after its end.",
+        hint=f"Ask for {counted(minutes, 'minute')} at most.",
     )
 
 

@@ -1,5 +1,6 @@
 """Volumes: room that is taken, paid by the time it is kept, renewed, and deleted."""
 
+import random
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -43,6 +44,7 @@ from mosu.market.services import (
     UsageIn,
     accept_quote,
     activate_order,
+    lock_for_settlement,
     record_usage,
     release_order,
     settle_order,
@@ -195,9 +197,11 @@ def confirm_deleted(*, pool_id: UUID, volume_ids: Collection[UUID], actor: Actor
 
 
 def volumes_to_delete(pool_id: UUID, *, count_max: int) -> list[str]:
-    """What the pool's agent is asked to delete, the oldest first."""
+    """What the pool's agent is asked to delete: the oldest first, and where there are more than it is asked at once,
+    any of them. So many that it cannot delete hold up none of the others for long."""
     rows = Volume.objects.filter(pool_id=pool_id, state=VolumeState.DELETING).order_by("ended_at", "id")
-    return [volume.public_id for volume in rows.only("id")[:count_max]]
+    found = [volume.public_id for volume in rows.only("id")]
+    return found if len(found) <= count_max else random.sample(found, count_max)
 
 
 def turn_volumes(*, now: datetime) -> None:
@@ -324,7 +328,10 @@ def _delete(volume: Volume, *, actor: Actor, now: datetime, why: str) -> None:
     is_made = volume.state != VolumeState.MAKING
     if is_needed(volume):
         raise in_use(volume)
-    for term in volume.terms.filter(order__state__in=_OPEN).order_by("period"):
+    terms = list(volume.terms.filter(order__state__in=_OPEN).order_by("period"))
+    if len(terms) > 1:
+        lock_for_settlement([term.order_id for term in terms])
+    for term in terms:
         if term.period.lower >= now or not is_made:
             release_order(order_id=term.order_id, actor=actor, now=now, why="its volume was deleted")
         else:

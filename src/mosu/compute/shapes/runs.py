@@ -14,7 +14,7 @@ from mosu.compute.queries import bought_while_running, curve_of, shares_of, whol
 from mosu.compute.queue import InLine, in_line
 from mosu.compute.reach import connect_url
 from mosu.compute.shapes.parts import VoucherChoice
-from mosu.compute.states import AttemptState, RunState
+from mosu.compute.states import AttemptState, RunState, is_ended
 from mosu.kernel.ids import typeid
 from mosu.kernel.languages import Language, said
 from mosu.kernel.money import decimal_of
@@ -119,6 +119,8 @@ class RunOut(Out):
     """Where the relay joins people to a session's ports (`?port=N`, a WebSocket); null where it cannot now."""
     ends_at: datetime | None
     """When its wall limit ends it; null where it does not run."""
+    stop_asked_at: datetime | None
+    """When it was told to stop; null where it was not, or has ended."""
     idle_since: datetime | None
     """Since when it does nothing: a batch's accelerators, or a session that nobody uses; null while it does."""
     idle_stop_s: int | None
@@ -188,6 +190,7 @@ class RunOut(Out):
             queue=QueueOut.of(line) if line else None,
             connect_url=connect_url(run, last, now=now),
             ends_at=ends_at(run, last),
+            stop_asked_at=None if is_ended(run.state) else run.cancel_asked_at,
             idle_since=idleness.since if idleness else None,
             idle_stop_s=run.idle_stop_s,
             idle_stops_at=idleness.stops_at if idleness else None,

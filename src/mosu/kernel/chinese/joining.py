@@ -96,8 +96,8 @@ SENTENCES: Final[dict[str, str]] = {
     # Drift and health
     "The agent no longer lists it.": "代理已不再列出该节点。",
     "It failed its health test: {why}": "健康检查未通过：{why~}",
-    "{n#} of its {all#} cards answer.": "{all} 张卡中只有 {n} 张应答。",
-    "{n#} of its {all#} cores are there.": "申报 {all} 核，检查时只有 {n} 核。",
+    "{n#} of its {all} answer.": "{all~}中只有 {n} 张应答。",
+    "{n#} of its {all} are there.": "申报 {all~}，检查时只有 {n} 核。",
     "It has {n} GiB of its {all} GiB memory.": "申报内存 {all} GiB，实有 {n} GiB。",
     "Its disk writes {n} MB/s; 10 are needed.": "磁盘写入 {n} MB/s，至少需要 10 MB/s。",
     "Its cores multiplied matrices wrongly.": "处理器的矩阵乘法结果有误。",

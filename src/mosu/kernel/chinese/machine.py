@@ -299,7 +299,6 @@ SENTENCES: Final[dict[str, str]] = {
     "The way to its node broke the protocol: {why}.": "通往其节点的连接违反了协议：{why}。",
     "Nobody used the way to its node; try again.": "通往其节点的连接因无人使用而关闭，请重试。",
     "It is not running, or it is no session.": "它没有在运行，或者不是会话。",
-    "Too many ask for its ports at once; try again.": "同时请求其端口的连接太多，请重试。",
     "Its port {port} did not answer in time.": "其端口 {port} 未及时应答。",
     "What joins people to its ports has ended: the task killed it, or is ending.": "会话中负责接入其端口的进程已结束：被任务终止，或任务即将结束。",
     "Its machine cannot open a way to it: {why}.": "所在机器无法为它打开通道：{why}。",

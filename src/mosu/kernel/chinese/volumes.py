@@ -50,6 +50,9 @@ SENTENCES: Final[dict[str, str]] = {
     "its volume was deleted": "存储卷已删除",
     "its paid time is over": "付费期已过",
     "it was renewed": "已续期",
+    "{volume} ({gb} GB) is paid until {time}, at {price}.": "{volume}（{gb} GB）已付费至 {time}，单价 {price}。",
+    "Then it is renewed by itself for {days} each time, at the price of the day.": "到期后自动续期，每次 {days~}，按当天价格计费。",
+    "Then it can only be read, and is deleted at {time} unless renewed.": "到期后只能读取；若不续期，将于 {time} 删除。",
     "nobody renewed it": "未续期",
     # The site.
     "The engine {engine} keeps no volumes.": "执行引擎 {engine} 不支持存储卷。",

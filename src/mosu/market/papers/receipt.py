@@ -5,7 +5,7 @@ from typing import Any
 
 from mosu.kernel.languages import Language
 from mosu.kernel.money import micros_of
-from mosu.market import rules
+from mosu.kernel.units import many_units
 from mosu.market.hub import hub_name, hub_zone
 from mosu.market.models import Receipt
 from mosu.market.papers.sheet import A5, INK, PUBLIC, SMALL, Sheet
@@ -33,7 +33,7 @@ def receipt_paper(receipt: Receipt, *, verify_url: str, language: Language) -> b
     sheet.leader(say("order", language), content["order"]["number"])
     sheet.rule()
     for line in content["lines"]:
-        unit = told(rules.unit_name(line["unit"]), language)
+        unit = told(many_units(line["unit"]), language)
         sheet.text(told(line["text"], language))
         sheet.leader(
             f"{grouped(line['quantity'])} {unit} × {grouped(line['unit_price'])}", grouped(line["amount"])

@@ -56,6 +56,7 @@ from mosu.market.services.samples import draw_sample
 from mosu.market.services.searches import delete_search, save_search
 from mosu.market.services.settlement import (
     RECOMPUTED,
+    lock_for_settlement,
     recompute_charge,
     recompute_charges,
     settle_order,
@@ -115,6 +116,7 @@ __all__ = [
     "give_up_import",
     "issue_credit_note",
     "lift_budget",
+    "lock_for_settlement",
     "make_quotes",
     "pay_statement",
     "preview_import",

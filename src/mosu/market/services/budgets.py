@@ -3,7 +3,7 @@
 What counts is the month of acceptance in the hub's zone, and the whole charge: a voucher pays, but is spent too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
@@ -61,15 +61,17 @@ select b.project_id, b.user_id, b.cap_micros, s.committed_micros
    and s.committed_micros > b.cap_micros
  order by s.committed_micros - b.cap_micros desc limit 1
 """
-_GIVE_BACK: Final = """
-with found as (
+_LOCK: Final = """
   select id from market_spending
    where month = %(month)s and organisation_id = %(organisation)s
      and ((project_id is null and user_id is null) or project_id = %(project)s or user_id = %(user)s)
-   order by project_id is not null, user_id is not null for update)
+   order by project_id is not null, user_id is not null for update
+"""
+_GIVE_BACK: Final = f"""
+with found as ({_LOCK})
 update market_spending set committed_micros = greatest(0, committed_micros - %(amount)s)
   from found where found.id = market_spending.id
-"""
+"""  # noqa: S608 - of constants
 
 
 def commit_spend(buyer: Buyer, *, amount_micros: int, now: datetime) -> None:
@@ -100,10 +102,21 @@ def give_back_spend(order: Order, *, amount_micros: int) -> None:
     """An order that ended did not cost this part of what it might have."""
     if not amount_micros:
         return
-    buyer = Buyer(order.organisation_id, order.project_id, order.placed_by)
-    month = month_in(hub_zone(), order.placed_at)
     with connection.cursor() as cursor:
-        cursor.execute(_GIVE_BACK, {**_asked(buyer, month), "amount": amount_micros})
+        cursor.execute(_GIVE_BACK, {**_asked_of(order), "amount": amount_micros})
+
+
+def lock_spend(orders: Iterable[Order]) -> None:
+    """Take the locks of `give_back_spend` for all of them, of one organisation: month by month, as each has them."""
+    every = sorted((_asked_of(order) for order in orders), key=lambda asked: asked["month"])
+    with connection.cursor() as cursor:
+        for asked in every:
+            cursor.execute(_LOCK, asked)
+
+
+def _asked_of(order: Order) -> dict[str, Any]:
+    buyer = Buyer(order.organisation_id, order.project_id, order.placed_by)
+    return _asked(buyer, month_in(hub_zone(), order.placed_at))
 
 
 def _asked(buyer: Buyer, month: date) -> dict[str, Any]:

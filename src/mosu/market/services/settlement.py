@@ -1,6 +1,6 @@
 """The end of an order: charge, capture, release, fee, receipt."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -28,7 +28,7 @@ from mosu.market.models import (
 )
 from mosu.market.queries import orders_settled_since
 from mosu.market.receipts import receipt_content
-from mosu.market.services.budgets import give_back_spend
+from mosu.market.services.budgets import give_back_spend, lock_spend
 from mosu.market.services.orders import locked_order, move_order, own_hold_accounts, release_holds
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.services import emit, record_audit
@@ -84,6 +84,35 @@ def settle_order(
         organisation_id=order.organisation_id,
     )
     return receipt
+
+
+def lock_for_settlement(order_ids: Collection[UUID]) -> None:
+    """Take the locks of all that are to be settled or released in one transaction, as every intention takes them: the
+    orders by id, the buyer's budgets, then all ledger accounts once.
+
+    One after the other they would be waited for in a circle: a purchase holds a budget of the second order and waits
+    for the accounts of the first. Of one order its own settlement takes them so.
+    """
+    orders = list(Order.objects.select_for_update(no_key=True).filter(id__in=order_ids).order_by("id"))
+    if len(orders) > 1:
+        lock_spend(orders)
+        suppliers = Quote.objects.filter(id__in=[order.quote_id for order in orders])
+        supplier_of = dict(suppliers.values_list("id", "offer__supplier_id"))
+        accounts = [
+            account
+            for order in orders
+            for account in _accounts_of(order, supplier_id=supplier_of[order.quote_id])
+        ]
+        ledger.lock_accounts(accounts)
+
+
+def _accounts_of(order: Order, *, supplier_id: UUID) -> list[UUID]:
+    """All that the order's charge may touch; the first is what is owed to the supplier, the second the hub's fee."""
+    payable = ledger.open_account(
+        kind="payable", owner_id=supplier_id, currency=order.currency, floor_micros=0
+    )
+    fee = ledger.open_account(kind="fee", owner_id=HUB_ID, currency=order.currency, floor_micros=None)
+    return [payable, fee, *own_hold_accounts(order), *subsidies.accounts_of_order(order.id)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +198,8 @@ def _pay(order: Order, quote: Quote, *, total: int, now: datetime) -> Split:
     if total == 0:
         release_holds(order, now=now)
         return subsidies.split_at(frozen, 0)
-    payable = ledger.open_account(
-        kind="payable", owner_id=quote.offer.supplier_id, currency=order.currency, floor_micros=0
-    )
-    fee = ledger.open_account(kind="fee", owner_id=HUB_ID, currency=order.currency, floor_micros=None)
-    ledger.lock_accounts([payable, fee, *own_hold_accounts(order), *subsidies.accounts_of_order(order.id)])
+    payable, fee, *others = _accounts_of(order, supplier_id=quote.offer.supplier_id)
+    ledger.lock_accounts([payable, fee, *others])
     split = subsidies.capture_redemptions(
         order_id=order.id, frozen=frozen, charge_micros=total, payee_account_id=payable, now=now
     )

@@ -55,14 +55,14 @@ class ReadOut(Out):
 
 
 @router.post("/notices/read", response=ReadOut, operation_id="readNotices")
-@door("self.read")
+@door("self.change")
 def read_notices(request: HttpRequest) -> ReadOut:
     """Mark all of the caller's notices as read."""
     return ReadOut(read=services.read_notices(actor=actor_of(request), now=timezone.now()))
 
 
 @router.post("/notices/{notice_id}/read", response=NoticeOut, operation_id="readNotice")
-@door("self.read")
+@door("self.change")
 def read_notice(request: HttpRequest, notice_id: str) -> NoticeOut:
     """Mark a notice as read."""
     notice = services.read_notice(

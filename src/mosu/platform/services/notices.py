@@ -137,7 +137,7 @@ def read_notice(*, actor: Actor, notice_id: UUID, now: datetime) -> Notice:
     Raises:
         NotFound: the actor has no such notice.
     """
-    require(actor, "self.read")
+    require(actor, "self.change")
     notice = Notice.objects.select_for_update().filter(id=notice_id, user=actor.id).first()
     if notice is None:
         raise NotFound("You have no such notice.", hint="See your inbox.")
@@ -150,7 +150,7 @@ def read_notice(*, actor: Actor, notice_id: UUID, now: datetime) -> Notice:
 @transaction.atomic(durable=True)
 def read_notices(*, actor: Actor, now: datetime) -> int:
     """How many of the actor's notices were unread until now: all of them are read."""
-    require(actor, "self.read")
+    require(actor, "self.change")
     return Notice.objects.filter(user=actor.id, read_at=None).update(read_at=now)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from mosu.sandbox.dial_socket import short_path
 from mosu.site_agent.engines.protocol import NotReached
+from mosu.wire.tunnel import CROWDED
 
 PATIENCE_S: Final = 5.0
 _NUMBER_BYTES: Final = struct.calcsize("i")
@@ -37,7 +38,7 @@ def dialled(folder: Path, port: int) -> socket.socket:
     except FileNotFoundError:
         raise NotReached("It is not running, or it is no session.") from None
     except BlockingIOError:
-        raise NotReached("Too many ask for its ports at once; try again.") from None
+        raise NotReached(CROWDED) from None
     except TimeoutError:
         raise NotReached(f"Its port {port} did not answer in time.") from None
     except ConnectionError:

@@ -15,7 +15,7 @@ from mosu.platform.auth import token_auth
 from mosu.platform.cursors import Listed, Paging, page_of
 from mosu.platform.doors import door
 from mosu.platform.models import Organisation
-from mosu.platform.requests import actor_of, organisation_asked
+from mosu.platform.requests import actor_of, key_of, organisation_asked
 from mosu.platform.rows import row_of
 from mosu.platform.schemas import Bilingual, Id, In, Out, WhyIn
 from mosu.subsidies import queries, services
@@ -99,6 +99,7 @@ def list_vouchers(request: HttpRequest, paging: Query[Paging]) -> dict[str, Any]
 @router.post("/vouchers", response={201: VoucherOut}, operation_id="issueVoucher")
 @door("voucher.issue")
 def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
+    """Repeating it with the same `Idempotency-Key` returns the first voucher."""
     actor = actor_of(request)
     voucher = services.issue_voucher(
         actor=actor,
@@ -106,6 +107,7 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
         programme_id=Programme.key_of(body.programme_id),
         amount_micros=micros_of(body.amount),
         now=timezone.now(),
+        idempotency_key=key_of(request),
     )
     return Status(201, VoucherOut.of(voucher))
 

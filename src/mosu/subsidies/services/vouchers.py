@@ -11,6 +11,8 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Lower
 
+from mosu.kernel.digests import sha256_of
+from mosu.kernel.ids import uuid7
 from mosu.kernel.money import MICROS, MINOR_DIGITS, decimal_of
 from mosu.kernel.refusals import DomainError, Invalid, NotFound
 from mosu.ledger.queries import balance_of
@@ -24,7 +26,7 @@ from mosu.ledger.services import (
 from mosu.platform.actors import SYSTEM, Actor
 from mosu.platform.models import Organisation
 from mosu.platform.policy import person_of, require
-from mosu.platform.services import two_persons
+from mosu.platform.services import claim_key, two_persons
 from mosu.store.documents import attach
 from mosu.subsidies import queries
 from mosu.subsidies.models import Application, ProgrammeVersion, Voucher
@@ -57,20 +59,43 @@ class ProgrammeClosed(DomainError):
 
 @transaction.atomic(durable=True)
 def issue_voucher(
-    *, actor: Actor, organisation_id: UUID, programme_id: UUID, amount_micros: int, now: datetime
+    *,
+    actor: Actor,
+    organisation_id: UUID,
+    programme_id: UUID,
+    amount_micros: int,
+    now: datetime,
+    idempotency_key: str = "",
 ) -> Voucher:
     """A voucher that another person must release; until then no money moves.
 
+    Repeating it with the same key returns the first; without a key it is another.
+
     Raises:
+        KeyReused: the key was used for another voucher.
         Ineligible: the organisation fails clauses of the programme.
         ProgrammeClosed: nothing is released, or the programme's time is over.
         Invalid: the amount is not positive, or not in whole minor units.
         NotFound: no such organisation or programme.
     """
     require(actor, "voucher.issue")
-    version = _version_in_force(programme_id)
+    voucher_id = uuid7()
+    if idempotency_key:
+        earlier = claim_key(
+            scope=f"voucher.issue:{actor.id}",
+            key=idempotency_key,
+            digest=sha256_of([str(programme_id), str(organisation_id), amount_micros]),
+            result_id=voucher_id,
+        )
+        if earlier is not None:
+            return Voucher.objects.get(id=earlier)
     return _issue(
-        version=version, organisation_id=organisation_id, amount_micros=amount_micros, actor=actor, now=now
+        version=_version_in_force(programme_id),
+        organisation_id=organisation_id,
+        amount_micros=amount_micros,
+        actor=actor,
+        now=now,
+        voucher_id=voucher_id,
     )
 
 
@@ -378,11 +403,13 @@ def _issue(
     actor: Actor,
     now: datetime,
     by_rule: bool = False,
+    voucher_id: UUID | None = None,
 ) -> Voucher:
     terms = _check(version, organisation_id=organisation_id, amount_micros=amount_micros, now=now)
     _, end = queries.window_of(terms)
     ends = [now + timedelta(days=terms.validity_days)] if terms.validity_days else []
     voucher = Voucher.objects.create(
+        id=voucher_id or uuid7(),
         organisation_id=organisation_id,
         version=version,
         amount_micros=amount_micros,

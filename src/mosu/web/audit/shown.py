@@ -11,7 +11,8 @@ from django.utils.translation import gettext_lazy as _lazy
 from django.utils.translation import ngettext, pgettext, pgettext_lazy
 
 from mosu.compute.models import Allocation, Block
-from mosu.market.rules import quantity_text, unit_name
+from mosu.kernel.units import many_units, one_unit
+from mosu.market.rules import quantity_text
 from mosu.platform.models import User
 from mosu.subsidies.queries import terms_of
 from mosu.subsidies.rules import results_of
@@ -114,7 +115,7 @@ def _charge(e: Evidence) -> list[Rows]:
         rows.append(
             (
                 f"{grouped(used_on(e, line.id))} {meter_name(line.meter)}",
-                f"{counted} {told(unit_name(line.unit))} × {money(line.unit_price_micros)}",
+                f"{counted} {told(many_units(line.unit))} × {money(line.unit_price_micros)}",
                 money(charge.amount_micros),
                 money(charge.tax_micros),
                 money(charge.credited_micros),
@@ -215,7 +216,7 @@ def _quote(e: Evidence) -> list[Rows]:
         (
             line.meter,
             line.units,
-            f"{money(line.unit_price_micros)} / {told(unit_name(line.unit))}",
+            f"{money(line.unit_price_micros)} / {told(one_unit(line.unit))}",
             f"{grouped(line.quantity_max)} {meter_name(line.meter)}",
             money(line.amount_max_micros),
         )

@@ -23,7 +23,7 @@ from django.utils.translation import gettext
 
 from mosu.kernel.ids import uuid7
 from mosu.kernel.money import decimal_of
-from mosu.market import rules
+from mosu.kernel.units import many_units, one_unit, short_count
 from mosu.market.shapes import money_in
 from mosu.platform import services
 from mosu.subsidies.queries import trial_version
@@ -80,27 +80,19 @@ register.filter("account_kind_name", account_kind_name)
 @register.filter
 def unit_name(unit: str) -> str:
     """The name of what is counted: `core_hour` is core-hours, 核时."""
-    return told(rules.unit_name(unit))
+    return told(many_units(unit))
 
 
 @register.filter
 def per_unit(unit: str) -> str:
     """The name of one of it, behind a price."""
-    return {
-        "core_hour": gettext("core-hour"),
-        "card_hour": gettext("card-hour"),
-        "gb_month": gettext("GB-month"),
-    }.get(unit, unit)
+    return told(one_unit(unit))
 
 
 @register.filter
 def meter_name(meter: str) -> str:
     """The unit in which a meter counts: whole core-seconds, 核秒."""
-    return {
-        "core_second": gettext("core-s"),
-        "card_second": gettext("card-s"),
-        "gb_second": gettext("GB-s"),
-    }.get(meter, meter)
+    return told(short_count(meter))
 
 
 @register.filter

@@ -64,7 +64,7 @@ def _named(kind: str) -> str:
 
 
 @require_POST
-@page("self.read")
+@page("self.change")
 def notice(request: HttpRequest, notice_id: str) -> HttpResponse:
     """Mark one as read and go where it leads."""
     row = read_notice(actor=actor_of(request), notice_id=Notice.key_of(notice_id), now=timezone.now())
@@ -73,7 +73,7 @@ def notice(request: HttpRequest, notice_id: str) -> HttpResponse:
 
 
 @require_POST
-@page("self.read")
+@page("self.change")
 def all_read(request: HttpRequest) -> HttpResponse:
     """Mark all as read."""
     read_notices(actor=actor_of(request), now=timezone.now())

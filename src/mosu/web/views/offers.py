@@ -23,6 +23,7 @@ from mosu.compute.states import PoolState
 from mosu.compute.volumes import SHELF as VOLUMES
 from mosu.kernel.money import MICROS
 from mosu.kernel.refusals import DomainError
+from mosu.kernel.units import one_unit
 from mosu.market.blocks import BlockTerms
 from mosu.market.models import Offer, OfferPrice, OfferState, SoldBy
 from mosu.market.queries import (
@@ -49,11 +50,6 @@ from mosu.web.words import said_of, state_name_lazy, supplier_named, title_of, t
 
 MONTH: Final = timedelta(days=30)
 PRICES_SHOWN_MAX: Final = 100
-_UNITS: Final = {
-    "card_hour": _lazy("card-hour"),
-    "core_hour": _lazy("core-hour"),
-    "gb_month": _lazy("GB-month"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +76,7 @@ class MyOffer:
     @property
     def unit(self) -> str:
         dearest = max(self.shown.prices, key=lambda price: price.unit_price_micros, default=None)
-        return str(_UNITS.get(dearest.unit, dearest.unit)) if dearest else ""
+        return told(one_unit(dearest.unit)) if dearest else ""
 
     @property
     def stock(self) -> str:
@@ -278,7 +274,7 @@ def _curve(meter: str, prices: Sequence[OfferPrice], *, now: datetime) -> Curve:
             points.append(Point(one.valid_from, points[-1].value))
         points.append(Point(one.valid_from, one.unit_price_micros / MICROS))
     points.append(Point(now, points[-1].value))
-    unit = f"{own[-1].currency} / {_UNITS.get(own[-1].unit, own[-1].unit)}"
+    unit = f"{own[-1].currency} / {told(one_unit(own[-1].unit))}"
     return Curve(_("Price over time"), unit, points, form="Y-m-d")
 
 

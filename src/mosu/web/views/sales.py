@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy as _lazy
 from django.views.decorators.http import require_GET
 
+from mosu.kernel.units import many_units
 from mosu.ledger.models import Account, AccountKind
 from mosu.ledger.queries import (
     MonthMoved,
@@ -28,7 +29,6 @@ from mosu.market.bills import month_of, span_of
 from mosu.market.hub import hub_zone
 from mosu.market.models import OrderState
 from mosu.market.queries import sales_visible_to
-from mosu.market.rules import unit_name
 from mosu.market.sales import ToInvoice, Used, sales_of, to_invoice_of
 from mosu.platform.actors import Actor
 from mosu.platform.models import Capability, Organisation
@@ -43,7 +43,7 @@ from mosu.web.words import entry_kind_name, state_name_lazy, supplier_named, tol
 
 
 def _amounts(used: Sequence[Used]) -> str:
-    return "; ".join(f"{one.quantity} {told(unit_name(one.unit))}" for one in used)
+    return "; ".join(f"{one.quantity} {told(many_units(one.unit))}" for one in used)
 
 
 SALES: Final = Plan(

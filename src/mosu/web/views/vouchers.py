@@ -14,7 +14,7 @@ from django.utils.translation import pgettext
 from django.views.decorators.http import require_GET
 
 from mosu.kernel.refusals import NotFound
-from mosu.market.rules import unit_name
+from mosu.kernel.units import many_units
 from mosu.platform.actors import Actor
 from mosu.platform.requests import actor_of
 from mosu.subsidies.models import Redemption, Voucher
@@ -215,7 +215,7 @@ def percent(rate: str) -> str:
 def where_of(terms: Terms) -> list[str]:
     """What may be bought with it, in words."""
     found = [shelf_name(shelf) for shelf in terms.shelves]
-    found += [told(unit_name(_UNITS.get(kind, kind))) for kind in terms.spend_kinds]
+    found += [told(many_units(_UNITS.get(kind, kind))) for kind in terms.spend_kinds]
     found += list(terms.regions)
     if terms.domestic_only:
         found.append(_("domestic accelerators only"))

@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 
 from mosu.site_agent.engines.kubernetes.access import Access
 from mosu.site_agent.engines.protocol import NotReached
-from mosu.wire.tunnel import CHUNK_BYTES
+from mosu.wire.tunnel import CHUNK_BYTES, CROWDED
 
 PATIENCE_S: Final = 9.0
 """Whoever asks waits no longer; the relay gives an agent ten seconds."""
@@ -80,7 +80,7 @@ class Forwarding:
     async def _connected(self, pod_path: str, port: int) -> socket.socket:
         carrying = self._carrying.setdefault(pod_path, set())
         if len(carrying) >= CONNECTIONS_MAX:
-            raise NotReached("It has as many connections as are carried at once.")
+            raise NotReached(CROWDED)
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -21,7 +21,7 @@ from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.engines.slurm import commands
 from mosu.site_agent.leg import BEAT_S, SIGN, STREAMS_MAX, Pipes, carried
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
 
 PATIENCE_S: Final = 9.0
 """Whoever asks waits no longer; the relay gives an agent ten seconds."""
@@ -163,7 +163,7 @@ class _Leg:
         self._used_at = monotonic()
         streams = await self.opened()
         if len(streams) >= STREAMS_MAX:
-            raise NotReached("It has as many connections as are carried at once.")
+            raise NotReached(CROWDED)
         try:
             stream = await streams.open(target)
         except (Refused, Broken) as why:
