@@ -13,8 +13,9 @@ from mosu.compute.services import Overtaken, replicas
 from mosu.compute.services.fitting import ReplicaOf
 from mosu.market.models import Order, Quote
 from mosu.market.services import accept_quote, set_budget
-from mosu.platform.actors import Role
-from mosu.platform.models import Membership, Notice, User
+from mosu.platform.actors import SYSTEM, Role
+from mosu.platform.models import Membership, Notice, Organisation, User
+from mosu.platform.services import record_audit
 from mosu.wire.task import parse_task
 from tests.compute.endpoints import Hub, later, make_hub
 from tests.compute.world import attempt_of, buy, deposit, held_micros, lease, register, report, task_of
@@ -114,6 +115,27 @@ def test_what_has_requests_is_not_stopped_until_they_are_answered(hub: Hub) -> N
     assert len(hub.keep(endpoint, now=later(seconds=300))) == 1
     Replica.objects.update(in_flight=0)
     assert hub.keep(endpoint, now=later(seconds=301)) == []
+
+
+def test_of_an_organisation_that_is_suspended_nothing_runs_on(hub: Hub) -> None:
+    """Nobody is answered at its endpoints, so nobody is to pay for them."""
+    endpoint = hub.make("replicas: 2")
+    replicas_ = hub.keep(endpoint)
+    hub.serve(replicas_[0])
+    Replica.objects.update(in_flight=1)
+    for before, after in (("active", "suspended"), ("suspended", "active")):
+        record_audit(
+            actor=SYSTEM, action="test", subject_id=hub.world.buyer.id, before=before, after=after, now=NOW
+        )
+        Organisation.objects.filter(id=hub.world.buyer.id).update(state=after)
+        left = hub.keep(endpoint)
+        if after == "suspended":
+            assert left == []
+            runs = [Run.objects.get(id=one.run_id) for one in replicas_]
+            assert all(run.cancel_asked_at == NOW or run.state == "cancelled" for run in runs)
+            assert "its organisation is no longer active" in {run.cancel_why for run in runs}
+        else:
+            assert left and {one.ordinal for one in left} <= {2, 3}
 
 
 def test_one_that_ends_is_replaced(hub: Hub) -> None:

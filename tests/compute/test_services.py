@@ -1,6 +1,7 @@
 """A run from quote to receipt, and all that can go wrong on the way."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from mosu.compute import services
 from mosu.compute.models import Attempt, Run
 from mosu.compute.queries import runs_visible_to
 from mosu.compute.services import NotLeased, SoldOut
+from mosu.compute.services.endings import fail_attempt
 from mosu.kernel.refusals import Invalid, NotFound
 from mosu.market.models import Charge, OfferPrice, UsageRecord
 from mosu.market.services import accept_quote
@@ -491,6 +493,35 @@ def test_a_state_written_past_the_audit_is_refused_by_the_database() -> None:
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("update compute_run set state = 'running', started_at = now() where id = %s", [run.id])
         cursor.execute("set constraints all immediate")
+
+
+def test_of_a_log_that_is_over_only_the_rest_is_taken() -> None:
+    world = make_world()
+    run, attempt = started(world)
+
+    def sent(text: str, *, now: datetime) -> int:
+        offset = Attempt.objects.get(id=attempt.id).log_next
+        chunk = LogChunk(offset=offset, text=text)
+        ack = services.append_log(actor=world.agent, attempt_id=attempt.id, chunk=chunk, now=now)
+        return ack.next_offset
+
+    assert sent("one\n", now=at(1)) == 4
+    report(world, attempt, now=at(3), log_bytes=8)
+    assert sent("two\n", now=at(4)) == 8
+    assert sent("and what never was\n", now=at(5)) == 8 + 19  # its agent is not asked for it again
+    whole = services.read_log(actor=world.actor, run_id=run.id, offset=0, now=at(6))
+    assert (whole.data, whole.is_complete) == (b"one\ntwo\n", True)
+
+
+def test_of_an_attempt_that_was_lost_the_log_is_taken_for_a_day() -> None:
+    world = make_world()
+    run, attempt = started(world)
+    fail_attempt(attempt_id=attempt.id, why="lost", keeps_capacity=False, now=at(3))
+    for now, text in ((at(60), "one\n"), (at(3) + timedelta(days=2), "two\n")):
+        chunk = LogChunk(offset=Attempt.objects.get(id=attempt.id).log_next, text=text)
+        services.append_log(actor=world.agent, attempt_id=attempt.id, chunk=chunk, now=now)
+    whole = services.read_log(actor=world.actor, run_id=run.id, offset=0, now=at(3) + timedelta(days=2))
+    assert whole.data == b"one\n"
 
 
 def test_the_log_is_append_only() -> None:

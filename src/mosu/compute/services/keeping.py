@@ -27,6 +27,7 @@ from mosu.kernel.refusals import DomainError
 from mosu.market.services import accept_quote, stop_order
 from mosu.platform.actors import Actor, Role
 from mosu.platform.each import on_each
+from mosu.platform.models import OrganisationState
 from mosu.platform.policy import allows
 from mosu.platform.queries import actor_for_user
 from mosu.platform.services import members_of, notify
@@ -67,23 +68,33 @@ def _keep(endpoint_id: UUID, *, now: datetime) -> None:
 
 
 def stop_drained(endpoint_id: UUID, *, now: datetime) -> None:
-    """Tell those to stop that are drained and have no request; of an endpoint that ended, all."""
-    endpoint = Endpoint.objects.get(id=endpoint_id)
+    """Tell those to stop that are drained and have no request; of an endpoint at which nobody is answered, all."""
+    endpoint = Endpoint.objects.select_related("organisation").get(id=endpoint_id)
     held = _held(endpoint, now=now)
-    ended = endpoint.state != EndpointState.OPEN
-    leaving = {one.id for one in held} if ended else {one.id for one in held if rules.is_empty(one, now=now)}
-    why = "its endpoint has ended" if ended else "its endpoint needs it no more"
+    over = _why_over(endpoint)
+    leaving = {one.id for one in held if over or rules.is_empty(one, now=now)}
+    why = over or "its endpoint needs it no more"
     for replica in Replica.objects.filter(id__in=leaving).select_related("run").order_by("id"):
         stop_order(order_id=replica.run.order_id, why=why, now=now)
         Replica.objects.filter(id=replica.id).update(over=True)
 
 
+def _why_over(endpoint: Endpoint) -> str:
+    """Why nobody is answered at the endpoint, so that nothing of it is to be paid; empty where somebody is."""
+    if endpoint.state != EndpointState.OPEN:
+        return "its endpoint has ended"
+    if endpoint.organisation.state != OrganisationState.ACTIVE:
+        return "its organisation is no longer active"
+    return ""
+
+
 @transaction.atomic(durable=True)
 def _take_stock(endpoint_id: UUID, *, now: datetime) -> bool:
     """Note which replicas have ended, and drain what is to go; whether one is to be ordered."""
-    endpoint = Endpoint.objects.select_for_update(no_key=True).get(id=endpoint_id)
+    rows = Endpoint.objects.select_for_update(of=("self",), no_key=True).select_related("organisation")
+    endpoint = rows.get(id=endpoint_id)
     _note_ended(endpoint, now=now)
-    if endpoint.state != EndpointState.OPEN:
+    if _why_over(endpoint):
         return False
     held = _held(endpoint, now=now)
     if endpoint.failures and any(_is_steady(one, now=now) for one in _well(endpoint)):

@@ -21,6 +21,8 @@ from mosu.wire.agent import LogAck, LogChunk
 LOG_BYTES_MAX: Final = 16 * 1024 * 1024
 """Of one attempt; what comes after is acknowledged and thrown away."""
 READ_BYTES_MAX: Final = 1024 * 1024
+LATE: Final = timedelta(days=1)
+"""So long after its end the log is taken of an attempt whose agent never said how long it is."""
 AWAITED: Final = timedelta(seconds=10)
 """How long after its end the rest of a log is waited for."""
 
@@ -53,6 +55,8 @@ def cleaned(text: str) -> bytes:
 def append_log(*, actor: Actor, attempt_id: UUID, chunk: LogChunk, now: datetime) -> LogAck:
     """Take what of the chunk is new; the answer says from which byte on to go on. Repeating is harmless.
 
+    Of an attempt that has ended the rest is taken, and what comes beyond is acknowledged and thrown away.
+
     Raises:
         NotFound: not an attempt of this pool.
         NotLeased: it was never handed out.
@@ -67,13 +71,21 @@ def append_log(*, actor: Actor, attempt_id: UUID, chunk: LogChunk, now: datetime
     start = attempt.log_next
     fresh = cleaned(chunk.text)[max(0, start - chunk.offset) :] if chunk.offset <= start else b""
     if fresh:
-        kept = fresh[: max(0, LOG_BYTES_MAX - start)]
+        kept = fresh[: max(0, _bytes_max(attempt, now=now) - start)]
         if kept:
             LogPiece.objects.create(attempt=attempt, start=start, data=kept)
         attempt.log_next += len(fresh)
         attempt.save(update_fields=["log_next"])
         notify_run(attempt.run_id)
     return LogAck(next_offset=attempt.log_next)
+
+
+def _bytes_max(attempt: Attempt, *, now: datetime) -> int:
+    """So much of its log is kept: nothing is added to what its agent said was all."""
+    if attempt.log_bytes is not None:
+        return min(LOG_BYTES_MAX, attempt.log_bytes)
+    is_late = attempt.settled_at is not None and now > attempt.settled_at + LATE
+    return 0 if is_late else LOG_BYTES_MAX
 
 
 def read_log(*, actor: Actor, run_id: UUID, offset: int, now: datetime) -> LogSlice:
@@ -94,7 +106,9 @@ def log_of(run: Run, *, offset: int, now: datetime) -> LogSlice:
     has_all = attempt.log_bytes is None or attempt.log_next >= min(attempt.log_bytes, LOG_BYTES_MAX)
     is_late = attempt.settled_at is not None and now > attempt.settled_at + AWAITED
     end = offset + len(data)
-    is_complete = is_ended(run.state) and (has_all or is_late) and end >= min(attempt.log_next, LOG_BYTES_MAX)
+    # Of what came not all may be kept: less than could be read at once is the last of it.
+    is_last = len(data) < READ_BYTES_MAX or end >= min(attempt.log_next, LOG_BYTES_MAX)
+    is_complete = is_ended(run.state) and (has_all or is_late) and is_last
     return LogSlice(data, offset, end, run.state, is_complete)
 
 

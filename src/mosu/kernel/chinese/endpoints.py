@@ -80,6 +80,7 @@ SENTENCES: Final[dict[str, str]] = {
     "No offer starts it now: {why}.": "目前没有可立即启动它的商品：{why~}。",
     "No offer is on the shelf for it now.": "目前没有适合它的商品。",
     "its endpoint has ended": "所属服务端点已结束",
+    "its organisation is no longer active": "所属单位已停用",
     "its endpoint needs it no more": "所属服务端点不再需要它",
     "NAME": "名称",
     "STATE": "状态",
