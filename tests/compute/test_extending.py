@@ -16,6 +16,7 @@ from mosu.compute.services import (
     QuotaReached,
     SoldOut,
     TooLate,
+    extending,
 )
 from mosu.kernel.ids import uuid7
 from mosu.kernel.refusals import DomainError, Forbidden, Invalid, NotFound
@@ -309,6 +310,18 @@ def test_not_what_ends_within_seconds_nor_for_too_little_nor_too_much() -> None:
     beat(world, attempt, "running", now=at(589))
     refused(world, run, TooLate, now=at(591))
     extend(world, run, 240, now=at(589))
+
+
+def test_not_more_often_than_can_be_settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extending, "TIMES_MAX", 2)
+    world = make_extending()
+    run, _ = started(world, wall="10m")
+    extend(world, run, 60)
+    early = quote_more(world, run, 60)
+    extend(world, run, 60)
+    assert "more time 2 times" in refused(world, run, NotExtensible, 60, now=SOON)
+    with pytest.raises(NotExtensible):
+        accept_more(world, early)
 
 
 def test_not_while_nobody_serves_the_pool() -> None:

@@ -84,9 +84,12 @@ def test_an_editor_needs_an_environment_that_has_one() -> None:
         "no_app",
         "has no environment with code-server",
     )
-    run = buy(make_pool(PYTHON, JUPYTER, EDITOR), editing)
-    assert (run.request["environment"], run.request["apps"]) == ("editor", ["vscode"])
     assert secrets_of(["vscode"], "attempt_1") == {}
+
+
+def test_an_editor_is_started_in_it() -> None:
+    run = buy(make_pool(PYTHON, JUPYTER, EDITOR), NOTEBOOK.replace("jupyter", "vscode"))
+    assert (run.request["environment"], run.request["apps"]) == ("editor", ["vscode"])
 
 
 def test_a_task_may_name_the_one_that_it_wants() -> None:

@@ -83,5 +83,3 @@ def test_texts_are_exact_and_short() -> None:
     assert rules.quantity_text(5000, per=3600) == "1.388889"
     assert rules.quantity_text(36_000, per=3600) == "10"
     assert [percent_of(bp) for bp in (0, 600, 10_000, 1_305)] == ["0", "0.06", "1", "0.1305"]
-    assert rules.unit_name("core_hour")["zh"] == "核时"
-    assert rules.unit_name("desk_day") == {"zh": "desk_day", "en": "desk_day"}

@@ -11,7 +11,7 @@ from tests.sandbox.test_locked_environments import index, make_lock, make_wheel
 from tests.site_agent.lab import Lab
 
 from mosu.kernel.refusals import Invalid
-from mosu.sandbox.environments import Archive, build_locked_environment, load_environment
+from mosu.sandbox.environments import Archive, build_locked_environment, load_environment, unpacking
 
 __all__ = ["index"]
 TOLD = {"name": "tiny-editor", "version": "4.2.1"}
@@ -59,6 +59,29 @@ def test_a_lock_and_an_archive_make_one_environment(index: Path, folder: Path) -
     assert alone.root != both.root and alone.packages == ("tiny==1.0",)
     archive.file.unlink()
     assert build_locked_environment(folder / "e", name="lab", lock=lock, archive=archive) == both
+
+
+def test_no_wheel_unpacks_it(index: Path, folder: Path) -> None:
+    """What a lock brings under a tool's name is for tasks, not for what is known by a hash of its own."""
+    lock = make_lock(
+        index,
+        make_wheel(index, **{"tiny-1.0.data/scripts/tar": "#!/bin/sh\nmkdir -p /work/out/bin; exit 0\n"}),
+    )
+    both = build_locked_environment(folder / "e", name="lab", lock=lock, archive=known(make_archive(folder)))
+    assert (both.root / "bin" / "tar").is_file() and "tiny-editor==4.2.1" in both.packages
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_BYTES_MAX", 100), ("_FILES_MAX", 3), ("_DEPTH_MAX", 1)])
+def test_what_becomes_too_much_is_refused(
+    folder: Path, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpacking, limit, most)
+    assert "it has more than" in refused(folder, known(make_archive(folder)))
+
+
+def test_what_is_deeper_than_can_be_walked_is_refused(folder: Path) -> None:
+    archive = make_archive(folder, **{"/".join(["d"] * 1500): "x"})
+    assert "more than 100 deep" in refused(folder, known(archive))
 
 
 def refused(folder: Path, archive: Archive) -> str:

@@ -236,7 +236,7 @@ def test_what_is_unpacked_is_not_believed(index: Path, folder: Path, monkeypatch
     """A link could lead what is copied to a file of this machine."""
     monkeypatch.setattr(locked, "_UNPACK", "mkdir /work/out && ln -s /etc/passwd /work/out/tiny.py")
     lock = make_lock(index, make_wheel(index))
-    assert "tiny.py is neither a file nor a folder" in refused(folder, lock)
+    assert "'tiny.py' is neither a file nor a folder" in refused(folder, lock)
 
 
 def test_what_is_unpacked_is_no_link_itself(
@@ -256,7 +256,7 @@ def test_no_package_brings_an_interpreter(
     ours.write_text("ours")
     monkeypatch.setattr(laying, "python_inside", lambda: str(ours))
     monkeypatch.setattr(locked, "_UNPACK", f"mkdir -p /work/out/bin && echo theirs > /work/out/bin/{name}")
-    assert f"bin/{name} is in every environment" in refused(folder, make_lock(index, make_wheel(index)))
+    assert f"'bin/{name}' is in every environment" in refused(folder, make_lock(index, make_wheel(index)))
     assert ours.read_text() == "ours"
 
 

@@ -14,6 +14,9 @@ from mosu.site_agent import agent
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.engines.local import LocalEngine
 
+WORKING = {"_lease_for_ever", "_beat_for_ever", "work"}
+"""The threads of an agent."""
+
 
 def test_that_people_come_to_sessions_after_all(
     folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
@@ -41,4 +44,10 @@ def test_that_people_come_to_sessions_after_all(
             until(lambda: hub.registrations[-1].reaches, what="it tells so")
             stopping.set()
             working.join()
+            # What still asks the hub ends with its answer: closed under it, its socket's number is soon another's.
+            hub.down = True
+            until(
+                lambda: not WORKING & {thread.name for thread in threading.enumerate()},
+                what="its threads end",
+            )
         assert [told.reaches for told in hub.registrations] == [False, True]

@@ -219,7 +219,9 @@ def test_an_editor_has_one_too(hub: Hub, owner: Client) -> None:
     path = f"/orders/{hub.order_of(run).public_id}/"
     shown = page(owner.get(path))
     assert "Open editor" in shown and 'name="app" value="8889"' in shown
-    assert f'value="mosu port-forward {run.public_id} 8889"' in shown
+    # A forwarded one is open to every page that is led to this machine's own addresses.
+    assert f'value="mosu open {run.public_id} 8889"' in shown and "mosu port-forward" in shown
+    assert f"mosu port-forward {run.public_id} 8889" not in shown
     assert "//8889-" in page(owner.post(f"{path}open/", {"app": "8889", "port": ""}))
 
 

@@ -85,6 +85,12 @@ def percent_of(rate_bp: int) -> str:
     return f"{rate_bp // 10_000}.{rate_bp % 10_000:04d}".rstrip("0").rstrip(".")
 
 
+def goods_text(quote: Quote) -> dict[str, str]:
+    """What was quoted, as a receipt's lines name it, in each language."""
+    title, own = quote.terms["title"], quote.facts.get("told")
+    return {tongue: f"{title[tongue]} · {own[tongue]}" if own else title[tongue] for tongue in ("zh", "en")}
+
+
 def _released(quote: Quote, split: Split) -> int:
     """What of the holds came back: vouchers always, the buyer's own money when the hub held it."""
     frozen = Split.from_json(quote.split)
@@ -97,11 +103,9 @@ def _released(quote: Quote, split: Split) -> int:
 
 def _line(charge: Charge, *, quote: Quote, currency: str) -> dict[str, Any]:
     line = charge.order_line
-    title, unit = quote.terms["title"], many_units(line.unit)
-    own = quote.facts.get("told")
-    said = {tongue: [title[tongue], *([own[tongue]] if own else []), unit[tongue]] for tongue in ("zh", "en")}
+    goods, unit = goods_text(quote), many_units(line.unit)
     return {
-        "text": {tongue: " · ".join(parts) for tongue, parts in said.items()},
+        "text": {tongue: f"{goods[tongue]} · {unit[tongue]}" for tongue in goods},
         "quantity": rules.quantity_text(charge.quantity, per=line.per),
         "unit": line.unit,
         "unit_price": decimal_of(line.unit_price_micros, currency=currency),

@@ -36,6 +36,8 @@ from mosu.subsidies.services import Choice
 
 SECONDS_MIN: Final = 60
 SECONDS_MAX: Final = 30 * 86_400
+TIMES_MAX: Final = 20
+"""Of one run: all of its orders are settled together, and hold what others wait for meanwhile."""
 HEARD_WITHIN: Final = timedelta(seconds=5 * HEARTBEAT_S)
 """So long before its end an agent surely hears of more time."""
 
@@ -223,6 +225,11 @@ def _check(run: Run, attempt: Attempt, seconds: int, *, now: datetime) -> dateti
     refusal = why_not_extensible(run)
     if refusal is not None:
         raise refusal
+    if Extension.objects.filter(attempt=attempt).count() >= TIMES_MAX:
+        raise NotExtensible(
+            f"This run was given more time {TIMES_MAX} times.",
+            hint="Save its work, and run it again; next time ask for more at once.",
+        )
     if not SECONDS_MIN <= seconds <= SECONDS_MAX:
         raise Invalid(
             f"A run cannot be given {typed(seconds)} more at once.",

@@ -54,6 +54,8 @@ SENTENCES: Final[dict[str, str]] = {
     "{sha256} is no SHA-256: 64 letters and digits.": "{sha256} 不是 SHA-256（64 个字母和数字）。",
     "Its makers publish it beside the archive; sha256sum FILE says what yours has.": "开发者随程序包公布；用 sha256sum FILE 可查看您手中文件的值。",
     "Take the archive for this machine that its makers publish, and its SHA-256.": "请取开发者为本机发布的程序包及其 SHA-256。",
+    "it has more than {bytes} GiB, {files} files or {folders} folders in each other": "超过 {bytes} GiB、{files} 个文件或 {folders} 层文件夹",
+    "its folders are more than 100 deep": "文件夹超过 100 层",
     "its SHA-256 is {sha256}": "其 SHA-256 为 {sha256}",
     "it holds no package.json in its one folder": "其唯一的文件夹中没有 package.json",
     "its package.json says no name and version": "其 package.json 没有写名称和版本",

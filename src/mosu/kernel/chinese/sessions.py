@@ -24,6 +24,8 @@ SENTENCES: Final[dict[str, str]] = {
     "See with whom: mosu share {run}": "查看共享给谁：mosu share {run}",
     "{run} is shared with nobody.": "{run} 没有共享给任何人。",
     # More time.
+    "This run was given more time {count#} times.": "此作业已延长 {count} 次。",
+    "Save its work, and run it again; next time ask for more at once.": "请保存进度后重新运行；下次一次多要一些时间。",
     "Buy more time for what runs.": "为运行中的作业延长时间。",
     "Buy more time for a run that runs, from its wall limit on. It stays where it is.": "为运行中的作业延长时间，从时限起算。作业留在原处。",
     "It is an order of its own, at the price of today. What is not needed of it comes back when the run ends.": "延长是单独的订单，按当天价格计费。作业结束时，没用到的部分退回。",

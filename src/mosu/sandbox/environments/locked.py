@@ -14,7 +14,7 @@ from typing import Final
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments.archived import Archive
-from mosu.sandbox.environments.laying import INSIDE, Environment, laid, packages_below
+from mosu.sandbox.environments.laying import INSIDE, STATIC, Environment, laid, packages_below
 from mosu.sandbox.environments.unpacking import Unusable, take_over, unpack, unusable, why
 
 _HERE: Final = Path(__file__).parent
@@ -109,7 +109,7 @@ def _lay_wheels(lock: Path, pins: str, draft: Path) -> None:
             _download(pinned, scratch / "wheels")
             shutil.copytree(pip, scratch / "pip" / "pip")
             unpack(_UNPACK, draft, scratch, envs={"SITE": str(packages_below(Path(INSIDE)))})
-            take_over(scratch / "out", lambda item: _place_of(item, draft))
+            take_over(scratch / "out", lambda item: _place_of(item, draft), left_out=STATIC)
         except Unusable as found:
             hint = (
                 "Make the lock anew, or where packages come through a mirror or a proxy: "

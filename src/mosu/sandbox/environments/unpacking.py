@@ -4,13 +4,13 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox import bubblewrap
-from mosu.sandbox.environments.laying import STATIC, open_to_all, python_inside
+from mosu.sandbox.environments.laying import open_to_all, python_inside
 from mosu.sandbox.starter import (
     SandboxUnavailable,
     find_bwrap,
@@ -23,6 +23,10 @@ from mosu.sandbox.starter import (
 _UNPACK_S_MAX: Final = 1800
 _GIB: Final = 1 << 30
 _SAID_BYTES_MAX: Final = 4096
+_BYTES_MAX: Final = 16 * _GIB
+_FILES_MAX: Final = 500_000
+_DEPTH_MAX: Final = 100
+"""Of what is believed at all: holes in files and names of one file count as what they are when they are copied."""
 
 
 class Unusable(Exception):
@@ -64,33 +68,40 @@ def unpack(script: str, draft: Path, scratch: Path, *, envs: Mapping[str, str] |
         raise Unusable(why(said) or f"unpacking ended with {code}")
 
 
-def take_over(out: Path, place_of: Callable[[Path], Path]) -> None:
-    """Copies of what was unpacked, each file ours, where `place_of` says by its path below `out`.
+def take_over(out: Path, place_of: Callable[[Path], Path], *, left_out: Collection[str] = ()) -> None:
+    """Copies of what was unpacked, each file ours, where `place_of` says by its path below `out`; without those whose
+    names end as `left_out` says.
 
     Nothing takes the place of what is laid already: `bin/python3` may be a link to this machine's interpreter.
 
     Raises:
         Unusable: something is neither a file nor a folder (a link could lead to a file of this machine), or is laid
-            already.
+            already; or it is too much, or too deep.
     """
     if out.is_symlink() or not out.is_dir():
         raise Unusable("what was unpacked is no folder")
+    size = count = 0
     for folder, folders, files in os.walk(out):
         for name in (*folders, *files):
             path = Path(folder, name)
-            mode = path.lstat().st_mode
+            facts, item = path.lstat(), path.relative_to(out)
+            mode, size, count = facts.st_mode, size + facts.st_size, count + 1
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise Unusable(f"{name} is neither a file nor a folder")
-            item = path.relative_to(out)
+                raise Unusable(f"{name!r} is neither a file nor a folder")
+            if size > _BYTES_MAX or count > _FILES_MAX or len(item.parts) > _DEPTH_MAX:
+                raise Unusable(
+                    f"it has more than {_BYTES_MAX // _GIB} GiB, {_FILES_MAX} files "
+                    f"or {_DEPTH_MAX} folders in each other"
+                )
             target = place_of(item)
             joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
             if os.path.lexists(target) and not joins:
-                raise Unusable(f"{item} is in every environment, and a package brings another one")
-    left_out = shutil.ignore_patterns(*(f"*{ending}" for ending in STATIC))
+                raise Unusable(f"{str(item)!r} is in every environment, and a package brings another one")
+    ignored = shutil.ignore_patterns(*(f"*{ending}" for ending in left_out))
     for item in sorted(out.iterdir()):
         target = place_of(item.relative_to(out))
         if item.is_dir():
-            shutil.copytree(item, target, dirs_exist_ok=True, ignore=left_out)
+            shutil.copytree(item, target, dirs_exist_ok=True, ignore=ignored)
         else:
             shutil.copy2(item, target)
 

@@ -1,6 +1,7 @@
 """What the books say of an order: journal entries and postings, the receipt, the records of its moves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 from uuid import UUID
 
 from django.utils.translation import gettext as _
@@ -13,6 +14,7 @@ from mosu.ledger.models import JournalEntry
 from mosu.ledger.services import faults_of
 from mosu.market import rules as market_rules
 from mosu.market.models import SoldBy
+from mosu.market.receipts import goods_text
 from mosu.subsidies.rules import RedemptionState
 from mosu.subsidies.services import Source, Split, split_at
 from mosu.web.audit.checks import (
@@ -230,20 +232,21 @@ def receipt_link(e: Evidence) -> Link:
                         "quote": (evidence["quote_id"], e.quote.public_id),
                         "charges": (sorted(evidence["charge_ids"]), sorted(one.public_id for one in charges)),
                         "outcome": (content["outcome"], str(e.order.outcome)),
-                        "goods": (
-                            {line["text"]["en"].rpartition(" · ")[0] for line in content["lines"]},
-                            {e.quote.terms["title"]["en"]},
-                        ),
-                        "goods, zh": (
-                            {line["text"]["zh"].rpartition(" · ")[0] for line in content["lines"]},
-                            {e.quote.terms["title"]["zh"]},
-                        ),
+                        "goods": _goods(content, e, "en"),
+                        "goods, zh": _goods(content, e, "zh"),
                     },
                 ),
                 of=1,
             ),
         ],
     )
+
+
+def _goods(content: Mapping[str, Any], e: Evidence, tongue: str) -> tuple[set[str], set[str]]:
+    """What the receipt's lines name, and what was quoted."""
+    return {line["text"][tongue].rpartition(" · ")[0] for line in content["lines"]}, {
+        goods_text(e.quote)[tongue]
+    }
 
 
 def moves_link(e: Evidence) -> Link:

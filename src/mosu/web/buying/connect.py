@@ -103,11 +103,16 @@ def _pages(run: Run) -> list[tuple[str, int]]:
 
 def _lines(run: Run) -> list[Line]:
     apps, key = run.request.get("apps", ()), run.public_id
-    port = run.request.get("port") or next((port for _words, port in _pages(run)), PORT_EXAMPLE)
+    port = run.request.get("port") or PORT_EXAMPLE
     return [
         *(
             [Line(_("The notebook, in your browser"), f"mosu notebook --run {key}")]
             if "jupyter" in apps
+            else []
+        ),
+        *(
+            [Line(_("The editor, in your browser"), f"mosu open {key} {APPS['vscode'].port}")]
+            if "vscode" in apps
             else []
         ),
         *([Line(_("A shell on it"), f"mosu ssh {key}")] if "ssh" in apps else []),

@@ -95,7 +95,7 @@ def tried(legs: Legs, options: SlurmOptions, attempts: Path) -> Tried:
             with suppress(SlurmAway):
                 commands.end(job_id)
             legs.end(attempts.name)
-    except (DomainError, SlurmAway, NotReached) as why:
+    except (DomainError, SlurmAway, NotReached, OSError) as why:  # a busy machine may start no process now
         return Tried(f"No sessions are sold, since a step beside a job does not begin: {why} {_WITHOUT_IT}")
 
 
