@@ -316,10 +316,10 @@ def test_not_more_often_than_can_be_settled_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(extending, "TIMES_MAX", 2)
     world = make_extending()
     run, _ = started(world, wall="10m")
-    extend(world, run, 60)
-    early = quote_more(world, run, 60)
-    extend(world, run, 60)
-    assert "more time 2 times" in refused(world, run, NotExtensible, 60, now=SOON)
+    extend(world, run)
+    early = quote_more(world, run)
+    extend(world, run)
+    assert "more time 2 times" in refused(world, run, NotExtensible, now=SOON)
     with pytest.raises(NotExtensible):
         accept_more(world, early)
 
