@@ -590,12 +590,13 @@ class Business:
         self, sale: _Sale, ending: str, split: Any, at: datetime, *, charge_id: UUID, quantity: int, total: int,
         tax: int, credited: int, usage: list[list[Any]], meter: str, unit: str,
     ) -> None:  # fmt: skip
+        from mosu.kernel.units import many_units
         from mosu.market import rules
         from mosu.market.receipts import share_json
 
         self._receipts[at.year] += 1
         number = f"R-{at.year}-{self._receipts[at.year]:06d}"
-        goods, names = sale.goods, rules.unit_name(unit)
+        goods, names = sale.goods, many_units(unit)
         held = sum(share.limit_micros for share in sale.split.shares if share.source.value == "voucher")
         content = {
             "number": number,

@@ -3,7 +3,8 @@
 # ruff: noqa: PLC0415, S311 - Django is set up before these are called; made-up business needs no secrecy
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -75,7 +76,7 @@ def seed(
         tables = [*population.tables, *book.tables, *business.t.all()]
         # Which part of a card is taken, the table's own trigger says.
         quiet = [table.name for table in tables if table is not business.t.device_allocation]
-        with without_triggers(owner_dsn, quiet):
+        with without_triggers(owner_dsn, quiet), _undone(connection):
             residents = [population.resident(number) for number in range(max(2, organisations - SUPPLIERS))]
             programmes = population.programmes(people)
             _open_months(connection, since=since, until=now)
@@ -92,6 +93,16 @@ def seed(
         people=people, resident=residents[0], supplier_id=supplier_id, organisations=len(residents) + SUPPLIERS,
         orders=orders, offers=offers, rows=sum(table.count for table in tables), seconds=time.monotonic() - began,
     )  # fmt: skip
+
+
+@contextmanager
+def _undone(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """What fails lets go of the tables: their triggers come back by another connection, which would wait for ever."""
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
 
 
 def verified(made: Seeded) -> Figure:
