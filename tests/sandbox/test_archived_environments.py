@@ -35,7 +35,7 @@ def make_archive(folder: Path, *, told: object = TOLD, program: str = "tiny-edit
 
 
 def known(path: Path) -> Archive:
-    return Archive.of(path, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Archive(path, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def test_what_an_archive_holds_is_started_inside(folder: Path) -> None:
@@ -71,7 +71,7 @@ def test_no_wheel_unpacks_it(index: Path, folder: Path) -> None:
     assert (both.root / "bin" / "tar").is_file() and "tiny-editor==4.2.1" in both.packages
 
 
-@pytest.mark.parametrize(("limit", "most"), [("_BYTES_MAX", 100), ("_FILES_MAX", 3), ("_DEPTH_MAX", 1)])
+@pytest.mark.parametrize(("limit", "most"), [("_BYTES_MAX", 100), ("_FILES_MAX", 3), ("DEPTH_MAX", 1)])
 def test_what_becomes_too_much_is_refused(
     folder: Path, limit: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +102,12 @@ def test_another_archive_than_its_hash_says(folder: Path) -> None:
 def test_a_hash_that_is_none(sha256: str, folder: Path) -> None:
     with pytest.raises(Invalid, match="is no SHA-256"):
         Archive.of(make_archive(folder), sha256)
+
+
+def test_both_are_named_or_neither() -> None:
+    assert Archive.of(None, "") is None
+    with pytest.raises(Invalid, match="without its archive"):
+        Archive.of(None, "0" * 64)
 
 
 @pytest.mark.parametrize(
@@ -139,4 +145,4 @@ def test_what_is_no_archive_and_what_is_not_there(folder: Path) -> None:
     path = folder / "tiny-editor.tar.gz"
     path.write_bytes(b"no archive")
     assert "tiny-editor.tar.gz" in refused(folder, known(path))
-    assert "No such file" in refused(folder, Archive.of(folder / "none.tar.gz", "0" * 64))
+    assert "No such file" in refused(folder, Archive(folder / "none.tar.gz", "0" * 64))

@@ -15,6 +15,7 @@ import django
 import typer
 
 from mosu.kernel.ids import typeid
+from mosu.kernel.languages import counted
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
@@ -285,7 +286,7 @@ def add_environment(  # noqa: PLR0917 - the options of a command
         config.data_dir / "environments",
         name=name,
         lock=lock.absolute() if lock else None,
-        archive=Archive.of(archive, sha256) if archive else None,
+        archive=Archive.of(archive, sha256),
     )
     note_environment(config.data_dir, made)
     if (hub := running_hub(config)) is not None and (pid := hub.parts["agent"]["pid"]) is not None:
@@ -293,7 +294,7 @@ def add_environment(  # noqa: PLR0917 - the options of a command
     if as_json:
         typer.echo(json.dumps({**asdict(made), "root": str(made.root)}))
     else:
-        typer.echo(told(f"{name}: {len(made.packages)} packages in {made.root}"))
+        typer.echo(told(f"{name}: {counted(len(made.packages), 'package')} in {made.root}"))
 
 
 def _show_once(facts: dict[str, str | None], *, as_json: bool, email: str) -> None:

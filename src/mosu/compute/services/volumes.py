@@ -1,6 +1,5 @@
 """Volumes: room that is taken, paid by the time it is kept, renewed, and deleted."""
 
-import random
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -197,11 +196,10 @@ def confirm_deleted(*, pool_id: UUID, volume_ids: Collection[UUID], actor: Actor
 
 
 def volumes_to_delete(pool_id: UUID, *, count_max: int) -> list[str]:
-    """What the pool's agent is asked to delete: the oldest first, and where there are more than it is asked at once,
-    any of them. So many that it cannot delete hold up none of the others for long."""
-    rows = Volume.objects.filter(pool_id=pool_id, state=VolumeState.DELETING).order_by("ended_at", "id")
-    found = [volume.public_id for volume in rows.only("id")]
-    return found if len(found) <= count_max else random.sample(found, count_max)
+    """What the pool's agent is asked to delete: any of them, so that many that it cannot delete hold up none of the
+    others for long."""
+    rows = Volume.objects.filter(pool_id=pool_id, state=VolumeState.DELETING).order_by("?")
+    return [volume.public_id for volume in rows.only("id")[:count_max]]
 
 
 def turn_volumes(*, now: datetime) -> None:

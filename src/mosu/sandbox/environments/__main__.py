@@ -29,7 +29,7 @@ def main() -> int:
                 asked.folder, packages=asked.packages, name=asked.name or "python"
             )
         else:
-            archive = Archive.of(asked.archive, asked.sha256) if asked.archive else None
+            archive = Archive.of(asked.archive, asked.sha256)
             name = asked.name or (asked.lock or asked.archive).stem
             made = build_locked_environment(
                 asked.folder.absolute(), name=name, lock=asked.lock, archive=archive

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments.laying import INSIDE
-from mosu.sandbox.environments.unpacking import Unusable, take_over, unpack, unusable
+from mosu.sandbox.environments.unpacking import DEPTH_MAX, Unusable, take_over, unpack, unusable
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,60}")
@@ -19,14 +19,14 @@ _FACTS_BYTES_MAX: Final = 1 << 20
 _PIECE_BYTES: Final = 1 << 20
 # Links are for those who build it; what needs one inside says so when it is started.
 # This machine's tools, not what a lock beside the archive may have brought under their names.
-_UNPACK: Final = """
+_UNPACK: Final = f"""
 set -e
 PATH=/usr/bin:/bin
 mkdir /work/out
 tar -xf /work/archive -C /work/out --strip-components=1 --no-same-owner --no-same-permissions
-if [ -n "$(find /work/out -mindepth 100 -print -quit)" ]; then
+if [ -n "$(find /work/out -mindepth {DEPTH_MAX} -print -quit)" ]; then
   rm -rf /work/out
-  echo "ERROR: its folders are more than 100 deep"
+  echo "ERROR: its folders are more than {DEPTH_MAX} deep"
   exit 1
 fi
 find /work/out -type l -delete
@@ -41,11 +41,16 @@ class Archive:
     sha256: str
 
     @classmethod
-    def of(cls, file: Path, sha256: str) -> "Archive":
-        """
+    def of(cls, file: Path | None, sha256: str) -> "Archive | None":
+        """What a command line named; None where it named none.
+
         Raises:
-            Invalid: the hash is none.
+            Invalid: the hash is none, or of nothing.
         """
+        if file is None:
+            if sha256:
+                raise Invalid("A SHA-256 without its archive.", hint="Name both.", field="sha256")
+            return None
         if not _SHA256.fullmatch(sha256):
             raise Invalid(
                 f"{sha256[:80]!r} is no SHA-256: 64 letters and digits.",

@@ -15,7 +15,7 @@ from typing import Final
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments.archived import Archive
 from mosu.sandbox.environments.laying import INSIDE, STATIC, Environment, laid, packages_below
-from mosu.sandbox.environments.unpacking import Unusable, take_over, unpack, unusable, why
+from mosu.sandbox.environments.unpacking import Unusable, first_error, take_over, unpack, unusable
 
 _HERE: Final = Path(__file__).parent
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -197,7 +197,7 @@ def _download(pinned: Path, wheels: Path) -> None:
     except subprocess.TimeoutExpired as late:
         raise Unusable(f"downloading took longer than {_DOWNLOAD_S_MAX} s") from late
     if done.returncode != 0:
-        raise Unusable(why(done.stderr) or f"pip ended with {done.returncode}")
+        raise Unusable(first_error(done.stderr) or f"pip ended with {done.returncode}")
     if not any(wheels.iterdir()):
         raise Unusable("it names no package for this machine")
 

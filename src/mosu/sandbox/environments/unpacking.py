@@ -25,7 +25,7 @@ _GIB: Final = 1 << 30
 _SAID_BYTES_MAX: Final = 4096
 _BYTES_MAX: Final = 16 * _GIB
 _FILES_MAX: Final = 500_000
-_DEPTH_MAX: Final = 100
+DEPTH_MAX: Final = 100
 """Of what is believed at all: holes in files and names of one file count as what they are when they are copied."""
 
 
@@ -65,7 +65,7 @@ def unpack(script: str, draft: Path, scratch: Path, *, envs: Mapping[str, str] |
     )
     said, code = _ended(bubblewrap.start(job, starter=starter, who=who))
     if code != 0:
-        raise Unusable(why(said) or f"unpacking ended with {code}")
+        raise Unusable(first_error(said) or f"unpacking ended with {code}")
 
 
 def take_over(out: Path, place_of: Callable[[Path], Path], *, left_out: Collection[str] = ()) -> None:
@@ -88,10 +88,10 @@ def take_over(out: Path, place_of: Callable[[Path], Path], *, left_out: Collecti
             mode, size, count = facts.st_mode, size + facts.st_size, count + 1
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise Unusable(f"{name!r} is neither a file nor a folder")
-            if size > _BYTES_MAX or count > _FILES_MAX or len(item.parts) > _DEPTH_MAX:
+            if size > _BYTES_MAX or count > _FILES_MAX or len(item.parts) > DEPTH_MAX:
                 raise Unusable(
                     f"it has more than {_BYTES_MAX // _GIB} GiB, {_FILES_MAX} files "
-                    f"or {_DEPTH_MAX} folders in each other"
+                    f"or {DEPTH_MAX} folders in each other"
                 )
             target = place_of(item)
             joins = stat.S_ISDIR(mode) and target.is_dir() and not target.is_symlink()
@@ -106,7 +106,7 @@ def take_over(out: Path, place_of: Callable[[Path], Path], *, left_out: Collecti
             shutil.copy2(item, target)
 
 
-def why(said: str) -> str:
+def first_error(said: str) -> str:
     """What a tool says went wrong: its first error."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]

@@ -26,7 +26,7 @@ from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.site_agent.engines.slurm.nodes import nodes_from
 from mosu.site_agent.engines.slurm.options import SlurmOptions
 from mosu.site_agent.engines.slurm.payload import SlurmJobFile
-from mosu.site_agent.engines.slurm.trying import Trial
+from mosu.site_agent.engines.slurm.trying import Trying
 from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.job_files import StateFile
@@ -96,7 +96,7 @@ class SlurmEngine:
         self._cancelled_at: dict[str, float] = {}
         self._guard = threading.Lock()
         self._legs = Legs(options.python)
-        self._trial = Trial(self._legs, options, self._attempts, kept=folder / "sessions.json")
+        self._trying = Trying(self._legs, options, self._attempts, kept=folder / "sessions.json")
 
     @property
     def spans_nodes(self) -> bool:
@@ -111,12 +111,12 @@ class SlurmEngine:
         """As set; else found out."""
         if self._options.sessions is not None:
             return "" if self._options.sessions else "No sessions are sold: [slurm] sessions = false."
-        return self._trial.found().why_not
+        return self._trying.found().why_not
 
     @property
     def has_sshd(self) -> bool:
         """Found out, also where it is set that people are joined."""
-        return self._options.sessions is not False and self._trial.found().has_sshd
+        return self._options.sessions is not False and self._trying.found().has_sshd
 
     def isolation(self) -> SandboxReport:
         """The sandbox's, where also Slurm keeps books: without them nothing could be billed."""

@@ -38,7 +38,7 @@ class Tried:
     has_sshd: bool = False
 
 
-class Trial:
+class Trying:
     """What one agent knows of it: what worked is kept in the file `kept`, what did not is tried again."""
 
     def __init__(self, legs: Legs, options: SlurmOptions, attempts: Path, *, kept: Path) -> None:
