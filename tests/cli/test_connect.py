@@ -76,6 +76,11 @@ class Forwarded:
     def connect(self, which: int = 0) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.lines[which]["local_port"]), timeout=PATIENCE_S)
 
+    def is_reset(self) -> None:
+        """One connects and is reset, be it before `connect` has returned."""
+        with pytest.raises(ConnectionResetError), self.connect() as mine:
+            mine.recv(1)
+
     def ended(self, number: int | None = None) -> tuple[int, str]:
         """Exit code and messages, after a signal or by itself."""
         if number is not None:
@@ -226,8 +231,7 @@ def test_a_refused_connection_is_told_and_the_next_one_tried(
     with server(echo) as port, Forwarded(environment) as forwarded:
         relay.ports[PORT] = port
         for _ in range(3):
-            with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
-                mine.recv(1)
+            forwarded.is_reset()
         del relay.refusals[PORT]
         with forwarded.connect() as mine:
             mine.sendall(b"now")
@@ -242,7 +246,8 @@ def test_who_may_no_longer_is_told_and_it_ends(
     relay: FakeRelay, environment: Mapping[str, str], status: int
 ) -> None:
     relay.refusals[PORT] = (status, {"title": "You may not do this.", "detail": "Ask the run's owner."})
-    with Forwarded(environment) as forwarded, forwarded.connect():
+    with Forwarded(environment) as forwarded:
+        forwarded.is_reset()
         code, err = forwarded.ended()
     assert code == 3
     assert err.endswith("error: You may not do this.\n  Ask the run's owner.\n")
@@ -281,8 +286,8 @@ def test_who_is_cut_off_midway_and_may_not_come_back(
             403,
             {"title": "You may not do this (run.connect).", "detail": "Who may: owner."},
         )
-        with forwarded.connect():
-            code, err = forwarded.ended()
+        forwarded.is_reset()
+        code, err = forwarded.ended()
     assert code == 3
     assert "A connection to port 7 failed: You are no longer a member.\n" in err
     assert err.endswith("error: You may not do this (run.connect).\n  Who may: owner.\n")
@@ -367,8 +372,7 @@ def test_a_relay_that_went_away_may_come_back(hub: FakeHub, environment: Mapping
     with running_relay(free_port()) as gone:  # one that no connection of others' gets meanwhile
         hub.connect_url = gone.url
     with server(echo) as port, Forwarded(environment) as forwarded:
-        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
-            mine.recv(1)
+        forwarded.is_reset()
         with running_relay(gone.port) as relay:
             relay.ports[PORT] = port
             with forwarded.connect() as mine:
@@ -407,10 +411,12 @@ def test_who_is_dropped_before_they_are_joined_reads_no_end() -> None:
             here = forwarding.Forwarding("run_1", cast(Relay, Gone()), [(door, PORT)])
             here._end = asyncio.get_running_loop().create_future()
             accepting = asyncio.ensure_future(here._accept(door, PORT))
-            reader, writer = await asyncio.open_connection("127.0.0.1", forwarding.port_of(door))
-            with pytest.raises(ConnectionResetError):
-                await asyncio.wait_for(reader.read(1), PATIENCE_S)
-            writer.close()
+            with pytest.raises(ConnectionResetError):  # be it before `open_connection` has returned
+                reader, writer = await asyncio.open_connection("127.0.0.1", forwarding.port_of(door))
+                try:
+                    await asyncio.wait_for(reader.read(1), PATIENCE_S)
+                finally:
+                    writer.close()
             accepting.cancel()
 
     asyncio.run(tried())
@@ -438,8 +444,7 @@ def test_a_local_program_that_breaks_off_is_no_failure(
 def test_no_redirect_gets_the_token(relay: FakeRelay, environment: Mapping[str, str]) -> None:
     with running_relay() as other, Forwarded(environment) as forwarded:
         relay.redirect = other.url
-        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
-            mine.recv(1)
+        forwarded.is_reset()
         code, err = forwarded.ended(signal.SIGINT)
         assert (code, other.asked, len(relay.asked)) == (0, [], 1)
     assert "The hub answered 302." in err
@@ -449,8 +454,7 @@ def test_a_relay_that_speaks_text(relay: FakeRelay, environment: Mapping[str, st
     relay.text = True
     with server(lambda taken: None) as port, Forwarded(environment) as forwarded:
         relay.ports[PORT] = port
-        with pytest.raises(ConnectionResetError), forwarded.connect() as mine:
-            mine.recv(1)
+        forwarded.is_reset()
         assert "sent text where bytes belong" in forwarded.ended(signal.SIGINT)[1]
 
 
