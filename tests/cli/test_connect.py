@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -63,7 +62,9 @@ class Forwarded:
             text=True,
         )
         assert self.process.stdout is not None
-        self.lines = [json.loads(self.process.stdout.readline()) for _ in ports or (PORT,)]
+        said = [self.process.stdout.readline() for _ in ports or (PORT,)]
+        assert all(said), self.process.communicate()[1]
+        self.lines = [json.loads(line) for line in said]
 
     def __enter__(self) -> Self:
         return self
@@ -148,9 +149,7 @@ def test_a_megabyte_each_way_and_the_end_of_each(relay: FakeRelay, environment: 
             mine.sendall(MEGABYTE)
             mine.shutdown(socket.SHUT_WR)
             assert read_all(mine) == hashlib.sha256(MEGABYTE).digest() + MEGABYTE
-        patience = time.monotonic() + PATIENCE_S
-        while not relay.closed and time.monotonic() < patience:
-            time.sleep(0.01)
+        until(lambda: relay.closed, what="the relay sees its end")
         code, err = forwarded.ended(signal.SIGINT)
     assert code == 0
     assert err.splitlines()[-1] == "1 connection, 1.0 MB to the run, 1.0 MB from it."

@@ -95,6 +95,16 @@ def seen_at(url: str) -> bytes:
         return bytes(answer.read())
 
 
+@contextmanager
+def breaks_off(relay: FakeRelay, local_port: int) -> Iterator[None]:
+    """A connection by it, which the relay has cut."""
+    until(lambda: not relay.opened, what="those before it are over")
+    with socket.create_connection(("127.0.0.1", local_port), timeout=PATIENCE_S):
+        until(lambda: relay.opened, what="it is joined")
+        relay.close_all(4409, "The run ended.")
+        yield
+
+
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     out, err = process.communicate(timeout=PATIENCE_S)
     assert "Traceback" not in err and TOKEN not in out + err and SECRET not in err, err
@@ -114,15 +124,15 @@ def test_it_buys_waits_opens_and_ends_with_the_session(
 ) -> None:
     hub.state, hub.connect_url = "queued", None
     process = opened(environment, *JSON, "--cpus", "2", "--wall-limit", "1h")
-    until(lambda: ("GET", "/runs/run_1") in hub.calls)
+    until(lambda: ("GET", "/runs/run_1") in hub.answered)
     assert ("GET", "/runs/run_1/apps") not in hub.calls
-    hub.state, hub.connect_url = "running", relay.url
+    hub.connect_url, hub.state = relay.url, "running"
     facts = line_of(process)
     assert (facts["run_id"], facts["port"]) == ("run_1", 8888)
     assert facts["url"] == f"http://127.0.0.1:{facts['local_port']}/lab?token={SECRET}"
     hub.state = "succeeded"
-    relay.close_all(1000, "")
-    code, out, err = ended(process)
+    with breaks_off(relay, facts["local_port"]):  # so it asks at once whether the session goes on
+        code, out, err = ended(process)
     assert code == 0
     assert json.loads(out)["receipt"]["number"] == "R-2026-000001"
     assert "run_1 is queued." in err and "JupyterLab is starting." in err

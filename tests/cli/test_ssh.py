@@ -131,9 +131,9 @@ def test_it_waits_until_the_session_runs(env: Mapping[str, str], hub: FakeHub) -
     )  # fmt: skip
     assert process.stderr is not None
     assert process.stderr.readline().startswith("run_1 is queued: waiting until it runs.")
-    hub.state, hub.connect_url = "running", URL
-    process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 9
+    hub.connect_url, hub.state = URL, "running"  # one that runs without an address is refused
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 9, err
     assert len(hub.certified) == 1
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.client.fake_hub import TOKEN
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -32,7 +32,8 @@ class FakeRelay:
     """Path and Authorization of each request."""
     closed: list[tuple[int | None, str]] = field(default_factory=list)
     """How each connection ended on its side."""
-    _opened: set[ServerConnection] = field(default_factory=set)
+    opened: set[ServerConnection] = field(default_factory=set)
+    """Those that it joins now."""
     _loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -42,7 +43,7 @@ class FakeRelay:
     def close_all(self, code: int, why: str) -> None:
         """End every connection, as a hub does whose run ended."""
         assert self._loop is not None
-        for one in list(self._opened):
+        for one in list(self.opened):
             asyncio.run_coroutine_threadsafe(one.close(code, why), self._loop).result(PATIENCE_S)
 
     def check(self, connection: ServerConnection, request: Request) -> Response | None:
@@ -51,11 +52,11 @@ class FakeRelay:
             return Response(302, "Found", Headers({"Location": self.redirect}), b"")
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             return _problem(401, {"title": "The token is not known."})
-        port = _port_of(request)
-        return _problem(*self.refusals[port]) if port in self.refusals else None
+        refusal = self.refusals.get(_port_of(request))  # once: a test may take it away meanwhile
+        return None if refusal is None else _problem(*refusal)
 
     async def join(self, opened: ServerConnection) -> None:
-        self._opened.add(opened)
+        self.opened.add(opened)
         try:
             assert opened.request is not None
             if self.text:
@@ -69,7 +70,7 @@ class FakeRelay:
             finally:
                 writer.close()
         finally:
-            self._opened.discard(opened)
+            self.opened.discard(opened)
             self.closed.append((opened.close_code, opened.close_reason or ""))
 
 
@@ -106,7 +107,10 @@ def running_relay(port: int = 0) -> Iterator[FakeRelay]:
     thread.start()
 
     async def start() -> Server:
-        return await serve(relay.join, "127.0.0.1", port, process_request=relay.check, compression=None)
+        return await serve(
+            relay.join, "127.0.0.1", port, process_request=relay.check, compression=None,
+            close_timeout=PATIENCE_S, **PATIENT,
+        )  # fmt: skip
 
     async def stop(server: Server) -> None:
         server.close()

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.core.management import call_command
-
 from mosu.compute.models import Device, DeviceAllocation
 from mosu.runtime.databases import connected_to
+from mosu.runtime.migrating import migrate
 from tests.compute.test_cards import TASK, make_cards_world
 from tests.compute.world import buy
 
@@ -14,8 +13,8 @@ def test_what_whole_cards_hold_is_all_of_them(fresh_db: Any) -> None:
     world = make_cards_world()
     buy(world, TASK)
     with connected_to(fresh_db.owner_dsn):
-        call_command("migrate", "compute", "0009_open_runs", verbosity=0)
-        call_command("migrate", "compute", verbosity=0)
+        migrate("compute", "0011_card_memory")
+        migrate("compute")
     assert {(one.card, one.part.lower, one.part.upper) for one in Device.objects.all()} == {
         (card, 0, 20_160) for card in range(4)
     }

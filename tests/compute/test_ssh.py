@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from mosu.compute.services.certificates import certificate_for
 from mosu.kernel.ids import typeid, uuid7
 from mosu.wire.ssh import SSH_PORT, SSHD
 from tests.hub import MOSU, Hub, free_port, running_hub
+from tests.patience import PATIENCE_S
+from tests.site_agent.lab import until
 
 pytestmark = pytest.mark.skipif(
     shutil.which("ssh") is None or not os.access(SSHD, os.X_OK),
@@ -37,7 +40,6 @@ resources: {cpus: 1, memory: 1}
 envs: {GREETING: 'say "hi" \\ $HOME', LD_LIBRARY_PATH: /nowhere, LINES_OF: "two\\nlines"}
 mosu: {kind: session, apps: [ssh], wall_limit: 20m}
 """
-WAITS_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Way:
         self, words: Sequence[str | Path], *, given: str = "", **env: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            words, env={**self.env, **env}, input=given, capture_output=True, text=True, timeout=WAITS_S
+            words, env={**self.env, **env}, input=given, capture_output=True, text=True, timeout=PATIENCE_S
         )
 
     @property
@@ -107,21 +109,14 @@ def way() -> Iterator[Way]:
 
 def _session(hub: Hub, token: str, task: str) -> str:
     """Bought as soon as the hub's own pool is on sale."""
-    until = time.monotonic() + WAITS_S
+    ends = time.monotonic() + PATIENCE_S
     file = hub.data_dir.parent / "task.yaml"
     file.write_text(task)
     while True:
         done = hub.mosu("run", "--yes", "--detach", str(file), token=token)
         if done.returncode == 0:
             return done.stdout.strip()
-        assert time.monotonic() < until, done.stderr
-
-
-def until(condition: Any, *, what: str) -> None:
-    ends = time.monotonic() + WAITS_S
-    while not condition():
-        assert time.monotonic() < ends, what
-        time.sleep(0.05)
+        assert time.monotonic() < ends, done.stderr
 
 
 def test_a_command_its_exit_code_and_its_streams(way: Way) -> None:
@@ -166,10 +161,14 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def see(self, text: str) -> None:
-        ends = time.monotonic() + WAITS_S
+        ends = time.monotonic() + PATIENCE_S
         while text not in self.screen:
-            assert select.select([self.fd], [], [], ends - time.monotonic())[0], self.screen
-            self.screen += os.read(self.fd, 65_536).decode()
+            left = max(0.0, ends - time.monotonic())
+            assert select.select([self.fd], [], [], left)[0], f"no {text!r}: {self.screen}"
+            try:
+                self.screen += os.read(self.fd, 65_536).decode(errors="replace")
+            except OSError:  # so Linux says that nobody holds the other end
+                pytest.fail(f"it ended without {text!r}: {self.screen}")
         self.screen = self.screen.partition(text)[2]
 
     def end(self) -> int:
@@ -188,7 +187,7 @@ def test_a_terminal_its_size_and_ctrl_c(way: Way) -> None:
     terminal.see("ready")
     terminal.resize(50, 132)
     # Who says so is the one that Ctrl-C ends: between `echo` and `sleep` of the shell itself it may end neither.
-    resized = "sh -c 'until [ \"$(stty size)\" = \"50 132\" ]; do :; done; echo resi\"\"zed; exec sleep 300'"
+    resized = 'sh -c \'until [ "$(stty size)" = "50 132" ]; do :; done; echo resi""zed; exec sleep 300\''
     terminal.type(f"{resized}\n")
     terminal.see("resized")
     terminal.type("\x03")
@@ -223,7 +222,8 @@ def test_scp_sftp_and_rsync_by_name(way: Way, tmp_path: Path) -> None:
 def test_ports_are_forwarded_and_lead_nowhere_but_into_the_session(way: Way) -> None:
     port, proxy = free_port(), free_port()
     server = way.ssh(
-        "python3 -m http.server 8123 --bind 127.0.0.1 > web.log 2>&1 & echo $! > web.pid; echo page > page"
+        "echo page > page; python3 -u -m http.server 8123 --bind 127.0.0.1 > web.log 2>&1 & echo $! > web.pid; "
+        "until grep -q Serving web.log; do sleep 0.02; done"  # it listens
     )
     assert server.returncode == 0, server.stderr
     forward = subprocess.Popen(
@@ -277,7 +277,7 @@ def test_who_comes_and_says_nothing_keeps_nobody_out(way: Way) -> None:
         assert forward.stdout is not None
         port = json.loads(forward.stdout.readline())["local_port"]
         for _ in range(60):
-            silent.append(socket.create_connection(("127.0.0.1", port), timeout=WAITS_S))
+            silent.append(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S))
         for one in silent:
             assert one.recv(4) == b"SSH-"
         for _ in range(3):
@@ -336,8 +336,13 @@ def test_plain_ssh_comes_in_by_the_hubs_own_port(way: Way, tmp_path: Path) -> No
         done = ssh.called(way, "scp", "-q", str(source), str(target))
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "back").read_bytes() == data
+    until(lambda: _most_to(way, SSH_PORT) > len(data), what="the hub notes what went to the session")
+
+
+def _most_to(way: Way, port: int) -> int:
+    """Bytes by one connection to the port, as far as the hub has noted them."""
     listed = json.loads(way.called([*MOSU, "connections", "--json", way.run_id]).stdout)
-    assert any(one["port"] == SSH_PORT and one["bytes_in"] > len(data) for one in listed["items"])
+    return max(one["bytes_in"] for one in listed["items"] if one["port"] == port)
 
 
 def test_the_hubs_own_port_leads_nowhere_else(way: Way, tmp_path: Path) -> None:
@@ -380,7 +385,7 @@ def test_who_has_no_certificate_of_the_hub_is_refused_at_its_port(way: Way, tmp_
 def test_who_says_nothing_there_keeps_nobody_out(way: Way, tmp_path: Path) -> None:
     ssh = plain(way, tmp_path)
     silent = [
-        socket.create_connection((ssh.jump["host"], ssh.jump["port"]), timeout=WAITS_S) for _ in range(60)
+        socket.create_connection((ssh.jump["host"], ssh.jump["port"]), timeout=PATIENCE_S) for _ in range(60)
     ]
     try:
         assert ssh.called(way, "ssh", "lab", "echo in").stdout == "in\n"
@@ -423,9 +428,17 @@ def test_what_is_no_certificate_of_this_session_is_refused(way: Way, tmp_path: P
         done = bare(config, way)
         assert (done.stdout == "in\n") is comes_in, done.stderr
         assert comes_in or "Permission denied (publickey)" in done.stderr
-    log = way.called([*MOSU, "logs", way.run_id]).stdout
-    assert "Certificate invalid: expired" in log and "Certificate invalid: not yet valid" in log
-    assert "Certificate does not contain an authorized principal" in log
+    wanted = (
+        "Certificate invalid: expired",
+        "Certificate invalid: not yet valid",
+        "Certificate does not contain an authorized principal",
+    )
+
+    def logged() -> bool:  # it comes later, by the agent
+        log = way.called([*MOSU, "logs", way.run_id]).stdout
+        return all(one in log for one in wanted)
+
+    until(logged, what="the log says why")
 
 
 def test_another_host_key_is_refused_without_a_question(way: Way, tmp_path: Path) -> None:
@@ -464,20 +477,23 @@ def test_the_end_of_the_session_ends_it_all(way: Way) -> None:
     servers = _servers(way)
     assert len(servers) >= 3
     assert way.called([*MOSU, "cancel", way.run_id]).returncode == 0
-    held.communicate(timeout=WAITS_S)
+    held.communicate(timeout=PATIENCE_S)
     assert held.returncode == 255
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in servers), what="no server is left")
+    asked = ("api", "get", f"/runs/{way.run_id}", "--get", "state")
+    until(lambda: way.called([*MOSU, *asked]).stdout == "cancelled\n", what="the hub knows that it is over")
     done = way.ssh("true")
     assert (done.returncode, "there is nothing left to connect to" in done.stderr) == (3, True)
 
 
 def _servers(way: Way) -> list[int]:
     """Processes of sshd in the session's sandbox."""
-    (state,) = way.hub.data_dir.rglob("attempts/*/state.json")
+    (state,) = (way.hub.data_dir / "site_agent").glob("attempts/*/state.json")
     found, todo = [], [json.loads(state.read_text())["pids"][0][0]]
     while todo:
         pid = todo.pop()
-        todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-        if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
-            found.append(pid)
+        with suppress(OSError):  # one of an earlier test ended just now
+            todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            if Path(f"/proc/{pid}/comm").read_text().startswith("sshd"):
+                found.append(pid)
     return found
