@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http.cookies import SimpleCookie
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import uvicorn
@@ -85,12 +85,29 @@ class Relay:
     def raw(self, data: bytes) -> bytes:
         """What the relay answers to exactly these bytes, until it closes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S) as way:
-            way.sendall(data)
             parts = []
-            with suppress(ConnectionResetError):
+            with suppress(ConnectionError):  # be it before all is sent
+                way.sendall(data)
                 while part := way.recv(65_536):
                     parts.append(part)
         return b"".join(parts)
+
+
+class Heard(asyncio.Protocol):
+    """All that came until the connection was over: who is reset by its stream's reader loses what it has not read."""
+
+    def __init__(self) -> None:
+        self.data, self.is_over = b"", asyncio.Event()
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_over.set()
 
 
 @dataclass

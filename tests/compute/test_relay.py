@@ -342,7 +342,7 @@ def test_nobody_but_a_pools_agent_opens_a_tunnel(relay: Relay) -> None:
         for header in ("", f"Bearer {relay.token}", "Bearer mosu_pool_" + "0" * 40):
             with pytest.raises(InvalidStatus) as refused:
                 async with connect(
-                    f"{relay.url}/agent/v1/tunnel", additional_headers={"Authorization": header}
+                    f"{relay.url}/agent/v1/tunnel", additional_headers={"Authorization": header}, **PATIENT
                 ):
                     pass
             assert refused.value.response.status_code in (401, 403)

@@ -17,7 +17,7 @@ from mosu.runtime import app_requests
 from mosu.wire.streams import Stream
 from mosu.wire.tunnel import Target
 from mosu.wire.waited import WaitedStream
-from tests.compute.browsing import Relay, answers, asgi_at, asked, browsing, joined_to, tunnel_of
+from tests.compute.browsing import Heard, Relay, answers, asgi_at, asked, browsing, joined_to, tunnel_of
 from tests.compute.test_relay import FakeAgent, noted, refuses
 from tests.patience import PATIENCE_S
 
@@ -217,10 +217,10 @@ def test_a_slow_reader_holds_up_the_app_and_not_the_relay(relay: Relay) -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", relay.port, limit=1024)
             writer.write(b"GET / HTTP/1.1\r\n" + browser.head + b"\r\n")
             assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
-            for before in range(200):
-                await asyncio.sleep(0.05)
-                if before > 5 and sent[0] == before:
-                    break
+            before = 0
+            while not sent[0] or sent[0] != before:  # until it is held up
+                before = sent[0]
+                await asyncio.sleep(0.3)
             assert sent[0] < 40
             writer.transport.abort()
             await asyncio.sleep(0)
@@ -229,10 +229,11 @@ def test_a_slow_reader_holds_up_the_app_and_not_the_relay(relay: Relay) -> None:
 
 
 def test_who_leaves_is_not_worked_for_any_more(relay: Relay) -> None:
-    browser, gone = relay.entered(), asyncio.Event()
+    browser, begun, gone = relay.entered(), asyncio.Event(), asyncio.Event()
 
     async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
+        begun.set()
         with suppress(ConnectionError):
             await reader.read()
         gone.set()
@@ -242,9 +243,8 @@ def test_who_leaves_is_not_worked_for_any_more(relay: Relay) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", relay.port)
             writer.write(b"GET / HTTP/1.1\r\n" + browser.head + b"\r\n")
             async with asyncio.timeout(PATIENCE_S):
-                while not any(grant.cut for grant in relay_app.grants._held.values()):
-                    await asyncio.sleep(0.01)
-            await asyncio.sleep(0.2)
+                await begun.wait()
+            assert any(grant.cut for grant in relay_app.grants._held.values())
             writer.transport.abort()
             async with asyncio.timeout(PATIENCE_S):
                 await gone.wait()
@@ -332,16 +332,14 @@ def test_an_app_that_answers_before_it_has_read_an_upload_is_heard(
 
     async def tried() -> None:
         async with tunnel_of(relay, refuses_it):
-            reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
-            writer.write(b"POST / HTTP/1.1\r\n" + browser.head + b"Content-Length: %d\r\n\r\n" % (64 * MIB))
-            writer.write(bytes(MIB))
-            head = await reader.readuntil(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 413") and await reader.readexactly(2) == b"no"
-            with pytest.raises(
-                (ConnectionError, asyncio.IncompleteReadError)
-            ):  # nobody takes the rest for long
-                await reader.readexactly(1)
-            writer.transport.abort()
-            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            _, heard = await loop.create_connection(Heard, "127.0.0.1", relay.port)
+            heard.transport.write(
+                b"POST / HTTP/1.1\r\n" + browser.head + b"Content-Length: %d\r\n\r\n" % (64 * MIB)
+            )
+            heard.transport.write(bytes(MIB))
+            async with asyncio.timeout(PATIENCE_S):
+                await heard.is_over.wait()  # nobody takes the rest for long
+            assert heard.data.startswith(b"HTTP/1.1 413") and heard.data.endswith(b"\r\n\r\nno")
 
     asyncio.run(tried())

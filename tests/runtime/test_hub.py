@@ -172,11 +172,12 @@ def test_nobody_there_does_not_answer() -> None:
 
 def test_a_second_hub_is_refused_a_port_that_another_listens_on(data_dir: Path) -> None:
     # As the web server listens: without this flag of both the kernel itself would refuse the second.
+    port = free_port()  # and the relay's, beside it: a port of the kernel's own may have any neighbour
     with socket.socket() as first:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        first.bind(("127.0.0.1", 0))
+        first.bind(("127.0.0.1", port))
         first.listen()
-        config = load_config(data_dir=data_dir, port=first.getsockname()[1])
+        config = load_config(data_dir=data_dir, port=port)
         with pytest.raises(ConfigRefused, match="is in use"):
             await_port(config, within_s=0.3)
     await_port(config, within_s=0.3)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,21 +31,33 @@ def toy(name: str, code: str, *arguments: str, **facts: object) -> Part:
 
 
 def run_until(supervisor: Supervisor, condition: Callable[[], bool], *, limit_s: float = 120.0) -> bool:
-    """Run the supervisor here, in the main thread, and stop it when the condition holds."""
-    held = []
+    """Run the supervisor here, in the main thread, and stop it when the condition holds.
 
-    def watch() -> None:
+    Where the supervisor ends by itself, or the condition raises, this test fails alone: the one would leave a signal
+    that ends the process of all tests, the other a supervisor without end.
+    """
+    over = threading.Event()
+
+    def watch() -> bool:
         deadline = time.monotonic() + limit_s
-        while time.monotonic() < deadline and not condition():
-            time.sleep(0.02)
-        held.append(condition())
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            while time.monotonic() < deadline and not over.is_set() and not condition():
+                time.sleep(0.02)
+            return condition()
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    supervisor.run()
-    watcher.join()
-    return held[0]
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            held = thread.submit(watch)
+            try:
+                supervisor.run()
+            finally:
+                over.set()
+        return held.result()
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def make_supervisor(folder: Path, *parts: Part, **facts: object) -> tuple[Supervisor, io.StringIO]:

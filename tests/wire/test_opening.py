@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import pytest
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, PATIENT
 from websockets.exceptions import InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.server import ServerProtocol
@@ -43,11 +44,12 @@ async def asked(says: Says, use: Callable[[ClientWay], Awaitable[None]]) -> None
         protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
         (request,) = protocol.events_received()
         protocol.send_response(protocol.accept(request))  # type: ignore[arg-type]
-        for piece in says(b"".join(protocol.data_to_send())):
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.005)
-        await reader.read()
+        with suppress(ConnectionError):  # who has heard enough may break off
+            for piece in says(b"".join(protocol.data_to_send())):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.005)
+            await reader.read()
         writer.close()
         served.set()
 
@@ -55,11 +57,13 @@ async def asked(says: Says, use: Callable[[ClientWay], Awaitable[None]]) -> None
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         try:
-            way = await opened(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", close_timeout=0.1)
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            way = await opened(url, close_timeout=0.1, **PATIENT)
             await use(way)
             await way.close()
         finally:
-            await served.wait()
+            async with asyncio.timeout(PATIENCE_S):
+                await served.wait()
 
 
 def frame(opcode: Opcode, data: bytes, *, fin: bool = True) -> bytes:
