@@ -36,6 +36,7 @@ from tests.compute.world import (
     started,
 )
 from tests.conftest import NOW
+from tests.patience import PATIENCE_S
 from tests.platform.factories import bearer, make_member, make_staff
 
 pytestmark = pytest.mark.django_db
@@ -136,8 +137,10 @@ def test_its_command_ends_the_session_and_without_one_the_first_app_that_ends(tm
         waits = script_with(("jupyter", "ssh"), "").replace("/tmp/ended", str(tmp_path / "ended"))
         waits = waits.replace(APPS[ends].command, "(exit 3)").replace(APPS[goes_on].command, "sleep 300")
         with subprocess.Popen(["bash", "-c", waits], start_new_session=True) as session:
-            assert session.wait(30) == 3
-            os.killpg(session.pid, signal.SIGKILL)
+            try:
+                assert session.wait(PATIENCE_S) == 3
+            finally:
+                os.killpg(session.pid, signal.SIGKILL)
 
 
 def test_the_line_that_starts_it_is_one_that_bash_can_read() -> None:

@@ -73,5 +73,5 @@ def test_the_agent_starts_again_with_it_and_a_refusal_changes_nothing(
         monkeypatch.setattr(commands, "build_locked_environment", lambda *_, **__: built)
         commands.add_environment("jupyter", data_dir=config.data_dir)
         assert "jupyter" in capsys.readouterr().out
-        eventually(lambda: agent.poll() == -signal.SIGTERM)
+        assert eventually(lambda: agent.poll() == -signal.SIGTERM)
     assert offered(config) == ["python-1", "jupyter-1"]
