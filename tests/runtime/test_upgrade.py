@@ -1,10 +1,12 @@
 """A database of Debian's PostgreSQL 15 becomes one of the embedded major."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from tests.runtime.places import open_folder
 
 from mosu.runtime import upgrade
 from mosu.runtime.binaries import Binaries, BinariesMissing, version_of
@@ -17,12 +19,24 @@ DEBIAN_15 = Path("/usr/lib/postgresql/15/bin")
 needs_15 = pytest.mark.skipif(not DEBIAN_15.exists(), reason="needs: apt-get install postgresql-15")
 
 
+@pytest.fixture(scope="session")
+def laid_old_hub() -> Iterator[Path]:
+    """A stopped hub's folder, written by PostgreSQL 15, in which the app's role left rows; each test has a copy."""
+    with open_folder() as folder:
+        _lay(folder / "hub")
+        yield folder / "hub"
+
+
 @pytest.fixture
-def old_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A stopped hub's folder, written by PostgreSQL 15, in which the app's role left rows."""
+def old_hub(laid_old_hub: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of `laid_old_hub`."""
     monkeypatch.delenv("PG_BIN", raising=False)
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    data_dir = folder / "hub"
+    subprocess.run(["cp", "-a", laid_old_hub, folder / "hub"], check=True)
+    return folder / "hub"
+
+
+def _lay(data_dir: Path) -> None:
     cluster = Cluster(data_dir, testing=True, binaries=Binaries(DEBIAN_15, version_of(DEBIAN_15)))
     cluster.init()
     with running(cluster):
@@ -35,7 +49,6 @@ def old_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         with psycopg.connect(cluster.app_dsn(DATABASE)) as app:
             app.execute("INSERT INTO run (text) SELECT '模速空间 ' || n FROM generate_series(1, 500) n")
             app.execute("INSERT INTO span VALUES (1, '[2026-03-02, 2026-03-03)')")
-    yield data_dir
 
 
 @needs_15
