@@ -53,11 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     Hypothesis tries the same examples each time, so that no landing depends on luck; `MOSU_FUZZ_EXAMPLES` looks further.
     """
     settings.PASSWORD_HASHERS = ["tests.passwords.QuickScrypt"]
-    # A busy machine is no fault of a strategy's.
+    # A busy machine is no fault of a strategy's, nor of an example's.
     too_slow = [hypothesis.HealthCheck.too_slow]
-    hypothesis.settings.register_profile("same", derandomize=True, suppress_health_check=too_slow)
-    if "MOSU_FUZZ_EXAMPLES" not in os.environ:
-        hypothesis.settings.load_profile("same")
+    hypothesis.settings.register_profile("any", deadline=None, suppress_health_check=too_slow)
+    hypothesis.settings.register_profile("same", hypothesis.settings.get_profile("any"), derandomize=True)
+    hypothesis.settings.load_profile("any" if "MOSU_FUZZ_EXAMPLES" in os.environ else "same")
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         stack = ExitStack()
         config.add_cleanup(stack.close)
