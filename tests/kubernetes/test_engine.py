@@ -36,7 +36,8 @@ def bench() -> Iterator[KubernetesBench]:
 
 
 def job_of(bench: KubernetesBench, ref: EngineRef) -> tuple[str, str, str]:
-    return next(key for key in bench.cluster.store.objects if key[0] == JOBS and key[2] == name_of(ref))
+    with bench.cluster.store.changed:
+        return next(key for key in bench.cluster.store.objects if key[0] == JOBS and key[2] == name_of(ref))
 
 
 def pods_of(bench: KubernetesBench, ref: EngineRef) -> list[tuple[str, str, str]]:
@@ -152,8 +153,8 @@ def test_a_second_pod_of_an_attempt_does_not_work(bench: KubernetesBench) -> Non
 def test_a_node_that_goes_is_no_fault_of_the_task(bench: KubernetesBench) -> None:
     ref = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
     (key,) = pods_of(bench, ref)
-    bench.cluster.controllers.container_of(key[2]).kill()
-    with bench.cluster.store.changed:
+    with bench.cluster.store.changed:  # in one: who sees its end sees what it ended of
+        bench.cluster.controllers.container_of(key[2]).kill()
         gone = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -210,8 +211,8 @@ def test_an_image_of_the_tasks_own_runs_where_it_is_allowed(bench: KubernetesBen
     assert seen(bench, EngineRef(refused.attempt_id)).phase == AttemptPhase.LOST
     bench.engine = bench.restarted(allowed_images=["registry.example.org/team/"])
     assert end_of(bench, submitted(bench, bench.spec("echo ran", environment=named))).log == "ran\n"
-    pods = [item for key, item in bench.cluster.store.objects.items() if key[0] == "/apis/batch/v1/jobs"]
-    [container] = pods[-1]["spec"]["template"]["spec"]["containers"]
+    jobs = bench.cluster.store.listed(JOBS)
+    [container] = jobs[-1]["spec"]["template"]["spec"]["containers"]
     assert f"docker:{container['image']}" == named
 
 
@@ -316,7 +317,7 @@ def test_a_server_of_another_authority_is_not_believed(tmp_path: Path) -> None:
     tls.load_cert_chain(certificate)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         for trusted, believed in ((certificate, True), (authority, False)):
             address = f"https://127.0.0.1:{server.server_port}"
