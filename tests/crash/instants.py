@@ -20,6 +20,8 @@ import psycopg
 from django.db import connections
 from psycopg.pq import TransactionStatus
 
+from tests.patience import PATIENCE_S
+
 
 def killed(work: Callable[[], Any], arm: Callable[[], None], *, notes: Path) -> bool:
     """Whether `arm` killed the process of its own in which `work` ran; False: the work ended before.
@@ -129,8 +131,10 @@ def _watched(came: Callable[[int], bool], *, passed: Any = None) -> None:
 
 def wait_for_the_server(observer: psycopg.Connection[Any]) -> None:
     """Return when the server has taken note that its clients are gone."""
+    until = time.monotonic() + PATIENCE_S
     while observer.execute(
         "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
         "and backend_type = 'client backend'"
     ).fetchone():
+        assert time.monotonic() < until, "somebody else is connected to this database"
         time.sleep(0.001)
