@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-
 from tests.site_agent.lab import until
 
 from mosu.sandbox.dial_socket import DIAL_SOCKET, listening
