@@ -66,15 +66,24 @@ def noting(folder: Path, notes: Path) -> Callable[[], None]:
     """What arms a process to write down each instant, and what a kill would find then, and to die nowhere.
 
     What it would find: the transactions that have ended and wrote, since the server takes back what is open, and the
-    files below `folder`.
+    files below `folder`. The server counts what wrote for all its databases, and others work in theirs: while one
+    transaction is open here, nothing of ours ends.
     """
 
     def arm() -> None:
         beside = connections["default"].copy()
         beside.ensure_connection()
+        ended, before = "", None
 
         def came(_number: int) -> bool:
-            ended = beside.connection.execute("select pg_snapshot_xmax(pg_current_snapshot())").fetchone()
+            nonlocal ended, before
+            wrote, now_open = beside.connection.execute(
+                "select pg_snapshot_xmax(pg_current_snapshot())::text, (select array_agg(xact_start order by pid) "
+                "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid())"
+            ).fetchone()
+            if not any(now_open) or now_open != before:
+                ended = wrote
+            before = now_open
             with notes.open("a") as file:
                 file.write(f"{ended} {_listed(folder)}\n")
             return False
