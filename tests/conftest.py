@@ -86,6 +86,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Beside what failed stands what the processes said that it used (`last_words`): they and their folders do not
+    outlive it."""
+    report = yield
+    for name, used in getattr(item, "funcargs", {}).items() if report.failed else ():
+        if callable(tell := getattr(used, "last_words", None)):
+            report.sections.append((f"last words of {name}", tell()))
+    return report
+
+
 def pytest_collection_finish() -> None:
     """What was imported and collected stays: the collector need not look through it again and again."""
     gc.collect()

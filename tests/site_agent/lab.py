@@ -114,6 +114,18 @@ def _of_processes(name: str) -> list[bytes]:
     return found
 
 
+def last_words_of(attempts: Path) -> str:
+    """Of each attempt in the folder: how far it came, what its supervisor complained of, and how its log ends."""
+    said = []
+    for file in sorted(attempts.glob("*/*")):
+        if file.name in {"state.json", "buried.json", "supervisor.err", "log"}:
+            with suppress(OSError):
+                said.append(
+                    f"{file.parent.name}/{file.name}: {file.read_text(errors='replace')[-1000:].strip()}"
+                )
+    return "\n".join(said)
+
+
 @dataclass
 class Ended:
     seen: Observation
@@ -140,6 +152,9 @@ class Lab:
 
     def attempt(self, ref: EngineRef) -> Path:
         return self.folder / "attempts" / ref
+
+    def last_words(self) -> str:
+        return last_words_of(self.folder / "attempts")
 
     def seen(self, ref: EngineRef) -> Observation:
         return self.engine.observe([ref])[ref]

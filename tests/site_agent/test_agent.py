@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.hub import LOG_CHARACTERS_MAX
 from tests.site_agent.fake_hub import TOKEN, FakeHub
 from tests.site_agent.lab import WAITS, let_go, make_spec, until
 
@@ -67,6 +68,9 @@ class AgentProcess:
     def said(self) -> str:
         return (self.folder / "stderr").read_text()
 
+    def last_words(self) -> str:
+        return self.said()[-LOG_CHARACTERS_MAX:]
+
 
 @pytest.fixture
 def hub() -> Iterator[FakeHub]:
@@ -112,7 +116,6 @@ def agent(folder: Path, environment: Environment, hub: FakeHub) -> Iterator[Agen
     made = AgentProcess(folder, environment, hub)
     made.start()
     yield made
-    print(made.said())  # noqa: T201 - shown with a test that failed
     if made.process is not None and made.process.poll() is None:
         made.end(signal.SIGKILL)
     for claim in (made.state / "attempts").glob("*/claim"):

@@ -135,9 +135,7 @@ def test_a_killed_supervisor_is_lost_and_leaves_nothing(lab: Lab, witness: Path)
 
 
 def test_cancel_asks_first_and_then_kills(lab: Lab) -> None:
-    polite = lab.start(
-        "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", grace_s=120
-    )
+    polite = lab.start("trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", grace_s=120)
     stubborn = lab.start("trap '' TERM; echo ready; while :; do sleep 0.05; done")
     until(lambda: "ready" in lab.log(polite) and "ready" in lab.log(stubborn))
     lab.engine.cancel(polite)

@@ -228,7 +228,7 @@ def test_many_connections_one_after_the_other_leave_nothing_open(lab: Lab) -> No
         with pytest.raises(NotReached):
             lab.engine.connect(ref, 8002)
     # No more than before: the last of the calls before may still have been open when they were counted.
-    until(lambda: (_descriptors("self") <= before[0] and _descriptors(dialler) <= before[1]))
+    until(lambda: _descriptors("self") <= before[0] and _descriptors(dialler) <= before[1])
     ended(lab, ref)
 
 
@@ -299,7 +299,9 @@ def test_callers_that_say_nothing_hold_nobody_up_for_long(lab: Lab) -> None:
     """As many as the dialler takes at once: it lets them go after four seconds, an agent waits for five."""
     assert dialler._PATIENCE_S + 1 <= OURS_S
     ref = served(lab)
-    began = time.monotonic()  # before they come: a machine that is slow to call them is let go of by the first
+    began = (
+        time.monotonic()
+    )  # before they come: a machine that is slow to call them is let go of by the first
     with ExitStack() as silent:
         with short_path(lab.attempt(ref)) as path:
             for _ in range(70):
