@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -24,6 +25,7 @@ from tests.site_agent.lab import WAITS, until
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway
+from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
 from mosu.site_agent.engines.kubernetes.manifests import name_of
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase
@@ -113,6 +115,22 @@ def test_what_kueue_takes_back_is_lost_and_does_not_start_again(bench: Kubernete
     assert ended.seen.started_at is not None
     until(lambda: not pods_of(bench, ref))
     assert bench.cluster.controllers.started == [ref]
+
+
+def test_who_hears_of_its_pods_before_its_job_takes_nothing_back(
+    bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come by two watches: the Job's may be slower, and still say that Kueue has not admitted it."""
+    engine = cast(KubernetesEngine, bench.engine)
+    ref = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
+    late = engine._jobs.get(job_of(bench, ref)[1], name_of(ref))
+    assert late is not None
+    late = {**late, "spec": {**late["spec"], "suspend": True}}
+    with monkeypatch.context() as slower:
+        slower.setattr(engine._jobs, "get", lambda namespace, name: late)
+        assert seen(bench, ref).phase == AttemptPhase.RUNNING
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
 
 
 def test_a_job_that_somebody_deletes_is_lost(bench: KubernetesBench) -> None:
