@@ -87,30 +87,27 @@ def until(
 
 def sleeping(seconds: str) -> bool:
     """Whether any process of the machine is this `sleep`."""
-    return f"sleep\0{seconds}\0".encode() in _of_processes("cmdline")
+    return f"sleep\0{seconds}\0".encode() in of_processes("cmdline").values()
 
 
 def any_process_tells(words: bytes) -> bool:
     """Whether they stand in the arguments or the environment of any process that this user may read."""
-    return any(words in text for text in _of_processes("cmdline") + _of_processes("environ"))
+    return any(words in text for name in ("cmdline", "environ") for text in of_processes(name).values())
 
 
 def processes_that_name(words: str) -> list[int]:
     """The machine's processes that have the words among their arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if words.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
-    return found
+    return [pid for pid, text in of_processes("cmdline").items() if words.encode() in text]
 
 
-def _of_processes(name: str) -> list[bytes]:
-    """This file of every process, without `ps`, which a small machine may lack."""
-    found = []
-    for path in Path("/proc").glob(f"[0-9]*/{name}"):
-        with suppress(OSError):  # ended meanwhile, or of another user
-            found.append(path.read_bytes())
+def of_processes(name: str) -> dict[int, bytes]:
+    """This file of every process of the machine, without `ps`, which a small one may lack, and without `glob`, which
+    fails over a process that ends while it looks."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):  # ended meanwhile, or of another user
+                found[int(folder.name)] = (folder / name).read_bytes()
     return found
 
 
