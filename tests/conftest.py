@@ -11,7 +11,8 @@ The first use migrates a template database as the owner's role; every other data
 import fcntl
 import gc
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from typing import Any
 from uuid import uuid4
 
 import hypothesis
+import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -31,6 +33,7 @@ from mosu.runtime.migrating import migrate
 from mosu.runtime.postgres import Cluster
 from mosu.runtime.testing import testing_cluster as running_cluster
 from tests.hub import LAID
+from tests.patience import PATIENCE_S
 
 NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
@@ -81,6 +84,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 f"{item.nodeid}: use the fixture fresh_db instead of django_db(transaction=True): "
                 "append-only tables refuse the TRUNCATE by which it cleans up."
             )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+    """Beside what failed stands what the processes said that it used (`last_words`): they and their folders do not
+    outlive it."""
+    report = yield
+    for name, used in getattr(item, "funcargs", {}).items() if report.failed else ():
+        if callable(tell := getattr(used, "last_words", None)):
+            report.sections.append((f"last words of {name}", tell()))
+    return report
 
 
 def pytest_collection_finish() -> None:
@@ -137,8 +151,8 @@ def _migrate_template(cluster: Cluster) -> None:
         with connected_to(cluster.owner_dsn(building)):
             migrate()
             _let_tests_move_money()
-        cluster.clone_database(building, _TEMPLATE)
-        cluster.drop_database(building)
+        once_alone(lambda: cluster.clone_database(building, _TEMPLATE))
+        once_alone(lambda: cluster.drop_database(building))
 
 
 def _let_tests_move_money() -> None:
@@ -156,8 +170,20 @@ def _let_tests_move_money() -> None:
 @contextmanager
 def _cloned(cluster: Cluster, name: str) -> Iterator[str]:
     cluster.drop_database(name)
-    cluster.clone_database(_TEMPLATE, name)
+    once_alone(lambda: cluster.clone_database(_TEMPLATE, name))
     try:
         yield cluster.app_dsn(name)
     finally:
-        cluster.drop_database(name)
+        once_alone(lambda: cluster.drop_database(name))
+
+
+def once_alone(work: Callable[[], None]) -> None:
+    """Do it as soon as nobody is connected to the database: the server waits five seconds for who leaves, or vacuums,
+    and a machine that does much else takes longer."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return work()
+        except psycopg.errors.ObjectInUse:
+            if time.monotonic() > until:
+                raise

@@ -134,6 +134,11 @@ class Crowd:
             what="every stream goes on",
         )
 
+    def last_words(self) -> str:
+        return (
+            f"cuts {self.cuts}, faults {[stream.faults for stream in self.streams]}\n{self.hub.last_words()}"
+        )
+
     @property
     def cuts(self) -> list[int]:
         return [stream.cuts for stream in self.streams]

@@ -20,6 +20,8 @@ import psycopg
 from django.db import connections
 from psycopg.pq import TransactionStatus
 
+from tests.patience import PATIENCE_S
+
 
 def killed(work: Callable[[], Any], arm: Callable[[], None], *, notes: Path) -> bool:
     """Whether `arm` killed the process of its own in which `work` ran; False: the work ended before.
@@ -64,15 +66,24 @@ def noting(folder: Path, notes: Path) -> Callable[[], None]:
     """What arms a process to write down each instant, and what a kill would find then, and to die nowhere.
 
     What it would find: the transactions that have ended and wrote, since the server takes back what is open, and the
-    files below `folder`.
+    files below `folder`. The server counts what wrote for all its databases, and others work in theirs: while one
+    transaction is open here, nothing of ours ends.
     """
 
     def arm() -> None:
         beside = connections["default"].copy()
         beside.ensure_connection()
+        ended, before = "", None
 
         def came(_number: int) -> bool:
-            ended = beside.connection.execute("select pg_snapshot_xmax(pg_current_snapshot())").fetchone()
+            nonlocal ended, before
+            wrote, now_open = beside.connection.execute(
+                "select pg_snapshot_xmax(pg_current_snapshot())::text, (select array_agg(xact_start order by pid) "
+                "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid())"
+            ).fetchone()
+            if not any(now_open) or now_open != before:
+                ended = wrote
+            before = now_open
             with notes.open("a") as file:
                 file.write(f"{ended} {_listed(folder)}\n")
             return False
@@ -129,8 +140,10 @@ def _watched(came: Callable[[int], bool], *, passed: Any = None) -> None:
 
 def wait_for_the_server(observer: psycopg.Connection[Any]) -> None:
     """Return when the server has taken note that its clients are gone."""
+    until = time.monotonic() + PATIENCE_S
     while observer.execute(
         "select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() "
         "and backend_type = 'client backend'"
     ).fetchone():
+        assert time.monotonic() < until, "somebody else is connected to this database"
         time.sleep(0.001)

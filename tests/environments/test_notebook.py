@@ -15,7 +15,7 @@ from mosu.site_agent.engines.dialling import NotReached
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase
 from tests.docs.test_tutorials import ROOT, follow
-from tests.site_agent.lab import MIB, Lab, open_folder, until
+from tests.site_agent.lab import MIB, Lab, of_processes, open_folder, until
 
 pytestmark = pytest.mark.environments
 ENVIRONMENT = "jupyter"
@@ -124,12 +124,8 @@ def test_its_token_is_in_no_log_no_argument_and_no_variable(served: Served) -> N
         until(lambda: line in served.lab.log(served.ref), what=line)  # noqa: B023
     assert served.token not in served.lab.log(served.ref)
     for name in ("cmdline", "environ"):
-        for path in Path("/proc").glob(f"[0-9]*/{name}"):
-            try:
-                told = path.read_bytes()
-            except OSError:  # ended meanwhile, or of another user
-                continue
-            assert served.token.encode() not in told, path
+        for pid, told in of_processes(name).items():
+            assert served.token.encode() not in told, (pid, name)
 
 
 def test_when_it_is_shut_down_the_session_ends(served: Served) -> None:

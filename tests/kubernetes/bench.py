@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.kubernetes.cluster import FakeCluster, fake_cluster
-from tests.site_agent.lab import make_spec, open_folder
+from tests.kubernetes.fake_controllers import PODS
+from tests.site_agent.lab import last_words_of, make_spec, open_folder
 
 from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
 from mosu.site_agent.engines.kubernetes.options import options_of
@@ -31,6 +32,11 @@ class KubernetesBench:
     def close(self) -> None:
         for made in self._made:
             made.close()
+
+    def last_words(self) -> str:
+        store = self.cluster.store
+        pods = [f"{pod['metadata']['name']}: {pod['status']}" for pod in store.listed(PODS)]
+        return "\n".join([*pods, last_words_of(self.cluster.volume / "attempts")])
 
     def without_daemon(self) -> AbstractContextManager[None]:
         return self.cluster.away()

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography import x509
@@ -24,6 +25,7 @@ from tests.site_agent.lab import WAITS, until
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway
+from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
 from mosu.site_agent.engines.kubernetes.manifests import name_of
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase
@@ -36,7 +38,8 @@ def bench() -> Iterator[KubernetesBench]:
 
 
 def job_of(bench: KubernetesBench, ref: EngineRef) -> tuple[str, str, str]:
-    return next(key for key in bench.cluster.store.objects if key[0] == JOBS and key[2] == name_of(ref))
+    with bench.cluster.store.changed:
+        return next(key for key in bench.cluster.store.objects if key[0] == JOBS and key[2] == name_of(ref))
 
 
 def pods_of(bench: KubernetesBench, ref: EngineRef) -> list[tuple[str, str, str]]:
@@ -114,6 +117,22 @@ def test_what_kueue_takes_back_is_lost_and_does_not_start_again(bench: Kubernete
     assert bench.cluster.controllers.started == [ref]
 
 
+def test_who_hears_of_its_pods_before_its_job_takes_nothing_back(
+    bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come by two watches: the Job's may be slower, and still say that Kueue has not admitted it."""
+    engine = cast(KubernetesEngine, bench.engine)
+    ref = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
+    late = engine._jobs.get(job_of(bench, ref)[1], name_of(ref))
+    assert late is not None
+    late = {**late, "spec": {**late["spec"], "suspend": True}}
+    with monkeypatch.context() as slower:
+        slower.setattr(engine._jobs, "get", lambda namespace, name: late)
+        assert seen(bench, ref).phase == AttemptPhase.RUNNING
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+
+
 def test_a_job_that_somebody_deletes_is_lost(bench: KubernetesBench) -> None:
     spec = bench.spec(f"echo begun; {WAITS}", grace_s=0)
     ref = started(bench, spec, says="begun")
@@ -152,8 +171,8 @@ def test_a_second_pod_of_an_attempt_does_not_work(bench: KubernetesBench) -> Non
 def test_a_node_that_goes_is_no_fault_of_the_task(bench: KubernetesBench) -> None:
     ref = started(bench, bench.spec(f"echo begun; {WAITS}"), says="begun")
     (key,) = pods_of(bench, ref)
-    bench.cluster.controllers.container_of(key[2]).kill()
-    with bench.cluster.store.changed:
+    with bench.cluster.store.changed:  # in one: who sees its end sees what it ended of
+        bench.cluster.controllers.container_of(key[2]).kill()
         gone = {
             "type": "DisruptionTarget",
             "status": "True",
@@ -210,8 +229,8 @@ def test_an_image_of_the_tasks_own_runs_where_it_is_allowed(bench: KubernetesBen
     assert seen(bench, EngineRef(refused.attempt_id)).phase == AttemptPhase.LOST
     bench.engine = bench.restarted(allowed_images=["registry.example.org/team/"])
     assert end_of(bench, submitted(bench, bench.spec("echo ran", environment=named))).log == "ran\n"
-    pods = [item for key, item in bench.cluster.store.objects.items() if key[0] == "/apis/batch/v1/jobs"]
-    [container] = pods[-1]["spec"]["template"]["spec"]["containers"]
+    jobs = bench.cluster.store.listed(JOBS)
+    [container] = jobs[-1]["spec"]["template"]["spec"]["containers"]
     assert f"docker:{container['image']}" == named
 
 
@@ -316,7 +335,7 @@ def test_a_server_of_another_authority_is_not_believed(tmp_path: Path) -> None:
     tls.load_cert_chain(certificate)
     server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
         for trusted, believed in ((certificate, True), (authority, False)):
             address = f"https://127.0.0.1:{server.server_port}"

@@ -28,9 +28,11 @@ class _Log(BaseHTTPRequestHandler):
 @pytest.fixture
 def api() -> Iterator[KubernetesApi]:
     with HTTPServer(("127.0.0.1", 0), _Log) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield KubernetesApi(Access(f"http://127.0.0.1:{server.server_port}", tls=None))
-        server.shutdown()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        try:
+            yield KubernetesApi(Access(f"http://127.0.0.1:{server.server_port}", tls=None))
+        finally:
+            server.shutdown()
 
 
 def test_a_line_that_does_not_end_is_cut(api: KubernetesApi) -> None:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from mosu.platform import outbound
 from mosu.platform.outbound import Fetched, NotPublic, Redirected, TooLarge, TooSlow, Unreachable, is_public
@@ -91,7 +92,7 @@ def call(url: str, method: str = "GET", **changed: Any) -> Fetched:
         "headers": {},
         "body": b"",
         "size_bytes_max": 10_000,
-        "time_s_max": 5.0,
+        "time_s_max": PATIENCE_S,
         "resolve": lambda host, port: ["127.0.0.1"],
         "allowed": lambda address: True,
         **changed,

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
@@ -19,6 +18,7 @@ import pytest
 from cryptography.fernet import Fernet
 from tests.hub import MOSU, free_port, running_hub
 from tests.runtime.waiting import eventually
+from tests.site_agent.lab import of_processes
 
 from mosu.client.models import Order, Output, Quote, Receipt, Run
 from mosu.compute.models import Pool
@@ -253,11 +253,7 @@ def test_a_killed_demo_takes_its_hub_along(folder: Path) -> None:
 
 
 def _command_lines() -> list[bytes]:
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found.append(path.read_bytes())
-    return found
+    return list(of_processes("cmdline").values())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root only")

@@ -14,6 +14,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Archive, build_locked_environment, load_environment, unpacking
 
 __all__ = ["index"]
+pytestmark = pytest.mark.usefixtures("linked_interpreter")
 TOLD = {"name": "tiny-editor", "version": "4.2.1"}
 PROGRAM = '#!/bin/sh\nroot=$(dirname "$(dirname "$0")")\necho "edits $1 with $(cat "$root/lib/engine")"\n'
 

@@ -1,5 +1,6 @@
 """Cgroups as the kernel offers them here; version 2 by its files alone, since this may not be such a machine."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ def test_what_is_delegated_can_be_limited_and_removed() -> None:
     found = delegated()
     if found is None:
         pytest.skip("no cgroup is delegated here")
-    made = make_cgroup(found, "mosu-test", memory_bytes=1 << 27, processes_max=10, cores=1)
+    name = f"mosu-test-{os.getpid()}"  # others may test here too
+    made = make_cgroup(found, name, memory_bytes=1 << 27, processes_max=10, cores=1)
     assert made is not None
     assert made.pids() == set() and not made.killed_for_memory()
     made.remove()

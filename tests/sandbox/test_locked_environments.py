@@ -24,6 +24,7 @@ from mosu.sandbox.environments import (
 )
 from mosu.sandbox.starter import SandboxUnavailable
 
+pytestmark = pytest.mark.usefixtures("linked_interpreter")
 CODE = "import sys\ndef main():\n    print('hello from', sys.prefix, __file__, bool(__cached__))\n"
 
 

@@ -62,6 +62,19 @@ class FakeHub:
         self.leases.put(wire.Lease(spec=spec, lease_s=30))
         return spec.attempt_id
 
+    def tell(self, attempt_id: str, action: str, *, epoch: int = 1, **more: Any) -> None:
+        """With the next heartbeat's answer."""
+        command = wire.Command.model_validate(
+            {"attempt_id": attempt_id, "epoch": epoch, "action": action, **more}
+        )
+        with self.lock:  # a list that an answer has taken already goes out no more
+            self.commands.append(command)
+
+    def phase_of(self, attempt_id: str) -> wire.AttemptPhase | None:
+        """As the last heartbeat has it; None while none has come, and where it names another attempt."""
+        named = self.heartbeats[-1].attempts if self.heartbeats else ()
+        return next((one.phase for one in named if one.attempt_id == attempt_id), None)
+
     def put(self, content: bytes) -> str:
         sha256 = hashlib.sha256(content).hexdigest()
         self.blobs[sha256] = content

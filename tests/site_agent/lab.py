@@ -87,31 +87,40 @@ def until(
 
 def sleeping(seconds: str) -> bool:
     """Whether any process of the machine is this `sleep`."""
-    return f"sleep\0{seconds}\0".encode() in _of_processes("cmdline")
+    return f"sleep\0{seconds}\0".encode() in of_processes("cmdline").values()
 
 
 def any_process_tells(words: bytes) -> bool:
     """Whether they stand in the arguments or the environment of any process that this user may read."""
-    return any(words in text for text in _of_processes("cmdline") + _of_processes("environ"))
+    return any(words in text for name in ("cmdline", "environ") for text in of_processes(name).values())
 
 
 def processes_that_name(words: str) -> list[int]:
     """The machine's processes that have the words among their arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            if words.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
+    return [pid for pid, text in of_processes("cmdline").items() if words.encode() in text]
+
+
+def of_processes(name: str) -> dict[int, bytes]:
+    """This file of every process of the machine, without `ps`, which a small one may lack, and without `glob`, which
+    fails over a process that ends while it looks."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with suppress(OSError):  # ended meanwhile, or of another user
+                found[int(folder.name)] = (folder / name).read_bytes()
     return found
 
 
-def _of_processes(name: str) -> list[bytes]:
-    """This file of every process, without `ps`, which a small machine may lack."""
-    found = []
-    for path in Path("/proc").glob(f"[0-9]*/{name}"):
-        with suppress(OSError):  # ended meanwhile, or of another user
-            found.append(path.read_bytes())
-    return found
+def last_words_of(attempts: Path) -> str:
+    """Of each attempt in the folder: how far it came, what its supervisor complained of, and how its log ends."""
+    said = []
+    for file in sorted(attempts.glob("*/*")):
+        if file.name in {"state.json", "buried.json", "supervisor.err", "log"}:
+            with suppress(OSError):
+                said.append(
+                    f"{file.parent.name}/{file.name}: {file.read_text(errors='replace')[-1000:].strip()}"
+                )
+    return "\n".join(said)
 
 
 @dataclass
@@ -140,6 +149,9 @@ class Lab:
 
     def attempt(self, ref: EngineRef) -> Path:
         return self.folder / "attempts" / ref
+
+    def last_words(self) -> str:
+        return last_words_of(self.folder / "attempts")
 
     def seen(self, ref: EngineRef) -> Observation:
         return self.engine.observe([ref])[ref]

@@ -38,16 +38,18 @@ def test_that_people_come_to_sessions_after_all(
         with agent.Agent(config, stopping=stopping, log=structlog.get_logger()) as one:
             working = threading.Thread(target=one.run)
             working.start()
-            until(lambda: len(hub.heartbeats) > 1, what="it beats")
-            assert [told.reaches for told in hub.registrations] == [False]
-            monkeypatch.setattr(LocalEngine, "reaches", True)
-            until(lambda: hub.registrations[-1].reaches, what="it tells so")
-            stopping.set()
-            working.join()
-            # What still asks the hub ends with its answer: closed under it, its socket's number is soon another's.
-            hub.down = True
-            until(
-                lambda: not WORKING & {thread.name for thread in threading.enumerate()},
-                what="its threads end",
-            )
+            try:
+                until(lambda: len(hub.heartbeats) > 1, what="it beats")
+                assert [told.reaches for told in hub.registrations] == [False]
+                monkeypatch.setattr(LocalEngine, "reaches", True)
+                until(lambda: hub.registrations[-1].reaches, what="it tells so")
+            finally:  # else the process of all tests waits for it for ever
+                stopping.set()
+                working.join()
+                # What still asks the hub ends with its answer: closed under it, its socket's number is soon another's.
+                hub.down = True
+                until(
+                    lambda: not WORKING & {thread.name for thread in threading.enumerate()},
+                    what="its threads end",
+                )
         assert [told.reaches for told in hub.registrations] == [False, True]

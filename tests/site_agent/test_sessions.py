@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tests.patience import PATIENCE_S
 from tests.site_agent.lab import WAITS, Lab, let_go, make_spec, until
 
 from mosu.sandbox import dialler, watch
@@ -20,6 +21,8 @@ from mosu.sandbox.environments import Environment
 from mosu.site_agent.engines import dialling
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
 
+OURS_S = dialling.PATIENCE_S
+"""An agent's own patience."""
 SO_NETNS_COOKIE = 71
 """Which network a socket is of (linux/socket.h)."""
 ENDS_BOTH = """
@@ -35,6 +38,12 @@ serve("127.0.0.1", 8000, b"four ")
 serve("::1", 8001, b"six ")
 """
 SERVER = f"python3 - <<'PY'\n{ENDS_BOTH}\nprint('up', flush=True)\nPY"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How quickly a dialler that is not held up answers is another matter than whether it does."""
+    monkeypatch.setattr(dialling, "PATIENCE_S", PATIENCE_S)
 
 
 def served(lab: Lab, run: str = SERVER, *, says: str = "up", **changes: object) -> EngineRef:
@@ -218,7 +227,8 @@ def test_many_connections_one_after_the_other_leave_nothing_open(lab: Lab) -> No
         assert said_by(lab, ref) == b"four asked"
         with pytest.raises(NotReached):
             lab.engine.connect(ref, 8002)
-    until(lambda: (_descriptors("self"), _descriptors(dialler)) == before)
+    # No more than before: the last of the calls before may still have been open when they were counted.
+    until(lambda: _descriptors("self") <= before[0] and _descriptors(dialler) <= before[1])
     ended(lab, ref)
 
 
@@ -285,17 +295,18 @@ time.sleep(150)
     ended(lab, ref)
 
 
-def test_callers_that_say_nothing_hold_nobody_up_for_long(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callers_that_say_nothing_hold_nobody_up_for_long(lab: Lab) -> None:
     """As many as the dialler takes at once: it lets them go after four seconds, an agent waits for five."""
-    assert dialler._PATIENCE_S + 1 <= dialling.PATIENCE_S
-    monkeypatch.setattr(dialling, "PATIENCE_S", 60.0)  # how quick this machine is, is another matter
+    assert dialler._PATIENCE_S + 1 <= OURS_S
     ref = served(lab)
+    began = (
+        time.monotonic()
+    )  # before they come: a machine that is slow to call them is let go of by the first
     with ExitStack() as silent:
         with short_path(lab.attempt(ref)) as path:
             for _ in range(70):
                 caller = silent.enter_context(socket.socket(socket.AF_UNIX))
                 caller.connect(path)
-        began = time.monotonic()
         assert said_by(lab, ref) == b"four asked"
         assert time.monotonic() - began > 1  # they did fill it
         assert said_by(lab, ref) == b"four asked"

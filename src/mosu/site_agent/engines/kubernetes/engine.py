@@ -365,7 +365,7 @@ class KubernetesEngine:
         if seen.phase in FINAL_PHASES:
             # The Job is ahead of what we were told of its pods: how they ended is asked for.
             seen = reading_of(job, pods := self._working(folder, where, self._pods_now(namespace, name)))
-        elif seen.started_at is not None and job["spec"].get("suspend"):
+        elif seen.started_at is not None and job["spec"].get("suspend") and self._is_suspended(ref, where):
             self._delete_job(ref, where)
             why = "Kueue took its nodes for another."
             return stopped(seen, pods, phase=AttemptPhase.LOST, reason=why, now=_now())
@@ -374,6 +374,11 @@ class KubernetesEngine:
         if cancelled and seen.phase in {AttemptPhase.FAILED, AttemptPhase.LOST}:  # by our stopping it
             return stopped(seen, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
         return seen
+
+    def _is_suspended(self, ref: EngineRef, where: _JobFile) -> bool:
+        """Whether it is now: of its Job we hear on another way than of its pods, and may hear later that it begins."""
+        job = self._api.get(f"{where['collection']}/{name_of(ref)}")
+        return job is not None and bool(job["spec"].get("suspend"))
 
     def _pods_now(self, namespace: str, name: str) -> list[Object]:
         """The Job's pods, as they are; those that are gone as they were last seen."""
