@@ -29,10 +29,13 @@ from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
 from mosu.site_agent.engines.kubernetes.forwarding import Forwarding
 from mosu.site_agent.engines.kubernetes.manifests import (
+    EXTENDS,
+    FORWARDS,
     SELECTOR,
+    Right,
     attempt_items,
     job_item,
-    may_forward,
+    may,
     name_of,
     namespace_items,
     namespace_manifest,
@@ -53,7 +56,6 @@ from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
 _LAST_LOG_S_MAX: Final = 20.0
-_FORWARD: Final = ("get", "create")
 _NO_FORWARD: Final = (
     "No sessions are sold: the agent may not forward ports of pods. "
     "Give it get and create on pods/portforward (docs/reference/engines-kubernetes.md), and start it again."
@@ -72,7 +74,6 @@ class _JobFile(TypedDict):
 
 class KubernetesEngine:
     name = "kubernetes"
-    extends = False
     poll_s = 1.0
     spans_nodes = True
     has_sshd = False
@@ -82,8 +83,8 @@ class KubernetesEngine:
         self._options, self._log_bytes_max = options, log_bytes_max
         access = access_of(options.kubeconfig, options.context)
         self._api, self._forwarding = KubernetesApi(access), Forwarding(access)
-        self._unreached: str | None = None
-        """As far as the server has said it."""
+        self._rights: dict[Right, bool] = {}
+        """As far as the server has said it: each is asked for once."""
         self._attempts = attempts_folder(options.folder)
         if os.geteuid() != 0:  # who cannot give files away has the containers run as itself
             self._options = options.model_copy(update={"user_id": os.geteuid()})
@@ -102,23 +103,30 @@ class KubernetesEngine:
 
     @property
     def unreached(self) -> str:
-        """Whether the agent has the right is asked once."""
         try:
-            return self._why_unreached()
+            return "" if self._has(FORWARDS) else _NO_FORWARD
         except KubernetesAway as away:
             return f"No sessions are sold: Kubernetes does not answer: {away}"
 
-    def _why_unreached(self) -> str:
+    @property
+    def extends(self) -> bool:
+        """Whether the agent may change a Job's deadline; not while the server does not say."""
+        try:
+            return self._has(EXTENDS)
+        except (KubernetesAway, Refused):
+            return False
+
+    def _has(self, rights: Sequence[Right]) -> bool:
         """
         Raises:
             KubernetesAway: it could not be asked.
         """
-        if self._unreached is None:
-            # A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
-            rights = [self._api.answer(item.collection, item.manifest) for item in map(may_forward, _FORWARD)]
-            may = all(right["status"]["allowed"] for right in rights)
-            self._unreached = "" if may else _NO_FORWARD
-        return self._unreached
+        for right in rights:
+            if right not in self._rights:
+                question = may(right)
+                said = self._api.answer(question.collection, question.manifest)
+                self._rights[right] = bool(said["status"]["allowed"])
+        return all(self._rights[right] for right in rights)
 
     def isolation(self) -> SandboxReport:
         """Asked by doing: the server must refuse a privileged pod in a namespace like those of organisations."""
@@ -238,7 +246,22 @@ class KubernetesEngine:
             self._delete_job(ref, where)
 
     def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
-        raise OSError("A Job's deadline stays as it was made: the agent has no right to change Jobs.")
+        """The Job's own deadline is put off: its controller looks at it again whenever it changes."""
+        where = _where(self._attempts / ref)
+        if where is None:
+            raise OSError("It has no Job yet.")
+        path = f"{where['collection']}/{name_of(ref)}"
+        try:
+            with self._guard:  # two that look and then write could put it back
+                job = self._api.get(path)
+                if job is None:
+                    raise OSError("Its Job is gone.")
+                if job["spec"]["activeDeadlineSeconds"] < wall_limit_s:
+                    self._api.merge(path, {"spec": {"activeDeadlineSeconds": wall_limit_s}})
+        except KubernetesAway as away:
+            raise OSError(f"Kubernetes does not answer: {away}") from away
+        except Refused as refusal:
+            raise OSError(f"The server refuses a later deadline: {refusal.said}") from refusal
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A connection to the port on the own loopback of a session's pod.
@@ -279,7 +302,7 @@ class KubernetesEngine:
 
     def _check(self, spec: AttemptSpec) -> None:
         try:
-            reaches = spec.session and not self._why_unreached()
+            reaches = spec.session and self._has(FORWARDS)
         except KubernetesAway as away:
             raise OSError(f"Kubernetes does not answer: {away}") from away
         named = image_of(spec.environment)

@@ -1,7 +1,7 @@
 """What the engine asks Kubernetes for. Pure: from an attempt and the settings to objects."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
@@ -120,13 +120,27 @@ def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
     return Item(f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
 
 
-def may_forward(verb: str) -> Item:
-    """The question whether the agent itself may do this with the ports of any pod."""
-    asked = {"verb": verb, "group": "", "resource": "pods", "subresource": "portforward"}
+@dataclass(frozen=True, slots=True)
+class Right:
+    """To do this with any object of a kind, or with a part of it."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+
+
+# A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
+FORWARDS: Final = (Right("get", "", "pods", "portforward"), Right("create", "", "pods", "portforward"))
+EXTENDS: Final = (Right("patch", "batch", "jobs"),)
+
+
+def may(right: Right) -> Item:
+    """The question whether the agent itself has this right."""
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     return Item(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        {**review, "spec": {"resourceAttributes": asked}},
+        {**review, "spec": {"resourceAttributes": asdict(right)}},
     )
 
 
