@@ -359,12 +359,12 @@ class UsageAck(Message):
 
 
 class Measures(Message):
-    """What the attempt really consumed, measured around the sandbox."""
+    """What the attempt really consumed, measured around the sandbox; None where the engine cannot say."""
 
-    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
     wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory_peak_bytes: Count
-    memory_source: Literal["cgroup", "sampled"]
+    memory_peak_bytes: Count | None = None
+    memory_source: Literal["cgroup", "sampled"] | None = None
     uptime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Of a service: how long it was well."""
     restarts: Count = 0

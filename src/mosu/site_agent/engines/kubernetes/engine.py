@@ -2,7 +2,7 @@
 
 | in `attempts/ID` of the volume | by | what |
 |---|---|---|
-| `work`, `job`, `ranks` | | what the pods see: the working folder, the scripts, who claimed which rank |
+| `work`, `job`, `ranks` | | what the pods see: working folder, scripts, who claimed which rank, how a service fares |
 | `job.json` | agent | where the Job is |
 | `made` | agent | the Job was made: it is not made again |
 | `cancel` | agent | the end is asked for |
@@ -46,11 +46,12 @@ from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, Ku
 from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
+from mosu.site_agent.engines.kubernetes.upkeep import upkeep_in
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
 from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
-from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, Measures, NodeInfo
 from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
@@ -70,6 +71,8 @@ class _JobFile(TypedDict):
     """Addresses of what the attempt has beside its Job."""
     session: NotRequired[bool]
     """Whether people are joined to its ports; of a Job from before there were sessions nothing is said."""
+    service: NotRequired[bool]
+    """Whether it is kept up; of a Job from before that was measured nothing is said."""
 
 
 class KubernetesEngine:
@@ -204,6 +207,7 @@ class KubernetesEngine:
                 nodes=len(spec.nodes),
                 extras=[item.path for item in extras],
                 session=spec.session,
+                service=spec.service is not None,
             )
             write_durably(folder / "job.json", where)
             if (folder / "cancel").exists():
@@ -430,6 +434,10 @@ class KubernetesEngine:
                 with suppress(KubernetesAway, Refused):
                     self._api.delete(path)
         ended = _with_log(seen, folder)
+        if where is not None and where.get("service") and seen.started_at is not None:
+            said, ended_at = folder / "ranks" / "upkeep", seen.ended_at or _now()
+            measures = upkeep_in(said, started_at=seen.started_at, ended_at=ended_at)
+            ended = replace(ended, measures=measures)
         write_durably(folder / "end.json", _as_json(ended))
         return ended
 
@@ -487,6 +495,7 @@ def _as_json(seen: Observation) -> dict[str, Any]:
     found = asdict(seen)
     for key in ("started_at", "ended_at"):
         found[key] = found[key].isoformat() if found[key] else None
+    found["measures"] = seen.measures and seen.measures.model_dump()
     return {**found, "ended_at": found["ended_at"] or _now().isoformat()}
 
 
@@ -497,6 +506,7 @@ def _observation(end: dict[str, Any]) -> Observation:
             "phase": AttemptPhase(end["phase"]),
             "started_at": instant(end["started_at"]),
             "ended_at": instant(end["ended_at"]),
+            "measures": None if end["measures"] is None else Measures(**end["measures"]),
         }
     )
 
