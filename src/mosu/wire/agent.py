@@ -112,7 +112,7 @@ class Registration(Message):
     reaches: bool = False
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
-    """Whether those sessions find OpenSSH's server on their machine."""
+    """Whether those sessions find OpenSSH's server on their machine, or in their image."""
     images: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()

@@ -40,6 +40,7 @@ from mosu.site_agent.engines.kubernetes.manifests import (
     namespace_items,
     namespace_manifest,
     privileged_pod,
+    users,
 )
 from mosu.site_agent.engines.kubernetes.mirror import Mirror
 from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, KubernetesOptions
@@ -56,6 +57,7 @@ from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
+_SSHD_PACKAGE: Final = "openssh-server"
 _LAST_LOG_S_MAX: Final = 20.0
 _NO_FORWARD: Final = (
     "No sessions are sold: the agent may not forward ports of pods. "
@@ -79,8 +81,6 @@ class KubernetesEngine:
     name = "kubernetes"
     poll_s = 1.0
     spans_nodes = True
-    has_sshd = False
-    """What is in an image is not looked at, and its users have no name there, which sshd asks for."""
 
     def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
         self._options, self._log_bytes_max = options, log_bytes_max
@@ -110,6 +110,15 @@ class KubernetesEngine:
             return "" if self._has(FORWARDS) else _NO_FORWARD
         except KubernetesAway as away:
             return f"No sessions are sold: Kubernetes does not answer: {away}"
+
+    @property
+    def has_sshd(self) -> bool:
+        """Whether all images of its settings have it, by their lists of packages: nobody looks into an image before it
+        runs."""
+        return all(
+            any(package.partition("==")[0] == _SSHD_PACKAGE for package in image.packages)
+            for image in self._options.images.values()
+        )
 
     @property
     def extends(self) -> bool:
@@ -341,6 +350,7 @@ class KubernetesEngine:
             ("entry.sh", _ENTRY.read_text()),
             ("setup.sh", spec.setup.strip()),
             ("job.sh", spec.run),
+            *users(self._options.user_id).items(),
             ("service", "" if spec.service is None else f"{spec.service.port} {spec.service.health}\n"),
         ):
             (folder / "job" / name).write_text(text)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
 from mosu.wire.agent import AttemptSpec
+from mosu.wire.ssh import SSH_USER
 
 QUEUE: Final = "mosu"
 """The LocalQueue, service account, claim and network policy of each organisation's namespace."""
@@ -144,6 +145,19 @@ def may(right: Right) -> Item:
     )
 
 
+def users(user_id: int) -> dict[str, str]:
+    """Who there is in a session, as files of `/etc`: sshd, and whoever asks for a home, knows users by name alone."""
+    return {
+        "passwd": (
+            f"{SSH_USER}:x:{user_id}:{user_id}::/work:/bin/bash\n"
+            "root:x:0:0::/root:/bin/bash\n"
+            "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        ),
+        # No group is called tty: sshd would give terminals to it, which its user may not.
+        "group": f"{SSH_USER}:x:{user_id}:\nroot:x:0:\nnogroup:x:65534:\n",
+    }
+
+
 def privileged_pod(namespace: str) -> Manifest:
     """What no namespace of ours may let in: asked for in a dry run, to see whether the cluster refuses it."""
     pod = _object("v1", "Pod", "mosu-probe", namespace)
@@ -273,6 +287,16 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
         {"name": "secrets", "mountPath": "/run/secrets"},
     ]
+    if spec.session:
+        mounts += [
+            {
+                "name": "shared",
+                "mountPath": f"/etc/{name}",
+                "subPath": f"{attempt}/job/{name}",
+                "readOnly": True,
+            }
+            for name in users(options.user_id)
+        ]
     if spec.secrets:
         mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
     return {
