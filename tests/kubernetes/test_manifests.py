@@ -114,7 +114,9 @@ def test_sessions_alone_have_users_of_ours_which_they_cannot_change() -> None:
     of_etc = {mount["mountPath"]: mount for mount in mounts(session) if mount["mountPath"].startswith("/etc")}
     assert set(of_etc) == {"/etc/passwd", "/etc/group"}
     for path, mount in of_etc.items():
-        assert mount["readOnly"] and mount["subPath"] == f"attempts/{session.attempt_id}/job/{Path(path).name}"
+        assert (
+            mount["readOnly"] and mount["subPath"] == f"attempts/{session.attempt_id}/job/{Path(path).name}"
+        )
     assert not any(mount["mountPath"].startswith("/etc") for mount in mounts(spec()))
     assert users(4711)["passwd"].splitlines()[0] == "runner:x:4711:4711::/work:/bin/bash"
 

@@ -265,12 +265,11 @@ class KubernetesEngine:
             raise OSError("It has no Job yet.")
         path = f"{where['collection']}/{name_of(ref)}"
         try:
-            with self._guard:  # two that look and then write could put it back
-                job = self._api.get(path)
-                if job is None:
-                    raise OSError("Its Job is gone.")
-                if job["spec"]["activeDeadlineSeconds"] < wall_limit_s:
-                    self._api.merge(path, {"spec": {"activeDeadlineSeconds": wall_limit_s}})
+            job = self._api.get(path)
+            if job is None:
+                raise OSError("Its Job is gone.")
+            if job["spec"].get("activeDeadlineSeconds", 0) < wall_limit_s:
+                self._api.merge(path, {"spec": {"activeDeadlineSeconds": wall_limit_s}})
         except KubernetesAway as away:
             raise OSError(f"Kubernetes does not answer: {away}") from away
         except Refused as refusal:
