@@ -16,6 +16,8 @@ _CHUNK_BYTES: Final = 64 * 1024
 _STARTS_S_MAX: Final = 30.0
 """So long after the session runs, its server may not listen yet, nor any way lead to its node."""
 _AGAIN_S: Final = 0.2
+_OPENED_AGAIN_S: Final = 1.0
+"""Each that was opened is on record."""
 _NO_SERVER: Final = f"Its log says why: mosu logs. What runs in an image has ssh only if that brings {SSHD}."
 
 
@@ -34,10 +36,11 @@ def piped(relay: Relay) -> None:
         except ProblemError as refused:
             if refused.code != "not_joined" or time.monotonic() > until:
                 raise
+            time.sleep(_AGAIN_S)
         else:  # some ways open before it is known whether anybody listens
             if time.monotonic() > until:
                 raise Stop("No ssh server answers in this session.", hint=_NO_SERVER)
-        time.sleep(_AGAIN_S)
+            time.sleep(_OPENED_AGAIN_S)
 
 
 async def _joined(relay: Relay) -> bool:

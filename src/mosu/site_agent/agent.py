@@ -175,6 +175,7 @@ class Agent:
             pool=registered.pool_name,
             sandbox=report.features or report.why_not,
             sessions=self._engine.unreached or "yes",
+            more_time="yes" if self._extends else "no",
         )
 
     def _adopt(self) -> None:
