@@ -16,7 +16,10 @@ from tests.client.fake_relay import FakeRelay, running_relay
 from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
+from mosu.cli import piping
 from mosu.cli.certified import FRESH_S, KEPT_S
+from mosu.cli.stop import Stop
+from mosu.client.relay import Relay
 from mosu.wire.ssh import SSH_PORT
 
 URL = "ws://127.0.0.1:1/relay"
@@ -260,6 +263,31 @@ def test_a_server_that_does_not_listen_yet_is_waited_for_and_nothing_is_lost(pro
         taken.sendall(b"SSH-2.0-server\r\n")
         assert taken.recv(100) == b"SSH-2.0-client\r\n"
     assert process.communicate(timeout=PATIENCE_S) == (b"SSH-2.0-server\r\n", b"")
+
+
+def test_a_way_that_opens_before_anybody_listens_is_tried_again_too(proxy: Proxy) -> None:
+    """As on Kubernetes, whose nodes say so only after they have opened it."""
+    process = proxy.started()
+    assert process.stdin is not None
+    process.stdin.write(b"SSH-2.0-client\r\n")
+    process.stdin.flush()
+    for _ in range(2):
+        proxy.accepted().close()
+    with proxy.accepted() as taken:
+        taken.sendall(b"SSH-2.0-server\r\n")
+        assert taken.recv(100) == b"SSH-2.0-client\r\n"
+    assert process.communicate(timeout=PATIENCE_S) == (b"SSH-2.0-server\r\n", b"")
+
+
+def test_who_is_never_answered_is_told_where_it_says_why(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(piping, "_STARTS_S_MAX", 0.0)
+    with ThreadPoolExecutor(1) as threads, pytest.raises(Stop) as stop:
+        threads.submit(lambda: proxy.accepted().close())
+        piping.piped(Relay(proxy.relay.url, {"Authorization": f"Bearer {TOKEN}"}))
+    assert "No ssh server answers in this session." in stop.value.text()
+    assert "mosu logs" in stop.value.text()
 
 
 def test_whatever_else_is_refused_is_told_at_once(proxy: Proxy) -> None:

@@ -229,6 +229,20 @@ def test_the_receipt_of_a_service_says_how_long_it_was_up(hub: Hub, client: Clie
     assert "<dd>47 s</dd>" in page and "Started again, by the supplier" in page
 
 
+@pytest.mark.urls("mosu.web.urls")
+def test_the_page_of_a_service_says_what_its_engine_could_measure(hub: Hub, client: Client) -> None:
+    """On Kubernetes neither the processor's time nor memory."""
+    made = hub.make()
+    (replica,) = hub.keep(made)
+    attempt = hub.serve(replica)
+    report(hub.world, attempt, now=later(seconds=50), measures=Measures(wall_s=50, uptime_s=47.6, restarts=2))
+    client.force_login(User.objects.get(id=hub.person.id))
+    run = Run.objects.get(id=replica.run_id)
+    page = client.get(f"/orders/{run.order.public_id}/", headers={"accept-language": "en"}).content.decode()
+    assert "95.20 % (started again 2 times)" in page
+    assert "CPU time" not in page and "Peak memory" not in page
+
+
 def post(client: Client, path: str, headers: dict[str, str], body: Any, **more: str) -> Any:
     return client.post(
         f"/api/v1{path}", data=body, content_type="application/json", headers={**headers, **more}

@@ -33,6 +33,8 @@ class Controllers:
     def __init__(self, store: Store, *, volume: Path, scratch: Path, bwrap: Path, cores: int = 64) -> None:
         self.store, self._volume, self._scratch, self._bwrap = store, volume, scratch, bwrap
         self.cores = cores
+        self.hidden: list[str] = []
+        """Programs that images do not have."""
         self.started: list[str] = []
         """The attempt of each container that was started."""
         self._containers: dict[str, Container] = {}
@@ -182,6 +184,8 @@ class Controllers:
         ip = f"10.0.0.{len(self._containers) + 1}"
         lines = self.store.logs[key[2]] = []
         options = self._mounts(key, pod, folder)
+        for program in self.hidden:
+            options += ["--ro-bind", "/dev/null", program]
         variables = {item["name"]: _value(item, key[2], ip) for item in spec["env"]}
         self._containers[key[2]] = Container(
             self._bwrap,

@@ -55,6 +55,9 @@ class Store:
         self.away = False
         self.forward_verbs = {"get", "create"}
         """What the agent may do with pods' `portforward`."""
+        self.job_verbs = {"patch"}
+        """What it may do with Jobs beside what it always may."""
+        self.patches: list[Object] = []
         self.dial: Callable[[str, int], socket.socket] = _dials_nothing
         """What a node does: connect to a port inside a pod."""
         self.forwarded = 0
@@ -207,6 +210,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer()
 
+    def do_PATCH(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         if self.store.away:
             self.close_connection = True
@@ -228,15 +234,19 @@ class Handler(BaseHTTPRequestHandler):
             return
         if address.path == "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews":
             asked = body["spec"]["resourceAttributes"]
-            known = (asked["resource"], asked["subresource"]) == ("pods", "portforward")
-            allowed = known and asked["verb"] in self.store.forward_verbs
-            self._send(201, {**body, "status": {"allowed": allowed}})
+            verbs = {
+                ("", "pods", "portforward"): self.store.forward_verbs,
+                ("batch", "jobs", ""): self.store.job_verbs,
+            }[asked["group"], asked["resource"], asked["subresource"]]
+            self._send(201, {**body, "status": {"allowed": asked["verb"] in verbs}})
             return
         kind, namespace, name, sub = parsed(address.path)
         key = (kind, namespace, name)
         if self.command == "POST":
             key = (kind, namespace, body["metadata"]["name"])
             self._send(201, self.store.create(key, body, dry_run=query.get("dryRun") == "All"))
+        elif self.command == "PATCH":
+            self._send(200, self._patched(key, body))
         elif self.command == "DELETE":
             self._send(200, self.store.delete(key, body.get("propagationPolicy", "Background")))
         elif sub == "log":
@@ -256,6 +266,22 @@ class Handler(BaseHTTPRequestHandler):
                 items = self.store.listed(kind, namespace, query.get("labelSelector", ""))
                 version = self.store.version
             self._send(200, {"kind": "List", "metadata": {"resourceVersion": str(version)}, "items": items})
+
+    def _patched(self, key: Key, changes: Object) -> Object:
+        """As `ValidateJobSpecUpdate` has it, of what may change while a Job runs only its deadline."""
+        if key[0] != "/apis/batch/v1/jobs" or "patch" not in self.store.job_verbs:
+            raise ApiError(403, f'jobs.batch "{key[2]}" is forbidden: cannot patch resource "jobs"')
+        if self.headers["Content-Type"] != "application/merge-patch+json":
+            raise ApiError(415, "the body of the request was in an unknown format")
+        with self.store.changed:
+            if key not in self.store.objects:
+                raise ApiError(404, f'jobs.batch "{key[2]}" not found')
+            if set(changes) != {"spec"} or set(changes["spec"]) != {"activeDeadlineSeconds"}:
+                raise ApiError(422, f'Job.batch "{key[2]}" is invalid: field is immutable')
+            job = self.store.objects[key]
+            job["spec"] |= changes["spec"]
+            self.store.patches.append(changes)
+            return copy.deepcopy(self.store.update(key, job))
 
     def _send(self, status: int, content: Mapping[str, Any]) -> None:
         data = json.dumps(content).encode()

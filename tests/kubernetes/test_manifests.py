@@ -17,6 +17,7 @@ from mosu.site_agent.engines.kubernetes.manifests import (
     job_item,
     namespace_items,
     privileged_pod,
+    users,
 )
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions, options_of
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
@@ -63,10 +64,11 @@ def all_items(wanted: AttemptSpec) -> list[Item]:
         spec(),
         spec(secrets={"KEY": "s3cret"}, envs={"GIVEN": "模速"}),
         spec(environment=f"docker:{NAMED}"),
+        spec(session=True),
         spec(nodes=("n1", "n2"), accelerator=CARD, devices=((0, 1), (0, 1))),
         spec(accelerator=MIG, devices=((1024,),)),
     ],
-    ids=["plain", "secrets", "image", "two nodes with cards", "share"],
+    ids=["plain", "secrets", "image", "session", "two nodes with cards", "share"],
 )
 def test_each_is_valid_in_three_versions(version: str, wanted: AttemptSpec) -> None:
     for item in all_items(wanted):
@@ -100,6 +102,23 @@ def test_pods_have_no_privilege_and_no_token() -> None:
     assert store.violations(namespace, privileged_pod(namespace)["spec"])
     assert pod["automountServiceAccountToken"] is False
     assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_sessions_alone_have_users_of_ours_which_they_cannot_change() -> None:
+    def mounts(wanted: AttemptSpec) -> list[Any]:
+        pod = job_item(wanted, options()).manifest["spec"]["template"]["spec"]
+        found: list[Any] = pod["containers"][0]["volumeMounts"]
+        return found
+
+    session = spec(session=True)
+    of_etc = {mount["mountPath"]: mount for mount in mounts(session) if mount["mountPath"].startswith("/etc")}
+    assert set(of_etc) == {"/etc/passwd", "/etc/group"}
+    for path, mount in of_etc.items():
+        assert (
+            mount["readOnly"] and mount["subPath"] == f"attempts/{session.attempt_id}/job/{Path(path).name}"
+        )
+    assert not any(mount["mountPath"].startswith("/etc") for mount in mounts(spec()))
+    assert users(4711)["passwd"].splitlines()[0] == "runner:x:4711:4711::/work:/bin/bash"
 
 
 def test_nothing_may_speak_with_a_namespace_but_ranks_of_one_attempt() -> None:

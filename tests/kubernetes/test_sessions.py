@@ -12,6 +12,7 @@ import pytest
 from tests.kubernetes.bench import KubernetesBench, kubernetes_bench
 from tests.kubernetes.cluster import kubeconfig_for
 from tests.patience import PATIENCE_S
+from tests.kubernetes.fake_controllers import PODS
 from tests.site_agent.contract import end_of, log_of, seen, started, submitted
 from tests.site_agent.echo import ECHO
 from tests.site_agent.lab import WAITS, until
@@ -20,7 +21,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.kubernetes import forwarding
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.protocol import EngineRef, NotReached
-from mosu.wire.agent import AttemptPhase, ServiceSpec
+from mosu.wire.agent import AttemptPhase, Measures, ServiceSpec
 
 PORT = 8000
 HEALTH = """
@@ -68,9 +69,13 @@ def echoed(joined: socket.socket, data: bytes) -> bytes:
         return came
 
 
-def over(bench: KubernetesBench, ref: EngineRef) -> None:
+def over(bench: KubernetesBench, ref: EngineRef) -> Measures | None:
     bench.engine.cancel(ref)
-    assert end_of(bench, ref).seen.phase == AttemptPhase.CANCELLED
+    ended = end_of(bench, ref).seen
+    assert ended.phase == AttemptPhase.CANCELLED
+    bench.engine = bench.restarted()
+    assert seen(bench, ref) == ended
+    return ended.measures
 
 
 def test_bytes_reach_a_pod_and_come_back_also_through_a_new_agent(bench: KubernetesBench) -> None:
@@ -85,7 +90,7 @@ def test_bytes_reach_a_pod_and_come_back_also_through_a_new_agent(bench: Kuberne
     with connected(bench, ref, 8001) as nobody:  # the server says so only after it has opened
         assert nobody.recv(10) == b""
     stays = connected(bench, ref)
-    over(bench, ref)
+    assert over(bench, ref) is None
     with stays:
         assert stays.recv(10) == b""
     with pytest.raises(NotReached, match="not running"):
@@ -238,7 +243,9 @@ def test_a_service_is_kept_up(bench: KubernetesBench) -> None:
     until(lambda: answers() and len(pids) >= 2, what="another answers")
     assert "Traceback" not in log_of(bench, ref)  # who asks leaves no server in the middle of its answer
     assert seen(bench, ref).phase == AttemptPhase.RUNNING
-    over(bench, ref)
+    measures = over(bench, ref)
+    assert measures is not None and measures.restarts >= 1
+    assert measures.uptime_s is not None and 1 <= measures.uptime_s <= measures.wall_s
 
 
 def test_what_ends_at_once_is_started_less_and_less_often(bench: KubernetesBench) -> None:
@@ -252,4 +259,20 @@ def test_what_ends_at_once_is_started_less_and_less_often(bench: KubernetesBench
     until(lambda: log_of(bench, ref).count("begun with 94\n") >= 3, what="it began again")
     assert "mosu: the service ended with exit code 3" in log_of(bench, ref)
     assert seen(bench, ref).phase == AttemptPhase.RUNNING
-    over(bench, ref)
+    measures = over(bench, ref)
+    assert measures is not None and measures.restarts >= 2
+
+
+def test_how_long_it_was_well_is_the_tasks_word_and_believed_as_far_as_it_is_possible(
+    bench: KubernetesBench,
+) -> None:
+    """Also of a pod that is killed, whose first process says nothing last."""
+    lie = "until [ -e /run/mosu/ranks/upkeep ]; do sleep 0.1; done; echo 9999999 9999999 0 > /run/mosu/ranks/upkeep"
+    spec = bench.spec(f"{lie}; echo lied; {WAITS}", session=True, service=ServiceSpec(port=PORT, health=""))
+    ref = started(bench, spec, says="lied")
+    [pod] = [name for kind, _, name in bench.cluster.store.created if kind == PODS]
+    bench.cluster.controllers.container_of(pod).kill()
+    ended = end_of(bench, ref).seen
+    assert ended.phase == AttemptPhase.FAILED and ended.measures is not None
+    assert ended.measures.uptime_s == ended.measures.wall_s
+    assert ended.measures.restarts <= 5 * (ended.measures.wall_s + 1)

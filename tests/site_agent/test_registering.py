@@ -24,6 +24,7 @@ def test_that_people_come_to_sessions_after_all(
     """As where no node of a cluster was free to find it out on when the agent began."""
     monkeypatch.setattr(agent, "_REPROBE_EVERY_S", 0.1)
     monkeypatch.setattr(LocalEngine, "reaches", False)
+    monkeypatch.setattr(LocalEngine, "extends", False)
     stopping = threading.Event()
     with closing(FakeHub()) as hub:
         config = AgentConfig(
@@ -43,6 +44,8 @@ def test_that_people_come_to_sessions_after_all(
                 assert [told.reaches for told in hub.registrations] == [False]
                 monkeypatch.setattr(LocalEngine, "reaches", True)
                 until(lambda: hub.registrations[-1].reaches, what="it tells so")
+                monkeypatch.setattr(LocalEngine, "extends", True)
+                until(lambda: hub.registrations[-1].extends, what="and that more time can be given")
             finally:  # else the process of all tests waits for it for ever
                 stopping.set()
                 working.join()
@@ -52,4 +55,5 @@ def test_that_people_come_to_sessions_after_all(
                     lambda: not WORKING & {thread.name for thread in threading.enumerate()},
                     what="its threads end",
                 )
-        assert [told.reaches for told in hub.registrations] == [False, True]
+        told = [(said.reaches, said.extends) for said in hub.registrations]
+        assert told == [(False, False), (True, False), (True, True)]

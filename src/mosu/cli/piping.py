@@ -7,14 +7,18 @@ import threading
 import time
 from typing import Final
 
+from mosu.cli.stop import Stop
 from mosu.client.errors import ProblemError
 from mosu.client.relay import Relay, Traffic
-from mosu.wire.ssh import SSH_PORT
+from mosu.wire.ssh import SSH_PORT, SSHD
 
 _CHUNK_BYTES: Final = 64 * 1024
 _STARTS_S_MAX: Final = 30.0
 """So long after the session runs, its server may not listen yet, nor any way lead to its node."""
 _AGAIN_S: Final = 0.2
+_OPENED_AGAIN_S: Final = 1.0
+"""Each that was opened is on record."""
+_NO_SERVER: Final = f"Its log says why: mosu logs. What runs in an image has ssh only if that brings {SSHD}."
 
 
 def piped(relay: Relay) -> None:
@@ -22,23 +26,32 @@ def piped(relay: Relay) -> None:
 
     Raises:
         ClientError: the connection was refused, or ended before its end.
+        Stop: no server speaks there.
     """
     until = time.monotonic() + _STARTS_S_MAX
     while True:
         try:
-            return asyncio.run(_joined(relay))
+            if asyncio.run(_joined(relay)):
+                return
         except ProblemError as refused:
             if refused.code != "not_joined" or time.monotonic() > until:
                 raise
             time.sleep(_AGAIN_S)
+        else:  # some ways open before it is known whether anybody listens
+            if time.monotonic() > until:
+                raise Stop("No ssh server answers in this session.", hint=_NO_SERVER)
+            time.sleep(_OPENED_AGAIN_S)
 
 
-async def _joined(relay: Relay) -> None:
+async def _joined(relay: Relay) -> bool:
+    """Whether anything came, once it is over."""
     ours, theirs = socket.socketpair()
     carrying = threading.Thread(target=_carry, args=(ours,), daemon=True)
     carrying.start()
-    await relay.join(SSH_PORT, theirs, Traffic())
+    traffic = Traffic()
+    await relay.join(SSH_PORT, theirs, traffic)
     await asyncio.to_thread(carrying.join)
+    return traffic.bytes_out > 0
 
 
 def _carry(ours: socket.socket) -> None:

@@ -92,7 +92,7 @@ class Agent:
         )
         self._registered = threading.Event()
         self._nodes: tuple[NodeInfo, ...] = ()
-        self._reaches = False
+        self._reaches = self._extends = False
         self._look_again_at = 0.0
         self._couriers: dict[str, Courier] = {}
         self._guard = threading.Lock()
@@ -143,7 +143,8 @@ class Agent:
             self._stopping.set()
 
     def _register(self) -> None:
-        report, self._nodes, self._reaches = self._sandbox, self._engine.nodes(), self._engine.reaches
+        report, self._nodes = self._sandbox, self._engine.nodes()
+        self._reaches, self._extends = self._engine.reaches, self._engine.extends
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
@@ -159,7 +160,7 @@ class Agent:
                 reaches=self._reaches,
                 has_sshd=self._engine.has_sshd,
                 images=self._images,
-                extends=self._engine.extends,
+                extends=self._extends,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
                 copies_volumes=self._volumes is not None,
             )
@@ -174,6 +175,7 @@ class Agent:
             pool=registered.pool_name,
             sandbox=report.features or report.why_not,
             sessions=self._engine.unreached or "yes",
+            more_time="yes" if self._extends else "no",
         )
 
     def _adopt(self) -> None:
@@ -276,8 +278,8 @@ class Agent:
         courier.begin()
 
     def _register_changes(self) -> None:
-        """Tell the hub of nodes that came, went or changed, and that people come to sessions after all; an engine that
-        cannot be asked says nothing of them."""
+        """Tell the hub of nodes that came, went or changed, and of sessions or more time that it sells after all; an
+        engine that cannot be asked says nothing of them."""
         if time.monotonic() < self._look_again_at:
             return
         self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
@@ -286,7 +288,7 @@ class Agent:
         except Exception:  # noqa: BLE001 (each engine has its own ways to be away)
             self._log.exception("the engine does not list its nodes")
             return
-        came = not self._reaches and self._engine.reaches
+        came = (not self._reaches and self._engine.reaches) or (not self._extends and self._engine.extends)
         if came or _without_disks(nodes) != _without_disks(self._nodes):
             self._register()
 

@@ -416,11 +416,12 @@ def _elapsed_s(run: Run, *, now: datetime) -> int:
 def _measures(measures: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not measures:
         return []
-    source = {"cgroup": _("counted by the kernel"), "sampled": _("sampled")}[measures["memory_source"]]
-    found = [
-        (_("CPU time"), f"{measures['cpu_s']:.1f} s"),
-        (_("Peak memory"), f"{measures['memory_peak_bytes'] / 2**20:,.0f} MiB ({source})"),
-    ]
+    found = []
+    if measures["cpu_s"] is not None:
+        found.append((_("CPU time"), f"{measures['cpu_s']:.1f} s"))
+    if measures["memory_peak_bytes"] is not None:
+        source = _("counted by the kernel") if measures["memory_source"] == "cgroup" else _("sampled")
+        found.append((_("Peak memory"), f"{measures['memory_peak_bytes'] / 2**20:,.0f} MiB ({source})"))
     up_s, restarts = measures.get("uptime_s"), measures.get("restarts", 0)
     if up_s is not None and measures["wall_s"]:
         again = ngettext("started again %(n)s time", "started again %(n)s times", restarts) % {"n": restarts}

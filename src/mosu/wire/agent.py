@@ -112,7 +112,7 @@ class Registration(Message):
     reaches: bool = False
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
-    """Whether those sessions find OpenSSH's server on their machine."""
+    """Whether those sessions find OpenSSH's server on their machine, or in their image."""
     images: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()
@@ -359,12 +359,12 @@ class UsageAck(Message):
 
 
 class Measures(Message):
-    """What the attempt really consumed, measured around the sandbox."""
+    """What the attempt really consumed, measured around the sandbox; None where the engine cannot say."""
 
-    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)]
+    cpu_s: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None = None
     wall_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    memory_peak_bytes: Count
-    memory_source: Literal["cgroup", "sampled"]
+    memory_peak_bytes: Count | None = None
+    memory_source: Literal["cgroup", "sampled"] | None = None
     uptime_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Of a service: how long it was well."""
     restarts: Count = 0

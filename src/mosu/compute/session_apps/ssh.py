@@ -1,4 +1,4 @@
-"""OpenSSH's server, of the machine: `ssh`, `scp`, `sftp`, `rsync` and editors come to it.
+"""OpenSSH's server, of the machine or of the session's image: `ssh`, `scp`, `sftp`, `rsync` and editors come to it.
 
 It runs as the sandbox's one user, who is not root, so it can serve nobody else. Whoever comes shows a certificate of
 the hub for this attempt; there are no passwords and no other keys. All keys follow from the hub's own: nobody keeps
@@ -23,7 +23,11 @@ _START: Final = "MOSU_SSH_START"
 # sshd hands on none of its own variables: a shell has those that the settings name, in one line. A line break cannot be
 # written there, and the settings reach the server of each connection in a message of at most 256 KiB.
 # The server itself sees none of them: LD_LIBRARY_PATH, say, brings other libraries than it was built with.
-_SCRIPT: Final = f"""settings=$(mktemp -d)/settings
+_SCRIPT: Final = f"""if [ ! -x {SSHD} ]; then
+  echo "mosu: this session has no ssh: there is no OpenSSH server here ({SSHD})" >&2
+  exit 127
+fi
+settings=$(mktemp -d)/settings
 known=SetEnv
 while IFS= read -r -d "" one; do
   case $one in _=*|SHLVL=*|PWD=*|OLDPWD=*|TERM=*|*$'\\n'*) continue ;; esac

@@ -24,6 +24,8 @@ SENTENCES: Final[dict[str, str]] = {
     "Set mosu: {kind: session, apps: [ssh]} and run it again.": "请写 mosu: {kind: session, apps: [ssh]}，再次运行。",
     "public_key: this is no public key that is taken here.": "public_key：这不是可用的公钥。",
     "Taken are ed25519, ecdsa, and rsa of {bits} bits or more: ssh-keygen -t ed25519.": "可用的是 ed25519、ecdsa，以及不少于 {bits} 位的 rsa：ssh-keygen -t ed25519。",
+    "No ssh server answers in this session.": "该会话中没有 ssh 服务器应答。",
+    "Its log says why: mosu logs. What runs in an image has ssh only if that brings {path}.": "原因见其日志：mosu logs。在镜像中运行的会话，只有镜像自带 {path} 时才有 ssh。",
     "has no OpenSSH server on its machines": "机器上没有 OpenSSH 服务器",
     "Choose another offer, or leave ssh out of mosu.apps.": "请选择其他商品，或在 mosu.apps 中去掉 ssh。",
 }

@@ -68,7 +68,7 @@ class Engine(Protocol):
 
     @property
     def has_sshd(self) -> bool:
-        """Whether those sessions find OpenSSH's server on their machine."""
+        """Whether those sessions find OpenSSH's server on their machine, or in their image."""
 
     @property
     def extends(self) -> bool:

@@ -83,6 +83,15 @@ class KubernetesApi:
         """
         return self._call("POST", path, json=question)
 
+    def merge(self, path: str, changes: Object) -> None:
+        """Change the fields of an object that `changes` names, and no others (RFC 7386).
+
+        Raises:
+            KubernetesAway: it may have been changed or not.
+            Refused: it was not changed.
+        """
+        self._call("PATCH", path, kind="application/merge-patch+json", json=changes)
+
     def delete(self, path: str, *, propagation: str = "Background") -> None:
         """
         Raises:
@@ -135,9 +144,10 @@ class KubernetesApi:
         )
         return _Lines(self._client, request)
 
-    def _call(self, method: str, path: str, **content: Any) -> Object:
+    def _call(self, method: str, path: str, *, kind: str = "application/json", **content: Any) -> Object:
+        headers = {**self._access.headers(), "Content-Type": kind}
         try:
-            answer = self._client.request(method, path, headers=self._access.headers(), **content)
+            answer = self._client.request(method, path, headers=headers, **content)
         except (httpx.HTTPError, OSError) as error:
             raise KubernetesAway(f"{self._access.server}: {error or type(error).__name__}") from error
         _check(answer)

@@ -2,7 +2,7 @@
 
 | in `attempts/ID` of the volume | by | what |
 |---|---|---|
-| `work`, `job`, `ranks` | | what the pods see: the working folder, the scripts, who claimed which rank |
+| `work`, `job`, `ranks` | | what the pods see: working folder, scripts, who claimed which rank, how a service fares |
 | `job.json` | agent | where the Job is |
 | `made` | agent | the Job was made: it is not made again |
 | `cancel` | agent | the end is asked for |
@@ -29,31 +29,36 @@ from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
 from mosu.site_agent.engines.kubernetes.forwarding import Forwarding
 from mosu.site_agent.engines.kubernetes.manifests import (
+    EXTENDS,
+    FORWARDS,
     SELECTOR,
+    Right,
     attempt_items,
     job_item,
-    may_forward,
+    may,
     name_of,
     namespace_items,
     namespace_manifest,
     privileged_pod,
+    users,
 )
 from mosu.site_agent.engines.kubernetes.mirror import Mirror
 from mosu.site_agent.engines.kubernetes.options import NODE_LABEL, RESOURCES, KubernetesOptions
 from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
+from mosu.site_agent.engines.kubernetes.upkeep import upkeep_in
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
 from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder
-from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
+from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, Measures, NodeInfo
 from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
+_SSHD_PACKAGE: Final = "openssh-server"
 _LAST_LOG_S_MAX: Final = 20.0
-_FORWARD: Final = ("get", "create")
 _NO_FORWARD: Final = (
     "No sessions are sold: the agent may not forward ports of pods. "
     "Give it get and create on pods/portforward (docs/reference/engines-kubernetes.md), and start it again."
@@ -68,22 +73,21 @@ class _JobFile(TypedDict):
     """Addresses of what the attempt has beside its Job."""
     session: NotRequired[bool]
     """Whether people are joined to its ports; of a Job from before there were sessions nothing is said."""
+    service: NotRequired[bool]
+    """Whether it is kept up; of a Job from before that was measured nothing is said."""
 
 
 class KubernetesEngine:
     name = "kubernetes"
-    extends = False
     poll_s = 1.0
     spans_nodes = True
-    has_sshd = False
-    """What is in an image is not looked at, and its users have no name there, which sshd asks for."""
 
     def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
         self._options, self._log_bytes_max = options, log_bytes_max
         access = access_of(options.kubeconfig, options.context)
         self._api, self._forwarding = KubernetesApi(access), Forwarding(access)
-        self._unreached: str | None = None
-        """As far as the server has said it."""
+        self._rights: dict[Right, bool] = {}
+        """As far as the server has said it: each is asked for once."""
         self._attempts = attempts_folder(options.folder)
         if os.geteuid() != 0:  # who cannot give files away has the containers run as itself
             self._options = options.model_copy(update={"user_id": os.geteuid()})
@@ -102,23 +106,39 @@ class KubernetesEngine:
 
     @property
     def unreached(self) -> str:
-        """Whether the agent has the right is asked once."""
         try:
-            return self._why_unreached()
+            return "" if self._has(FORWARDS) else _NO_FORWARD
         except KubernetesAway as away:
             return f"No sessions are sold: Kubernetes does not answer: {away}"
 
-    def _why_unreached(self) -> str:
+    @property
+    def has_sshd(self) -> bool:
+        """Whether all images of its settings have it, by their lists of packages: nobody looks into an image before it
+        runs."""
+        return all(
+            any(package.partition("==")[0] == _SSHD_PACKAGE for package in image.packages)
+            for image in self._options.images.values()
+        )
+
+    @property
+    def extends(self) -> bool:
+        """Whether the agent may change a Job's deadline; not while the server does not say."""
+        try:
+            return self._has(EXTENDS)
+        except (KubernetesAway, Refused):
+            return False
+
+    def _has(self, rights: Sequence[Right]) -> bool:
         """
         Raises:
             KubernetesAway: it could not be asked.
         """
-        if self._unreached is None:
-            # A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
-            rights = [self._api.answer(item.collection, item.manifest) for item in map(may_forward, _FORWARD)]
-            may = all(right["status"]["allowed"] for right in rights)
-            self._unreached = "" if may else _NO_FORWARD
-        return self._unreached
+        for right in rights:
+            if right not in self._rights:
+                question = may(right)
+                said = self._api.answer(question.collection, question.manifest)
+                self._rights[right] = bool(said["status"]["allowed"])
+        return all(self._rights[right] for right in rights)
 
     def isolation(self) -> SandboxReport:
         """Asked by doing: the server must refuse a privileged pod in a namespace like those of organisations."""
@@ -196,6 +216,7 @@ class KubernetesEngine:
                 nodes=len(spec.nodes),
                 extras=[item.path for item in extras],
                 session=spec.session,
+                service=spec.service is not None,
             )
             write_durably(folder / "job.json", where)
             if (folder / "cancel").exists():
@@ -238,7 +259,21 @@ class KubernetesEngine:
             self._delete_job(ref, where)
 
     def extend(self, ref: EngineRef, wall_limit_s: int) -> None:
-        raise OSError("A Job's deadline stays as it was made: the agent has no right to change Jobs.")
+        """The Job's own deadline is put off: its controller looks at it again whenever it changes."""
+        where = _where(self._attempts / ref)
+        if where is None:
+            raise OSError("It has no Job yet.")
+        path = f"{where['collection']}/{name_of(ref)}"
+        try:
+            job = self._api.get(path)
+            if job is None:
+                raise OSError("Its Job is gone.")
+            if job["spec"].get("activeDeadlineSeconds", 0) < wall_limit_s:
+                self._api.merge(path, {"spec": {"activeDeadlineSeconds": wall_limit_s}})
+        except KubernetesAway as away:
+            raise OSError(f"Kubernetes does not answer: {away}") from away
+        except Refused as refusal:
+            raise OSError(f"The server refuses a later deadline: {refusal.said}") from refusal
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
         """A connection to the port on the own loopback of a session's pod.
@@ -279,7 +314,7 @@ class KubernetesEngine:
 
     def _check(self, spec: AttemptSpec) -> None:
         try:
-            reaches = spec.session and not self._why_unreached()
+            reaches = spec.session and self._has(FORWARDS)
         except KubernetesAway as away:
             raise OSError(f"Kubernetes does not answer: {away}") from away
         named = image_of(spec.environment)
@@ -314,6 +349,7 @@ class KubernetesEngine:
             ("entry.sh", _ENTRY.read_text()),
             ("setup.sh", spec.setup.strip()),
             ("job.sh", spec.run),
+            *users(self._options.user_id).items(),
             ("service", "" if spec.service is None else f"{spec.service.port} {spec.service.health}\n"),
         ):
             (folder / "job" / name).write_text(text)
@@ -412,6 +448,10 @@ class KubernetesEngine:
                 with suppress(KubernetesAway, Refused):
                     self._api.delete(path)
         ended = _with_log(seen, folder)
+        if where is not None and where.get("service") and seen.started_at is not None:
+            said, ended_at = folder / "ranks" / "upkeep", seen.ended_at or _now()
+            measures = upkeep_in(said, started_at=seen.started_at, ended_at=ended_at)
+            ended = replace(ended, measures=measures)
         write_durably(folder / "end.json", _as_json(ended))
         return ended
 
@@ -469,6 +509,7 @@ def _as_json(seen: Observation) -> dict[str, Any]:
     found = asdict(seen)
     for key in ("started_at", "ended_at"):
         found[key] = found[key].isoformat() if found[key] else None
+    found["measures"] = seen.measures and seen.measures.model_dump()
     return {**found, "ended_at": found["ended_at"] or _now().isoformat()}
 
 
@@ -479,6 +520,7 @@ def _observation(end: dict[str, Any]) -> Observation:
             "phase": AttemptPhase(end["phase"]),
             "started_at": instant(end["started_at"]),
             "ended_at": instant(end["ended_at"]),
+            "measures": None if end["measures"] is None else Measures(**end["measures"]),
         }
     )
 

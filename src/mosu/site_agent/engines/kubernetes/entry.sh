@@ -57,12 +57,28 @@ answers() { # whether a GET of $MOSU_HEALTH is answered below 400
 is_watched() { # whether it is still to be asked: it runs, and is not deaf
   [ -n "$MOSU_HEALTH" ] && [ -z "$MOSU_STOPPING" ] && [ $MOSU_MISSED -lt 3 ] && kill -0 $MOSU_TASK 2> /dev/null
 }
+# How it fares is left on the volume at each turn, since a pod may be killed at any moment: how often it was started
+# again, for how many seconds it was well before, and since when it is (0: it is not).
+MOSU_AGAIN=-1 MOSU_UP=0 MOSU_SINCE=0 MOSU_ASKED=${#MOSU_HEALTH}
+note() { # that it is begun, well, or ended
+  local now
+  printf -v now '%(%s)T' -1
+  case $1 in
+    begun) MOSU_AGAIN=$((MOSU_AGAIN + 1)) MOSU_SINCE=$((MOSU_ASKED ? 0 : now)) ;;
+    well) MOSU_SINCE=$now ;;
+    ended) MOSU_UP=$((MOSU_UP + (MOSU_SINCE ? now - MOSU_SINCE : 0))) MOSU_SINCE=0 ;;
+  esac
+  echo "$MOSU_AGAIN $MOSU_UP $MOSU_SINCE" > /run/mosu/ranks/.upkeep &&
+    mv /run/mosu/ranks/.upkeep /run/mosu/ranks/upkeep
+} 2> /dev/null
 MOSU_PAUSES=(0.2 0.4 0.8 1.6 3.2 6.4 10) MOSU_FAST=0
 while [ -z "$MOSU_STOPPING" ]; do
   MOSU_BEGAN=$SECONDS MOSU_WELL="" MOSU_MISSED=0
   begin
+  note begun
   while is_watched; do
     if answers; then
+      [ -n "$MOSU_WELL" ] || note well
       MOSU_WELL=1 MOSU_MISSED=0
     elif [ -n "$MOSU_WELL" ]; then # only what was well falls ill
       MOSU_MISSED=$((MOSU_MISSED + 1))
@@ -77,6 +93,7 @@ while [ -z "$MOSU_STOPPING" ]; do
   ended
   kill -KILL -1 2> /dev/null
   wait
+  note ended
   [ -z "$MOSU_STOPPING" ] || break
   echo "mosu: the service ended with exit code $MOSU_CODE"
   [ $((SECONDS - MOSU_BEGAN)) -le 30 ] || MOSU_FAST=0 # what ends at once is started less and less often

@@ -1,11 +1,12 @@
 """What the engine asks Kubernetes for. Pure: from an attempt and the settings to objects."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
 from mosu.wire.agent import AttemptSpec
+from mosu.wire.ssh import SSH_USER
 
 QUEUE: Final = "mosu"
 """The LocalQueue, service account, claim and network policy of each organisation's namespace."""
@@ -120,14 +121,41 @@ def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
     return Item(f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
 
 
-def may_forward(verb: str) -> Item:
-    """The question whether the agent itself may do this with the ports of any pod."""
-    asked = {"verb": verb, "group": "", "resource": "pods", "subresource": "portforward"}
+@dataclass(frozen=True, slots=True)
+class Right:
+    """To do this with any object of a kind, or with a part of it."""
+
+    verb: str
+    group: str
+    resource: str
+    subresource: str = ""
+
+
+# A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
+FORWARDS: Final = (Right("get", "", "pods", "portforward"), Right("create", "", "pods", "portforward"))
+EXTENDS: Final = (Right("patch", "batch", "jobs"),)
+
+
+def may(right: Right) -> Item:
+    """The question whether the agent itself has this right."""
     review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
     return Item(
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        {**review, "spec": {"resourceAttributes": asked}},
+        {**review, "spec": {"resourceAttributes": asdict(right)}},
     )
+
+
+def users(user_id: int) -> dict[str, str]:
+    """Who there is in a session, as files of `/etc`: sshd, and whoever asks for a home, knows users by name alone."""
+    return {
+        "passwd": (
+            f"{SSH_USER}:x:{user_id}:{user_id}::/work:/bin/bash\n"
+            "root:x:0:0::/root:/bin/bash\n"
+            "nobody:x:65534:65534::/:/usr/sbin/nologin\n"
+        ),
+        # No group is called tty: sshd would give terminals to it, which its user may not.
+        "group": f"{SSH_USER}:x:{user_id}:\nroot:x:0:\nnogroup:x:65534:\n",
+    }
 
 
 def privileged_pod(namespace: str) -> Manifest:
@@ -259,6 +287,16 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
         {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
         {"name": "secrets", "mountPath": "/run/secrets"},
     ]
+    if spec.session:
+        mounts += [
+            {
+                "name": "shared",
+                "mountPath": f"/etc/{name}",
+                "subPath": f"{attempt}/job/{name}",
+                "readOnly": True,
+            }
+            for name in users(options.user_id)
+        ]
     if spec.secrets:
         mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
     return {

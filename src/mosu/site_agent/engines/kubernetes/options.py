@@ -50,7 +50,7 @@ class Image(BaseModel):
     """By digest: what was tried is what runs. It has /bin/bash and coreutils, and runs as any user."""
     python: str = ""
     packages: tuple[str, ...] = ()
-    """As `name==version`, for the shelf."""
+    """As `name==version`, for the shelf; `openssh-server` among them sells `apps: [ssh]`."""
 
 
 class KubernetesOptions(BaseModel):
