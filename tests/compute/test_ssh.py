@@ -188,7 +188,7 @@ def test_a_terminal_its_size_and_ctrl_c(way: Way) -> None:
     terminal.see("ready")
     terminal.resize(50, 132)
     # Who says so is the one that Ctrl-C ends: between `echo` and `sleep` of the shell itself it may end neither.
-    resized = "sh -c 'until [ \"$(stty size)\" = \"50 132\" ]; do :; done; echo resi\"\"zed; exec sleep 300'"
+    resized = 'sh -c \'until [ "$(stty size)" = "50 132" ]; do :; done; echo resi""zed; exec sleep 300\''
     terminal.type(f"{resized}\n")
     terminal.see("resized")
     terminal.type("\x03")
