@@ -145,6 +145,12 @@ def test_a_leg_comes_to_the_agent_that_was_started_again(lab: Lab, agents: Legs)
             assert first.stdout.readline() == b"joined\n"
             first.kill()
             first.wait()
+            Legs(None).welcome(
+                folder
+            )  # who does not listen, such as a check beside the agent, changes nothing
+            assert tuple(read_json(folder / LEG_FILE)["at"]) != agents.listen(HERE)
+            agents.welcome(folder)
+            assert tuple(read_json(folder / LEG_FILE)["at"]) == agents.listen(HERE)
             assert echoed(connected(agents, folder), b"again") == b"again end"
             assert read_json(folder / LEG_FILE)["key"] == key
     lab.engine.cancel(ref)
@@ -152,10 +158,10 @@ def test_a_leg_comes_to_the_agent_that_was_started_again(lab: Lab, agents: Legs)
 
 
 def test_a_session_whose_leg_does_not_come_says_so(lab: Lab, agents: Legs) -> None:
-    with pytest.raises(NotReached, match=r"has not come to 127\.0\.0\.1:\d+ yet"):
+    with pytest.raises(NotReached, match=r"No leg has come from its node to 127\.0\.0\.1:\d+"):
         agents.connect(lab.folder, PORT, patience_s=0.1)
-    with pytest.raises(NotReached, match="no node was met yet"):
-        Legs(None).connect(lab.folder, PORT)
+    with pytest.raises(NotReached, match="not open yet"):
+        Legs(None).connect(lab.folder, PORT, patience_s=0.1)
 
 
 def test_a_leg_that_was_ended_is_wanted_no_more(lab: Lab, agents: Legs) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.patience import PATIENCE_S
 
 from mosu.sandbox.dial_socket import short_path
 from mosu.site_agent.engines.ray import leg, meeting, payload
@@ -62,6 +63,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(meeting, "_said_at", refused)
+    monkeypatch.setattr(meeting, "MET_S_MAX", PATIENCE_S)
 
 
 def test_a_job_on_this_machine_is_met_and_nothing_listens_for_legs(tmp_path: Path) -> None:
@@ -96,7 +98,12 @@ def test_a_node_from_where_nothing_comes_is_told_with_both_reasons_and_what_mend
 
     found = met(Ray(begun), tmp_path)
     assert not found.has_sshd and not found.by_leg
-    for words in ("node hall-1", "Connection refused", "has not come to 127.0.0.1:", "[ray] legs_at"):
+    for words in (
+        "node hall-1",
+        "Connection refused",
+        "No leg has come from its node to 127.0.0.1:",
+        "[ray] legs_at",
+    ):
         assert words in found.why_not
     found = met(Ray(begun, said="words\nmosu leg: 10.0.0.5:7411: No route to host"), tmp_path)
     assert "(mosu leg: 10.0.0.5:7411: No route to host)" in found.why_not

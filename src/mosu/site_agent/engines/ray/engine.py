@@ -44,6 +44,8 @@ _PROBE_S_MAX: Final = 60.0
 _SILENT_S: Final = 30.0
 """A supervisor writes every two seconds; so long may a shared folder keep that from us."""
 _ASK_AFTER_S: Final = 6.0
+CONNECT_S_MAX: Final = 9.0
+"""Whoever asks waits no longer for a leg; the relay gives an agent ten seconds."""
 _MEETINGS_MAX: Final = 16
 """At once."""
 
@@ -215,7 +217,7 @@ class RayEngine:
         """By its leg, where its node is another machine."""
         folder = self._attempts / ref
         if (folder / LEG_FILE).exists():
-            return self._legs.connect(folder, port)
+            return self._legs.connect(folder, port, patience_s=CONNECT_S_MAX)
         return dialled(folder, port)
 
     def clean(self, ref: EngineRef) -> None:
@@ -309,6 +311,7 @@ class RayEngine:
         state = buried or read_json_if_whole(folder / "state.json")
         if state is not None and state["phase"] in FINAL_PHASES:
             return _observation(folder, state)
+        self._legs.welcome(folder)
         if not (folder / "job.json").exists():
             return Observation(AttemptPhase.LOST)
         if not self._signs.is_due(ref, folder):

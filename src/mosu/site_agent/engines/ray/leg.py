@@ -43,7 +43,8 @@ JOINED_MAX: Final = 128
 """At once: what waits to be read takes room on the node, up to a buffer each way."""
 WORDS_BYTES_MAX: Final = 250
 AGAIN_S: Final = (0.2, 3.0)
-"""Between two attempts to come to the agent, and from one worker that died to the next."""
+"""Between two attempts to come to the agent."""
+_REBORN_S: Final = 1.0
 _COMES_S_MAX: Final = 10.0
 _DIALS_MAX: Final = 4
 _BUFFER_BYTES: Final = 128 * 1024
@@ -226,7 +227,7 @@ def _keep(folder: Path, input_fd: int) -> None:
                 os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         os.close(ended)
-        if input_fd in ready or status == 0 or select.select([input_fd], [], [], AGAIN_S[0])[0]:
+        if input_fd in ready or status == 0 or select.select([input_fd], [], [], _REBORN_S)[0]:
             return
 
 

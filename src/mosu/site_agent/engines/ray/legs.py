@@ -19,8 +19,6 @@ from mosu.site_agent.engines.ray.leg import LEG_FILE, WORDS_BYTES_MAX, LegFile, 
 from mosu.site_agent.engines.ray.proof import Unproven, exactly, new_key, prove_to_leg
 from mosu.site_agent.files import read_json_if_whole, write_durably
 
-PATIENCE_S: Final = 9.0
-"""Whoever asks waits no longer; the relay gives an agent ten seconds."""
 STRANGERS_MAX: Final = 32
 """At once. Of more the longest waiting goes: a leg proves itself in an instant, so only who says nothing waits."""
 PROVEN_S_MAX: Final = 5.0
@@ -78,14 +76,20 @@ class Legs:
             write_durably(folder / LEG_FILE, LegFile(at=self._at, key=key))
         self._keys[folder.name] = bytes.fromhex(key)
 
-    def connect(self, folder: Path, port: int, *, patience_s: float = PATIENCE_S) -> socket.socket:
+    def welcome(self, folder: Path) -> None:
+        """The session in `folder` may have been invited by an agent before us: it is by us, too."""
+        if self._at is not None and folder.name not in self._keys and (folder / LEG_FILE).exists():
+            with suppress(OSError):  # whoever is to be joined asks again
+                self.invite(folder)
+
+    def connect(self, folder: Path, port: int, *, patience_s: float) -> socket.socket:
         """A connection to the port of the session in `folder`.
 
         Raises:
             NotReached: there is none; it says why within `patience_s`.
         """
         if self._loop is None:
-            raise NotReached("The way to its node is not open: no node was met yet.")
+            raise NotReached("The way to its node is not open yet; try again.")
         try:
             self.invite(folder)
         except OSError as error:
@@ -175,9 +179,10 @@ class Legs:
                     with suppress(OSError):  # it was dead: the next
                         return await self._joined(door, port)
         except TimeoutError:
-            at = "{}:{}".format(*self._at or ("", 0))
-            why = "did not answer in time" if asked else f"has not come to {at} yet"
-            raise NotReached(f"The way from its node {why}; try again.") from None
+            if asked:
+                raise NotReached("Its leg did not answer in time; try again.") from None
+            host, port = self._at or ("", 0)
+            raise NotReached(f"No leg has come from its node to {host}:{port}; try again.") from None
 
     async def _next(self, name: str) -> socket.socket:
         while name not in self._waiting:
