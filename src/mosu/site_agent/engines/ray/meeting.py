@@ -95,7 +95,9 @@ def _met(api: RayApi, node: RayNode, place: Path, job: str, legs: Legs) -> Met:
     try:
         with legs.connect(place, SSH_PORT, patience_s=MET_S_MAX) as asked:
             asked.settimeout(MET_S_MAX)
-            return Met("", has_sshd=asked.recv(MET_BYTES) == b"y", by_leg=True)
+            if said := asked.recv(MET_BYTES):
+                return Met("", has_sshd=said == b"y", by_leg=True)
+            raise ConnectionResetError("it ended before it said anything")
     except (NotReached, OSError) as error:
         with suppress(RayAway):  # what the node has to say of it is nearer to the truth
             error = NotReached(api.output(job).rpartition("\n")[2] or error)
