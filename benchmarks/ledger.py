@@ -176,7 +176,7 @@ def _rate(worker: Callable[..., int], accounts: list[UUID], seconds: float) -> f
     ]
     for process in workers:
         process.start()
-    total = sum(counts.get(timeout=seconds + START_S_MAX) for _ in workers)
+    total: int = sum(counts.get(timeout=seconds + START_S_MAX) for _ in workers)
     for process in workers:
         process.join()
     return total / seconds

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -21,7 +22,7 @@ from benchmarks.offers import POOLS, fill, keep_alive
 from benchmarks.processes import descendants_of, pss_bytes
 
 WARM_UP: Final = 20
-_BROAD: Final = (
+_BROAD: Final[tuple[dict[str, str], ...]] = (
     {},
     {"sort": "effective"},
     {"sort": "-created_at"},
@@ -113,14 +114,19 @@ def _kept(owner_dsn: str) -> list[Figure]:
     from mosu.market.catalogue.keeping import Catalogue
 
     catalogue, now = Catalogue(), datetime.now(UTC)
+
+    def looked_over(second: int) -> object:
+        return catalogue.at(now + timedelta(seconds=second))
+
+    def sorted_again(second: int) -> object:
+        return catalogue.at(now + timedelta(seconds=second)).order("price")
+
     whole = _ms(lambda: catalogue.at(now))
     quiet, changed = [], []
     for second in range(1, 11):
-        quiet.append(_ms(lambda second=second: catalogue.at(now + timedelta(seconds=4 * second))))
+        quiet.append(_ms(partial(looked_over, 4 * second)))
         _change_a_price(owner_dsn)
-        changed.append(
-            _ms(lambda second=second: catalogue.at(now + timedelta(seconds=4 * second + 2)).order("price"))
-        )
+        changed.append(_ms(partial(sorted_again, 4 * second + 2)))
     return [
         Figure("catalogue, first reading", whole / 1000, "s", 10),
         Figure("catalogue, looked over, nothing new", statistics.median(quiet), "ms"),

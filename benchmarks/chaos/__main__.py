@@ -167,7 +167,7 @@ def _tally(words: Any) -> dict[str, int]:
 def _states(owner_dsn: str, table: str) -> dict[str, int]:
     query = f"select state, count(*) from {table} group by state order by 1"  # noqa: S608 - our own names
     with psycopg.connect(owner_dsn) as connection:
-        return dict(connection.execute(query).fetchall())  # type: ignore[arg-type]
+        return dict(connection.execute(query).fetchall())
 
 
 def _background(owner_dsn: str) -> dict[str, int]:

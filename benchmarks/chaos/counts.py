@@ -186,13 +186,13 @@ def laws_at_the_end(
 
 def _counted(connection: psycopg.Connection[Any], law: tuple[str, str, str]) -> Count:
     what, all_, broken = law
-    found = connection.execute(broken)  # type: ignore[call-overload]
+    found = connection.execute(broken)
     return Count(what, _number(connection, all_), tuple(_told(row) for row in found))
 
 
 def _number(connection: psycopg.Connection[Any], query: str) -> int:
-    row = connection.execute(query).fetchone()  # type: ignore[call-overload]
-    return int(row[0])
+    [(number,)] = connection.execute(query).fetchall()
+    return int(number)
 
 
 def _told(row: Iterable[object]) -> str:

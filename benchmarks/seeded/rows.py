@@ -75,5 +75,5 @@ def _set_triggers(owner_dsn: str, tables: Sequence[str], word: str) -> None:
     with psycopg.connect(owner_dsn) as connection:
         for table in tables:
             connection.execute(
-                sql.SQL("alter table {} " + word + " trigger user").format(sql.Identifier(table))  # type: ignore[arg-type]
+                sql.SQL("alter table {} " + word + " trigger user").format(sql.Identifier(table))
             )

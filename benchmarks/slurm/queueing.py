@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,8 @@ def _to_slurm_s(client: Client, owner_dsn: str, site: Path) -> float:
         if time.monotonic() > until:
             raise RuntimeError(f"{run_id} never ended, or its job's id was never seen")
         time.sleep(0.02)
-    return submitted_at - row[1].timestamp()
+    accepted_at: datetime = row[1]
+    return submitted_at - accepted_at.timestamp()
 
 
 def _makespan_s(cluster: SlurmCluster, names: set[str], *, count: int) -> float:

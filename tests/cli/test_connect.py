@@ -26,6 +26,7 @@ from tests.patience import PATIENCE_S
 from tests.site_agent.lab import until
 
 from mosu.cli import forwarding, main
+from mosu.cli.commands import connect
 from mosu.cli.commands.connect import size_text
 from mosu.client import BrokenAnswer, Client, Unreachable
 from mosu.client.models import Run
@@ -513,7 +514,6 @@ def test_local_and_remote_ports() -> None:
     [
         ("session", "succeeded", "run_1 is succeeded: there is nothing left to connect to."),
         ("batch", "running", "Set `mosu: {kind: session}`"),
-        ("session", "queued", "run_1 is queued; its ports are reached once it runs."),
         ("session", "running", "MOSU_RELAY_URL"),
     ],
 )
@@ -521,18 +521,35 @@ def test_why_a_run_cannot_be_reached(
     hub: FakeHub,
     environment: Mapping[str, str],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     kind: str,
     state: str,
     part: str,
 ) -> None:
+    monkeypatch.setattr(connect, "AWAY_S_MAX", 0)
     hub.kind, hub.state = kind, state
     code, out, err = outcome(capsys, "port-forward", "run_1", "8888")
     assert (code, out) == (3, "")
     assert part in err
 
 
+def test_a_run_that_waits_is_waited_for(
+    hub: FakeHub, relay: FakeRelay, environment: Mapping[str, str]
+) -> None:
+    hub.state, hub.connect_url = "queued", None
+    command = [sys.executable, "-m", "mosu.cli.main", "port-forward", "--json", "run_1", f"0:{PORT}"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stderr.readline() == "run_1 is queued. It is waited for; Ctrl-C leaves it as it is.\n"
+        hub.state, hub.connect_url = "running", relay.url
+        assert json.loads(process.stdout.readline())["port"] == PORT
+        process.kill()
+
+
 def test_a_link_to_a_port_is_printed(
-    environment: Mapping[str, str], capsys: pytest.CaptureFixture[str]
+    relay: FakeRelay, environment: Mapping[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, err = outcome(capsys, "open", "run_1", "6006")
     url = "http://6006-1.apps.localhost:8001/.mosu/open?ticket=once"

@@ -125,7 +125,7 @@ def test_it_buys_waits_opens_and_ends_with_the_session(
     code, out, err = ended(process)
     assert code == 0
     assert json.loads(out)["receipt"]["number"] == "R-2026-000001"
-    assert "run_1 is queued." in err and "JupyterLab is starting." in err
+    assert "run_1 is queued. It is waited for" in err and "JupyterLab is starting." in err
     sent = parse_task(hub.tasks[0]["task"])
     assert (sent.kind, sent.apps, sent.run, sent.wall_limit_s) == ("session", ("jupyter",), "", 3600)
     assert (sent.outputs, sent.resources.cpus, sent.workdir) == (("**/*.ipynb",), 2, None)
@@ -252,7 +252,7 @@ def test_it_does_not_wait_for_what_ends_before(
         hub.state = "failed"
         code, out, err = ended(process)
     assert (code, out) == (3, "")
-    assert "run_1 is failed (exit code 7): there is no notebook any more." in err
+    assert "run_1 is failed (exit code 7): there is nothing left to connect to." in err
     assert "mosu logs run_1" in err
 
 
@@ -273,7 +273,7 @@ def test_interrupted_while_it_waits_it_says_how_to_come_back(
     [
         ({"apps": []}, 3, "run_1 has no JupyterLab"),
         ({"apps": [APP | {"path": "@evil.example"}]}, 4, "names no path that opens JupyterLab"),
-        ({"state": "succeeded", "connect_url": None}, 3, "there is no notebook any more"),
+        ({"state": "succeeded", "connect_url": None}, 3, "there is nothing left to connect to"),
         ({"kind": "batch", "connect_url": None}, 3, "run_1 is no session or service"),
     ],
 )

@@ -88,6 +88,28 @@ def test_a_programme_goes_from_file_to_voucher_by_two_persons() -> None:
     ]
 
 
+def test_a_list_that_is_sent_twice_is_taken_once() -> None:
+    first, version = maker(), released()
+    owners = [make_founder() for _ in range(3)]
+    text = "organisation,amount\n" + "".join(f"{organisation.public_id},5\n" for _, organisation in owners)
+    asked = {"programme_id": version.programme.public_id, "text": text}
+    assert post(first, "vouchers/batch", **asked).status_code == 422
+    assert (
+        post(first, "vouchers/batch", key="k", **(asked | {"text": f"{text}nobody,5\n"})).status_code == 422
+    )
+    made = post(first, "vouchers/batch", key="k", **asked)
+    assert made.status_code == 201
+    assert post(first, "vouchers/batch", key="k", **asked).json() == made.json()
+    assert [one["organisation_id"] for one in made.json()] == [
+        organisation.public_id for _, organisation in owners
+    ]
+    other = post(first, "vouchers/batch", key="k", **(asked | {"text": text.replace(",5", ",6")}))
+    assert other.json()["type"] == "urn:mosu:key_reused"
+    assert Voucher.objects.count() == 3
+    post(first, "vouchers/batch", key="another", **asked)
+    assert Voucher.objects.count() == 6
+
+
 def test_a_bad_file_is_refused_with_its_line_and_field_and_changes_nothing() -> None:
     answer = post(maker(), "programmes", text=programme_text(rate="3"), source="bad.yaml")
     assert answer.status_code == 422

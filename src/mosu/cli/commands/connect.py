@@ -1,6 +1,7 @@
 """Being joined to a run that goes on: port-forward, open, connections."""
 
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from mosu.cli.forwarding import Forwarding
     from mosu.client import Client
     from mosu.client.models import Run
-    from mosu.client.relay import Relay
 
+AWAY_S_MAX: Final = 10.0
+"""What runs and cannot be reached: so long its pool may be away for a moment."""
+_LOOK_S: Final = 0.5
 _KILO = 1000
 
 
@@ -31,18 +34,20 @@ def port_forward(
 ) -> None:
     """Reach ports of a session that runs: a local port for each, on this machine alone.
 
-    Each connection goes through the hub's relay to 127.0.0.1 inside the run. It lasts until Ctrl-C or the run's end.
+    It waits until the session runs. Each connection goes through the hub's relay to 127.0.0.1 inside the run. It lasts
+    until Ctrl-C or the run's end.
 
     With --json one line for each port, once all of them listen.
     """
     import asyncio
 
     from mosu.cli.forwarding import Forwarding, forwards_of, listening, port_of
+    from mosu.client.relay import Relay
 
     forwards = forwards_of(ports)
     with client() as hub:
-        run = hub.run(run_id)
-        relay = relay_of(hub, run)
+        run = reached(hub, run_id)
+        relay = Relay.of(hub, run)
     doors = [(door, one.port) for door, one in zip(listening(forwards), forwards, strict=True)]
     try:
         _say_listening(run.id, [(port_of(door), port) for door, port in doors], json=json)
@@ -67,10 +72,11 @@ def open_port(
 ) -> None:
     """A link that opens a port of a session in your browser, for whoever follows it first, within a minute.
 
-    The page has an address of its own, which lasts for as long as the session, 12 hours at most.
+    It waits until the session runs. The page has an address of its own, which lasts for as long as the session, for 12
+    hours at most.
     """
     with client() as hub:
-        ticket = hub.ticket(run_id, port=port)
+        ticket = hub.ticket(reached(hub, run_id).id, port=port)
     if json:
         show_json(ticket)
         return
@@ -126,33 +132,46 @@ def size_text(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{size:.1f} {unit}"
 
 
-def relay_of(hub: "Client", run: "Run") -> "Relay":
-    """
-    Raises:
-        Stop: its ports cannot be reached now.
-    """
-    from mosu.client.relay import Relay
+def reached(hub: "Client", run_id: str) -> "Run":
+    """The run once its ports are reached; says what it waits for.
 
-    if run.connect_url is None:
-        raise why_not(run)
-    return Relay.of(hub, run)
+    Raises:
+        Stop: they never will be, or not now though it runs.
+    """
+    said, away_since = "", 0.0
+    while (run := hub.run(run_id)).connect_url is None:
+        if run.is_over or run.kind == "batch":
+            raise why_not(run)
+        if run.state == "running":
+            away_since = away_since or time.monotonic()
+            if time.monotonic() >= away_since + AWAY_S_MAX:
+                raise why_not(run)
+        if run.state != said:
+            said = run.state
+            say(told(_waiting(run)))
+        time.sleep(_LOOK_S)
+    return run
+
+
+def _waiting(run: "Run") -> str:
+    if run.state == "running":
+        return f"{run.id} runs; its ports are not reached yet."
+    why = f": {run.why_waiting}" if run.why_waiting else ""
+    return f"{run.id} is {run.state}{why}. It is waited for; Ctrl-C leaves it as it is."
 
 
 def why_not(run: "Run") -> Stop:
     """Why its ports cannot be reached now, and what to do."""
     if run.is_over:
+        why = f" ({run.reason})" if run.reason else ""
         return Stop(
-            f"{run.id} is {run.state}: there is nothing left to connect to.", hint="mosu runs lists them."
+            f"{run.id} is {run.state}{why}: there is nothing left to connect to.",
+            hint=f"Its log: mosu logs {run.id}",
         )
     if run.kind == "batch":
         return Stop(
             f"{run.id} is no session or service, so nobody can be joined to its ports.",
             hint="Set `mosu: {kind: session}` in its task file and run that.",
-        )
-    if run.state != "running":
-        return Stop(
-            f"{run.id} is {run.state}; its ports are reached once it runs.",
-            hint=f"Watch it: mosu logs -f {run.id}",
         )
     return Stop(
         f"{run.id} runs, but its ports cannot be reached now.",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from mosu.cli.buying import chosen, files_sent, folder_sent, quotes_for, with_run
-from mosu.cli.commands.connect import relay_of, why_not
+from mosu.cli.commands.connect import reached, why_not
 from mosu.cli.following import see_end
 from mosu.cli.options import AllOption, JsonOption, LangOption, YesOption
 from mosu.cli.output import client, say, show, show_line, zone_of
@@ -32,13 +32,11 @@ APP: Final = "jupyter"
 PORT: Final = 8888
 """Of this machine, if it is free: a page that was open before finds the session again."""
 NOTEBOOKS: Final = "**/*.ipynb"
-_LOOK_S: Final = 0.2
 _ASK_S: Final = 0.25
 _ASK_S_MAX: Final = 1.0
 """Each asking is a connection that the hub writes down, so it waits longer each time."""
 _HEALTH: Final = "/api"
 """Where JupyterLab says its version to anybody."""
-_AWAY_S_MAX: Final = 30.0
 _SLOW_S: Final = 60.0
 
 
@@ -79,6 +77,7 @@ def notebook(
     import asyncio
 
     from mosu.cli.forwarding import Forwarding, listening_at, port_of
+    from mosu.client.relay import Relay
 
     options = {
         "resources.cpus": cpus,
@@ -97,9 +96,9 @@ def notebook(
     with client() as hub:
         run_id = run or _bought(hub, task_file, options, vouchers=vouchers, yes=yes, each=all)
         try:
-            reached = _running(hub, run_id)
-            app = _app(hub, reached)
-            relay = relay_of(hub, reached)
+            session = reached(hub, run_id)
+            app = _app(hub, session)
+            relay = Relay.of(hub, session)
             _until_answered(hub, relay, run_id, app.port)
         except KeyboardInterrupt:
             raise Stop(
@@ -170,37 +169,6 @@ def _task(task_file: Path | None, options: dict[str, Any]) -> tuple[str, TaskFil
     return changed(mapping, own | {key: value for key, value in options.items() if value})
 
 
-def _running(hub: "Client", run_id: str) -> "Run":
-    """The session once its ports are reached; says what it waits for.
-
-    Raises:
-        Stop: it is no session, or it is over, or it runs and nobody reaches it.
-    """
-    said, away_since = "", 0.0
-    while True:
-        run = hub.run(run_id)
-        if run.connect_url is not None:
-            return run
-        if run.is_over or run.kind == "batch":
-            raise _over(run) if run.is_over else why_not(run)
-        waits = f"{run.id} is {run.state}" + (f": {run.why_waiting}" if run.why_waiting else "") + "."
-        if waits != said:
-            say(waits)
-            said = waits
-        if run.state == "running":
-            away_since = away_since or time.monotonic()
-            if time.monotonic() > away_since + _AWAY_S_MAX:
-                raise why_not(run)
-        time.sleep(_LOOK_S)
-
-
-def _over(run: "Run") -> Stop:
-    why = f" ({run.reason})" if run.reason else ""
-    return Stop(
-        f"{run.id} is {run.state}{why}: there is no notebook any more.", hint=f"Its log: mosu logs {run.id}"
-    )
-
-
 def _app(hub: "Client", run: "Run") -> "App":
     """
     Raises:
@@ -234,7 +202,7 @@ def _until_answered(hub: "Client", relay: "Relay", run_id: str, port: int) -> No
     while not asyncio.run(relay.answers(port, _HEALTH)):
         run = hub.run(run_id)
         if run.is_over:
-            raise _over(run)
+            raise why_not(run)
         if time.monotonic() > slow_at:
             say(f"It still does not answer; its log may say why: mosu logs {run_id}")
             slow_at = float("inf")

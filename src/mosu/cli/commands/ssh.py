@@ -1,21 +1,13 @@
 """ssh into a session: the system's own `ssh`, led through the hub's relay, with a key that the hub certified."""
 
-import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated
 
 import typer
 
-from mosu.cli.commands.connect import why_not
+from mosu.cli.commands.connect import reached
 from mosu.cli.options import LangOption
-from mosu.cli.output import client, say, show
+from mosu.cli.output import client, show
 from mosu.cli.stop import USAGE, Stop
-from mosu.cli.text import told
-
-if TYPE_CHECKING:
-    from mosu.client import Client
-    from mosu.client.models import Run
-
-_LOOK_S: Final = 1.0
 
 
 def ssh(
@@ -56,7 +48,7 @@ def ssh(
 
     programs = certified.programs()
     with client() as hub:
-        run = _running(hub, run_id)
+        run = reached(hub, run_id)
         folder = certified.folder_for(hub, run.id, programs)
     if config:
         show(certified.config_block(run, folder))
@@ -64,32 +56,10 @@ def ssh(
         certified.become_ssh(run, folder, programs, words or [])
 
 
-def _running(hub: "Client", run_id: str) -> "Run":
-    """The run once it can be reached.
-
-    Raises:
-        Stop: it never will be, or not now though it runs.
-    """
-    said = False
-    while True:
-        run = hub.run(run_id)
-        if run.connect_url is not None:
-            return run
-        if run.is_over or run.kind != "session" or run.state == "running":
-            raise why_not(run)
-        if not said:
-            say(told(f"{run.id} is {run.state}: waiting until it runs. Ctrl-C leaves it in the queue."))
-            said = True
-        time.sleep(_LOOK_S)
-
-
 def _carry(run_id: str) -> None:
     from mosu.cli.piping import piped
     from mosu.client.relay import Relay
 
     with client() as hub:
-        run = hub.run(run_id)
-        if run.connect_url is None:
-            raise why_not(run)
-        relay = Relay.of(hub, run)
+        relay = Relay.of(hub, reached(hub, run_id))
     piped(relay)

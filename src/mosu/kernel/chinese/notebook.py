@@ -19,8 +19,6 @@ SENTENCES: Final[dict[str, str]] = {
     "Stopped waiting; {run} goes on.": "已停止等待；{run} 继续。",
     "Come back to it: mosu notebook --run {run}\nEnd it: mosu cancel {same}": "重新打开：mosu notebook --run {run}\n结束：mosu cancel {same}",
     "The command of {file} is left out: a notebook's session has its own.": "不执行 {file} 中的命令：笔记本会话有自己的命令。",
-    "{run} is {state} ({why}): there is no notebook any more.": "{run} 现为“{state~}”（{why~}）：笔记本已不在。",
-    "{run} is {state}: there is no notebook any more.": "{run} 现为“{state~}”：笔记本已不在。",
     "{run} has no JupyterLab: its task does not ask for it.": "{run} 没有 JupyterLab：其任务没有要求。",
     "Set `mosu: {kind: session, apps: [jupyter]}`, or leave --run out. Other ports: mosu port-forward {run} PORT": "请在任务文件中写 `mosu: {kind: session, apps: [jupyter]}`，或去掉 --run。其他端口：mosu port-forward {run} PORT",
     "The hub names no path that opens JupyterLab.": "中心没有给出打开 JupyterLab 的路径。",

@@ -14,7 +14,6 @@ SENTENCES: Final[dict[str, str]] = {
     "What ssh calls: carry its bytes between its pipes and the session.": "由 ssh 调用：在其管道与会话之间传送字节。",
     "These do not go together.": "这些选项不能同时使用。",
     "mosu ssh --help says what does.": "用法见 mosu ssh --help。",
-    "{run} is {state}: waiting until it runs. Ctrl-C leaves it in the queue.": "{run} 现为“{state~}”：等待它运行。按 Ctrl-C 不再等待，它仍在排队。",
     "There is no ssh on this machine.": "本机没有 ssh。",
     "Install OpenSSH's client: apt-get install openssh-client, or as your system calls it.": "请安装 OpenSSH 客户端：apt-get install openssh-client，或您系统中的对应软件包。",
     "{text} is not the id of a run.": "{text} 不是作业编号。",

@@ -115,13 +115,14 @@ def issue_voucher(request: HttpRequest, body: VoucherIn) -> Status[VoucherOut]:
 @router.post("/vouchers/batch", response={201: list[VoucherOut]}, operation_id="issueVouchers")
 @door("voucher.issue")
 def issue_vouchers(request: HttpRequest, body: BatchIn) -> Status[list[VoucherOut]]:
-    """A voucher for each line of a list, all or none."""
+    """A voucher for each line of a list, all or none. Repeating it with the same `Idempotency-Key` returns them."""
     vouchers = services.issue_vouchers(
         actor=actor_of(request),
         programme_id=Programme.key_of(body.programme_id),
         text=body.text,
         source=body.source,
         now=timezone.now(),
+        idempotency_key=key_of(request),
     )
     return Status(201, [VoucherOut.shown(one) for one in queries.vouchers_with_balances(vouchers)])
 

@@ -13,6 +13,12 @@ from mosu.subsidies.rules import (
     Terms,
     split_at,
 )
+from mosu.subsidies.services.applications import (
+    apply_for_voucher,
+    approve_application,
+    reject_application,
+    withdraw_application,
+)
 from mosu.subsidies.services.claims import (
     ClaimedBefore,
     NothingToClaim,
@@ -23,6 +29,7 @@ from mosu.subsidies.services.claims import (
     submit_claim,
 )
 from mosu.subsidies.services.events import give_founders_trial
+from mosu.subsidies.services.issuing import Ineligible, ProgrammeClosed, issue_voucher, issue_vouchers
 from mosu.subsidies.services.programmes import (
     TermsFixed,
     VersionTaken,
@@ -41,20 +48,7 @@ from mosu.subsidies.services.redemptions import (
     redeem,
     release_redemptions,
 )
-from mosu.subsidies.services.vouchers import (
-    Ineligible,
-    ProgrammeClosed,
-    apply_for_voucher,
-    approve_application,
-    expire_vouchers,
-    issue_trial,
-    issue_voucher,
-    issue_vouchers,
-    reject_application,
-    release_voucher,
-    revoke_voucher,
-    withdraw_application,
-)
+from mosu.subsidies.services.vouchers import expire_vouchers, issue_trial, release_voucher, revoke_voucher
 
 __all__ = [
     "AlreadyRedeemed",
