@@ -26,6 +26,7 @@ from tests.site_agent.lab import (
     until,
 )
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
@@ -36,7 +37,8 @@ from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
 from mosu.site_agent.smoke import checks
-from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec
+from mosu.site_agent.volumes import Volumes
+from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec, VolumeSpec
 from mosu.wire.ssh import SSHD
 
 pytestmark = pytest.mark.ray
@@ -49,6 +51,8 @@ class RayBench:
     def __init__(self, head: RayHead, folder: Path, environment: Environment, **settings: Any) -> None:
         self.head, self.folder = head, folder
         self._environment, self._settings = environment, settings
+        (folder / "volumes").mkdir(parents=True)
+        self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
@@ -61,6 +65,7 @@ class RayBench:
             environments=[self._environment],
             disk_bytes=1024 * MIB,
             log_bytes_max=1 << 20,
+            volumes=self.volumes,
             **self._settings,
         )
 
@@ -131,6 +136,27 @@ def test_what_ray_cannot_hold_is_refused(bench: RayBench) -> None:
         with pytest.raises(Invalid):
             submitted(bench, spec)
         assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
+
+
+def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: RayBench) -> None:
+    kept = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 20, writes=True)
+    ref = started(
+        bench, bench.spec(f"echo kept > /data/f; echo begun; {WAITS}", volumes=(kept,)), says="begun"
+    )
+    other = end_of(bench, submitted(bench, bench.spec("echo ran", volumes=(kept,))))
+    assert (other.log, other.seen.phase) == ("", AttemptPhase.FAILED)
+    assert "still used by another attempt" in other.seen.reason
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+    assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
+    over = end_of(
+        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
+    )
+    assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
+    with pytest.raises(Invalid, match="one node"):
+        bench.engine.submit(bench.spec(nodes=(NODE, "other"), volumes=(kept,)))
+    bench.volumes.delete([kept.volume_id])
+    until(lambda: bench.volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")
 
 
 def test_a_killed_supervisor_is_lost_and_never_started_again(bench: RayBench) -> None:

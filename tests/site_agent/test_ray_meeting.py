@@ -1,5 +1,6 @@
 """Whether people come to sessions on Ray: what a node that is another machine looks like, and one that has no room."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests.patience import PATIENCE_S
 
 from mosu.sandbox.dial_socket import short_path
+from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.ray import leg, meeting, payload
 from mosu.site_agent.engines.ray.api import RayNode
 from mosu.site_agent.engines.ray.legs import Legs
@@ -122,6 +124,21 @@ def test_a_port_that_the_agent_cannot_have_is_told(tmp_path: Path, monkeypatch: 
 def test_a_node_without_room_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meeting, "_COMES_S_MAX", 0.2)
     assert "began no job within" in met(Ray(lambda _: None), tmp_path).why_not
+
+
+def test_volumes_are_their_owners_on_every_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each machine numbers its system users anew; nobody ever becomes root by it."""
+    here = RunAs(70_000, 70_000)
+    monkeypatch.setattr(payload, "run_as", lambda: here)
+    data = tmp_path / "data"
+    job: Any = {"volumes": [{"folder": str(tmp_path)}]}
+    assert payload._who_runs({}) == payload._who_runs(job) == here  # type: ignore[typeddict-item]
+    data.mkdir()
+    if os.geteuid() == 0:
+        assert payload._who_runs(job) == here
+        os.chown(data, 4242, 4243)
+    facts = data.stat()
+    assert payload._who_runs(job) == RunAs(facts.st_uid, facts.st_gid)
 
 
 def test_what_a_node_runs_needs_python_alone() -> None:

@@ -37,6 +37,7 @@ from mosu.site_agent.jobs import attempts_folder, extend_limit, job_of, log_part
 from mosu.site_agent.laying import lay_tools
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import claim, finish
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
 from mosu.wire.shares import card_at, kind_of
 
@@ -66,7 +67,9 @@ class RayEngine:
         disk_bytes: int,
         log_bytes_max: int,
         silent_s: float = _SILENT_S,
+        volumes: Volumes | None = None,
     ) -> None:
+        self._volumes = volumes
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
         self._api = RayApi(options.address, token_file=options.token_file)
@@ -174,6 +177,7 @@ class RayEngine:
                 log_bytes_max=self._log_bytes_max,
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
                 reaches=spec.session and self.reaches,
+                volumes=self._volumes,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
                 cards = list(dict.fromkeys(map(card_at, spec.devices[0])))

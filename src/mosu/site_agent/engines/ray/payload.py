@@ -21,7 +21,7 @@ from typing import Any, Final
 from mosu.kernel.refusals import DomainError
 from mosu.sandbox.dial_socket import listening
 from mosu.sandbox.probing import probe
-from mosu.sandbox.starter import find_bwrap, give_to_sandbox, make_sandbox_user, run_as
+from mosu.sandbox.starter import RunAs, find_bwrap, give_to_sandbox, make_sandbox_user, run_as
 from mosu.site_agent.engines.ray import leg
 from mosu.site_agent.files import read_json, write_durably
 from mosu.site_agent.job_files import JobFile, blank_state
@@ -41,7 +41,7 @@ def supervise(folder: Path) -> None:
         return
     job: JobFile = read_json(folder / "job.json")
     secrets = taken_secrets(folder)
-    who = run_as()
+    who = _who_runs(job)
     try:
         job["starter"], job["uid"], job["gid"] = str(find_bwrap(_TOOLS)), who.uid, who.gid
         give_to_sandbox(folder / "work", who)
@@ -50,6 +50,18 @@ def supervise(folder: Path) -> None:
         return
     with leg.beside(folder):
         run_job(folder, job, secrets)
+
+
+def _who_runs(job: JobFile) -> RunAs:
+    """Where we are root, whom the volumes belong to: each machine numbers its own `mosu-run`."""
+    who = run_as()
+    if who.switches:
+        for volume in job.get("volumes", ()):
+            with suppress(FileNotFoundError):  # the supervisor says that it was deleted
+                facts = Path(volume["folder"], "data").stat()
+                if facts.st_uid != 0:
+                    return RunAs(facts.st_uid, facts.st_gid)
+    return who
 
 
 def meet(folder: Path, sshd: str) -> None:
