@@ -36,6 +36,7 @@ KEY = b"k" * 32
 def agents(monkeypatch: pytest.MonkeyPatch) -> Legs:
     """How soon a leg comes is this machine's doing."""
     monkeypatch.setattr(legs, "PROVEN_S_MAX", PATIENCE_S)
+    monkeypatch.setattr(legs, "TOLD_EVERY_S", 10 * PATIENCE_S)
     found = Legs(None)
     found.listen(HERE)
     return found
