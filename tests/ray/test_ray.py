@@ -36,6 +36,7 @@ from mosu.site_agent.engines.ray.api import RayApi
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
+from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.smoke import checks
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec, VolumeSpec
@@ -51,7 +52,8 @@ class RayBench:
     def __init__(self, head: RayHead, folder: Path, environment: Environment, **settings: Any) -> None:
         self.head, self.folder = head, folder
         self._environment, self._settings = environment, settings
-        (folder / "volumes").mkdir(parents=True)
+        attempts_folder(folder)
+        (folder / "volumes").mkdir()
         self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
         self.engine: Engine = self.restarted()
 
