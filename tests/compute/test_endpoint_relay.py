@@ -21,7 +21,7 @@ from mosu.compute.relay import endpoint_entries, endpoint_requests, endpoints, r
 from mosu.compute.services import InFlight, Minute, endpoint_log
 from mosu.compute.stream_doors import in_thread
 from mosu.kernel.ids import uuid7
-from mosu.wire.tunnel import CROWDED
+from mosu.kernel.reaching import CROWDED
 from tests.compute.asking import (
     SERVICE,
     Asker,

@@ -10,8 +10,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from mosu.compute.session_apps import APPS, script_with, secrets_of
+from mosu.kernel.reaching import NotReached
 from mosu.sandbox.environments import Environment
-from mosu.site_agent.engines.dialling import NotReached
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase
 from tests.docs.test_tutorials import ROOT, follow

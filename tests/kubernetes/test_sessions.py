@@ -17,10 +17,11 @@ from tests.site_agent.contract import end_of, log_of, seen, started, submitted
 from tests.site_agent.echo import ECHO
 from tests.site_agent.lab import WAITS, until
 
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.kubernetes import forwarding
 from mosu.site_agent.engines.kubernetes.access import access_of
-from mosu.site_agent.engines.protocol import EngineRef, NotReached
+from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase, Measures, ServiceSpec
 
 PORT = 8000

@@ -1,18 +1,33 @@
 """The Ray engine on a real Ray: `make test-ray`."""
 
+import errno
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.ray.head import CARDS, CORES, NODE, RayHead, running_ray
 from tests.site_agent.contract import Bench, EngineContract, end_of, let_go, log_of, seen, started, submitted
-from tests.site_agent.lab import MIB, WAITS, environment_in, make_spec, open_folder, shared_folder, until
+from tests.site_agent.echo import ECHO
+from tests.site_agent.lab import (
+    MIB,
+    WAITS,
+    environment_in,
+    make_spec,
+    open_folder,
+    processes_that_name,
+    shared_folder,
+    until,
+)
 
+from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.engines.protocol import Engine, EngineRef
@@ -21,8 +36,10 @@ from mosu.site_agent.engines.ray.api import RayApi
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
+from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.smoke import checks
-from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec
+from mosu.site_agent.volumes import Volumes
+from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec, VolumeSpec
 from mosu.wire.ssh import SSHD
 
 pytestmark = pytest.mark.ray
@@ -35,6 +52,9 @@ class RayBench:
     def __init__(self, head: RayHead, folder: Path, environment: Environment, **settings: Any) -> None:
         self.head, self.folder = head, folder
         self._environment, self._settings = environment, settings
+        attempts_folder(folder)
+        (folder / "volumes").mkdir()
+        self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
@@ -47,6 +67,7 @@ class RayBench:
             environments=[self._environment],
             disk_bytes=1024 * MIB,
             log_bytes_max=1 << 20,
+            volumes=self.volumes,
             **self._settings,
         )
 
@@ -117,6 +138,27 @@ def test_what_ray_cannot_hold_is_refused(bench: RayBench) -> None:
         with pytest.raises(Invalid):
             submitted(bench, spec)
         assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
+
+
+def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: RayBench) -> None:
+    kept = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 20, writes=True)
+    ref = started(
+        bench, bench.spec(f"echo kept > /data/f; echo begun; {WAITS}", volumes=(kept,)), says="begun"
+    )
+    other = end_of(bench, submitted(bench, bench.spec("echo ran", volumes=(kept,))))
+    assert (other.log, other.seen.phase) == ("", AttemptPhase.FAILED)
+    assert "still used by another attempt" in other.seen.reason
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+    assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
+    over = end_of(
+        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
+    )
+    assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
+    with pytest.raises(Invalid, match="one node"):
+        bench.engine.submit(bench.spec(nodes=(NODE, "other"), volumes=(kept,)))
+    bench.volumes.delete([kept.volume_id])
+    until(lambda: bench.volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")
 
 
 def test_a_killed_supervisor_is_lost_and_never_started_again(bench: RayBench) -> None:
@@ -202,6 +244,109 @@ def test_a_service_is_kept_up(bench: RayBench) -> None:
     bench.engine.cancel(ref)
     assert end_of(bench, ref).seen.phase == AttemptPhase.CANCELLED
     assert not (bench.folder / "attempts" / ref / "dial.sock").exists()
+
+
+class Elsewhere:
+    """Its nodes are other machines. Two are not to be had, so one thing is not real: what a socket's file on a shared
+    file system answers to this machine."""
+
+    def __init__(self, bench: RayBench, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_: object) -> Any:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+
+        monkeypatch.setattr(meeting, "_said_at", refused)
+        monkeypatch.setattr(engine, "dialled", refused)
+        monkeypatch.setattr(engine, "CONNECT_S_MAX", SLOW_S)
+        bench.engine = bench.restarted()
+        self.bench = bench
+
+    def session(self, code: str = ECHO) -> EngineRef:
+        return started(self.bench, self.bench.spec(f"python3 - <<'PY'\n{code}\nPY", session=True), says="up")
+
+    def connected(self, ref: EngineRef, port: int = 8000) -> socket.socket:
+        joined = self.bench.engine.connect(ref, port)
+        joined.settimeout(SLOW_S)
+        return joined
+
+    def attempt(self, ref: EngineRef) -> Path:
+        return self.bench.folder / "attempts" / ref
+
+    def worker(self, ref: EngineRef) -> int:
+        """The leg's process that carries; the other keeps it."""
+        keeper, worker = sorted(
+            set(processes_that_name(ref)) & set(processes_that_name("engines/ray/leg.py")), key=_parents
+        )
+        assert _parents(worker) == _parents(keeper) + 1
+        return worker
+
+    def is_left(self, ref: EngineRef) -> bool:
+        """Whether anything is, of its processes or of the ways to it."""
+        return bool(processes_that_name(ref)) or any(
+            (self.attempt(ref) / name).exists() for name in ("dial.sock", "leg.json")
+        )
+
+
+@pytest.fixture
+def elsewhere(bench: RayBench, monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    return Elsewhere(bench, monkeypatch)
+
+
+def test_a_session_on_another_machine_is_reached_by_its_leg(bench: RayBench, elsewhere: Elsewhere) -> None:
+    """What ends it is the task, with its exit code, whatever joined it."""
+    assert bench.engine.unreached == "" and bench.engine.has_sshd == os.access(SSHD, os.X_OK)
+    assert not list((bench.folder / "meetings").iterdir())
+    ref = elsewhere.session(ECHO.replace('joined.sendall(b" end")', 'os.path.exists("last") and os._exit(3)'))
+    parts = [os.urandom(200_000) for _ in range(20)]
+    joined = [elsewhere.connected(ref) for _ in parts]
+    with ThreadPoolExecutor(20) as threads:
+        assert list(threads.map(_came_back, joined, parts)) == parts
+    with pytest.raises(NotReached, match="Nothing listens on its port 8001"):
+        elsewhere.connected(ref, 8001)
+    os.kill(elsewhere.worker(ref), signal.SIGKILL)
+    for one in joined:
+        with one, suppress(ConnectionResetError):
+            assert one.recv(1) == b""
+    data = os.urandom(5_000_000)
+    with elsewhere.connected(ref) as again:
+        assert _came_back(again, data) == data
+        (bench.engine.workdir(ref) / "last").touch()
+        again.shutdown(socket.SHUT_WR)
+        ended = end_of(bench, ref)
+    assert (ended.seen.phase, ended.seen.exit_code) == (AttemptPhase.FAILED, 3), ended
+    until(lambda: not elsewhere.is_left(ref), what="nothing is left")
+    with pytest.raises(OSError, match="refused"):  # no leg is waited for any more: the socket is tried
+        elsewhere.connected(ref)
+
+
+def _parents(pid: int) -> int:
+    """How many stand above it."""
+    count = 0
+    while pid:
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        count += 1
+    return count
+
+
+def _came_back(joined: socket.socket, data: bytes) -> bytes:
+    with ThreadPoolExecutor(1) as sending:
+        sent = sending.submit(joined.sendall, data)
+        came = b""
+        while len(came) < len(data):
+            came += joined.recv(1 << 16)
+        sent.result(SLOW_S)
+        return came
+
+
+def test_a_leg_goes_with_its_supervisor(bench: RayBench, elsewhere: Elsewhere) -> None:
+    assert bench.engine.reaches
+    ref = elsewhere.session()
+    with elsewhere.connected(ref) as joined:
+        _, pid = json.loads((elsewhere.attempt(ref) / "claim").read_text())
+        os.kill(pid, signal.SIGKILL)
+        with suppress(ConnectionResetError):
+            assert joined.recv(1) == b""
+    assert end_of(bench, ref).seen.phase == AttemptPhase.LOST
+    until(lambda: not elsewhere.is_left(ref), what="nothing is left")
 
 
 def test_the_smoke_test_passes(bench: RayBench) -> None:

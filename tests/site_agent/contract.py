@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import pytest
 from tests.site_agent.lab import WAITS, Ended, processes_that_name, until
 
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
-from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, NotReached, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
 from mosu.site_agent.metering import UsageBook
 from mosu.wire.agent import AttemptPhase, AttemptSpec
 

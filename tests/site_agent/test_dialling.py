@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from tests.site_agent.lab import until
 
+from mosu.kernel.reaching import NotReached
 from mosu.sandbox.dial_socket import DIAL_SOCKET, listening
 from mosu.site_agent.engines import dialling
 from mosu.site_agent.engines.dialling import dialled
-from mosu.site_agent.engines.protocol import NotReached
 
 Answers = Callable[[socket.socket, ExitStack, int], None]
 """What an imitator does with its caller; what it opens it gives to the stack, which closes it in the end."""

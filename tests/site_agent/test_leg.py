@@ -20,8 +20,9 @@ from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import Lab, processes_that_name, until
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.reaching import NotReached
 from mosu.site_agent import leg
-from mosu.site_agent.engines.protocol import EngineRef, NotReached
+from mosu.site_agent.engines.protocol import EngineRef
 from mosu.site_agent.engines.slurm import legs as agents_side
 from mosu.site_agent.engines.slurm.legs import Legs
 from mosu.wire.tunnel import FrameKind, Target, packed

@@ -12,7 +12,8 @@ from uuid import uuid4
 import pytest
 from tests.site_agent.lab import Ended, Lab, processes_that_name, until
 
-from mosu.site_agent.engines.protocol import EngineRef, NotReached
+from mosu.kernel.reaching import NotReached
+from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase, ServiceSpec
 
 SERVER = """

@@ -15,11 +15,12 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.site_agent.lab import WAITS, Lab, let_go, make_spec, until
 
+from mosu.kernel.reaching import NotReached
 from mosu.sandbox import dialler, watch
 from mosu.sandbox.dial_socket import DIAL_SOCKET, short_path
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.engines import dialling
-from mosu.site_agent.engines.protocol import EngineRef, NotReached
+from mosu.site_agent.engines.protocol import EngineRef
 
 OURS_S = dialling.PATIENCE_S
 """An agent's own patience."""

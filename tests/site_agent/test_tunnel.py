@@ -16,10 +16,11 @@ from tests.patience import PATIENCE_S
 from tests.wire.ends import Reading, Wire
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.reaching import CROWDED
 from mosu.site_agent import tunnel
 from mosu.site_agent.tunnel import DIALS_MAX, Tunnel, is_as_safe
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, WINDOW_BYTES, Target
+from mosu.wire.tunnel import CHUNK_BYTES, WINDOW_BYTES, Target
 
 SLOW, QUICK = (Target(attempt_id=typeid("attempt", uuid7()), port=8000) for _ in range(2))
 

@@ -274,7 +274,7 @@ def test_without_room_there_are_none(folder: Path, environment: Environment) -> 
     config = AgentConfig(hub_url="", token="", state_dir=folder, environments=(), volumes_gb=1)
     assert volumes_of(config) is None
     for changes in (
-        {"engine": "ray", "volumes_dir": folder},
+        {"engine": "kubernetes", "volumes_dir": folder},
         {"volumes_dir": folder / "none"},
         {"volumes_dir": folder, "volumes_gb": 1 << 40},
         {"volumes_dir": folder, "volumes_gb": 0},

@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
-from mosu.site_agent.engines.protocol import EngineRef, NotReached
+from mosu.site_agent.engines.protocol import EngineRef
 from mosu.site_agent.engines.slurm import legs, trying
 from mosu.wire.agent import AttemptPhase, ServiceSpec
 from mosu.wire.ssh import SSHD

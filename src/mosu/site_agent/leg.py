@@ -30,10 +30,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.site_agent.engines.dialling import dialled
-from mosu.site_agent.engines.protocol import NotReached
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
 from mosu.wire.waited import WaitedStream
 from mosu.wire.websocket import Bytes
 

@@ -20,10 +20,10 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from mosu.kernel.descriptors import open_as_many_as_may_be
 from mosu.kernel.memory import keep_freed_memory
-from mosu.site_agent.engines.protocol import NotReached
+from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.streams import Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
 from mosu.wire.websocket import Bytes
 
 Connect = Callable[[str, int], socket.socket]

@@ -29,8 +29,6 @@ CHUNK_BYTES: Final = 256 * 1024
 WINDOW_BYTES: Final = 1024 * 1024
 WORDS_MAX: Final = 500
 """Characters of a reason."""
-CROWDED: Final = "It has as many connections as are carried at once."
-"""The reason for which a stream is refused that may be opened in a moment: nothing is ill."""
 _HEAD: Final = Struct(">BI")
 
 

@@ -15,9 +15,10 @@ from mosu.compute.relay.renewing import over
 from mosu.compute.relay.tunnels import Tunnels
 from mosu.compute.services import Granted, Traffic
 from mosu.compute.stream_doors import in_thread
+from mosu.kernel.reaching import CROWDED
 from mosu.kernel.refusals import DomainError
 from mosu.wire.streams import Broken, Refused, Stream
-from mosu.wire.tunnel import CROWDED, Target
+from mosu.wire.tunnel import Target
 from mosu.wire.websocket import Bytes, ServedWay
 
 OPEN_S_MAX: Final = 10.0

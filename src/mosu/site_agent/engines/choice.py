@@ -118,7 +118,7 @@ def _slurm(
 
 
 def _ray(
-    config: AgentConfig, _state_dir: Path, environments: Sequence[Environment], _volumes: Volumes | None
+    config: AgentConfig, _state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
 ) -> Engine:
     from mosu.site_agent.engines.ray.engine import RayEngine
     from mosu.site_agent.engines.ray.options import options_of
@@ -129,6 +129,7 @@ def _ray(
         environments=environments,
         disk_bytes=config.disk_bytes or shutil.disk_usage(options.folder).free // 10 * 9,
         log_bytes_max=config.log_bytes_max,
+        volumes=volumes,
     )
 
 
@@ -142,7 +143,7 @@ def _kubernetes(
 
 
 _Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None], Engine]
-_WITH_VOLUMES: Final = frozenset({"local", "slurm"})
+_WITH_VOLUMES: Final = frozenset({"local", "slurm", "ray"})
 _WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {
     "local": _local,

@@ -1,4 +1,4 @@
-"""A person's way to a port of a sandbox: asked of the dialler inside, believed of nobody."""
+"""A person's way to a port of a sandbox: asked of the dialler inside, believed of nobody. Standard library only."""
 
 import ipaddress
 import os
@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.sandbox.dial_socket import short_path
-from mosu.site_agent.engines.protocol import NotReached
-from mosu.wire.tunnel import CROWDED
 
 PATIENCE_S: Final = 5.0
 _NUMBER_BYTES: Final = struct.calcsize("i")

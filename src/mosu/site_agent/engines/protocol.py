@@ -43,10 +43,6 @@ class LogPart:
     data: bytes
 
 
-class NotReached(Exception):
-    """Nobody can be joined to that port of that attempt now; its message says why."""
-
-
 class Engine(Protocol):
     """Runs attempts somewhere. Submitting one attempt id twice starts it once."""
 

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NotRequired, TypedDict
 
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import RunAs, give_to_sandbox
@@ -48,7 +49,7 @@ from mosu.site_agent.engines.kubernetes.printed import copy_log
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import instant, reading_of, stopped
 from mosu.site_agent.engines.kubernetes.upkeep import upkeep_in
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.vendors import card_files_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.jobs import attempts_folder, check_task, log_part, size_of, working_folder

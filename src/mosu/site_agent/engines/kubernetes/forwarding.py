@@ -19,9 +19,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
+from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.site_agent.engines.kubernetes.access import Access
-from mosu.site_agent.engines.protocol import NotReached
-from mosu.wire.tunnel import CHUNK_BYTES, CROWDED
+from mosu.wire.tunnel import CHUNK_BYTES
 
 PATIENCE_S: Final = 9.0
 """Whoever asks waits no longer; the relay gives an agent ten seconds."""

@@ -12,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from mosu.site_agent.engines.cards import devices_of
 from mosu.site_agent.engines.dialling import dialled
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.ray.api import RayApi, RayAway, RayJob, RayNode
+from mosu.site_agent.engines.ray.leg import LEG_FILE
+from mosu.site_agent.engines.ray.legs import Legs
 from mosu.site_agent.engines.ray.meeting import Met, met
 from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
@@ -34,6 +37,7 @@ from mosu.site_agent.jobs import attempts_folder, extend_limit, job_of, log_part
 from mosu.site_agent.laying import lay_tools
 from mosu.site_agent.ranks import rank_variables
 from mosu.site_agent.supervisor import claim, finish
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, DeviceInfo, NodeInfo
 from mosu.wire.shares import card_at, kind_of
 
@@ -41,6 +45,10 @@ _PROBE_S_MAX: Final = 60.0
 _SILENT_S: Final = 30.0
 """A supervisor writes every two seconds; so long may a shared folder keep that from us."""
 _ASK_AFTER_S: Final = 6.0
+CONNECT_S_MAX: Final = 9.0
+"""Whoever asks waits no longer for a leg; the relay gives an agent ten seconds."""
+_MEETINGS_MAX: Final = 16
+"""At once."""
 
 
 class RayEngine:
@@ -59,7 +67,9 @@ class RayEngine:
         disk_bytes: int,
         log_bytes_max: int,
         silent_s: float = _SILENT_S,
+        volumes: Volumes | None = None,
     ) -> None:
+        self._volumes = volumes
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
         self._api = RayApi(options.address, token_file=options.token_file)
@@ -70,6 +80,7 @@ class RayEngine:
         self._choosing, self._meeting = threading.Lock(), threading.Lock()
         self._met: dict[str, Met] = {}
         """By node, those that were tried."""
+        self._legs = Legs(options.legs_address)
 
     @property
     def reaches(self) -> bool:
@@ -99,13 +110,15 @@ class RayEngine:
         """
         with self._meeting:
             nodes = self._api.nodes()
-            for node in nodes:
-                if node.name not in self._met:
-                    place = self._options.folder / "meetings"
-                    self._met[node.name] = met(
-                        self._api, node, place, command=self._command, resources=_only(node)
-                    )
+            if unknown := [node for node in nodes if node.name not in self._met]:
+                with ThreadPoolExecutor(_MEETINGS_MAX, "meet") as threads:
+                    for node, found in zip(unknown, threads.map(self._meet, unknown), strict=True):
+                        self._met[node.name] = found
             return [self._met[node.name] for node in nodes] or [Met("No sessions are sold: Ray has no node.")]
+
+    def _meet(self, node: RayNode) -> Met:
+        place = self._options.folder / "meetings"
+        return met(self._api, node, place, legs=self._legs, command=self._command, resources=_only(node))
 
     def isolation(self) -> SandboxReport:
         """Asked of every node that is alive: each builds a sandbox, or none is leased for."""
@@ -164,6 +177,7 @@ class RayEngine:
                 log_bytes_max=self._log_bytes_max,
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
                 reaches=spec.session and self.reaches,
+                volumes=self._volumes,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
                 cards = list(dict.fromkeys(map(card_at, spec.devices[0])))
@@ -176,6 +190,8 @@ class RayEngine:
                 return ref
             if spec.secrets:
                 write_durably(folder / "secrets.json", spec.secrets)
+            if spec.session and (found := self._met.get(spec.nodes[0])) and found.by_leg:
+                self._legs.invite(folder)
             write_durably(folder / "job.json", job)
         with suppress(RayAway):  # the courier submits again while nothing starts
             self._api.submit(ref, self._command(folder), metadata={"run": spec.run_id}, **wanted)
@@ -202,12 +218,17 @@ class RayEngine:
         extend_limit(self._attempts / ref, wall_limit_s)
 
     def connect(self, ref: EngineRef, port: int) -> socket.socket:
-        return dialled(self._attempts / ref, port)
+        """By its leg, where its node is another machine."""
+        folder = self._attempts / ref
+        if (folder / LEG_FILE).exists():
+            return self._legs.connect(folder, port, patience_s=CONNECT_S_MAX)
+        return dialled(folder, port)
 
     def clean(self, ref: EngineRef) -> None:
         remove_tree(self._attempts / ref / "work")
 
     def forget(self, ref: EngineRef) -> None:
+        self._legs.end(self._attempts / ref)
         remove_tree(self._attempts / ref)
         with suppress(RayAway):
             self._api.delete(ref)
@@ -294,6 +315,7 @@ class RayEngine:
         state = buried or read_json_if_whole(folder / "state.json")
         if state is not None and state["phase"] in FINAL_PHASES:
             return _observation(folder, state)
+        self._legs.welcome(folder)
         if not (folder / "job.json").exists():
             return Observation(AttemptPhase.LOST)
         if not self._signs.is_due(ref, folder):
@@ -323,7 +345,8 @@ class RayEngine:
         """Write the end of what nobody started, unless somebody just does: whoever claims has the last word."""
         if not claim(folder, ["agent"]):
             return
-        (folder / "secrets.json").unlink(missing_ok=True)
+        for name in ("secrets.json", LEG_FILE):
+            (folder / name).unlink(missing_ok=True)
         finish(folder, blank_state(phase), reason=reason)
         with suppress(RayAway):
             self._api.stop(folder.name)
@@ -366,7 +389,7 @@ def _bury(folder: Path, state: StateFile | None, reason: str) -> None:
     state = state or blank_state("preparing")
     state["phase"], state["reason"] = "lost", f"Its supervisor is gone. {reason}".strip()
     write_durably(folder / "buried.json", state)
-    for name in ("secrets.json", DIAL_SOCKET):
+    for name in ("secrets.json", DIAL_SOCKET, LEG_FILE):
         (folder / name).unlink(missing_ok=True)
 
 

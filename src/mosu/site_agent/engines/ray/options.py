@@ -19,10 +19,28 @@ class RayOptions(BaseModel):
     """Seen under this path by the agent and by every node."""
     python: str = "python3"
     """Python 3.11 or newer, as the nodes find it."""
+    legs_at: str = ""
+    """`HOST:PORT` of the agent's machine, to which legs of sessions on other machines come; a port of 0 is any."""
     token_file: Path | None = None
     accelerators: Mapping[str, str] = {}
     """Of each accelerator's id its Ray resource, such as `GPU`, or `GPU:A100` where nodes differ. Of a kind `/4-shared`
     the same: a share is a quarter of one. Of a kind `/4` a resource of the cluster's own that counts the shares."""
+
+    @property
+    def legs_address(self) -> tuple[str, int] | None:
+        """None: as the cluster's network has it, and any port."""
+        if not self.legs_at:
+            return None
+        host, _, port = self.legs_at.rpartition(":")
+        return host.removeprefix("[").removesuffix("]"), int(port)
+
+    @field_validator("legs_at")
+    @classmethod
+    def _names_a_port(cls, found: str) -> str:
+        host, _, port = found.rpartition(":")
+        if found and not (host and port.isdecimal() and port.isascii() and int(port) < 65_536):
+            raise ValueError("write HOST:PORT, such as 10.0.0.5:7411")
+        return found
 
     @field_validator("accelerators")
     @classmethod

@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
 from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, NotReached, Observation
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.books import Books
 from mosu.site_agent.engines.slurm.commands import Account, QueuedJob, SlurmAway

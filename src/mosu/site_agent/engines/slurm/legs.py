@@ -16,12 +16,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Final
 
+from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.site_agent import leg
-from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.engines.slurm import commands
 from mosu.site_agent.leg import BEAT_S, SIGN, STREAMS_MAX, Pipes, carried
 from mosu.wire.streams import Broken, Refused, Stream, Streams
-from mosu.wire.tunnel import CHUNK_BYTES, CROWDED, Garbled, Target
+from mosu.wire.tunnel import CHUNK_BYTES, Garbled, Target
 
 PATIENCE_S: Final = 9.0
 """Whoever asks waits no longer; the relay gives an agent ten seconds."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from mosu.kernel.ids import typeid, uuid7
+from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import DomainError
-from mosu.site_agent.engines.protocol import NotReached
 from mosu.site_agent.engines.slurm import commands
 from mosu.site_agent.engines.slurm.commands import RUNNING, SlurmAway
 from mosu.site_agent.engines.slurm.legs import Legs
