@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tests.kubernetes.bench import KubernetesBench, kubernetes_bench
 from tests.kubernetes.cluster import kubeconfig_for
-from tests.patience import PATIENCE_S
 from tests.kubernetes.fake_controllers import PODS
+from tests.patience import PATIENCE_S
 from tests.site_agent.contract import end_of, log_of, seen, started, submitted
 from tests.site_agent.echo import ECHO
 from tests.site_agent.lab import WAITS, until
