@@ -36,7 +36,11 @@ REACHES_A_SANDBOX = {  # by a Unix socket of its own, and inside by its own loop
     "site_agent/engines/local.py": {"socket"},
     "site_agent/engines/protocol.py": {"socket"},
     "site_agent/engines/ray/engine.py": {"socket"},
+    "site_agent/engines/ray/leg.py": {"socket"},  # and to its agent, where the session's own file says
+    "site_agent/engines/ray/legs.py": {"socket"},  # listens for those; asks the kernel for its own address
     "site_agent/engines/ray/meeting.py": {"socket"},  # in a folder of its own
+    "site_agent/engines/ray/payload.py": {"socket"},  # a pair, for who is met
+    "site_agent/engines/ray/proof.py": {"socket"},  # on a connection that is there
     "site_agent/engines/slurm/engine.py": {"socket"},  # by a leg on its node
     "site_agent/engines/slurm/legs.py": {"socket"},
     "site_agent/leg.py": {"socket"},
