@@ -93,7 +93,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
     report = yield
     for name, used in getattr(item, "funcargs", {}).items() if report.failed else ():
         if callable(tell := getattr(used, "last_words", None)):
-            report.sections.append((f"last words of {name}", tell()))
+            try:
+                said = tell()
+            except Exception as error:  # noqa: BLE001 - what it asks may be gone, and a failure here would end all tests
+                said = repr(error)
+            report.sections.append((f"last words of {name}", said))
     return report
 
 
