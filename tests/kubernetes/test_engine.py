@@ -299,6 +299,7 @@ def test_a_token_that_is_refused_starts_nothing(bench: KubernetesBench, tmp_path
     report = engine.isolation()
     assert not report.ok and "Unauthorized" in report.why_not
     assert engine.nodes() == ()
+    assert "Unauthorized" in engine.unreached and not engine.extends
 
 
 @pytest.mark.parametrize(

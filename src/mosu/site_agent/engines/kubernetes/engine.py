@@ -109,7 +109,7 @@ class KubernetesEngine:
     def unreached(self) -> str:
         try:
             return "" if self._has(FORWARDS) else _NO_FORWARD
-        except KubernetesAway as away:
+        except (KubernetesAway, Refused) as away:
             return f"No sessions are sold: Kubernetes does not answer: {away}"
 
     @property
