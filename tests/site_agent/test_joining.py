@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -306,6 +307,15 @@ def test_init_unattended_then_check_then_unit(asked: list[object], folder: Path,
     unit.write_text(mosu("unit", config).stdout)
     lines = unit.read_text().splitlines()
     assert {"KillMode=process", "Delegate=yes", "NoNewPrivileges=yes", "UMask=0077"} <= set(lines)
+    settings = config.read_text().replace('engine = "local"', 'engine = "ray"')
+    state = tomllib.loads(settings)["state_dir"]
+    config.write_text(
+        f'{settings}volumes_dir = "/srv/volumes"\nvolumes_gb = 1\n[ray]\nfolder = "/srv/shared"\n'
+    )
+    lines = mosu("unit", config).stdout.splitlines()
+    written = {line.partition("=")[2] for line in lines if line.startswith("ReadWritePaths=")}
+    assert written == {state, "/srv/shared", "/srv/volumes"}
+    assert ("CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" in lines) == (os.getuid() == 0)
     if shutil.which("systemd-analyze"):
         verified = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
         assert str(unit.name) not in verified.stderr, verified.stderr

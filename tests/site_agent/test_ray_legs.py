@@ -192,6 +192,50 @@ def test_as_many_connections_as_may_be(tmp_path: Path, agents: Legs, monkeypatch
         agents.end(tmp_path)
 
 
+def test_who_left_makes_room_though_the_app_says_nothing(
+    tmp_path: Path, agents: Legs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is anything lost of what they said, or answered to who has only ended their own way."""
+    monkeypatch.setattr(leg, "JOINED_MAX", 3)
+    agents.invite(tmp_path)
+    data = os.urandom(3_000_000)
+    with ExitStack() as open_here, socket.create_server((HERE, 0)) as app:
+        app.settimeout(PATIENCE_S)
+        open_here.enter_context(
+            leg_in_thread(tmp_path, lambda port: socket.create_connection(app.getsockname()))
+        )
+        open_here.callback(agents.end, tmp_path)
+
+        def come() -> tuple[socket.socket, socket.socket]:
+            """Person and app, joined as soon as there is room."""
+            found: list[socket.socket] = []
+
+            def has_come() -> bool:
+                with suppress(NotReached):
+                    found.append(connected(agents, tmp_path))
+                return bool(found)
+
+            until(has_come, what="room")
+            asked, _ = app.accept()
+            asked.settimeout(PATIENCE_S)
+            return found[0], open_here.enter_context(asked)
+
+        for _ in range(10):
+            come()[0].close()  # and the app neither reads nor ends
+        left, asked = come()
+        left.sendall(data)
+        left.close()
+        assert exactly(asked, len(data)) == data
+        person, asked = come()
+        with person:
+            person.sendall(data)
+            person.shutdown(socket.SHUT_WR)
+            assert exactly(asked, len(data)) == data and asked.recv(1) == b""
+            asked.sendall(b"late")
+            asked.close()
+            assert exactly(person, 4) == b"late" and person.recv(1) == b""
+
+
 def is_joined(agents: Legs, folder: Path) -> bool:
     try:
         connected(agents, folder).close()
@@ -268,7 +312,8 @@ def proven(door: socket.socket, name: bytes, key: bytes, *, who: bytes = b"leg")
 
 
 def key_in(folder: Path) -> bytes:
-    return bytes.fromhex(read_json(folder / LEG_FILE)["key"])
+    told = read_json(folder / LEG_FILE)
+    return proof.bound(bytes.fromhex(told["key"]), tuple(told["at"]))
 
 
 def test_only_who_knows_the_key_stands_and_that_is_told_once(
@@ -355,6 +400,38 @@ def test_a_leg_says_nothing_that_opens_anything_to_who_listens_at_a_stolen_addre
                     assert KEY not in said and KEY.hex().encode() not in said
             (tmp_path / LEG_FILE).unlink()
     assert asked == []
+
+
+def test_proofs_that_are_passed_on_from_another_address_prove_nothing(tmp_path: Path, agents: Legs) -> None:
+    """Who got the port of the agent before holds the leg that comes, and asks the agent of today for its proof."""
+    at = agents.listen(HERE)
+    asked: list[int] = []
+
+    def joined(port: int) -> socket.socket:
+        asked.append(port)
+        raise NotReached("never")
+
+    with socket.create_server((HERE, 0)) as thief:
+        thief.settimeout(PATIENCE_S)
+        write_durably(tmp_path / LEG_FILE, {"at": thief.getsockname(), "key": KEY.hex()})
+        with leg_in_thread(tmp_path, joined):
+            door, _ = thief.accept()
+            agents.welcome(tmp_path)
+            with door, socket.create_connection(at, PATIENCE_S) as agent:
+                door.settimeout(PATIENCE_S)
+                door.sendall(exactly(agent, len(SIGN) + 32))
+                length = exactly(door, 1)
+                agent.sendall(length + exactly(door, length[0] + 64))
+                assert is_cut(agent)
+            agents.end(tmp_path)
+    assert asked == []
+
+
+@pytest.mark.parametrize("told", [{}, {"at": 3, "key": "00"}, {"at": ["a", 1], "key": "no"}, [1]])
+def test_a_file_of_another_shape_is_written_anew(agents: Legs, tmp_path: Path, told: object) -> None:
+    write_durably(tmp_path / LEG_FILE, told)
+    agents.welcome(tmp_path)
+    assert tuple(read_json(tmp_path / LEG_FILE)["at"]) == agents.listen(HERE)
 
 
 def test_the_agent_proves_itself_to_the_leg(tmp_path: Path) -> None:

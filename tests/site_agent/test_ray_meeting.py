@@ -16,8 +16,10 @@ from mosu.sandbox.dial_socket import short_path
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.ray import leg, meeting, payload
 from mosu.site_agent.engines.ray.api import RayNode
+from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.legs import Legs
 from mosu.site_agent.engines.ray.meeting import Met
+from mosu.site_agent.engines.ray.options import RayOptions
 
 NODE = RayNode("hall-1", "127.0.0.1", {}, {})
 
@@ -146,3 +148,20 @@ def test_what_a_node_runs_needs_python_alone() -> None:
     for file in (leg.__file__, payload.__file__):
         code = f"import runpy, sys; sys.path.insert(0, {str(Path(leg.__file__).parents[4])!r}); runpy.run_path({file!r})"
         subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_a_shared_folder_that_cannot_be_used_ends_no_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = RayEngine(RayOptions(folder=tmp_path), environments=(), disk_bytes=1, log_bytes_max=1)
+    monkeypatch.setattr(engine._api, "nodes", lambda: [NODE])
+    (tmp_path / "meetings").touch()
+    assert "the shared folder cannot be used" in engine.unreached and not engine.has_sshd
+    with pytest.raises(OSError, match="meetings"):
+        engine._way_to(NODE.name)
+
+
+@pytest.mark.parametrize("found", ["0.0.0.0:7411", "[::]:7411", "7411", "host:", "host:70000"])
+def test_an_address_to_which_no_leg_can_come_is_refused(tmp_path: Path, found: str) -> None:
+    with pytest.raises(ValueError, match="legs_at"):
+        RayOptions(folder=tmp_path, legs_at=found)

@@ -21,7 +21,6 @@ _CLOSED: Final = (
     "RestrictRealtime=yes",
     "LockPersonality=yes",
     "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
-    "CapabilityBoundingSet=",
 )
 """For engines that are asked over the network and start nothing here."""
 _OPEN_FOR: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,8 +45,8 @@ _OPEN_FOR: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def unit_of(*, engine: str, program: Sequence[str], config: Path, state_dir: Path, user: str) -> str:
-    """The unit's text.
+def unit_of(*, engine: str, program: Sequence[str], config: Path, folders: Sequence[Path], user: str) -> str:
+    """The unit's text. `folders` are those that the agent writes to.
 
     `KillMode=process`: attempts outlive the agent, and a restarted or upgraded one adopts them. `Delegate=yes` where
     sandboxes get cgroups. The agent ends with 2 or 3 for what no restart mends.
@@ -60,16 +59,27 @@ def unit_of(*, engine: str, program: Sequence[str], config: Path, state_dir: Pat
         "",
         "[Service]",
         f"ExecStart={shlex.join([*program, 'agent', 'run', str(config)])}",
-        *([f"User={user}"] if user not in {"", "root"} else []),
+        *([] if _is_root(user) else [f"User={user}"]),
         "Restart=always",
         "RestartSec=5",
         "RestartPreventExitStatus=2 3",
         "KillMode=process",
         *(["Delegate=yes"] if engine == "local" else []),
         "UMask=0077",
-        *_OPEN_FOR.get(engine, (*_CLOSED, f"ReadWritePaths={state_dir}")),
+        *_OPEN_FOR.get(
+            engine, (*_CLOSED, _capabilities(user), *(f"ReadWritePaths={one}" for one in folders))
+        ),
         "",
         "[Install]",
         "WantedBy=multi-user.target",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _is_root(user: str) -> bool:
+    return user in {"", "root"}
+
+
+def _capabilities(user: str) -> str:
+    """Root gives what it lays to whom a job runs as, and takes it back."""
+    return "CapabilityBoundingSet=" + ("CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER" if _is_root(user) else "")

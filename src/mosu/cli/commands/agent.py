@@ -147,12 +147,13 @@ def unit(config: ConfigArgument = CONFIG, lang: LangOption = "") -> None:
 
     settings = load_config(config)
     program = Path(sys.executable).with_name("mosu")
+    folders = [settings.state_dir, settings.options.get("folder"), settings.volumes_dir]
     show(
         unit_of(
             engine=settings.engine,
             program=[str(program)] if program.exists() else [sys.executable, "-m", "mosu.cli.main"],
             config=config.absolute(),
-            state_dir=settings.state_dir.absolute(),
+            folders=[Path(one).absolute() for one in folders if one],
             user=getpass.getuser(),
         )
     )

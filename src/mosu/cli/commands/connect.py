@@ -146,6 +146,8 @@ def reached(hub: "Client", run_id: str) -> "Run":
             away_since = away_since or time.monotonic()
             if time.monotonic() >= away_since + AWAY_S_MAX:
                 raise why_not(run)
+        else:
+            away_since = 0.0
         if run.state != said:
             said = run.state
             say(told(_waiting(run)))

@@ -45,6 +45,7 @@ SENTENCES: Final[dict[str, str]] = {
     "No sessions are sold: Kubernetes does not answer: {why}": "不出售会话：Kubernetes 没有应答：{why~}",
     "No sessions are sold: the agent may not forward ports of pods. Give it get and create on pods/portforward (docs/reference/engines-kubernetes.md), and start it again.": "不出售会话：代理无权转发 Pod 的端口。请授予它 pods/portforward 的 get 和 create 权限（docs/reference/engines-kubernetes.md），然后重启代理。",
     "No sessions are sold: Ray does not answer: {why}": "不出售会话：Ray 没有应答：{why~}",
+    "No sessions are sold: the shared folder cannot be used: {why}": "不出售会话：共享文件夹不可用：{why~}",
     "No sessions are sold: Ray has no node.": "不出售会话：Ray 没有节点。",
     "No sessions are sold: on node {node} nobody can be joined to one. The socket in its folder does not lead there ({socket}), and no leg comes from there to {at} ({leg}). Let the node open TCP connections to {at}, or say with [ray] legs_at where it may; then start the agent again.": "不出售会话：无法接入节点 {node} 上的会话。会话目录中的套接字不通向该节点（{socket}），该节点也没有连到 {at}（{leg~}）。请允许该节点向 {at} 发起 TCP 连接，或用 [ray] legs_at 指定允许的地址；然后重启代理。",
     "No sessions are sold: the socket in the folder of a session does not lead to node {node} ({socket}), and there is no port to which its leg could come ({leg}). Say with [ray] legs_at where this machine may listen; then start the agent again.": "不出售会话：会话目录中的套接字不通向节点 {node}（{socket}），也没有可供该节点连入的端口（{leg}）。请用 [ray] legs_at 指定本机可监听的地址；然后重启代理。",

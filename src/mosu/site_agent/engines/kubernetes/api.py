@@ -151,7 +151,10 @@ class KubernetesApi:
         except (httpx.HTTPError, OSError) as error:
             raise KubernetesAway(f"{self._access.server}: {error or type(error).__name__}") from error
         _check(answer)
-        found: Object = answer.json()
+        try:
+            found: Object = answer.json()
+        except ValueError as error:  # somebody between us and the server
+            raise KubernetesAway(f"{self._access.server}: what answers is no API server") from error
         return found
 
 

@@ -93,13 +93,15 @@ class RayEngine:
             return next((found.why_not for found in self._all_met() if found.why_not), "")
         except RayAway as away:
             return f"No sessions are sold: Ray does not answer: {away}"
+        except OSError as error:
+            return f"No sessions are sold: the shared folder cannot be used: {error}"
 
     @property
     def has_sshd(self) -> bool:
         """Where people are joined at all, on every node."""
         try:
             return all(not found.why_not and found.has_sshd for found in self._all_met())
-        except RayAway:
+        except (RayAway, OSError):
             return False
 
     def _all_met(self) -> list[Met]:
@@ -107,6 +109,7 @@ class RayEngine:
 
         Raises:
             RayAway: it could not be asked.
+            OSError: the shared folder cannot be used.
         """
         with self._meeting:
             nodes = self._api.nodes()
@@ -115,6 +118,19 @@ class RayEngine:
                     for node, found in zip(unknown, threads.map(self._meet, unknown), strict=True):
                         self._met[node.name] = found
             return [self._met[node.name] for node in nodes] or [Met("No sessions are sold: Ray has no node.")]
+
+    def _way_to(self, name: str) -> Met:
+        """What is found of the node, which is alive.
+
+        Raises:
+            OSError: it cannot be found out now.
+        """
+        if name not in self._met:
+            try:
+                self._all_met()
+            except RayAway as away:
+                raise OSError(f"Ray does not answer: {away}") from away
+        return self._met[name]
 
     def _meet(self, node: RayNode) -> Met:
         place = self._options.folder / "meetings"
@@ -176,7 +192,7 @@ class RayEngine:
                 who=RunAs(0, 0),
                 log_bytes_max=self._log_bytes_max,
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
-                reaches=spec.session and self.reaches,
+                reaches=spec.session and not self._way_to(spec.nodes[0]).why_not,
                 volumes=self._volumes,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
@@ -190,7 +206,7 @@ class RayEngine:
                 return ref
             if spec.secrets:
                 write_durably(folder / "secrets.json", spec.secrets)
-            if spec.session and (found := self._met.get(spec.nodes[0])) and found.by_leg:
+            if spec.session and self._way_to(spec.nodes[0]).by_leg:
                 self._legs.invite(folder)
             write_durably(folder / "job.json", job)
         with suppress(RayAway):  # the courier submits again while nothing starts

@@ -35,7 +35,7 @@ from typing import Final, TypedDict
 
 from mosu.kernel.reaching import CROWDED, NotReached
 from mosu.site_agent.engines.dialling import dialled
-from mosu.site_agent.engines.ray.proof import Unproven, exactly, prove_to_agent
+from mosu.site_agent.engines.ray.proof import Unproven, bound, exactly, prove_to_agent
 from mosu.site_agent.files import Garbled, read_json
 
 LEG_FILE: Final = "leg.json"
@@ -83,12 +83,17 @@ def beside(folder: Path) -> Iterator[None]:
     if not (folder / LEG_FILE).exists():
         yield
         return
-    leg = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", __file__, folder],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        cwd="/",
-    )
+    try:
+        leg = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-B", __file__, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+    except OSError as error:  # the session runs, and nobody comes to it
+        print(f"mosu leg: it could not be started: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        yield
+        return
     assert leg.stdin  # noqa: S101 - a pipe, as asked
     try:
         yield
@@ -157,7 +162,8 @@ class _Leg:
                 try:
                     prepare(door)
                     await loop.sock_connect(door, address)
-                    await prove_to_agent(door, self._folder.name, bytes.fromhex(told["key"]))
+                    key = bound(bytes.fromhex(told["key"]), (host, port))
+                    await prove_to_agent(door, self._folder.name, key)
                 except BaseException:
                     door.close()
                     raise
@@ -193,15 +199,26 @@ class _Leg:
 
 
 async def _carried(door: socket.socket, session: socket.socket) -> bool:
-    """Bytes both ways, each way ended on its own; False if either broke, and so both did."""
+    """Bytes both ways, each way ended on its own; False if either broke, and so both did.
+
+    Who has ended their way may still read: they left only where their kernel says so, which `gone` hears though
+    nothing is sent to them.
+    """
+    loop = asyncio.get_running_loop()
     with suppress(OSError):
-        await asyncio.get_running_loop().sock_sendall(door, b"\0")
-    ways = {asyncio.create_task(_copied(door, session)), asyncio.create_task(_copied(session, door))}
-    done, going = await asyncio.wait(ways, return_when=asyncio.FIRST_EXCEPTION)
-    for way in going:
-        way.cancel()
-    await asyncio.gather(*going, return_exceptions=True)
-    return not going and all(way.exception() is None for way in done)
+        await loop.sock_sendall(door, b"\0")
+    inward, outward = asyncio.create_task(_copied(door, session)), asyncio.create_task(_copied(session, door))
+    with select.epoll() as gone:
+        gone.register(door, 0)
+        inward.add_done_callback(lambda _: gone.closed or loop.add_reader(gone, outward.cancel))
+        try:
+            done, going = await asyncio.wait({inward, outward}, return_when=asyncio.FIRST_EXCEPTION)
+            for way in going:
+                way.cancel()
+            await asyncio.gather(*going, return_exceptions=True)
+        finally:
+            loop.remove_reader(gone)
+    return not going and not any(way.cancelled() or way.exception() for way in done)
 
 
 async def _copied(source: socket.socket, target: socket.socket) -> None:
@@ -216,7 +233,12 @@ async def _copied(source: socket.socket, target: socket.socket) -> None:
 def _keep(folder: Path, input_fd: int) -> None:
     """Start a worker and, where it dies, the next; until the input ends or the worker says that it is over."""
     while True:
-        worker = os.fork()
+        try:
+            worker = os.fork()
+        except OSError:  # there are too many processes just now
+            if select.select([input_fd], [], [], _REBORN_S)[0]:
+                return
+            continue
         if worker == 0:
             asyncio.run(_until_alone(folder, input_fd))
             os._exit(0)

@@ -16,7 +16,7 @@ import structlog
 
 from mosu.kernel.reaching import NotReached
 from mosu.site_agent.engines.ray.leg import LEG_FILE, WORDS_BYTES_MAX, LegFile, prepare
-from mosu.site_agent.engines.ray.proof import Unproven, exactly, new_key, prove_to_leg
+from mosu.site_agent.engines.ray.proof import Unproven, bound, exactly, new_key, prove_to_leg
 from mosu.site_agent.files import read_json_if_whole, write_durably
 
 STRANGERS_MAX: Final = 32
@@ -70,11 +70,11 @@ class Legs:
             OSError: it could not be written down.
         """
         assert self._at is not None  # noqa: S101 - the session's node was met by a leg
-        known: LegFile | None = read_json_if_whole(folder / LEG_FILE)
-        key = known["key"] if known else new_key().hex()
-        if known is None or tuple(known["at"]) != self._at:
-            write_durably(folder / LEG_FILE, LegFile(at=self._at, key=key))
-        self._keys[folder.name] = bytes.fromhex(key)
+        with self._guard:
+            key, at = _known_in(folder) or (new_key(), None)
+            if at != self._at:
+                write_durably(folder / LEG_FILE, LegFile(at=self._at, key=key.hex()))
+            self._keys[folder.name] = bound(key, self._at)
 
     def welcome(self, folder: Path) -> None:
         """The session in `folder` may have been invited by an agent before us: it is by us, too."""
@@ -198,6 +198,8 @@ class Legs:
             NotReached: it is not; the node says why.
             OSError: its leg is gone.
         """
+        # Once we close it, and not only end our way, our kernel says so to the leg at once, not after a minute.
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, -1)
         try:
             await asyncio.get_running_loop().sock_sendall(door, port.to_bytes(2, "big"))
             if length := (await exactly(door, 1))[0]:
@@ -209,6 +211,18 @@ class Legs:
             raise
         door.setblocking(True)
         return door
+
+
+def _known_in(folder: Path) -> tuple[bytes, tuple[str, int]] | None:
+    """Key and address that the session's leg was told; None if it was told none, or the file is garbled."""
+    told: LegFile | None = read_json_if_whole(folder / LEG_FILE)
+    if told is None:
+        return None
+    try:
+        host, port = told["at"]
+        return bytes.fromhex(told["key"]), (host, port)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _own_address(toward: str) -> str:

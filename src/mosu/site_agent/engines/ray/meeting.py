@@ -63,6 +63,7 @@ def met(
 
     Raises:
         RayAway: it could not be asked.
+        OSError: the folder cannot be used.
     """
     place = folder / typeid("attempt", uuid7())
     place.mkdir(mode=0o700, parents=True)

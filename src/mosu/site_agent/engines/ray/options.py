@@ -40,6 +40,8 @@ class RayOptions(BaseModel):
         host, _, port = found.rpartition(":")
         if found and not (host and port.isdecimal() and port.isascii() and int(port) < 65_536):
             raise ValueError("write HOST:PORT, such as 10.0.0.5:7411")
+        if found and host.strip("[]") in {"0.0.0.0", "::"}:  # noqa: S104 - refused
+            raise ValueError("nodes are told this address: write one of the agent's machine")
         return found
 
     @field_validator("accelerators")

@@ -41,8 +41,8 @@ def supervise(folder: Path) -> None:
         return
     job: JobFile = read_json(folder / "job.json")
     secrets = taken_secrets(folder)
-    who = _who_runs(job)
     try:
+        who = _who_runs(job)
         job["starter"], job["uid"], job["gid"] = str(find_bwrap(_TOOLS)), who.uid, who.gid
         give_to_sandbox(folder / "work", who)
     except (DomainError, OSError) as error:

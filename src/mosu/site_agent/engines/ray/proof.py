@@ -1,7 +1,8 @@
 """How a leg and its agent prove to each other who they are. Standard library only.
 
 Both know the session's key, which no connection ever carries: what is said is an HMAC of it over a nonce of each side,
-so neither who listens at a stolen address nor who heard an earlier proof learns what opens anything.
+so neither who listens at a stolen address nor who heard an earlier proof learns what opens anything. The key that
+proves is `bound` to where the agent listens: who stands at an address of before can pass no proof on to that of today.
 
 | by | bytes | what |
 |---|---|---|
@@ -29,6 +30,11 @@ class Unproven(Exception):
 
 def new_key() -> bytes:
     return os.urandom(_BYTES)
+
+
+def bound(key: bytes, at: tuple[str, int]) -> bytes:
+    """The session's key as it proves at that address alone."""
+    return hmac.digest(key, f"{at[0]}:{at[1]}".encode(), "sha256")
 
 
 async def prove_to_agent(door: socket.socket, name: str, key: bytes) -> None:
