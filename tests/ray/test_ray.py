@@ -13,7 +13,17 @@ from typing import Any
 
 import pytest
 from tests.ray.head import CARDS, CORES, NODE, RayHead, running_ray
-from tests.site_agent.contract import Bench, EngineContract, end_of, let_go, log_of, seen, started, submitted
+from tests.site_agent.contract import (
+    Bench,
+    EngineContract,
+    end_of,
+    keeps_a_volume,
+    let_go,
+    log_of,
+    seen,
+    started,
+    submitted,
+)
 from tests.site_agent.echo import ECHO
 from tests.site_agent.lab import (
     MIB,
@@ -26,7 +36,6 @@ from tests.site_agent.lab import (
     until,
 )
 
-from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
@@ -39,7 +48,7 @@ from mosu.site_agent.files import write_durably
 from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.smoke import checks
 from mosu.site_agent.volumes import Volumes
-from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec, VolumeSpec
+from mosu.wire.agent import AttemptPhase, AttemptSpec, ServiceSpec
 from mosu.wire.ssh import SSHD
 
 pytestmark = pytest.mark.ray
@@ -141,24 +150,7 @@ def test_what_ray_cannot_hold_is_refused(bench: RayBench) -> None:
 
 
 def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: RayBench) -> None:
-    kept = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 20, writes=True)
-    ref = started(
-        bench, bench.spec(f"echo kept > /data/f; echo begun; {WAITS}", volumes=(kept,)), says="begun"
-    )
-    other = end_of(bench, submitted(bench, bench.spec("echo ran", volumes=(kept,))))
-    assert (other.log, other.seen.phase) == ("", AttemptPhase.FAILED)
-    assert "still used by another attempt" in other.seen.reason
-    let_go(bench, ref)
-    assert end_of(bench, ref).ok
-    assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
-    over = end_of(
-        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
-    )
-    assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
-    with pytest.raises(Invalid, match="one node"):
-        bench.engine.submit(bench.spec(nodes=(NODE, "other"), volumes=(kept,)))
-    bench.volumes.delete([kept.volume_id])
-    until(lambda: bench.volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")
+    keeps_a_volume(bench, bench.volumes, nodes=(NODE, "other"))
 
 
 def test_a_killed_supervisor_is_lost_and_never_started_again(bench: RayBench) -> None:

@@ -19,11 +19,13 @@ from typing import Any, Protocol
 import pytest
 from tests.site_agent.lab import WAITS, Ended, processes_that_name, until
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
 from mosu.site_agent.metering import UsageBook
-from mosu.wire.agent import AttemptPhase, AttemptSpec
+from mosu.site_agent.volumes import Volumes
+from mosu.wire.agent import AttemptPhase, AttemptSpec, VolumeSpec
 
 WITHIN_S = 180.0
 
@@ -339,3 +341,25 @@ def _metered_s(seen: Observation) -> float:
     if seen.started_at is None:
         return 0
     return ((seen.metered_until or datetime.now(UTC)) - seen.started_at).total_seconds()
+
+
+def keeps_a_volume(bench: Bench, volumes: Volumes, *, nodes: tuple[str, ...]) -> None:
+    """Of an engine whose attempts run in our sandbox on one node: from job to job, for one that writes at a time."""
+    kept = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 20, writes=True)
+    ref = started(
+        bench, bench.spec(f"echo kept > /data/f; echo begun; {WAITS}", volumes=(kept,)), says="begun"
+    )
+    other = end_of(bench, submitted(bench, bench.spec("echo ran", volumes=(kept,))))
+    assert (other.log, other.seen.phase) == ("", AttemptPhase.FAILED)
+    assert "still used by another attempt" in other.seen.reason
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok
+    assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
+    over = end_of(
+        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
+    )
+    assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
+    with pytest.raises(Invalid, match="one node"):
+        bench.engine.submit(bench.spec(nodes=nodes, volumes=(kept,)))
+    volumes.delete([kept.volume_id])
+    until(lambda: volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")

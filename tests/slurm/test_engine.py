@@ -11,13 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.engine import SlurmEngine
-from mosu.wire.agent import AttemptPhase, VolumeSpec
-from tests.site_agent.contract import end_of, let_go, log_of, seconds_of, seen, started, submitted
+from mosu.wire.agent import AttemptPhase
+from tests.site_agent.contract import (
+    end_of,
+    keeps_a_volume,
+    let_go,
+    log_of,
+    seconds_of,
+    seen,
+    started,
+    submitted,
+)
 from tests.site_agent.lab import WAITS, any_process_tells, until
 from tests.slurm.cluster import CARDS, CORES
 from tests.slurm.fixtures import CARD, SlurmBench
@@ -52,24 +60,7 @@ def test_usage_is_what_slurm_has_in_its_books(bench: SlurmBench) -> None:
 
 
 def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: SlurmBench) -> None:
-    kept = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 20, writes=True)
-    ref = started(
-        bench, bench.spec(f"echo kept > /data/f; echo begun; {WAITS}", volumes=(kept,)), says="begun"
-    )
-    other = end_of(bench, submitted(bench, bench.spec("echo ran", volumes=(kept,))))
-    assert (other.log, other.seen.phase) == ("", AttemptPhase.FAILED)
-    assert "still used by another attempt" in other.seen.reason
-    let_go(bench, ref)
-    assert end_of(bench, ref).ok
-    assert end_of(bench, submitted(bench, bench.spec("cat /data/f", volumes=(kept,)))).log == "kept\n"
-    over = end_of(
-        bench, submitted(bench, bench.spec(f"head -c 2M /dev/zero > /data/g; {WAITS}", volumes=(kept,)))
-    )
-    assert (over.seen.phase, over.seen.reason[:19]) == (AttemptPhase.FAILED, "volume: /data took ")
-    with pytest.raises(Invalid, match="one node"):
-        bench.engine.submit(bench.spec(nodes=("n1", "n2"), volumes=(kept,)))
-    bench.volumes.delete([kept.volume_id])
-    until(lambda: bench.volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")
+    keeps_a_volume(bench, bench.volumes, nodes=("n1", "n2"))
 
 
 def test_a_job_sees_its_own_cards_and_no_others(bench: SlurmBench) -> None:
