@@ -245,7 +245,11 @@ def test_more_time_is_given_once_and_never_less(hub: FakeHub, agent: AgentProces
         hub.tell(attempt, "extend", wall_limit_s=told)
         until(lambda: not hub.commands)
         _beats(hub)
-        assert json.loads(limit.read_text()) == json.loads(lease.read_text())["wall_limit_s"] == known
+        until(
+            lambda: limit.exists() and json.loads(limit.read_text()) == known,  # noqa: B023
+            what="its supervisor is told",
+        )
+        until(lambda: json.loads(lease.read_text())["wall_limit_s"] == known, what="it is noted")  # noqa: B023
     assert agent.said().count('"extended"') == 1
     hub.tell(attempt, "cancel")
     until(lambda: hub.reports[attempt])

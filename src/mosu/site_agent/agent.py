@@ -25,11 +25,13 @@ from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
 from mosu.site_agent.engines.choice import engine_of, environments_of, images_of, volumes_of
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
+from mosu.site_agent.errands import Errands
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.site_agent.identity import host, instance_of
 from mosu.site_agent.volume_copies import VolumeCopies
+from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import (
     AttemptPhase,
     Command,
@@ -67,7 +69,11 @@ def run_agent(config: AgentConfig) -> int:
 
 
 class Agent:
-    """One per state folder. Threads: one for leases, one for heartbeats, one per attempt."""
+    """One per state folder. Threads: one for leases, one for heartbeats, one that looks at the engine, one per attempt.
+
+    The hub takes a pool whose heartbeats stay away for gone. So their thread asks no engine and no disk, and waits for
+    no thread that does.
+    """
 
     def __init__(self, config: AgentConfig, *, stopping: threading.Event, log: BoundLogger) -> None:
         make_sandbox_user()
@@ -93,9 +99,12 @@ class Agent:
         self._registered = threading.Event()
         self._nodes: tuple[NodeInfo, ...] = ()
         self._reaches = self._extends = False
-        self._look_again_at = 0.0
         self._couriers: dict[str, Courier] = {}
         self._guard = threading.Lock()
+        """Of `_couriers`; nobody who holds it waits for anything."""
+        self._taking, self._registering = threading.Lock(), threading.Lock()
+        self._errands = Errands("delete", log=log)
+        self._volumes_deleted: tuple[str, ...] = ()
         self._changed = threading.Event()
         self._sandbox = SandboxReport(False, "", "", "not probed yet", "")
         self._heartbeat_s = 10.0
@@ -117,7 +126,7 @@ class Agent:
         """Adopt what is on the disk, then serve; returns the exit code."""
         self._sandbox = self._engine.isolation()
         self._adopt()
-        for work in (self._lease_for_ever, self._beat_for_ever, self._tests.work):
+        for work in (self._lease_for_ever, self._beat_for_ever, self._look_for_ever, self._tests.work):
             threading.Thread(target=self._guarded, args=(work,), name=work.__name__, daemon=True).start()
         self._stopping.wait()
         self._log.info("stopped", exit_code=self._exit_code, attempts_left_running=self._unreported())
@@ -143,6 +152,10 @@ class Agent:
             self._stopping.set()
 
     def _register(self) -> None:
+        with self._registering:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
         report, self._nodes = self._sandbox, self._engine.nodes()
         self._reaches, self._extends = self._engine.reaches, self._engine.extends
         registered = self._hub.register(
@@ -168,7 +181,6 @@ class Agent:
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
         self._tests.organisation_id = registered.organisation_id
         self._dig(registered.tunnel_url)
-        self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
         self._registered.set()
         self._log.info(
             "registered",
@@ -262,8 +274,9 @@ class Agent:
 
     def _take(self, lease: Lease) -> None:
         spec = lease.spec
-        with self._guard:
-            known = self._couriers.get(spec.attempt_id)
+        with self._taking:
+            with self._guard:
+                known = self._couriers.get(spec.attempt_id)
             if known is not None:
                 if spec.epoch > known.spec.epoch:
                     known.renew(spec.epoch)
@@ -273,16 +286,19 @@ class Agent:
             write_durably(folder / "lease.json", spec.model_dump(mode="json"))
             sync_folder(self._leases)
             courier = self._courier(folder)
-            self._couriers[spec.attempt_id] = courier
+            with self._guard:
+                self._couriers[spec.attempt_id] = courier
         self._log.info("leased", attempt=spec.attempt_id, run=spec.run_id, epoch=spec.epoch)
         courier.begin()
+
+    def _look_for_ever(self) -> None:
+        while not self._stopping.wait(_REPROBE_EVERY_S):
+            if self._registered.is_set():
+                self._register_changes()
 
     def _register_changes(self) -> None:
         """Tell the hub of nodes that came, went or changed, and of sessions or more time that it sells after all; an
         engine that cannot be asked says nothing of them."""
-        if time.monotonic() < self._look_again_at:
-            return
-        self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
         try:
             nodes = self._engine.nodes()
         except Exception:  # noqa: BLE001 (each engine has its own ways to be away)
@@ -296,7 +312,6 @@ class Agent:
         while not self._registered.wait(0.1):
             if self._stopping.is_set():
                 return
-        deleted: tuple[str, ...] = ()
         copies = VolumeCopies(self._volumes, told=self._changed.set) if self._volumes is not None else None
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
@@ -306,7 +321,7 @@ class Agent:
             try:
                 answer = self._hub.heartbeat(
                     statuses,
-                    volumes_deleted=deleted,
+                    volumes_deleted=self._volumes_deleted,
                     volume_copies=copies.statuses() if copies is not None else (),
                 )
             except HubAway as away:
@@ -314,29 +329,32 @@ class Agent:
                 continue
             for command in answer.commands:
                 self._obey(command)
-            if copies is not None:
-                copies.take(
-                    answer.volume_copies
-                )  # what is no longer wanted is broken off before it is deleted
-            deleted = self._volumes.delete(answer.volumes_to_delete) if self._volumes is not None else ()
+            if copies is not None:  # what is no longer wanted is broken off before it is deleted
+                copies.take(answer.volume_copies)
+            if self._volumes is not None:
+                delete = partial(self._delete_volumes, self._volumes, answer.volumes_to_delete)
+                self._errands.ask("delete", delete)
             if self._sandbox.ok:
                 self._tests.ask(answer.checks)
-            self._register_changes()
 
     def _obey(self, command: Command) -> None:
         with self._guard:
             courier = self._couriers.get(command.attempt_id)
-            if courier is None or command.epoch < courier.spec.epoch:
-                return
-            if command.action == "cancel":
-                self._log.info("cancelling", attempt=command.attempt_id)
-                courier.cancel()
-            elif command.action == "extend":
-                courier.extend(command.wall_limit_s or 0)
-            elif courier.reported:
-                del self._couriers[command.attempt_id]
-                # Deleting a million files takes minutes; heartbeats must go on meanwhile.
-                threading.Thread(target=courier.forget, name="forget", daemon=True).start()
+        if courier is not None:
+            courier.obey(command, forgotten=partial(self._forgotten, courier))
+
+    def _forgotten(self, courier: Courier) -> bool:
+        """Name it in no heartbeat any more; not if it was leased again meanwhile."""
+        with self._taking:
+            attempt_id = courier.spec.attempt_id
+            if self._couriers.get(attempt_id) is not courier or not courier.reported:
+                return False
+            with self._guard:
+                del self._couriers[attempt_id]
+            return True
+
+    def _delete_volumes(self, volumes: Volumes, volume_ids: tuple[str, ...]) -> None:
+        self._volumes_deleted = volumes.delete(volume_ids)
 
     def _dig(self, url: str) -> None:
         """Hold a tunnel to `url` and no other, if the hub named one to which the token may be sent."""
@@ -362,7 +380,8 @@ class Agent:
 
     def _unreported(self) -> int:
         with self._guard:
-            return sum(not courier.reported for courier in self._couriers.values())
+            known = list(self._couriers.values())
+        return sum(not courier.reported for courier in known)
 
 
 def _without_disks(nodes: tuple[NodeInfo, ...]) -> list[NodeInfo]:

@@ -6,8 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 from structlog.stdlib import BoundLogger
@@ -15,6 +16,7 @@ from structlog.stdlib import BoundLogger
 from mosu.kernel.refusals import DomainError
 from mosu.site_agent.copying import CopyWatch
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
+from mosu.site_agent.errands import Errands
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, HubRefused, Refusal, Stopping, TokenRefused
 from mosu.site_agent.metering import UsageBook
@@ -24,6 +26,7 @@ from mosu.wire.agent import (
     AttemptPhase,
     AttemptSpec,
     AttemptStatus,
+    Command,
     LogChunk,
     OutputFile,
     Report,
@@ -84,6 +87,8 @@ class Courier:
         self._coming, self._going = CopyWatch(), CopyWatch()
         self._resubmit_at = time.monotonic() + RESUBMIT_EVERY_S
         self._thread: threading.Thread | None = None
+        self._changing = threading.Lock()
+        self._errands = Errands(f"told {self.spec.attempt_id}", log=self._log)
 
     @property
     def reported(self) -> bool:
@@ -105,20 +110,35 @@ class Courier:
             self._thread = threading.Thread(target=self._run, name=self.spec.attempt_id, daemon=True)
             self._thread.start()
 
-    def cancel(self) -> None:
+    def obey(self, command: Command, *, forgotten: Callable[[], bool]) -> None:
+        """Do what the hub says, soon and in its order; it says it again until it sees it done.
+
+        `forgotten` has the agent forget the attempt, if it may; then nothing is kept of it.
+        """
+        work = {
+            "cancel": self._cancel,
+            "extend": partial(self._extend, command.wall_limit_s or 0),
+            "forget": partial(self._forget, forgotten),
+        }[command.action]
+        self._errands.ask(command.action, partial(self._if_new_enough, command.epoch, work))
+
+    def _if_new_enough(self, epoch: int, work: Callable[[], None]) -> None:
+        if epoch >= self.spec.epoch:
+            work()
+
+    def _cancel(self) -> None:
         if self._seen.phase not in FINAL_PHASES:
+            self._log.info("cancelling")
             self._engine.workdir(self.spec.attempt_id)
             self._engine.cancel(self._ref)
 
-    def extend(self, wall_limit_s: int) -> None:
-        """The hub gave it more time while it runs; what it knows already changes nothing, what fails is tried again
-        at the hub's next word."""
+    def _extend(self, wall_limit_s: int) -> None:
+        """The hub gave it more time while it runs; what it knows already changes nothing."""
         if self._seen.phase != AttemptPhase.RUNNING or wall_limit_s <= self.spec.wall_limit_s:
             return
         try:
             self._engine.extend(self._ref, wall_limit_s)
-            self.spec = self.spec.model_copy(update={"wall_limit_s": wall_limit_s})
-            self._save_lease(self.spec)
+            self._change_lease(wall_limit_s=wall_limit_s)
         except OSError as error:
             self._log.error("not extended", error=str(error))
         else:
@@ -126,16 +146,15 @@ class Courier:
 
     def renew(self, epoch: int) -> None:
         """The hub leased it again: take the new epoch, and tell again how it ended if it has."""
-        self.spec = self.spec.model_copy(update={"epoch": epoch})
-        self._save_lease(self.spec)
+        self._change_lease(epoch=epoch)
         if report := read_json_if_whole(self._folder / "report.json"):
             write_durably(self._folder / "report.json", {**report, "epoch": epoch})
             (self._folder / "reported").unlink(missing_ok=True)
         self.begin()
 
-    def forget(self) -> None:
+    def _forget(self, forgotten: Callable[[], bool]) -> None:
         """Delete everything, here and at the engine; only for an attempt that has ended."""
-        if self._seen.phase in FINAL_PHASES:
+        if forgotten() and self._seen.phase in FINAL_PHASES:
             if self._thread is not None:
                 self._thread.join()  # it may still be cleaning, and two that delete one tree leave parts of it
             self._engine.forget(self._ref)
@@ -189,8 +208,7 @@ class Courier:
         work = self._engine.workdir(self.spec.attempt_id)
         lay_inputs(work, self.spec.workdir, fetch=self._fetch)
         self._engine.submit(self.spec)
-        self.spec = self.spec.model_copy(update={"secrets": {}})
-        self._save_lease(self.spec)
+        self._change_lease(secrets={})
         (self._folder / "submitted").touch()
 
     def _fetch(self, sha256: str, target: Path) -> None:
@@ -198,8 +216,11 @@ class Courier:
         self._hub.fetch_blob(sha256, target)
         self._coming.saw(target.stat().st_size, time.monotonic_ns() - begun_ns)
 
-    def _save_lease(self, spec: AttemptSpec) -> None:
-        write_durably(self._folder / "lease.json", spec.model_dump(mode="json"))
+    def _change_lease(self, **changes: Any) -> None:
+        """Two threads may have something to change: neither undoes what the other did."""
+        with self._changing:
+            self.spec = self.spec.model_copy(update=changes)
+            write_durably(self._folder / "lease.json", self.spec.model_dump(mode="json"))
 
     def _follow(self) -> Observation:
         """Ship log and usage until the attempt has ended and the hub has all of both."""
@@ -301,8 +322,7 @@ class Courier:
         )
 
     def _write_report(self, report: Report) -> None:
-        self.spec = self.spec.model_copy(update={"secrets": {}})
-        self._save_lease(self.spec)
+        self._change_lease(secrets={})
         write_durably(self._folder / "report.json", report.model_dump(mode="json"))
 
     def _send_report(self) -> None:
