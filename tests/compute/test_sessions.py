@@ -14,10 +14,11 @@ from mosu.compute.requests import RunRequest
 from mosu.compute.services import register_agent
 from mosu.compute.shapes import RunOut
 from mosu.platform.actors import Role
-from mosu.wire.agent import Registration
+from mosu.wire.agent import NodeInfo, Registration
 from tests.compute.blocks import DAY, buy_block, make_block_world
 from tests.compute.sessions import SESSION, make_session
 from tests.compute.world import (
+    GIB,
     at,
     attempt_of,
     beat,
@@ -75,6 +76,35 @@ def test_a_pool_that_joins_nobody_to_anything_sells_no_session() -> None:
     register(world)
     assert not pool_of(world).reaches
     assert not quote(world, SESSION).quotes
+
+
+def test_sessions_go_to_the_nodes_where_people_come_and_no_other_ends_them(settings: Any) -> None:
+    settings.MOSU_RELAY_URL = "https://relay.example.org"
+    world = make_world()
+    first, second = (
+        NodeInfo(name=name, cores=1, memory_bytes=64 * GIB, disk_bytes=200 * GIB, reached=name == "n2")
+        for name in ("n1", "n2")
+    )
+    register(world, reaches=True, nodes=(first, second))
+    run, next_one, batch = buy(world, SESSION), buy(world, SESSION), buy(world, task_of(cores=1))
+    assert [one.attempts.get().allocations.get().node.name for one in (run, next_one, batch)] == [
+        "n2",
+        "n2",
+        "n1",
+    ]
+    assert lease(world, now=NOW) is not None
+    beat(world, attempt_of(run), "running", now=NOW)
+    assert url_of(run, now=NOW) is not None
+    register(world, reaches=True, nodes=(first, second.model_copy(update={"reached": False})))
+    assert url_of(run, now=NOW) is not None, "as long as its agent joins anybody"
+    refused = quote(world, SESSION)
+    assert [
+        (reason.code, "people come to a session" in reason.message)
+        for one in refused.refused
+        for reason in one.reasons
+    ] == [("no_nodes", True)]
+    register(world, reaches=True, nodes=(first.model_copy(update={"reached": True}), second))
+    assert quote(world, SESSION).quotes, "once it is met"
 
 
 def test_so_it_is_inside_a_block_of_such_a_pool() -> None:

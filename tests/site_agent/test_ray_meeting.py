@@ -7,18 +7,20 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.patience import PATIENCE_S
+from tests.site_agent.lab import until
 
 from mosu.sandbox.dial_socket import short_path
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.ray import leg, meeting, payload
-from mosu.site_agent.engines.ray.api import RayNode
+from mosu.site_agent.engines.ray.api import RayAway, RayNode
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.legs import Legs
-from mosu.site_agent.engines.ray.meeting import Met
+from mosu.site_agent.engines.ray.meeting import Meetings, Met
 from mosu.site_agent.engines.ray.options import RayOptions
 
 NODE = RayNode("hall-1", "127.0.0.1", {}, {})
@@ -159,6 +161,81 @@ def test_a_shared_folder_that_cannot_be_used_ends_no_agent(
     assert "the shared folder cannot be used" in engine.unreached and not engine.has_sshd
     with pytest.raises(OSError, match="meetings"):
         engine._way_to(NODE.name)
+
+
+class Found:
+    """What is found of each node, as a test sets it; and how often each was tried."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Met | Exception] = {}
+        self.tried: list[str] = []
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def meet(self, node: RayNode) -> Met:
+        self.tried.append(node.name)
+        assert self.go_on.wait(PATIENCE_S)
+        found = self.of.get(node.name, Met("", has_sshd=True))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+FAR = RayNode("hall-2", "10.0.0.2", {"CPU": 2.0, "memory": 1.0}, {})
+
+
+def test_a_node_that_was_not_met_is_tried_again_ever_less_often_and_nobody_waits_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    found = Found()
+    meetings = Meetings(found.meet)
+    found.of[FAR.name] = Met("not met")
+    assert meetings.found([NODE, FAR]) == {NODE.name: Met("", has_sshd=True), FAR.name: Met("not met")}
+    for wait_s in (60, 120, 240, 480, 960, 1920, 3600, 3600):
+        tried = len(found.tried)
+        now[0] += wait_s - 1
+        meetings.found([NODE, FAR])
+        assert len(found.tried) == tried
+        now[0] += 2
+        found.go_on.clear()
+        for _ in range(2):  # who asks while it is tried hears what was found last
+            assert meetings.found([NODE, FAR])[FAR.name] == Met("not met")
+        until(lambda: len(found.tried) == tried + 1)  # noqa: B023
+        if wait_s == 120:
+            found.of[FAR.name] = RayAway("as while its head is away")
+        found.go_on.set()
+        until(lambda: not [one for one in threading.enumerate() if one.name == "meet"], what="tried")
+    found.of[FAR.name] = Met("", by_leg=True)
+    now[0] += 3601
+    meetings.found([NODE, FAR])
+    until(lambda: meetings.of(FAR.name) == Met("", by_leg=True), what="it is met")
+    now[0] += 10_000
+    tried = len(found.tried)
+    assert not any(one.why_not for one in meetings.found([NODE, FAR]).values())
+    assert len(found.tried) == tried and found.tried.count(NODE.name) == 1
+
+
+def test_a_node_that_is_not_met_stops_the_sessions_of_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = RayEngine(RayOptions(folder=tmp_path), environments=(), disk_bytes=1, log_bytes_max=1)
+    found = Found()
+    monkeypatch.setattr(engine, "_meetings", Meetings(found.meet))
+    monkeypatch.setattr(engine._api, "nodes", lambda: [NODE, FAR])
+    found.of = {FAR.name: Met("no way there"), NODE.name: Met("", has_sshd=True)}
+    assert [(node.name, node.reached) for node in engine.nodes()] == [(NODE.name, True), (FAR.name, False)]
+    assert engine.reaches and engine.has_sshd
+    assert engine._way_to(FAR.name).why_not == "no way there"
+    with pytest.raises(OSError, match="no node gone now"):
+        engine._way_to("gone")
+    alone = RayEngine(RayOptions(folder=tmp_path), environments=(), disk_bytes=1, log_bytes_max=1)
+    monkeypatch.setattr(alone, "_meetings", Meetings(found.meet))
+    monkeypatch.setattr(alone._api, "nodes", lambda: [FAR])
+    assert (alone.reaches, alone.unreached, alone.has_sshd) == (False, "no way there", False)
+    monkeypatch.setattr(alone._api, "nodes", list)
+    assert "Ray has no node" in alone.unreached and not alone.has_sshd
 
 
 @pytest.mark.parametrize("found", ["0.0.0.0:7411", "[::]:7411", "7411", "host:", "host:70000"])

@@ -120,6 +120,7 @@ class RunRequest:
             accelerator=self.accelerator,
             cards=self.cards,
             nodes=self.nodes,
+            joined=self.is_reached,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -234,4 +235,5 @@ def need_of(task: TaskFile, *, accelerator: str | None, cards: int) -> Need:
         accelerator=accelerator,
         cards=cards,
         nodes=task.num_nodes,
+        joined=task.kind != "batch",
     )

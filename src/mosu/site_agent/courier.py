@@ -115,12 +115,13 @@ class Courier:
 
         `forgotten` has the agent forget the attempt, if it may; then nothing is kept of it.
         """
-        work = {
+        works: dict[str, Callable[[], None]] = {
             "cancel": self._cancel,
             "extend": partial(self._extend, command.wall_limit_s or 0),
             "forget": partial(self._forget, forgotten),
-        }[command.action]
-        self._errands.ask(command.action, partial(self._if_new_enough, command.epoch, work))
+        }
+        work = partial(self._if_new_enough, command.epoch, works[command.action])
+        self._errands.ask(command.action, work)
 
     def _if_new_enough(self, epoch: int, work: Callable[[], None]) -> None:
         if epoch >= self.spec.epoch:

@@ -76,6 +76,8 @@ class NodeInfo(Message):
     memory_bytes: Count
     disk_bytes: Count
     devices: tuple[DeviceInfo, ...] = ()
+    reached: bool = True
+    """Whether people come to sessions that run here, if they come to any of the pool's."""
 
 
 class EnvironmentInfo(Message):

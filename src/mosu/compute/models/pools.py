@@ -112,6 +112,8 @@ class Node(Row):
     cores = models.PositiveIntegerField()
     memory_bytes = models.PositiveBigIntegerField()
     disk_bytes = models.PositiveBigIntegerField()
+    reached = models.BooleanField(default=True)
+    """Whether people come to sessions that run here, where the pool's agent joins anybody."""
     cores_published = models.PositiveIntegerField()
     memory_bytes_published = models.PositiveBigIntegerField()
     """The most that its agent ever listed, until the supplier publishes what is there: what is less has drifted."""

@@ -36,6 +36,8 @@ def place(
     A need is met on as many distinct nodes as it names, on each whole, all at one time. The earliest start is
     `earliest` itself or the end of something taken: at no other moment does anything become free.
     """
+    if need.joined:
+        nodes = [node for node in nodes if node.reached]
     fitting = [node for node in nodes if node.is_large_enough(need)]
     if len(fitting) < need.nodes:
         return larger_than_all(nodes, fitting, need)

@@ -21,6 +21,12 @@ class Unplaced:
 
 def larger_than_all(nodes: Sequence[NodeView], fitting: Sequence[NodeView], need: Need) -> Unplaced:
     """It never fits; `fitting` are the nodes that would do for one rank of it."""
+    if not nodes and need.joined:
+        return Unplaced(
+            "no_nodes",
+            "This pool has no node in service on which people come to a session or service.",
+            "Choose another offer.",
+        )
     if not nodes:
         return Unplaced("no_nodes", "This pool has no node in service.", "Choose another offer.")
     if need.cards and not any(cards_for(need, node.cards) for node in nodes):

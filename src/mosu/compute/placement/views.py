@@ -46,6 +46,8 @@ class NodeView:
     disk_bytes: int
     cards: tuple[Card, ...] = ()
     taken: tuple[Taken, ...] = ()
+    reached: bool = True
+    """Whether people are joined to what runs here."""
 
     def is_large_enough(self, need: "Need") -> bool:
         """Whether one rank of it fits here when nothing is taken."""
@@ -63,6 +65,8 @@ class Need:
     accelerator: str | None = None
     cards: int = 0
     nodes: int = 1
+    joined: bool = False
+    """Whether people come to what runs, as to a session or service."""
 
     @property
     def units(self) -> int:

@@ -32,7 +32,7 @@ select p.placing from compute_node n join compute_pool p on p.id = n.pool_id
  where n.pool_id = %s order by n.id for no key update of n
 """
 _NODES: Final = f"""
-select n.pool_id, n.id, n.name, n.cores, n.memory_bytes, n.disk_bytes,
+select n.pool_id, n.id, n.name, n.cores, n.memory_bytes, n.disk_bytes, n.reached,
        array(select d.index from compute_device d where d.node_id = n.id and d.present order by d.index),
        array(select d.accelerator from compute_device d where d.node_id = n.id and d.present order by d.index)
   from compute_node n
@@ -311,10 +311,10 @@ def _nodes(
         cursor.execute(_NODES, [list(seen)])
         nodes = cursor.fetchall()
     taken = _taken_of([row[1] for row in nodes], now=now, without=without, reclaims=reclaims, inside=inside)
-    for pool_id, node_id, name, cores, memory_bytes, disk_bytes, indices, accelerators in nodes:
+    for pool_id, node_id, name, cores, memory_bytes, disk_bytes, reached, indices, accelerators in nodes:
         cards = tuple(map(Card, indices, accelerators))
         seen[pool_id].append(
-            NodeView(node_id, name, cores, memory_bytes, disk_bytes, cards, tuple(taken[node_id]))
+            NodeView(node_id, name, cores, memory_bytes, disk_bytes, cards, tuple(taken[node_id]), reached)
         )
     return seen
 

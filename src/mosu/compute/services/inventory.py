@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -18,6 +19,15 @@ from mosu.platform.policy import require
 from mosu.platform.services import record_audit
 from mosu.wire.agent import NodeInfo
 from mosu.wire.shares import kind_of, listed_twice, share_at
+
+_LISTED: Final = (
+    "cores",
+    "memory_bytes",
+    "disk_bytes",
+    "reached",
+    "cores_published",
+    "memory_bytes_published",
+)
 
 
 def take_inventory(pool: Pool, nodes: Sequence[NodeInfo], *, actor: Actor, now: datetime) -> None:
@@ -79,6 +89,7 @@ def _take_node(pool: Pool, node: Node | None, info: NodeInfo, *, actor: Actor, n
             cores=info.cores,
             memory_bytes=info.memory_bytes,
             disk_bytes=info.disk_bytes,
+            reached=info.reached,
             cores_published=info.cores,
             memory_bytes_published=info.memory_bytes,
             check_asked_at=now,
@@ -88,11 +99,10 @@ def _take_node(pool: Pool, node: Node | None, info: NodeInfo, *, actor: Actor, n
         return
     before = drift_of_node(node)
     node.cores, node.memory_bytes, node.disk_bytes = info.cores, info.memory_bytes, info.disk_bytes
+    node.reached = info.reached
     node.cores_published = max(node.cores_published, info.cores)
     node.memory_bytes_published = max(node.memory_bytes_published, info.memory_bytes)
-    node.save(
-        update_fields=["cores", "memory_bytes", "disk_bytes", "cores_published", "memory_bytes_published"]
-    )
+    node.save(update_fields=_LISTED)
     if node.state == NodeState.DOWN:
         move_node(node, to=NodeState.UP, actor=actor, now=now, why="the agent lists it again")
         ask_check(node, now=now)

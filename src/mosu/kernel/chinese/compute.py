@@ -29,6 +29,7 @@ SENTENCES: Final[dict[str, str]] = {
     "This pool has no {accelerator}.": "此资源池没有 {accelerator}。",
     "Choose an offer with that accelerator.": "请选有此型号的商品。",
     "This pool has no node in service.": "此资源池没有在用的节点。",
+    "This pool has no node in service on which people come to a session or service.": "此资源池没有可接入会话或服务的在用节点。",
     "Needs {need}; the largest free is {most}{cores} cores{when}.": "需要{need~}；目前最大的空闲为{most~} {cores} 核{when~}。",
     "; it fits next at {time} UTC": "；最早 {time} UTC 可以容纳",
     "mosu.not_before: {time} UTC is too far ahead.": "mosu.not_before：{time} UTC 太远。",

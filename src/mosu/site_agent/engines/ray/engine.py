@@ -12,7 +12,6 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -28,7 +27,7 @@ from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, O
 from mosu.site_agent.engines.ray.api import RayApi, RayAway, RayJob, RayNode
 from mosu.site_agent.engines.ray.leg import LEG_FILE
 from mosu.site_agent.engines.ray.legs import Legs
-from mosu.site_agent.engines.ray.meeting import Met, met
+from mosu.site_agent.engines.ray.meeting import Meetings, Met, met
 from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
@@ -47,8 +46,6 @@ _SILENT_S: Final = 30.0
 _ASK_AFTER_S: Final = 6.0
 CONNECT_S_MAX: Final = 9.0
 """Whoever asks waits no longer for a leg; the relay gives an agent ten seconds."""
-_MEETINGS_MAX: Final = 16
-"""At once."""
 
 
 class RayEngine:
@@ -77,9 +74,8 @@ class RayEngine:
         self._tools = lay_tools(options.folder / "tools")
         self._signs = _SignsOfLife(silent_s)
         self._last_nodes: tuple[NodeInfo, ...] = ()
-        self._choosing, self._meeting = threading.Lock(), threading.Lock()
-        self._met: dict[str, Met] = {}
-        """By node, those that were tried."""
+        self._choosing = threading.Lock()
+        self._meetings = Meetings(self._meet)
         self._legs = Legs(options.legs_address)
 
     @property
@@ -88,9 +84,10 @@ class RayEngine:
 
     @property
     def unreached(self) -> str:
-        """Found out, by a job on each node: a session may come to any."""
+        """Found out, by a job on each node; empty where people come to one of them, since only those have sessions."""
         try:
-            return next((found.why_not for found in self._all_met() if found.why_not), "")
+            found = self._all_met() or [Met("No sessions are sold: Ray has no node.")]
+            return "" if any(not one.why_not for one in found) else found[0].why_not
         except RayAway as away:
             return f"No sessions are sold: Ray does not answer: {away}"
         except OSError as error:
@@ -98,26 +95,21 @@ class RayEngine:
 
     @property
     def has_sshd(self) -> bool:
-        """Where people are joined at all, on every node."""
+        """On every node where people are joined at all."""
         try:
-            return all(not found.why_not and found.has_sshd for found in self._all_met())
+            joined = [found for found in self._all_met() if not found.why_not]
+            return bool(joined) and all(found.has_sshd for found in joined)
         except (RayAway, OSError):
             return False
 
     def _all_met(self) -> list[Met]:
-        """What is found of the nodes that are alive; each is tried once.
+        """What is found of the nodes that are alive.
 
         Raises:
             RayAway: it could not be asked.
             OSError: the shared folder cannot be used.
         """
-        with self._meeting:
-            nodes = self._api.nodes()
-            if unknown := [node for node in nodes if node.name not in self._met]:
-                with ThreadPoolExecutor(_MEETINGS_MAX, "meet") as threads:
-                    for node, found in zip(unknown, threads.map(self._meet, unknown), strict=True):
-                        self._met[node.name] = found
-            return [self._met[node.name] for node in nodes] or [Met("No sessions are sold: Ray has no node.")]
+        return list(self._meetings.found(self._api.nodes()).values())
 
     def _way_to(self, name: str) -> Met:
         """What is found of the node, which is alive.
@@ -125,12 +117,15 @@ class RayEngine:
         Raises:
             OSError: it cannot be found out now.
         """
-        if name not in self._met:
-            try:
-                self._all_met()
-            except RayAway as away:
-                raise OSError(f"Ray does not answer: {away}") from away
-        return self._met[name]
+        if (known := self._meetings.of(name)) is not None:
+            return known
+        try:
+            nodes = [node for node in self._api.nodes() if node.name == name]
+            return self._meetings.found(nodes)[name]
+        except RayAway as away:
+            raise OSError(f"Ray does not answer: {away}") from away
+        except KeyError:
+            raise OSError(f"Ray has no node {name} now.") from None
 
     def _meet(self, node: RayNode) -> Met:
         place = self._options.folder / "meetings"
@@ -152,9 +147,12 @@ class RayEngine:
             shutil.rmtree(folder, ignore_errors=True)
 
     def nodes(self) -> tuple[NodeInfo, ...]:
-        """Those that are alive; while Ray does not answer, those that were."""
+        """Those that are alive; while Ray does not answer, those that were. Who asks first of one waits until it is
+        known whether people come there."""
         try:
             found = self._api.nodes()
+            with suppress(OSError):
+                self._meetings.found(found)
         except RayAway:
             return self._last_nodes
         self._last_nodes = tuple(
@@ -164,6 +162,7 @@ class RayEngine:
                 memory_bytes=int(node.resources.get("memory", 0)),
                 disk_bytes=self._disk_bytes // len(found),
                 devices=self._devices_of(node),
+                reached=(way := self._meetings.of(node.name)) is not None and not way.why_not,
             )
             for node in found
         )

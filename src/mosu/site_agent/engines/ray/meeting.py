@@ -4,12 +4,18 @@ Ray starts nothing beside a job that runs. So a session is met by the socket in 
 machine, whatever file system the folder lies on; or its leg comes to the agent.
 """
 
+import math
 import socket
+import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+import structlog
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
@@ -25,10 +31,14 @@ _COMES_S_MAX: Final = 30.0
 MET_S_MAX: Final = 20.0
 """So long its leg may take: a shared folder tells it late that it is wanted."""
 _LOOK_S: Final = 0.1
+_AT_ONCE_MAX: Final = 16
+AGAIN_S_MIN: Final = 60.0
+"""After what did not work; twice as long after each further time, since each is a process on the node meanwhile."""
+AGAIN_S_MAX: Final = 3600.0
 _ELSEWHERE: Final = (
     "No sessions are sold: on node {node} nobody can be joined to one. The socket in its folder does not lead there "
-    "({socket}), and no leg comes from there to {at} ({leg}). Let the node open TCP connections to {at}, or say with "
-    "[ray] legs_at where it may; then start the agent again."
+    "({socket}), and no leg comes from there to {at} ({leg}). Let the node open TCP connections to {at}: it is tried "
+    "again. Or say with [ray] legs_at where it may, and start the agent again."
 )
 _NOWHERE: Final = (
     "No sessions are sold: the socket in the folder of a session does not lead to node {node} ({socket}), and there is "
@@ -36,8 +46,7 @@ _NOWHERE: Final = (
     "agent again."
 )
 _LATE: Final = (
-    "No sessions are sold: node {node} began no job within {s:.0f} s to try it with. It is tried again when the agent "
-    "starts."
+    "No sessions are sold: node {node} began no job within {s:.0f} s to try it with. It is tried again."
 )
 
 
@@ -54,6 +63,60 @@ class Met:
     has_sshd: bool = False
     by_leg: bool = False
     """Its sessions need one."""
+
+
+class Meetings:
+    """What is found of each node. One that was met stays so; one that was not is tried again, ever less often, while
+    people are joined to the others."""
+
+    def __init__(self, meet: Callable[[RayNode], Met]) -> None:
+        self._meet = meet
+        self._guard = threading.Lock()
+        self._met: dict[str, Met] = {}
+        self._wait_s: dict[str, float] = {}
+        self._again_at: dict[str, float] = {}
+        """Of those that were not met."""
+
+    def of(self, name: str) -> Met | None:
+        """What is found of the node; None if it was not tried yet."""
+        return self._met.get(name)
+
+    def found(self, nodes: Sequence[RayNode]) -> Mapping[str, Met]:
+        """Of these nodes, by name. Who asks of one that is new waits until it was tried.
+
+        Raises:
+            RayAway: it could not be asked.
+            OSError: the shared folder cannot be used.
+        """
+        with self._guard:
+            if unknown := [node for node in nodes if node.name not in self._met]:
+                with ThreadPoolExecutor(_AT_ONCE_MAX, "meet") as threads:
+                    for node, found in zip(unknown, threads.map(self._meet, unknown), strict=True):
+                        self._note(node, found)
+            due = [node for node in nodes if time.monotonic() > self._again_at.get(node.name, math.inf)]
+            for node in due[:_AT_ONCE_MAX]:
+                self._again_at[node.name] = math.inf
+                threading.Thread(target=self._try_again, args=(node,), name="meet", daemon=True).start()
+            return {node.name: self._met[node.name] for node in nodes}
+
+    def _try_again(self, node: RayNode) -> None:
+        try:
+            found = self._meet(node)
+        except (RayAway, OSError):
+            found = self._met[node.name]
+        with self._guard:
+            self._note(node, found)
+
+    def _note(self, node: RayNode, found: Met) -> None:
+        log = structlog.get_logger().bind(node=node.name)
+        if found.why_not:
+            wait_s = self._wait_s.get(node.name, AGAIN_S_MIN)
+            self._wait_s[node.name] = min(2 * wait_s, AGAIN_S_MAX)
+            self._again_at[node.name] = time.monotonic() + wait_s
+            log.warning("no sessions on a node", why=found.why_not, again_in_s=wait_s)
+        elif node.name in self._met:
+            log.info("sessions on a node after all")
+        self._met[node.name] = found
 
 
 def met(
