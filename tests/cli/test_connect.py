@@ -609,7 +609,7 @@ def test_who_was_joined(
             "they left",
         ],
     ]
-    assert "来自会话" in outcome(capsys, "connections", "run_1", "--lang", "zh")[1]
+    assert "来自作业" in outcome(capsys, "connections", "run_1", "--lang", "zh")[1]
     answer: dict[str, Any] = json.loads(outcome(capsys, "connections", "run_1", "--json")[1])
     assert [one["bytes_in"] for one in answer["items"]] == [12, 1500]
 

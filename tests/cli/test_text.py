@@ -191,10 +191,10 @@ def test_what_was_not_charged_is_said() -> None:
 
 def test_how_long_a_service_was_up_is_said_as_its_suppliers_word() -> None:
     receipt = Receipt.model_validate(RECEIPT | {"claimed": {"uptime_s": 47, "restarts": 2}})
-    said = "up 47 s, started again 2 times (the supplier's word)"
+    said = "up 47 s, started again 2 times (measured where it ran)"
     assert said in render(receipt, width=60, zone=UTC).splitlines()
     assert (
-        "在线 47 秒，重新启动 2 次（供应方申报）"
+        "在线 47 秒，重新启动 2 次（由运行处自测）"
         in render(receipt, width=60, lang="zh", zone=UTC).splitlines()
     )
 

@@ -223,10 +223,10 @@ def test_the_receipt_of_a_service_says_how_long_it_was_up(hub: Hub, client: Clie
     receipt = Receipt.objects.get(order_id=Run.objects.get(id=replica.run_id).order_id)
     assert receipt.content["claimed"] == {"uptime_s": 47, "restarts": 2}
     paper = text_of(paper_of_receipt(receipt, language="en"))
-    assert "Up, by the supplier's word" in paper and "\n47 s\n" in paper
+    assert "Up, as measured where it ran" in paper and "\n47 s\n" in paper
     client.force_login(User.objects.get(id=hub.person.id))
     page = client.get(f"/receipts/{receipt.public_id}/", headers={"accept-language": "en"}).content.decode()
-    assert "<dd>47 s</dd>" in page and "Started again, by the supplier" in page
+    assert "<dd>47 s</dd>" in page and "Started again, as counted where it ran" in page
 
 
 @pytest.mark.urls("mosu.web.urls")

@@ -540,7 +540,7 @@ class Tax(Answer):
 
 
 class Claimed(Answer):
-    """Of a service, by its supplier's word: how long it was well, and how often it was started again."""
+    """Of a service, as measured where it ran: how long it was well, and how often it was started again."""
 
     uptime_s: int
     restarts: int = 0

@@ -55,7 +55,7 @@ def settle_order(
 ) -> Receipt:
     """Charge what was used, pay the supplier, give the rest back, write the receipt; for the shelf to call.
 
-    `claimed` goes onto the receipt as the supplier's word; no amount depends on it.
+    `claimed` goes onto the receipt as what was measured where it ran; no amount depends on it.
     With `Outcome.PLATFORM_FAILURE` nothing is charged and the receipt says what was credited, and why.
     Repeating it returns the first receipt. Locks: the order, the buyer's budgets, then all ledger accounts once, then
     the year's receipt counter, held to the commit.

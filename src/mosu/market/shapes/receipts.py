@@ -34,7 +34,8 @@ class ReceiptTax(Out):
 
 
 class ClaimedOut(Out):
-    """By the supplier's word: for how many seconds a service was well, and how often it was started again."""
+    """As measured where it ran, and not checked: for how many seconds a service was well, and how often it was started
+    again."""
 
     uptime_s: int
     restarts: int
