@@ -79,6 +79,34 @@ def test_a_notebook_runs_in_the_first_environment_that_has_it() -> None:
     assert token_of(attempt_id) not in found.spec.run + json.dumps(found.spec.envs)
 
 
+def test_ssh_is_sold_in_the_environments_that_bring_it() -> None:
+    """As on Kubernetes, where each is an image. What an image has that a task names nobody knows beforehand."""
+    ssh, other = (
+        NOTEBOOK.replace("jupyter", "ssh"),
+        PYTHON.model_copy(update={"name": "other", "has_sshd": True}),
+    )
+    images = ("registry.example.org",)
+    world = make_pool()
+    register(world, reaches=True, environments=(PYTHON, JUPYTER, other), images=images)
+    run = buy(world, ssh)
+    assert run.request["environment"] == "other"
+    named = ssh.replace("wall_limit", "environment: python, wall_limit")
+    assert reason_against(world, named) == (
+        "no_sshd",
+        "has no OpenSSH server in its environment 'python'",
+        "Choose its environment 'other'.",
+    )
+    assert buy(world, named.replace("python", "other")).request["environment"] == "other"
+    image = f"registry.example.org/one@sha256:{64 * 'a'}"
+    unseen = ssh.replace("cpus: 1", f"cpus: 1, image_id: 'docker:{image}'")
+    no_server = ("no_sshd", "has no OpenSSH server on its machines")
+    assert reason_against(world, unseen)[:2] == no_server
+    assert reason_against(world, ssh.replace("[ssh]", "[ssh, jupyter]"))[:2] == no_server
+    register(world, reaches=True, environments=(PYTHON, other), images=images, has_sshd=True)
+    assert buy(world, ssh).request["environment"] == "python"
+    assert buy(world, unseen).request["environment"] == f"docker:{image}"
+
+
 def test_an_editor_needs_an_environment_that_has_one() -> None:
     editing = NOTEBOOK.replace("jupyter", "vscode")
     assert reason_against(make_pool(PYTHON, JUPYTER), editing)[:2] == (

@@ -27,6 +27,8 @@ from mosu.compute.services.certificates import certificate_for
 from mosu.compute.session_apps import script_with, secrets_of
 from mosu.compute.session_apps.ssh import host_key_of
 from mosu.kernel.ids import typeid, uuid7
+from mosu.site_agent.config import AgentConfig
+from mosu.site_agent.engines.choice import environments_of
 from mosu.site_agent.engines.protocol import EngineRef
 from mosu.wire.agent import AttemptPhase
 from mosu.wire.ssh import SSH_PORT, SSHD
@@ -191,3 +193,7 @@ def test_ssh_is_sold_where_every_image_says_that_it_has_it(bench: KubernetesBenc
     )
     for images, sold in (({"a": has}, True), ({"a": has, "b": lacks}, False), ({"b": lacks}, False)):
         assert bench.restarted(images=images).has_sshd is sold
+        options = {"folder": "/f", "volume": {"nfs": {}}, "cluster_queue": "q", "images": images}
+        config = AgentConfig("http://hub", "", Path("/s"), (), engine="kubernetes", options=options)
+        told = {one.name: one.has_sshd for one in environments_of(config, ())}
+        assert told == {name: image is has for name, image in images.items()}

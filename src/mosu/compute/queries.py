@@ -28,7 +28,7 @@ from mosu.compute.models import (
     Quota,
     Run,
 )
-from mosu.compute.session_apps import start_in
+from mosu.compute.session_apps import environments_with_sshd, start_in
 from mosu.compute.states import BlackoutState, PoolState, RunState
 from mosu.kernel.refusals import NotFound
 from mosu.kernel.time import Period
@@ -398,9 +398,12 @@ def pools_without_sessions() -> frozenset[UUID]:
     return frozenset(Pool.objects.filter(reaches=False).values_list("id", flat=True))
 
 
-def pools_without_sshd() -> frozenset[UUID]:
-    """Pools whose machines have no OpenSSH server."""
-    return frozenset(Pool.objects.filter(has_sshd=False).values_list("id", flat=True))
+def pools_without_sshd(apps: Sequence[App], environment: str, *, image: str) -> frozenset[UUID]:
+    """Pools with no OpenSSH server for a session of these apps, in the environment of this name or without one in any;
+    an image that a task names is taken to have it only where all have."""
+    rows = Pool.objects.filter(has_sshd=False).values_list("id", "environments")
+    fit = ((key, [] if image else environments_with_sshd(apps, has)) for key, has in rows)
+    return frozenset(key for key, names in fit if not names or (environment and environment not in names))
 
 
 def image_prefixes_of_pools() -> dict[UUID, list[str]]:

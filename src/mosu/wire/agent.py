@@ -86,6 +86,8 @@ class EnvironmentInfo(Message):
     name: str
     python: str
     packages: Annotated[tuple[str, ...], Field(max_length=2000)] = ()
+    has_sshd: bool = False
+    """Whether it brings OpenSSH's server, whatever the machines have."""
 
 
 class PoolSeen(Message):
@@ -114,7 +116,7 @@ class Registration(Message):
     reaches: bool = False
     """Whether it joins people to the ports of sessions that run here (`mosu.wire.tunnel`)."""
     has_sshd: bool = False
-    """Whether those sessions find OpenSSH's server on their machine, or in their image."""
+    """Whether those sessions find OpenSSH's server in every environment: on their machine, or in their image."""
     images: Annotated[
         tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...], Field(max_length=64)
     ] = ()

@@ -16,7 +16,7 @@ from mosu.compute.requests import WALL_LIMIT_S, VolumeSeen, need_of
 from mosu.compute.sealing import sealed
 from mosu.compute.services.shares_sold import NoSuchShare, shares_sold, shares_there
 from mosu.compute.services.volume_uses import check_usable, in_others_way, in_use
-from mosu.compute.session_apps import environments_for, packages_of, start_in
+from mosu.compute.session_apps import environments_for, environments_with_sshd, packages_of, start_in
 from mosu.compute.states import VOLUME_LIVES
 from mosu.kernel.ids import typeid
 from mosu.kernel.money import decimal_of
@@ -415,8 +415,21 @@ def pool_mismatches(asked: Asked, pool: Pool) -> Iterable[Reason]:
             "Choose another offer, or leave out mosu.kind.",
         )
     if "ssh" in task.apps and not pool.has_sshd:
+        yield from _sshd_mismatches(task, pool)
+
+
+def _sshd_mismatches(task: TaskFile, pool: Pool) -> Iterable[Reason]:
+    """Of a pool that has OpenSSH's server in some environments at most; of an image that a task names nobody knows."""
+    fit = [] if task.resources.image else environments_with_sshd(task.apps, pool.environments)
+    if not fit:
         yield Reason(
             "no_sshd",
             "has no OpenSSH server on its machines",
             "Choose another offer, or leave ssh out of mosu.apps.",
+        )
+    elif task.environment and task.environment not in fit:
+        yield Reason(
+            "no_sshd",
+            f"has no OpenSSH server in its environment {task.environment!r}",
+            f"Choose its environment {fit[0]!r}.",
         )

@@ -244,8 +244,9 @@ def _request_of(asked: Asked, snapshot: Snapshot) -> Request:
     named = pools_with(task.environment) if task.environment else None
     single = pools_of_single_nodes() if task.num_nodes > 1 else frozenset()
     unreached = pools_without_sessions() if task.kind != "batch" else frozenset()
-    without_sshd = pools_without_sshd() if "ssh" in task.apps else frozenset()
     image = task.resources.image
+    wants_ssh = "ssh" in task.apps
+    without_sshd = pools_without_sshd(task.apps, task.environment, image=image) if wants_ssh else frozenset()
     bare = pools_not_starting(task.apps, task.environment) if task.apps and not image else frozenset()
     images = image_prefixes_of_pools() if image else {}
 

@@ -7,7 +7,7 @@ from mosu.compute.models import Pool
 from mosu.compute.placement import Need, Placement
 from mosu.compute.requests import PERIOD_GRACE_S, RunRequest
 from mosu.compute.services.fitting import Asked
-from mosu.compute.session_apps import environments_for
+from mosu.compute.session_apps import environments_for, environments_with_sshd
 from mosu.market.services import Plan, PlanLine
 from mosu.wire.images import SIGN
 from mosu.wire.task import TaskFile
@@ -82,4 +82,6 @@ def _environment(task: TaskFile, pool: Pool) -> str:
         return f"{SIGN}{task.resources.image}"
     if task.environment:
         return task.environment
-    return next(iter(environments_for(task.apps, pool.environments)), "")
+    brings_sshd = "ssh" in task.apps and not pool.has_sshd
+    fit = (environments_with_sshd if brings_sshd else environments_for)(task.apps, pool.environments)
+    return next(iter(fit), "")

@@ -55,6 +55,11 @@ def start_in(apps: Sequence[App], named: str, environments: Sequence[Mapping[str
     return named in fit if named else bool(fit)
 
 
+def environments_with_sshd(apps: Sequence[App], environments: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of those in which these apps start, and which bring OpenSSH's server whatever their machine has."""
+    return environments_for(apps, [one for one in environments if one.get("has_sshd")])
+
+
 def secrets_of(apps: Sequence[App], attempt_id: str) -> dict[str, str]:
     """What the apps of this attempt find below `$MOSU_SECRETS`."""
     return {name: text for app in apps for name, text in APPS[app].secrets(attempt_id).items()}

@@ -164,6 +164,7 @@ SENTENCES: Final[dict[str, str]] = {
     "has no price for {meter}": "没有 {meter} 的价格",
     "has no environment {name}": "没有环境 {name}",
     "has no environment with {packages}": "没有装有 {packages} 的环境",
+    "has no OpenSSH server in its environment {name}": "其环境 {name} 中没有 OpenSSH 服务器",
     "has no {packages} in its environment {name}": "其环境 {name} 中没有 {packages}",
     "Choose its environment {name}.": "请改用其环境 {name}。",
     "Choose another offer, or ask its supplier for it.": "请另选商品，或请其供应商添加。",

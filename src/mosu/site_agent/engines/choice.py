@@ -68,7 +68,7 @@ def environments_of(config: AgentConfig, environments: Sequence[Environment]) ->
         from mosu.site_agent.engines.kubernetes.options import options_of
 
         return tuple(
-            EnvironmentInfo(name=name, python=item.python, packages=item.packages)
+            EnvironmentInfo(name=name, python=item.python, packages=item.packages, has_sshd=item.has_sshd)
             for name, item in options_of(config.options).images.items()
         )
     return tuple(

@@ -58,7 +58,6 @@ from mosu.wire.images import image_of
 from mosu.wire.shares import kind_of
 
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
-_SSHD_PACKAGE: Final = "openssh-server"
 _LAST_LOG_S_MAX: Final = 20.0
 _NO_FORWARD: Final = (
     "No sessions are sold: the agent may not forward ports of pods. "
@@ -114,12 +113,8 @@ class KubernetesEngine:
 
     @property
     def has_sshd(self) -> bool:
-        """Whether all images of its settings have it, by their lists of packages: nobody looks into an image before it
-        runs."""
-        return all(
-            any(package.partition("==")[0] == _SSHD_PACKAGE for package in image.packages)
-            for image in self._options.images.values()
-        )
+        """Whether all images of its settings have it; those that tasks name are then let in unseen."""
+        return all(image.has_sshd for image in self._options.images.values())
 
     @property
     def extends(self) -> bool:

@@ -40,6 +40,7 @@ VENDOR_RESOURCES: Final[Mapping[str, str]] = MappingProxyType(
 )
 """By the first word of an accelerator's id, as the device plugins call them: they name no card, so a node's label
 (`NODE_LABEL`) or `accelerators` must say which it has. Read in HAMi's chart, tried on none of these cards."""
+_SSHD_PACKAGE: Final = "openssh-server"
 NODE_LABEL: Final = "mosu/accelerator"
 
 
@@ -51,6 +52,11 @@ class Image(BaseModel):
     python: str = ""
     packages: tuple[str, ...] = ()
     """As `name==version`, for the shelf; `openssh-server` among them sells `apps: [ssh]`."""
+
+    @property
+    def has_sshd(self) -> bool:
+        """As its supplier says: nobody looks into an image before it runs."""
+        return any(package.partition("==")[0] == _SSHD_PACKAGE for package in self.packages)
 
 
 class KubernetesOptions(BaseModel):
