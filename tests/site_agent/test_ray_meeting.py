@@ -226,7 +226,7 @@ def test_a_node_that_is_not_met_stops_the_sessions_of_no_other(
     monkeypatch.setattr(engine._api, "nodes", lambda: [NODE, FAR])
     found.of = {FAR.name: Met("no way there"), NODE.name: Met("", has_sshd=True)}
     assert [(node.name, node.reached) for node in engine.nodes()] == [(NODE.name, True), (FAR.name, False)]
-    assert engine.reaches and engine.has_sshd
+    assert engine.reaches and engine.has_sshd and engine.unreached == "no way there"
     assert engine._way_to(FAR.name).why_not == "no way there"
     with pytest.raises(OSError, match="no node gone now"):
         engine._way_to("gone")

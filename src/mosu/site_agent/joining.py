@@ -93,8 +93,10 @@ class Published:
     nodes: tuple[NodeInfo, ...]
     environments: tuple[Environment, ...]
     isolation: SandboxReport
+    reaches: bool
+    """Whether people are joined to sessions."""
     unreached: str
-    """Why nobody is joined to sessions; empty where people are."""
+    """Why they are not, or not on some node; empty where they are."""
 
 
 def published_by(config: AgentConfig) -> Published:
@@ -116,7 +118,7 @@ def published_by(config: AgentConfig) -> Published:
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
             hint=isolation.mend,
         )
-    return Published(engine.nodes(), environments, isolation, engine.unreached)
+    return Published(engine.nodes(), environments, isolation, engine.reaches, engine.unreached)
 
 
 def environment_below(folder: Path) -> Path:

@@ -235,7 +235,7 @@ def _facts(
                 for one in published.environments
             ],
             "isolation": published.isolation.features,
-            "sessions": not published.unreached,
+            "sessions": published.reaches,
             "no_sessions_because": published.unreached,
         },
         "config": str(draft.path),

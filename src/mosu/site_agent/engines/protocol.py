@@ -60,7 +60,7 @@ class Engine(Protocol):
 
     @property
     def unreached(self) -> str:
-        """Why they cannot, for the supplier's eyes; empty where they can."""
+        """Why they cannot, or not on some node, for the supplier's eyes; empty where they can."""
 
     @property
     def has_sshd(self) -> bool:

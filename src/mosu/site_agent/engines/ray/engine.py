@@ -80,14 +80,18 @@ class RayEngine:
 
     @property
     def reaches(self) -> bool:
-        return not self.unreached
+        """Found out, by a job on each node: those that were met have sessions."""
+        try:
+            return any(not found.why_not for found in self._all_met())
+        except (RayAway, OSError):
+            return False
 
     @property
     def unreached(self) -> str:
-        """Found out, by a job on each node; empty where people come to one of them, since only those have sessions."""
+        """Of one node, where some were not met."""
         try:
             found = self._all_met() or [Met("No sessions are sold: Ray has no node.")]
-            return "" if any(not one.why_not for one in found) else found[0].why_not
+            return next((one.why_not for one in found if one.why_not), "")
         except RayAway as away:
             return f"No sessions are sold: Ray does not answer: {away}"
         except OSError as error:

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-import structlog
-
 from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
 from mosu.sandbox.dial_socket import short_path
@@ -36,17 +34,17 @@ AGAIN_S_MIN: Final = 60.0
 """After what did not work; twice as long after each further time, since each is a process on the node meanwhile."""
 AGAIN_S_MAX: Final = 3600.0
 _ELSEWHERE: Final = (
-    "No sessions are sold: on node {node} nobody can be joined to one. The socket in its folder does not lead there "
+    "No sessions are sold on node {node}: the socket in the folder of a session does not lead there "
     "({socket}), and no leg comes from there to {at} ({leg}). Let the node open TCP connections to {at}: it is tried "
     "again. Or say with [ray] legs_at where it may, and start the agent again."
 )
 _NOWHERE: Final = (
-    "No sessions are sold: the socket in the folder of a session does not lead to node {node} ({socket}), and there is "
-    "no port to which its leg could come ({leg}). Say with [ray] legs_at where this machine may listen; then start the "
-    "agent again."
+    "No sessions are sold on node {node}: the socket in the folder of a session does not lead there ({socket}), and "
+    "there is no port to which its leg could come ({leg}). Say with [ray] legs_at where this machine may listen; then "
+    "start the agent again."
 )
 _LATE: Final = (
-    "No sessions are sold: node {node} began no job within {s:.0f} s to try it with. It is tried again."
+    "No sessions are sold on node {node}: it began no job within {s:.0f} s to try it with. It is tried again."
 )
 
 
@@ -108,15 +106,11 @@ class Meetings:
             self._note(node, found)
 
     def _note(self, node: RayNode, found: Met) -> None:
-        log = structlog.get_logger().bind(node=node.name)
+        self._met[node.name] = found
         if found.why_not:
             wait_s = self._wait_s.get(node.name, AGAIN_S_MIN)
             self._wait_s[node.name] = min(2 * wait_s, AGAIN_S_MAX)
             self._again_at[node.name] = time.monotonic() + wait_s
-            log.warning("no sessions on a node", why=found.why_not, again_in_s=wait_s)
-        elif node.name in self._met:
-            log.info("sessions on a node after all")
-        self._met[node.name] = found
 
 
 def met(
