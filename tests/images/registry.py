@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from mosu.sandbox.environments import Environment
+from mosu.site_agent.images import Images
 from tests.hub import free_port
 from tests.site_agent.lab import shared_folder, until
 
@@ -142,3 +144,10 @@ def _certified(folder: Path) -> tuple[Path, Path]:
 def _run(*command: str, **env: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **env})
     assert done.returncode == 0, done.stderr
+
+
+def images_in(folder: Path, environment: Environment, *, room_gb: int = 1) -> Images:
+    """Where an engine keeps them, below `folder`: those of the registry."""
+    place = folder / "images"
+    place.mkdir(exist_ok=True)
+    return Images(place, room_gb=room_gb, allowed=[registry().prefix], environment=environment)

@@ -24,6 +24,7 @@ from mosu.wire.agent import ServiceSpec
 from tests.images.registry import (
     PROGRAMS,
     Registry,
+    images_in,
     lay_programs,
     layer,
     odd_layer,
@@ -38,13 +39,7 @@ pytestmark = pytest.mark.images
 
 @pytest.fixture
 def kept(folder: Path, shop: Registry, environment: Environment) -> Images:
-    return images_in(folder, shop, environment)
-
-
-def images_in(folder: Path, shop: Registry, environment: Environment, *, room_gb: int = 1) -> Images:
-    place = folder / "images"
-    place.mkdir(exist_ok=True)
-    return Images(place, room_gb=room_gb, allowed=[shop.prefix], environment=environment)
+    return images_in(folder, environment)
 
 
 def fetch(kept: Images, image: str, *, attempt_id: str = "attempt_1") -> None:
@@ -263,7 +258,7 @@ def test_one_that_grows_past_the_room_is_broken_off(
     shop: Registry, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "_GB", 1 << 20)
-    kept = images_in(folder, shop, environment, room_gb=32)
+    kept = images_in(folder, environment, room_gb=32)
     bomb = odd_layer(shop.folder / "bomb.tar", [plain("zeros", size=512 << 20)])
     image = shop.pushed("bomb", [bomb])
     bomb.unlink()
@@ -276,7 +271,7 @@ def test_the_least_lately_used_makes_room_and_what_is_used_stays(
     shop: Registry, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "_GB", 1 << 20)
-    kept = images_in(folder, shop, environment, room_gb=30)
+    kept = images_in(folder, environment, room_gb=30)
     made = []
     for name in ("a", "b", "c", "d"):
         content = shop.folder / name / f"content-{name}"
@@ -307,11 +302,11 @@ def test_after_a_restart_it_knows_what_it_has_and_what_is_used(
     fetch(kept, plain_image(), attempt_id="lives")
     fetch(kept, plain_image(), attempt_id="gone")
     with pytest.raises(Invalid, match="Another agent keeps its images"):
-        images_in(folder, shop, environment)
+        images_in(folder, environment)
     kept.close()
     (folder / "images" / ".new-half").mkdir()
     (folder / "images" / ".gone-half").mkdir()
-    again = images_in(folder, shop, environment)
+    again = images_in(folder, environment)
     again.keep_for(["lives"])
     assert {path.name for path in (folder / "images" / "uses").iterdir()} == {"lives"}
     assert left_in(folder) == {plain_image().rpartition(":")[2]}
@@ -414,10 +409,10 @@ def test_settings_that_do_not_do(
     with pytest.raises(Invalid, match="There is no folder"):
         Images(folder / "none", room_gb=1, allowed=[shop.prefix], environment=environment)
     with pytest.raises(Invalid, match="does not have 1000000 GB"):
-        images_in(folder, shop, environment, room_gb=1_000_000)
+        images_in(folder, environment, room_gb=1_000_000)
     monkeypatch.setattr(image_fetch, "_TOOLS", ("skopeo-that-is-not", "umoci"))
     with pytest.raises(Invalid, match="need skopeo-that-is-not, which this machine does not have"):
-        images_in(folder, shop, environment)
+        images_in(folder, environment)
 
 
 def test_what_comes_from_outside_belongs_to_the_sandboxs_user(

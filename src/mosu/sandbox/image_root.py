@@ -71,7 +71,7 @@ def folders(image: Image, *, volumes: Sequence[str]) -> list[str]:
         for name in ("", *LAID_OVER):
             mode = (image.root / "etc" / name).lstat().st_mode
             if not (stat.S_ISREG(mode) if name else stat.S_ISDIR(mode)):
-                raise SandboxUnavailable(f"The image's /etc/{name} is a link.", hint="Fetch it again.")
+                raise SandboxUnavailable(f"The image's /etc/{name} is a link.", hint="Order again.")
         for path in sorted(image.root.iterdir()):
             mode = path.lstat().st_mode
             if path.name in hidden:
@@ -82,7 +82,7 @@ def folders(image: Image, *, volumes: Sequence[str]) -> list[str]:
                 options += ["--ro-bind", str(path), f"/{path.name}"]
     except OSError as error:
         raise SandboxUnavailable(
-            f"The image is not here any more: {error.strerror}.", hint="Fetch it again."
+            f"The image is not here any more: {error.strerror}.", hint="Order again."
         ) from error
     return options
 

@@ -31,7 +31,7 @@ _ENVS_MAX: Final = 200
 _GIB: Final = 1 << 30
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_TOOLS: Final = ("skopeo", "umoci")
+_TOOLS: Final = ("skopeo", "umoci", "setpriv")
 _INHERITED: Final = (
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
@@ -87,11 +87,18 @@ class Fetching:
         return envs
 
     def _fetch(self) -> None:
-        said = self.scratch / "said"
+        said, who = self.scratch / "said", self.who
         with said.open("wb") as out:
             process = subprocess.Popen(
                 [
-                    *(tool("skopeo"), "--tmpdir", str(self.scratch), "copy", "--quiet"),
+                    # It ends with us, however we end, and has our rights only where we have none to drop.
+                    *(_tool("setpriv"), "--pdeathsig", "KILL"),
+                    *(
+                        ("--reuid", str(who.uid), "--regid", str(who.gid), "--clear-groups")
+                        if who.switches
+                        else ()
+                    ),
+                    *(_tool("skopeo"), "--tmpdir", str(self.scratch), "copy", "--quiet"),
                     *(f"docker://{self.image}", f"oci:{self.scratch / 'oci'}:image"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -104,9 +111,6 @@ class Fetching:
                     "TMPDIR": str(self.scratch),
                     **{name: os.environ[name] for name in _INHERITED if name in os.environ},
                 },
-                user=self.who.uid if self.who.switches else None,
-                group=self.who.gid if self.who.switches else None,
-                extra_groups=[] if self.who.switches else None,
                 umask=0o022,
                 start_new_session=True,
             )
@@ -238,12 +242,12 @@ def check_tools() -> None:
     if missing:
         raise Invalid(
             f"Images of containers need {' and '.join(missing)}, which this machine does not have.",
-            hint=f"Install {'them' if len(missing) > 1 else 'it'}: apt-get install -y {' '.join(missing)}",
+            hint=f"Install: apt-get install -y {' '.join(missing)}",
             field="images_dir",
         )
 
 
-def tool(name: str) -> str:
+def _tool(name: str) -> str:
     """Where the system keeps it."""
     return shutil.which(name, path="/usr/bin:/bin") or name
 
