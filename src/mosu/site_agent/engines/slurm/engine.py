@@ -83,7 +83,7 @@ class SlurmEngine:
         forgotten_after_s: float = FORGOTTEN_AFTER_S,
         volumes: Volumes | None = None,
     ) -> None:
-        self._volumes = volumes
+        self.volumes = volumes
         self._forgotten_after_s = forgotten_after_s
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._attempts = attempts_folder(folder)
@@ -247,7 +247,7 @@ class SlurmEngine:
             envs={},
             # Not asked for what is no session: it may have to be found out.
             reaches=spec.session and self.reaches,
-            volumes=self._volumes,
+            volumes=self.volumes,
         )
         if len(spec.nodes) > 1:
             job["network"] = "machine"
