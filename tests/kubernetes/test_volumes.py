@@ -21,6 +21,7 @@ from mosu.site_agent.engines.kubernetes.claims import Claims
 from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
 from mosu.site_agent.engines.kubernetes.manifests import claim_name_of, name_of
 from mosu.site_agent.engines.protocol import EngineRef
+from mosu.site_agent.joining import published_by
 from mosu.wire.agent import AttemptPhase, HeartbeatAnswer, VolumeSpec
 
 ORGANISATION = typeid("org", uuid7())
@@ -321,11 +322,7 @@ def test_who_gave_up_on_storage_and_died_says_so_later(
     with monkeypatch.context() as dying:
         dying.setattr(kubernetes_engine, "CLAIM_PATIENCE_S", 0.0)
         dying.setattr(KubernetesEngine, "_delete_job", lambda *_: None)
-        until(
-            lambda: (
-                (bench.cluster.volume / "attempts" / ref / "unprovided.json").exists() or not seen(bench, ref)
-            )
-        )
+        until(lambda: seen(bench, ref) and noted.exists(), what="given up")
     bench.engine = bench.restarted(volumes_storage_class=CLASS)
     ended = end_of(bench, ref)
     assert ended.seen.phase == AttemptPhase.LOST and "stays Pending" in ended.seen.reason
@@ -389,17 +386,26 @@ def test_without_them_they_are_refused_by_name_and_several_nodes_always(bench: K
 
 
 def test_settings_say_how_much_may_be_sold(bench: KubernetesBench) -> None:
-    def engine(room_gb: int, **options: Any) -> KubernetesEngine:
+    def config(room_gb: int, **options: Any) -> AgentConfig:
         facts = dict(bench.cluster.options(**options))
         folder = bench.cluster.volume
-        config = AgentConfig("", "", folder, (), engine="kubernetes", volumes_gb=room_gb, options=facts)
-        return cast(KubernetesEngine, engine_of(config, folder, []))
+        return AgentConfig("", "", folder, (), engine="kubernetes", volumes_gb=room_gb, options=facts)
+
+    def engine(room_gb: int, **options: Any) -> KubernetesEngine:
+        return cast(KubernetesEngine, engine_of(config(room_gb, **options), bench.cluster.volume, []))
+
+    def published(room_gb: int, **options: Any) -> str:
+        """As `mosu agent check` and `mosu agent init` say it."""
+        return published_by(config(room_gb, **options)).volumes
 
     assert engine(0).volumes is None
     with pytest.raises(Invalid, match="volumes_gb"):
         engine(0, volumes_storage_class=CLASS)
     made = engine(7, volumes_storage_class=CLASS).volumes
     assert made is not None and made.room_gb == 7
+    assert published(7, volumes_storage_class=CLASS) == "7 GB of volumes are sold."
+    assert "There is no StorageClass 'none'" in published(7, volumes_storage_class="none")
+    assert published(7) == ""
     for wrong in ({"volumes_storage_class": "../x"}, {"volumes_access_mode": "ReadOnlyMany"}):
         with pytest.raises(Invalid, match="kubernetes"):
             engine(7, **wrong)

@@ -95,6 +95,8 @@ class Published:
     isolation: SandboxReport
     unreached: str
     """Why nobody is joined to sessions; empty where people are."""
+    volumes: str
+    """How much room is sold of the volumes that its engine keeps by itself, or why none is; empty where it keeps none."""
 
 
 def published_by(config: AgentConfig) -> Published:
@@ -116,7 +118,9 @@ def published_by(config: AgentConfig) -> Published:
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
             hint=isolation.mend,
         )
-    return Published(engine.nodes(), environments, isolation, engine.unreached)
+    volumes = engine.volumes
+    room = "" if volumes is None else volumes.unkept or f"{volumes.room_gb} GB of volumes are sold."
+    return Published(engine.nodes(), environments, isolation, engine.unreached, room)
 
 
 def environment_below(folder: Path) -> Path:
