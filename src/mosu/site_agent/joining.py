@@ -96,7 +96,7 @@ class Published:
     unreached: str
     """Why nobody is joined to sessions; empty where people are."""
     volumes: str
-    """How much room is sold of the volumes that its engine keeps by itself, or why none is; empty where it keeps none."""
+    """How much room is sold of those that its engine keeps by itself, or why none is; empty where it keeps none."""
 
 
 def published_by(config: AgentConfig) -> Published:
