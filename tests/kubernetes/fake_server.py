@@ -258,6 +258,8 @@ class Handler(BaseHTTPRequestHandler):
                 ("", "pods", "portforward"): self.store.forward_verbs,
                 ("batch", "jobs", ""): self.store.job_verbs,
                 ("", "persistentvolumeclaims", ""): self.store.claim_verbs,
+                ("", "namespaces", ""): {"create", "get"},
+                ("storage.k8s.io", "storageclasses", ""): {"get"},
             }[asked["group"], asked["resource"], asked["subresource"]]
             self._send(201, {**body, "status": {"allowed": asked["verb"] in verbs}})
             return

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import structlog
 from tests.kubernetes.bench import VOLUMES_GB, KubernetesBench, kubernetes_bench
-from tests.kubernetes.cluster import CLASS, NODES
+from tests.kubernetes.cluster import CLASS, HOME, NODES
 from tests.kubernetes.fake_controllers import JOBS, PODS
 from tests.kubernetes.fake_server import CLAIMS, Object, Store
 from tests.site_agent.contract import end_of, let_go, seen, started, submitted
@@ -347,6 +347,30 @@ def test_a_server_that_is_away_gives_nothing_up_and_holds_nobody_up(bench: Kuber
     deleted(bench, kept.volume_id)
 
 
+def test_in_another_cluster_nothing_is_kept_made_or_told_to_be_gone(bench: KubernetesBench) -> None:
+    """As where a kubeconfig's context was changed: there all volumes seem to be gone."""
+    kept = mount()
+    assert run(bench, "echo kept > /data/f", kept).ok
+    store = bench.cluster.store
+    with store.changed:
+        home = store.objects.pop(HOME)
+        store.create(HOME, {"metadata": {"name": HOME[2]}})
+        claim = store.objects.pop((CLAIMS, NAMESPACE, claim_name_of(kept.volume_id)))
+    bench.engine = bench.restarted(volumes_storage_class=CLASS)
+    assert "not the cluster" in volumes_of(bench).unkept and volumes_of(bench).room_gb == 0
+    assert looked(bench, kept.volume_id) == ()
+    ended = run(bench, "echo ran", kept)
+    assert (ended.seen.phase, ended.log) == (AttemptPhase.LOST, "")
+    assert ended.seen.reason.endswith("This is not the cluster in which volumes were kept.")
+    assert claim_of(bench, kept.volume_id) is None
+    with store.changed:
+        store.objects[HOME] = home
+        store.objects[CLAIMS, NAMESPACE, claim_name_of(kept.volume_id)] = claim
+    assert volumes_of(bench).room_gb == VOLUMES_GB
+    assert run(bench, "cat /data/f", kept).log == "kept\n"
+    deleted(bench, kept.volume_id)
+
+
 def test_heartbeats_wait_for_no_deletion(bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch) -> None:
     volumes, go_on, asked = volumes_of(bench), threading.Event(), list[int]()
 
@@ -379,7 +403,7 @@ def test_none_are_sold_without_the_rights_or_a_class_that_suits(bench: Kubernete
     assert retains is not None and "reclaimPolicy" in retains.unkept and retains.room_gb == 0
     bench.cluster.store.claim_verbs = {"create"}
     barred = bench.restarted(volumes_storage_class=CLASS).volumes
-    assert barred is not None and "persistentvolumeclaims" in barred.unkept and barred.room_gb == 0
+    assert barred is not None and "may not keep claims" in barred.unkept and barred.room_gb == 0
     assert bench.restarted().volumes is None
 
 

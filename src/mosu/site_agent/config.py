@@ -14,7 +14,7 @@ memory_bytes = 16000000000  # nine tenths of this machine's
 disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
 volumes_dir = "/srv/mosu/volumes"  # where volumes of buyers are kept; without it none are sold
-volumes_gb = 4000                  # how much of it may be sold
+volumes_gb = 4000                  # how much of it may be sold, or of [kubernetes] volumes_storage_class
 
 # A table of the engine's name holds what that engine alone needs:
 # [local], [slurm], [kubernetes], [ray]

@@ -5,6 +5,7 @@ What is there and who uses it the server alone knows, so an agent that comes bac
 
 import threading
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
@@ -21,12 +22,15 @@ from mosu.site_agent.engines.kubernetes.manifests import (
     use_label_of,
 )
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
+from mosu.site_agent.files import read_json_if_whole, write_durably
 from mosu.wire.agent import AttemptSpec, VolumeSpec
 
 _CLAIMS: Final = "/api/v1/persistentvolumeclaims"
+_CLUSTER: Final = "/api/v1/namespaces/kube-system"
+"""There in every cluster, made with it: its uid is the cluster's."""
 _CLASSES: Final = "/apis/storage.k8s.io/v1/storageclasses"
 _NO_RIGHT: Final = (
-    "No volumes are sold: the agent may not keep claims. Give it get, list and delete on persistentvolumeclaims "
+    "No volumes are sold: the agent may not keep claims. Give it what volumes need "
     "(docs/reference/engines-kubernetes.md), and start it again."
 )
 
@@ -34,7 +38,9 @@ _NO_RIGHT: Final = (
 class Claims:
     """Those of one pool. `may` asks whether the agent has these rights.
 
-    Size, and what becomes of the bytes, is the storage class's to hold: nothing here looks into a volume.
+    In another cluster all volumes would seem to be gone, and runs would find new ones that are empty. So the file
+    `memory` keeps which it is. Size, and what becomes of the bytes, is the storage class's to hold: nothing here looks
+    into a volume.
     """
 
     def __init__(
@@ -44,8 +50,10 @@ class Claims:
         *,
         room_gb: int,
         may: Callable[[Sequence[Right]], bool],
+        memory: Path,
     ) -> None:
         self._api, self._options, self._room_gb, self._may = api, options, room_gb, may
+        self._memory, self._is_home = memory, False
         self._suits = False
         self._guard = threading.Lock()
         self._works = False
@@ -63,6 +71,7 @@ class Claims:
         try:
             if not self._may(KEEPS):
                 return _NO_RIGHT
+            self._check_cluster()
             why = self._why_unfit()
         except KubernetesAway as away:
             return f"No volumes are sold: Kubernetes does not answer: {away}"
@@ -79,8 +88,9 @@ class Claims:
 
         Raises:
             KubernetesAway: laying them again is safe.
-            Refused: the server makes none, or what has the name is not this volume.
+            Refused: the server makes none, what has the name is not this volume, or it is another cluster.
         """
+        self._check_cluster()
         for volume, item in zip(spec.volumes, self.items(spec, namespace), strict=True):
             found = self._api.get(item.path)
             if found is None:
@@ -140,6 +150,7 @@ class Claims:
     def _delete(self, volume_ids: Sequence[str]) -> None:
         gone: set[str] = set()
         try:
+            self._check_cluster()
             found = self._listed(_CLAIMS, f"{SELECTOR},{VOLUME} in ({','.join(volume_ids)})")
             for claim in found:
                 if self._is_ours(claim) and "deletionTimestamp" not in claim["metadata"]:
@@ -151,6 +162,24 @@ class Claims:
             with self._guard:
                 self._gone |= gone
                 self._works = False
+
+    def _check_cluster(self) -> None:
+        """
+        Raises:
+            KubernetesAway: it could not be asked.
+            Refused: volumes were kept in another one.
+        """
+        if self._is_home:
+            return
+        found = self._api.get(_CLUSTER)
+        if found is None:
+            raise KubernetesAway(f"there is no {_CLUSTER}")
+        cluster = str(found["metadata"]["uid"])
+        kept = read_json_if_whole(self._memory) or {"cluster": cluster}
+        if kept["cluster"] != cluster:
+            raise Refused(409, "This is not the cluster in which volumes were kept.")
+        write_durably(self._memory, kept)
+        self._is_home = True
 
     def _delete_one(self, metadata: Object) -> None:
         path = f"/api/v1/namespaces/{metadata['namespace']}/persistentvolumeclaims/{metadata['name']}"

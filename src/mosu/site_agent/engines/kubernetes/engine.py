@@ -103,7 +103,13 @@ class KubernetesEngine:
             self._options = options.model_copy(update={"user_id": os.geteuid()})
         self._who = RunAs(self._options.user_id, self._options.user_id)
         self.volumes = (
-            Claims(self._api, self._options, room_gb=volumes_gb, may=self._has)
+            Claims(
+                self._api,
+                self._options,
+                room_gb=volumes_gb,
+                may=self._has,
+                memory=options.folder / "volumes.json",
+            )
             if options.volumes_storage_class
             else None
         )

@@ -161,8 +161,10 @@ class Right:
 # A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
 FORWARDS: Final = (Right("get", "", "pods", "portforward"), Right("create", "", "pods", "portforward"))
 EXTENDS: Final = (Right("patch", "batch", "jobs"),)
-KEEPS: Final = tuple(
-    Right(verb, "", "persistentvolumeclaims") for verb in ("create", "get", "list", "delete")
+KEEPS: Final = (
+    *(Right(verb, "", "persistentvolumeclaims") for verb in ("create", "get", "list", "delete")),
+    Right("get", "", "namespaces"),
+    Right("get", "storage.k8s.io", "storageclasses"),
 )
 
 
