@@ -43,10 +43,11 @@ class Mirror:
         return sorted(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
 
     def note(self, items: Iterable[Object]) -> None:
-        """Take these as they are now: who asked the server itself was ahead of the watch, which may be broken."""
+        """Take these, for which the server was asked since the watch may be broken; not what went meanwhile."""
         with self._guard:
             for item in items:
-                self._keep(item)
+                if _key(item) not in self._gone:
+                    self._keep(item)
 
     def drop(self, namespace: str, job: str) -> None:
         """Forget what is gone of this job."""
