@@ -147,7 +147,7 @@ def unit(config: ConfigArgument = CONFIG, lang: LangOption = "") -> None:
 
     settings = load_config(config)
     program = Path(sys.executable).with_name("mosu")
-    folders = [settings.state_dir, settings.options.get("folder"), settings.volumes_dir]
+    folders = [settings.state_dir, settings.options.get("folder"), settings.volumes_dir, settings.images_dir]
     show(
         unit_of(
             engine=settings.engine,
