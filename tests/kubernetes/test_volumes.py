@@ -1,5 +1,7 @@
 """Volumes of buyers on the fake cluster: a claim for each, kept from run to run, deleted whole, nobody else's touched."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +24,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.site_agent import agent
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.engines.choice import engine_of
+from mosu.site_agent.engines.kubernetes import claims
 from mosu.site_agent.engines.kubernetes import engine as kubernetes_engine
 from mosu.site_agent.engines.kubernetes.claims import Claims
 from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
@@ -369,6 +372,19 @@ def test_in_another_cluster_nothing_is_kept_made_or_told_to_be_gone(bench: Kuber
     assert volumes_of(bench).room_gb == VOLUMES_GB
     assert run(bench, "cat /data/f", kept).log == "kept\n"
     deleted(bench, kept.volume_id)
+
+
+def test_a_shared_folder_that_fails_ends_no_agent_and_gives_nothing_up(
+    bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(claims, "write_durably", fails)
+        assert "shared folder cannot be used" in volumes_of(bench).unkept and volumes_of(bench).room_gb == 0
+        assert looked(bench, typeid("volume", uuid7())) == ()
+    assert volumes_of(bench).room_gb == VOLUMES_GB
 
 
 def test_heartbeats_wait_for_no_deletion(bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,6 +63,7 @@ SENTENCES: Final[dict[str, str]] = {
     "No volumes are sold: Kubernetes does not answer: {why}": "不出售存储卷：Kubernetes 没有应答：{why~}",
     "No volumes are sold: the server refuses the agent: {why}": "不出售存储卷：服务器拒绝了接入代理：{why}",
     "No volumes are sold: the agent may not keep claims. Give it what volumes need (docs/reference/engines-kubernetes.md), and start it again.": "不出售存储卷：代理无权管理 PersistentVolumeClaim。请授予它存储卷所需的权限（docs/reference/engines-kubernetes.md），然后重启代理。",
+    "No volumes are sold: the shared folder cannot be used: {why}": "不出售存储卷：共享文件夹不可用：{why}",
     "No volumes are sold: {why}": "不出售存储卷：{why~}",
     "This is not the cluster in which volumes were kept.": "这不是原先存放存储卷的集群。",
     "There is no StorageClass {name}.": "没有名为 {name} 的 StorageClass。",

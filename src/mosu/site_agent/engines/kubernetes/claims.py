@@ -77,6 +77,8 @@ class Claims:
             return f"No volumes are sold: Kubernetes does not answer: {away}"
         except Refused as refusal:
             return f"No volumes are sold: the server refuses the agent: {refusal.said}"
+        except OSError as error:
+            return f"No volumes are sold: the shared folder cannot be used: {error.strerror}"
         self._suits = not why
         return f"No volumes are sold: {why}" if why else ""
 
@@ -89,6 +91,7 @@ class Claims:
         Raises:
             KubernetesAway: laying them again is safe.
             Refused: the server makes none, what has the name is not this volume, or it is another cluster.
+            OSError: the shared folder fails; laying them again is safe.
         """
         self._check_cluster()
         for volume, item in zip(spec.volumes, self.items(spec, namespace), strict=True):
@@ -156,7 +159,7 @@ class Claims:
                 if self._is_ours(claim) and "deletionTimestamp" not in claim["metadata"]:
                     self._delete_one(claim["metadata"])
             gone = set(volume_ids) - {claim["metadata"]["labels"][VOLUME] for claim in found}
-        except (KubernetesAway, Refused):
+        except (KubernetesAway, Refused, OSError):
             pass  # what could not be asked is taken to be there still
         finally:
             with self._guard:
@@ -168,6 +171,7 @@ class Claims:
         Raises:
             KubernetesAway: it could not be asked.
             Refused: volumes were kept in another one.
+            OSError: the shared folder, which knows, fails.
         """
         if self._is_home:
             return

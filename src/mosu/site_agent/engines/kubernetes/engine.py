@@ -108,7 +108,7 @@ class KubernetesEngine:
                 self._options,
                 room_gb=volumes_gb,
                 may=self._has,
-                memory=options.folder / "volumes.json",
+                memory=options.folder / "cluster.json",
             )
             if options.volumes_storage_class
             else None
