@@ -30,14 +30,13 @@ from mosu.site_agent.engines.choice import (
     images_of,
     volumes_of,
 )
-from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
+from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, VolumeKeeper
 from mosu.site_agent.errands import Errands
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.site_agent.identity import host, instance_of
 from mosu.site_agent.volume_copies import VolumeCopies
-from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import (
     AttemptPhase,
     Command,
@@ -86,9 +85,10 @@ class Agent:
         self._stopping, self._log = stopping, log
         self._state_dir = config.state_dir.absolute()
         environments = [load_environment(folder.absolute()) for folder in config.environments]
-        self._volumes = volumes_of(config)
+        self._folders = volumes_of(config)
         self._images = images_of(config, environments)
-        self._engine = engine_of(config, self._state_dir, environments, self._volumes, self._images)
+        self._engine = engine_of(config, self._state_dir, environments, self._folders, self._images)
+        self._volumes, self._room_gb = self._engine.volumes, 0
         self._environments = environments_of(config, environments)
         self._allowed_images = allowed_images_of(config)
         self._leases = self._state_dir / "leases"
@@ -168,6 +168,7 @@ class Agent:
     def _tell_all(self) -> None:
         report, self._nodes = self._sandbox, self._engine.nodes()
         self._reaches, self._extends = self._engine.reaches, self._engine.extends
+        self._room_gb = self._volumes.room_gb if self._volumes is not None else 0
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
@@ -184,8 +185,8 @@ class Agent:
                 has_sshd=self._engine.has_sshd,
                 images=self._allowed_images,
                 extends=self._extends,
-                volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
-                copies_volumes=self._volumes is not None,
+                volumes_gb=self._room_gb,
+                copies_volumes=self._folders is not None,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
@@ -198,6 +199,7 @@ class Agent:
             sandbox=report.features or report.why_not,
             sessions=self._engine.unreached or "yes",
             more_time="yes" if self._extends else "no",
+            volumes=self._volumes.unkept or f"{self._room_gb} GB" if self._volumes is not None else "no",
         )
 
     def _adopt(self) -> None:
@@ -310,14 +312,15 @@ class Agent:
                 self._register_changes()
 
     def _register_changes(self) -> None:
-        """Tell the hub of nodes that came, went or changed, and of sessions or more time that it sells after all; an
-        engine that cannot be asked says nothing of them."""
+        """Tell the hub of nodes that came, went or changed, and of sessions, more time or volumes that it sells after
+        all; an engine that cannot be asked says nothing of them."""
         try:
             nodes = self._engine.nodes()
         except Exception:  # noqa: BLE001 (each engine has its own ways to be away)
             self._log.exception("the engine does not list its nodes")
             return
         came = (not self._reaches and self._engine.reaches) or (not self._extends and self._engine.extends)
+        came = came or (self._volumes is not None and self._volumes.room_gb > self._room_gb)
         if came or _without_disks(nodes) != _without_disks(self._nodes):
             self._register()
 
@@ -325,7 +328,7 @@ class Agent:
         while not self._registered.wait(0.1):
             if self._stopping.is_set():
                 return
-        copies = VolumeCopies(self._volumes, told=self._changed.set) if self._volumes is not None else None
+        copies = VolumeCopies(self._folders, told=self._changed.set) if self._folders is not None else None
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
             self._changed.clear()
@@ -366,7 +369,7 @@ class Agent:
                 del self._couriers[attempt_id]
             return True
 
-    def _delete_volumes(self, volumes: Volumes, volume_ids: tuple[str, ...]) -> None:
+    def _delete_volumes(self, volumes: VolumeKeeper, volume_ids: tuple[str, ...]) -> None:
         self._volumes_deleted = volumes.delete(volume_ids)
 
     def _dig(self, url: str) -> None:
