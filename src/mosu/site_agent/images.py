@@ -46,29 +46,10 @@ class Images:
     def __init__(
         self, folder: Path, *, room_gb: int, allowed: Sequence[str], environment: Environment
     ) -> None:
-        check_tools()
-        if not folder.is_dir() or folder.is_symlink():
-            raise Invalid(
-                f"There is no folder {folder} for images.", hint="Make it first.", field="images_dir"
-            )
-        if room_gb < 1 or room_gb * _GB > shutil.disk_usage(folder).total:
-            raise Invalid(
-                f"images_gb: {folder} does not have {room_gb} GB.",
-                hint="Set what its file system has, or less.",
-                field="images_gb",
-                found=room_gb,
-            )
+        check_place(folder, room_gb=room_gb)
         self.allowed = tuple(allowed)
         self._folder, self._room_bytes, self._environment = folder, room_gb * _GB, environment
         self._who = run_as()
-        folder.chmod(0o711 if self._who.switches else 0o700)
-        closed = unreachable_part(folder, self._who)
-        if closed is not None:
-            raise SandboxUnavailable(
-                f"The sandbox's user (uid {self._who.uid}) cannot pass through {closed} to {folder}.",
-                hint=f"Choose a folder outside it, or: chmod o+x {closed}",
-                path=str(folder),
-            )
         self._only_one = _lock(folder)
         self._uses = folder / "uses"
         self._uses.mkdir(mode=0o700, exist_ok=True)
@@ -225,6 +206,34 @@ class Images:
     def _known_sizes(self) -> dict[str, int]:
         found = {path.parent.name: read_json_if_whole(path) for path in self._folder.glob(f"*/{_FACTS}")}
         return {digest: facts["bytes"] for digest, facts in found.items() if facts is not None}
+
+
+def check_place(folder: Path, *, room_gb: int) -> None:
+    """Whether images could be kept there; the folder is opened for the sandbox's user to pass through.
+
+    Raises:
+        Invalid: a program is missing, or the folder does not do.
+        SandboxUnavailable: the sandbox's user cannot reach it.
+    """
+    check_tools()
+    if not folder.is_dir() or folder.is_symlink():
+        raise Invalid(f"There is no folder {folder} for images.", hint="Make it first.", field="images_dir")
+    if room_gb < 1 or room_gb * _GB > shutil.disk_usage(folder).total:
+        raise Invalid(
+            f"images_gb: {folder} does not have {room_gb} GB.",
+            hint="Set what its file system has, or less.",
+            field="images_gb",
+            found=room_gb,
+        )
+    who = run_as()
+    folder.chmod(0o711)
+    closed = unreachable_part(folder, who)
+    if closed is not None:
+        raise SandboxUnavailable(
+            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {folder}.",
+            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
+            path=str(folder),
+        )
 
 
 def _digest_of(image: str) -> str:

@@ -5,6 +5,8 @@ from typing import Final
 SENTENCES: Final[dict[str, str]] = {
     "Images from there are not run here.": "这里不运行来自该处的镜像。",
     "Its supplier may allow it: [kubernetes] allowed_images.": "其供方可以允许：[kubernetes] allowed_images。",
+    "Images of containers are run from: {registries}.": "可运行来自以下仓库的容器镜像：{registries}。",
+    "images": "镜像",
     "Its supplier may allow it: allowed_images.": "其供方可以允许：allowed_images。",
     "The image {image} could not be fetched: {why}": "镜像 {image} 无法获取：{why}",
     "Look at its name and digest; the pool asks for it without a sign-in.": "请核对名称与摘要；资源池不登录即拉取。",
@@ -73,7 +75,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Ray could not start it. {why}": "Ray 未能启动它。{why}",
     "Its supervisor is gone. {why}": "其监管进程已不在。{why~}",
     "Ray runs it no more.": "Ray 已不再运行它。",
-    "Refused by the cluster: {why}": "被集群拒绝：{why}",
+    "Refused by the cluster: {why}": "被集群拒绝：{why~}",
     "Kubernetes ended it: {why}": "被 Kubernetes 终止：{why}",
     "Kueue has not admitted it yet.": "Kueue 尚未准入。",
     "Kueue took its nodes for another.": "Kueue 把它的节点给了别的作业。",

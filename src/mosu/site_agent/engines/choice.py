@@ -9,25 +9,25 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.engines.protocol import Engine
-from mosu.site_agent.images import Images
+from mosu.site_agent.images import Images, check_place
 from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import EnvironmentInfo
 
 
 def volumes_of(config: AgentConfig) -> Volumes | None:
-    """Where buyers' volumes are kept, if the settings say so.
+    """The folders in which buyers' volumes are kept, if the settings name one.
 
     Raises:
-        Invalid: the engine keeps none, or the folder does not do.
+        Invalid: the engine keeps none in folders, or the folder does not do.
         SandboxUnavailable: the sandbox's user cannot reach it.
     """
     if config.volumes_dir is None:
         return None
-    if config.engine not in _WITH_VOLUMES:
+    if config.engine not in _WITH_FOLDERS:
         raise Invalid(
-            f"The engine {config.engine} keeps no volumes.",
-            hint="Leave out volumes_dir.",
+            f"The engine {config.engine} keeps no volumes in a folder.",
+            hint="Leave out volumes_dir; on Kubernetes, name [kubernetes] volumes_storage_class.",
             field="volumes_dir",
         )
     memory = attempts_folder(config.state_dir.absolute()).with_name("volumes.json")
@@ -82,7 +82,24 @@ def images_of(config: AgentConfig, environments: Sequence[Environment]) -> Image
     """Where images of containers are kept for an engine that does not fetch them itself, if the settings say so.
 
     Raises:
-        Invalid: the engine fetches them itself, a setting is missing, or the folder does not do.
+        Invalid: as `check_images` says, or another agent keeps its images there.
+        SandboxUnavailable: the sandbox's user cannot reach the folder.
+    """
+    check_images(config, environments)
+    if config.images_dir is None:
+        return None
+    return Images(
+        config.images_dir.absolute(),
+        room_gb=config.images_gb,
+        allowed=config.allowed_images,
+        environment=environments[0],
+    )
+
+
+def check_images(config: AgentConfig, environments: Sequence[Environment]) -> None:
+    """
+    Raises:
+        Invalid: the engine fetches images itself, a setting or a program is missing, or the folder does not do.
         SandboxUnavailable: the sandbox's user cannot reach it.
     """
     given = {
@@ -91,7 +108,7 @@ def images_of(config: AgentConfig, environments: Sequence[Environment]) -> Image
         "allowed_images": config.allowed_images,
     }
     if not any(given.values()):
-        return None
+        return
     if config.engine in _WITH_IMAGES:
         raise Invalid(
             f"The engine {config.engine} fetches images itself.",
@@ -105,12 +122,7 @@ def images_of(config: AgentConfig, environments: Sequence[Environment]) -> Image
             hint="Images need images_dir, images_gb, allowed_images, and an environment.",
             field=(missing or ["environments"])[0],
         )
-    return Images(
-        config.images_dir.absolute(),
-        room_gb=config.images_gb,
-        allowed=config.allowed_images,
-        environment=environments[0],
-    )
+    check_place(config.images_dir.absolute(), room_gb=config.images_gb)
 
 
 def allowed_images_of(config: AgentConfig) -> tuple[str, ...]:
@@ -195,11 +207,16 @@ def _kubernetes(
     from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
     from mosu.site_agent.engines.kubernetes.options import options_of
 
-    return KubernetesEngine(options_of(config.options), log_bytes_max=config.log_bytes_max)
+    options = options_of(config.options)
+    if options.volumes_storage_class and config.volumes_gb < 1:
+        raise Invalid(
+            "volumes_gb is missing.", hint="Say how many GB of volumes may be sold.", field="volumes_gb"
+        )
+    return KubernetesEngine(options, log_bytes_max=config.log_bytes_max, volumes_gb=config.volumes_gb)
 
 
 _Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None, Images | None], Engine]
-_WITH_VOLUMES: Final = frozenset({"local", "slurm", "ray"})
+_WITH_FOLDERS: Final = frozenset({"local", "slurm", "ray"})
 _WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {
     "local": _local,
