@@ -528,5 +528,5 @@ def test_a_sign_in_of_the_agents_is_not_used(
 def test_what_a_tool_says_is_told_without_our_folders(folder: Path, environment: Environment) -> None:
     fetching = Fetching("x/y@sha256:0", folder, run_as(), folder, environment, lambda _: None, lambda: True)
     assert (
-        fetching._complaint(f"ERROR: open {folder}/root/a\x1b[2J\0b\u202e: bad") == "open /root/a?[2J?b?: bad"
+        fetching._complaint(f"ERROR: open {folder}/oci/a\x1b[2J\0b\u202e: bad") == "open /oci/a?[2J?b?: bad"
     )
