@@ -27,6 +27,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from mosu.kernel.memory import nothing_collected
 from mosu.ledger.models import AccountKind
 from mosu.runtime.databases import connected_to
 from mosu.runtime.migrating import migrate
@@ -99,6 +100,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
                 said = repr(error)
             report.sections.append((f"last words of {name}", said))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    with nothing_collected():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

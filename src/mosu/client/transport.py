@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from json import loads
 from typing import Any, Final
 from urllib.request import getproxies
 
 import httpx
 
-from mosu.client.errors import BrokenAnswer, ClientError, ProblemError, Unreachable
+from mosu.client.config import headers_of
+from mosu.client.errors import BrokenAnswer, ClientError, Unreachable, problem_of
 
 ATTEMPTS_MAX: Final = 5
 _AGAIN: Final = frozenset({500, 502, 503, 504})
-_DETAIL_CHARS_MAX: Final = 300
 
 Body = bytes | Callable[[], Iterable[bytes]]
 
@@ -36,11 +35,7 @@ class Transport:
                 f"{url!r} is no address of a hub.", hint="It begins with https:// (or http://)."
             )
         self.sleep = sleep
-        headers = {"User-Agent": "mosu-client/0.1"}
-        if language:
-            headers["Accept-Language"] = language
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
+        headers = headers_of(token, language)
         try:
             self._http = httpx.Client(
                 base_url=f"{self.url}/api/v1",
@@ -142,25 +137,3 @@ def checked(response: httpx.Response) -> httpx.Response:
     if response.is_success:
         return response
     raise problem_of(response.status_code, response.text)
-
-
-def problem_of(status: int, body: str) -> ProblemError:
-    """The refusal that an answer means, whether or not its body is a problem of RFC 9457."""
-    try:
-        problem = loads(body)
-    except ValueError:
-        problem = None
-    if not isinstance(problem, dict):
-        problem = {"detail": " ".join(body.split())[:_DETAIL_CHARS_MAX]}
-    known = {"type", "title", "status", "detail"}
-    return ProblemError(
-        status=status,
-        code=str(problem.get("type", "")).rpartition(":")[2] or f"http_{status}",
-        title=str(problem.get("title") or f"The hub answered {status}."),
-        detail=_text(problem.get("detail")),
-        facts={key: value for key, value in problem.items() if key not in known},
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
