@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 3
 
-.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines test-editor .slurm .ray .openai lint types e2e bench chaos docs lock clean
+.PHONY: demo test test-slurm ssh-on-slurm test-ray test-environments test-engines test-images test-editor .slurm .ray .openai .images lint types e2e bench chaos docs lock clean
 
 demo: .venv/.hub ## set up a hub with a small world and show one order, to the receipt
 	@$(BIN)/mosu demo $(ARGS)
@@ -11,7 +11,7 @@ demo: .venv/.hub ## set up a hub with a small world and show one order, to the r
 test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
 	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/journeys $(ARGS)
 
-test-slurm: .venv/.dev .slurm ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
+test-slurm: .venv/.dev .slurm .images ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
 	@$(BIN)/pytest -m slurm -n 2 --dist loadfile --no-loadscope-reorder tests/slurm $(ARGS)
 
 lint: .venv/.dev ## style, types, architecture, locks
@@ -25,11 +25,14 @@ lint: .venv/.dev ## style, types, architecture, locks
 ssh-on-slurm: .venv/.dev .slurm ## a session on a real Slurm, entered by ssh and scp: prints what a person sees (as root)
 	@$(BIN)/python -m tests.slurm.ssh_walk
 
-test-ray: .venv/.dev .ray ## the Ray engine on a real Ray, which is installed beside
+test-ray: .venv/.dev .ray .images ## the Ray engine on a real Ray, which is installed beside
 	@$(BIN)/pytest -m ray -n0 tests/ray $(ARGS)
 
 test-environments: .venv/.dev .openai ## a real JupyterLab and a real model in the sandbox, reached through a real hub
 	@$(BIN)/pytest -m environments -n 2 --dist loadfile tests/environments $(ARGS)
+
+test-images: .venv/.dev .images ## images of containers from a real registry, in the sandbox of this machine
+	@$(BIN)/pytest -m images -n 2 tests/images $(ARGS)
 
 test-engines: .venv/.dev .slurm .ray ## one task file on this machine, a real Slurm and a real Ray (as root)
 	@$(BIN)/pytest -m "slurm and ray" -n0 tests/engines $(ARGS)
@@ -59,6 +62,9 @@ lock: .venv/.dev ## resolve again what pyproject.toml asks for, into hashed lock
 
 .ray:
 	@tools/install-beside.sh ray
+
+.images:
+	@tools/install-images.sh
 
 .code-server.tar.gz:
 	@tools/pack-code-server.sh $@

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.images.registry import images_in, plain_image, registry
 from tests.ray.head import CARDS, CORES, NODE, RayHead, running_ray
 from tests.site_agent.contract import (
     Bench,
@@ -20,9 +21,11 @@ from tests.site_agent.contract import (
     keeps_a_volume,
     let_go,
     log_of,
+    runs_an_image,
     seen,
     started,
     submitted,
+    tells_of_an_image,
 )
 from tests.site_agent.echo import ECHO
 from tests.site_agent.lab import (
@@ -45,6 +48,7 @@ from mosu.site_agent.engines.ray.api import RayApi
 from mosu.site_agent.engines.ray.engine import RayEngine
 from mosu.site_agent.engines.ray.options import options_of
 from mosu.site_agent.files import write_durably
+from mosu.site_agent.images import Images
 from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.smoke import checks
 from mosu.site_agent.volumes import Volumes
@@ -64,6 +68,7 @@ class RayBench:
         attempts_folder(folder)
         (folder / "volumes").mkdir()
         self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
+        self.images: Images | None = None
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
@@ -77,8 +82,15 @@ class RayBench:
             disk_bytes=1024 * MIB,
             log_bytes_max=1 << 20,
             volumes=self.volumes,
+            images=self.images,
             **self._settings,
         )
+
+    def with_images(self) -> Images:
+        """From here on its engine runs those of the tests' registry."""
+        self.images = images_in(self.folder, self._environment)
+        self.engine = self.restarted()
+        return self.images
 
     def without_daemon(self) -> AbstractContextManager[None]:
         return self.head.unreachable()
@@ -147,6 +159,15 @@ def test_what_ray_cannot_hold_is_refused(bench: RayBench) -> None:
         with pytest.raises(Invalid):
             submitted(bench, spec)
         assert seen(bench, EngineRef(spec.attempt_id)).phase == AttemptPhase.LOST
+
+
+def test_an_image_of_the_tasks_own_is_run_and_reached(
+    bench: RayBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(registry().certificate))
+    images = bench.with_images()
+    runs_an_image(bench, images, plain_image())
+    tells_of_an_image(bench, images, plain_image())
 
 
 def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: RayBench) -> None:

@@ -23,6 +23,7 @@ from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.reaching import NotReached
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
+from mosu.site_agent.images import Images
 from mosu.site_agent.metering import UsageBook
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, VolumeSpec
@@ -363,3 +364,36 @@ def keeps_a_volume(bench: Bench, volumes: Volumes, *, nodes: tuple[str, ...]) ->
         bench.engine.submit(bench.spec(nodes=nodes, volumes=(kept,)))
     volumes.delete([kept.volume_id])
     until(lambda: volumes.delete([kept.volume_id]) == (kept.volume_id,), what="deleted")
+
+
+def runs_an_image(bench: Bench, images: Images, image: str) -> None:
+    """Of an engine whose attempts run in our sandbox: the image's files, its variables, and nothing beside."""
+    spec = bench.spec(
+        "cat /etc/motd; echo $MADE_BY $GREETING $HOME; ls / | tr '\\n' ' '; ls /usr/bin | wc -l; "
+        "id -un; echo kept > file; echo no > /etc/motd; echo it ended with $?; exit 4",
+        environment=f"docker:{image}",
+        envs={"GREETING": "hello"},
+    )
+    images.lay_for(spec.attempt_id, image, wanted=lambda: True)
+    ended = end_of(bench, submitted(bench, spec))
+    assert (ended.seen.phase, ended.seen.exit_code) == (AttemptPhase.FAILED, 4), ended
+    said = ended.log.splitlines()
+    assert said[:2] == ["of the image", "its makers hello /work"], ended.log
+    assert "runner" in said and "it ended with 1" in said, ended.log
+    assert (bench.engine.workdir(spec.attempt_id) / "file").read_text() == "kept\n"
+    assert ended.seen.measures is not None and ended.seen.measures.wall_s > 0
+    with pytest.raises(Invalid, match="not here"):
+        bench.engine.submit(bench.spec(environment=f"docker:{image[:-64]}{'0' * 64}"))
+
+
+def tells_of_an_image(bench: Bench, images: Images, image: str) -> None:
+    """People are joined to what runs in it: here nothing listens, which is said at once by what is inside."""
+    # A shell alone: the smallest images have no program that sleeps.
+    waits = "while [ ! -e go ]; do read -t 0.02 <> <(:) || :; done"
+    spec = bench.spec(f"echo begun; {waits}", environment=f"docker:{image}", session=True)
+    images.lay_for(spec.attempt_id, image, wanted=lambda: True)
+    ref = started(bench, spec, says="begun")
+    with pytest.raises(NotReached, match="Nothing listens"):
+        bench.engine.connect(ref, 4321)
+    let_go(bench, ref)
+    assert end_of(bench, ref).ok

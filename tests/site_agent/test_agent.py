@@ -48,6 +48,14 @@ class AgentProcess:
             config.write(f'volumes_dir = "{volumes}"\nvolumes_gb = 1\n')
         return volumes
 
+    def runs_images(self, *prefixes: str) -> None:
+        """Set before it starts: those of these registries, kept in a folder of its own."""
+        (self.folder / "images").mkdir()
+        with self._config.open("a") as config:
+            config.write(
+                f'images_dir = "{self.folder}/images"\nimages_gb = 1\nallowed_images = {json.dumps(prefixes)}\n'
+            )
+
     def start(self, token: str = TOKEN, *, first: str = "") -> None:
         """With `first`, lines of Python that are run before it."""
         run = ["-m", "mosu.cli.main", "agent", "run", self._config]

@@ -15,22 +15,22 @@ from mosu.wire.agent import AttemptSpec
 
 class LocalBench:
     def __init__(self, lab: Lab) -> None:
-        self._lab = lab
+        self.lab = lab
         self.engine: Engine = lab.engine
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
         return make_spec(run, **changes)
 
     def restarted(self) -> Engine:
-        return self._lab.restarted()
+        return self.lab.restarted()
 
     @contextmanager
     def without_daemon(self) -> Iterator[None]:
         yield
 
     def private_paths(self, ref: EngineRef) -> Sequence[Path]:
-        attempt = self._lab.attempt(ref)
-        return [self._lab.folder, attempt, attempt / "work" / "file", attempt / "log", attempt / "job.json"]
+        attempt = self.lab.attempt(ref)
+        return [self.lab.folder, attempt, attempt / "work" / "file", attempt / "log", attempt / "job.json"]
 
 
 class TestLocal(EngineContract):

@@ -12,8 +12,10 @@ from mosu.site_agent.engines.protocol import Engine, EngineRef
 from mosu.site_agent.engines.slurm import legs, trying
 from mosu.site_agent.engines.slurm.engine import SlurmEngine
 from mosu.site_agent.engines.slurm.options import SlurmOptions, options_of
+from mosu.site_agent.images import Images
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptSpec
+from tests.images.registry import images_in
 from tests.site_agent.lab import environment_in, make_spec, open_folder, shared_folder
 from tests.slurm.cluster import SlurmCluster, running_slurm
 
@@ -37,6 +39,7 @@ class SlurmBench:
         )
         (folder / "volumes").mkdir()
         self.volumes = Volumes(folder / "volumes", room_gb=1, memory=folder / "volumes.json")
+        self.images: Images | None = None
         self.engine: Engine = self.restarted()
 
     def spec(self, run: str = "true", **changes: Any) -> AttemptSpec:
@@ -49,7 +52,14 @@ class SlurmBench:
             environments=[environment_in(shared_folder())],
             disk_bytes=1 << 30,
             volumes=self.volumes,
+            images=self.images,
         )
+
+    def with_images(self) -> Images:
+        """From here on its engine runs those of the tests' registry."""
+        self.images = images_in(self.folder, environment_in(shared_folder()))
+        self.engine = self.restarted()
+        return self.images
 
     def without_daemon(self) -> AbstractContextManager[None]:
         self.cluster.remember()

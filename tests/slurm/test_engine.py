@@ -16,15 +16,18 @@ from mosu.site_agent.engines.protocol import EngineRef
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.engine import SlurmEngine
 from mosu.wire.agent import AttemptPhase
+from tests.images.registry import plain_image, registry
 from tests.site_agent.contract import (
     end_of,
     keeps_a_volume,
     let_go,
     log_of,
+    runs_an_image,
     seconds_of,
     seen,
     started,
     submitted,
+    tells_of_an_image,
 )
 from tests.site_agent.lab import WAITS, any_process_tells, until
 from tests.slurm.cluster import CARDS, CORES
@@ -57,6 +60,15 @@ def test_usage_is_what_slurm_has_in_its_books(bench: SlurmBench) -> None:
     assert "cpu=2" in tres and "gres/gpu=3" in tres
     assert seconds_of(ended.seen) == int(elapsed)
     assert ended.seen.units == {"core_second": 2, "card_second": 3}
+
+
+def test_an_image_of_the_tasks_own_is_run_and_reached(
+    bench: SlurmBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(registry().certificate))
+    images = bench.with_images()
+    runs_an_image(bench, images, plain_image())
+    tells_of_an_image(bench, images, plain_image())
 
 
 def test_a_volume_is_kept_from_job_to_job_and_one_writes(bench: SlurmBench) -> None:

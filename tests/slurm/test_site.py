@@ -22,6 +22,7 @@ from benchmarks.slurm.site import SUPPLIER, Site, put_on_the_shelf, site_in
 from mosu.client import Client, ProblemError
 from mosu.compute.services.usage import TOLERANCE
 from tests.hub import MOSU, Hub, running_hub
+from tests.images.registry import plain_image, registry
 from tests.site_agent import lab
 from tests.site_agent.echo import ECHO, echoed
 from tests.site_agent.lab import WAITS, any_process_tells, open_folder, processes_that_name
@@ -111,12 +112,15 @@ def hall(cluster: SlurmCluster) -> Iterator[Hall]:
         checker = json.loads(staff.stdout)["token"]
         cards = f'accelerators = {{"{CARD}" = "gpu:ascend910b"}}\n'
         cards += f'devices = {{"{CARD}" = ["{cluster.folder}/dev/npu{{index}}"]}}\n'
+        (folder / "images").mkdir()
+        images = f'images_dir = "{folder}/images"\nimages_gb = 1\nallowed_images = ["{registry().prefix}"]\n'
         site = stack.enter_context(
             site_in(
                 folder / "site",
                 hub,
                 cluster,
-                table=f"[slurm]\nshared_network = true\n{cards}",
+                env={"SSL_CERT_FILE": str(registry().certificate)},
+                table=f"{images}[slurm]\nshared_network = true\n{cards}",
                 unit_price="36.00",
             )
         )
@@ -131,6 +135,23 @@ def hall(cluster: SlurmCluster) -> Iterator[Hall]:
         hall = Hall(hub, site, folder, first, second, tokens[0])
         until(lambda: hall.quoted(task("true")), what="on the shelf", within_s=600)
         yield hall
+
+
+def test_an_image_is_bought_run_and_paid(hall: Hall) -> None:
+    """From the task file to the receipt; one from elsewhere is refused by name at the quote."""
+    text = task(
+        "cat /etc/motd; echo it is $MADE_BY",
+        resources=f"cpus: 1, memory: 1+, disk_size: 1, image_id: 'docker:{plain_image()}'",
+    )
+    order_id, run_id = hall.ordered(hall.first, text)
+    hall.succeeded(hall.first, run_id)
+    until(lambda: "its makers" in hall.first.log(run_id), what="its log")
+    assert hall.first.log(run_id).splitlines()[-2:] == ["of the image", "it is its makers"]
+    until(lambda: hall.first.order(order_id).state == "settled", what="its receipt")
+    elsewhere = text.replace(registry().prefix, "docker.io/library")
+    made = hall.first.make_quotes(elsewhere, vouchers="none")
+    assert made.quotes == ()
+    assert "does not run images of docker.io/library/plain" in str(made)
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal
 
+from mosu.sandbox import image_root
 from mosu.sandbox.cgroups import Cgroup
+from mosu.sandbox.image_root import Image
 from mosu.sandbox.starter import RunAs, SandboxUnavailable
 
 Network = Literal["none", "loopback", "machine"]
@@ -75,7 +77,8 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A script for bash, run in `workdir` (inside: /work) with the interpreter of `environment`."""
+    """A script for bash, run in `workdir` (inside: /work) with the interpreter of `environment`, or with what `image`
+    brings."""
 
     label: str
     setup: str
@@ -99,6 +102,8 @@ class Job:
     """Listens outside; the dialler inside answers on it with connections to ports of the job's own loopback."""
     service: Service | None = None
     """Where given, the script is started again whenever it ends or is no longer well, until the job is stopped."""
+    image: Image | None = None
+    """Where given, its files are seen instead of this machine's and the environment's."""
 
 
 @dataclass(slots=True)
@@ -252,9 +257,10 @@ def _reaper_command(job: Job, *, status: int, dial: Sequence[int]) -> list[str]:
     }
     listed = ",".join(f"{name}={value}" for name, value in limits.items())
     command = ["/bin/bash", "-c", _SETUP_FIRST] if job.setup else ["/bin/bash", _SCRIPT]
-    dialler = ",".join((_DIALLER, *map(str, dial))) if dial else ""
+    python = [job.python] if job.image is None else image_root.python(job.python)
+    dialler = ",".join((*map(str, dial), *python, "-I", "-S", "-B", _DIALLER)) if dial else ""
     kept = f"{job.service.port}{job.service.health}" if job.service is not None else ""
-    return [job.python, "-I", "-S", "-B", _REAPER, str(status), listed, _VARIABLES, dialler, kept, *command]
+    return [*python, "-I", "-S", "-B", _REAPER, str(status), listed, _VARIABLES, dialler, kept, *command]
 
 
 def _options(job: Job, given: _Given) -> list[str]:
@@ -272,9 +278,8 @@ def _options(job: Job, given: _Given) -> list[str]:
         ),
         *("--cap-drop", "ALL", "--new-session", "--die-with-parent", "--as-pid-1", "--hostname", "sandbox"),
         *("--seccomp", str(given.add(filter_path(network=job.network != "none").read_bytes()))),
-        *_system_folders(network=job.network == "machine"),
+        *_programs(job),
         *_small_files(job, given),
-        *("--ro-bind", str(job.environment), "/opt/env"),
         *("--proc", "/proc", "--dev", "/dev", "--size", str(64 * _MIB), "--tmpfs", "/dev/shm"),  # noqa: S108
         *(word for path in job.devices for word in ("--dev-bind-try", str(path), str(path))),
         *("--remount-ro", "/dev", "--perms", "1777", "--size", str(job.limits.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
@@ -288,22 +293,35 @@ def _options(job: Job, given: _Given) -> list[str]:
         # Last: the root is memory that the payload would own.
         *("--remount-ro", "/", "--clearenv"),
         # The reaper and the dialler see nothing of the task's: a library to load first, say.
-        *("--setenv", "LD_LIBRARY_PATH", _LIBRARIES),
+        *(("--setenv", "LD_LIBRARY_PATH", _LIBRARIES) if job.image is None else ()),
     ]
 
 
-def _system_folders(*, network: bool) -> list[str]:
-    """/usr and what stands for it at the root, as here; of /etc only what programs need to start."""
-    options = ["--ro-bind", "/usr", "/usr"]
+def _programs(job: Job) -> list[str]:
+    """Where programs and their libraries come from; of /etc only what they need to start."""
+    etc = ["hosts", "resolv.conf", "nsswitch.conf"] if job.network == "machine" else []
+    if job.image is None:
+        options = [*_system_folders(""), "--ro-bind", str(job.environment), "/opt/env"]
+        etc += ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"]
+    else:
+        options = [
+            *image_root.folders(job.image, volumes=[one.path for one in job.volumes]),
+            *_system_folders(image_root.MACHINE),
+            *("--ro-bind", str(job.environment), image_root.ENVIRONMENT),
+            *image_root.drivers(job.image),
+        ]
+    return [*options, *(word for name in etc for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}"))]
+
+
+def _system_folders(below: str) -> list[str]:
+    """/usr and what stands for it at the root, as here."""
+    options = ["--ro-bind", "/usr", f"{below}/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64"):
         folder = Path("/", name)
         if folder.is_symlink():
-            options += ["--symlink", str(folder.readlink()), str(folder)]
+            options += ["--symlink", str(folder.readlink()), f"{below}{folder}"]
         elif folder.is_dir():
-            options += ["--ro-bind", str(folder), str(folder)]
-    names = ["ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime"]
-    for name in (*names, "hosts", "resolv.conf", "nsswitch.conf") if network else names:
-        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+            options += ["--ro-bind", str(folder), f"{below}{folder}"]
     return options
 
 
@@ -343,14 +361,21 @@ def _environment(job: Job) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "TERM": "dumb",
+        **(job.image.envs if job.image is not None else {}),
         **job.envs,
-        "PATH": "/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
         "HOME": WORK,
         "TMPDIR": "/tmp",  # noqa: S108 (the sandbox's own)
         "USER": "runner",
-        "LD_LIBRARY_PATH": _LIBRARIES,
-        "PYTHONPATH": f"/opt/env/lib/{version}/site-packages",
         "MOSU_SECRETS": SECRETS,
+        **(
+            image_root.variables(job.image)
+            if job.image is not None
+            else {
+                "PATH": "/opt/env/bin:/usr/local/bin:/usr/bin:/bin",
+                "LD_LIBRARY_PATH": _LIBRARIES,
+                "PYTHONPATH": f"/opt/env/lib/{version}/site-packages",
+            }
+        ),
     }
 
 

@@ -2,7 +2,7 @@
 
 `bubblewrap.py` binds this file into the sandbox and starts it as process 1, with the status pipe's number, the
 payload's limits (`NPROC=64,...`), the file with its variables (`NAME=VALUE`, each ended by a NUL), what starts the
-dialler (`FILE,LISTENER`, empty: none), what is kept up (`PORT/PATH`, empty: the payload is started once) and the
+dialler (`LISTENER,COMMAND,...`, empty: none), what is kept up (`PORT/PATH`, empty: the payload is started once) and the
 payload's command. It starts with every attempt, so it imports little. It writes lines to the status pipe:
 
 | line | when |
@@ -85,13 +85,13 @@ def _start_dialler(words: str, *, again: bool) -> None:
 
     `again`: another one may follow, and callers wait for it meanwhile.
     """
-    file, _, listener = words.partition(",")
+    listener, *command = words.split(",")
     waiting, ready = os.pipe()
     if os.fork() == 0:
         try:
             for fd in (int(listener), ready):
                 os.set_inheritable(fd, True)
-            os.execv(sys.executable, [sys.executable, "-I", "-S", "-B", file, listener, str(ready)])  # noqa: S606
+            os.execv(command[0], [*command, listener, str(ready)])  # noqa: S606
         finally:
             os._exit(127)
     os.close(ready)

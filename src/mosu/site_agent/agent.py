@@ -23,7 +23,13 @@ from mosu.sandbox.probing import SandboxReport
 from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig
 from mosu.site_agent.courier import Courier
-from mosu.site_agent.engines.choice import engine_of, environments_of, images_of, volumes_of
+from mosu.site_agent.engines.choice import (
+    allowed_images_of,
+    engine_of,
+    environments_of,
+    images_of,
+    volumes_of,
+)
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef
 from mosu.site_agent.files import Garbled, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
@@ -75,8 +81,10 @@ class Agent:
         self._state_dir = config.state_dir.absolute()
         environments = [load_environment(folder.absolute()) for folder in config.environments]
         self._volumes = volumes_of(config)
-        self._engine = engine_of(config, self._state_dir, environments, self._volumes)
-        self._environments, self._images = environments_of(config, environments), images_of(config)
+        self._images = images_of(config, environments)
+        self._engine = engine_of(config, self._state_dir, environments, self._volumes, self._images)
+        self._environments = environments_of(config, environments)
+        self._allowed_images = allowed_images_of(config)
         self._leases = self._state_dir / "leases"
         self._leases.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._only_one = _lock(self._state_dir)
@@ -111,6 +119,8 @@ class Agent:
         self._stopping.set()
         self._changed.set()
         self._hub.close()
+        if self._images is not None:
+            self._images.close()
         os.close(self._only_one)
 
     def run(self) -> int:
@@ -159,7 +169,7 @@ class Agent:
                 spans_nodes=self._engine.spans_nodes,
                 reaches=self._reaches,
                 has_sshd=self._engine.has_sshd,
-                images=self._images,
+                images=self._allowed_images,
                 extends=self._extends,
                 volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
                 copies_volumes=self._volumes is not None,
@@ -194,11 +204,14 @@ class Agent:
                 if not courier.reported:
                     self._log.info("adopted", attempt=courier.spec.attempt_id)
                     courier.begin()
+        if self._images is not None:
+            self._images.keep_for(self._couriers)
 
     def _courier(self, folder: Path) -> Courier:
         return Courier(
             folder,
             engine=self._engine,
+            images=self._images,
             hub=self._hub,
             stopping=self._stopping,
             changed=self._changed.set,

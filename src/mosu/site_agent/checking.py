@@ -61,6 +61,8 @@ def _engine(config: AgentConfig) -> Iterator[Check]:
         f"{config.engine}: {len(there.nodes)} nodes, {cores} cores, {cards} cards; {there.isolation.features}",
     )
     yield Check("sessions", True, there.unreached or "Sessions are sold.")
+    if there.images:
+        yield Check("images", True, f"Images of containers are run from: {', '.join(there.images)}.")
 
 
 def _hub(config: AgentConfig) -> Iterator[Check]:

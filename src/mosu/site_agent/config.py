@@ -15,6 +15,9 @@ disk_bytes = 100000000000   # nine tenths of what is free in state_dir
 log_bytes_max = 67108864
 volumes_dir = "/srv/mosu/volumes"  # where volumes of buyers are kept; without it none are sold
 volumes_gb = 4000                  # how much of it may be sold
+images_dir = "/srv/mosu/images"    # where images of containers are kept; without it none are run
+images_gb = 500                    # how much they may take there together
+allowed_images = ["docker.io/pytorch"]  # registries, or parts of them, whose images tasks may name
 
 # A table of the engine's name holds what that engine alone needs:
 # [local], [slurm], [kubernetes], [ray]
@@ -22,15 +25,17 @@ volumes_gb = 4000                  # how much of it may be sold
 """
 
 import os
+import re
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.logs import LOG_BYTES_MAX
+from mosu.wire.images import PREFIX
 
 _KEYS = {
     "hub_url": str,
@@ -46,6 +51,9 @@ _KEYS = {
     "log_bytes_max": int,
     "volumes_dir": str,
     "volumes_gb": int,
+    "images_dir": str,
+    "images_gb": int,
+    "allowed_images": list,
 }
 
 
@@ -69,6 +77,9 @@ class AgentConfig:
     log_bytes_max: int = LOG_BYTES_MAX
     volumes_dir: Path | None = None
     volumes_gb: int = 0
+    images_dir: Path | None = None
+    images_gb: int = 0
+    allowed_images: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     """The table named like the engine; its module checks it."""
 
@@ -103,10 +114,23 @@ def load_config(path: Path) -> AgentConfig:
     token = _token_of(path, found)
     rest = {key: found[key] for key in _KEYS if key in found and key not in {"token", "token_file"}}
     rest["state_dir"] = Path(rest["state_dir"])
-    if "volumes_dir" in rest:
-        rest["volumes_dir"] = Path(rest["volumes_dir"])
+    for key in ("volumes_dir", "images_dir"):
+        if key in rest:
+            rest[key] = Path(rest[key])
+    rest["allowed_images"] = _registries(path, rest.get("allowed_images", ()))
     rest["environments"] = tuple(Path(folder) for folder in rest.get("environments", ()))
     return AgentConfig(token=token, options=options, **rest)
+
+
+def _registries(path: Path, named: Sequence[object]) -> tuple[str, ...]:
+    for one in named:
+        if not isinstance(one, str) or not re.fullmatch(PREFIX, one):
+            raise Invalid(
+                f"{path}: allowed_images: {str(one)[:80]!r} is no registry, nor a part of one.",
+                hint='Write, say, "registry.example.org/team".',
+                field="allowed_images",
+            )
+    return tuple(map(str, named))
 
 
 def measured(config: AgentConfig) -> tuple[int, int, int]:

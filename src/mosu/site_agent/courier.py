@@ -17,6 +17,8 @@ from mosu.site_agent.copying import CopyWatch
 from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, write_durably
 from mosu.site_agent.hub import Hub, HubRefused, Refusal, Stopping, TokenRefused
+from mosu.site_agent.image_fetch import NotWanted
+from mosu.site_agent.images import Images
 from mosu.site_agent.metering import UsageBook
 from mosu.site_agent.outputs import collect, lay_inputs
 from mosu.wire.agent import (
@@ -29,6 +31,7 @@ from mosu.wire.agent import (
     Report,
     UsageBatch,
 )
+from mosu.wire.images import image_of
 
 USAGE_EVERY_S: Final = 5.0
 RESUBMIT_EVERY_S: Final = 10.0
@@ -61,6 +64,7 @@ class Courier:
         folder: Path,
         *,
         engine: Engine,
+        images: Images | None,
         hub: Hub,
         stopping: threading.Event,
         changed: Callable[[], None],
@@ -68,6 +72,7 @@ class Courier:
     ) -> None:
         self._folder, self._engine, self._hub = folder, engine, hub
         self._stopping, self._changed = stopping, changed
+        self._images, self._cancelled = images, threading.Event()
         try:
             self.spec = AttemptSpec.model_validate(read_json(folder / "lease.json"))
         except ValidationError as error:
@@ -107,6 +112,7 @@ class Courier:
 
     def cancel(self) -> None:
         if self._seen.phase not in FINAL_PHASES:
+            self._cancelled.set()
             self._engine.workdir(self.spec.attempt_id)
             self._engine.cancel(self._ref)
 
@@ -150,6 +156,8 @@ class Courier:
                 if not self.reported:
                     self._send_report()
                 self._engine.clean(self._ref)
+                if self._images is not None:
+                    self._images.let_go(self.spec.attempt_id)
             except (Stopping, TokenRefused):
                 return
             except Refusal as refusal:
@@ -170,6 +178,10 @@ class Courier:
         try:
             if not (self._folder / "submitted").exists():
                 self._submit()
+        except NotWanted:
+            if self._stopping.is_set():
+                raise Stopping from None
+            return self._ended_early(AttemptPhase.CANCELLED, "Cancelled before it started.")
         except (DomainError, HubRefused) as refusal:
             return self._ended_early(AttemptPhase.FAILED, str(refusal))
         except OSError as error:
@@ -188,6 +200,13 @@ class Courier:
     def _submit(self) -> None:
         work = self._engine.workdir(self.spec.attempt_id)
         lay_inputs(work, self.spec.workdir, fetch=self._fetch)
+        image = image_of(self.spec.environment)
+        if image and self._images is not None:
+            self._images.lay_for(
+                self.spec.attempt_id,
+                image,
+                wanted=lambda: not (self._cancelled.is_set() or self._stopping.is_set()),
+            )
         self._engine.submit(self.spec)
         self.spec = self.spec.model_copy(update={"secrets": {}})
         self._save_lease(self.spec)

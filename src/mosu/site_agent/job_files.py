@@ -19,6 +19,14 @@ class VolumeFile(TypedDict):
     writes: bool
 
 
+class ImageFile(TypedDict):
+    root: str
+    envs: dict[str, str]
+    """What its makers set."""
+    drivers: list[str]
+    """Libraries of cards' drivers that it gets from its node, as patterns."""
+
+
 class JobFile(TypedDict):
     attempt_id: str
     setup: str
@@ -44,6 +52,8 @@ class JobFile(TypedDict):
     """What is kept up on its port; a job that waits since before there were services says nothing of it."""
     volumes: NotRequired[list[VolumeFile]]
     """A job that waits since before there were volumes has none."""
+    image: NotRequired[ImageFile | None]
+    """Whose files it sees instead of its node's and the environment's."""
     delegation: tuple[int, list[tuple[str, str]]] | None
     """Version and folders below which a cgroup is made; None: memory is sampled."""
 

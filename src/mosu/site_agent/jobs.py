@@ -10,12 +10,15 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
 from mosu.site_agent.engines.protocol import LogPart, Observation
+from mosu.site_agent.engines.vendors import drivers_of
 from mosu.site_agent.files import read_json_if_whole, write_durably
+from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import JobFile, ServiceFile, StateFile
 from mosu.site_agent.logs import whole_characters
 from mosu.site_agent.supervisor import LIMIT, STOP_GRACE_S_MAX
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import AttemptPhase, AttemptSpec, Measures, MeterSample
+from mosu.wire.images import image_of
 
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SCRIPT_CHARACTERS_MAX: Final = 1 << 20
@@ -76,6 +79,7 @@ def job_of(
     envs: Mapping[str, str],
     reaches: bool = False,
     volumes: Volumes | None = None,
+    images: Images | None = None,
     cpus: Sequence[int] = (),
     delegation: tuple[int, list[tuple[str, str]]] | None = None,
 ) -> JobFile:
@@ -84,8 +88,12 @@ def job_of(
     Raises:
         Invalid: as `check_task` says.
     """
-    check_task(spec, environments, reaches=reaches, keeps_volumes=volumes is not None)
-    environment = environments[spec.environment]
+    named = image_of(spec.environment) if images is not None else ""
+    known = {spec.environment: next(iter(environments.values()))} if named else environments
+    check_task(spec, known, reaches=reaches, keeps_volumes=volumes is not None)
+    environment, image = known[spec.environment], images.of(named) if images is not None and named else None
+    if image is not None:
+        image["drivers"] = list(drivers_of(spec.accelerator)) if spec.cards else []
     return JobFile(
         attempt_id=spec.attempt_id,
         setup=spec.setup.strip(),
@@ -109,6 +117,7 @@ def job_of(
         if spec.service is None
         else ServiceFile(port=spec.service.port, health=spec.service.health),
         volumes=volumes.laid_for(spec) if volumes is not None else [],
+        image=image,
         delegation=delegation,
     )
 

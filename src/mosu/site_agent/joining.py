@@ -12,7 +12,7 @@ from mosu.kernel.refusals import DomainError, Invalid
 from mosu.sandbox.environments import Environment, build_python_environment, load_environment
 from mosu.sandbox.probing import SandboxReport
 from mosu.site_agent.config import AgentConfig, UnknownKey, load_config
-from mosu.site_agent.engines.choice import engine_of
+from mosu.site_agent.engines.choice import allowed_images_of, check_images, engine_of
 from mosu.wire.agent import NodeInfo
 
 TOKEN_PREFIX: Final = "mosu_pool_"  # noqa: S105 - the beginning of tokens, not one
@@ -95,6 +95,8 @@ class Published:
     isolation: SandboxReport
     unreached: str
     """Why nobody is joined to sessions; empty where people are."""
+    images: tuple[str, ...]
+    """From where tasks may name images of containers."""
 
 
 def published_by(config: AgentConfig) -> Published:
@@ -108,6 +110,7 @@ def published_by(config: AgentConfig) -> Published:
     config.state_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     environments = tuple(load_environment(folder) for folder in config.environments)
     engine = engine_of(config, config.state_dir.absolute(), environments)
+    check_images(config, environments)
     isolation = engine.isolation()
     if isolation.away:
         raise Away(isolation.why_not, hint=isolation.mend)
@@ -116,7 +119,7 @@ def published_by(config: AgentConfig) -> Published:
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
             hint=isolation.mend,
         )
-    return Published(engine.nodes(), environments, isolation, engine.unreached)
+    return Published(engine.nodes(), environments, isolation, engine.unreached, allowed_images_of(config))
 
 
 def environment_below(folder: Path) -> Path:

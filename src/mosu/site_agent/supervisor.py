@@ -41,6 +41,7 @@ from mosu.kernel.refusals import DomainError
 from mosu.sandbox import bubblewrap, watch
 from mosu.sandbox.cgroups import Cgroup, Delegation, make_cgroup
 from mosu.sandbox.dial_socket import listening
+from mosu.sandbox.image_root import Image
 from mosu.sandbox.starter import RunAs
 from mosu.site_agent.card_use import CardWatch
 from mosu.site_agent.files import read_json, read_json_if_whole, sync_folder, write_durably
@@ -211,7 +212,7 @@ def _processes_max(job: JobFile) -> int:
 def _job_of(
     folder: Path, job: JobFile, secrets: dict[str, str], dial: socket.socket | None
 ) -> bubblewrap.Job:
-    service, volumes = job.get("service"), job.get("volumes", [])
+    service, volumes, image = job.get("service"), job.get("volumes", []), job.get("image")
     return bubblewrap.Job(
         label=job["attempt_id"],
         setup=job["setup"],
@@ -236,6 +237,7 @@ def _job_of(
         volumes=[
             bubblewrap.Volume(Path(one["folder"], "data"), one["path"], one["writes"]) for one in volumes
         ],
+        image=None if image is None else Image(Path(image["root"]), image["envs"], image["drivers"]),
     )
 
 

@@ -18,7 +18,7 @@ from mosu.compute.queries import costs_of, last_attempt_of
 from mosu.compute.queue import in_line
 from mosu.compute.reach import is_reached
 from mosu.compute.services import LogSlice, QuoteResult, RefusedOffer, log_of
-from mosu.compute.states import is_ended
+from mosu.compute.states import AttemptState, is_ended
 from mosu.kernel.money import micros_of
 from mosu.market.models import Order, Quote, Receipt, SoldBy
 from mosu.market.rules import QuotedLine, lines_of_json
@@ -33,6 +33,7 @@ from mosu.web.words import (
     supplier_named,
     title_of,
 )
+from mosu.wire.images import image_of
 
 Bilingual = Mapping[str, str]
 
@@ -380,7 +381,7 @@ def _why_waiting(run: Run, *, now: datetime) -> str:
         return ""
     line = in_line([run], now=now).get(run.id)
     if line is None:
-        return _("Waits for a free place in the pool.")
+        return _what_is_prepared(run) or _("Waits for a free place in the pool.")
     form = "%H:%M" if line.promised_at - now < timedelta(hours=12) else "%m-%d %H:%M"
     said = [
         _("Place %(place)s of %(waiting)s in the pool's queue.")
@@ -402,6 +403,19 @@ def _why_waiting(run: Run, *, now: datetime) -> str:
                 % {"count": line.estimates.count, "error": duration(line.estimates.median_error_s)}
             )
     return " ".join(said)
+
+
+def _what_is_prepared(run: Run) -> str:
+    """What its pool does before it starts; empty where no pool has it."""
+    attempt = last_attempt_of(run)
+    if attempt is None or attempt.state != AttemptState.LEASED:
+        return ""
+    if image_of(run.request.get("environment", "")):
+        return _(
+            "The pool prepares it, and fetches its image first where it does not have it yet. "
+            "That may take minutes and costs nothing: time counts from the start."
+        )
+    return _("The pool prepares it.")
 
 
 _NO_LOG: Final = LogSlice(b"", 0, 0, "", False)

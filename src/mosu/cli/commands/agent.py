@@ -147,7 +147,7 @@ def unit(config: ConfigArgument = CONFIG, lang: LangOption = "") -> None:
 
     settings = load_config(config)
     program = Path(sys.executable).with_name("mosu")
-    folders = [settings.state_dir, settings.options.get("folder"), settings.volumes_dir]
+    folders = [settings.state_dir, settings.options.get("folder"), settings.volumes_dir, settings.images_dir]
     show(
         unit_of(
             engine=settings.engine,
@@ -237,6 +237,7 @@ def _facts(
             "isolation": published.isolation.features,
             "sessions": not published.unreached,
             "no_sessions_because": published.unreached,
+            "images": list(published.images),
         },
         "config": str(draft.path),
         "wrote": wrote,
@@ -263,6 +264,8 @@ def _shown(draft: "Draft", found: "Sequence[Found]", published: "Published") -> 
     ]
     parts.append(f"{told('isolation')}: {published.isolation.features}")
     parts.append(told(published.unreached or "Sessions are sold."))
+    if published.images:
+        parts.append(told(f"Images of containers are run from: {', '.join(published.images)}."))
     parts += _unnamed(draft, found[0])
     parts += [told(f"Not sold, since it is not well: {name}.") for name in found[0].faults]
     sold = sum(len({card_at(device.index) for device in node.devices}) for node in published.nodes)

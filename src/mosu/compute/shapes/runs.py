@@ -21,6 +21,7 @@ from mosu.kernel.money import decimal_of
 from mosu.market.models import Order
 from mosu.market.shapes import OfferBrief
 from mosu.platform.schemas import In, Out
+from mosu.wire.images import image_of
 
 
 class AttemptOut(Out):
@@ -253,6 +254,8 @@ def _why_waiting(run: Run, attempts: Sequence[Attempt], *, now: datetime) -> str
     if last.state == AttemptState.UNREACHABLE:
         return "the supplier's agent has not been heard of"
     if last.state == AttemptState.LEASED:
+        if image_of(run.request.get("environment", "")):
+            return "the agent is preparing it, and fetches its image first where it does not have it"
         return "the agent is preparing it"
     starts = [place.period.lower for place in last.allocations.all() if place.live]
     if starts and starts[0] > now:

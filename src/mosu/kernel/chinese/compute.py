@@ -111,6 +111,7 @@ SENTENCES: Final[dict[str, str]] = {
     # Runs: why they wait, why they ended.
     "the supplier's agent has not been heard of": "供应商的接入代理失去联系",
     "the agent is preparing it": "接入代理正在准备",
+    "the agent is preparing it, and fetches its image first where it does not have it": "接入代理正在准备；若尚无该镜像，会先拉取",
     "it starts at {time} UTC": "{time} UTC 开始",
     "the supplier's agent takes it next": "接入代理即将领取",
     "lost before it started": "开始之前丢失",

@@ -9,6 +9,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
 from mosu.site_agent.config import AgentConfig, measured
 from mosu.site_agent.engines.protocol import Engine
+from mosu.site_agent.images import Images, check_place
 from mosu.site_agent.jobs import attempts_folder
 from mosu.site_agent.volumes import Volumes
 from mosu.wire.agent import EnvironmentInfo
@@ -38,6 +39,7 @@ def engine_of(
     state_dir: Path,
     environments: Sequence[Environment],
     volumes: Volumes | None = None,
+    images: Images | None = None,
 ) -> Engine:
     """The engine that `config.engine` names, with the settings of the table of its name.
 
@@ -59,7 +61,7 @@ def engine_of(
             hint="Make one with: python -m mosu.sandbox.environments FOLDER",
             field="environments",
         )
-    return make(config, state_dir, environments, volumes)
+    return make(config, state_dir, environments, volumes, images)
 
 
 def environments_of(config: AgentConfig, environments: Sequence[Environment]) -> tuple[EnvironmentInfo, ...]:
@@ -76,17 +78,68 @@ def environments_of(config: AgentConfig, environments: Sequence[Environment]) ->
     )
 
 
-def images_of(config: AgentConfig) -> tuple[str, ...]:
+def images_of(config: AgentConfig, environments: Sequence[Environment]) -> Images | None:
+    """Where images of containers are kept for an engine that does not fetch them itself, if the settings say so.
+
+    Raises:
+        Invalid: as `check_images` says, or another agent keeps its images there.
+        SandboxUnavailable: the sandbox's user cannot reach the folder.
+    """
+    check_images(config, environments)
+    if config.images_dir is None:
+        return None
+    return Images(
+        config.images_dir.absolute(),
+        room_gb=config.images_gb,
+        allowed=config.allowed_images,
+        environment=environments[0],
+    )
+
+
+def check_images(config: AgentConfig, environments: Sequence[Environment]) -> None:
+    """
+    Raises:
+        Invalid: the engine fetches images itself, a setting or a program is missing, or the folder does not do.
+        SandboxUnavailable: the sandbox's user cannot reach it.
+    """
+    given = {
+        "images_dir": config.images_dir,
+        "images_gb": config.images_gb,
+        "allowed_images": config.allowed_images,
+    }
+    if not any(given.values()):
+        return
+    if config.engine in _WITH_IMAGES:
+        raise Invalid(
+            f"The engine {config.engine} fetches images itself.",
+            hint=f"Leave out images_dir and images_gb, and name registries in [{config.engine}] allowed_images.",
+            field="images_dir",
+        )
+    missing = [name for name, value in given.items() if not value]
+    if config.images_dir is None or missing or not environments:
+        raise Invalid(
+            f"{', '.join(missing or ['environments'])} is missing.",
+            hint="Images need images_dir, images_gb, allowed_images, and an environment.",
+            field=(missing or ["environments"])[0],
+        )
+    check_place(config.images_dir.absolute(), room_gb=config.images_gb)
+
+
+def allowed_images_of(config: AgentConfig) -> tuple[str, ...]:
     """From where tasks may name images of containers."""
     if config.engine not in _WITH_IMAGES:
-        return ()
+        return config.allowed_images
     from mosu.site_agent.engines.kubernetes.options import options_of
 
     return options_of(config.options).allowed_images
 
 
 def _local(
-    config: AgentConfig, state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
+    config: AgentConfig,
+    state_dir: Path,
+    environments: Sequence[Environment],
+    volumes: Volumes | None,
+    images: Images | None,
 ) -> Engine:
     from mosu.site_agent.engines.local import LocalEngine, LocalNode
     from mosu.site_agent.engines.local_cards import options_of
@@ -98,11 +151,16 @@ def _local(
         environments=environments,
         log_bytes_max=config.log_bytes_max,
         volumes=volumes,
+        images=images,
     )
 
 
 def _slurm(
-    config: AgentConfig, state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
+    config: AgentConfig,
+    state_dir: Path,
+    environments: Sequence[Environment],
+    volumes: Volumes | None,
+    images: Images | None,
 ) -> Engine:
     from mosu.site_agent.engines.slurm.engine import SlurmEngine
     from mosu.site_agent.engines.slurm.options import options_of
@@ -114,11 +172,16 @@ def _slurm(
         disk_bytes=measured(config)[2],
         log_bytes_max=config.log_bytes_max,
         volumes=volumes,
+        images=images,
     )
 
 
 def _ray(
-    config: AgentConfig, _state_dir: Path, environments: Sequence[Environment], volumes: Volumes | None
+    config: AgentConfig,
+    _state_dir: Path,
+    environments: Sequence[Environment],
+    volumes: Volumes | None,
+    images: Images | None,
 ) -> Engine:
     from mosu.site_agent.engines.ray.engine import RayEngine
     from mosu.site_agent.engines.ray.options import options_of
@@ -130,11 +193,16 @@ def _ray(
         disk_bytes=config.disk_bytes or shutil.disk_usage(options.folder).free // 10 * 9,
         log_bytes_max=config.log_bytes_max,
         volumes=volumes,
+        images=images,
     )
 
 
 def _kubernetes(
-    config: AgentConfig, _state_dir: Path, _environments: Sequence[Environment], _volumes: Volumes | None
+    config: AgentConfig,
+    _state_dir: Path,
+    _environments: Sequence[Environment],
+    _volumes: Volumes | None,
+    _images: Images | None,
 ) -> Engine:
     from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
     from mosu.site_agent.engines.kubernetes.options import options_of
@@ -142,7 +210,7 @@ def _kubernetes(
     return KubernetesEngine(options_of(config.options), log_bytes_max=config.log_bytes_max)
 
 
-_Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None], Engine]
+_Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None, Images | None], Engine]
 _WITH_VOLUMES: Final = frozenset({"local", "slurm", "ray"})
 _WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {

@@ -23,6 +23,7 @@ from mosu.site_agent.engines.dialling import dialled
 from mosu.site_agent.engines.local_cards import LocalOptions
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.files import Garbled, read_json, read_json_if_whole, remove_tree, write_durably
+from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import (
     attempts_folder,
@@ -78,8 +79,9 @@ class LocalEngine:
         environments: Sequence[Environment],
         log_bytes_max: int = LOG_BYTES_MAX,
         volumes: Volumes | None = None,
+        images: Images | None = None,
     ) -> None:
-        self._volumes = volumes
+        self._volumes, self._images = volumes, images
         self._attempts = attempts_folder(folder)
         self._node, self._log_bytes_max = node, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
@@ -179,6 +181,7 @@ class LocalEngine:
             envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards) | cards.variables_of(spec),
             reaches=self.reaches,
             volumes=self._volumes,
+            images=self._images,
             cpus=self._free_cpus(spec.cores),
             delegation=None if self._delegation is None else _as_json(self._delegation),
         )

@@ -18,6 +18,9 @@ class Vendor:
     card: tuple[str, ...]
     shared: tuple[str, ...] = ()
     """Files that every user of any card needs."""
+    drivers: tuple[str, ...] = ()
+    """Libraries that belong to the kernel's driver, so an image of a container gets them from its node: patterns of
+    glob, where `{libraries}` stands for the folder of the system's. Other vendors' images bring theirs."""
 
 
 _RENDER: Final = "/dev/dri/renderD{render}"
@@ -27,12 +30,14 @@ VENDORS: Final[Mapping[str, Vendor]] = MappingProxyType(
             ("CUDA_VISIBLE_DEVICES",),
             ("/dev/nvidia{index}",),
             ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-modeset"),
+            ("{libraries}/libcuda.so*", "{libraries}/libnvidia-*.so*", "{libraries}/libnvcuvid.so*"),
         ),
         "amd": Vendor(("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"), (_RENDER,), ("/dev/kfd",)),
         "ascend": Vendor(
             ("ASCEND_RT_VISIBLE_DEVICES",),
             ("/dev/davinci{index}",),
             ("/dev/davinci_manager", "/dev/devmm_svm", "/dev/hisi_hdc"),
+            ("/usr/local/Ascend/driver/lib64/**/lib*.so*",),
         ),
         "cambricon": Vendor(
             ("MLU_VISIBLE_DEVICES",), ("/dev/cambricon_dev{index}",), ("/dev/cambricon_ctl",)
@@ -62,6 +67,12 @@ def device_patterns_of(accelerator: str) -> tuple[str, ...]:
     """Device files of one card, with those that all cards share."""
     vendor = VENDORS.get(accelerator.partition("-")[0])
     return () if vendor is None else (*vendor.card, *vendor.shared)
+
+
+def drivers_of(accelerator: str) -> tuple[str, ...]:
+    """Patterns of the libraries that an image gets from its node."""
+    vendor = VENDORS.get(accelerator.partition("-")[0])
+    return () if vendor is None else vendor.drivers
 
 
 def card_files_of(accelerator: str) -> tuple[str, ...]:

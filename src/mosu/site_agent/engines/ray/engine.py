@@ -32,6 +32,7 @@ from mosu.site_agent.engines.ray.meeting import Met, met
 from mosu.site_agent.engines.ray.options import RayOptions
 from mosu.site_agent.engines.vendors import card_files_of, device_files, variables_of
 from mosu.site_agent.files import read_json, read_json_if_whole, remove_tree, write_durably
+from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import StateFile, blank_state
 from mosu.site_agent.jobs import attempts_folder, extend_limit, job_of, log_part, observed, working_folder
 from mosu.site_agent.laying import lay_tools
@@ -68,8 +69,9 @@ class RayEngine:
         log_bytes_max: int,
         silent_s: float = _SILENT_S,
         volumes: Volumes | None = None,
+        images: Images | None = None,
     ) -> None:
-        self._volumes = volumes
+        self._volumes, self._images = volumes, images
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
         self._api = RayApi(options.address, token_file=options.token_file)
@@ -194,6 +196,7 @@ class RayEngine:
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
                 reaches=spec.session and not self._way_to(spec.nodes[0]).why_not,
                 volumes=self._volumes,
+                images=self._images,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0
                 cards = list(dict.fromkeys(map(card_at, spec.devices[0])))

@@ -30,6 +30,7 @@ from mosu.site_agent.engines.slurm.payload import SlurmJobFile
 from mosu.site_agent.engines.slurm.trying import Trying
 from mosu.site_agent.engines.vendors import card_files_of, device_patterns_of, variables_of
 from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
+from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import StateFile
 from mosu.site_agent.jobs import (
     attempts_folder,
@@ -82,8 +83,9 @@ class SlurmEngine:
         log_bytes_max: int = LOG_BYTES_MAX,
         forgotten_after_s: float = FORGOTTEN_AFTER_S,
         volumes: Volumes | None = None,
+        images: Images | None = None,
     ) -> None:
-        self._volumes = volumes
+        self._volumes, self._images = volumes, images
         self._forgotten_after_s = forgotten_after_s
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._attempts = attempts_folder(folder)
@@ -248,6 +250,7 @@ class SlurmEngine:
             # Not asked for what is no session: it may have to be found out.
             reaches=spec.session and self.reaches,
             volumes=self._volumes,
+            images=self._images,
         )
         if len(spec.nodes) > 1:
             job["network"] = "machine"
