@@ -14,6 +14,8 @@ from mosu.site_agent.engines.kubernetes.options import options_of
 from mosu.site_agent.engines.protocol import Engine, EngineRef
 from mosu.wire.agent import AttemptSpec
 
+VOLUMES_GB = 40
+
 
 class KubernetesBench:
     def __init__(self, cluster: FakeCluster) -> None:
@@ -25,7 +27,8 @@ class KubernetesBench:
         return make_spec(run, **{"nodes": ("n1",), **changes})
 
     def restarted(self, **changes: Any) -> KubernetesEngine:
-        made = KubernetesEngine(options_of(self.cluster.options(**changes)), log_bytes_max=1 << 20)
+        options = options_of(self.cluster.options(**changes))
+        made = KubernetesEngine(options, log_bytes_max=1 << 20, volumes_gb=VOLUMES_GB)
         self._made.append(made)
         return made
 

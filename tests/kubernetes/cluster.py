@@ -15,6 +15,9 @@ from mosu.sandbox.starter import find_bwrap
 IMAGE = "registry.example.org/python@sha256:" + "0" * 64
 NODES = ("n1", "n2")
 CARD = "ascend-910b2"
+CLASS = "fast"
+HOME = ("/api/v1/namespaces", "", "kube-system")
+"""Whose uid says which cluster it is."""
 
 
 @dataclass
@@ -55,6 +58,9 @@ def fake_cluster(folder: Path) -> Iterator[FakeCluster]:
         store.create(("/api/v1/nodes", "", name), _node(name))
     queue = {"kind": "ClusterQueue", "metadata": {"name": "pool"}}
     store.create(("/apis/kueue.x-k8s.io/v1beta2/clusterqueues", "", "pool"), queue)
+    store.create(HOME, {"kind": "Namespace", "metadata": {"name": HOME[2]}})
+    provides = {"kind": "StorageClass", "metadata": {"name": CLASS}, "reclaimPolicy": "Delete"}
+    store.create(("/apis/storage.k8s.io/v1/storageclasses", "", CLASS), provides)
     bwrap = find_bwrap(folder / "tools")
     with (
         serving(store) as address,

@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.kubernetes.fake_server import ApiError, Key, Object, Store, now_text
+from tests.kubernetes.fake_server import CLAIMS, ApiError, Key, Object, Store, now_text
 
 JOBS, PODS = "/apis/batch/v1/jobs", "/api/v1/pods"
 _DIAL = """
@@ -33,6 +34,8 @@ class Controllers:
     def __init__(self, store: Store, *, volume: Path, scratch: Path, bwrap: Path, cores: int = 64) -> None:
         self.store, self._volume, self._scratch, self._bwrap = store, volume, scratch, bwrap
         self.cores = cores
+        self.provides = True
+        """Whether storage classes have room."""
         self.hidden: list[str] = []
         """Programs that images do not have."""
         self.started: list[str] = []
@@ -58,13 +61,63 @@ class Controllers:
     def container_of(self, pod: str) -> "Container":
         return self._containers[pod]
 
+    def claimed(self, namespace: str, name: str) -> Path:
+        """What a volume that a storage class provided is on the disk."""
+        return self._scratch / f"{namespace}.{name}"
+
     def _run(self) -> None:
         while not self._stopping.wait(0.05):
             with self.store.changed:
+                for key in [key for key in self.store.objects if key[0] == CLAIMS]:
+                    self._claim(key, self.store.objects[key])
                 for key in [key for key in self.store.objects if key[0] == JOBS]:
                     self._job(key, self.store.objects[key])
                 for key in [key for key in self.store.objects if key[0] == PODS]:
                     self._pod(key, self.store.objects[key])
+
+    def _claim(self, key: Key, claim: Object) -> None:
+        """A class provides it, with a file system that is root's; it goes when no pod uses it any more."""
+        if "deletionTimestamp" in claim["metadata"]:
+            if not any(
+                pod["spec"].get("nodeName")
+                and pod["status"]["phase"] == "Running"
+                and key[2]
+                in [one.get("persistentVolumeClaim", {}).get("claimName") for one in pod["spec"]["volumes"]]
+                for other, pod in self.store.objects.items()
+                if other[:2] == (PODS, key[1])
+            ):
+                shutil.rmtree(self.claimed(*key[1:]), ignore_errors=True)
+                self.store.remove(key)
+            return
+        wanted = claim["spec"].get("storageClassName")
+        known = ("/apis/storage.k8s.io/v1/storageclasses", "", wanted) in self.store.objects
+        if wanted and claim["status"].get("phase") != "Bound":
+            claim["status"]["phase"] = "Pending"
+            if known and self.provides:
+                made = self.claimed(*key[1:])
+                made.mkdir(mode=0o755)
+                (made / "lost+found").mkdir(mode=0o700)
+                claim["status"]["phase"] = "Bound"
+                self.store.update(key, claim)
+
+    def _is_provided(self, key: Key, pod: Object) -> bool:
+        """Whether a scheduler finds all its claims bound; else it says so."""
+        for source in pod["spec"]["volumes"]:
+            name = source.get("persistentVolumeClaim", {}).get("claimName", "mosu")
+            if name != "mosu":
+                claim = self.store.objects.get((CLAIMS, key[1], name))
+                if (
+                    claim is None
+                    or claim["status"].get("phase") != "Bound"
+                    or "deletionTimestamp" in claim["metadata"]
+                ):
+                    message = "0/2 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+                    why = {"type": "PodScheduled", "status": "False", "message": message}
+                    if pod["status"].get("conditions") != [why]:
+                        pod["status"]["conditions"] = [why]
+                        self.store.update(key, pod)
+                    return False
+        return True
 
     def _pods_of(self, job: Key) -> list[tuple[Key, Object]]:
         return [
@@ -178,7 +231,7 @@ class Controllers:
             return
         spec = pod["spec"]["containers"][0]
         folder = self._claimed(key[1])
-        if folder is None:
+        if folder is None or not self._is_provided(key, pod):
             return
         pod["spec"]["nodeName"] = node
         ip = f"10.0.0.{len(self._containers) + 1}"
@@ -236,7 +289,10 @@ class Controllers:
         for mount in pod["spec"]["containers"][0]["volumeMounts"]:
             source = sources[mount["name"]]
             bind = "--ro-bind" if mount.get("readOnly") else "--bind"
-            if "persistentVolumeClaim" in source:
+            if "persistentVolumeClaim" in source and source["name"] != "shared":
+                made = self.claimed(key[1], source["persistentVolumeClaim"]["claimName"])
+                options += [bind, str(_sub_path(made, mount["subPath"], pod)), mount["mountPath"]]
+            elif "persistentVolumeClaim" in source:
                 options += [bind, str(folder / mount["subPath"]), mount["mountPath"]]
             elif "emptyDir" in source:
                 options += ["--perms", "1777", "--tmpfs", mount["mountPath"]]
@@ -377,6 +433,19 @@ class Container:
         for line in self._process.stdout:
             at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
             self._lines.append((at, line.rstrip(b"\n")))
+
+
+def _sub_path(root: Path, name: str, pod: Object) -> Path:
+    """As a kubelet makes it: the file system is given to the pod's group, and the folder has its root's rights."""
+    group = pod["spec"]["securityContext"].get("fsGroup")
+    if group is not None and os.geteuid() == 0 and root.stat().st_gid != group:
+        os.chown(root, -1, group)
+        root.chmod(0o2775)
+    made = root / name
+    if not made.is_dir():
+        made.mkdir()
+        made.chmod(root.stat().st_mode & 0o7777)
+    return made
 
 
 def _runs(job: Object) -> bool:

@@ -5,6 +5,7 @@ has met none.
 
 import copy
 import json
+import re
 import socket
 import threading
 import time
@@ -22,7 +23,8 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-CLUSTER_WIDE = {"namespaces", "nodes", "persistentvolumes", "clusterqueues"}
+CLUSTER_WIDE = {"namespaces", "nodes", "persistentvolumes", "clusterqueues", "storageclasses"}
+CLAIMS = "/api/v1/persistentvolumeclaims"
 TOKEN = "agent-token"
 Object = dict[str, Any]
 Key = tuple[str, str, str]
@@ -57,6 +59,9 @@ class Store:
         """What the agent may do with pods' `portforward`."""
         self.job_verbs = {"patch"}
         """What it may do with Jobs beside what it always may."""
+        self.claim_verbs = {"create", "get", "list", "delete"}
+        self.claims_refused = ""
+        """What a quota says to a claim on a storage class."""
         self.patches: list[Object] = []
         self.dial: Callable[[str, int], socket.socket] = _dials_nothing
         """What a node does: connect to a port inside a pod."""
@@ -73,6 +78,8 @@ class Store:
                 raise ApiError(
                     403, f'pods "{name}" is forbidden: violates PodSecurity "restricted:latest": {found}'
                 )
+            if kind == CLAIMS and self.claims_refused and manifest["spec"]["storageClassName"]:
+                raise ApiError(403, f'persistentvolumeclaims "{name}" is forbidden: {self.claims_refused}')
             if key in self.objects:
                 raise ApiError(409, f'"{name}" already exists')
             made = copy.deepcopy(manifest)
@@ -92,12 +99,18 @@ class Store:
             if (item := self.objects.pop(key, None)) is not None:
                 self._tell("DELETED", key, item)
 
-    def delete(self, key: Key, propagation: str) -> Object:
+    def delete(self, key: Key, propagation: str, uid: str = "") -> Object:
         with self.changed:
             if key not in self.objects:
                 raise ApiError(404, f'"{key[2]}" not found')
             item = self.objects[key]
-            if key[0] == "/api/v1/pods" or (key[0] == "/apis/batch/v1/jobs" and propagation == "Foreground"):
+            if uid and uid != item["metadata"]["uid"]:
+                raise ApiError(409, "the UID in the precondition does not match the UID in record")
+            if (
+                key[0] == CLAIMS
+                or key[0] == "/api/v1/pods"
+                or (key[0] == "/apis/batch/v1/jobs" and propagation == "Foreground")
+            ):
                 item["metadata"].setdefault("deletionTimestamp", now_text())
                 return self._put("MODIFIED", key, item)
             self.remove(key)
@@ -188,10 +201,17 @@ class Store:
 
 def matches(item: Object, selector: str) -> bool:
     labels = item["metadata"].get("labels", {})
-    return all(
-        labels.get(name) == value
-        for name, _, value in (part.partition("=") for part in selector.split(",") if part)
-    )
+    for part in re.findall(r"(?:[^,(]|\([^)]*\))+", selector):
+        name, among, values = part.partition(" in ")
+        if among:
+            if labels.get(name) not in values.strip("()").split(","):
+                return False
+        elif "=" not in part:
+            if part not in labels:
+                return False
+        elif labels.get(part.partition("=")[0]) != part.partition("=")[2]:
+            return False
+    return True
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -237,18 +257,26 @@ class Handler(BaseHTTPRequestHandler):
             verbs = {
                 ("", "pods", "portforward"): self.store.forward_verbs,
                 ("batch", "jobs", ""): self.store.job_verbs,
+                ("", "persistentvolumeclaims", ""): self.store.claim_verbs,
+                ("", "namespaces", ""): {"create", "get"},
+                ("storage.k8s.io", "storageclasses", ""): {"get"},
             }[asked["group"], asked["resource"], asked["subresource"]]
             self._send(201, {**body, "status": {"allowed": asked["verb"] in verbs}})
             return
         kind, namespace, name, sub = parsed(address.path)
         key = (kind, namespace, name)
+        if kind == CLAIMS:
+            verb = {"POST": "create", "DELETE": "delete"}.get(self.command, "get" if name else "list")
+            if verb not in self.store.claim_verbs:
+                raise ApiError(403, f'cannot {verb} resource "persistentvolumeclaims"')
         if self.command == "POST":
             key = (kind, namespace, body["metadata"]["name"])
             self._send(201, self.store.create(key, body, dry_run=query.get("dryRun") == "All"))
         elif self.command == "PATCH":
             self._send(200, self._patched(key, body))
         elif self.command == "DELETE":
-            self._send(200, self.store.delete(key, body.get("propagationPolicy", "Background")))
+            uid = body.get("preconditions", {}).get("uid", "")
+            self._send(200, self.store.delete(key, body.get("propagationPolicy", "Background"), uid))
         elif sub == "log":
             self._log(key, query)
         elif sub == "portforward":

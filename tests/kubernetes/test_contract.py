@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from tests.kubernetes.bench import KubernetesBench, kubernetes_bench
-from tests.site_agent.contract import EngineContract, end_of, seconds_of, submitted
+from tests.kubernetes.cluster import CLASS, NODES
+from tests.site_agent.contract import EngineContract, end_of, keeps_a_volume, seconds_of, submitted
 
 from mosu.wire.agent import AttemptPhase
 
@@ -14,6 +15,11 @@ class TestKubernetes(EngineContract):
     def bench(self) -> Iterator[KubernetesBench]:  # type: ignore[override]
         with kubernetes_bench() as found:
             yield found
+
+    def test_a_volume_is_kept(self, bench: KubernetesBench) -> None:
+        bench.engine = bench.restarted(volumes_storage_class=CLASS)
+        assert bench.engine.volumes is not None
+        keeps_a_volume(bench, bench.engine.volumes, nodes=NODES, watches_size=False)
 
     def test_more_time_is_given_or_refused(self, bench: KubernetesBench) -> None:  # type: ignore[override]
         """Before Kueue lets it begin, as others before they submit: nothing here depends on how quick this machine is."""

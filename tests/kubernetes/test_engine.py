@@ -212,6 +212,16 @@ def test_looking_at_what_runs_asks_the_server_nothing(bench: KubernetesBench) ->
     assert end_of(bench, ref).ok
 
 
+def test_who_hears_nothing_of_its_pods_has_the_log_whole(
+    bench: KubernetesBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The watch of pods may be broken while the Job ends: how it ended is asked for, and so is what it printed."""
+    engine = cast(KubernetesEngine, bench.engine)
+    monkeypatch.setattr(engine._pods, "_follow", engine._pods._listed.set)
+    ended = end_of(bench, submitted(bench, bench.spec("echo ran; exit 3")))
+    assert (ended.seen.exit_code, ended.log) == (3, "ran\n")
+
+
 def test_a_server_that_is_away_at_submission_takes_it_later(bench: KubernetesBench) -> None:
     spec = bench.spec('cat "$MOSU_SECRETS/KEY"', secrets={"KEY": "s3cret\n"})
     bench.engine.workdir(spec.attempt_id)

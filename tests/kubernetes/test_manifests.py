@@ -10,10 +10,12 @@ from tests.kubernetes.cluster import CARD, IMAGE
 from tests.kubernetes.fake_server import Store
 from tests.site_agent.lab import make_spec
 
+from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import Invalid
 from mosu.site_agent.engines.kubernetes.manifests import (
     Item,
     attempt_items,
+    claim_item,
     job_item,
     namespace_items,
     privileged_pod,
@@ -22,7 +24,7 @@ from mosu.site_agent.engines.kubernetes.manifests import (
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions, options_of
 from mosu.site_agent.engines.kubernetes.quantities import cores_of, number_of
 from mosu.site_agent.engines.kubernetes.reading import units_of
-from mosu.wire.agent import AttemptSpec
+from mosu.wire.agent import AttemptSpec, VolumeSpec
 
 VERSIONS = ("1.32", "1.34", "1.37")
 MIG = "nvidia-a100-80gb-sxm/7"
@@ -47,6 +49,10 @@ def spec(**changes: Any) -> AttemptSpec:
     return make_spec("true", **{"nodes": ("n1",), **changes})
 
 
+def mount(path: str, *, writes: bool = True) -> VolumeSpec:
+    return VolumeSpec(volume_id=typeid("volume", uuid7()), path=path, size_bytes=10 << 30, writes=writes)
+
+
 NAMED = "registry.example.org/team/train@sha256:" + "0a" * 32
 
 
@@ -54,7 +60,13 @@ def all_items(wanted: AttemptSpec) -> list[Item]:
     allowed = ["registry.example.org/team"]
     job = job_item(wanted, options(runtime_class="ascend", allowed_images=allowed, **SHARES))
     before = namespace_items(job.manifest["metadata"]["namespace"], options(), kueue_version="v1beta2")
-    return [*before, *attempt_items(wanted, options()), job]
+    namespace = job.manifest["metadata"]["namespace"]
+    claims = [
+        claim_item(one, namespace, options(volumes_storage_class="fast", volumes_access_mode=mode))
+        for one in wanted.volumes
+        for mode in ("ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+    ]
+    return [*before, *claims, *attempt_items(wanted, options()), job]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -67,8 +79,9 @@ def all_items(wanted: AttemptSpec) -> list[Item]:
         spec(session=True),
         spec(nodes=("n1", "n2"), accelerator=CARD, devices=((0, 1), (0, 1))),
         spec(accelerator=MIG, devices=((1024,),)),
+        spec(volumes=(mount("/data/a"), mount("/mnt", writes=False))),
     ],
-    ids=["plain", "secrets", "image", "session", "two nodes with cards", "share"],
+    ids=["plain", "secrets", "image", "session", "two nodes with cards", "share", "volumes"],
 )
 def test_each_is_valid_in_three_versions(version: str, wanted: AttemptSpec) -> None:
     for item in all_items(wanted):
@@ -119,6 +132,24 @@ def test_sessions_alone_have_users_of_ours_which_they_cannot_change() -> None:
         )
     assert not any(mount["mountPath"].startswith("/etc") for mount in mounts(spec()))
     assert users(4711)["passwd"].splitlines()[0] == "runner:x:4711:4711::/work:/bin/bash"
+
+
+def test_volumes_are_mounted_each_as_bought_and_given_to_the_containers_user_alone() -> None:
+    writes, reads = mount("/data/a"), mount("/mnt", writes=False)
+    found = job_item(spec(volumes=(writes, reads)), options(user_id=4711)).manifest
+    pod = found["spec"]["template"]["spec"]
+    names = [one.volume_id.replace("_", "-") for one in (writes, reads)]
+    assert pod["containers"][0]["volumeMounts"][-2:] == [
+        {"name": names[0], "mountPath": "/data/a", "subPath": "data", "readOnly": False},
+        {"name": names[1], "mountPath": "/mnt", "subPath": "data", "readOnly": True},
+    ]
+    assert [one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"][-2:]] == names
+    assert (pod["securityContext"]["fsGroup"], pod["securityContext"]["runAsNonRoot"]) == (4711, True)
+    for labels in (found["metadata"]["labels"], found["spec"]["template"]["metadata"]["labels"]):
+        assert labels[f"volume.mosu/{writes.volume_id}"] == "writes"
+        assert labels[f"volume.mosu/{reads.volume_id}"] == "reads"
+    plain = job_item(spec(), options()).manifest["spec"]["template"]["spec"]
+    assert "fsGroup" not in plain["securityContext"], "the shared volume's files stay whose they are"
 
 
 def test_nothing_may_speak_with_a_namespace_but_ranks_of_one_attempt() -> None:

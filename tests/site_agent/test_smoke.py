@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.kubernetes.bench import kubernetes_bench
+from tests.kubernetes.cluster import CLASS
 from tests.site_agent.lab import Lab
 
 from mosu.sandbox.environments import Environment
@@ -42,17 +43,22 @@ def test_the_local_engine_passes(folder: Path, environment: Environment) -> None
 def test_the_kubernetes_engine_passes_and_needs_no_environment_folder() -> None:
     with kubernetes_bench() as bench:
         config = bench.cluster.volume.parent / "agent.toml"
-        options = dict(bench.cluster.options())
+        options = dict(bench.cluster.options(volumes_storage_class=CLASS))
         lines = [
             'hub_url = "http://127.0.0.1:1"',
             f'state_dir = "{bench.cluster.volume}"',
             'engine = "kubernetes"',
+            "volumes_gb = 10",
         ]
         lines += ["[kubernetes]"] + [f"{key} = {_toml(value)}" for key, value in options.items()]
         config.write_text("\n".join(lines))
         code, said = told(config)
     assert code == 0, said
-    assert len(said) == 10 and all(line.startswith("ok  ") for line in said)
+    assert len(said) == 13 and said[-2:] == [
+        "ok  a volume keeps what a run leaves in it: kept",
+        "ok  a volume that is deleted is gone",
+    ]
+    assert len(said) == 13 and all(line.startswith("ok  ") for line in said)
 
 
 def test_what_does_not_hold_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

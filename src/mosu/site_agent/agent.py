@@ -80,9 +80,10 @@ class Agent:
         self._stopping, self._log = stopping, log
         self._state_dir = config.state_dir.absolute()
         environments = [load_environment(folder.absolute()) for folder in config.environments]
-        self._volumes = volumes_of(config)
+        self._folders = volumes_of(config)
         self._images = images_of(config, environments)
-        self._engine = engine_of(config, self._state_dir, environments, self._volumes, self._images)
+        self._engine = engine_of(config, self._state_dir, environments, self._folders, self._images)
+        self._volumes, self._room_gb = self._engine.volumes, 0
         self._environments = environments_of(config, environments)
         self._allowed_images = allowed_images_of(config)
         self._leases = self._state_dir / "leases"
@@ -155,6 +156,7 @@ class Agent:
     def _register(self) -> None:
         report, self._nodes = self._sandbox, self._engine.nodes()
         self._reaches, self._extends = self._engine.reaches, self._engine.extends
+        self._room_gb = self._volumes.room_gb if self._volumes is not None else 0
         registered = self._hub.register(
             Registration(
                 agent_version=mosu_version(),
@@ -171,8 +173,8 @@ class Agent:
                 has_sshd=self._engine.has_sshd,
                 images=self._allowed_images,
                 extends=self._extends,
-                volumes_gb=self._volumes.room_gb if self._volumes is not None else 0,
-                copies_volumes=self._volumes is not None,
+                volumes_gb=self._room_gb,
+                copies_volumes=self._folders is not None,
             )
         )
         self._heartbeat_s = max(0.1, float(registered.heartbeat_s))
@@ -186,6 +188,7 @@ class Agent:
             sandbox=report.features or report.why_not,
             sessions=self._engine.unreached or "yes",
             more_time="yes" if self._extends else "no",
+            volumes=self._volumes.unkept or f"{self._room_gb} GB" if self._volumes is not None else "no",
         )
 
     def _adopt(self) -> None:
@@ -291,8 +294,8 @@ class Agent:
         courier.begin()
 
     def _register_changes(self) -> None:
-        """Tell the hub of nodes that came, went or changed, and of sessions or more time that it sells after all; an
-        engine that cannot be asked says nothing of them."""
+        """Tell the hub of nodes that came, went or changed, and of sessions, more time or volumes that it sells after
+        all; an engine that cannot be asked says nothing of them."""
         if time.monotonic() < self._look_again_at:
             return
         self._look_again_at = time.monotonic() + _REPROBE_EVERY_S
@@ -302,6 +305,7 @@ class Agent:
             self._log.exception("the engine does not list its nodes")
             return
         came = (not self._reaches and self._engine.reaches) or (not self._extends and self._engine.extends)
+        came = came or (self._volumes is not None and self._volumes.room_gb > self._room_gb)
         if came or _without_disks(nodes) != _without_disks(self._nodes):
             self._register()
 
@@ -310,7 +314,7 @@ class Agent:
             if self._stopping.is_set():
                 return
         deleted: tuple[str, ...] = ()
-        copies = VolumeCopies(self._volumes, told=self._changed.set) if self._volumes is not None else None
+        copies = VolumeCopies(self._folders, told=self._changed.set) if self._folders is not None else None
         while not self._stopping.is_set():
             self._changed.wait(self._heartbeat_s)
             self._changed.clear()

@@ -29,7 +29,7 @@ class Check:
 
 
 def checks_of(path: Path) -> Iterator[Check]:
-    """Settings, their modes, engine, isolation, sessions, hub, token, clock, in this order; a broken file ends it."""
+    """Settings, their modes, engine, isolation, what is sold, hub, token, clock; a broken file ends it."""
     try:
         config = load_config(path)
     except DomainError as refusal:
@@ -61,6 +61,8 @@ def _engine(config: AgentConfig) -> Iterator[Check]:
         f"{config.engine}: {len(there.nodes)} nodes, {cores} cores, {cards} cards; {there.isolation.features}",
     )
     yield Check("sessions", True, there.unreached or "Sessions are sold.")
+    if there.volumes:
+        yield Check("volumes", True, there.volumes)
     if there.images:
         yield Check("images", True, f"Images of containers are run from: {', '.join(there.images)}.")
 

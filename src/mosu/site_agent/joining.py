@@ -95,6 +95,8 @@ class Published:
     isolation: SandboxReport
     unreached: str
     """Why nobody is joined to sessions; empty where people are."""
+    volumes: str
+    """How much room is sold of those that its engine keeps by itself, or why none is; empty where it keeps none."""
     images: tuple[str, ...]
     """From where tasks may name images of containers."""
 
@@ -119,7 +121,10 @@ def published_by(config: AgentConfig) -> Published:
             f"On {engine.name}, jobs would run bare under the agent's user: {isolation.why_not}",
             hint=isolation.mend,
         )
-    return Published(engine.nodes(), environments, isolation, engine.unreached, allowed_images_of(config))
+    volumes = engine.volumes
+    room = "" if volumes is None else volumes.unkept or f"{volumes.room_gb} GB of volumes are sold."
+    images = allowed_images_of(config)
+    return Published(engine.nodes(), environments, isolation, engine.unreached, room, images)
 
 
 def environment_below(folder: Path) -> Path:

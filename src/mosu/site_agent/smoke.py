@@ -21,8 +21,8 @@ from mosu.sandbox.environments import load_environment
 from mosu.sandbox.starter import make_sandbox_user
 from mosu.site_agent.config import AgentConfig, load_config
 from mosu.site_agent.engines.choice import engine_of, environments_of
-from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation
-from mosu.wire.agent import AttemptPhase, AttemptSpec, NodeInfo
+from mosu.site_agent.engines.protocol import FINAL_PHASES, Engine, EngineRef, Observation, VolumeKeeper
+from mosu.wire.agent import AttemptPhase, AttemptSpec, NodeInfo, VolumeSpec
 
 _WITHIN_S: Final = 300.0
 """An image may have to be pulled."""
@@ -63,6 +63,8 @@ class _Tries:
         yield from self._starts_once()
         yield from self._ends()
         yield from self._keeps_apart()
+        if (volumes := self._engine.volumes) is not None:
+            yield from self._keeps_volumes(volumes)
 
     def _runs(self) -> Iterator[Check]:
         spec = self._spec(
@@ -113,6 +115,26 @@ class _Tries:
         seen = self._end_of(ref)
         yield Check("its wall limit ends it", seen.phase == AttemptPhase.TIMED_OUT, _said(seen))
         self._forget(ref)
+
+    def _keeps_volumes(self, volumes: VolumeKeeper) -> Iterator[Check]:
+        yield Check("room for volumes is sold", not volumes.unkept, volumes.unkept)
+        one = VolumeSpec(volume_id=typeid("volume", uuid7()), path="/data", size_bytes=1 << 30, writes=True)
+        whose, came = typeid("org", uuid7()), []
+        for run, volume in (
+            ("echo kept > /data/f", one),
+            ("cat /data/f", one.model_copy(update={"writes": False})),
+        ):
+            spec = self._spec(run).model_copy(update={"organisation_id": whose, "volumes": (volume,)})
+            self._engine.workdir(spec.attempt_id)
+            ref = self._engine.submit(spec)
+            seen, log = self._end_of(ref), self._log_of(ref)
+            came.append(log if _ok(seen) else _said(seen))
+            self._forget(ref)
+        yield Check("a volume keeps what a run leaves in it", came == ["", "kept\n"], " ".join(came))
+        until = time.monotonic() + _WITHIN_S
+        while not (gone := bool(volumes.delete([one.volume_id]))) and time.monotonic() < until:
+            time.sleep(self._engine.poll_s)
+        yield Check("a volume that is deleted is gone", gone)
 
     def _keeps_apart(self) -> Iterator[Check]:
         first = self._start(self._spec("echo mine > file; echo begun; while [ ! -e go ]; do sleep 0.2; done"))

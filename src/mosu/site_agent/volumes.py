@@ -37,6 +37,8 @@ class Volumes:
         SandboxUnavailable: the sandbox's user cannot reach it.
     """
 
+    unkept: Final = ""
+
     def __init__(self, folder: Path, *, room_gb: int, memory: Path) -> None:
         if not folder.is_dir() or folder.is_symlink():
             raise Invalid(

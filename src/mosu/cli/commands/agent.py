@@ -237,6 +237,7 @@ def _facts(
             "isolation": published.isolation.features,
             "sessions": not published.unreached,
             "no_sessions_because": published.unreached,
+            "volumes": published.volumes,
             "images": list(published.images),
         },
         "config": str(draft.path),
@@ -264,6 +265,7 @@ def _shown(draft: "Draft", found: "Sequence[Found]", published: "Published") -> 
     ]
     parts.append(f"{told('isolation')}: {published.isolation.features}")
     parts.append(told(published.unreached or "Sessions are sold."))
+    parts += [told(published.volumes)] if published.volumes else []
     if published.images:
         parts.append(told(f"Images of containers are run from: {', '.join(published.images)}."))
     parts += _unnamed(draft, found[0])

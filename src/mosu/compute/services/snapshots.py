@@ -224,14 +224,15 @@ def end_copies(volume: Volume, *, why: str, now: datetime) -> None:
 def check_copies(pool: Pool, *, now: datetime) -> None:
     """
     Raises:
-        SoldOut: its agent is away, or of a version that makes no snapshots.
+        SoldOut: its agent is away, or makes no snapshots.
     """
     dead = why_not_live(pool, now=now)
     if dead is not None:
         raise SoldOut(f"The pool can do nothing now: {dead}.", hint="Ask again later.")
     if not pool.copies_volumes:
         raise SoldOut(
-            f"The agent of {pool.name} makes no snapshots.", hint="Its supplier has to upgrade the agent."
+            f"The agent of {pool.name} makes no snapshots.",
+            hint="Copy the files with a run that sees both volumes, or ask its supplier: Kubernetes makes none.",
         )
 
 

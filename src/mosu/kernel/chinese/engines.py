@@ -75,7 +75,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Ray could not start it. {why}": "Ray 未能启动它。{why}",
     "Its supervisor is gone. {why}": "其监管进程已不在。{why~}",
     "Ray runs it no more.": "Ray 已不再运行它。",
-    "Refused by the cluster: {why}": "被集群拒绝：{why}",
+    "Refused by the cluster: {why}": "被集群拒绝：{why~}",
     "Kubernetes ended it: {why}": "被 Kubernetes 终止：{why}",
     "Kueue has not admitted it yet.": "Kueue 尚未准入。",
     "Kueue took its nodes for another.": "Kueue 把它的节点给了别的作业。",

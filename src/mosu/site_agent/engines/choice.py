@@ -16,18 +16,18 @@ from mosu.wire.agent import EnvironmentInfo
 
 
 def volumes_of(config: AgentConfig) -> Volumes | None:
-    """Where buyers' volumes are kept, if the settings say so.
+    """The folders in which buyers' volumes are kept, if the settings name one.
 
     Raises:
-        Invalid: the engine keeps none, or the folder does not do.
+        Invalid: the engine keeps none in folders, or the folder does not do.
         SandboxUnavailable: the sandbox's user cannot reach it.
     """
     if config.volumes_dir is None:
         return None
-    if config.engine not in _WITH_VOLUMES:
+    if config.engine not in _WITH_FOLDERS:
         raise Invalid(
-            f"The engine {config.engine} keeps no volumes.",
-            hint="Leave out volumes_dir.",
+            f"The engine {config.engine} keeps no volumes in a folder.",
+            hint="Leave out volumes_dir; on Kubernetes, name [kubernetes] volumes_storage_class.",
             field="volumes_dir",
         )
     memory = attempts_folder(config.state_dir.absolute()).with_name("volumes.json")
@@ -207,11 +207,16 @@ def _kubernetes(
     from mosu.site_agent.engines.kubernetes.engine import KubernetesEngine
     from mosu.site_agent.engines.kubernetes.options import options_of
 
-    return KubernetesEngine(options_of(config.options), log_bytes_max=config.log_bytes_max)
+    options = options_of(config.options)
+    if options.volumes_storage_class and config.volumes_gb < 1:
+        raise Invalid(
+            "volumes_gb is missing.", hint="Say how many GB of volumes may be sold.", field="volumes_gb"
+        )
+    return KubernetesEngine(options, log_bytes_max=config.log_bytes_max, volumes_gb=config.volumes_gb)
 
 
 _Make = Callable[[AgentConfig, Path, Sequence[Environment], Volumes | None, Images | None], Engine]
-_WITH_VOLUMES: Final = frozenset({"local", "slurm", "ray"})
+_WITH_FOLDERS: Final = frozenset({"local", "slurm", "ray"})
 _WITH_IMAGES: Final = frozenset({"kubernetes"})
 _ENGINES: Final[Mapping[str, _Make]] = {
     "local": _local,

@@ -81,7 +81,7 @@ class LocalEngine:
         volumes: Volumes | None = None,
         images: Images | None = None,
     ) -> None:
-        self._volumes, self._images = volumes, images
+        self.volumes, self._images = volumes, images
         self._attempts = attempts_folder(folder)
         self._node, self._log_bytes_max = node, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
@@ -180,7 +180,7 @@ class LocalEngine:
             log_bytes_max=self._log_bytes_max,
             envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards) | cards.variables_of(spec),
             reaches=self.reaches,
-            volumes=self._volumes,
+            volumes=self.volumes,
             images=self._images,
             cpus=self._free_cpus(spec.cores),
             delegation=None if self._delegation is None else _as_json(self._delegation),

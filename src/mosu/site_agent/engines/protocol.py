@@ -1,7 +1,7 @@
 """What the agent asks of an engine."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -43,12 +43,31 @@ class LogPart:
     data: bytes
 
 
+class VolumeKeeper(Protocol):
+    """Keeps the volumes of a pool's buyers."""
+
+    @property
+    def room_gb(self) -> int:
+        """How much may be sold."""
+
+    @property
+    def unkept(self) -> str:
+        """Why none is sold now, for the supplier's eyes; empty where it is."""
+
+    def delete(self, volume_ids: Collection[str]) -> tuple[str, ...]:
+        """Set about deleting these, without waiting; those of which nothing is left. The others are asked for again."""
+
+
 class Engine(Protocol):
     """Runs attempts somewhere. Submitting one attempt id twice starts it once."""
 
     name: str
     poll_s: float
     """How long to wait between two looks at an attempt that runs."""
+
+    @property
+    def volumes(self) -> VolumeKeeper | None:
+        """Where buyers' volumes are kept; None where the settings name no place."""
 
     @property
     def spans_nodes(self) -> bool:

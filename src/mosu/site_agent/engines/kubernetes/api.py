@@ -92,13 +92,20 @@ class KubernetesApi:
         """
         self._call("PATCH", path, kind="application/merge-patch+json", json=changes)
 
-    def delete(self, path: str, *, propagation: str = "Background") -> None:
-        """
+    def delete(self, path: str, *, propagation: str = "Background", uid: str = "") -> None:
+        """`uid`: not if another object has come to this name.
+
         Raises:
             KubernetesAway: it may have been deleted or not.
             Refused: we may not.
         """
-        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation}
+        body: dict[str, Any] = {
+            "kind": "DeleteOptions",
+            "apiVersion": "v1",
+            "propagationPolicy": propagation,
+        }
+        if uid:
+            body["preconditions"] = {"uid": uid}
         try:
             self._call("DELETE", path, json=body)
         except Refused as refusal:

@@ -6,6 +6,7 @@
 | `job.json` | agent | where the Job is |
 | `made` | agent | the Job was made: it is not made again |
 | `cancel` | agent | the end is asked for |
+| `unprovided.json` | agent | why its volumes are waited for no longer |
 | `log`, `cursor.json` | agent | what the pods printed, and how far it was read |
 | `end.json` | agent | the last word |
 """
@@ -28,11 +29,13 @@ from mosu.sandbox.starter import RunAs, give_to_sandbox
 from mosu.site_agent.engines.cards import devices_of
 from mosu.site_agent.engines.kubernetes.access import access_of
 from mosu.site_agent.engines.kubernetes.api import KubernetesApi, KubernetesAway, Object, Refused
+from mosu.site_agent.engines.kubernetes.claims import Claims
 from mosu.site_agent.engines.kubernetes.forwarding import Forwarding
 from mosu.site_agent.engines.kubernetes.manifests import (
     EXTENDS,
     FORWARDS,
     SELECTOR,
+    Item,
     Right,
     attempt_items,
     job_item,
@@ -40,6 +43,7 @@ from mosu.site_agent.engines.kubernetes.manifests import (
     name_of,
     namespace_items,
     namespace_manifest,
+    namespace_of,
     privileged_pod,
     users,
 )
@@ -60,6 +64,9 @@ from mosu.wire.shares import kind_of
 _ENTRY: Final = Path(__file__).with_name("entry.sh")
 _SSHD_PACKAGE: Final = "openssh-server"
 _LAST_LOG_S_MAX: Final = 20.0
+CLAIM_PATIENCE_S: Final = 600.0
+"""So long storage may take for a volume of a pod that is let in."""
+_TAKEN: Final = "The volume is still used by another attempt. Try again once that has ended."
 _NO_FORWARD: Final = (
     "No sessions are sold: the agent may not forward ports of pods. "
     "Give it get and create on pods/portforward (docs/reference/engines-kubernetes.md), and start it again."
@@ -76,6 +83,8 @@ class _JobFile(TypedDict):
     """Whether people are joined to its ports; of a Job from before there were sessions nothing is said."""
     service: NotRequired[bool]
     """Whether it is kept up; of a Job from before that was measured nothing is said."""
+    volumes: NotRequired[list[str]]
+    """Addresses of the claims that it uses."""
 
 
 class KubernetesEngine:
@@ -83,7 +92,7 @@ class KubernetesEngine:
     poll_s = 1.0
     spans_nodes = True
 
-    def __init__(self, options: KubernetesOptions, *, log_bytes_max: int) -> None:
+    def __init__(self, options: KubernetesOptions, *, log_bytes_max: int, volumes_gb: int = 0) -> None:
         self._options, self._log_bytes_max = options, log_bytes_max
         access = access_of(options.kubeconfig, options.context)
         self._api, self._forwarding = KubernetesApi(access), Forwarding(access)
@@ -93,6 +102,19 @@ class KubernetesEngine:
         if os.geteuid() != 0:  # who cannot give files away has the containers run as itself
             self._options = options.model_copy(update={"user_id": os.geteuid()})
         self._who = RunAs(self._options.user_id, self._options.user_id)
+        self.volumes = (
+            Claims(
+                self._api,
+                self._options,
+                room_gb=volumes_gb,
+                may=self._has,
+                memory=options.folder / "cluster.json",
+            )
+            if options.volumes_storage_class
+            else None
+        )
+        self._waits: dict[EngineRef, float] = {}
+        """Since when its pods wait for their volumes."""
         self._jobs = Mirror(self._api, "/apis/batch/v1/jobs", selector=SELECTOR)
         self._pods = Mirror(self._api, "/api/v1/pods", selector=SELECTOR)
         self._ready: set[str] = set()
@@ -218,6 +240,7 @@ class KubernetesEngine:
                 extras=[item.path for item in extras],
                 session=spec.session,
                 service=spec.service is not None,
+                volumes=[item.path for item in self._claims_of(spec)],
             )
             write_durably(folder / "job.json", where)
             if (folder / "cancel").exists():
@@ -227,6 +250,11 @@ class KubernetesEngine:
                 return ref
             try:
                 self._make_ready(where["namespace"])
+                if self.volumes is not None and spec.volumes:
+                    if self.volumes.are_used(spec, where["namespace"]):
+                        self._end(ref, folder, Observation(AttemptPhase.FAILED, reason=_TAKEN))
+                        return ref
+                    self.volumes.lay(spec, where["namespace"])
                 for item in (*extras, job):
                     self._api.create(item.collection, item.manifest)
             except KubernetesAway as away:
@@ -306,6 +334,7 @@ class KubernetesEngine:
                 mirror.drop(where["namespace"], name_of(ref))
         remove_tree(folder)
         self._last.pop(ref, None)
+        self._waits.pop(ref, None)
         self._reading.pop(ref, None)
 
     def close(self) -> None:
@@ -326,7 +355,12 @@ class KubernetesEngine:
                 field="image_id",
                 found=spec.environment,
             )
-        check_task(spec, [spec.environment] if named else self._options.images, reaches=reaches)
+        check_task(
+            spec,
+            [spec.environment] if named else self._options.images,
+            reaches=reaches,
+            keeps_volumes=self.volumes is not None,
+        )
         if spec.session and len(spec.nodes) > 1:
             raise Invalid(
                 "A session has one node.", hint="Ask for one.", field="num_nodes", found=len(spec.nodes)
@@ -395,7 +429,7 @@ class KubernetesEngine:
             if cancelled:
                 return stopped(last, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
             if (folder / "made").exists():
-                why = "Somebody deleted its Job."
+                why = read_json_if_whole(folder / "unprovided.json") or "Somebody deleted its Job."
                 return stopped(last, pods, phase=AttemptPhase.LOST, reason=why, now=_now())
             return last
         seen = reading_of(job, pods)
@@ -406,11 +440,38 @@ class KubernetesEngine:
             self._delete_job(ref, where)
             why = "Kueue took its nodes for another."
             return stopped(seen, pods, phase=AttemptPhase.LOST, reason=why, now=_now())
-        elif cancelled and "deletionTimestamp" not in job["metadata"]:
+        elif (cancelled or self._is_unprovided(ref, folder, where, seen, pods)) and (
+            "deletionTimestamp" not in job["metadata"]
+        ):
             self._delete_job(ref, where)
         if cancelled and seen.phase in {AttemptPhase.FAILED, AttemptPhase.LOST}:  # by our stopping it
             return stopped(seen, pods, phase=AttemptPhase.CANCELLED, reason="Cancelled.", now=_now())
         return seen
+
+    def _is_unprovided(
+        self, ref: EngineRef, folder: Path, where: _JobFile, seen: Observation, pods: Sequence[Object]
+    ) -> bool:
+        """Whether its pods wait for volumes no longer: once that is written down its Job goes, and then it is over."""
+        if self.volumes is None or not where.get("volumes"):
+            return False
+        if (folder / "unprovided.json").exists():
+            return True
+        if seen.started_at is not None or not pods:
+            self._waits.pop(ref, None)
+            return False
+        now = time.monotonic()
+        if now - self._waits.setdefault(ref, now) < CLAIM_PATIENCE_S:
+            return False
+        self._waits[ref] = now
+        with suppress(Refused):
+            if why := self.volumes.unbound(where["volumes"]):
+                write_durably(folder / "unprovided.json", f"{why} {seen.reason}".strip())
+                return True
+        return False
+
+    def _claims_of(self, spec: AttemptSpec) -> list[Item]:
+        namespace = namespace_of(spec.organisation_id, self._options)
+        return self.volumes.items(spec, namespace) if self.volumes is not None else []
 
     def _is_suspended(self, ref: EngineRef, where: _JobFile) -> bool:
         """Whether it is now: of its Job we hear on another way than of its pods, and may hear later that it begins."""
@@ -420,10 +481,8 @@ class KubernetesEngine:
     def _pods_now(self, namespace: str, name: str) -> list[Object]:
         """The Job's pods, as they are; those that are gone as they were last seen."""
         found = self._api.get(f"/api/v1/namespaces/{namespace}/pods", labelSelector=f"job-name={name}")
-        known = {pod["metadata"]["name"]: pod for pod in self._pods.of_job(namespace, name)}
-        return list(
-            (known | {pod["metadata"]["name"]: pod for pod in (found or {"items": ()})["items"]}).values()
-        )
+        self._pods.note((found or {"items": ()})["items"])
+        return self._pods.of_job(namespace, name)
 
     def _working(self, folder: Path, where: _JobFile, found: Sequence[Object]) -> list[Object]:
         """The pods that claimed a rank, by rank; of a rank that nobody claimed, its newest."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from mosu.site_agent.engines.kubernetes.options import KubernetesOptions
-from mosu.wire.agent import AttemptSpec
+from mosu.wire.agent import AttemptSpec, VolumeSpec
 from mosu.wire.ssh import SSH_USER
 
 QUEUE: Final = "mosu"
@@ -15,6 +15,10 @@ ATTEMPT: Final = "app.kubernetes.io/instance"
 CARD_NOTE: Final = "mosu/card-resource"
 """Annotation of a Job: which of the resources that it asks for counts its cards."""
 SELECTOR: Final = f"{MANAGED}=mosu"
+VOLUME: Final = "mosu/volume"
+"""Label of a claim: whose volume it is."""
+WRITES: Final = "writes"
+READS: Final = "reads"
 STOP_GRACE_S_MAX: Final = 30
 _SHM_SHARE: Final = 2
 _MIB: Final = 1 << 20
@@ -101,12 +105,35 @@ def attempt_items(spec: AttemptSpec, options: KubernetesOptions) -> list[Item]:
     return items
 
 
+def claim_name_of(volume_id: str) -> str:
+    return volume_id.replace("_", "-")
+
+
+def use_label_of(volume_id: str) -> str:
+    """Label of Jobs and pods: they write or read this volume."""
+    return f"volume.mosu/{volume_id}"
+
+
+def claim_item(volume: VolumeSpec, namespace: str, options: KubernetesOptions) -> Item:
+    """A volume of a buyer's, of the size that was bought, in its organisation's namespace."""
+    claim = _object("v1", "PersistentVolumeClaim", claim_name_of(volume.volume_id), namespace)
+    claim["metadata"]["labels"][VOLUME] = volume.volume_id
+    claim["spec"] = {
+        "accessModes": [options.volumes_access_mode],
+        "volumeMode": "Filesystem",
+        "storageClassName": options.volumes_storage_class,
+        "resources": {"requests": {"storage": str(volume.size_bytes)}},
+    }
+    return Item(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", claim)
+
+
 def job_item(spec: AttemptSpec, options: KubernetesOptions) -> Item:
     """The attempt as an Indexed Job, one pod on each of its nodes, suspended until Kueue admits it whole."""
     namespace = namespace_of(spec.organisation_id, options)
-    labels = {MANAGED: "mosu", ATTEMPT: spec.attempt_id}
+    uses = {use_label_of(one.volume_id): WRITES if one.writes else READS for one in spec.volumes}
+    labels = {MANAGED: "mosu", ATTEMPT: spec.attempt_id, **uses}
     job = _object("batch/v1", "Job", name_of(spec.attempt_id), namespace)
-    job["metadata"]["labels"] |= {ATTEMPT: spec.attempt_id, "kueue.x-k8s.io/queue-name": QUEUE}
+    job["metadata"]["labels"] |= {**labels, "kueue.x-k8s.io/queue-name": QUEUE}
     if spec.cards:
         job["metadata"]["annotations"] = {CARD_NOTE: options.resource_of(spec.accelerator)}
     job["spec"] = {
@@ -134,6 +161,11 @@ class Right:
 # A WebSocket begins with a GET; from 1.35 on the server asks for `create`, too.
 FORWARDS: Final = (Right("get", "", "pods", "portforward"), Right("create", "", "pods", "portforward"))
 EXTENDS: Final = (Right("patch", "batch", "jobs"),)
+KEEPS: Final = (
+    *(Right(verb, "", "persistentvolumeclaims") for verb in ("create", "get", "list", "delete")),
+    Right("get", "", "namespaces"),
+    Right("get", "storage.k8s.io", "storageclasses"),
+)
 
 
 def may(right: Right) -> Item:
@@ -239,6 +271,7 @@ def _pod(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
             "runAsUser": options.user_id,
             "runAsGroup": options.user_id,
             "seccompProfile": {"type": "RuntimeDefault"},
+            **(_owner(options) if spec.volumes else {}),
         },
         "affinity": _affinity(spec),
         "containers": [_container(spec, options)],
@@ -247,6 +280,11 @@ def _pod(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
     if options.runtime_class:
         pod["runtimeClassName"] = options.runtime_class
     return pod
+
+
+def _owner(options: KubernetesOptions) -> Manifest:
+    """A new file system is root's: it is given to the containers' group, once."""
+    return {"fsGroup": options.user_id, "fsGroupChangePolicy": "OnRootMismatch"}
 
 
 def _affinity(spec: AttemptSpec) -> Manifest:
@@ -297,6 +335,15 @@ def _container(spec: AttemptSpec, options: KubernetesOptions) -> Manifest:
             }
             for name in users(options.user_id)
         ]
+    mounts += [
+        {
+            "name": claim_name_of(one.volume_id),
+            "mountPath": one.path,
+            "subPath": "data",  # beside what a file system has of its own, such as lost+found
+            "readOnly": not one.writes,
+        }
+        for one in spec.volumes
+    ]
     if spec.secrets:
         mounts.append({"name": "secrets-given", "mountPath": "/run/mosu/secrets-given", "readOnly": True})
     return {
@@ -346,6 +393,9 @@ def _volumes(spec: AttemptSpec) -> list[Manifest]:
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": str(shm)}},
         {"name": "secrets", "emptyDir": {"medium": "Memory", "sizeLimit": str(_MIB)}},
     ]
+    for one in spec.volumes:
+        name = claim_name_of(one.volume_id)
+        volumes.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
     if spec.secrets:
         # Root's, for a user who is not: seen by this container alone, which lays 0600 copies of its own.
         given = {"secretName": name_of(spec.attempt_id), "defaultMode": 0o444}

@@ -1,6 +1,7 @@
 """What the server has of one kind, kept by a watch: looking at a thousand attempts asks it nothing."""
 
 import threading
+from collections.abc import Iterable
 from typing import Final
 
 from mosu.site_agent.engines.kubernetes.api import Gone, KubernetesApi, KubernetesAway, Object, Refused
@@ -40,6 +41,13 @@ class Mirror:
         with self._guard:
             found = [self._known[key] for key in self._by_job.get((namespace, job), ())]
         return sorted(found, key=lambda item: str(item["metadata"]["creationTimestamp"]))
+
+    def note(self, items: Iterable[Object]) -> None:
+        """Take these, for which the server was asked since the watch may be broken; not what went meanwhile."""
+        with self._guard:
+            for item in items:
+                if _key(item) not in self._gone:
+                    self._keep(item)
 
     def drop(self, namespace: str, job: str) -> None:
         """Forget what is gone of this job."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -64,6 +64,12 @@ class KubernetesOptions(BaseModel):
     """By environment."""
     allowed_images: tuple[Annotated[str, StringConstraints(pattern=PREFIX)], ...] = ()
     """Registries, or parts of them, whose images a task may name by digest."""
+    volumes_storage_class: Annotated[
+        str, StringConstraints(pattern=r"^([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?)?$")
+    ] = ""
+    """The StorageClass that provides volumes of buyers; without it none are kept. Its `reclaimPolicy` is `Delete`."""
+    volumes_access_mode: Literal["ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"] = "ReadWriteMany"
+    """What of it suits: with any but the first a volume is one run's at a time, also to read."""
     cluster_queue: str
     """The Kueue ClusterQueue that holds what this pool may take."""
     kubeconfig: Path | None = None

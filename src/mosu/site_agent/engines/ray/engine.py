@@ -71,7 +71,7 @@ class RayEngine:
         volumes: Volumes | None = None,
         images: Images | None = None,
     ) -> None:
-        self._volumes, self._images = volumes, images
+        self.volumes, self._images = volumes, images
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
         self._api = RayApi(options.address, token_file=options.token_file)
@@ -195,7 +195,7 @@ class RayEngine:
                 log_bytes_max=self._log_bytes_max,
                 envs=rank_variables(rank=0, addresses=["127.0.0.1"], cards=spec.cards),
                 reaches=spec.session and not self._way_to(spec.nodes[0]).why_not,
-                volumes=self._volumes,
+                volumes=self.volumes,
                 images=self._images,
             )
             if spec.cards:  # no others are in the sandbox, so a runtime counts them from 0

@@ -85,7 +85,7 @@ class SlurmEngine:
         volumes: Volumes | None = None,
         images: Images | None = None,
     ) -> None:
-        self._volumes, self._images = volumes, images
+        self.volumes, self._images = volumes, images
         self._forgotten_after_s = forgotten_after_s
         self._options, self._disk_bytes, self._log_bytes_max = options, disk_bytes, log_bytes_max
         self._attempts = attempts_folder(folder)
@@ -249,7 +249,7 @@ class SlurmEngine:
             envs={},
             # Not asked for what is no session: it may have to be found out.
             reaches=spec.session and self.reaches,
-            volumes=self._volumes,
+            volumes=self.volumes,
             images=self._images,
         )
         if len(spec.nodes) > 1:
