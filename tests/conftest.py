@@ -27,6 +27,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from mosu.kernel.memory import nothing_collected
 from mosu.ledger.models import AccountKind
 from mosu.runtime.databases import connected_to
 from mosu.runtime.migrating import migrate
@@ -39,6 +40,13 @@ NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
 _SHARED = "MOSU_TEST_CLUSTER"
 _TEMPLATE = "mosu_template"
+_LONGEST = (
+    "*/api/test_schema.py",
+    "*/architecture/test_doors.py",
+    "*/chaos/*",
+    "*/docs/*",
+    "*/runtime/test_demo.py",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that set up a whole hub come first: at the end, the other workers would wait for them."""
-    items.sort(
-        key=lambda item: not item.path.match("*/runtime/test_demo.py") and not item.path.match("*/docs/*")
-    )
+    """Those that take longest come first: at the end, the other workers would wait for them."""
+    items.sort(key=lambda item: not any(item.path.match(pattern) for pattern in _LONGEST))
     for item in items:
         marker = item.get_closest_marker("django_db")
         flushes = marker is not None and (marker.kwargs.get("transaction") or True in marker.args)
@@ -99,6 +105,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
                 said = repr(error)
             report.sections.append((f"last words of {name}", said))
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    with nothing_collected():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

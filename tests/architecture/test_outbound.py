@@ -21,7 +21,7 @@ SPEAKS_TO_THE_HUB = {
     "wire/opening.py": {"websockets"},  # opens what the two beside it ask for
     "wire/websocket.py": {"websockets"},  # masks
     "client/sdk.py": {"httpx"},
-    "client/transport.py": {"httpx"},
+    "client/transport.py": {"httpx", "urllib.request"},  # the latter for which proxies the environment names
     "site_agent/hub.py": {"httpx"},
     "site_agent/tunnel.py": {"socket", "websockets"},
 }

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pytest
 import typer
+from tests.client.fake_hub import TOKEN, FakeHub
 
 from mosu.cli import app, main
 from mosu.cli.main import COMMANDS, Command
@@ -41,6 +42,15 @@ def test_a_commands_help_needs_no_server(name: str) -> None:
     assert modules_after([name, "--help"]).isdisjoint(
         {"django", "rich", "httpx"}
     )  # Typer itself asks for pydantic
+
+
+def test_a_command_that_only_asks_reads_no_task_files_and_no_certificates(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOSU_URL", hub.url)
+    monkeypatch.setenv("MOSU_TOKEN", TOKEN)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nonexistent")  # whoever reads them fails
+    assert modules_after(["runs"]).isdisjoint({"asyncio", "django", "pathspec", "websockets", "yaml"})
 
 
 def test_help_answers_at_once() -> None:

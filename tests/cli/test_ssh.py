@@ -1,5 +1,6 @@
 """What `mosu ssh` makes ready and how it calls `ssh`; OpenSSH's own programs do the rest (tests/compute/test_ssh.py)."""
 
+import json
 import os
 import socket
 import stat
@@ -308,3 +309,65 @@ def test_who_is_cut_off_is_told_why(proxy: Proxy) -> None:
         proxy.relay.close_all(4403, "this person may no longer connect")
         _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 3 and b"this person may no longer connect" in err
+
+
+def note_relay(proxy: Proxy, **changes: str) -> None:
+    """As `mosu ssh` does before it becomes `ssh`."""
+    assert mosu(proxy.env, "--certify", "run_1").returncode == 0
+    file = folder(proxy.env) / "relay.json"
+    noted = json.loads(file.read_text())
+    assert noted == {"hub": proxy.env["MOSU_URL"], "relay": proxy.relay.url}
+    file.write_text(json.dumps(noted | changes))
+
+
+def asked_for_the_run(hub: FakeHub) -> int:
+    return hub.calls.count(("GET", "/runs/run_1"))
+
+
+def greeted(proxy: Proxy) -> None:
+    process = proxy.started()
+    with proxy.accepted() as taken:
+        taken.sendall(b"SSH-2.0-server\r\n")
+    assert process.communicate(timeout=PATIENCE_S)[0] == b"SSH-2.0-server\r\n"
+
+
+def test_where_the_session_is_reached_is_not_asked_twice(proxy: Proxy, hub: FakeHub) -> None:
+    note_relay(proxy)
+    before = asked_for_the_run(hub)
+    greeted(proxy)
+    assert asked_for_the_run(hub) == before
+
+
+@pytest.mark.parametrize(
+    "changes", [{"hub": "http://another.example"}, {"relay": "http://127.0.0.1:1"}, {"relay": "ws:///"}]
+)
+def test_the_token_goes_nowhere_but_where_this_hub_said(
+    proxy: Proxy, hub: FakeHub, changes: dict[str, str]
+) -> None:
+    note_relay(proxy, **changes)
+    before = asked_for_the_run(hub)
+    greeted(proxy)
+    assert asked_for_the_run(hub) == before + 1
+
+
+def test_the_hub_is_asked_why_a_way_leads_nowhere_any_more(proxy: Proxy, hub: FakeHub) -> None:
+    note_relay(proxy)
+    proxy.relay.refusals[SSH_PORT] = (404, {"type": "urn:mosu:not_found", "title": "No such run."})
+    hub.state, hub.connect_url = "succeeded", None
+    done = mosu(proxy.env, "--proxy", "run_1")
+    assert (done.returncode, "run_1 is succeeded: there is nothing left" in done.stderr) == (3, True)
+
+
+def test_what_ssh_waits_for_loads_no_http_no_models_and_no_options(proxy: Proxy) -> None:
+    note_relay(proxy)
+    program = (
+        "import sys\nfrom mosu.cli.main import run\n"
+        "code = run(['ssh', '--proxy', 'run_1'])\nprint(code, *sys.modules, file=sys.stderr)"
+    )
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, "-c", program], env=proxy.env, text=True, **pipes)
+    with proxy.accepted() as taken:
+        taken.sendall(b"SSH-2.0-server\r\n")
+    code, *loaded = process.communicate(timeout=PATIENCE_S)[1].split()
+    assert code == "0"
+    assert {"httpx", "pydantic", "typer", "rich", "yaml", "pathspec"}.isdisjoint(loaded)

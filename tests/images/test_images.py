@@ -1,10 +1,14 @@
 """Images of containers in the sandbox: from a real registry, by skopeo and umoci, and what a bad one may not do."""
 
+import json
 import os
 import socket
+import ssl
 import tarfile
 import threading
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from mosu.sandbox.environments import Environment
 from mosu.sandbox.image_root import Image
 from mosu.sandbox.starter import run_as
 from mosu.site_agent import image_fetch, images
-from mosu.site_agent.image_fetch import ImageRefused, NotWanted
+from mosu.site_agent.image_fetch import Fetching, ImageRefused, NotWanted
 from mosu.site_agent.images import Images
 from mosu.site_agent.jobs import job_of
 from mosu.wire.agent import ServiceSpec
@@ -422,3 +426,107 @@ def test_what_comes_from_outside_belongs_to_the_sandboxs_user(
     fetch(kept, plain_image())
     digest = plain_image().rpartition(":")[2]
     assert (folder / "images" / digest / "root" / "etc" / "motd").stat().st_uid == run_as().uid
+
+
+def test_our_own_processes_read_nothing_of_the_image(bench: LocalBench, kept: Images, shop: Registry) -> None:
+    """What they loaded of it could keep the meter from starting; a pipe that nobody writes to would keep them."""
+    root = shop.folder / "loads"
+    lay_programs(root, "bash", "ls")
+    (root / "etc").mkdir()
+    (root / "etc" / "ld.so.preload").write_text("/evil.so\n")
+    pipes = ["etc/localtime", "usr/lib/locale/locale-archive", "usr/share/zoneinfo/UTC0"]
+    for name in pipes:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(root / name)
+    image = shop.pushed("loads", [layer(root.with_suffix(".tar"), root)])
+    fetch(kept, image)
+    ended = bench.lab.run("echo ran", environment=f"docker:{image}", envs={"LANG": "C"}, wall_limit_s=60)
+    assert (ended.seen.phase, ended.log) == ("succeeded", "ran\n")
+
+
+def test_no_program_of_it_has_its_owners_rights_on_the_machine(
+    kept: Images, shop: Registry, folder: Path
+) -> None:
+    closed = plain("closed", size=0, mode=0)
+    closed.type = tarfile.DIRTYPE
+    members = [plain("other", mode=0o6755), *([closed] if os.geteuid() == 0 else [])]
+    image = shop.pushed("owners", [odd_layer(shop.folder / "owners.tar", members)])
+    fetch(kept, image)
+    root = folder / "images" / image.rpartition(":")[2] / "root"
+    assert (root / "other").stat().st_mode & 0o7777 == 0o755
+
+
+def test_names_that_are_no_utf_8(bench: LocalBench, kept: Images, shop: Registry) -> None:
+    """Else no supervisor would live to say how it ended, and the attempt would be lost again and again."""
+    root = shop.folder / "bytes"
+    lay_programs(root, "bash")
+    (root / os.fsdecode(b"\xff")).mkdir()
+    image = shop.pushed("bytes", [layer(root.with_suffix(".tar"), root)])
+    fetch(kept, image)
+    ended = bench.lab.run("echo /*", environment=f"docker:{image}")
+    assert ended.seen.phase == "succeeded" and "/bin" in ended.log
+
+
+def test_what_the_disk_garbled_is_fetched_again(kept: Images, shop: Registry, folder: Path) -> None:
+    fetch(kept, plain_image())
+    facts = folder / "images" / plain_image().rpartition(":")[2] / "image.json"
+    facts.write_text("{")
+    with pytest.raises(Invalid, match="not here"):
+        kept.of(plain_image())
+    fetch(kept, plain_image(), attempt_id="second")
+    assert kept.of(plain_image())["envs"]["MADE_BY"] == "its makers"
+    assert left_in(folder) == {plain_image().rpartition(":")[2]}
+
+
+def test_who_drips_is_broken_off(
+    kept: Images, shop: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_fetch, "FETCH_S_MAX", 0.0)
+    with pytest.raises(OSError, match="took more than"):
+        fetch(kept, plain_image())
+    assert left_in(folder) == set()
+
+
+def test_a_sign_in_of_the_agents_is_not_used(
+    folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch, shop: Registry
+) -> None:
+    said: list[str] = []
+
+    class Asks(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            said.append(self.headers.get("Authorization", ""))
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="here"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trusted.load_cert_chain(shop.certificate, shop.certificate.with_name("key.pem"))
+    with HTTPServer(("127.0.0.1", 0), Asks) as server:
+        server.socket = trusted.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"localhost:{server.server_address[1]}"
+        known = folder / "auth.json"
+        known.write_text(json.dumps({"auths": {where: {"auth": b64encode(b"we:secret").decode()}}}))
+        known.chmod(0o644)
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(known))
+        monkeypatch.setattr(image_fetch, "_INHERITED", (*image_fetch._INHERITED, "REGISTRY_AUTH_FILE"))
+        place = folder / "images"
+        place.mkdir()
+        kept = Images(place, room_gb=1, allowed=[where], environment=environment)
+        try:
+            with pytest.raises(ImageRefused, match="unauthorized"):
+                fetch(kept, f"{where}/team/plain@sha256:{'0' * 64}")
+        finally:
+            server.shutdown()
+    assert said and b64encode(b"we:secret").decode() not in " ".join(said)
+
+
+def test_what_a_tool_says_is_told_without_our_folders(folder: Path, environment: Environment) -> None:
+    fetching = Fetching("x/y@sha256:0", folder, run_as(), folder, environment, lambda _: None, lambda: True)
+    assert (
+        fetching._complaint(f"ERROR: open {folder}/oci/a\x1b[2J\0b\u202e: bad") == "open /oci/a?[2J?b?: bad"
+    )

@@ -1,7 +1,12 @@
 """What is freed and taken again, over and over, costs no fault of a page."""
 
+import gc
 import subprocess
 import sys
+
+import pytest
+
+from mosu.kernel.memory import nothing_collected
 
 _CODE = """
 import resource
@@ -33,3 +38,10 @@ def _faults(*, keeps: bool) -> int:
 def test_what_is_freed_is_kept_for_what_is_taken_next() -> None:
     # A machine that is short of memory takes pages away and gives them back: that only ever adds faults.
     assert min(_faults(keeps=True) for _ in range(3)) < 100 < _faults(keeps=False)
+
+
+def test_garbage_is_collected_again_once_all_is_loaded() -> None:
+    with pytest.raises(ImportError), nothing_collected():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled()

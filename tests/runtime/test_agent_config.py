@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mosu.runtime import agent_config
-from mosu.runtime.agent_config import write_agent_config, write_environment
+from mosu.runtime.agent_config import environment_file, write_agent_config, write_environment
 from mosu.runtime.config import Config, load_config
+from mosu.runtime.postgres import write_secret
 from mosu.sandbox.starter import RunAs
 
 GIB = 1 << 30
@@ -21,7 +22,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     config = load_config(data_dir=tmp_path / "data")
     config.ensure()
     (config.data_dir / "environments").mkdir()
-    write_environment(config.data_dir, tmp_path)
+    write_environment(config.data_dir, config.data_dir / "environments" / "python")
     monkeypatch.setattr(agent_config, "unreachable_part", lambda *_: None)
     return config
 
@@ -57,3 +58,18 @@ def test_none_where_the_sandbox_cannot_come(config: Config, monkeypatch: pytest.
     monkeypatch.setattr(agent_config, "unreachable_part", lambda path, _: path)
     monkeypatch.setattr(agent_config, "run_as", lambda: RunAs(1, 1))
     assert "volumes_dir" not in told(config, monkeypatch, free_gb=100)
+
+
+def test_the_environment_is_found_again_where_the_data_folder_was_moved(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = config.data_dir.rename(tmp_path / "moved")
+    found = told(load_config(data_dir=moved), monkeypatch, free_gb=80)
+    assert found["environments"] == [str(moved / "environments" / "python")]
+
+
+def test_a_whole_path_that_an_earlier_version_kept_counts(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_secret(environment_file(config.data_dir), str(tmp_path))
+    assert told(config, monkeypatch, free_gb=80)["environments"] == [str(tmp_path)]

@@ -155,6 +155,24 @@ def test_a_database_is_prepared_once_for_each_code(data_dir: Path, monkeypatch: 
     assert is_prepared(config, owner_dsn="postgresql://one")
 
 
+def test_a_data_folder_that_was_moved_is_prepared_with_its_own_database_alone(data_dir: Path) -> None:
+    inside, outside = (
+        load_config(data_dir=data_dir),
+        replace(load_config(data_dir=data_dir), database_url="postgresql://app:secret@db/mosu"),
+    )
+    inside.ensure()
+    (data_dir / "environments").mkdir()
+    for file in (inside.secrets_dir / "local_pool_token", data_dir / "environments" / "local"):
+        write_secret(file, "x")
+    for config, moved, another in (
+        (inside, "postgresql://owner:mine@/mosu?host=/there", "postgresql://owner:other@/mosu?host=/here"),
+        (outside, "postgresql://owner:mine@/mosu?host=here", "postgresql://owner:mine@/mosu?host=there"),
+    ):
+        mark_prepared(config, owner_dsn="postgresql://owner:mine@/mosu?host=/here")
+        assert is_prepared(config, owner_dsn=moved) is (config is inside)
+        assert not is_prepared(config, owner_dsn=another)
+
+
 def test_the_agent_gets_no_secret_of_the_hub(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOSU_SMTP_PASSWORD", "secret")
     config = replace(load_config(data_dir=data_dir), database_url="postgresql://app:secret@db/mosu")

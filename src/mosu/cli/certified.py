@@ -2,9 +2,10 @@
 
 One folder for each session, `ssh/RUN` beside the configuration file, for its owner alone: the key, made by `ssh-keygen`
 and never sent; its certificate; the one key that the session's server may show, so that nobody is asked whether they
-trust it.
+trust it; the relay that the hub named, so that what `ssh` calls need not ask again.
 """
 
+import json
 import os
 import re
 import shlex
@@ -33,6 +34,8 @@ KEPT_S: Final = 86_400.0
 _CERTIFICATE: Final = "key-cert.pub"
 """`ssh` looks for a key's certificate under this name beside it."""
 _KNOWN_HOSTS: Final = "known_hosts"
+_RELAY: Final = "relay.json"
+_RUN_ID: Final = re.compile(r"run_[0-9a-z]{1,60}")
 _A_LINE: Final = re.compile(r"[\x20-\x7e]+")
 
 
@@ -68,7 +71,7 @@ def folder_for(hub: "Client", run_id: str, programs: Programs) -> Path:
         Stop: this is no run's id, or no key could be made.
         BrokenAnswer: the hub's answer is none.
     """
-    if not re.fullmatch(r"run_[0-9a-z]{1,60}", run_id):
+    if not _RUN_ID.fullmatch(run_id):
         raise Stop(f"{run_id[:60]!r} is not the id of a run.", code=USAGE)
     every = config_path().parent / "ssh"
     every.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -84,6 +87,22 @@ def folder_for(hub: "Client", run_id: str, programs: Programs) -> Path:
         _replace(folder / _KNOWN_HOSTS, f"{run_id} {made.host_key}\n")
         _replace(certificate, f"{made.certificate}\n")
     return folder
+
+
+def keep_relay(folder: Path, *, hub_url: str, url: str) -> None:
+    """Note where the session is reached, and which hub said so."""
+    _replace(folder / _RELAY, json.dumps({"hub": hub_url, "relay": url}))
+
+
+def kept_relay(run_id: str, *, hub_url: str) -> str | None:
+    """What was noted last on the word of this hub; None where nothing was, or another hub said it."""
+    if not _RUN_ID.fullmatch(run_id):
+        return None
+    try:
+        kept = json.loads((config_path().parent / "ssh" / run_id / _RELAY).read_text())
+        return str(kept["relay"]) if kept["hub"] == hub_url else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _lay_key(folder: Path, programs: Programs) -> None:

@@ -122,6 +122,11 @@ def run(arguments: list[str]) -> int:
     if name == "--version":
         print(f"mosu {__version__}")
         return 0
+    if arguments[:-1] == ["ssh", "--proxy"]:
+        from mosu.cli.piping import carried
+
+        if (code := carried(arguments[-1])) is not None:
+            return code
     for command in COMMANDS:
         if command.name == name:
             from mosu.cli.app import call

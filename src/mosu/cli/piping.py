@@ -3,22 +3,51 @@
 import asyncio
 import os
 import socket
+import sys
 import threading
 import time
 from typing import Final
 
-from mosu.cli.stop import Stop
+from mosu.cli.certified import kept_relay
+from mosu.cli.stop import Stop, stop_of
+from mosu.cli.text import language
+from mosu.client.config import headers_of, load_profile
 from mosu.client.errors import ProblemError
-from mosu.client.relay import Relay, Traffic
+from mosu.client.relay import Relay, Traffic, may_be_told_the_token
 from mosu.wire.ssh import SSH_PORT, SSHD
 
 _CHUNK_BYTES: Final = 64 * 1024
 _STARTS_S_MAX: Final = 30.0
 """So long after the session runs, its server may not listen yet, nor any way lead to its node."""
+_NOT_JOINED: Final = "not_joined"
 _AGAIN_S: Final = 0.2
 _OPENED_AGAIN_S: Final = 1.0
 """Each that was opened is on record."""
 _NO_SERVER: Final = f"Its log says why: mosu logs. What runs in an image has ssh only if that brings {SSHD}."
+
+
+def carried(run_id: str) -> int | None:
+    """The exit code of what `ssh` calls, by the way that `mosu ssh` noted a moment ago: without a question to the hub
+    and all that asking takes, for which each `ssh` would wait. None if there is none, or it leads nowhere any more:
+    then nothing was taken from standard input.
+    """
+    try:
+        profile = load_profile()
+        hub_url = profile.url.rstrip("/")
+        url = kept_relay(run_id, hub_url=hub_url)
+        if url is None or not may_be_told_the_token(url, hub_url=hub_url):
+            return None
+        piped(Relay(url, headers_of(profile.token, language())))
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if isinstance(error, ProblemError) and error.code != _NOT_JOINED:
+            return None  # the hub knows more of it
+        if (stop := stop_of(error)) is None:
+            raise
+        sys.stderr.write(stop.text())
+        return stop.code
+    return 0
 
 
 def piped(relay: Relay) -> None:
@@ -34,7 +63,7 @@ def piped(relay: Relay) -> None:
             if asyncio.run(_joined(relay)):
                 return
         except ProblemError as refused:
-            if refused.code != "not_joined" or time.monotonic() > until:
+            if refused.code != _NOT_JOINED or time.monotonic() > until:
                 raise
             time.sleep(_AGAIN_S)
         else:  # some ways open before it is known whether anybody listens

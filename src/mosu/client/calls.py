@@ -1,7 +1,7 @@
 """What all calls of `/api/v1` have in common."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote as quoted
 
 from pydantic import BaseModel, ValidationError
@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 from mosu.client.errors import BrokenAnswer
 from mosu.client.models import Page
 from mosu.client.transport import Transport
-from mosu.wire.manifest import LocalFile
+
+if TYPE_CHECKING:
+    from mosu.wire.manifest import LocalFile
 
 AnswerT = TypeVar("AnswerT", bound=BaseModel)
 
@@ -41,7 +43,7 @@ def read(model: type[AnswerT], answer: object) -> AnswerT:
         ) from error
 
 
-def folder_of(files: Sequence[LocalFile]) -> list[dict[str, Any]]:
+def folder_of(files: "Sequence[LocalFile]") -> list[dict[str, Any]]:
     return [
         {
             "path": file.entry.path,

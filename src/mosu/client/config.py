@@ -17,6 +17,16 @@ class Profile:
     token: str = field(repr=False)
 
 
+def headers_of(token: str, language: str) -> dict[str, str]:
+    """What every request carries, the token among it: not to be shown."""
+    headers = {"User-Agent": "mosu-client/0.1"}
+    if language:
+        headers["Accept-Language"] = language
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    return headers
+
+
 def config_path() -> Path:
     """`mosu/config.toml` in XDG_CONFIG_HOME, or in `~/.config`."""
     home = os.environ.get("XDG_CONFIG_HOME", "")

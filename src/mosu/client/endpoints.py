@@ -1,12 +1,14 @@
 """The calls of endpoints."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from mosu.client.calls import Calls, folder_of, given, read, segment
 from mosu.client.models import Endpoint, EndpointKey, EndpointRequest, NewEndpointKey, Page, Replica
-from mosu.wire.manifest import LocalFile
+
+if TYPE_CHECKING:
+    from mosu.wire.manifest import LocalFile
 
 
 class EndpointCalls(Calls):
@@ -25,7 +27,7 @@ class EndpointCalls(Calls):
         name: str,
         task: str,
         *,
-        files: Sequence[LocalFile] = (),
+        files: "Sequence[LocalFile]" = (),
         project_id: str | None = None,
         idempotency_key: str | None = None,
     ) -> Endpoint:
@@ -39,7 +41,7 @@ class EndpointCalls(Calls):
         endpoint_id: str,
         *,
         task: str | None = None,
-        files: Sequence[LocalFile] = (),
+        files: "Sequence[LocalFile]" = (),
         auth: Literal["key", "hub", "public"] | None = None,
     ) -> Endpoint:
         """Another task, whose replicas take over one by one, or who may ask."""

@@ -1,5 +1,10 @@
 """What can go wrong between a caller and a hub."""
 
+from json import loads
+from typing import Final
+
+_DETAIL_CHARS_MAX: Final = 300
+
 
 class ClientError(Exception):
     """What went wrong, and what to do about it."""
@@ -41,3 +46,25 @@ class NotSignedIn(ClientError):
 
 class DamagedOutput(ClientError):
     """The bytes that came are not those that the hub names."""
+
+
+def problem_of(status: int, body: str) -> ProblemError:
+    """The refusal that an answer means, whether or not its body is a problem of RFC 9457."""
+    try:
+        problem = loads(body)
+    except ValueError:
+        problem = None
+    if not isinstance(problem, dict):
+        problem = {"detail": " ".join(body.split())[:_DETAIL_CHARS_MAX]}
+    known = {"type", "title", "status", "detail"}
+    return ProblemError(
+        status=status,
+        code=str(problem.get("type", "")).rpartition(":")[2] or f"http_{status}",
+        title=str(problem.get("title") or f"The hub answered {status}."),
+        detail=_text(problem.get("detail")),
+        facts={key: value for key, value in problem.items() if key not in known},
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)

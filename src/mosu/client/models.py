@@ -13,9 +13,12 @@ T = TypeVar("T")
 
 
 class Answer(BaseModel):
-    """Frozen; open to keys of a newer hub. A null where a value was expected counts as left out."""
+    """Frozen; open to keys of a newer hub. A null where a value was expected counts as left out.
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    A command reads a few kinds of answers: each is built when it is first read.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from mosu.client.errors import BrokenAnswer, CutOff, ProblemError, Unreachable
-from mosu.client.transport import problem_of
+from mosu.client.errors import BrokenAnswer, CutOff, ProblemError, Unreachable, problem_of
 from mosu.wire.opening import ClientWay, opened
 from mosu.wire.websocket import Bytes
 
@@ -68,9 +67,7 @@ class Relay:
         Raises:
             BrokenAnswer: it names none that the token may be sent to.
         """
-        parts = urlsplit(run.connect_url or "")
-        wanted = {"wss"} if hub.url.startswith("https://") else {"ws", "wss"}
-        if parts.scheme not in wanted or not parts.hostname or parts.query or parts.fragment:
+        if not may_be_told_the_token(run.connect_url or "", hub_url=hub.url):
             raise BrokenAnswer(
                 f"The hub names no usable address of {run.id}: {run.connect_url!r}.",
                 hint="Tell the hub's operator: MOSU_RELAY_URL.",
@@ -151,6 +148,13 @@ class Relay:
             raise Unreachable(
                 f"The relay does not answer: {error}.", hint="The next connection is tried anew."
             ) from error
+
+
+def may_be_told_the_token(url: str, *, hub_url: str) -> bool:
+    """Whether it is an address of a relay, over TLS where the hub's is."""
+    parts = urlsplit(url)
+    wanted = {"wss"} if hub_url.startswith("https://") else {"ws", "wss"}
+    return parts.scheme in wanted and bool(parts.hostname) and not parts.query and not parts.fragment
 
 
 def break_off_when_closed(local: socket.socket, *, wanted: bool = True) -> None:

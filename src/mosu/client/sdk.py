@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from hashlib import file_digest, sha256
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote as quoted
 from uuid import uuid4
 
@@ -49,8 +49,10 @@ from mosu.client.models import (
 )
 from mosu.client.transport import Transport, checked
 from mosu.client.volumes import VolumeCalls
-from mosu.wire.manifest import LocalFile
 from mosu.wire.paths import safe_relative_path
+
+if TYPE_CHECKING:
+    from mosu.wire.manifest import LocalFile
 
 Progress = Callable[[Imported], None]
 _POLL_S = 0.1
@@ -237,7 +239,7 @@ class Client(EndpointCalls, VolumeCalls):
         self,
         task: str,
         *,
-        files: Sequence[LocalFile] = (),
+        files: "Sequence[LocalFile]" = (),
         vouchers: Literal["auto", "none"] | Sequence[str] | None = None,
         project_id: str | None = None,
     ) -> Quotes:
@@ -436,7 +438,7 @@ class Client(EndpointCalls, VolumeCalls):
             raise self._hub.unreachable(error) from error
         return digest.hexdigest()
 
-    def upload_workdir(self, files: Sequence[LocalFile]) -> int:
+    def upload_workdir(self, files: "Sequence[LocalFile]") -> int:
         """Send the bytes that the hub has not yet; how many files went."""
         sources = {file.entry.sha256: file.source for file in files}
         digests = sorted(sources)

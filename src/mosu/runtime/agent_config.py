@@ -30,8 +30,14 @@ def environment_file(data_dir: Path) -> Path:
 
 
 def write_environment(data_dir: Path, folder: Path) -> None:
-    """Keep which prebuilt environment the local pool's jobs run in."""
-    write_secret(environment_file(data_dir), str(folder))
+    """Keep which prebuilt environment the local pool's jobs run in: by its name, since the data folder may be moved."""
+    write_secret(environment_file(data_dir), folder.name)
+
+
+def _environment(data_dir: Path) -> Path:
+    """Before, its whole path was kept."""
+    kept = environment_file(data_dir)
+    return kept.parent / kept.read_text()
 
 
 def note_environment(data_dir: Path, environment: Environment) -> None:
@@ -62,7 +68,7 @@ def write_agent_config(config: Config) -> None:
         "token_file": str(token_file(config.data_dir)),
         "state_dir": str(config.agent_config.parent),
         "environments": [
-            environment_file(config.data_dir).read_text(),
+            str(_environment(config.data_dir)),
             *_added(config.data_dir).values(),
         ],
         **_volumes(config.agent_config.parent / "volumes"),

@@ -16,6 +16,7 @@ import typer
 
 from mosu.kernel.ids import typeid
 from mosu.kernel.languages import counted
+from mosu.kernel.memory import nothing_collected
 from mosu.kernel.money import decimal_of
 from mosu.kernel.refusals import DomainError, Invalid
 from mosu.runtime import doctor as doctor_checks
@@ -329,4 +330,5 @@ def use_hub(config: Config) -> None:
     os.environ.update(config.environment(app_dsn=config.app_dsn()))
     if (hub := running_hub(config)) is not None:
         os.environ["MOSU_URL"] = hub.url  # as it was started, wherever this shell thinks it is
-    django.setup()
+    with nothing_collected():
+        django.setup()

@@ -172,16 +172,20 @@ def is_prepared(config: Config, *, owner_dsn: str) -> bool:
         file.exists() for file in (path, token_file(config.data_dir), environment_file(config.data_dir))
     ):
         return False
-    return bool(json.loads(path.read_text()).get("digest") == _digest(owner_dsn))
+    return bool(json.loads(path.read_text()).get("digest") == _digest(config, owner_dsn))
 
 
 def mark_prepared(config: Config, *, owner_dsn: str) -> None:
-    write_secret(config.data_dir / "prepared.json", json.dumps({"digest": _digest(owner_dsn)}))
+    write_secret(config.data_dir / "prepared.json", json.dumps({"digest": _digest(config, owner_dsn)}))
 
 
-def _digest(owner_dsn: str) -> str:
-    """Of all migrations, of which database they were run on, and of what the jobs' environment is made of."""
-    digest = hashlib.sha256(f"{owner_dsn} {sys.version} {sys.base_prefix}".encode())
+def _digest(config: Config, owner_dsn: str) -> str:
+    """Of all migrations, of which database they were run on, and of what the jobs' environment is made of.
+
+    The embedded database lies in the data folder and moves with it; its password tells it from another one.
+    """
+    database = owner_dsn.partition("?")[0] if config.is_embedded else owner_dsn
+    digest = hashlib.sha256(f"{database} {sys.version} {sys.base_prefix}".encode())
     root = Path(mosu.__file__).parent
     for path in sorted(root.glob("*/migrations/*.py")):
         digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())

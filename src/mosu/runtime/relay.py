@@ -9,7 +9,7 @@ import django
 import uvicorn
 
 from mosu.kernel.descriptors import open_as_many_as_may_be
-from mosu.kernel.memory import keep_freed_memory
+from mosu.kernel.memory import keep_freed_memory, nothing_collected
 from mosu.runtime.relay_protocols import BoundedWebSocket
 from mosu.wire.websocket import MESSAGE_BYTES_MAX
 
@@ -37,7 +37,8 @@ def main() -> None:
     words.add_argument("--port", type=int, required=True)
     words.add_argument("--ssh-port", type=int)
     asked = words.parse_args()
-    django.setup()
+    with nothing_collected():
+        django.setup()
     keep_freed_memory()
     open_as_many_as_may_be()
     # Its models exist once Django is set up.

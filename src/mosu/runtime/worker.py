@@ -10,6 +10,8 @@ from typing import Final
 import django
 from procrastinate import App
 
+from mosu.kernel.memory import nothing_collected
+
 CONCURRENCY: Final = 2
 HEARTBEAT_S: Final = 2.0
 SILENT_S_MAX: Final = 10.0
@@ -19,7 +21,8 @@ SHUTDOWN_S_MAX: Final = 8.0
 
 def main() -> None:
     """Run tasks until SIGTERM, then finish those that run."""
-    django.setup()
+    with nothing_collected():
+        django.setup()
     # Django's application of procrastinate exists once Django is set up.
     from procrastinate.contrib.django import app, django_connector
 

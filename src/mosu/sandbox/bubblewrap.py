@@ -211,7 +211,7 @@ def _nul_separated(options: Sequence[str]) -> bytes:
     """
     if any("\0" in option for option in options):
         raise SandboxUnavailable("A variable or path holds a NUL character.", hint="Remove it from the task.")
-    return "\0".join(options).encode() + b"\0"
+    return os.fsencode("\0".join(options)) + b"\0"
 
 
 class _Given:
@@ -293,7 +293,7 @@ def _options(job: Job, given: _Given) -> list[str]:
         # Last: the root is memory that the payload would own.
         *("--remount-ro", "/", "--clearenv"),
         # The reaper and the dialler see nothing of the task's: a library to load first, say.
-        *(("--setenv", "LD_LIBRARY_PATH", _LIBRARIES) if job.image is None else ()),
+        *(("--setenv", "LD_LIBRARY_PATH", _LIBRARIES) if job.image is None else image_root.own_variables()),
     ]
 
 
@@ -334,6 +334,8 @@ def _small_files(job: Job, given: _Given) -> list[str]:
         _SCRIPT: job.script.encode(),
         _VARIABLES: _nul_separated([f"{name}={value}" for name, value in _environment(job).items()]),
     }
+    if job.image is not None:
+        files["/etc/ld.so.preload"] = b""  # the loader obeys it in every program: ours too
     if job.dial is not None:
         files[_DIALLER] = (_HERE / "dialler.py").read_bytes()
     if job.network == "loopback":

@@ -1,8 +1,9 @@
 """What a sandbox sees of an image of a container (OCI): its files at the root, and out of its way what we need.
 
 The image may hold any libc or none, and no Python: our own first process is started by this machine's loader, with
-this machine's libraries, which lie below `/run/mosu`. Of the image's root only what we do not make ourselves is shown;
-its `etc` is a real folder, with real files where ours are laid over them (`prepare` sees to it), so that no link of the
+this machine's libraries, which lie below `/run/mosu`. It reads nothing of the image on its way: what it loaded from
+there could keep the meter from starting. Of the image's root only what we do not make ourselves is shown; its `etc`
+is a real folder, with real files where ours are laid over them (`prepare` sees to it), so that no link of the
 image leads bubblewrap, which follows them with our rights, anywhere.
 """
 
@@ -21,7 +22,7 @@ MACHINE: Final = "/run/mosu/machine"
 """Where this machine's programs and libraries are seen."""
 ENVIRONMENT: Final = "/run/mosu/env"
 """Where the environment is seen whose interpreter runs our own processes."""
-LAID_OVER: Final = ("passwd", "group", "hosts", "resolv.conf", "nsswitch.conf")
+LAID_OVER: Final = ("passwd", "group", "hosts", "resolv.conf", "nsswitch.conf", "ld.so.preload")
 """Of `etc`: each is an ordinary file in every image that is shown."""
 _DRIVERS: Final = "/run/mosu/drivers"
 _OURS: Final = frozenset({"dev", "proc", "run", "sys", "tmp", "work"})
@@ -41,9 +42,12 @@ class Image:
 
 
 def prepare(root: str) -> str:
-    """A script for bash that makes an unpacked image fit to be shown; it ends with 1 where it cannot."""
+    """A script for bash that makes an unpacked image fit to be shown; it fails where it cannot.
+
+    No program keeps rights of its owner's: whoever else has an account on the machine could start it from there.
+    """
     files = " ".join(LAID_OVER)
-    return f"""
+    return rf"""
 if [ -L {root}/etc ] || {{ [ -e {root}/etc ] && [ ! -d {root}/etc ]; }}; then
   echo "ERROR: its /etc is no folder"
   exit 1
@@ -55,6 +59,7 @@ for file in {files}; do
     : > {root}/etc/$file
   fi
 done
+find {root} -type d ! -perm -0500 -exec chmod u+rx {{}} \; -o -type f -perm /6000 -exec chmod ug-s {{}} +
 chmod 0755 {root} {root}/etc
 """
 
@@ -68,10 +73,10 @@ def folders(image: Image, *, volumes: Sequence[str]) -> list[str]:
     hidden = _OURS | {path.split("/")[1] for path in volumes}
     options: list[str] = []
     try:
-        for name in ("", *LAID_OVER):
-            mode = (image.root / "etc" / name).lstat().st_mode
-            if not (stat.S_ISREG(mode) if name else stat.S_ISDIR(mode)):
-                raise SandboxUnavailable(f"The image's /etc/{name} is a link.", hint="Order again.")
+        for name in ("", "etc", *(f"etc/{name}" for name in LAID_OVER)):
+            mode = (image.root / name).lstat().st_mode
+            if not (stat.S_ISREG(mode) if "/" in name else stat.S_ISDIR(mode)):
+                raise SandboxUnavailable(f"The image's /{name} is a link.", hint="Order again.")
         for path in sorted(image.root.iterdir()):
             mode = path.lstat().st_mode
             if path.name in hidden:
@@ -92,11 +97,17 @@ def python(path: str) -> list[str]:
     loader = _loader()
     near = os.path.dirname(loader)  # noqa: PTH120 (of a path inside)
     own = path.removeprefix("/opt/env")
+    # Some keep the loader in lib, and libraries in lib64.
     libraries = [f"{ENVIRONMENT}/lib", f"{MACHINE}{near}"]
-    if not near.startswith("/usr/"):
-        libraries.append(f"{MACHINE}/usr{near}")
+    libraries += [f"{MACHINE}{path}" for path in (f"/usr{near}", "/lib64", "/usr/lib64") if path != near]
     inside = f"{MACHINE}{path}" if own == path else f"{ENVIRONMENT}{own}"
-    return [f"{MACHINE}{loader}", "--library-path", ":".join(libraries), inside]
+    return [f"{MACHINE}{loader}", "--inhibit-cache", "--library-path", ":".join(libraries), inside]
+
+
+def own_variables() -> list[str]:
+    """bubblewrap's options that keep our own processes from the image's locales and time zones."""
+    known = {"LC_ALL": "C", "TZ": "UTC0", "TZDIR": MACHINE}
+    return [word for name, value in known.items() for word in ("--setenv", name, value)]
 
 
 def drivers(image: Image) -> list[str]:

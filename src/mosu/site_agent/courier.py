@@ -165,6 +165,8 @@ class Courier:
             if self._thread is not None:
                 self._thread.join()  # it may still be cleaning, and two that delete one tree leave parts of it
             self._engine.forget(self._ref)
+            if self._images is not None:
+                self._images.let_go(self.spec.attempt_id)
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self) -> None:

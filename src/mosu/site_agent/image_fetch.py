@@ -23,13 +23,18 @@ from mosu.sandbox.starter import RunAs, give_to_sandbox
 
 STALLED_S: Final = 300.0
 """So long without a byte, and it is given up."""
+FETCH_S_MAX: Final = 4 * 3600.0
+"""So long altogether, or a registry that drips keeps what the attempt was given, for nothing."""
 _LOOK_S: Final = 0.1
 _WATCH_SHARE: Final = 20
+_LOOK_S_MAX: Final = 10.0
+"""Between two looks, however long one takes: meanwhile it grows."""
 _SAID_BYTES_MAX: Final = 16384
 _JSON_BYTES_MAX: Final = 4 << 20
 _ENVS_MAX: Final = 200
 _GIB: Final = 1 << 30
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_UNSAYABLE: Final = re.compile("[\0\ud800-\udfff]")
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _TOOLS: Final = ("skopeo", "umoci", "setpriv")
 _INHERITED: Final = (
@@ -42,6 +47,7 @@ _FINAL: Final = re.compile(
     re.IGNORECASE,
 )
 """What a registry says that it will say again; anything else may pass."""
+_DISK: Final = re.compile(r"no space left on device|quota exceeded|input/output error", re.IGNORECASE)
 _MESSAGE: Final = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
@@ -92,13 +98,13 @@ class Fetching:
             process = subprocess.Popen(
                 [
                     # It ends with us, however we end, and has our rights only where we have none to drop.
-                    *(_tool("setpriv"), "--pdeathsig", "KILL"),
+                    *(_tool("setpriv"), "--pdeathsig", "KILL", "--no-new-privs"),
                     *(
                         ("--reuid", str(who.uid), "--regid", str(who.gid), "--clear-groups")
                         if who.switches
                         else ()
                     ),
-                    *(_tool("skopeo"), "--tmpdir", str(self.scratch), "copy", "--quiet"),
+                    *(_tool("skopeo"), "--tmpdir", str(self.scratch), "copy", "--quiet", "--src-no-creds"),
                     *(f"docker://{self.image}", f"oci:{self.scratch / 'oci'}:image"),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -121,8 +127,8 @@ class Fetching:
             process.wait()
         if process.returncode != 0:
             with said.open("rb") as words:
-                why = _complaint(words.read(_SAID_BYTES_MAX).decode(errors="replace"))
-            if _FINAL.search(why):
+                why = self._complaint(words.read(_SAID_BYTES_MAX).decode(errors="replace"))
+            if _FINAL.search(why.replace(self.image.partition("@")[0], "")):
                 raise ImageRefused(
                     f"The image {self.image} could not be fetched: {why}",
                     hint="Look at its name and digest; the pool asks for it without a sign-in.",
@@ -166,8 +172,11 @@ class Fetching:
             sandbox.status.close()
         if sandbox.process.returncode != 0:
             why = (
-                _complaint(said.decode(errors="replace")) or f"umoci ended with {sandbox.process.returncode}"
+                self._complaint(said.decode(errors="replace"))
+                or f"umoci ended with {sandbox.process.returncode}"
             )
+            if _DISK.search(why):
+                raise OSError(errno.EIO, f"the image could not be unpacked: {why}")
             raise ImageRefused(
                 f"The image {self.image} could not be unpacked: {why}",
                 hint="Build it with layers of tar or tar+gzip, as docker and buildah do.",
@@ -177,17 +186,21 @@ class Fetching:
     def _wait(self, ended: Callable[[], int | None]) -> None:
         """Until it has, as long as it is wanted, there is room, and bytes come."""
         known, changed_at, look_at = 0, time.monotonic(), 0.0
+        until = changed_at + FETCH_S_MAX
         while ended() is None:
             if not self.wanted():
                 raise NotWanted
             now = time.monotonic()
             if now >= look_at:
                 there = self._looked_at()
-                look_at = now + max(_LOOK_S, _WATCH_SHARE * (time.monotonic() - now))
+                took = time.monotonic() - now
+                look_at = now + took + max(_LOOK_S, min(_LOOK_S_MAX, _WATCH_SHARE * took))
                 if there != known:
                     known, changed_at = there, now
             if now > changed_at + STALLED_S:
                 raise OSError(errno.ETIMEDOUT, f"the image did not come on for {STALLED_S:g} s")
+            if now > until:
+                raise OSError(errno.ETIMEDOUT, f"the image took more than {FETCH_S_MAX:g} s")
             time.sleep(_LOOK_S)
         self._looked_at()
 
@@ -224,7 +237,17 @@ class Fetching:
                 field="image_id",
             ) from error
         pairs = (one.partition("=") for one in set_there)
-        return {name: value for name, _, value in pairs if _NAME.fullmatch(name) and "\0" not in value}
+        return {
+            name: value for name, _, value in pairs if _NAME.fullmatch(name) and not _UNSAYABLE.search(value)
+        }
+
+    def _complaint(self, said: str) -> str:
+        """The last thing that a tool says went wrong, without our folders, and what no terminal should be told."""
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        found = _MESSAGE.search(lines[-1]) if lines else None
+        text = found[1].replace('\\"', '"') if found else (lines[-1].removeprefix("ERROR: ") if lines else "")
+        text = text.replace(str(self.scratch), "")
+        return "".join(letter if letter.isprintable() else "?" for letter in text)[:400]
 
     def _blob(self, digest: str) -> Path:
         found = _DIGEST.fullmatch(digest)
@@ -250,14 +273,6 @@ def check_tools() -> None:
 def _tool(name: str) -> str:
     """Where the system keeps it."""
     return shutil.which(name, path="/usr/bin:/bin") or name
-
-
-def _complaint(said: str) -> str:
-    """The last thing that a tool says went wrong."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    found = _MESSAGE.search(lines[-1]) if lines else None
-    text = found[1].replace('\\"', '"') if found else (lines[-1].removeprefix("ERROR: ") if lines else "")
-    return text[:400]
 
 
 def _json(path: Path) -> Mapping[str, Any]:

@@ -53,6 +53,8 @@ class Images:
         self._only_one = _lock(folder)
         self._uses = folder / "uses"
         self._uses.mkdir(mode=0o700, exist_ok=True)
+        for path in self._uses.glob(".*"):
+            path.unlink()
         for path in folder.iterdir():
             if path.name.startswith((_NEW, _GONE)):
                 remove_tree(path)
@@ -114,7 +116,7 @@ class Images:
     def keep_for(self, attempt_ids: Collection[str]) -> None:
         """Of no other attempt is anything known any more."""
         for path in self._uses.iterdir():
-            if path.name not in attempt_ids:
+            if path.name not in attempt_ids and path.name[0] != ".":  # one that is just written
                 path.unlink(missing_ok=True)
 
     def _is_ours_to_fetch(self, digest: str) -> bool:
@@ -125,10 +127,11 @@ class Images:
             return True
 
     def _fetch(self, digest: str, image: str, wanted: Callable[[], bool]) -> None:
+        spoilt: list[Path] = []
         draft = Path(tempfile.mkdtemp(prefix=f"{_NEW}{digest[:12]}-", dir=self._folder))
         try:
             scratch = draft / "work"
-            scratch.mkdir()
+            scratch.mkdir(mode=0o700)
             draft.chmod(0o711)
             fetching = Fetching(
                 image,
@@ -147,12 +150,17 @@ class Images:
             size = watch.folder_bytes(draft) or 0
             write_durably(draft / _FACTS, {"envs": envs, "bytes": size})
             with self._guard:
+                if (self._folder / digest).exists():  # the disk garbled what we wrote of it
+                    self._sizes.setdefault(digest, 0)
+                    spoilt.append(self._set_aside(digest))
                 draft.rename(self._folder / digest)
                 self._sizes[digest] = size
+                self._growing.pop(digest, None)
         except subprocess.CalledProcessError as error:
             raise OSError(errno.EIO, "the disk did not take the image") from error
         finally:
-            remove_tree(draft)
+            for path in (draft, *spoilt):
+                remove_tree(path)
 
     def _make_room(self, digest: str, size: int) -> None:
         """Room for what this image takes by now; others that nobody uses go, the least lately used first.
@@ -190,7 +198,10 @@ class Images:
         return {str(read_json_if_whole(path)) for path in self._uses.iterdir() if path.name[0] != "."}
 
     def _used_at(self, digest: str) -> float:
-        return (self._folder / digest / _FACTS).stat().st_mtime
+        try:
+            return (self._folder / digest / _FACTS).stat().st_mtime
+        except FileNotFoundError:  # the disk garbled it
+            return 0.0
 
     def _known_sizes(self) -> dict[str, int]:
         found = {path.parent.name: read_json_if_whole(path) for path in self._folder.glob(f"*/{_FACTS}")}

@@ -11,6 +11,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
+from mosu.kernel.memory import nothing_collected
 from mosu.market.catalogue import catalogue_at
 from mosu.web.bridge import WsgiApp, answered, environ_of
 
@@ -24,6 +25,8 @@ def warm_up(application: WsgiApp) -> None:
     After a failure, who comes first tries again.
     """
     try:
+        with nothing_collected():
+            reverse(_FIRST_SEEN[0])  # loads every view
         catalogue_at(timezone.now())
         for name in _FIRST_SEEN:
             _draw(application, reverse(name))

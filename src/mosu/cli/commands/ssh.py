@@ -50,6 +50,7 @@ def ssh(
     with client() as hub:
         run = reached(hub, run_id)
         folder = certified.folder_for(hub, run.id, programs)
+        certified.keep_relay(folder, hub_url=hub.url, url=run.connect_url or "")
     if config:
         show(certified.config_block(run, folder))
     elif not certify:

@@ -20,7 +20,7 @@ SENTENCES: Final[dict[str, str]] = {
     "Use a smaller one, or try again when other runs have ended.": "请用较小的镜像，或待其他运行结束后重试。",
     "The image is not here.": "镜像不在这里。",
     "The image is not here any more: {why}.": "镜像已不在这里：{why}。",
-    "The image's /etc/{name} is a link.": "镜像的 /etc/{name} 是链接。",
+    "The image's /{name} is a link.": "镜像的 /{name} 是链接。",
     "Images of containers need {programs}, which this machine does not have.": "运行容器镜像需要 {programs}，本机没有。",
     "Install: apt-get install -y {packages}": "请安装：apt-get install -y {packages}",
     "There is no folder {folder} for images.": "没有存放镜像的文件夹 {folder}。",

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-import cel
-
 
 @dataclass(frozen=True, slots=True)
 class Clause:
@@ -52,6 +50,8 @@ def _compiled(when: str) -> Any:
         raise ValueError(f"{len(when)} characters are more than {WHEN_CHARACTERS_MAX}")
     if len(_LOOP.findall(when)) > 1:
         raise ValueError("more than one of all, exists, exists_one, map and filter; write two clauses")
+    import cel  # noqa: PLC0415 - it brings a terminal's libraries: half a second of a hub's start
+
     return cel.compile(when)
 
 
