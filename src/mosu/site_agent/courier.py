@@ -216,8 +216,9 @@ class Courier:
         return self._report_of(end, outputs=outputs, why=why)
 
     def _ended_early(self, phase: AttemptPhase, reason: str) -> Report:
-        self._saw(Observation(phase))
-        return self._report_of(Observation(phase, reason=reason), outputs=())
+        end = Observation(phase, reason=reason)
+        self._saw(end)
+        return self._report_of(end, outputs=())
 
     def _submit(self) -> None:
         work = self._engine.workdir(self.spec.attempt_id)

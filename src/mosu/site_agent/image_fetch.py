@@ -246,7 +246,9 @@ class Fetching:
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         found = _MESSAGE.search(lines[-1]) if lines else None
         text = found[1].replace('\\"', '"') if found else (lines[-1].removeprefix("ERROR: ") if lines else "")
-        text = text.replace(str(self.scratch), "")
+        text = text.replace(str(self.scratch), "").removeprefix(
+            f"initializing source docker://{self.image}: "
+        )
         return "".join(letter if letter.isprintable() else "?" for letter in text)[:400]
 
     def _blob(self, digest: str) -> Path:
