@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import Any, cast
 
 import pytest
-import structlog
 from tests.kubernetes.bench import VOLUMES_GB, KubernetesBench, kubernetes_bench
 from tests.kubernetes.cluster import CLASS, HOME, NODES
 from tests.kubernetes.fake_controllers import JOBS, PODS
@@ -16,8 +15,8 @@ from tests.kubernetes.fake_server import CLAIMS, Object, Store
 from tests.site_agent.contract import end_of, let_go, seen, started, submitted
 from tests.site_agent.fake_hub import TOKEN as HUB_TOKEN
 from tests.site_agent.fake_hub import FakeHub
+from tests.site_agent.here import working_agent
 from tests.site_agent.lab import WAITS, Ended, until
-from tests.site_agent.test_registering import WORKING
 
 from mosu.kernel.ids import typeid, uuid7
 from mosu.kernel.refusals import Invalid
@@ -428,44 +427,33 @@ def test_an_agent_tells_its_room_and_what_is_deleted(
 ) -> None:
     """As where the storage class is made after the agent has begun."""
     monkeypatch.setattr(agent, "_REPROBE_EVERY_S", 0.1)
-    stopping, later = threading.Event(), "later"
+    later = "later"
     options = dict(bench.cluster.options(volumes_storage_class=later))
     with closing(FakeHub()) as hub:
         config = AgentConfig(
             hub.url, HUB_TOKEN, bench.cluster.volume, (), engine="kubernetes", volumes_gb=9, options=options
         )
-        with agent.Agent(config, stopping=stopping, log=structlog.get_logger()) as one:
-            working = threading.Thread(target=one.run)
-            working.start()
-            try:
-                until(lambda: hub.heartbeats, what="it beats")
-                assert [told.volumes_gb for told in hub.registrations] == [0]
-                key = ("/apis/storage.k8s.io/v1/storageclasses", "", later)
-                bench.cluster.store.create(key, {"metadata": {"name": later}})
-                until(lambda: hub.registrations[-1].volumes_gb == 9, what="it tells of its room")
-                assert not hub.registrations[-1].copies_volumes
-                kept = mount()
-                spec = bench.spec("echo ran > /data/f; cat /data/f", volumes=(kept,))
-                attempt = hub.lease(spec)
-                until(lambda: hub.reports[attempt], what="reported")
-                assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", "ran\n")
-                namespace = f"mosu-{name_of(spec.organisation_id)}"
-                assert claim_of(bench, kept.volume_id, namespace=namespace)
-                hub.volumes_to_delete = (kept.volume_id,)
-                until(
-                    lambda: any(beat.volumes_deleted == (kept.volume_id,) for beat in hub.heartbeats),
-                    what="told to be deleted",
-                )
-                assert claim_of(bench, kept.volume_id, namespace=namespace) is None
-            finally:  # else the process of all tests waits for it for ever
-                stopping.set()
-                working.join()
-                hub.down = True
-                until(
-                    lambda: not WORKING & {thread.name for thread in threading.enumerate()},
-                    what="its threads end",
-                )
-                cast(KubernetesEngine, one._engine).close()
+        with working_agent(config, hub) as one:
+            until(lambda: hub.heartbeats, what="it beats")
+            assert [told.volumes_gb for told in hub.registrations] == [0]
+            key = ("/apis/storage.k8s.io/v1/storageclasses", "", later)
+            bench.cluster.store.create(key, {"metadata": {"name": later}})
+            until(lambda: hub.registrations[-1].volumes_gb == 9, what="it tells of its room")
+            assert not hub.registrations[-1].copies_volumes
+            kept = mount()
+            spec = bench.spec("echo ran > /data/f; cat /data/f", volumes=(kept,))
+            attempt = hub.lease(spec)
+            until(lambda: hub.reports[attempt], what="reported")
+            assert (hub.reports[attempt][0].phase, hub.text(attempt)) == ("succeeded", "ran\n")
+            namespace = f"mosu-{name_of(spec.organisation_id)}"
+            assert claim_of(bench, kept.volume_id, namespace=namespace)
+            hub.volumes_to_delete = (kept.volume_id,)
+            until(
+                lambda: any(beat.volumes_deleted == (kept.volume_id,) for beat in hub.heartbeats),
+                what="told to be deleted",
+            )
+            assert claim_of(bench, kept.volume_id, namespace=namespace) is None
+        cast(KubernetesEngine, one._engine).close()
 
 
 def test_without_them_they_are_refused_by_name_and_several_nodes_always(bench: KubernetesBench) -> None:

@@ -19,8 +19,7 @@ _THREADS = {"_lease_for_ever", "_beat_for_ever", "_look_for_ever", "work"}
 
 @contextmanager
 def agent_here(hub: FakeHub, folder: Path, environment: Environment, **settings: Any) -> Iterator[None]:
-    """It works until the end, also until that of a test that fails: else the process of all tests waits for it."""
-    stopping = threading.Event()
+    """One of the local engine."""
     config = AgentConfig(
         hub.url,
         TOKEN,
@@ -31,11 +30,19 @@ def agent_here(hub: FakeHub, folder: Path, environment: Environment, **settings:
         disk_bytes=1 << 30,
         **settings,
     )
+    with working_agent(config, hub):
+        yield
+
+
+@contextmanager
+def working_agent(config: AgentConfig, hub: FakeHub) -> Iterator[Agent]:
+    """It works until the end, also until that of a test that fails: else the process of all tests waits for it."""
+    stopping = threading.Event()
     with Agent(config, stopping=stopping, log=structlog.get_logger()) as one:
         working = threading.Thread(target=one.run)
         working.start()
         try:
-            yield
+            yield one
         finally:
             stopping.set()
             working.join()
