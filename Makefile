@@ -9,7 +9,7 @@ demo: .venv/.hub ## set up a hub with a small world and show one order, to the r
 	@$(BIN)/mosu demo $(ARGS)
 
 test: .venv/.dev ## unit, service, property, architecture and documentation tests on a real PostgreSQL
-	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --ignore tests/journeys $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --ignore tests/journeys $(ARGS)
 
 test-slurm: .venv/.dev .slurm .images ## the Slurm engine on a real Slurm of two nodes, which it installs and starts (as root)
 	@$(BIN)/pytest -m slurm -n 2 --dist loadfile --no-loadscope-reorder tests/slurm $(ARGS)

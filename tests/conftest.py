@@ -40,13 +40,6 @@ NOW = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
 
 _SHARED = "MOSU_TEST_CLUSTER"
 _TEMPLATE = "mosu_template"
-_LONGEST = (
-    "*/api/test_schema.py",
-    "*/architecture/test_doors.py",
-    "*/chaos/*",
-    "*/docs/*",
-    "*/runtime/test_demo.py",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that take longest come first: at the end, the other workers would wait for them."""
-    items.sort(key=lambda item: not any(item.path.match(pattern) for pattern in _LONGEST))
+    """Those that set up a whole hub come first: at the end, the other workers would wait for them."""
+    items.sort(
+        key=lambda item: not item.path.match("*/runtime/test_demo.py") and not item.path.match("*/docs/*")
+    )
     for item in items:
         marker = item.get_closest_marker("django_db")
         flushes = marker is not None and (marker.kwargs.get("transaction") or True in marker.args)
