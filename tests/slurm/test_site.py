@@ -162,11 +162,11 @@ def nothing_is_left(hall: Hall) -> Iterator[None]:
 
 def test_a_second_agent_with_the_pools_token_is_refused_by_name(hall: Hall) -> None:
     other = hall.folder / "other"
-    other.mkdir(exist_ok=True)
+    (other / "images").mkdir(parents=True, exist_ok=True)
     settings = other / "agent.toml"
-    settings.write_text(
-        (hall.site.folder / "agent.toml").read_text().replace(f"{hall.site.folder}/state", f"{other}/state")
-    )
+    known = (hall.site.folder / "agent.toml").read_text()
+    known = known.replace(f"{hall.site.folder}/state", f"{other}/state")
+    settings.write_text(known.replace(f"{hall.folder}/images", f"{other}/images"))
     settings.chmod(0o600)
     done = subprocess.run(
         [sys.executable, "-m", "mosu.cli.main", "agent", "run", str(settings)],
