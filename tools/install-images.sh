@@ -11,8 +11,4 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "Install them with your package manager:$missing" >&2
   exit 1
 fi
-exec 9</var/lib/apt/lists
-flock 9  # of two that install at once one waits, since apt-get update does not; no daemon that comes with it has the lock
-apt-get -o DPkg::Lock::Timeout=300 update -qq 9<&-
-DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
-  skopeo umoci docker-registry bash-static openssh-server >/dev/null 9<&-
+"$(dirname "$0")/apt-install.sh" skopeo umoci docker-registry bash-static openssh-server

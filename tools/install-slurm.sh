@@ -14,8 +14,4 @@ if ! command -v apt-get >/dev/null; then
   echo "Install Slurm with slurmdbd, munge and MariaDB; here is no apt-get to do it. Missing:$missing" >&2
   exit 1
 fi
-exec 9</var/lib/apt/lists
-flock 9  # of two that install at once one waits, since apt-get update does not; no daemon that comes with it has the lock
-apt-get -o DPkg::Lock::Timeout=300 update -qq 9<&-
-DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends \
-  slurm-wlm slurmdbd munge mariadb-server mariadb-client >/dev/null 9<&-
+"$(dirname "$0")/apt-install.sh" slurm-wlm slurmdbd munge mariadb-server mariadb-client

@@ -89,6 +89,20 @@ def unreachable_part(path: Path, who: RunAs) -> Path | None:
     return None
 
 
+def check_reach(path: Path, who: RunAs) -> None:
+    """
+    Raises:
+        SandboxUnavailable: `who` does not come to the path; the hint opens the folder that is closed.
+    """
+    closed = unreachable_part(path, who)
+    if closed is not None:
+        raise SandboxUnavailable(
+            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {path}.",
+            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
+            path=str(path),
+        )
+
+
 def find_bwrap(tools: Path) -> Path:
     """The program that starts every sandbox: `MOSU_BWRAP`, else the system's, else the wheel's.
 

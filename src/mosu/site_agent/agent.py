@@ -1,6 +1,5 @@
 """The agent: registers, leases, keeps in touch. What runs does not depend on it."""
 
-import fcntl
 import logging
 import os
 import signal
@@ -32,7 +31,7 @@ from mosu.site_agent.engines.choice import (
 )
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, VolumeKeeper
 from mosu.site_agent.errands import Errands
-from mosu.site_agent.files import Garbled, sync_folder, write_durably
+from mosu.site_agent.files import Garbled, held_alone, sync_folder, write_durably
 from mosu.site_agent.health import NodeTests
 from mosu.site_agent.hub import Hub, HubAway, Refusal, Stopping, TokenRefused
 from mosu.site_agent.identity import host, instance_of
@@ -411,15 +410,12 @@ def mosu_version() -> str:
 
 def _lock(state_dir: Path) -> int:
     """Hold the state folder for this process alone; the kernel lets go when it dies."""
-    fd = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
+    lock = held_alone(state_dir / "agent.lock")
+    if lock is None:
         raise Invalid(
             f"Another site agent works in {state_dir}.", hint="Stop it, or choose another state_dir."
-        ) from error
-    return fd
+        )
+    return lock
 
 
 def _logger() -> BoundLogger:

@@ -1,5 +1,6 @@
 """Small state on disk that is either the old or the new, whatever is killed when."""
 
+import fcntl
 import json
 import os
 import threading
@@ -32,6 +33,17 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def held_alone(path: Path) -> int | None:
+    """The lock of this file, made if it is not there, until it is closed or this process ends; None: another has it."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    return fd
 
 
 class Garbled(Exception):

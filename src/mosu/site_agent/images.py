@@ -9,12 +9,12 @@ a cluster shares.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
@@ -22,8 +22,8 @@ from typing import Final
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox import watch
 from mosu.sandbox.environments import Environment
-from mosu.sandbox.starter import SandboxUnavailable, find_bwrap, run_as, unreachable_part
-from mosu.site_agent.files import read_json_if_whole, remove_tree, write_durably
+from mosu.sandbox.starter import check_reach, find_bwrap, run_as
+from mosu.site_agent.files import held_alone, read_json_if_whole, remove_tree, write_durably
 from mosu.site_agent.image_fetch import Fetching, ImageRefused, NotWanted, check_tools
 from mosu.site_agent.job_files import ImageFile
 from mosu.wire.images import is_allowed
@@ -47,7 +47,7 @@ class Images:
         self, folder: Path, *, room_gb: int, allowed: Sequence[str], environment: Environment
     ) -> None:
         check_place(folder, room_gb=room_gb)
-        self.allowed = tuple(allowed)
+        self._allowed = tuple(allowed)
         self._folder, self._room_bytes, self._environment = folder, room_gb * _GB, environment
         self._who = run_as()
         self._only_one = _lock(folder)
@@ -66,8 +66,8 @@ class Images:
     def close(self) -> None:
         os.close(self._only_one)
 
-    def of(self, image: str) -> ImageFile:
-        """The image that `lay_for` laid.
+    def of(self, image: str, *, drivers: Sequence[str] = ()) -> ImageFile:
+        """The image that `lay_for` laid, with these libraries of its node's.
 
         Raises:
             Invalid: there is no such image here.
@@ -76,7 +76,7 @@ class Images:
         facts = read_json_if_whole(self._folder / digest / _FACTS)
         if facts is None:
             raise Invalid("The image is not here.", hint="Order again.", field="image_id", found=image)
-        return ImageFile(root=str(self._folder / digest / "root"), envs=facts["envs"], drivers=[])
+        return ImageFile(root=str(self._folder / digest / "root"), envs=facts["envs"], drivers=list(drivers))
 
     def lay_for(self, attempt_id: str, image: str, *, wanted: Callable[[], bool]) -> None:
         """The image is here when this returns, and stays until the attempt lets it go. Each is fetched once, for all
@@ -88,7 +88,7 @@ class Images:
             NotWanted: `wanted` says so.
             OSError: registry or disk failed; another try may do.
         """
-        if not is_allowed(image, self.allowed):
+        if not is_allowed(image, self._allowed):
             raise Invalid(
                 "Images from there are not run here.",
                 hint="Its supplier may allow it: allowed_images.",
@@ -102,7 +102,7 @@ class Images:
                 return
             if not wanted():
                 raise NotWanted
-            threading.Event().wait(_WAIT_S)
+            time.sleep(_WAIT_S)
         try:
             self._fetch(digest, image, wanted)
         finally:
@@ -225,15 +225,8 @@ def check_place(folder: Path, *, room_gb: int) -> None:
             field="images_gb",
             found=room_gb,
         )
-    who = run_as()
     folder.chmod(0o711)
-    closed = unreachable_part(folder, who)
-    if closed is not None:
-        raise SandboxUnavailable(
-            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {folder}.",
-            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
-            path=str(folder),
-        )
+    check_reach(folder, run_as())
 
 
 def _digest_of(image: str) -> str:
@@ -242,12 +235,9 @@ def _digest_of(image: str) -> str:
 
 
 def _lock(folder: Path) -> int:
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(fd)
+    lock = held_alone(folder / "lock")
+    if lock is None:
         raise Invalid(
             f"Another agent keeps its images in {folder}.", hint="Give each its own.", field="images_dir"
-        ) from error
-    return fd
+        )
+    return lock

@@ -8,7 +8,7 @@ from typing import Final
 
 from mosu.kernel.refusals import Invalid
 from mosu.sandbox.environments import Environment
-from mosu.sandbox.starter import RunAs, SandboxUnavailable, unreachable_part
+from mosu.sandbox.starter import RunAs
 from mosu.site_agent.engines.protocol import LogPart, Observation
 from mosu.site_agent.engines.vendors import drivers_of
 from mosu.site_agent.files import read_json_if_whole, write_durably
@@ -91,9 +91,9 @@ def job_of(
     named = image_of(spec.environment) if images is not None else ""
     known = {spec.environment: next(iter(environments.values()))} if named else environments
     check_task(spec, known, reaches=reaches, keeps_volumes=volumes is not None)
-    environment, image = known[spec.environment], images.of(named) if images is not None and named else None
-    if image is not None:
-        image["drivers"] = list(drivers_of(spec.accelerator)) if spec.cards else []
+    environment, image = known[spec.environment], None
+    if images is not None and named:
+        image = images.of(named, drivers=drivers_of(spec.accelerator) if spec.cards else ())
     return JobFile(
         attempt_id=spec.attempt_id,
         setup=spec.setup.strip(),
@@ -120,22 +120,6 @@ def job_of(
         image=image,
         delegation=delegation,
     )
-
-
-def check_reach(attempts: Path, environments: Sequence[Environment], who: RunAs) -> None:
-    """The sandbox's user must come to the working folders and the environments.
-
-    Raises:
-        SandboxUnavailable: it does not; the hint opens the folder that is closed.
-    """
-    for path in (attempts, *(environment.root for environment in environments)):
-        closed = unreachable_part(path, who)
-        if closed is not None:
-            raise SandboxUnavailable(
-                f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {path}.",
-                hint=f"Choose a state folder outside it, or: chmod o+x {closed}",
-                path=str(path),
-            )
 
 
 def attempts_folder(folder: Path) -> Path:

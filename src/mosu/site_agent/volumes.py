@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mosu.kernel.refusals import Invalid
-from mosu.sandbox.starter import RunAs, SandboxUnavailable, give_to_sandbox, run_as, unreachable_part
+from mosu.sandbox.starter import RunAs, check_reach, give_to_sandbox, run_as
 from mosu.site_agent.files import read_json_if_whole, remove_tree, sync_folder, write_durably
 from mosu.site_agent.job_files import VolumeFile
 from mosu.site_agent.volume_lock import held_lock
@@ -56,13 +56,7 @@ class Volumes:
         self.folder, self.room_gb = folder, room_gb
         self.who: RunAs = run_as()
         folder.chmod(0o711)
-        closed = unreachable_part(folder, self.who)
-        if closed is not None:
-            raise SandboxUnavailable(
-                f"The sandbox's user (uid {self.who.uid}) cannot pass through {closed} to {folder}.",
-                hint=f"Choose a folder outside it, or: chmod o+x {closed}",
-                path=str(folder),
-            )
+        check_reach(folder, self.who)
         self._mark = self._mark_known(memory)
         self._deleting: set[str] = set()
         self._copied_to: set[str] = set()

@@ -199,7 +199,6 @@ SENTENCES: Final[dict[str, str]] = {
     "{file}: token_file: {why}": "{file}：token_file：{why~}",
     "Write the pool's token there.": "请把资源池令牌写在那里。",
     "The sandbox's user (uid {uid}) cannot pass through {folder} to {target}.": "沙箱用户（uid {uid}）无法经过 {folder} 到达 {target}。",
-    "Choose a state folder outside it, or: chmod o+x {folder}": "请在其外另选状态目录，或运行：chmod o+x {folder}",
     "The script is longer than a million characters.": "脚本超过一百万个字符。",
     "Put it in a file of the working folder.": "请写成工作目录中的文件。",
     "A variable's value holds a NUL character.": "变量的值含有空字符（NUL）。",

@@ -12,12 +12,11 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox import bubblewrap
 from mosu.sandbox.environments.laying import open_to_all, python_inside
 from mosu.sandbox.starter import (
-    SandboxUnavailable,
+    check_reach,
     find_bwrap,
     give_to_sandbox,
     make_sandbox_user,
     run_as,
-    unreachable_part,
 )
 
 _UNPACK_S_MAX: Final = 1800
@@ -42,13 +41,7 @@ def unpack(script: str, draft: Path, scratch: Path, *, envs: Mapping[str, str] |
     """
     make_sandbox_user()
     who = run_as()
-    closed = unreachable_part(draft.parent, who)
-    if closed is not None:
-        raise SandboxUnavailable(
-            f"The sandbox's user (uid {who.uid}) cannot pass through {closed} to {draft.parent}.",
-            hint=f"Choose a folder outside it, or: chmod o+x {closed}",
-            path=str(draft.parent),
-        )
+    check_reach(draft.parent, who)
     starter = find_bwrap(draft.parent / ".tools")
     open_to_all(draft)
     open_to_all(scratch)

@@ -85,11 +85,11 @@ def images_of(config: AgentConfig, environments: Sequence[Environment]) -> Image
         Invalid: as `check_images` says, or another agent keeps its images there.
         SandboxUnavailable: the sandbox's user cannot reach the folder.
     """
-    check_images(config, environments)
-    if config.images_dir is None:
+    folder = _images_dir(config, environments)
+    if folder is None:
         return None
     return Images(
-        config.images_dir.absolute(),
+        folder,
         room_gb=config.images_gb,
         allowed=config.allowed_images,
         environment=environments[0],
@@ -102,13 +102,20 @@ def check_images(config: AgentConfig, environments: Sequence[Environment]) -> No
         Invalid: the engine fetches images itself, a setting or a program is missing, or the folder does not do.
         SandboxUnavailable: the sandbox's user cannot reach it.
     """
+    folder = _images_dir(config, environments)
+    if folder is not None:
+        check_place(folder, room_gb=config.images_gb)
+
+
+def _images_dir(config: AgentConfig, environments: Sequence[Environment]) -> Path | None:
+    """Where the settings, which are whole, want images kept; None: nowhere."""
     given = {
         "images_dir": config.images_dir,
         "images_gb": config.images_gb,
         "allowed_images": config.allowed_images,
     }
     if not any(given.values()):
-        return
+        return None
     if config.engine in _WITH_IMAGES:
         raise Invalid(
             f"The engine {config.engine} fetches images itself.",
@@ -122,7 +129,7 @@ def check_images(config: AgentConfig, environments: Sequence[Environment]) -> No
             hint="Images need images_dir, images_gb, allowed_images, and an environment.",
             field=(missing or ["environments"])[0],
         )
-    check_place(config.images_dir.absolute(), room_gb=config.images_gb)
+    return config.images_dir.absolute()
 
 
 def allowed_images_of(config: AgentConfig) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from mosu.sandbox.cgroups import Delegation, delegated
 from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
-from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
+from mosu.sandbox.starter import check_reach, find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent import supervisor
 from mosu.site_agent.engines.dialling import dialled
 from mosu.site_agent.engines.local_cards import LocalOptions
@@ -27,7 +27,6 @@ from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import JobFile, StateFile, blank_state
 from mosu.site_agent.jobs import (
     attempts_folder,
-    check_reach,
     extend_limit,
     job_of,
     log_part,
@@ -86,7 +85,8 @@ class LocalEngine:
         self._node, self._log_bytes_max = node, log_bytes_max
         self._environments = {environment.name: environment for environment in environments}
         self._who = run_as()
-        check_reach(self._attempts, environments, self._who)
+        for path in (self._attempts, *(environment.root for environment in environments)):
+            check_reach(path, self._who)
         self._tools = folder / "tools"
         self._starter: Path | None = None
         self._delegation = delegated()

@@ -17,7 +17,7 @@ from mosu.kernel.refusals import Invalid
 from mosu.sandbox.dial_socket import DIAL_SOCKET
 from mosu.sandbox.environments import Environment
 from mosu.sandbox.probing import SandboxReport, probe
-from mosu.sandbox.starter import find_bwrap, give_to_sandbox, run_as
+from mosu.sandbox.starter import check_reach, find_bwrap, give_to_sandbox, run_as
 from mosu.site_agent.engines.protocol import FINAL_PHASES, EngineRef, LogPart, Observation
 from mosu.site_agent.engines.slurm import commands, payload
 from mosu.site_agent.engines.slurm.books import Books
@@ -34,7 +34,6 @@ from mosu.site_agent.images import Images
 from mosu.site_agent.job_files import StateFile
 from mosu.site_agent.jobs import (
     attempts_folder,
-    check_reach,
     instant_of,
     job_of,
     log_part,
@@ -91,7 +90,8 @@ class SlurmEngine:
         self._attempts = attempts_folder(folder)
         self._environments = {environment.name: environment for environment in environments}
         self._who = run_as()
-        check_reach(self._attempts, environments, self._who)
+        for path in (self._attempts, *(environment.root for environment in environments)):
+            check_reach(path, self._who)
         self._tools, self._known_nodes = folder / "tools", folder / "nodes.json"
         self._starter: Path | None = None
         self._books = Books()
