@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import socket
 import ssl
+import subprocess
 import tarfile
 import threading
 from base64 import b64encode
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -269,6 +273,64 @@ def test_one_that_grows_past_the_room_is_broken_off(
     with pytest.raises(ImageRefused, match="takes more than the room that is left for images here: 32 GB"):
         fetch(kept, image)
     assert left_in(folder) == set()
+
+
+def test_a_killed_umoci_may_be_tried_again(kept: Images, shop: Registry, folder: Path) -> None:
+    large = odd_layer(shop.folder / "large.tar", [plain("dots", size=512 << 20)])
+    image = shop.pushed("large", [large])
+    large.unlink()
+    with ThreadPoolExecutor(1) as one:
+        task = one.submit(fetch, kept, image)
+        until(lambda: any(map(kill_if_umoci, processes_that_name("/work/oci:image"))), what="umoci unpacks")
+        with pytest.raises(OSError, match=r"could not be unpacked: .*Killed"):
+            task.result(timeout=60)
+    assert left_in(folder) == set()
+    fetch(kept, image)
+    assert left_in(folder) == {image.rpartition(":")[2]}
+
+
+def kill_if_umoci(pid: int) -> bool:
+    """Not the shell that waits for it."""
+    with suppress(OSError):
+        if (Path("/proc") / str(pid) / "comm").read_text() == "umoci\n":
+            os.kill(pid, signal.SIGKILL)
+            return True
+    return False
+
+
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 16 MiB, half of which something else has taken: `taken`."""
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=711", "none", str(disk)], check=True)
+    try:
+        (disk / "taken").write_bytes(bytes(8 << 20))
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only: mounts a disk")
+@pytest.mark.parametrize("who", ["skopeo", "umoci"])
+def test_a_full_disk_may_have_room_again(
+    who: str, shop: Registry, environment: Environment, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_GB", 1 << 20)
+    kept = images_in(small_disk, environment, room_gb=16)
+    content = shop.folder / who / "content"
+    content.parent.mkdir()
+    content.write_bytes(os.urandom(6 << 20) if who == "skopeo" else bytes(10 << 20))
+    image = shop.pushed(who, [layer(shop.folder / f"{who}.tar", content.parent)])
+    filler = small_disk / "more"
+    filler.write_bytes(bytes((4 if who == "skopeo" else 0) << 20))
+    with pytest.raises(OSError, match="no space left on device"):
+        fetch(kept, image)
+    assert left_in(small_disk) == set()
+    filler.unlink()
+    (small_disk / "taken").unlink()
+    fetch(kept, image)
+    assert left_in(small_disk) == {image.rpartition(":")[2]}
 
 
 def test_the_least_lately_used_makes_room_and_what_is_used_stays(

@@ -48,6 +48,8 @@ _FINAL: Final = re.compile(
 )
 """What a registry says that it will say again; anything else may pass."""
 _DISK: Final = re.compile(r"no space left on device|quota exceeded|input/output error", re.IGNORECASE)
+_BY_SIGNAL: Final = 128
+"""A shell ends with this or more where a signal ended what it ran: somebody's, or for want of memory."""
 _MESSAGE: Final = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 
 
@@ -171,11 +173,9 @@ class Fetching:
             sandbox.log.close()
             sandbox.status.close()
         if sandbox.process.returncode != 0:
-            why = (
-                self._complaint(said.decode(errors="replace"))
-                or f"umoci ended with {sandbox.process.returncode}"
-            )
-            if _DISK.search(why):
+            code = sandbox.process.returncode
+            why = self._complaint(said.decode(errors="replace")) or f"umoci ended with {code}"
+            if not 0 < code < _BY_SIGNAL or _DISK.search(why):
                 raise OSError(errno.EIO, f"the image could not be unpacked: {why}")
             raise ImageRefused(
                 f"The image {self.image} could not be unpacked: {why}",
