@@ -446,7 +446,9 @@ def test_what_could_be_read_in_two_ways_reaches_no_app(relay: Relay) -> None:
             for name, data in smuggling().items():
                 lines.clear()
                 answer = await asyncio.to_thread(relay.raw, data.replace(b"HEAD", browser.head) + SMUGGLED)
-                assert 400 <= status_of(answer) < 600 or (answer == b"" and not lines), (name, answer)
+                # Who is reset may lose the refusal; of a handshake the app was asked before it.
+                lost = answer == b"" and (not lines or name == "a handshake with a body")
+                assert 400 <= status_of(answer) < 600 or lost, (name, answer)
                 assert not any("smuggled" in line for line in lines), (name, lines)
                 assert b"200 OK" not in answer, name
 
