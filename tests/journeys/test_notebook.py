@@ -84,7 +84,7 @@ def runs_a_cell(tab: Page) -> None:
     runs = tab.locator(".jp-Notebook .jp-InputArea-prompt").first.filter(has_text=re.compile(r"\[[*\d]+\]"))
     until = time.monotonic() + SLOW_MS_MAX / 1000
     while time.monotonic() < until and not runs.is_visible():
-        # JupyterLab forgets what is run before it has met its kernel, and shows the cell as one that was not run.
+        # Once JupyterLab took the key and showed the cell as never run, why was not found; one whose answer is lost shows [*].
         tab.keyboard.press("Control+Enter")
         tab.wait_for_timeout(2000)
     expect(tab.locator(".jp-OutputArea-output").first).to_have_text("42", timeout=SLOW_MS_MAX)
